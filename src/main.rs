@@ -1,0 +1,2 @@
+//! The `sidewatch` binary.
+fn main() {}
