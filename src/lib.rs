@@ -1,1 +1,3 @@
-//! Sidewatch.
+//! Sidewatch: says when a sidecar lets its Pod down.
+
+pub mod domain;

@@ -1,0 +1,232 @@
+//! The two small languages in a policy: RE2 patterns over container names, globs over image repositories.
+//!
+//! Patterns come from whoever may write a policy, so what a regex may cost is bounded before it is ever run.
+
+use regex::bytes::{Regex, RegexBuilder};
+
+/// The most memory that a compiled pattern, and its lazily built automaton, may take.
+const SIZE_LIMIT: usize = 256 << 10;
+/// How deep groups may nest.
+const NEST_LIMIT: u32 = 64;
+
+/// A regular expression in RE2 syntax that must match a whole name.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    source: Box<str>,
+    regex: Regex,
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+}
+
+impl Pattern {
+    /// Compiles `source`, anchored at both ends. Fails with the parser's own words when it is no valid pattern, or
+    /// when it would need too much memory.
+    pub fn parse(source: &str) -> Result<Self, String> {
+        let build = |pattern: &str| {
+            RegexBuilder::new(pattern)
+                .unicode(false)
+                .size_limit(SIZE_LIMIT)
+                .dfa_size_limit(SIZE_LIMIT)
+                .nest_limit(NEST_LIMIT)
+                .build()
+                .map_err(|error| error.to_string())
+        };
+        // On its own first: `a)|(b` is valid only inside the group that anchors it.
+        build(source)?;
+        Ok(Self {
+            source: source.into(),
+            regex: build(&format!(r"\A(?:{source})\z"))?,
+        })
+    }
+
+    /// Whether the pattern matches the whole of `name`.
+    pub fn matches(&self, name: &str) -> bool {
+        self.regex.is_match(name.as_bytes())
+    }
+}
+
+/// A glob over an image repository: `*` stands for any run of characters, `/` included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glob(Box<str>);
+
+impl Glob {
+    /// Takes a glob as it is written; every string is one.
+    pub fn new(source: &str) -> Self {
+        Self(source.into())
+    }
+
+    /// Whether the glob matches one of the names of the image's repository.
+    pub fn matches(&self, image: &Repository<'_>) -> bool {
+        image
+            .names()
+            .any(|name| glob_matches(self.0.as_bytes(), name.as_bytes()))
+    }
+}
+
+/// Matches with one step back per `*`: linear in memory, at most `glob * text` in time.
+fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
+    let (mut g, mut t) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match glob.get(g) {
+            Some(b'*') => {
+                retry = Some((g + 1, t));
+                g += 1;
+            }
+            Some(c) if Some(c) == text.get(t) => {
+                g += 1;
+                t += 1;
+            }
+            _ => match &mut retry {
+                Some((after_star, from)) => {
+                    *from += 1;
+                    (g, t) = (*after_star, *from);
+                }
+                None => return false,
+            },
+        }
+    }
+    glob.get(g..).is_some_and(|rest| rest.iter().all(|c| *c == b'*'))
+}
+
+/// The repository of an image reference, without tag and digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repository<'a> {
+    full: String,
+    path: &'a str,
+    bare: &'a str,
+}
+
+impl<'a> Repository<'a> {
+    /// Reads an image reference as container runtimes do: the first part names a registry when it has a dot or a
+    /// colon or is `localhost`; otherwise the registry is `docker.io`, where a single part lives under `library/`.
+    pub fn of(image: &'a str) -> Self {
+        let name = image.split_once('@').map_or(image, |(name, _)| name);
+        let name = match name.rsplit_once(':') {
+            Some((name, tag)) if !tag.contains('/') => name,
+            _ => name,
+        };
+        match name.split_once('/') {
+            Some((registry, path)) if registry.contains(['.', ':']) || registry == "localhost" => {
+                let bare = path
+                    .strip_prefix("library/")
+                    .filter(|_| registry == "docker.io")
+                    .unwrap_or(path);
+                Self {
+                    full: name.to_owned(),
+                    path,
+                    bare,
+                }
+            }
+            Some(_) => {
+                let bare = name.strip_prefix("library/").unwrap_or(name);
+                Self {
+                    full: format!("docker.io/{name}"),
+                    path: name,
+                    bare,
+                }
+            }
+            None => Self {
+                full: format!("docker.io/library/{name}"),
+                path: name,
+                bare: name,
+            },
+        }
+    }
+
+    /// The names that globs see: in full, without the registry, and a Docker library image also by its bare name.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let filled = self.full.split_once('/').map_or("", |(_, path)| path);
+        [self.full.as_str(), filled, self.path, self.bare].into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_anchored_and_bounded() {
+        let table = [
+            ("helper-.*", "helper-a", true, "a plain pattern"),
+            ("helper-.*", "my-helper-a", false, "anchored at the start"),
+            ("help", "helper", false, "anchored at the end"),
+            ("a|b", "ab", false, "an alternation is anchored as a whole"),
+            ("a|ab", "ab", true, "the longer alternative is found"),
+            ("(?i)ENVOY", "envoy", true, "flags work"),
+        ];
+        for (pattern, name, expected, why) in table {
+            assert_eq!(Pattern::parse(pattern).unwrap().matches(name), expected, "{why}");
+        }
+        for bad in [
+            "(",
+            "a)|(b",
+            r"\p{Greek}",
+            "(((a{99}){99}){99})",
+            &"(".repeat(100),
+        ] {
+            assert!(Pattern::parse(bad).is_err(), "{bad} must be refused");
+        }
+    }
+
+    #[test]
+    fn globs_see_the_repository() {
+        let table = [
+            (
+                "fluent/*",
+                "fluent/fluent-bit:3.1",
+                true,
+                "the path without docker.io",
+            ),
+            (
+                "docker.io/fluent/*",
+                "fluent/fluent-bit",
+                true,
+                "docker.io filled in",
+            ),
+            ("docker.io/library/nginx", "nginx", true, "library filled in"),
+            ("library/nginx", "nginx:1", true, "without the registry"),
+            (
+                "nginx",
+                "docker.io/library/nginx@sha256:00",
+                true,
+                "by its bare name",
+            ),
+            (
+                "*/istio/proxyv2",
+                "gcr.io/istio/proxyv2:1.24",
+                true,
+                "a star for the registry",
+            ),
+            (
+                "*/proxyv2",
+                "reg.example:5000/a/b/proxyv2",
+                true,
+                "a star crosses slashes",
+            ),
+            (
+                "istio/proxyv2",
+                "localhost/istio/proxyv2",
+                true,
+                "localhost is a registry",
+            ),
+            ("envoy", "envoyproxy/envoy", false, "a bare name is not a suffix"),
+            (
+                "reg.example:5000/app",
+                "reg.example:5000/app",
+                true,
+                "a port is not a tag",
+            ),
+            ("*proxy*v2*", "x/proxy-a-v2", true, "several stars"),
+            ("*b", "aab", true, "a star steps back"),
+            ("", "nginx", false, "an empty glob matches nothing"),
+        ];
+        for (glob, image, expected, why) in table {
+            assert_eq!(Glob::new(glob).matches(&Repository::of(image)), expected, "{why}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Arithmetic on instants that cannot overflow, and how people read them.
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+
+/// `at + after`, or the end of time.
+pub fn later(at: Timestamp, after: SignedDuration) -> Timestamp {
+    at.checked_add(after).unwrap_or(Timestamp::MAX)
+}
+
+/// A duration as Go and `kubectl` write it, in whole seconds: `45s`, `7m12s`, `1h30m`, `2d4h`.
+#[derive(Clone, Copy)]
+pub struct Human(pub SignedDuration);
+
+impl fmt::Display for Human {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis().max(0);
+        if millis > 0 && millis < 1000 {
+            return write!(f, "{millis}ms");
+        }
+        let seconds = millis / 1000;
+        let parts = [
+            (seconds / 86400, 'd'),
+            (seconds / 3600 % 24, 'h'),
+            (seconds / 60 % 60, 'm'),
+            (seconds % 60, 's'),
+        ];
+        // Two units are enough for a reader, from the first that is not zero.
+        let first = parts.iter().position(|(n, _)| *n > 0).unwrap_or(3);
+        for (i, (n, unit)) in parts.iter().skip(first).take(2).enumerate() {
+            if i == 0 || *n > 0 {
+                write!(f, "{n}{unit}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An instant within the present day as people read it in an Event, `10:42:07Z`; the date is the Event's own.
+#[derive(Clone, Copy)]
+pub struct Clock(pub Timestamp);
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_second().rem_euclid(86400);
+        write!(
+            f,
+            "{:02}:{:02}:{:02}Z",
+            seconds / 3600,
+            seconds / 60 % 60,
+            seconds % 60
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_people_write_them() {
+        let table = [
+            (0, "0s"),
+            (45, "45s"),
+            (120, "2m"),
+            (432, "7m12s"),
+            (5400, "1h30m"),
+            (3605, "1h"),
+            (187_200, "2d4h"),
+        ];
+        for (seconds, expected) in table {
+            assert_eq!(Human(SignedDuration::from_secs(seconds)).to_string(), expected);
+        }
+        assert_eq!(Human(SignedDuration::from_millis(250)).to_string(), "250ms");
+        assert_eq!(
+            Human(SignedDuration::from_secs(-5)).to_string(),
+            "0s",
+            "a clock that went back"
+        );
+    }
+
+    #[test]
+    fn an_instant_shows_its_time_of_day() {
+        assert_eq!(
+            Clock("2026-11-20T10:42:07.9Z".parse().unwrap()).to_string(),
+            "10:42:07Z"
+        );
+    }
+}
