@@ -1,3 +1,4 @@
 //! Sidewatch: says when a sidecar lets its Pod down.
 
+pub mod api;
 pub mod domain;

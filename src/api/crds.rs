@@ -1,0 +1,169 @@
+//! The `CustomResourceDefinition`s of both kinds, as objects and as YAML.
+//!
+//! `crds/` holds the same YAML, a file for each kind, so that people and tools can read and apply it without the
+//! binary; a test fails when they differ. `UPDATE_CRDS=1 cargo test crds` writes them.
+
+use super::policy::{ClusterSidecarPolicy, SidecarPolicy};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceColumnDefinition, CustomResourceDefinition,
+};
+use kube::CustomResourceExt;
+use serde_json::Value;
+
+/// The definitions of both kinds, the namespaced one first. They are complete only here: the derived ones lack what both
+/// kinds share of their presentation.
+pub fn definitions() -> [CustomResourceDefinition; 2] {
+    [SidecarPolicy::crd(), ClusterSidecarPolicy::crd()].map(|mut definition| {
+        for version in &mut definition.spec.versions {
+            version.additional_printer_columns = Some(printer_columns());
+        }
+        definition
+    })
+}
+
+/// What `kubectl get` shows of either kind; priority 1 is for `-o wide`.
+fn printer_columns() -> Vec<CustomResourceColumnDefinition> {
+    let health = ".status.conditions[?(@.type==\"SidecarsHealthy\")]";
+    [
+        (
+            "Ready",
+            "string",
+            ".status.conditions[?(@.type==\"Ready\")].status",
+            "Whether the policy is being evaluated.",
+            0,
+        ),
+        (
+            "Healthy",
+            "string",
+            &format!("{health}.status"),
+            "Whether no violation is firing.",
+            0,
+        ),
+        ("Mode", "string", ".spec.mode", "What comes of a violation.", 0),
+        (
+            "Pods",
+            "integer",
+            ".status.summary.pods",
+            "Pods that the policy selects.",
+            0,
+        ),
+        (
+            "Sidecars",
+            "integer",
+            ".status.summary.sidecars",
+            "Sidecars in those Pods.",
+            0,
+        ),
+        (
+            "Firing",
+            "integer",
+            ".status.summary.firing",
+            "Violations that are firing.",
+            0,
+        ),
+        (
+            "Age",
+            "date",
+            ".metadata.creationTimestamp",
+            "Since when the policy is there.",
+            0,
+        ),
+        (
+            "Pending",
+            "integer",
+            ".status.summary.pending",
+            "Violations that will fire if their fault stays.",
+            1,
+        ),
+        (
+            "Message",
+            "string",
+            &format!("{health}.message"),
+            "The health of the sidecars in one sentence.",
+            1,
+        ),
+    ]
+    .map(
+        |(name, type_, json_path, description, priority)| CustomResourceColumnDefinition {
+            name: name.into(),
+            type_: type_.into(),
+            json_path: json_path.into(),
+            description: Some(description.into()),
+            priority: (priority > 0).then_some(priority),
+            format: None,
+        },
+    )
+    .into()
+}
+
+/// Both definitions as one stream of YAML documents.
+pub fn yaml() -> Result<String, Error> {
+    definitions().iter().map(document).collect()
+}
+
+/// The definitions could not be written as YAML.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A definition is no JSON.
+    #[error("cannot serialize a definition: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The JSON does not go into YAML.
+    #[error("cannot write a definition as YAML: {0}")]
+    Yaml(#[from] serde_saphyr::ser::Error),
+}
+
+/// One definition as a YAML document that begins with its marker.
+fn document(definition: &CustomResourceDefinition) -> Result<String, Error> {
+    let mut value = serde_json::to_value(definition)?;
+    whole_numbers(&mut value);
+    // Each text on one line: a folded one would hide that a word has changed
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false, compact_list_indent: true };
+    Ok(format!(
+        "---\n{}",
+        serde_saphyr::to_string_with_options(&value, options)?
+    ))
+}
+
+/// Writes `1000.0` as `1000`: bounds are floating point numbers in a schema, but ours all bound integers.
+fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            if let Some(whole) = number
+                .as_f64()
+                .and_then(|float| format!("{float}").parse::<i64>().ok())
+            {
+                *number = whole.into();
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(whole_numbers),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{env, fs, path::Path};
+
+    #[test]
+    fn the_files_in_crds_are_up_to_date() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
+        for definition in definitions() {
+            let file = directory.join(format!(
+                "{}_{}.yaml",
+                definition.spec.group, definition.spec.names.plural
+            ));
+            let expected = document(&definition).unwrap();
+            if env::var_os("UPDATE_CRDS").is_some() {
+                fs::write(&file, &expected).unwrap();
+            }
+            let found = fs::read_to_string(&file).unwrap_or_default();
+            assert!(
+                found == expected,
+                "{} differs from src/api: run `UPDATE_CRDS=1 cargo test crds`",
+                file.display()
+            );
+        }
+    }
+}
