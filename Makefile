@@ -1,6 +1,12 @@
-.PHONY: test lint fmt demo crds
+help: ## what make can do here
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
-test: ## every test of the project, the real API server included
+.PHONY: help tools test lint fmt demo crds
+
+tools: ## find or build etcd, kube-apiserver, kubectl and promtool for the tests
+	cargo run --quiet --package e2e --locked -- tools
+
+test: tools ## every test of the project, the real API server included
 	cargo test --workspace --locked
 
 lint: ## formatting and lints, as CI runs them

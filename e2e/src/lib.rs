@@ -1,1 +1,13 @@
-//! Test cluster.
+//! A real Kubernetes control plane for Sidewatch's tests and demo.
+//!
+//! [`ControlPlane`] runs etcd and kube-apiserver on loopback, from binaries that [`tools`] finds or builds. Everything ends
+//! with the process that started it.
+
+pub mod control_plane;
+mod kubeconfig;
+mod pki;
+pub mod process;
+pub mod scratch;
+pub mod tools;
+
+pub use control_plane::{ControlPlane, shared};

@@ -1,0 +1,92 @@
+//! The certificates and keys of a test cluster.
+//!
+//! Input: a directory. Output: PEM files in it: a certificate authority, the API server's certificate, a client certificate
+//! of an administrator, and the key pair that signs ServiceAccount tokens. All fresh for each cluster, and worth nothing
+//! after it. Must not: be used for anything but a cluster on loopback.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
+
+/// The files, and the authority's certificate as text.
+#[derive(Debug, Clone)]
+pub(crate) struct Pki {
+    pub(crate) ca_pem: String,
+    pub(crate) ca: PathBuf,
+    pub(crate) server: Identity,
+    pub(crate) admin: Identity,
+    /// The private key that signs ServiceAccount tokens, and the public key that verifies them.
+    pub(crate) service_account: Identity,
+}
+
+/// A certificate (or bare public key) and its private key.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) public: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+impl Pki {
+    /// Makes everything and writes it to `dir`.
+    pub(crate) fn create(dir: &Path) -> Result<Self> {
+        let mut params = CertificateParams::default();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "sidewatch test cluster");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+
+        // The addresses a client may dial: loopback, and the names and the Service address that clients inside a cluster use.
+        let names = ["127.0.0.1", "localhost", "10.0.0.1", "kubernetes.default.svc"];
+        let mut server = CertificateParams::new(names.map(String::from))?;
+        server
+            .distinguished_name
+            .push(DnType::CommonName, "kube-apiserver");
+        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+
+        // The organisation of a client certificate is the user's group; this one is bound to cluster-admin from the start.
+        let mut admin = CertificateParams::default();
+        admin
+            .distinguished_name
+            .push(DnType::OrganizationName, "system:masters");
+        admin.distinguished_name.push(DnType::CommonName, "admin");
+        admin.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+
+        let signer = KeyPair::generate()?;
+        Ok(Self {
+            ca_pem: issuer.pem(),
+            ca: write(dir, "ca.crt", &issuer.pem())?,
+            server: signed(dir, "server", &server, &issuer)?,
+            admin: signed(dir, "admin", &admin, &issuer)?,
+            service_account: Identity {
+                public: write(dir, "service-account.pub", &signer.public_key_pem())?,
+                key: write(dir, "service-account.key", &signer.serialize_pem())?,
+            },
+        })
+    }
+}
+
+fn signed(
+    dir: &Path,
+    name: &str,
+    params: &CertificateParams,
+    issuer: &CertifiedIssuer<'_, KeyPair>,
+) -> Result<Identity> {
+    let key = KeyPair::generate()?;
+    let certificate = params.signed_by(&key, issuer)?;
+    Ok(Identity {
+        public: write(dir, &format!("{name}.crt"), &certificate.pem())?,
+        key: write(dir, &format!("{name}.key"), &key.serialize_pem())?,
+    })
+}
+
+fn write(dir: &Path, name: &str, content: &str) -> Result<PathBuf> {
+    let path = dir.join(name);
+    std::fs::write(&path, content).with_context(|| format!("write {}", path.display()))?;
+    Ok(path)
+}

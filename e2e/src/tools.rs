@@ -1,0 +1,376 @@
+//! The programs a test cluster is made of: found, or built once from pinned Go modules.
+//!
+//! Input: which [`Tool`]s. Output: [`ToolPaths`]. For each tool, the first of these that has it:
+//!
+//! 1. the variable that controller-runtime's envtest reads: `TEST_ASSET_ETCD`, `TEST_ASSET_KUBE_APISERVER`,
+//!    `TEST_ASSET_KUBECTL` (and, in the same spirit, `TEST_ASSET_PROMTOOL`);
+//! 2. the directory `KUBEBUILDER_ASSETS`;
+//! 3. our cache, `sidewatch/tools` under `XDG_CACHE_HOME` or `~/.cache`, in a directory named after all that goes into
+//!    the build, so that a fresh clone finds what an older one built, and a new version never meets an old binary;
+//! 4. `go build` into that cache.
+//!
+//! Every family of tools has a Go module of its own (`e2e/tools/<family>`), so that their dependencies do not mix.
+//! Must not: write into the work tree.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::{Process, Spec};
+
+/// A program that tests may need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tool {
+    /// The store of the API server.
+    Etcd,
+    /// The Kubernetes API server.
+    KubeApiserver,
+    /// The command line client.
+    Kubectl,
+    /// Prometheus' checker of metrics and rules.
+    Promtool,
+}
+
+/// What `go build` needs to know.
+struct Recipe {
+    family: &'static str,
+    package: &'static str,
+    ldflags: &'static str,
+    tags: &'static str,
+}
+
+/// Kubernetes' own build stamps its version in like this; an unstamped server says `v0.0.0`.
+const STAMPED: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.37.1 \
+    -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37 \
+    -X k8s.io/component-base/version.gitTreeState=clean -X k8s.io/client-go/pkg/version.gitVersion=v1.37.1";
+const STRIPPED: &str = "-s -w";
+
+impl Tool {
+    /// The tools of a control plane.
+    pub const CONTROL_PLANE: [Self; 3] = [Self::Etcd, Self::KubeApiserver, Self::Kubectl];
+    /// Every tool.
+    pub const ALL: [Self; 4] = [Self::Etcd, Self::KubeApiserver, Self::Kubectl, Self::Promtool];
+
+    /// The name of the binary.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::KubeApiserver => "kube-apiserver",
+            Self::Kubectl => "kubectl",
+            Self::Promtool => "promtool",
+        }
+    }
+
+    fn variable(self) -> &'static str {
+        match self {
+            Self::Etcd => "TEST_ASSET_ETCD",
+            Self::KubeApiserver => "TEST_ASSET_KUBE_APISERVER",
+            Self::Kubectl => "TEST_ASSET_KUBECTL",
+            Self::Promtool => "TEST_ASSET_PROMTOOL",
+        }
+    }
+
+    fn recipe(self) -> Recipe {
+        let kubernetes = |package| Recipe {
+            family: "kubernetes",
+            package,
+            ldflags: STAMPED,
+            tags: "",
+        };
+        match self {
+            Self::Etcd => Recipe {
+                family: "etcd",
+                package: "go.etcd.io/etcd/server/v3",
+                ldflags: STRIPPED,
+                tags: "",
+            },
+            Self::KubeApiserver => kubernetes("k8s.io/kubernetes/cmd/kube-apiserver"),
+            Self::Kubectl => kubernetes("k8s.io/kubernetes/cmd/kubectl"),
+            Self::Promtool => Recipe {
+                family: "prometheus",
+                package: "github.com/prometheus/prometheus/cmd/promtool",
+                ldflags: STRIPPED,
+                // without the service discoveries of all the clouds: a third of the build
+                tags: "remove_all_sd,enable_kubernetes_sd",
+            },
+        }
+    }
+}
+
+/// Where the tools are.
+#[derive(Debug, Clone)]
+pub struct ToolPaths(BTreeMap<Tool, PathBuf>);
+
+impl ToolPaths {
+    /// The path of a tool that [`ensure`] was asked for.
+    pub fn path(&self, tool: Tool) -> Result<&Path> {
+        self.0
+            .get(&tool)
+            .map(PathBuf::as_path)
+            .with_context(|| format!("{} was not asked for", tool.name()))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (Tool, &Path)> {
+        self.0.iter().map(|(tool, path)| (*tool, path.as_path()))
+    }
+}
+
+/// Finds the tools and builds those that are missing, with progress on standard error. This blocks, for minutes when it
+/// has to build. Several processes may call it at once: one builds, the others wait.
+pub fn ensure(tools: &[Tool]) -> Result<ToolPaths> {
+    let mut paths = BTreeMap::new();
+    for &tool in tools {
+        let path = match given(tool, |name| {
+            env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        })? {
+            Some(path) => path,
+            None => cached_or_built(tool).with_context(|| format!("provide {}", tool.name()))?,
+        };
+        paths.insert(tool, path);
+    }
+    Ok(ToolPaths(paths))
+}
+
+/// What the environment names. A variable for one tool that names no file is a mistake worth an error; a directory of
+/// assets without, say, promtool is not.
+fn given(tool: Tool, variable: impl Fn(&str) -> Option<PathBuf>) -> Result<Option<PathBuf>> {
+    if let Some(path) = variable(tool.variable()) {
+        if !path.is_file() {
+            bail!("{}={} is not a file", tool.variable(), path.display());
+        }
+        return Ok(Some(path));
+    }
+    Ok(variable("KUBEBUILDER_ASSETS")
+        .map(|dir| dir.join(tool.name()))
+        .filter(|path| path.is_file()))
+}
+
+fn cached_or_built(tool: Tool) -> Result<PathBuf> {
+    let recipe = tool.recipe();
+    let module = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tools")
+        .join(recipe.family);
+    let dir = cache_root()?.join(format!(
+        "{}-{:016x}",
+        recipe.family,
+        fingerprint(&module, &recipe)?
+    ));
+    let path = dir.join(tool.name());
+    if path.is_file() {
+        return Ok(path);
+    }
+    fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
+    let _lock = lock(&dir.join("lock"))?;
+    // whoever held the lock may have built it
+    if !path.is_file() {
+        build(tool, &recipe, &module, &path)?;
+    }
+    Ok(path)
+}
+
+fn cache_root() -> Result<PathBuf> {
+    let set = |name| {
+        env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
+    Ok(cache
+        .context("neither XDG_CACHE_HOME nor HOME is set")?
+        .join("sidewatch")
+        .join("tools"))
+}
+
+/// A hash (FNV-1a) of all that goes into the build. Not the standard library's: that one may change with the toolchain.
+fn fingerprint(module: &Path, recipe: &Recipe) -> Result<u64> {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut add = |bytes: &[u8]| {
+        for byte in bytes.iter().chain(&[0]) {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    };
+    for file in ["go.mod", "go.sum"] {
+        add(&fs::read(module.join(file)).with_context(|| format!("read {file} in {}", module.display()))?);
+    }
+    for part in [recipe.ldflags, recipe.tags, env::consts::OS, env::consts::ARCH] {
+        add(part.as_bytes());
+    }
+    Ok(hash)
+}
+
+/// Held until the file is dropped, and given back by the system if we die.
+fn lock(path: &Path) -> Result<File> {
+    let file = File::create(path).with_context(|| format!("open {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => return Ok(file),
+        Err(fs::TryLockError::WouldBlock) => say("another process builds these tools; waiting for it"),
+        Err(fs::TryLockError::Error(error)) => {
+            return Err(error).with_context(|| format!("lock {}", path.display()));
+        }
+    }
+    file.lock().with_context(|| format!("lock {}", path.display()))?;
+    Ok(file)
+}
+
+fn build(tool: Tool, recipe: &Recipe, module: &Path, path: &Path) -> Result<()> {
+    const EVERY: Duration = Duration::from_secs(15);
+    let name = tool.name();
+    let go = find_go(module)?;
+    let log = path.with_extension("log");
+    let unfinished = path.with_extension("unfinished");
+    fs::write(&log, "").with_context(|| format!("write {}", log.display()))?;
+    let command = Spec::new(go)
+        .arg("build")
+        .args(["-mod=readonly", "-buildvcs=false", "-trimpath"])
+        .arg(format!("-tags={}", recipe.tags))
+        .arg(format!("-ldflags={}", recipe.ldflags))
+        .arg("-o")
+        .arg(&unfinished)
+        .arg(recipe.package)
+        .env("CGO_ENABLED", "0")
+        // the caller's own defaults and workspace must not change what is built
+        .env("GOFLAGS", "")
+        .env("GOWORK", "off")
+        .dir(module);
+    let start = Instant::now();
+    say(&format!(
+        "building {name} from source; this happens once and can take minutes"
+    ));
+    let mut go = Process::start(&command, &log)?;
+    let mut next = EVERY;
+    let status = loop {
+        if let Some(status) = go.try_wait()? {
+            break status;
+        }
+        if start.elapsed() >= next {
+            say(&format!("building {name}: {} s", next.as_secs()));
+            next += EVERY;
+        }
+        sleep(Duration::from_millis(100));
+    };
+    if !status.success() {
+        bail!(
+            "go build {} failed ({status}):\n{}",
+            recipe.package,
+            go.log_tail()
+        );
+    }
+    fs::rename(&unfinished, path).with_context(|| format!("move {name} into place"))?;
+    say(&format!("built {name} in {} s", start.elapsed().as_secs()));
+    Ok(())
+}
+
+/// The `go` on the PATH, if it is new enough for the module (or fetches a toolchain that is, as newer ones do by default).
+fn find_go(module: &Path) -> Result<PathBuf> {
+    let wanted = fs::read_to_string(module.join("go.mod"))?;
+    let wanted = wanted
+        .lines()
+        .find_map(|line| line.strip_prefix("go "))
+        .context("no go line in go.mod")?
+        .trim();
+    let paths = env::var_os("PATH").unwrap_or_default();
+    let go = env::split_paths(&paths)
+        .map(|dir| dir.join("go"))
+        .find(|go| go.is_file());
+    let go =
+        go.with_context(|| format!("building needs Go {wanted} or newer, and there is no go on the PATH"))?;
+    let output = Command::new(&go)
+        .args(["env", "GOVERSION"])
+        .current_dir(module)
+        .output()
+        .context("run go env")?;
+    let found = String::from_utf8_lossy(&output.stdout)
+        .trim()
+        .trim_start_matches("go")
+        .to_owned();
+    if !output.status.success() || version(&found) < version(wanted) {
+        bail!(
+            "building needs Go {wanted} or newer; {} is {found} {}",
+            go.display(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(go)
+}
+
+/// `1.26.8`, `1.27rc1` or `1.26.1-vendor` as numbers that compare.
+fn version(text: &str) -> Vec<u32> {
+    let number = |part: &str| {
+        part.chars()
+            .take_while(char::is_ascii_digit)
+            .collect::<String>()
+            .parse()
+            .unwrap_or(0)
+    };
+    text.split('.').take(3).map(number).collect()
+}
+
+/// Straight to standard error: the test harness would keep what `eprintln!` says from the person who waits.
+fn say(message: &str) {
+    let _ = writeln!(io::stderr(), "tools: {message}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        let rows = [
+            ("1.26.8", "1.26.0", true, "newer patch"),
+            ("1.26.0", "1.26.0", true, "the same"),
+            ("1.30", "1.26.0", true, "newer minor, without a patch"),
+            ("1.27rc1", "1.26.0", true, "a release candidate of a newer one"),
+            ("1.9.7", "1.26.0", false, "9 is less than 26"),
+            ("1.25.12", "1.26.0", false, "an older minor with a larger patch"),
+            ("", "1.26.0", false, "nothing at all"),
+        ];
+        for (found, wanted, enough, message) in rows {
+            assert_eq!(version(found) >= version(wanted), enough, "{message}");
+        }
+    }
+
+    #[test]
+    fn the_environment_comes_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let etcd = dir.path().join("etcd");
+        let other = dir.path().join("my-etcd");
+        fs::write(&etcd, "").unwrap();
+        fs::write(&other, "").unwrap();
+        let assets = |name: &str| (name == "KUBEBUILDER_ASSETS").then(|| dir.path().to_owned());
+        let both = |name: &str| assets(name).or_else(|| (name == "TEST_ASSET_ETCD").then(|| other.clone()));
+        let wrong = |name: &str| (name == "TEST_ASSET_ETCD").then(|| dir.path().join("missing"));
+
+        assert_eq!(given(Tool::Etcd, |_| None).unwrap(), None, "nothing set");
+        assert_eq!(
+            given(Tool::Etcd, assets).unwrap(),
+            Some(etcd),
+            "the directory has it"
+        );
+        assert_eq!(
+            given(Tool::Promtool, assets).unwrap(),
+            None,
+            "the directory lacks it"
+        );
+        assert_eq!(
+            given(Tool::Etcd, both).unwrap(),
+            Some(other),
+            "the tool's own variable wins"
+        );
+        let error = given(Tool::Etcd, wrong).unwrap_err().to_string();
+        assert!(
+            error.contains("TEST_ASSET_ETCD"),
+            "a variable that names no file is an error: {error}"
+        );
+    }
+}
