@@ -2,6 +2,7 @@
 //! or logs.
 
 pub mod effects;
+pub mod hash;
 pub mod observation;
 pub mod pattern;
 pub mod policy;
