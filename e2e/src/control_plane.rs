@@ -8,10 +8,8 @@
 //! each test), no ServiceAccount is made by itself, nothing is garbage-collected, no Deployment makes Pods. TokenRequest,
 //! RBAC, CRDs, Events and writes to `pods/status` all work; the fake kubelet plays scheduler and node.
 
-use std::ffi::{OsStr, OsString};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -42,7 +40,7 @@ pub struct ControlPlane {
     tools: ToolPaths,
     pki: Pki,
     kubeconfig: PathBuf,
-    namespaces: AtomicU32,
+    names: AtomicU32,
     // In this order: the server before its store, and the files last.
     api_server: Process,
     etcd: Process,
@@ -89,7 +87,7 @@ impl ControlPlane {
             etcd_url,
             tools,
             kubeconfig: dir.join("admin.kubeconfig"),
-            namespaces: AtomicU32::new(0),
+            names: AtomicU32::new(0),
             pki,
             api_server,
             etcd,
@@ -146,37 +144,19 @@ impl ControlPlane {
         self.scratch.path()
     }
 
+    /// The path of kubectl, for tests that need it as a process.
+    pub fn kubectl_path(&self) -> Result<&Path> {
+        self.tools.path(Tool::Kubectl)
+    }
+
     /// The ids of the server processes: etcd and kube-apiserver.
     pub fn process_ids(&self) -> [u32; 2] {
         [self.etcd.id(), self.api_server.id()]
     }
 
-    /// Runs kubectl as administrator and returns what it prints; an error has what it said.
-    pub async fn kubectl(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String> {
-        let args: Vec<OsString> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
-        let output = tokio::process::Command::new(self.tools.path(Tool::Kubectl)?)
-            .args(&args)
-            .env("KUBECONFIG", &self.kubeconfig)
-            // its caches of what the server offers, which is another server each time
-            .env("KUBECACHEDIR", self.dir().join("kubectl"))
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output()
-            .await
-            .context("run kubectl")?;
-        if !output.status.success() {
-            bail!(
-                "kubectl {}: {}",
-                args.join(OsStr::new(" ")).display(),
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
     /// Makes a namespace that no other test uses, and returns its name: the prefix and a number.
     pub async fn namespace(&self, prefix: &str) -> Result<String> {
-        let name = format!("{prefix}-{}", self.namespaces.fetch_add(1, Ordering::Relaxed) + 1);
+        let name = self.unique(prefix);
         let namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
         let api: Api<Namespace> = Api::all(self.client().await?);
         api.create(&PostParams::default(), &namespace)
@@ -227,6 +207,11 @@ impl ControlPlane {
         self.api_server.kill()?;
         self.etcd.kill()?;
         Ok(())
+    }
+
+    /// The prefix and a number that no other name here has.
+    pub(crate) fn unique(&self, prefix: &str) -> String {
+        format!("{prefix}-{}", self.names.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     fn admin(&self) -> User {

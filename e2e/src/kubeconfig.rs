@@ -19,6 +19,8 @@ pub(crate) enum User {
         key: PathBuf,
     },
     Token(String),
+    /// A file that clients read again from time to time, so that the token can be replaced under them.
+    TokenFile(PathBuf),
     /// An administrator acting as somebody else.
     Impersonated {
         public: PathBuf,
@@ -32,6 +34,7 @@ pub(crate) fn kubeconfig(url: &str, ca: &Path, user: &User) -> Value {
     let user = match user {
         User::Certificate { public, key } => json!({"client-certificate": public, "client-key": key}),
         User::Token(token) => json!({"token": token}),
+        User::TokenFile(path) => json!({"tokenFile": path}),
         User::Impersonated {
             public,
             key,

@@ -5,9 +5,12 @@
 
 pub mod control_plane;
 mod kubeconfig;
+mod kubectl;
 mod pki;
 pub mod process;
 pub mod scratch;
+pub mod tokens;
 pub mod tools;
 
 pub use control_plane::{ControlPlane, shared};
+pub use tokens::TokenKubeconfig;
