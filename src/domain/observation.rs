@@ -158,7 +158,8 @@ pub enum ContainerKind {
     Regular,
 }
 
-/// `restartPolicy` of a Pod or a container. A value that this version does not know is read as `Always`, the default.
+/// `restartPolicy` of a Pod or a container. A value that this version does not know is read as the default: `Always` for
+/// a Pod, for a container none of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum RestartPolicy {
     /// Restarted whenever it exits.

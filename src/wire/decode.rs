@@ -1,0 +1,249 @@
+//! How fields are read from JSON.
+//!
+//! Go's decoder takes null for "not there" everywhere, so programs that write a Pod's status get away with it. These
+//! functions do the same. Where a field is only compared, classified or hashed, that happens on the bytes that were
+//! read: no string is allocated for it.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, IgnoredAny, SeqAccess, Visitor},
+};
+
+/// A value, or the default for null. For a missing field there is `#[serde(default)]`.
+pub(super) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// Whether there is anything but null. What it is is not looked at.
+pub(super) fn is_present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Option::<IgnoredAny>::deserialize(deserializer).map(|value| value.is_some())
+}
+
+/// A list without its null entries; null is empty.
+pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    struct Entries<T>(Vec<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list or null")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(mut self, mut entries: A) -> Result<Self::Value, A::Error> {
+            while let Some(entry) = entries.next_element::<Option<T>>()? {
+                self.0.extend(entry);
+            }
+            Ok(self.0)
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(self.0)
+        }
+    }
+    deserializer.deserialize_any(Entries(Vec::new()))
+}
+
+/// What `read` makes of a string; the empty one stands for null.
+pub(super) fn text<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    read: impl FnOnce(&str) -> T,
+) -> Result<T, D::Error> {
+    struct Text<F>(F);
+    impl<T, F: FnOnce(&str) -> T> Visitor<'_> for Text<F> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string or null")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+            Ok(self.0(text))
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<T, E> {
+            Ok(self.0(""))
+        }
+    }
+    deserializer.deserialize_any(Text(read))
+}
+
+/// Whether there is any text.
+pub(super) fn is_set<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    text(deserializer, |text| !text.is_empty())
+}
+
+/// A time of the kubelet's or the API server's clock. Null, nonsense and times before 1971 are none: the zero value of a
+/// runtime's clock shows as 1970, that of Go's as the year 1.
+pub(super) fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    const END_OF_1970: i64 = 365 * 24 * 60 * 60;
+    text(deserializer, |text| {
+        let time: Timestamp = text.parse().ok()?;
+        (time.as_second() >= END_OF_1970).then_some(time)
+    })
+}
+
+/// An integer, cut to what a `u32` holds; null is 0.
+pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let number = integer(deserializer)?;
+    Ok(u32::try_from(number.max(0)).unwrap_or(u32::MAX))
+}
+
+/// An integer, cut to what an `i32` holds; null is 0.
+pub(super) fn code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+    let number = integer(deserializer)?;
+    Ok(i32::try_from(number).unwrap_or(if number < 0 { i32::MIN } else { i32::MAX }))
+}
+
+fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    struct Integer;
+    impl Visitor<'_> for Integer {
+        type Value = i64;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a number or null")
+        }
+
+        fn visit_i64<E: Error>(self, number: i64) -> Result<i64, E> {
+            Ok(number)
+        }
+
+        fn visit_u64<E: Error>(self, number: u64) -> Result<i64, E> {
+            Ok(i64::try_from(number).unwrap_or(i64::MAX))
+        }
+
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the cast ends at the bounds of the type"
+        )]
+        fn visit_f64<E: Error>(self, number: f64) -> Result<i64, E> {
+            Ok(number as i64)
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<i64, E> {
+            Ok(0)
+        }
+    }
+    deserializer.deserialize_any(Integer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Reader<T> =
+        fn(&mut serde_json::Deserializer<serde_json::de::StrRead<'static>>) -> serde_json::Result<T>;
+
+    fn check<T: PartialEq + fmt::Debug>(read: Reader<T>, table: &[(&'static str, T, &str)]) {
+        for (json, expected, why) in table {
+            let value = read(&mut serde_json::Deserializer::from_str(json)).unwrap();
+            assert_eq!(value, *expected, "{json}: {why}");
+        }
+    }
+
+    #[test]
+    fn numbers_end_at_their_bounds() {
+        check(
+            |json| count(json),
+            &[
+                ("3", 3, "a count"),
+                ("null", 0, "null"),
+                ("-1", 0, "below the least"),
+                ("4294967296", u32::MAX, "above the most"),
+                ("18446744073709551615", u32::MAX, "above what i64 holds"),
+                ("1e30", u32::MAX, "a float above all"),
+                ("-1e30", 0, "a float below all"),
+                ("2.0", 2, "a whole float"),
+            ],
+        );
+        check(
+            |json| code(json),
+            &[
+                ("137", 137, "an exit code"),
+                ("-1", -1, "codes may be negative"),
+                ("-1073741819", -1_073_741_819, "as Windows writes them"),
+                ("3221225477", i32::MAX, "above the most"),
+                ("-3221225477", i32::MIN, "below the least"),
+                ("null", 0, "null"),
+            ],
+        );
+    }
+
+    #[test]
+    fn times_that_mean_none_are_none() {
+        let known = "2026-11-21T09:49:45Z".parse().ok();
+        check(
+            |json| time(json),
+            &[
+                ("\"2026-11-21T09:49:45Z\"", known, "as the API server writes it"),
+                ("\"2026-11-21T10:49:45+01:00\"", known, "with an offset"),
+                (
+                    "\"2026-11-21T09:49:45.000000Z\"",
+                    known,
+                    "with microseconds, as in MicroTime",
+                ),
+                ("null", None, "null"),
+                ("\"\"", None, "empty"),
+                ("\"1970-01-01T00:00:00Z\"", None, "a runtime's zero"),
+                ("\"1970-12-31T23:59:59Z\"", None, "the last second of 1970"),
+                ("\"0001-01-01T00:00:00Z\"", None, "Go's zero"),
+                ("\"-009998-01-01T00:00:00Z\"", None, "long ago"),
+                ("\"2026-13-40T99:99:99Z\"", None, "no date at all"),
+                ("\"yesterday\"", None, "nonsense"),
+                ("\"99999-01-01T00:00:00Z\"", None, "beyond every calendar"),
+            ],
+        );
+    }
+
+    #[test]
+    fn lists_leave_null_out() {
+        check(
+            |json| list::<_, u8>(json),
+            &[
+                ("[1,2]", vec![1, 2], "a list"),
+                ("null", vec![], "null"),
+                ("[null,1,null]", vec![1], "null entries"),
+                ("[]", vec![], "empty"),
+            ],
+        );
+    }
+
+    #[test]
+    fn presence_is_all_but_null() {
+        check(
+            |json| is_present(json),
+            &[
+                ("{}", true, "empty is present"),
+                ("{\"a\":[1,{\"b\":null}]}", true, "whatever it is"),
+                ("null", false, "null"),
+            ],
+        );
+        check(
+            |json| is_set(json),
+            &[
+                ("\"n\"", true, "text"),
+                ("\"\"", false, "empty"),
+                ("null", false, "null"),
+            ],
+        );
+    }
+
+    #[test]
+    fn another_type_is_an_error_that_says_what_was_expected() {
+        let mut json = serde_json::Deserializer::from_str("7");
+        let error = time(&mut json).unwrap_err().to_string();
+        assert!(error.contains("expected a string or null"), "{error}");
+        let mut json = serde_json::Deserializer::from_str("\"7\"");
+        let error = count(&mut json).unwrap_err().to_string();
+        assert!(error.contains("expected a number or null"), "{error}");
+        let mut json = serde_json::Deserializer::from_str("{}");
+        let error = list::<_, u8>(&mut json).unwrap_err().to_string();
+        assert!(error.contains("expected a list or null"), "{error}");
+    }
+}
