@@ -67,6 +67,15 @@ impl Glob {
     }
 }
 
+/// Whether one of `globs` matches one of the names of the image's repository.
+pub(super) fn glob_matches_any(globs: &[&str], image: &Repository<'_>) -> bool {
+    image.names().any(|name| {
+        globs
+            .iter()
+            .any(|glob| glob_matches(glob.as_bytes(), name.as_bytes()))
+    })
+}
+
 /// Matches with one step back per `*`: linear in memory, at most `glob * text` in time.
 fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
     let (mut g, mut t) = (0, 0);

@@ -1,0 +1,93 @@
+//! OOMKilled: a sidecar, or a child process of it, was killed for memory. An instant, not a level: each new exit keeps
+//! the violation firing for `keepFiringFor` from then on.
+
+use jiff::SignedDuration;
+
+use super::{Case, Fault, Rule, View};
+use crate::domain::{
+    policy::Check,
+    roles::Role,
+    time::{Clock, later},
+};
+
+pub(super) struct OOMKilled;
+
+impl Rule for OOMKilled {
+    fn check(&self) -> Check {
+        Check::OOMKilled
+    }
+
+    fn reason(&self) -> &'static str {
+        "SidecarOOMKilled"
+    }
+
+    fn hold_for(&self, _: &View<'_>, _: usize) -> SignedDuration {
+        SignedDuration::ZERO
+    }
+
+    /// The instant itself lasts for the policy's `keepFiringFor`, so nothing is left to keep.
+    fn keep_firing_for(&self, _: &View<'_>) -> SignedDuration {
+        SignedDuration::ZERO
+    }
+
+    fn find(&self, view: &View<'_>, found: &mut Vec<Fault>) {
+        let keep = view.policy.settings(Check::OOMKilled).keep_firing_for;
+        for container in view.roles.with(Role::Sidecar) {
+            let killed = view
+                .past(container)
+                .and_then(crate::domain::history::ContainerHistory::memory_killed_at);
+            // At the very moment even a keepFiringFor of zero lets it fire once.
+            if let Some(at) = killed.filter(|at| *at == view.now || later(*at, keep) > view.now) {
+                found.push(Fault {
+                    container,
+                    since: Some(at),
+                    until: Some(later(at, keep)),
+                    instant: true,
+                });
+            }
+        }
+    }
+
+    fn detail(&self, case: &Case<'_>) -> String {
+        format!("killed for memory{}", limit(case))
+    }
+
+    fn note(&self, case: &Case<'_>) -> String {
+        let killed = case
+            .view
+            .past(case.at)
+            .and_then(crate::domain::history::ContainerHistory::memory_killed_at);
+        let at = Clock(killed.unwrap_or(case.onset));
+        format!(
+            "{} was killed for memory at {at}{}. The app was not restarted.",
+            case.subject(),
+            limit(case)
+        )
+    }
+
+    fn recovered(&self, _: &Case<'_>) -> String {
+        "was not killed for memory again".to_owned()
+    }
+
+    /// The run that was killed.
+    fn episode(&self, case: &Case<'_>) -> String {
+        let exit = case
+            .view
+            .container(case.at)
+            .and_then(|(_, status)| status.latest_exit());
+        match exit {
+            Some(exit) if exit.run != 0 => format!("{:x}", exit.run),
+            Some(exit) => exit.finished_at.map(|at| at.to_string()).unwrap_or_default(),
+            None => String::new(),
+        }
+    }
+}
+
+fn limit(case: &Case<'_>) -> String {
+    let container = case.view.pod.shape.containers.get(case.at);
+    container
+        .and_then(|c| c.memory_limit.as_ref())
+        .map_or(" (no limit of its own)".to_owned(), |limit| {
+            format!(" (limit {limit})")
+        })
+}

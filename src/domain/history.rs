@@ -1,0 +1,339 @@
+//! What happened to a Pod's containers that its present status no longer shows: restarts, flaps and memory kills with
+//! their times. Kept per Pod, not per policy, so that a policy that comes or changes later judges by the same facts;
+//! kept only for Pods to which something happened.
+
+use std::collections::VecDeque;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    observation::{ContainerStatus, Exit, OOM_KILLED, Observation, RESTARTING_ALL_CONTAINERS, State},
+    time::later,
+};
+
+/// How many restarts or flaps of one container are remembered: the largest `count` of the API.
+const REMEMBERED: usize = 1000;
+/// For how many windows a container that is down answers for its restarts.
+pub const DOWN_WINDOWS: i32 = 4;
+
+/// The past of the containers of one Pod, in the order of its shape.
+#[derive(Clone, Debug, Default)]
+pub struct History(Box<[ContainerHistory]>);
+
+/// The past of one container.
+#[derive(Clone, Debug, Default)]
+pub struct ContainerHistory {
+    /// Restarts that we saw, oldest first: when, and how many at once.
+    restarts: VecDeque<(Timestamp, u32)>,
+    /// Transitions from ready to unready within one run, oldest first.
+    flaps: VecDeque<Timestamp>,
+    /// What the status told of restarts before our first look.
+    prior: Option<Prior>,
+    /// The latest memory kill.
+    oom: Option<MemoryKill>,
+}
+
+/// Restarts before our first look: how many, when the last run ended, how long it was.
+#[derive(Clone, Copy, Debug)]
+struct Prior {
+    at: Timestamp,
+    count: u32,
+    run: SignedDuration,
+}
+
+/// A memory kill: when it counts from, and which exit it was.
+#[derive(Clone, Copy, Debug)]
+struct MemoryKill {
+    at: Timestamp,
+    exit: ExitId,
+}
+
+/// The identity of an exit: its containerID, or else its `finishedAt`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ExitId {
+    Run(u64),
+    At(Option<Timestamp>),
+}
+
+impl ExitId {
+    fn of(exit: &Exit) -> Self {
+        if exit.run == 0 {
+            Self::At(exit.finished_at)
+        } else {
+            Self::Run(exit.run)
+        }
+    }
+}
+
+/// How an observation comes to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Look {
+    /// We saw it happen: what is new began now.
+    Live,
+    /// The first look after a gap: what is new began some time since our last look.
+    Gap(Timestamp),
+    /// The first look ever, at a Pod or by a policy: what is there may be old.
+    First,
+}
+
+/// Restarts of one container that one observation brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restarts {
+    /// The container's place in the shape.
+    pub container: usize,
+    /// How many.
+    pub count: u32,
+    /// The reason of the run that ended: one of `OOMKilled`, `Error`, `Completed`, `Other`.
+    pub reason: &'static str,
+}
+
+impl History {
+    /// Takes in the first observation of a Pod.
+    pub fn begin(history: &mut Option<Box<Self>>, first: &Observation, now: Timestamp) {
+        for (at, status) in first.statuses.iter().enumerate() {
+            let Some(status) = status else { continue };
+            if let Some(prior) = Prior::of(status, now) {
+                Self::of(history, first, at).prior = Some(prior);
+            }
+            Self::note_memory_kill(history, first, at, status, |exit| {
+                exit.finished_at.map(|t| t.min(now))
+            });
+        }
+    }
+
+    /// Takes in what changed between two observations of a Pod, and returns the restarts that are its containers' own
+    /// fault. While the Pod is held nothing is counted, and a restart that the Pod did to all its containers never is.
+    pub fn advance(
+        history: &mut Option<Box<Self>>,
+        before: &Observation,
+        next: &Observation,
+        (now, look, held): (Timestamp, Look, bool),
+    ) -> Vec<Restarts> {
+        let mut found = Vec::new();
+        for (at, status) in next.statuses.iter().enumerate() {
+            let Some(status) = status else { continue };
+            let previous = before.statuses.get(at).and_then(Option::as_ref);
+            let when = |exit: &Exit| match look {
+                Look::Live => Some(now),
+                Look::Gap(last_look) => Some(exit.finished_at.unwrap_or(now).max(last_look).min(now)),
+                Look::First => exit.finished_at.map(|t| t.min(now)),
+            };
+            Self::note_memory_kill(history, next, at, status, |exit| {
+                if held && look == Look::Live {
+                    None
+                } else {
+                    when(exit)
+                }
+            });
+            let Some(previous) = previous else { continue };
+            if held {
+                continue;
+            }
+            let count = status.restart_count.saturating_sub(previous.restart_count);
+            if count > 0 && !is_the_pods_own(before, next, previous, status) {
+                push(&mut Self::of(history, next, at).restarts, (now, count));
+                found.push(Restarts {
+                    container: at,
+                    count,
+                    reason: reason_of(status.last_exit.as_ref()),
+                });
+            }
+            if previous.ready && !status.ready && is_same_run(previous, status) {
+                push(&mut Self::of(history, next, at).flaps, now);
+            }
+        }
+        found
+    }
+
+    /// What is remembered of the container at `at`.
+    pub fn container(&self, at: usize) -> Option<&ContainerHistory> {
+        self.0.get(at)
+    }
+
+    /// Takes over a memory kill that only the policy's status remembers.
+    pub fn adopt_memory_kill(history: &mut Option<Box<Self>>, pod: &Observation, at: usize, when: Timestamp) {
+        let oom = &mut Self::of(history, pod, at).oom;
+        if oom.is_none() {
+            *oom = Some(MemoryKill {
+                at: when,
+                exit: ExitId::At(Some(when)),
+            });
+        }
+    }
+
+    fn of<'a>(history: &'a mut Option<Box<Self>>, pod: &Observation, at: usize) -> &'a mut ContainerHistory {
+        let history = history.get_or_insert_default();
+        let containers = pod.shape.containers.len().max(at + 1);
+        if history.0.len() < containers {
+            let mut grown = std::mem::take(&mut history.0).into_vec();
+            grown.resize_with(containers, ContainerHistory::default);
+            history.0 = grown.into_boxed_slice();
+        }
+        // The slice was just made long enough.
+        #[allow(clippy::indexing_slicing)]
+        &mut history.0[at]
+    }
+
+    /// Remembers a memory kill that `status` shows and that is new; `when` gives its time, or `None` for one that moves
+    /// only the baseline.
+    fn note_memory_kill(
+        history: &mut Option<Box<Self>>,
+        pod: &Observation,
+        at: usize,
+        status: &ContainerStatus,
+        when: impl Fn(&Exit) -> Option<Timestamp>,
+    ) {
+        let present = match &status.state {
+            State::Terminated(exit) => Some(exit),
+            _ => None,
+        };
+        for exit in status.last_exit.as_ref().into_iter().chain(present) {
+            if &*exit.reason != OOM_KILLED {
+                continue;
+            }
+            let id = ExitId::of(exit);
+            let known = history.as_ref().and_then(|h| h.container(at)).and_then(|c| c.oom);
+            let is_known = known.is_some_and(|kill| kill.exit == id);
+            // The exit before a known present one is older than what we know.
+            let is_older = present
+                .is_some_and(|p| !std::ptr::eq(p, exit) && known.is_some_and(|k| k.exit == ExitId::of(p)));
+            if !is_known && !is_older {
+                let at_or_never = when(exit).unwrap_or(Timestamp::MIN);
+                Self::of(history, pod, at).oom = Some(MemoryKill {
+                    at: at_or_never,
+                    exit: id,
+                });
+            }
+        }
+    }
+}
+
+impl ContainerHistory {
+    /// Whether at least `count` restarts that we saw fell within `window` before `now`; if so, until when that holds
+    /// without another one.
+    pub fn restarted_often(&self, count: u32, window: SignedDuration, now: Timestamp) -> Option<Timestamp> {
+        reached(self.restarts.iter().rev().copied(), count, window, now)
+    }
+
+    /// The same over the windows for which a container that is down answers, and with the restarts from before our
+    /// first look. They count at the end of the last run, provided that it was shorter than `window`.
+    pub fn went_down_often(&self, count: u32, window: SignedDuration, now: Timestamp) -> Option<Timestamp> {
+        let prior = self
+            .prior
+            .filter(|prior| prior.run < window)
+            .map(|prior| (prior.at, prior.count));
+        let windows = window.saturating_mul(DOWN_WINDOWS);
+        reached(
+            self.restarts.iter().rev().copied().chain(prior),
+            count,
+            windows,
+            now,
+        )
+    }
+
+    /// How many restarts that we saw fell within `window` before `now`.
+    pub fn restarts_within(&self, window: SignedDuration, now: Timestamp) -> u32 {
+        self.restarts
+            .iter()
+            .filter(|(at, _)| later(*at, window) > now)
+            .map(|(_, n)| n)
+            .sum()
+    }
+
+    /// Whether at least `count` flaps fell within `window` before `now`; if so, until when that holds without another.
+    pub fn flapped_often(&self, count: u32, window: SignedDuration, now: Timestamp) -> Option<Timestamp> {
+        reached(self.flaps.iter().rev().map(|at| (*at, 1)), count, window, now)
+    }
+
+    /// How many flaps fell within `window` before `now`.
+    pub fn flaps_within(&self, window: SignedDuration, now: Timestamp) -> usize {
+        self.flaps.iter().filter(|at| later(**at, window) > now).count()
+    }
+
+    /// When the latest memory kill that counts happened.
+    pub fn memory_killed_at(&self) -> Option<Timestamp> {
+        self.oom.map(|kill| kill.at).filter(|at| *at > Timestamp::MIN)
+    }
+}
+
+impl Prior {
+    fn of(status: &ContainerStatus, now: Timestamp) -> Option<Self> {
+        let exit = status.latest_exit()?;
+        let (started, finished) = (exit.started_at?, exit.finished_at?);
+        let run = finished.duration_since(started);
+        (status.restart_count > 0).then_some(Self {
+            at: finished.min(now),
+            count: status.restart_count,
+            run,
+        })
+    }
+}
+
+/// Walks `newest` entries until they add up to `count`: the entry that completes it is the first to leave the window.
+fn reached(
+    newest: impl Iterator<Item = (Timestamp, u32)>,
+    count: u32,
+    window: SignedDuration,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let mut sum = 0u32;
+    for (at, n) in newest {
+        let leaves = later(at, window);
+        if leaves <= now {
+            return None;
+        }
+        sum = sum.saturating_add(n);
+        if sum >= count {
+            return Some(leaves);
+        }
+    }
+    None
+}
+
+fn push<T>(entries: &mut VecDeque<T>, entry: T) {
+    if entries.len() == REMEMBERED {
+        entries.pop_front();
+    }
+    entries.push_back(entry);
+}
+
+/// Whether a restart was done to all containers of the Pod, and so is no sidecar's fault: all of them restart in place
+/// (KEP-5532), a resize is under way (KEP-1287), or the sandbox is younger than the run that ended.
+fn is_the_pods_own(
+    before: &Observation,
+    next: &Observation,
+    previous: &ContainerStatus,
+    status: &ContainerStatus,
+) -> bool {
+    let under_way =
+        |pod: &Observation| pod.conditions.all_containers_restarting || pod.conditions.resize_in_progress;
+    if under_way(before) || under_way(next) {
+        return true;
+    }
+    let began = match &status.last_exit {
+        Some(exit) if &*exit.reason == RESTARTING_ALL_CONTAINERS => return true,
+        Some(exit) => exit.started_at,
+        // Init containers lose their last state with the sandbox; what we saw running is the run that ended.
+        None => previous.running_since(),
+    };
+    let sandbox = next
+        .conditions
+        .sandbox_ready
+        .and_then(|condition| condition.since);
+    matches!((sandbox, began), (Some(sandbox), Some(began)) if sandbox > began)
+}
+
+fn is_same_run(previous: &ContainerStatus, status: &ContainerStatus) -> bool {
+    matches!((&previous.state, &status.state), (State::Running(a), State::Running(b)) if a == b)
+        && previous.restart_count == status.restart_count
+        && previous.run == status.run
+}
+
+fn reason_of(exit: Option<&Exit>) -> &'static str {
+    match exit.map(|exit| &*exit.reason) {
+        Some(OOM_KILLED) => OOM_KILLED,
+        Some("Error") => "Error",
+        Some("Completed") => "Completed",
+        _ => "Other",
+    }
+}
