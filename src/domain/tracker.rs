@@ -103,7 +103,7 @@ pub fn advance(tracked: &mut Vec<Tracked>, view: &View<'_>, look: Look) -> (Vec<
             .filter(|violation| violation.is_firing() && is_gone(violation))
         {
             let gone = *violation.gone_since.get_or_insert(view.now);
-            sooner(&mut next, later(gone, keep));
+            sooner(&mut next, later(gone, keep), view.now);
         }
         let ends = |violation: &mut Tracked| {
             is_gone(violation)
@@ -121,7 +121,7 @@ pub fn advance(tracked: &mut Vec<Tracked>, view: &View<'_>, look: Look) -> (Vec<
             (violation, change)
         }));
     }
-    (changed, next.filter(|at| *at > view.now))
+    (changed, next)
 }
 
 fn advance_failing(
@@ -162,14 +162,14 @@ fn advance_failing(
         if violation.firing_since.take().is_some() || is_new {
             changed.push((violation.clone(), Change::Pending));
         }
-        sooner(next, fires_at);
+        sooner(next, fires_at, view.now);
     } else if violation.firing_since.is_none() {
         violation.firing_since = Some(fires_at);
         changed.push((violation.clone(), Change::Firing));
         violation.counted = true;
     }
     if let Some(until) = fault.until {
-        sooner(next, until);
+        sooner(next, until, view.now);
     }
 }
 
@@ -188,7 +188,10 @@ fn onset(fault: &Fault, now: Timestamp, look: Look) -> Timestamp {
     }
 }
 
-/// Keeps the earlier of two deadlines.
-pub fn sooner(next: &mut Option<Timestamp>, at: Timestamp) {
-    *next = Some(next.map_or(at, |next| next.min(at)));
+/// Keeps the earlier of two deadlines. One that is not after `now` has been acted on already, and must not hide a later
+/// one.
+pub fn sooner(next: &mut Option<Timestamp>, at: Timestamp, now: Timestamp) {
+    if at > now {
+        *next = Some(next.map_or(at, |next| next.min(at)));
+    }
 }

@@ -77,10 +77,10 @@ impl Announcer<'_> {
             }
             let done = violation.announced.map_or(due, |told| told.repeats);
             if let (Some(since), Ok(n)) = (violation.firing_since, i32::try_from(done.saturating_add(1))) {
-                sooner(&mut next, later(since, period.saturating_mul(n)));
+                sooner(&mut next, later(since, period.saturating_mul(n)), self.view.now);
             }
         }
-        next.filter(|at| *at > self.view.now)
+        next
     }
 
     /// Counts a firing violation as announced, by the operator whose status we take over.

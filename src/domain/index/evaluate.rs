@@ -97,7 +97,7 @@ fn judge(
         announcer.recoveries(&changed);
         let repeat = announcer.firing(&mut matched.tracked);
         for at in next.into_iter().chain(repeat) {
-            sooner(&mut deadline, at);
+            sooner(&mut deadline, at, now);
         }
         report(policy, observation, &changed, now, effects);
         for (violation, change) in &changed {
