@@ -15,6 +15,7 @@ mod identity;
 pub mod intern;
 pub mod namespace;
 pub mod pod;
+pub mod policy;
 mod workload;
 
 pub use identity::{Identity, Unidentified};

@@ -1,0 +1,403 @@
+use kube::core::DeserializeGuard;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::domain::{
+    observation::Labels,
+    pattern::Repository,
+    policy::{Check, CheckSettings, RestartScope, Severity},
+};
+
+pub(super) fn read<K: PolicyObject + serde::de::DeserializeOwned>(object: Value) -> PolicyUpdate {
+    policy_update::<K>(&serde_json::from_value(object).unwrap()).unwrap()
+}
+
+fn namespaced(spec: &Value) -> PolicyUpdate {
+    read::<SidecarPolicy>(json!({
+        "apiVersion": "sidewatch.dev/v1alpha1", "kind": "SidecarPolicy",
+        "metadata": {"name": "mesh", "namespace": "pay", "uid": "u-1", "generation": 3},
+        "spec": spec,
+    }))
+}
+
+fn cluster(spec: &Value) -> PolicyUpdate {
+    read::<ClusterSidecarPolicy>(json!({
+        "apiVersion": "sidewatch.dev/v1alpha1", "kind": "ClusterSidecarPolicy",
+        "metadata": {"name": "platform", "uid": "u-2"},
+        "spec": spec,
+    }))
+}
+
+fn settings(severity: Severity, hold_for: i64, keep: i64, count: u32, window: i64) -> CheckSettings {
+    CheckSettings {
+        mode: Mode::Alert,
+        severity,
+        hold_for: SignedDuration::from_mins(hold_for),
+        keep_firing_for: SignedDuration::from_mins(keep),
+        count,
+        window: SignedDuration::from_mins(window),
+    }
+}
+
+#[test]
+fn an_empty_spec_is_the_defaults() {
+    let expected = Policy {
+        mode: Mode::Alert,
+        namespaces: Selector::default(),
+        pods: Selector::default(),
+        sidecars: SidecarRules {
+            native: true,
+            well_known: true,
+            names: [].into(),
+            name_pattern: None,
+            images: vec![],
+            exclude_names: [].into(),
+            exclude_pattern: None,
+        },
+        mains: [].into(),
+        checks: [
+            settings(Severity::Warning, 5, 2, 0, 0),
+            settings(Severity::Warning, 2, 2, 0, 0),
+            settings(Severity::Critical, 0, 10, 3, 15),
+            settings(Severity::Critical, 5, 0, 0, 0),
+            settings(Severity::Warning, 5, 0, 0, 0),
+            settings(Severity::Warning, 0, 10, 0, 0),
+            settings(Severity::Warning, 0, 2, 6, 30),
+        ],
+        restart_scope: RestartScope::Sidecars,
+        init_containers_for: SignedDuration::from_mins(30),
+        repeat_period: SignedDuration::from_mins(50),
+        recovery_events: true,
+        runbook_url: "".into(),
+    };
+    assert_eq!(namespaced(&json!({})).spec, Ok(expected.clone()));
+    assert_eq!(cluster(&json!({})).spec, Ok(expected));
+}
+
+#[test]
+fn every_field_arrives() {
+    let check = |settings: Value| {
+        let mut check = json!({"mode": "Observe", "severity": "Info", "keepFiringFor": "7s"});
+        check
+            .as_object_mut()
+            .unwrap()
+            .extend(settings.as_object().unwrap().clone());
+        check
+    };
+    let spec = json!({
+        "mode": "Observe",
+        "namespaceSelector": {"matchLabels": {"team": "a"}},
+        "podSelector": {"matchExpressions": [{"key": "app", "operator": "Exists"}]},
+        "sidecars": {
+            "native": "Exclude", "wellKnown": "Exclude", "names": ["my-agent"], "namePattern": "helper-.*",
+            "images": ["fluent/*"], "exclude": {"names": ["not-me"], "namePattern": "never-.*"},
+        },
+        "mainContainers": {"names": ["app", "worker"]},
+        "checks": {
+            "notReady": check(json!({"for": "1s"})),
+            "mainReadySidecarNotReady": check(json!({"for": "2s"})),
+            "frequentRestarts": check(json!({"count": 4, "window": "44s", "scope": "AllContainers"})),
+            "startupBlocked": check(json!({"for": "3s", "initContainersFor": "33s"})),
+            "jobHeldOpen": check(json!({"for": "4s"})),
+            "oomKilled": check(json!({})),
+            "flapping": check(json!({"count": 5, "window": "55s"})),
+        },
+        "events": {"repeatPeriod": "1h30m", "onRecovery": "Disabled"},
+        "runbookURL": "https://example.com/runbook",
+    });
+    let policy = cluster(&spec).spec.unwrap();
+    let seconds = |hold_for, count, window| CheckSettings {
+        mode: Mode::Observe,
+        severity: Severity::Info,
+        hold_for: SignedDuration::from_secs(hold_for),
+        keep_firing_for: SignedDuration::from_secs(7),
+        count,
+        window: SignedDuration::from_secs(window),
+    };
+    let label = |key: &str, operator| {
+        Selector::from_iter([Requirement {
+            key: key.into(),
+            operator,
+        }])
+    };
+    let expected = Policy {
+        mode: Mode::Observe,
+        namespaces: label("team", Operator::In(vec!["a".into()])),
+        pods: label("app", Operator::Exists),
+        sidecars: SidecarRules {
+            native: false,
+            well_known: false,
+            names: ["my-agent".into()].into(),
+            name_pattern: Some(Pattern::parse("helper-.*").unwrap()),
+            images: vec![Glob::new("fluent/*")],
+            exclude_names: ["not-me".into()].into(),
+            exclude_pattern: Some(Pattern::parse("never-.*").unwrap()),
+        },
+        mains: ["app".into(), "worker".into()].into(),
+        checks: [
+            seconds(1, 0, 0),
+            seconds(2, 0, 0),
+            seconds(0, 4, 44),
+            seconds(3, 0, 0),
+            seconds(4, 0, 0),
+            seconds(0, 0, 0),
+            seconds(0, 5, 55),
+        ],
+        restart_scope: RestartScope::AllContainers,
+        init_containers_for: SignedDuration::from_secs(33),
+        repeat_period: SignedDuration::from_mins(90),
+        recovery_events: false,
+        runbook_url: "https://example.com/runbook".into(),
+    };
+    assert_eq!(policy, expected);
+    for (at, check) in Check::ALL.into_iter().enumerate() {
+        assert_eq!(
+            policy.settings(check),
+            &expected.checks[at],
+            "{check:?} has its own place"
+        );
+    }
+    let image = Repository::of("fluent/fluent-bit:3");
+    assert!(policy.sidecars.images[0].matches(&image), "globs are globs");
+}
+
+#[test]
+fn modes_severities_and_their_like_arrive() {
+    for (written, expected) in [
+        ("Alert", Mode::Alert),
+        ("Observe", Mode::Observe),
+        ("Off", Mode::Off),
+    ] {
+        let spec = json!({"mode": written, "checks": {"flapping": {"mode": written}}});
+        let policy = namespaced(&spec).spec.unwrap();
+        assert_eq!(policy.mode, expected, "the policy's mode {written}");
+        assert_eq!(
+            policy.settings(Check::Flapping).mode,
+            expected,
+            "a check's mode {written}"
+        );
+        assert_eq!(
+            policy.mode_of(Check::NotReady),
+            expected,
+            "the policy's mode covers its checks"
+        );
+    }
+    for (written, expected) in [
+        ("Info", Severity::Info),
+        ("Warning", Severity::Warning),
+        ("Critical", Severity::Critical),
+    ] {
+        let spec = json!({"checks": {"oomKilled": {"severity": written}}});
+        let policy = namespaced(&spec).spec.unwrap();
+        assert_eq!(
+            policy.settings(Check::OOMKilled).severity,
+            expected,
+            "severity {written}"
+        );
+    }
+}
+
+#[test]
+fn selectors_mean_what_they_say() {
+    let spec = json!({"podSelector": {
+        "matchLabels": {"app": "web", "tier": ""},
+        "matchExpressions": [
+            {"key": "zone", "operator": "In", "values": ["a", "b"]},
+            {"key": "stage", "operator": "NotIn", "values": ["test"]},
+            {"key": "team", "operator": "Exists"},
+            {"key": "legacy", "operator": "DoesNotExist", "values": []},
+        ],
+    }});
+    let selector = namespaced(&spec).spec.unwrap().pods;
+    let matching = [
+        ("app", "web"),
+        ("tier", ""),
+        ("zone", "b"),
+        ("stage", "prod"),
+        ("team", "x"),
+    ];
+    assert!(
+        selector.matches(&Labels::from_iter(matching)),
+        "labels that meet all requirements"
+    );
+    let table = [
+        (("app", Some("db")), "another value of a label in matchLabels"),
+        (("tier", None), "an empty value is demanded, not absence"),
+        (("zone", Some("c")), "none of the values of In"),
+        (("zone", None), "In needs the label"),
+        (("stage", Some("test")), "a value of NotIn"),
+        (("team", None), "Exists needs the label"),
+        (("legacy", Some("")), "DoesNotExist forbids the label"),
+    ];
+    for ((key, value), why) in table {
+        let labels = matching
+            .into_iter()
+            .filter(|(k, _)| *k != key)
+            .chain(value.map(|v| (key, v)));
+        assert!(!selector.matches(&labels.collect()), "{why}");
+    }
+}
+
+#[test]
+fn a_sidecar_policy_has_no_field_that_reaches_beyond_its_namespace() {
+    let spec = json!({"namespaceSelector": {"matchLabels": {"team": "a"}}});
+    assert!(namespaced(&spec).spec.unwrap().namespaces.is_empty());
+}
+
+#[test]
+fn errors_name_the_field_and_the_way_out() {
+    let checks = |check: &str, settings: Value| json!({"checks": {check: settings}});
+    let pods = |requirement: Value| {
+        json!({"podSelector": {"matchExpressions": [
+            {"key": "a", "operator": "Exists"}, requirement,
+        ]}})
+    };
+    let table = [
+        (
+            checks("frequentRestarts", json!({"count": 0})),
+            "spec.checks.frequentRestarts.count: 0 is not between 1 and 1000",
+        ),
+        (
+            checks("flapping", json!({"count": 1001})),
+            "spec.checks.flapping.count: 1001 is not between 1 and 1000",
+        ),
+        (
+            checks("flapping", json!({"window": "9s999ms"})),
+            "spec.checks.flapping.window: 9s999ms is not between 10s and 24h",
+        ),
+        (
+            json!({"events": {"repeatPeriod": "14m"}}),
+            "spec.events.repeatPeriod: 14m is not between 15m and 24h",
+        ),
+        (
+            json!({"sidecars": {"namePattern": "helper-("}}),
+            "spec.sidecars.namePattern: \"helper-(\" is no regular expression that can be used here, such as \
+             helper-.*: unclosed group",
+        ),
+        (
+            json!({"sidecars": {"exclude": {"namePattern": "((a{99}){99}){99}"}}}),
+            "spec.sidecars.exclude.namePattern: \"((a{99}){99}){99}\" is no regular expression that can be used \
+             here, such as helper-.*: Compiled regex exceeds size limit of 262144 bytes.",
+        ),
+        (
+            pods(json!({"key": "b", "operator": "In"})),
+            "spec.podSelector.matchExpressions[1].values: operator In needs at least one value",
+        ),
+        (
+            pods(json!({"key": "b", "operator": "NotIn", "values": []})),
+            "spec.podSelector.matchExpressions[1].values: operator NotIn needs at least one value",
+        ),
+        (
+            pods(json!({"key": "b", "operator": "Exists", "values": ["x"]})),
+            "spec.podSelector.matchExpressions[1].values: operator Exists takes no values: remove them, or use In \
+             or NotIn",
+        ),
+        (
+            pods(json!({"key": "b", "operator": "DoesNotExist", "values": ["x"]})),
+            "spec.podSelector.matchExpressions[1].values: operator DoesNotExist takes no values: remove them, or \
+             use In or NotIn",
+        ),
+    ];
+    for (spec, expected) in table {
+        assert_eq!(namespaced(&spec).spec, Err(expected.to_owned()), "{spec}");
+    }
+    let spec = json!({"namespaceSelector": {"matchExpressions": [{"key": "b", "operator": "In"}]}});
+    let expected = "spec.namespaceSelector.matchExpressions[0].values: operator In needs at least one value";
+    assert_eq!(cluster(&spec).spec, Err(expected.to_owned()));
+}
+
+#[test]
+fn every_duration_is_read_and_bounded() {
+    let fields = [
+        ("notReady", "for keepFiringFor"),
+        ("mainReadySidecarNotReady", "for keepFiringFor"),
+        ("frequentRestarts", "window keepFiringFor"),
+        ("startupBlocked", "for initContainersFor keepFiringFor"),
+        ("jobHeldOpen", "for keepFiringFor"),
+        ("oomKilled", "keepFiringFor"),
+        ("flapping", "window keepFiringFor"),
+    ];
+    for (check, durations) in fields {
+        for field in durations.split(' ') {
+            let error = |written: &str| {
+                let spec = json!({"checks": {check: {field: written}}});
+                namespaced(&spec).spec.unwrap_err()
+            };
+            let path = format!("spec.checks.{check}.{field}");
+            let expected = format!("{path}: \"5x\" is not a duration such as 90s, 5m or 1h30m");
+            assert_eq!(error("5x"), expected);
+            let least = if field == "window" { "10s" } else { "0s" };
+            let expected = format!("{path}: 24h1ms is not between {least} and 24h");
+            assert_eq!(error("24h1ms"), expected);
+        }
+    }
+    let spec = json!({"events": {"repeatPeriod": "5x"}});
+    let error = namespaced(&spec).spec.unwrap_err();
+    assert!(error.starts_with("spec.events.repeatPeriod: \"5x\""), "{error}");
+}
+
+#[test]
+fn bounds_are_included() {
+    for (field, text, seconds) in [("window", "10s", 10), ("window", "24h", 86400)] {
+        let spec = json!({"checks": {"flapping": {field: text}}});
+        let policy = namespaced(&spec).spec.unwrap();
+        assert_eq!(
+            policy.settings(Check::Flapping).window,
+            SignedDuration::from_secs(seconds)
+        );
+    }
+    for count in [1, 1000] {
+        let spec = json!({"checks": {"flapping": {"count": count}}});
+        let policy = namespaced(&spec).spec.unwrap();
+        assert_eq!(policy.settings(Check::Flapping).count, count);
+    }
+    for period in ["15m", "24h"] {
+        let spec = json!({"events": {"repeatPeriod": period}});
+        assert!(namespaced(&spec).spec.is_ok(), "{period}");
+    }
+}
+
+#[test]
+fn an_update_knows_its_object() {
+    let update = namespaced(&json!({}));
+    assert_eq!(update.key.to_string(), "SidecarPolicy pay/mesh");
+    assert_eq!((&*update.uid, update.generation), ("u-1", 3));
+    let update = cluster(&json!({}));
+    assert_eq!(update.key.to_string(), "ClusterSidecarPolicy platform");
+    assert_eq!(
+        (&*update.uid, update.generation),
+        ("u-2", 0),
+        "no generation is 0"
+    );
+}
+
+#[test]
+fn an_object_that_does_not_decode_is_an_invalid_policy() {
+    let update = namespaced(&json!({"mode": "Loud"}));
+    assert_eq!(
+        update.key.to_string(),
+        "SidecarPolicy pay/mesh",
+        "it is still known"
+    );
+    assert_eq!(update.generation, 3, "and so is its generation");
+    let error = update.spec.unwrap_err();
+    assert!(
+        error.contains("Loud") && error.contains("correct it"),
+        "the error says what is wrong and what to do: {error}"
+    );
+}
+
+#[test]
+fn an_object_without_an_identity_is_an_error() {
+    let table = [
+        (json!({"namespace": "pay", "uid": "u"}), "name"),
+        (json!({"name": "mesh", "namespace": "pay"}), "uid"),
+        (json!({"name": "mesh", "uid": "u"}), "namespace"),
+    ];
+    for (metadata, missing) in table {
+        let object: DeserializeGuard<SidecarPolicy> =
+            serde_json::from_value(json!({"metadata": metadata, "spec": {}})).unwrap();
+        assert_eq!(policy_update(&object).unwrap_err().missing, missing);
+        assert_eq!(policy_key(&object).unwrap_err().missing, missing);
+    }
+}
