@@ -8,8 +8,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, fmt, time};
 
-/// What the schema demands of a duration. At most four parts of five digits: the sum fits Go's 64-bit nanoseconds.
-pub(crate) const PATTERN: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
+/// What every rule on a duration demands of its text. At most four parts of five digits: the sum fits Go's 64-bit nanoseconds.
+pub(super) const PATTERN: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
 const MAX_PARTS: usize = 4;
 const MAX_DIGITS: usize = 5;
 const MAX_LENGTH: usize = MAX_PARTS * (MAX_DIGITS + 2);
@@ -52,7 +52,7 @@ impl JsonSchema for Duration {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "maxLength": MAX_LENGTH, "pattern": PATTERN })
+        json_schema!({ "type": "string", "maxLength": MAX_LENGTH })
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the schema of a CRD needs and the derived JSON schema does not give: CEL rules, and the dialect of Kubernetes.
 
+use super::duration::PATTERN;
 use schemars::Schema;
 use serde_json::{Value, json};
 
@@ -8,11 +9,16 @@ pub(super) fn rule(rule: &str, message: &str) -> Value {
     json!({ "rule": rule, "message": message })
 }
 
-/// The rule that a duration lies within bounds (both included). `field` is the field's path below `spec`.
+/// The rule that a text is a duration within bounds (both included). `field` is the field's path below `spec`.
+///
+/// The pattern stands in the rule, not beside it: the API server checks both, and would say two things about one mistake,
+/// of which the pattern is no help.
 pub(super) fn between(field: &str, min: &str, max: &str, example: &str) -> Value {
     json!([rule(
-        &format!("duration(self) >= duration('{min}') && duration(self) <= duration('{max}')"),
-        &format!("{field} must be between {min} and {max}, such as {example}"),
+        &format!(
+            "self.matches('{PATTERN}') && duration(self) >= duration('{min}') && duration(self) <= duration('{max}')"
+        ),
+        &format!("{field} must be a duration between {min} and {max}, such as {example}"),
     )])
 }
 

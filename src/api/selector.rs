@@ -31,7 +31,7 @@ pub struct LabelSelector {
 #[schemars(extend("x-kubernetes-validations" = pairing()))]
 pub struct LabelSelectorRequirement {
     /// The label's key.
-    #[schemars(length(min = 1, max = 317), extend("x-kubernetes-validations" = label_key()))]
+    #[schemars(length(max = 317), extend("x-kubernetes-validations" = label_key()))]
     pub key: String,
     /// How the label's value relates to values: In, NotIn, Exists or DoesNotExist.
     pub operator: SelectorOperator,
@@ -90,10 +90,13 @@ fn match_labels(_: &mut SchemaGenerator) -> Schema {
         "type": "object",
         "maxProperties": 64,
         "additionalProperties": { "type": "string", "maxLength": 63, "x-kubernetes-validations": label_value() },
-        "x-kubernetes-validations": [rule(
-            "self.all(key, !format.qualifiedName().validate(key).hasValue())",
-            "every key of matchLabels must be a label key, such as app or example.com/team",
-        )],
+        "x-kubernetes-validations": [{
+            "rule": "self.all(key, !format.qualifiedName().validate(key).hasValue())",
+            "messageExpression":
+                "'\"' + self.filter(key, format.qualifiedName().validate(key).hasValue())[0] \
+                 + '\" in matchLabels is no label key, such as app or example.com/team'",
+            "message": "every key of matchLabels must be a label key, such as app or example.com/team",
+        }],
     })
 }
 
