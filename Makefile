@@ -15,3 +15,6 @@ lint: ## formatting and lints, as CI runs them
 
 fmt: ## format the code
 	cargo fmt --all
+
+crds: ## write crds/ from the types in src/api
+	UPDATE_CRDS=1 cargo test --quiet --package sidewatch --lib --locked crds

@@ -166,4 +166,67 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn the_yaml_means_the_definitions() {
+        let found: Vec<CustomResourceDefinition> = serde_saphyr::from_multiple(&yaml().unwrap()).unwrap();
+        assert_eq!(found, definitions());
+    }
+
+    #[test]
+    fn any_text_survives_yaml() {
+        let [mut definition, _] = definitions();
+        let texts = [
+            "true",
+            "Off",
+            "no",
+            "null",
+            "~",
+            "1",
+            "1.0",
+            "0x1f",
+            "1_000",
+            "12:30:45",
+            "2026-01-02",
+            "",
+            " ",
+            "- a",
+            "a: b",
+            "a #b",
+            "#",
+            "---",
+            "{}",
+            "[]",
+            "*a",
+            "&a",
+            "!a",
+            "%a",
+            "@a",
+            "`a`",
+            "|",
+            ">",
+            "?",
+            "'",
+            "\"",
+            "\\",
+            r"^\d+\.\w$",
+            "'' + \"a\" + '\\n'",
+            "a\nb",
+            "a\n\n  b\n",
+            "\ta\t",
+            "trailing ",
+            " leading",
+            "é 日本 \u{1f6a2}",
+            "\u{7f}\u{85}\u{2028}",
+            "a long text with many words in it, which a writer of YAML may like to fold at some width: but not ours, please",
+        ];
+        let annotations = texts
+            .iter()
+            .enumerate()
+            .map(|(i, text)| (format!("text-{i}"), (*text).to_string()));
+        definition.metadata.annotations = Some(annotations.collect());
+        let yaml = document(&definition).unwrap();
+        let found: CustomResourceDefinition = serde_saphyr::from_str(&yaml).unwrap();
+        assert_eq!(found, definition, "{yaml}");
+    }
 }

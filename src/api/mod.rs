@@ -18,6 +18,9 @@ mod schema;
 mod selector;
 mod status;
 
+#[cfg(test)]
+mod tests;
+
 pub use checks::{
     CheckName, Checks, Flapping, FrequentRestarts, JobHeldOpen, MainReadySidecarNotReady, NotReady,
     OomKilled, RestartScope, Severity, StartupBlocked,

@@ -35,7 +35,7 @@ pub struct LabelSelectorRequirement {
     pub key: String,
     /// How the label's value relates to values: In, NotIn, Exists or DoesNotExist.
     pub operator: SelectorOperator,
-    /// The values for In and NotIn: at least one, at most 64. Exists and DoesNotExist take none.
+    /// The values for In and NotIn: at least one and at most 64. Exists and DoesNotExist take none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "values")]
     pub values: Vec<String>,

@@ -1,0 +1,267 @@
+//! What a person sees of the policies through kubectl: columns, names, explanations.
+
+use crate::plane;
+use e2e::ControlPlane;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json};
+use sidewatch::api::{ClusterSidecarPolicy, Mode, SidecarPolicy, SidecarPolicySpec, crds};
+use std::fs;
+
+async fn policy(client: &Client, namespace: &str, name: &str, spec: SidecarPolicySpec) -> Api<SidecarPolicy> {
+    let api = Api::namespaced(client.clone(), namespace);
+    api.create(&PostParams::default(), &SidecarPolicy::new(name, spec))
+        .await
+        .unwrap();
+    api
+}
+
+fn condition(kind: &str, status: &str, message: &str) -> Value {
+    json!({
+        "type": kind, "status": status, "reason": "Because", "message": message,
+        "lastTransitionTime": "2026-01-02T03:04:05Z",
+    })
+}
+
+/// The words of each line that kubectl prints.
+fn words(printed: &str) -> Vec<Vec<&str>> {
+    printed
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect()
+}
+
+/// What kubectl reads in the files is what the types say, though its YAML is of another age than ours.
+#[tokio::test]
+async fn the_files_in_crds_mean_what_the_types_say() {
+    let (_, client) = plane().await;
+    let api: Api<CustomResourceDefinition> = Api::all(client);
+    for definition in crds::definitions() {
+        let stored = api.get(&definition.name_any()).await.unwrap().spec;
+        assert_eq!(stored.versions, definition.spec.versions);
+        assert_eq!(stored.names.categories, definition.spec.names.categories);
+        assert_eq!(stored.names.short_names, definition.spec.names.short_names);
+        assert_eq!(stored.scope, definition.spec.scope);
+    }
+}
+
+#[tokio::test]
+async fn kubectl_shows_readiness_health_and_counts() {
+    let (plane, client) = plane().await;
+    let namespace = plane.namespace("columns").await.unwrap();
+    let api = policy(&client, &namespace, "mesh", SidecarPolicySpec::default()).await;
+
+    let get = async |args: &[&str]| {
+        let all = [["get", "--namespace", &namespace].as_slice(), args].concat();
+        plane.kubectl(all).await.unwrap()
+    };
+    let header = [
+        "NAME", "READY", "HEALTHY", "MODE", "PODS", "SIDECARS", "FIRING", "AGE",
+    ];
+    let printed = get(&["scpol"]).await;
+    assert_eq!(words(&printed)[0], header, "{printed}");
+    assert_eq!(
+        words(&printed)[1][..2],
+        ["mesh", "Alert"],
+        "nothing is shown that is not known: {printed}"
+    );
+
+    let status = json!({ "status": {
+        "conditions": [
+            condition("Ready", "True", "Evaluating"),
+            condition("SidecarsHealthy", "False", "2 of 44 sidecars in 2 of 42 Pods fail"),
+        ],
+        "summary": {
+            "pods": 42, "sidecars": 44, "mains": 43, "firing": 2, "pending": 1, "withoutReadinessProbe": 3,
+        },
+    }});
+    api.patch_status("mesh", &PatchParams::default(), &Patch::Merge(status))
+        .await
+        .unwrap();
+    let printed = get(&["sidecarpolicies"]).await;
+    assert_eq!(words(&printed)[0], header, "{printed}");
+    assert_eq!(
+        words(&printed)[1][..7],
+        ["mesh", "True", "False", "Alert", "42", "44", "2"],
+        "{printed}"
+    );
+
+    let printed = get(&["scpol", "--output=wide"]).await;
+    assert_eq!(words(&printed)[0][8..], ["PENDING", "MESSAGE"], "{printed}");
+    assert_eq!(words(&printed)[1][8], "1", "{printed}");
+    assert!(
+        printed
+            .trim_end()
+            .ends_with("2 of 44 sidecars in 2 of 42 Pods fail"),
+        "{printed}"
+    );
+}
+
+#[tokio::test]
+async fn kubectl_finds_policies_by_short_name_category_and_mode() {
+    let (plane, client) = plane().await;
+    let namespace = plane.namespace("names").await.unwrap();
+    let off = SidecarPolicySpec {
+        mode: Mode::Off,
+        ..SidecarPolicySpec::default()
+    };
+    policy(&client, &namespace, "loud", SidecarPolicySpec::default()).await;
+    policy(&client, &namespace, "quiet", off.clone()).await;
+    let clusters: Api<ClusterSidecarPolicy> = Api::all(client);
+    let everywhere =
+        ClusterSidecarPolicy::new("names-everywhere", serde_json::from_value(json!({})).unwrap());
+    clusters
+        .create(&PostParams::default(), &everywhere)
+        .await
+        .unwrap();
+
+    let names = async |args: &[&str]| {
+        let all = [
+            ["get", "--output=name", "--namespace", &namespace].as_slice(),
+            args,
+        ]
+        .concat();
+        plane
+            .kubectl(all)
+            .await
+            .unwrap()
+            .lines()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    let of = |name: &str| format!("sidecarpolicy.sidewatch.dev/{name}");
+    let everywhere = "clustersidecarpolicy.sidewatch.dev/names-everywhere".to_string();
+    assert_eq!(names(&["scpol"]).await, [of("loud"), of("quiet")]);
+    assert!(names(&["cscpol"]).await.contains(&everywhere));
+    let category = names(&["sidecars"]).await;
+    for name in [of("loud"), of("quiet"), everywhere] {
+        assert!(
+            category.contains(&name),
+            "`kubectl get sidecars` shows both kinds: {category:?}"
+        );
+    }
+    assert_eq!(
+        names(&["scpol", "--field-selector=spec.mode=Off"]).await,
+        [of("quiet")]
+    );
+    assert_eq!(
+        names(&["scpol", "--field-selector=spec.mode=Alert"]).await,
+        [of("loud")],
+        "also where it is a default"
+    );
+    assert!(
+        names(&["cscpol", "--field-selector=spec.mode=Observe"])
+            .await
+            .is_empty()
+    );
+
+    clusters
+        .delete("names-everywhere", &DeleteParams::default())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn kubectl_explains_every_field() {
+    let (plane, _) = plane().await;
+    let explain = async |path: &str| plane.kubectl(["explain", path]).await.unwrap();
+    for (path, says) in [
+        ("scpol", "watches the sidecars of the Pods in its own namespace"),
+        (
+            "cscpol.spec.namespaceSelector",
+            "Selects namespaces by their labels. Empty selects all.",
+        ),
+        ("scpol.spec.checks.notReady.for", "Between 0s (at once) and"),
+        ("scpol.spec.mode", "Quote \"Off\""),
+        (
+            "scpol.spec.podSelector.matchExpressions.values",
+            "at least one and at most 64",
+        ),
+        ("scpol.status.conditions.message", "in one sentence for people"),
+        ("cscpol.status.violations.workload", "such as Deployment/web"),
+    ] {
+        let printed = explain(path)
+            .await
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        assert!(printed.contains(says), "{path}: {printed}");
+    }
+    let printed = explain("scpol.spec.mode")
+        .await
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(
+        printed.contains("ENUM: Alert Observe Off"),
+        "the values are listed: {printed}"
+    );
+}
+
+#[tokio::test]
+async fn a_bare_off_is_refused_where_it_stands() {
+    let (plane, _) = plane().await;
+    let namespace = plane.namespace("off").await.unwrap();
+    let file = plane.dir().join("bare-off.yaml");
+    let apply = async |mode: &str| {
+        let policy = format!(
+            "apiVersion: sidewatch.dev/v1alpha1\nkind: SidecarPolicy\nmetadata: {{name: mesh}}\nspec: {{mode: {mode}}}\n"
+        );
+        fs::write(&file, policy).unwrap();
+        plane
+            .kubectl([
+                "apply",
+                "--namespace",
+                &namespace,
+                "--filename",
+                file.to_str().unwrap(),
+            ])
+            .await
+    };
+    let error = apply("Off").await.unwrap_err().to_string();
+    assert!(
+        error.contains("spec.mode in body must be of type string: \"boolean\""),
+        "{error}"
+    );
+    apply("\"Off\"").await.unwrap();
+}
+
+#[tokio::test]
+async fn an_edit_with_kubectl_keeps_the_rest() {
+    let (plane, client) = plane().await;
+    let namespace = plane.namespace("edit").await.unwrap();
+    let spec =
+        serde_json::from_value(json!({ "sidecars": { "namePattern": r"a\.b\d+", "names": ["agent"] } }))
+            .unwrap();
+    let api = policy(&client, &namespace, "mesh", spec).await;
+    let edit = |plane: &'static ControlPlane| {
+        let patch = r#"{"spec": {"checks": {"notReady": {"for": "60m"}}}}"#;
+        plane.kubectl([
+            "patch",
+            "scpol",
+            "mesh",
+            "--type=merge",
+            "--patch",
+            patch,
+            "--namespace",
+            &namespace,
+        ])
+    };
+    let before = api.get("mesh").await.unwrap();
+    edit(plane).await.unwrap();
+    let after = api.get("mesh").await.unwrap();
+    assert_eq!(
+        after.spec.checks.not_ready.r#for.as_str(),
+        "60m",
+        "a duration is kept as written"
+    );
+    assert_eq!(after.spec.sidecars, before.spec.sidecars);
+    assert_eq!(after.metadata.generation, Some(2));
+    edit(plane).await.unwrap();
+    assert_eq!(
+        api.get("mesh").await.unwrap().resource_version(),
+        after.resource_version(),
+        "no change, no write"
+    );
+}

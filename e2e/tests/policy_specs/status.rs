@@ -1,0 +1,298 @@
+//! The status subresource: who may write what, and how server-side apply merges it.
+
+use crate::plane;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::core::DeserializeGuard;
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json};
+use sidewatch::api::{
+    CheckName, CheckStatus, MAX_DETAIL, MAX_VIOLATIONS, Mode, PolicyStatus, Severity, SidecarPolicy,
+    SidecarPolicySpec, Summary, Violation, ViolationState,
+};
+
+const MANAGER: &str = "sidewatch";
+
+/// A policy of its own namespace.
+async fn policy(prefix: &str) -> (Client, String, Api<SidecarPolicy>) {
+    let (plane, client) = plane().await;
+    let namespace = plane.namespace(prefix).await.unwrap();
+    let api = Api::namespaced(client.clone(), &namespace);
+    let policy = SidecarPolicy::new("mesh", SidecarPolicySpec::default());
+    api.create(&PostParams::default(), &policy).await.unwrap();
+    (client, namespace, api)
+}
+
+/// Writes a status as the operator does.
+async fn apply(api: &Api<SidecarPolicy>, status: &PolicyStatus) -> kube::Result<SidecarPolicy> {
+    let patch = json!({ "apiVersion": "sidewatch.dev/v1alpha1", "kind": "SidecarPolicy", "status": status });
+    api.patch_status("mesh", &PatchParams::apply(MANAGER).force(), &Patch::Apply(patch))
+        .await
+}
+
+fn time() -> Time {
+    Time("2026-01-02T03:04:05Z".parse().unwrap())
+}
+
+fn condition(type_: &str, status: &str, message: &str) -> Condition {
+    Condition {
+        type_: type_.into(),
+        status: status.into(),
+        reason: "Evaluating".into(),
+        message: message.into(),
+        last_transition_time: time(),
+        observed_generation: Some(1),
+    }
+}
+
+/// A violation that is as long as the schema allows.
+fn violation() -> Violation {
+    Violation {
+        check: CheckName::OomKilled,
+        state: ViolationState::Firing,
+        severity: Severity::Critical,
+        namespace: "n".repeat(63),
+        workload: format!("{}/{}", "K".repeat(63), "w".repeat(253)),
+        pod: "p".repeat(253),
+        container: "c".repeat(63),
+        native: true,
+        since: time(),
+        detail: "ä".repeat(MAX_DETAIL),
+    }
+}
+
+fn full_status() -> PolicyStatus {
+    PolicyStatus {
+        observed_generation: Some(1),
+        conditions: vec![
+            condition("Ready", "True", ""),
+            condition("SidecarsHealthy", "False", "2 of 44 sidecars fail"),
+        ],
+        summary: Some(Summary {
+            pods: 42,
+            sidecars: 44,
+            mains: 42,
+            firing: 20,
+            pending: 1,
+            without_readiness_probe: 3,
+        }),
+        checks: vec![
+            CheckStatus {
+                check: CheckName::NotReady,
+                firing: 0,
+                pending: 1,
+            },
+            CheckStatus {
+                check: CheckName::OomKilled,
+                firing: 20,
+                pending: 0,
+            },
+        ],
+        violations: vec![violation(); MAX_VIOLATIONS],
+        violations_omitted: 1,
+    }
+}
+
+#[tokio::test]
+async fn the_status_is_written_and_read_back_as_it_is() {
+    let (_, _, api) = policy("status").await;
+    let written = apply(&api, &full_status()).await.unwrap();
+    assert_eq!(written.status.as_ref(), Some(&full_status()));
+    assert_eq!(
+        written.metadata.generation,
+        Some(1),
+        "a status is no change of the spec"
+    );
+
+    let again = apply(&api, &full_status()).await.unwrap();
+    assert_eq!(
+        again.resource_version(),
+        written.resource_version(),
+        "the same status again is no write"
+    );
+
+    let healthy = PolicyStatus {
+        conditions: vec![condition("Ready", "True", "")],
+        violations: Vec::new(),
+        checks: Vec::new(),
+        violations_omitted: 0,
+        ..full_status()
+    };
+    let stored = apply(&api, &healthy).await.unwrap();
+    assert_eq!(
+        stored.status,
+        Some(healthy),
+        "what the operator no longer says is gone"
+    );
+}
+
+#[tokio::test]
+async fn spec_and_status_are_written_apart() {
+    let (_, _, api) = policy("apart").await;
+    apply(&api, &full_status()).await.unwrap();
+
+    let both = json!({ "spec": { "mode": "Observe" }, "status": { "violationsOmitted": 99 } });
+    let stored = api
+        .patch("mesh", &PatchParams::default(), &Patch::Merge(&both))
+        .await
+        .unwrap();
+    assert_eq!(stored.spec.mode, Mode::Observe);
+    assert_eq!(
+        stored.status,
+        Some(full_status()),
+        "a write of the object leaves the status alone"
+    );
+
+    let both = json!({ "spec": { "mode": "Off" }, "status": { "violationsOmitted": 99 } });
+    let stored = api
+        .patch_status("mesh", &PatchParams::default(), &Patch::Merge(&both))
+        .await
+        .unwrap();
+    assert_eq!(
+        stored.spec.mode,
+        Mode::Observe,
+        "a write of the status leaves the spec alone"
+    );
+    assert_eq!(stored.status.unwrap().violations_omitted, 99);
+}
+
+#[tokio::test]
+async fn conditions_and_checks_merge_by_their_keys() {
+    let (_, _, api) = policy("merge").await;
+    apply(&api, &full_status()).await.unwrap();
+    // Somebody else, such as a GitOps tool, adds a condition of its own
+    let theirs = json!({
+        "apiVersion": "sidewatch.dev/v1alpha1",
+        "kind": "SidecarPolicy",
+        "status": { "conditions": [condition("example.com/Reviewed", "True", "by a person")] },
+    });
+    api.patch_status("mesh", &PatchParams::apply("reviewer"), &Patch::Apply(&theirs))
+        .await
+        .unwrap();
+
+    let ours = PolicyStatus {
+        conditions: vec![condition("Ready", "False", "no longer valid")],
+        checks: vec![CheckStatus {
+            check: CheckName::NotReady,
+            firing: 1,
+            pending: 0,
+        }],
+        ..full_status()
+    };
+    let status = apply(&api, &ours).await.unwrap().status.unwrap();
+    let mut conditions: Vec<_> = status
+        .conditions
+        .iter()
+        .map(|c| (&*c.type_, &*c.status))
+        .collect();
+    conditions.sort_unstable();
+    assert_eq!(
+        conditions,
+        [("Ready", "False"), ("example.com/Reviewed", "True")],
+        "theirs stays, ours is replaced"
+    );
+    assert_eq!(
+        status.checks, ours.checks,
+        "a check that we no longer list is gone"
+    );
+}
+
+#[tokio::test]
+async fn a_status_out_of_bounds_is_refused() {
+    let (_, _, api) = policy("bounds").await;
+    let spoiled = |spoil: fn(&mut PolicyStatus)| {
+        let mut status = full_status();
+        spoil(&mut status);
+        status
+    };
+    let rows = [
+        (
+            spoiled(|s| s.violations.push(violation())),
+            "status.violations",
+            "must have at most 20 items",
+        ),
+        (
+            spoiled(|s| s.violations[0].detail.push('x')),
+            "status.violations[0].detail",
+            "may not be more than 1024",
+        ),
+        (
+            spoiled(|s| s.violations[1].pod.push('x')),
+            "status.violations[1].pod",
+            "may not be more than 253",
+        ),
+        (
+            spoiled(|s| s.conditions[0].reason.clear()),
+            "status.conditions[0].reason",
+            "should be at least 1 chars long",
+        ),
+        (
+            spoiled(|s| s.conditions[0].status = "Maybe".into()),
+            "status.conditions[0].status",
+            "\"True\", \"False\"",
+        ),
+        (
+            spoiled(|s| s.checks[0].firing = u32::MAX),
+            "status.checks[0].firing",
+            "less than or equal to 2147483647",
+        ),
+        (
+            spoiled(|s| s.observed_generation = Some(-1)),
+            "status.observedGeneration",
+            "greater than or equal to 0",
+        ),
+    ];
+    for (status, field, says) in rows {
+        let error = apply(&api, &status).await.expect_err(field).to_string();
+        assert!(error.contains(field) && error.contains(says), "{field}: {error}");
+    }
+}
+
+/// What another version of the operator or of the definitions left behind must not hide a policy, nor its neighbours.
+#[tokio::test]
+async fn objects_of_other_versions_are_read_one_by_one() {
+    let (client, namespace, api) = policy("versions").await;
+    apply(&api, &full_status()).await.unwrap();
+    let stored: Value = serde_json::to_value(api.get("mesh").await.unwrap()).unwrap();
+    let read = |change: &dyn Fn(&mut Value)| {
+        let mut object = stored.clone();
+        change(&mut object);
+        let guard: DeserializeGuard<SidecarPolicy> = serde_json::from_value(object).unwrap();
+        guard.0.map_err(Box::new)
+    };
+
+    let newer = read(&|object| {
+        object["spec"]["fromTheFuture"] = json!({ "a": 1 });
+        object["status"]["violations"][0]["check"] = json!("FromTheFuture");
+        object["status"]["checks"][0]["check"] = json!("FromTheFuture");
+        object["status"]["summary"] = json!({ "pods": 1 });
+        object["status"]["fromTheFuture"] = json!([]);
+    });
+    let newer = newer.expect("unknown fields, and an unreadable status, do not hide the spec");
+    let status = newer.status.unwrap();
+    assert_eq!(
+        status.violations.len(),
+        MAX_VIOLATIONS - 1,
+        "what can be read is read"
+    );
+    assert_eq!((status.checks.len(), status.summary), (1, None));
+
+    let unknown_mode = read(&|object| object["spec"]["mode"] = json!("Loud"));
+    let error = unknown_mode.expect_err("an unknown mode is this object's error");
+    assert!(error.to_string().contains("Loud"), "{error}");
+    assert_eq!(
+        error.metadata.name.as_deref(),
+        Some("mesh"),
+        "and says whose it is"
+    );
+
+    let all: Api<DeserializeGuard<SidecarPolicy>> = Api::namespaced(client, &namespace);
+    assert!(
+        all.list(&ListParams::default())
+            .await
+            .unwrap()
+            .items
+            .iter()
+            .all(|guard| guard.0.is_ok())
+    );
+}

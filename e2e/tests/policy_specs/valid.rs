@@ -1,0 +1,247 @@
+//! The specs that the API server must take, and what it makes of them.
+
+use crate::invalid::{DURATIONS, Kinds, nested, numbered};
+use crate::{CLUSTER_SIDECAR_POLICY, SIDECAR_POLICY, plane, try_create};
+use serde_json::{Value, json};
+use sidewatch::api::{ClusterSidecarPolicySpec, SidecarPolicySpec};
+
+/// A spec that the API server must take.
+struct Valid {
+    why: String,
+    kinds: Kinds,
+    spec: Value,
+    /// What the stored spec has in the fields named here; other fields are not looked at.
+    stored: Value,
+}
+
+/// A spec that is stored as written, with defaults beside it.
+fn valid(why: &str, spec: Value) -> Valid {
+    Valid {
+        why: why.into(),
+        kinds: Kinds::Both,
+        stored: spec.clone(),
+        spec,
+    }
+}
+
+/// The whole spec that `{}` stands for.
+fn defaulted() -> Value {
+    json!({
+        "mode": "Alert",
+        "podSelector": {},
+        "sidecars": {
+            "native": "Include",
+            "wellKnown": "Include",
+            "names": [],
+            "namePattern": "",
+            "images": [],
+            "exclude": { "names": [], "namePattern": "" },
+        },
+        "mainContainers": { "names": [] },
+        "checks": {
+            "notReady": { "mode": "Alert", "for": "5m", "keepFiringFor": "2m", "severity": "Warning" },
+            "mainReadySidecarNotReady": { "mode": "Alert", "for": "2m", "keepFiringFor": "2m", "severity": "Warning" },
+            "frequentRestarts": {
+                "mode": "Alert", "count": 3, "window": "15m", "keepFiringFor": "10m", "scope": "Sidecars",
+                "severity": "Critical",
+            },
+            "startupBlocked": {
+                "mode": "Alert", "for": "5m", "initContainersFor": "30m", "keepFiringFor": "0s", "severity": "Critical",
+            },
+            "jobHeldOpen": { "mode": "Alert", "for": "5m", "keepFiringFor": "0s", "severity": "Warning" },
+            "oomKilled": { "mode": "Alert", "keepFiringFor": "10m", "severity": "Warning" },
+            "flapping": { "mode": "Alert", "count": 6, "window": "30m", "keepFiringFor": "2m", "severity": "Warning" },
+        },
+        "events": { "repeatPeriod": "50m", "onRecovery": "Enabled" },
+        "runbookURL": "",
+    })
+}
+
+/// The defaults with one part of them replaced.
+fn defaulted_but(path: &str, value: Value) -> Value {
+    let mut spec = defaulted();
+    *spec.pointer_mut(path).unwrap() = value;
+    spec
+}
+
+fn rows() -> Vec<Valid> {
+    [shapes(), fields(), selectors(), durations()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+#[rustfmt::skip]
+fn shapes() -> Vec<Valid> {
+    let empty_objects = json!({
+        "podSelector": {}, "sidecars": {"exclude": {}}, "mainContainers": {}, "events": {},
+        "checks": {
+            "notReady": {}, "mainReadySidecarNotReady": {}, "frequentRestarts": {}, "startupBlocked": {},
+            "jobHeldOpen": {}, "oomKilled": {}, "flapping": {},
+        },
+    });
+    let nulls = json!({"mode": null, "checks": null, "sidecars": {"names": null}, "runbookURL": null});
+    let no_wait = json!({"checks": {"notReady": {"for": "0s"}}});
+    let one_exclusion = json!({"sidecars": {"exclude": {"names": ["app"]}}});
+    vec![
+        Valid { stored: defaulted(), ..valid("nothing: all defaults", json!({})) },
+        Valid { stored: defaulted(), ..valid("empty objects: their defaults", empty_objects) },
+        Valid { stored: defaulted(), ..valid("null is absent where there is a default", nulls) },
+        Valid { stored: defaulted_but("/checks/notReady/for", json!("0s")), ..valid("one limit", no_wait) },
+        Valid { stored: defaulted_but("/sidecars/exclude/names", json!(["app"])), ..valid("one name", one_exclusion) },
+        valid("everything written out", defaulted()),
+    ]
+}
+
+#[rustfmt::skip]
+fn fields() -> Vec<Valid> {
+    let images = json!([
+        "*/istio/proxyv2", "fluent/*", "*", "envoyproxy/envoy", "localhost:5000/agent", "localhost:*/agent",
+        "Registry.example.com/team_a/x--y", "a".repeat(512),
+    ]);
+    let page = "https://example.com:8443/runbooks/sidecars?team=a&b=%20c#not-ready";
+    vec![
+        valid("only watch", json!({"mode": "Observe", "events": {"onRecovery": "Disabled"}})),
+        valid("off", json!({"mode": "Off", "checks": {"flapping": {"mode": "Off", "severity": "Info"}}})),
+        valid("counts at their lower bounds", json!({
+            "checks": {"frequentRestarts": {"count": 1}, "flapping": {"count": 1}},
+        })),
+        valid("counts at their upper bounds", json!({
+            "checks": {"frequentRestarts": {"count": 1000, "scope": "AllContainers"}, "flapping": {"count": 1000}},
+        })),
+        valid("no built-in knowledge", json!({"sidecars": {"native": "Exclude", "wellKnown": "Exclude"}})),
+        valid("names at their bounds", json!({
+            "sidecars": {"names": ["a", "0", "a--b", "x".repeat(63)], "exclude": {"names": numbered(64)}},
+            "mainContainers": {"names": numbered(64)},
+        })),
+        valid("a pattern in RE2's syntax", json!({
+            "sidecars": {"namePattern": r"(?i:helper)-[[:alnum:]]{2,8}|\Aagent\z|\d+"},
+        })),
+        valid("patterns at their bound", json!({
+            "sidecars": {"namePattern": "a".repeat(512), "exclude": {"namePattern": "[a-z]*".repeat(85)}},
+        })),
+        valid("image globs", json!({"sidecars": {"images": images}})),
+        valid("as many image globs as fit", json!({"sidecars": {"images": numbered(64)}})),
+        valid("a web page", json!({"runbookURL": page})),
+        valid("a web page by plain http, at a bare address", json!({"runbookURL": "http://10.0.0.7/"})),
+        valid("a URL at its bound", json!({"runbookURL": format!("https://example.com/{}", "a".repeat(492))})),
+    ]
+}
+
+#[rustfmt::skip]
+fn selectors() -> Vec<Valid> {
+    let label_key = format!("{}/{}", "a.".repeat(126) + "a", "k".repeat(63));
+    let selector = json!({
+        "matchLabels": {"app": "web", "example.com/team": "", &*label_key: "v".repeat(63)},
+        "matchExpressions": [
+            {"key": "tier", "operator": "In", "values": ["front", "Back_end.2", ""]},
+            {"key": "tier", "operator": "NotIn", "values": ["none"]},
+            {"key": &*label_key, "operator": "Exists"},
+            {"key": "old", "operator": "DoesNotExist", "values": []},
+        ],
+    });
+    let labels: serde_json::Map<_, _> = (0..64).map(|i| (format!("k{i}"), json!("v"))).collect();
+    let requirement = json!({"key": "app", "operator": "NotIn", "values": numbered(64)});
+    let large = json!({"matchLabels": labels, "matchExpressions": vec![requirement; 64]});
+    let namespaces = valid("namespaces", json!({"namespaceSelector": selector, "podSelector": selector}));
+    let all_namespaces = Valid { stored: json!({"namespaceSelector": {}}), ..valid("all namespaces", json!({})) };
+    vec![
+        valid("a selector of every kind", json!({"podSelector": selector})),
+        valid("as large a selector as fits", json!({"podSelector": large})),
+        Valid { kinds: Kinds::Cluster, ..namespaces },
+        Valid { kinds: Kinds::Cluster, ..all_namespaces },
+    ]
+}
+
+fn durations() -> Vec<Valid> {
+    let bounds = |(path, min, max, _): (&str, &str, &str, _)| {
+        ["the shortest", "the longest", "in parts"]
+            .into_iter()
+            .zip([min, max, "1h29m59s1000ms"])
+            .map(|(why, text)| valid(why, nested(path, json!(text))))
+            .collect::<Vec<_>>()
+    };
+    DURATIONS.into_iter().flat_map(bounds).collect()
+}
+
+#[tokio::test]
+async fn valid_specs_are_taken_and_filled_in() {
+    let (_, client) = plane().await;
+    let mut failures = Vec::new();
+    for row in rows() {
+        for (kind, skip) in [
+            (SIDECAR_POLICY, Kinds::Cluster),
+            (CLUSTER_SIDECAR_POLICY, Kinds::Namespaced),
+        ] {
+            if row.kinds == skip {
+                continue;
+            }
+            let wrong = match try_create(&client, kind, &json!({ "spec": row.spec })).await {
+                Err(status) => Some(format!("it is refused: {}", status.message)),
+                Ok(object) => difference("spec", &row.stored, &object["spec"]),
+            };
+            failures.extend(wrong.map(|wrong| format!("{}: {} {}: {wrong}", row.why, kind.0, row.spec)));
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "{} rows fail:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+}
+
+/// Where the found value lacks what is expected of it.
+fn difference(path: &str, expected: &Value, found: &Value) -> Option<String> {
+    match (expected, found) {
+        (Value::Object(expected), Value::Object(found)) => expected.iter().find_map(|(name, value)| {
+            difference(
+                &format!("{path}.{name}"),
+                value,
+                found.get(name).unwrap_or(&Value::Null),
+            )
+        }),
+        _ if expected == found => None,
+        _ => Some(format!("{path} is {found} instead of {expected}")),
+    }
+}
+
+#[tokio::test]
+async fn the_server_and_the_types_have_the_same_defaults() {
+    let (_, client) = plane().await;
+
+    let namespaced = try_create(&client, SIDECAR_POLICY, &json!({ "spec": {} }))
+        .await
+        .unwrap();
+    assert_eq!(
+        namespaced["spec"],
+        defaulted(),
+        "the server fills in everything and nothing else"
+    );
+    let from_nothing: SidecarPolicySpec = serde_json::from_value(json!({})).unwrap();
+    assert_eq!(
+        from_nothing,
+        SidecarPolicySpec::default(),
+        "an old object without the fields reads as the default"
+    );
+    let from_server: SidecarPolicySpec = serde_json::from_value(namespaced["spec"].clone()).unwrap();
+    assert_eq!(from_nothing, from_server);
+    assert_eq!(
+        serde_json::to_value(&from_nothing).unwrap(),
+        namespaced["spec"],
+        "and is written as the server's"
+    );
+
+    let cluster = try_create(&client, CLUSTER_SIDECAR_POLICY, &json!({ "spec": {} }))
+        .await
+        .unwrap();
+    let from_nothing: ClusterSidecarPolicySpec = serde_json::from_value(json!({})).unwrap();
+    let from_server: ClusterSidecarPolicySpec = serde_json::from_value(cluster["spec"].clone()).unwrap();
+    assert_eq!(from_nothing, from_server);
+    assert_eq!(serde_json::to_value(&from_nothing).unwrap(), cluster["spec"]);
+    assert_eq!(
+        from_server.policy,
+        SidecarPolicySpec::default(),
+        "the shared part has the same defaults"
+    );
+}

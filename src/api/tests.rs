@@ -1,0 +1,173 @@
+//! What holds for all of the API's schema: it says what it does, and says it everywhere.
+
+use super::{ClusterSidecarPolicySpec, SidecarPolicySpec, crds};
+use serde_json::{Map, Value, json};
+
+/// The schemas of both kinds, with their names.
+fn schemas() -> [(String, Value); 2] {
+    crds::definitions().map(|definition| {
+        let kind = definition.spec.names.kind.clone();
+        let definition = serde_json::to_value(definition).unwrap();
+        (
+            kind,
+            definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone(),
+        )
+    })
+}
+
+/// Calls `visit` with each property below a schema and its path.
+fn walk(path: &str, schema: &Value, visit: &mut impl FnMut(&str, &Value)) {
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        visit(&path, property);
+        walk(&path, property, visit);
+    }
+    for inner in ["items", "additionalProperties"] {
+        if schema[inner].is_object() {
+            let path = format!("{path}[]");
+            visit(&path, &schema[inner]);
+            walk(&path, &schema[inner], visit);
+        }
+    }
+}
+
+/// What the API server makes of a value: each absent field gets its default, from the outside to the inside.
+fn defaulted(schema: &Value, value: &Value) -> Value {
+    let (Some(properties), Some(fields)) = (schema["properties"].as_object(), value.as_object()) else {
+        return value.clone();
+    };
+    let mut filled = Map::new();
+    for (name, property) in properties {
+        let field = fields.get(name).or(property.get("default"));
+        filled.extend(field.map(|field| (name.clone(), defaulted(property, field))));
+    }
+    Value::Object(filled)
+}
+
+#[test]
+fn the_types_default_as_the_schema_does() {
+    let [namespaced, cluster] =
+        schemas().map(|(_, schema)| defaulted(&schema["properties"]["spec"], &json!({})));
+    let spec: SidecarPolicySpec = serde_json::from_value(json!({})).unwrap();
+    assert_eq!(spec, SidecarPolicySpec::default());
+    assert_eq!(serde_json::to_value(spec).unwrap(), namespaced);
+    let spec: ClusterSidecarPolicySpec = serde_json::from_value(json!({})).unwrap();
+    assert_eq!(spec, ClusterSidecarPolicySpec::default());
+    assert_eq!(serde_json::to_value(spec).unwrap(), cluster);
+}
+
+#[test]
+fn every_field_of_a_spec_has_a_default() {
+    for (kind, schema) in schemas() {
+        assert_eq!(
+            schema["required"],
+            json!(["spec"]),
+            "{kind}: a spec must be written, if only an empty one"
+        );
+        let mut without = Vec::new();
+        walk("spec", &schema["properties"]["spec"], &mut |path, property| {
+            // Inside a selector absent means empty, as in Kubernetes' own
+            if !path.contains("Selector.") && !path.ends_with("[]") && property.get("default").is_none() {
+                without.push(path.to_string());
+            }
+        });
+        assert_eq!(without, [""; 0], "{kind}");
+    }
+}
+
+#[test]
+fn every_field_is_described_in_a_sentence() {
+    for (kind, schema) in schemas() {
+        let mut bad = Vec::new();
+        walk("", &schema, &mut |path, property| {
+            let description = property["description"].as_str().unwrap_or_default();
+            let sentence = description.ends_with('.') && !description.contains('\n');
+            if !path.ends_with("[]") && !sentence {
+                bad.push(format!("{path}: {description:?}"));
+            }
+        });
+        assert_eq!(bad, [""; 0], "{kind}");
+    }
+}
+
+#[test]
+fn every_string_list_and_number_is_bounded() {
+    for (kind, schema) in schemas() {
+        let mut unbounded = Vec::new();
+        walk("", &schema, &mut |path, property| {
+            let has = |keyword: &str| property.get(keyword).is_some();
+            let bounded = match property["type"].as_str().unwrap() {
+                "string" => has("maxLength") || has("enum") || property["format"] == "date-time",
+                "array" => has("maxItems") && has("x-kubernetes-list-type"),
+                // A generation has no end
+                "integer" => has("minimum") && (has("maximum") || property["format"] == "int64"),
+                "object" => has("properties") || has("maxProperties"),
+                "boolean" => true,
+                other => panic!("{kind}{path}: no {other} in this API"),
+            };
+            if !bounded {
+                unbounded.push(path.to_string());
+            }
+        });
+        assert_eq!(unbounded, [""; 0], "{kind}");
+    }
+}
+
+/// A bound that changes in the schema must change in the words too, and the other way round.
+#[test]
+fn the_bounds_of_a_spec_are_in_the_words() {
+    for (kind, schema) in schemas() {
+        let mut silent = Vec::new();
+        let mut seen = 0;
+        walk("spec", &schema["properties"]["spec"], &mut |path, property| {
+            let description = property["description"]
+                .as_str()
+                .unwrap_or_default()
+                .replace(" (at once)", "");
+            let bound = |keyword: &str| property[keyword].as_f64();
+            let mut words = Vec::new();
+            if let (Some(min), Some(max)) = (bound("minimum"), bound("maximum")) {
+                words.push(format!("Between {min} and {max}."));
+            }
+            if let Some(max) = bound("maxItems").or(bound("maxProperties")) {
+                words.push(format!("t most {max}."));
+            }
+            if description.contains("characters.") {
+                words.push(format!("At most {} characters.", property["maxLength"]));
+            }
+            if let Some((field, min, max)) = duration_bounds(property) {
+                words.push(format!("Between {min} and {max}."));
+                assert!(
+                    path.ends_with(field),
+                    "{kind}: the rule of {path} speaks of {field}"
+                );
+            }
+            seen += words.len();
+            words.retain(|words| !description.contains(&**words));
+            if !path.ends_with("[]") && !words.is_empty() {
+                silent.push(format!("{path} lacks {words:?}: {description}"));
+            }
+        });
+        assert_eq!(silent, [""; 0], "{kind}");
+        assert!(seen >= 25, "{kind}: the walk finds the bounds: {seen}");
+    }
+}
+
+/// The field, the least and the most of a duration, as its rule and the rule's message agree on.
+fn duration_bounds(property: &Value) -> Option<(&str, &str, &str)> {
+    let rule = &property["x-kubernetes-validations"][0];
+    let (field, bounds) = rule["message"]
+        .as_str()?
+        .split_once(" must be a duration between ")?;
+    let (bounds, example) = bounds.split_once(", such as ")?;
+    let (min, max) = bounds.split_once(" and ")?;
+    let text = rule["rule"].as_str()?;
+    assert!(text.contains(&format!(">= duration('{min}')")), "{field}: {text}");
+    assert!(text.contains(&format!("<= duration('{max}')")), "{field}: {text}");
+    let [min_, max_, example] = [min, max, example].map(|text| super::Duration::new(text).parse().unwrap());
+    assert!(
+        min_ <= example && example <= max_,
+        "{field}: the example keeps the rule"
+    );
+    Some((field, min, max))
+}
