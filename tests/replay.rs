@@ -3,6 +3,14 @@
 //!
 //! The recordings are in `tests/traces`; `SIDEWATCH_TRACES` names another directory of the same form.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test without the standard harness, which clippy does not see as one"
+)]
+
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
