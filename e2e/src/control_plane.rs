@@ -281,7 +281,7 @@ fn address_in_use(text: &str) -> bool {
 }
 
 /// Two different ports that were free a moment ago.
-fn free_ports() -> Result<(u16, u16)> {
+pub(crate) fn free_ports() -> Result<(u16, u16)> {
     let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port");
     let (one, two) = (listen()?, listen()?);
     Ok((one.local_addr()?.port(), two.local_addr()?.port()))

@@ -6,6 +6,7 @@
 pub mod control_plane;
 mod kubeconfig;
 mod kubectl;
+pub mod operator;
 mod pki;
 pub mod process;
 pub mod scratch;
