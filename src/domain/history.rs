@@ -103,6 +103,9 @@ impl History {
 
     /// Takes in what changed between two observations of a Pod, and returns the restarts that are its containers' own
     /// fault. While the Pod is held nothing is counted, and a restart that the Pod did to all its containers never is.
+    ///
+    /// What happened while the *watch* was broken is counted, at the time that the kubelet gives it within the gap: it
+    /// is as true as what we saw, and after the gap everything must read as if there had been none.
     pub fn advance(
         history: &mut Option<Box<Self>>,
         before: &Observation,
@@ -110,32 +113,28 @@ impl History {
         (now, look, held): (Timestamp, Look, bool),
     ) -> Vec<Restarts> {
         let mut found = Vec::new();
+        let when = |finished: Option<Timestamp>| match look {
+            Look::Live => now,
+            Look::Gap(last_look) => finished.unwrap_or(now).max(last_look).min(now),
+            Look::First => finished.unwrap_or(now).min(now),
+        };
         for (at, status) in next.statuses.iter().enumerate() {
             let Some(status) = status else { continue };
-            let previous = before.statuses.get(at).and_then(Option::as_ref);
-            let when = |exit: &Exit| match look {
-                Look::Live => Some(now),
-                Look::Gap(last_look) => Some(exit.finished_at.unwrap_or(now).max(last_look).min(now)),
-                Look::First => exit.finished_at.map(|t| t.min(now)),
-            };
             Self::note_memory_kill(history, next, at, status, |exit| {
-                if held && look == Look::Live {
-                    None
-                } else {
-                    when(exit)
-                }
+                (!held).then(|| when(exit.finished_at))
             });
-            let Some(previous) = previous else { continue };
-            if held {
+            let Some(previous) = before.statuses.get(at).and_then(Option::as_ref).filter(|_| !held) else {
                 continue;
-            }
+            };
             let count = status.restart_count.saturating_sub(previous.restart_count);
             if count > 0 && !is_the_pods_own(before, next, previous, status) {
-                push(&mut Self::of(history, next, at).restarts, (now, count));
+                let ended = when(status.last_exit.as_ref().and_then(|exit| exit.finished_at));
+                push(&mut Self::of(history, next, at).restarts, (ended, count));
+                let reason = reason_of(status.last_exit.as_ref());
                 found.push(Restarts {
                     container: at,
                     count,
-                    reason: reason_of(status.last_exit.as_ref()),
+                    reason,
                 });
             }
             if previous.ready && !status.ready && is_same_run(previous, status) {

@@ -156,7 +156,7 @@ impl Index {
                 .saturating_sub(before.stray_statuses),
         );
         if pod.observation.is_evaluated() {
-            let is_held = held_watch.is_some() || before.is_held() || pod.observation.is_held();
+            let is_held = before.is_held() || pod.observation.is_held();
             let restarts =
                 History::advance(&mut pod.history, &before, &pod.observation, (now, look, is_held));
             count_restarts(&mut self.policies, pod, &restarts);
