@@ -1,9 +1,11 @@
-//! A real Kubernetes control plane for Sidewatch's tests and demo.
+//! A real Kubernetes control plane for Sidewatch's tests and demo, and Pods that do as they are told.
 //!
-//! [`ControlPlane`] runs etcd and kube-apiserver on loopback, from binaries that [`tools`] finds or builds. Everything ends
-//! with the process that started it.
+//! [`ControlPlane`] runs etcd and kube-apiserver on loopback, from binaries that [`tools`] finds or builds.
+//! [`fake_kubelet`] plays scheduler and node: it writes the Pod statuses that a real kubelet would. Everything ends with the
+//! process that started it.
 
 pub mod control_plane;
+pub mod fake_kubelet;
 mod kubeconfig;
 mod kubectl;
 pub mod operator;

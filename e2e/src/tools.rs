@@ -22,6 +22,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use sidewatch::domain::hash::stable_hash;
 
 use crate::process::{Process, Spec};
 
@@ -191,21 +192,15 @@ fn cache_root() -> Result<PathBuf> {
         .join("tools"))
 }
 
-/// A hash (FNV-1a) of all that goes into the build. Not the standard library's: that one may change with the toolchain.
+/// A hash of all that goes into the build.
 fn fingerprint(module: &Path, recipe: &Recipe) -> Result<u64> {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let mut add = |bytes: &[u8]| {
-        for byte in bytes.iter().chain(&[0]) {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    };
-    for file in ["go.mod", "go.sum"] {
-        add(&fs::read(module.join(file)).with_context(|| format!("read {file} in {}", module.display()))?);
-    }
-    for part in [recipe.ldflags, recipe.tags, env::consts::OS, env::consts::ARCH] {
-        add(part.as_bytes());
-    }
-    Ok(hash)
+    let read =
+        |file| fs::read(module.join(file)).with_context(|| format!("read {file} in {}", module.display()));
+    let modules = [read("go.mod")?, read("go.sum")?];
+    let flags = [recipe.ldflags, recipe.tags, env::consts::OS, env::consts::ARCH];
+    Ok(stable_hash(
+        modules.iter().map(Vec::as_slice).chain(flags.map(str::as_bytes)),
+    ))
 }
 
 /// Held until the file is dropped, and given back by the system if we die.

@@ -1,0 +1,209 @@
+//! A Pod on its node as a value: steps in, statuses out.
+//!
+//! Input: a [`PodSpec`], the identity that the API server gave it, and [`Step`]s with the time at which they happen. Output: the
+//! `status` that a kubelet would write. Pure: reads no clock, talks to nobody. A step that no kubelet takes is an error and
+//! changes nothing that was written.
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::container::{ContainerState, seconds};
+use super::spec::{Kind, PodSpec};
+use super::status::{self, Condition, Phase, Sandbox, Verdict};
+use super::step::Step;
+
+/// The Pod as its kubelet sees it.
+#[derive(Debug, Clone)]
+pub struct PodState {
+    pub(super) name: String,
+    pub(super) namespace: String,
+    pub(super) uid: String,
+    pub(super) generation: i64,
+    /// Init containers and native sidecars in their order, then the regular ones.
+    pub(super) containers: Vec<ContainerState>,
+    pub(super) admitted: Option<Timestamp>,
+    pub(super) sandbox: Sandbox,
+    /// How many sandboxes have had an address.
+    pub(super) addresses: u8,
+    pub(super) has_address: bool,
+    pub(super) begun: bool,
+    pub(super) deleted: bool,
+    pub(super) ended: bool,
+    pub(super) node_lost: bool,
+    /// The phase as reported: it becomes Succeeded or Failed one write after the containers say so.
+    pub(super) phase: Phase,
+    pub(super) conditions: Vec<Condition>,
+}
+
+impl PodState {
+    /// A Pod that no kubelet has seen yet.
+    pub fn new(spec: &PodSpec, namespace: &str, uid: &str) -> Self {
+        let state =
+            |container: &super::Container| ContainerState::new(container.clone(), spec.restart_policy, uid);
+        let mut containers: Vec<_> = spec.containers.iter().map(state).collect();
+        containers.sort_by_key(|container| container.is(Kind::Regular));
+        Self {
+            name: spec.name.clone(),
+            namespace: namespace.into(),
+            uid: uid.into(),
+            generation: 1,
+            containers,
+            admitted: None,
+            sandbox: Sandbox::None,
+            addresses: 0,
+            has_address: false,
+            begun: false,
+            deleted: false,
+            ended: false,
+            node_lost: false,
+            phase: Phase::Pending,
+            conditions: Vec::new(),
+        }
+    }
+
+    /// The scheduler has bound it to a node.
+    pub fn scheduled(&mut self, now: Timestamp) {
+        status::set(
+            &mut self.conditions,
+            false,
+            "PodScheduled",
+            Verdict::of(true),
+            None,
+            now,
+        );
+    }
+
+    /// The API server has accepted its eviction; its deletion follows.
+    pub fn evicted(&mut self, now: Timestamp) {
+        let verdict = Verdict::because(true, "EvictionByEvictionAPI", "Eviction API: evicting");
+        status::set(&mut self.conditions, true, "DisruptionTarget", verdict, None, now);
+    }
+
+    /// The API server has marked it for deletion, which is a new generation of its spec; the kubelet stops restarting.
+    pub fn deleted(&mut self, generation: i64, now: Timestamp) {
+        self.deleted = true;
+        self.generation = generation;
+        self.refresh(now);
+    }
+
+    /// Whether the kubelet would show a back-off for this container now, after its last exit.
+    pub fn shows_back_off(&self, name: &str) -> bool {
+        self.containers
+            .iter()
+            .any(|c| c.spec.name == name && c.restartable() && !c.hides_back_off())
+    }
+
+    /// How often a container has been restarted.
+    pub fn restarts(&self, name: &str) -> Option<i32> {
+        self.containers
+            .iter()
+            .find(|container| container.spec.name == name)
+            .map(|container| container.restarts)
+    }
+
+    /// Takes a step.
+    pub fn apply(&mut self, step: Step<'_>, now: Timestamp) -> Result<()> {
+        let before = self.clone();
+        let result = self
+            .take(step, now)
+            .with_context(|| format!("{step:?} cannot happen to Pod {}", self.name));
+        if result.is_err() {
+            *self = before;
+        } else {
+            self.refresh(now);
+        }
+        result
+    }
+
+    pub(super) fn set(&mut self, kind: &'static str, verdict: Verdict, now: Timestamp) {
+        status::set(
+            &mut self.conditions,
+            false,
+            kind,
+            verdict,
+            Some(self.generation),
+            now,
+        );
+    }
+
+    /// Conditions and phase follow from the containers.
+    fn refresh(&mut self, now: Timestamp) {
+        if self.admitted.is_none() {
+            return;
+        }
+        let phase = status::phase(&self.containers, self.begun, self.ended);
+        if phase.is_last() {
+            self.sandbox = Sandbox::Gone;
+        } else {
+            self.phase = phase;
+        }
+        let scheduled = self
+            .conditions
+            .iter()
+            .position(|condition| condition.kind == "PodScheduled");
+        let scheduled = scheduled.map(|at| self.conditions.remove(at));
+        let ready = status::containers_ready(&self.containers, phase);
+        self.set("PodReadyToStartContainers", status::sandbox(self.sandbox), now);
+        self.set(
+            "Initialized",
+            status::initialized(&self.containers, self.begun, phase),
+            now,
+        );
+        // the node controller gives no reason, and leaves alone what was not ready before
+        let unheard = self.node_lost && ready.status;
+        self.set(
+            "Ready",
+            if unheard {
+                Verdict::of(false)
+            } else {
+                ready.clone()
+            },
+            now,
+        );
+        self.set("ContainersReady", ready, now);
+        self.conditions
+            .extend(scheduled.map(|condition| condition.observed(self.generation)));
+    }
+
+    /// The status as the kubelet writes it, whole.
+    pub fn status(&self) -> Value {
+        let mut status = json!({
+            "phase": self.phase.as_str(),
+            "conditions": self.conditions.iter().map(Condition::json).collect::<Vec<_>>(),
+        });
+        let (Some(admitted), Some(object)) = (self.admitted, status.as_object_mut()) else {
+            return status;
+        };
+        let has_init = self
+            .containers
+            .iter()
+            .any(|container| !container.is(Kind::Regular));
+        let waits_for = if has_init {
+            "PodInitializing"
+        } else {
+            "ContainerCreating"
+        };
+        let list = |regular: bool| -> Vec<Value> {
+            let wanted = self
+                .containers
+                .iter()
+                .filter(|container| container.is(Kind::Regular) == regular);
+            wanted.map(|container| container.status(waits_for)).collect()
+        };
+        object.insert("observedGeneration".into(), json!(self.generation));
+        object.insert("startTime".into(), json!(seconds(admitted)));
+        object.insert("hostIP".into(), json!("127.0.0.1"));
+        object.insert("hostIPs".into(), json!([{"ip": "127.0.0.1"}]));
+        if self.has_address {
+            let address = format!("10.244.0.{}", self.addresses);
+            object.insert("podIP".into(), json!(address));
+            object.insert("podIPs".into(), json!([{"ip": address}]));
+        }
+        if has_init {
+            object.insert("initContainerStatuses".into(), json!(list(false)));
+        }
+        object.insert("containerStatuses".into(), json!(list(true)));
+        status
+    }
+}
