@@ -1,0 +1,100 @@
+//! What time it is, for everything outside the pure core.
+//!
+//! Out: instants that never go backwards, because deadlines and onsets are compared with each other. The domain reads
+//! no clock: it is given `now`, and this is where `now` comes from. Tests pass a function of their own.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+
+/// A source of `now`.
+pub trait Clock: Send + Sync {
+    /// The present instant, never before one that was handed out already.
+    fn now(&self) -> Timestamp;
+}
+
+impl<F: Fn() -> Timestamp + Send + Sync> Clock for F {
+    fn now(&self) -> Timestamp {
+        self()
+    }
+}
+
+/// The machine's wall clock, made monotonic.
+///
+/// When the wall clock is set back, time goes on at half speed until the wall clock has caught up: neither do
+/// deadlines stand still for as long as the step was, nor are we ahead of the cluster for ever.
+pub struct SystemClock {
+    last: Mutex<(Timestamp, Instant)>,
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self {
+            last: Mutex::new((Timestamp::now(), Instant::now())),
+        }
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let instant = Instant::now();
+        *last = (
+            advance(last.0, Timestamp::now(), instant.duration_since(last.1)),
+            instant,
+        );
+        last.0
+    }
+}
+
+/// The instant that follows `last` after `elapsed`, when the wall clock shows `wall`.
+fn advance(last: Timestamp, wall: Timestamp, elapsed: Duration) -> Timestamp {
+    last.checked_add(elapsed / 2)
+        .map_or(last, |least| least.max(wall))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_never_goes_back() {
+        let at = |text: &str| -> Timestamp { text.parse().unwrap() };
+        let last = at("2026-11-20T10:00:00Z");
+        let table = [
+            (
+                "2026-11-20T10:00:10Z",
+                "2026-11-20T10:00:10Z",
+                "the wall clock is right",
+            ),
+            (
+                "2026-11-20T11:00:00Z",
+                "2026-11-20T11:00:00Z",
+                "the machine slept, or its clock was set forward",
+            ),
+            (
+                "2026-11-20T09:00:00Z",
+                "2026-11-20T10:00:05Z",
+                "the clock was set back: half speed",
+            ),
+        ];
+        for (wall, expected, why) in table {
+            assert_eq!(
+                advance(last, at(wall), Duration::from_secs(10)),
+                at(expected),
+                "{why}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_system_clock_follows_the_wall_clock() {
+        let clock = SystemClock::default();
+        let first = clock.now();
+        assert!(clock.now() >= first);
+        assert!((Timestamp::now().as_second() - first.as_second()).abs() <= 1);
+    }
+}

@@ -1,0 +1,262 @@
+//! Writes Events. In: [`Event`]s from the domain, at any time and without waiting. Out: creates and merge patches of
+//! `events.k8s.io/v1` Events; no other request. What cannot be written is counted, and told on the policy if it was too
+//! much.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use http::StatusCode;
+use k8s_openapi::api::events::v1::Event as EventObject;
+use kube::{
+    Resource,
+    api::{Patch, PatchParams, PostParams},
+    core::Request,
+};
+use serde_json::Value;
+use tokio::{
+    select,
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+use tracing::{debug, info, warn};
+
+use super::{
+    FIELD_MANAGER, WriteError, Writer, event_object,
+    outbox::{Letter, Message, Outbox},
+};
+use crate::{
+    clock::Clock,
+    domain::effects::{Delivery, Event},
+    metrics::{DropReason, WriteKind},
+    telemetry::clean,
+};
+
+/// How many writes are under way at a time.
+const CONCURRENCY: usize = 8;
+
+/// The Events on their way.
+pub struct EventSink {
+    outbox: Mutex<Outbox>,
+    /// Something came, or the end has come.
+    news: Notify,
+    closed: std::sync::atomic::AtomicBool,
+    writer: Writer,
+    clock: Arc<dyn Clock>,
+    instance: String,
+}
+
+impl EventSink {
+    /// A sink that writes once [`Self::run`] runs.
+    pub fn new(writer: Writer, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            outbox: Mutex::new(Outbox::new()),
+            news: Notify::new(),
+            closed: std::sync::atomic::AtomicBool::new(false),
+            writer,
+            clock,
+            instance: event_object::instance(),
+        }
+    }
+
+    /// Takes an Event in. What is too much is dropped and counted.
+    pub fn push(&self, event: Event) {
+        if let Err(reason) = self.outbox().push(event, Instant::now()) {
+            self.writer.metrics().dropped(reason, 1);
+        }
+        self.news.notify_one();
+    }
+
+    /// No more Events will come: [`Self::run`] ends when all are written.
+    pub fn close(&self) {
+        self.closed.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.news.notify_one();
+    }
+
+    /// Counts what is left when there is no more time to write it.
+    pub fn abandon(&self) {
+        let left = self.outbox().len();
+        if left > 0 {
+            warn!(events = left, "stopped before all Events were written");
+            self.writer.metrics().dropped(DropReason::Shutdown, left as u64);
+        }
+    }
+
+    /// Writes until the sink is closed and empty.
+    pub async fn run(&self) {
+        let mut under_way = FuturesUnordered::new();
+        let mut trouble = Trouble::default();
+        loop {
+            while under_way.len() < CONCURRENCY
+                && let Some(letter) = self.outbox().take(Instant::now())
+            {
+                under_way.push(async move {
+                    let result = self.deliver(&letter.message).await;
+                    (letter, result)
+                });
+            }
+            let due = {
+                let outbox = self.outbox();
+                let closed = self.closed.load(std::sync::atomic::Ordering::Relaxed);
+                if closed && under_way.is_empty() && outbox.len() == 0 {
+                    return;
+                }
+                outbox.next_due()
+            };
+            select! {
+                Some((letter, result)) = under_way.next() => self.delivered(letter, result, &mut trouble),
+                () = self.news.notified() => {}
+                _ = wait_until(due), if under_way.len() < CONCURRENCY => {}
+            }
+        }
+    }
+
+    fn delivered(&self, letter: Letter, result: Result<(), WriteError>, trouble: &mut Trouble) {
+        let Err(error) = result else {
+            return trouble.over();
+        };
+        if !error.is_transient() {
+            trouble.refused(&letter, &error);
+            self.writer.metrics().dropped(DropReason::Refused, 1);
+            return;
+        }
+        trouble.failed(&error);
+        if let Err(reason) = self.outbox().retry(letter, error.retry_after, Instant::now()) {
+            self.writer.metrics().dropped(reason, 1);
+        }
+    }
+
+    async fn deliver(&self, message: &Message) -> Result<(), WriteError> {
+        match message {
+            Message::Event(event) => self.deliver_event(event).await,
+            Message::Storm {
+                policy,
+                policy_uid,
+                dropped,
+            } => {
+                let storm = event_object::Storm {
+                    policy: policy.clone(),
+                    policy_uid: Arc::clone(policy_uid),
+                    dropped: *dropped,
+                    at: self.clock.now(),
+                };
+                self.create(storm.namespace(), &storm.event(&self.instance))
+                    .await
+                    .map(drop)
+            }
+        }
+    }
+
+    async fn deliver_event(&self, event: &Event) -> Result<(), WriteError> {
+        match event.delivery {
+            Delivery::Create => {
+                // When it is there already, an earlier try or another replica wrote it.
+                self.create(&event.namespace, &event_object::event(event, &self.instance, 1))
+                    .await?;
+            }
+            Delivery::CreateOrRaise(count) => {
+                let object = event_object::event(event, &self.instance, 1);
+                if self.create(&event.namespace, &object).await? == StatusCode::CONFLICT {
+                    self.raise(event, count).await?;
+                }
+            }
+            Delivery::Repeat(count) => {
+                if self.raise(event, count).await? == StatusCode::NOT_FOUND {
+                    // Events expire after an hour.
+                    self.create(
+                        &event.namespace,
+                        &event_object::event(event, &self.instance, count),
+                    )
+                    .await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Creates an Event. `409 Conflict` is an answer.
+    async fn create(&self, namespace: &str, object: &Value) -> Result<StatusCode, WriteError> {
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let request = Request::new(EventObject::url_path(&(), Some(namespace)));
+        let request = request.create(&params, object.to_string().into_bytes());
+        let (status, _) = self
+            .writer
+            .send(WriteKind::Event, request, &[StatusCode::CONFLICT])
+            .await?;
+        Ok(status)
+    }
+
+    /// Sets the count of an Event. `404 Not Found` is an answer.
+    async fn raise(&self, event: &Event, count: u32) -> Result<StatusCode, WriteError> {
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let patch = Patch::Merge(event_object::raise(count, event.at));
+        let request = Request::new(EventObject::url_path(&(), Some(&event.namespace))).patch(
+            &event.name,
+            &params,
+            &patch,
+        );
+        let (status, _) = self
+            .writer
+            .send(WriteKind::Event, request, &[StatusCode::NOT_FOUND])
+            .await?;
+        Ok(status)
+    }
+
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn wait_until(due: Option<Instant>) -> Option<Infallible> {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+    None
+}
+
+/// What was logged of the trouble that we are in: a line when it changes, not one per Event.
+#[derive(Default)]
+struct Trouble {
+    failing: Option<String>,
+    refused: Option<StatusCode>,
+}
+
+impl Trouble {
+    fn failed(&mut self, error: &WriteError) {
+        let message = clean(&error.message);
+        if self.failing.as_ref() != Some(&message) {
+            warn!("cannot write Events, will try again: {message}");
+            self.failing = Some(message);
+        }
+    }
+
+    fn refused(&mut self, letter: &Letter, error: &WriteError) {
+        let event = match &letter.message {
+            Message::Event(event) => event.name.as_str(),
+            Message::Storm { policy, .. } => &policy.name,
+        };
+        let message = clean(&error.message);
+        if self.refused == error.status {
+            debug!(event = %event, "the API server refused an Event: {message}");
+        } else {
+            warn!(event = %event, "the API server refused an Event: {message}");
+            self.refused = error.status;
+        }
+    }
+
+    fn over(&mut self) {
+        self.refused = None;
+        if self.failing.take().is_some() {
+            info!("Events are written again");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! A [`Report`] as the API's `status`, and whether it says anything that the object does not show.
+
+use jiff::{Timestamp, Unit};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use crate::{
+    api::{CheckName, CheckStatus, PolicyStatus, Severity, Summary, Violation, ViolationState},
+    domain::{policy, summary},
+};
+
+/// The status to be shown. A condition whose status is as it was keeps its `lastTransitionTime`.
+pub(super) fn status(report: &summary::Report, shown: Option<&PolicyStatus>, now: Timestamp) -> PolicyStatus {
+    let summary::Report {
+        generation,
+        conditions,
+        summary,
+        checks,
+        violations,
+        omitted,
+    } = report;
+    let before = shown
+        .map(|status| status.conditions.as_slice())
+        .unwrap_or_default();
+    PolicyStatus {
+        observed_generation: Some(*generation),
+        conditions: conditions
+            .iter()
+            .map(|c| condition(c, *generation, before, now))
+            .collect(),
+        summary: Some(Summary {
+            pods: summary.pods,
+            sidecars: summary.sidecars,
+            mains: summary.mains,
+            firing: summary.firing,
+            pending: summary.pending,
+            without_readiness_probe: summary.without_readiness_probe,
+        }),
+        checks: checks
+            .iter()
+            .map(|counts| CheckStatus {
+                check: check(counts.check),
+                firing: counts.firing,
+                pending: counts.pending,
+            })
+            .collect(),
+        violations: violations.iter().map(violation).collect(),
+        violations_omitted: *omitted,
+    }
+}
+
+/// Whether the object shows all of this. Conditions of others do not count.
+pub(super) fn is_shown(wanted: &PolicyStatus, shown: Option<&PolicyStatus>) -> bool {
+    let Some(shown) = shown else { return false };
+    let PolicyStatus {
+        observed_generation,
+        conditions,
+        summary,
+        checks,
+        violations,
+        violations_omitted,
+    } = wanted;
+    *observed_generation == shown.observed_generation
+        && conditions
+            .iter()
+            .all(|condition| shown.conditions.contains(condition))
+        && *summary == shown.summary
+        && *checks == shown.checks
+        && *violations == shown.violations
+        && *violations_omitted == shown.violations_omitted
+}
+
+fn condition(
+    wanted: &summary::ReportCondition,
+    generation: i64,
+    before: &[Condition],
+    now: Timestamp,
+) -> Condition {
+    let status = match wanted.status {
+        Some(true) => "True",
+        Some(false) => "False",
+        None => "Unknown",
+    };
+    let before = before
+        .iter()
+        .find(|c| c.type_ == wanted.kind && c.status == status);
+    Condition {
+        type_: wanted.kind.to_owned(),
+        status: status.to_owned(),
+        reason: wanted.reason.to_owned(),
+        message: wanted.message.clone(),
+        observed_generation: Some(generation),
+        last_transition_time: before.map_or_else(|| time(now), |c| c.last_transition_time.clone()),
+    }
+}
+
+fn violation(violation: &summary::Violation) -> Violation {
+    Violation {
+        check: check(violation.check),
+        state: if violation.firing {
+            ViolationState::Firing
+        } else {
+            ViolationState::Pending
+        },
+        severity: match violation.severity {
+            policy::Severity::Info => Severity::Info,
+            policy::Severity::Warning => Severity::Warning,
+            policy::Severity::Critical => Severity::Critical,
+        },
+        namespace: violation.namespace.to_string(),
+        workload: violation.workload.clone(),
+        pod: violation.pod.to_string(),
+        container: violation.container.to_string(),
+        native: violation.native,
+        since: time(violation.since),
+        detail: violation.detail.clone(),
+    }
+}
+
+fn check(check: policy::Check) -> CheckName {
+    match check {
+        policy::Check::NotReady => CheckName::NotReady,
+        policy::Check::MainReadySidecarNotReady => CheckName::MainReadySidecarNotReady,
+        policy::Check::FrequentRestarts => CheckName::FrequentRestarts,
+        policy::Check::StartupBlocked => CheckName::StartupBlocked,
+        policy::Check::JobHeldOpen => CheckName::JobHeldOpen,
+        policy::Check::OOMKilled => CheckName::OomKilled,
+        policy::Check::Flapping => CheckName::Flapping,
+    }
+}
+
+/// A time as the API writes it, in whole seconds: what is read back must equal what was written.
+fn time(at: Timestamp) -> Time {
+    let whole = jiff::TimestampRound::new()
+        .smallest(Unit::Second)
+        .mode(jiff::RoundMode::Floor);
+    Time(at.round(whole).unwrap_or(at))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::domain::summary::{CheckCounts, Report, ReportCondition};
+
+    pub(in crate::sink) fn report(firing: u32) -> Report {
+        let condition = |kind, status| ReportCondition {
+            kind,
+            status,
+            reason: "Reason",
+            message: format!("{firing} fail"),
+        };
+        Report {
+            generation: 3,
+            conditions: [
+                condition("Ready", Some(true)),
+                condition("SidecarsHealthy", Some(firing == 0)),
+                condition("TargetsFound", None),
+            ],
+            summary: summary::Summary {
+                pods: 4,
+                firing,
+                ..summary::Summary::default()
+            },
+            checks: vec![CheckCounts {
+                check: policy::Check::OOMKilled,
+                firing,
+                pending: 0,
+            }],
+            violations: vec![summary::Violation {
+                check: policy::Check::OOMKilled,
+                firing: true,
+                severity: policy::Severity::Critical,
+                namespace: "pay".into(),
+                workload: "Deployment/web".to_owned(),
+                pod: "web-1".into(),
+                container: "fluent-bit".into(),
+                native: true,
+                since: "2026-11-20T10:42:07.9Z".parse().unwrap(),
+                detail: "limit 64Mi".to_owned(),
+            }],
+            omitted: 0,
+        }
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_status_reads_back_as_it_was_written() {
+        let wanted = status(&report(1), None, at("2026-11-20T10:42:08.123Z"));
+        let text = serde_json::to_string(&wanted).unwrap();
+        assert!(
+            text.contains(r#""since":"2026-11-20T10:42:07Z""#),
+            "whole seconds: {text}"
+        );
+        assert!(text.contains(r#""check":"OOMKilled""#), "{text}");
+        let mut shown: PolicyStatus = serde_json::from_str(&text).unwrap();
+        assert!(is_shown(&wanted, Some(&shown)), "nothing to write");
+        let mut foreign = shown.conditions[0].clone();
+        foreign.type_ = "Reviewed".to_owned();
+        shown.conditions.insert(0, foreign);
+        assert!(is_shown(&wanted, Some(&shown)), "a condition of somebody else");
+        assert!(!is_shown(&wanted, None), "a policy without status");
+    }
+
+    #[test]
+    fn a_transition_time_moves_with_the_status_only() {
+        let shown = status(&report(1), None, at("2026-11-20T10:00:00Z"));
+        let times = |report: &Report| {
+            let status = status(report, Some(&shown), at("2026-11-20T11:00:00Z"));
+            status
+                .conditions
+                .iter()
+                .map(|c| c.last_transition_time.0.to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            times(&report(2)),
+            ["2026-11-20T10:00:00Z"; 3],
+            "only messages changed"
+        );
+        let healthy = [
+            "2026-11-20T10:00:00Z",
+            "2026-11-20T11:00:00Z",
+            "2026-11-20T10:00:00Z",
+        ];
+        assert_eq!(times(&report(0)), healthy, "SidecarsHealthy became True");
+    }
+}
