@@ -16,8 +16,8 @@ use crate::telemetry::{Format, Level};
 const EXAMPLES: &str = "\
 Examples:
   sidewatch crds | kubectl apply -f -      install the two kinds of policy
-  sidewatch run                            watch the cluster that the kubeconfig or the Pod points to
-  sidewatch run --namespace pay            watch one namespace, with rights in that namespace only
+  sidewatch run                            watch the whole cluster
+  sidewatch run --namespace pay            watch one namespace
 ";
 
 const RUN_EXAMPLES: &str = "\
