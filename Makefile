@@ -18,3 +18,6 @@ fmt: ## format the code
 
 crds: ## write crds/ from the types in src/api
 	UPDATE_CRDS=1 cargo test --quiet --package sidewatch --lib --locked crds
+
+demo: ## the operator at work on Pods that go bad; HOLD=1 keeps it up
+	cargo run --quiet --package e2e --locked -- demo $(if $(HOLD),--hold)

@@ -5,6 +5,7 @@
 //! process that started it.
 
 pub mod control_plane;
+pub mod demo;
 pub mod fake_kubelet;
 mod kubeconfig;
 mod kubectl;
