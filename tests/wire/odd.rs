@@ -1,0 +1,177 @@
+//! Odd Pods: what a status writer may leave out, null, repeat or make up.
+
+mod pods;
+mod specs;
+mod statuses;
+
+use jiff::Timestamp;
+use kube::core::{ObjectList, WatchEvent};
+use serde_json::{Value, json};
+use sidewatch::{
+    domain::observation::Observation,
+    wire::{
+        Unidentified,
+        intern::Interner,
+        pod::{LeanPod, observe},
+    },
+};
+
+fn decoded(pod: &Value) -> Result<Observation, Unidentified> {
+    // Through text, as from the API server.
+    let pod: LeanPod =
+        serde_json::from_str(&pod.to_string()).unwrap_or_else(|error| panic!("{error}: {pod}"));
+    observe(pod, &mut Interner::default())
+}
+
+/// A Pod with a plain init container, a native sidecar and two regular containers, and `changes` merged into it.
+fn odd(changes: Value) -> Value {
+    let mut pod = json!({
+        "metadata": {"name": "web-0", "namespace": "pay", "uid": "u-0"},
+        "spec": {
+            "nodeName": "node1",
+            "initContainers": [
+                {"name": "setup", "image": "setup"}, {"name": "proxy", "image": "envoy", "restartPolicy": "Always"},
+            ],
+            "containers": [{"name": "app", "image": "app"}, {"name": "log", "image": "log"}],
+        },
+        "status": {
+            "phase": "Running",
+            "initContainerStatuses": [status("setup", 0), status("proxy", 1)],
+            "containerStatuses": [status("app", 2), status("log", 3)],
+        },
+    });
+    merge(&mut pod, changes);
+    pod
+}
+
+/// Statuses are told apart by `restartCount`.
+fn status(name: &str, restarts: u32) -> Value {
+    json!({"name": name, "ready": true, "restartCount": restarts, "state": {"running": {}}})
+}
+
+/// Merges objects key by key; anything else replaces what is there, null included.
+fn merge(into: &mut Value, changes: Value) {
+    match (into, changes) {
+        (Value::Object(into), Value::Object(changes)) => {
+            for (key, change) in changes {
+                merge(into.entry(key).or_insert(Value::Null), change);
+            }
+        }
+        (into, change) => *into = change,
+    }
+}
+
+/// The statuses in the order of the spec, by their `restartCount`.
+fn joined(pod: &Observation) -> Vec<Option<u32>> {
+    pod.statuses
+        .iter()
+        .map(|status| status.as_ref().map(|status| status.restart_count))
+        .collect()
+}
+
+type Row = (Value, fn(&Observation) -> bool, &'static str);
+
+/// The place of container `app` in the spec.
+const APP: usize = 2;
+
+/// The Pod with one more field in the status of container `app`.
+fn app(changes: Value) -> Value {
+    let mut app = status("app", 2);
+    merge(&mut app, changes);
+    odd(json!({"status": {"containerStatuses": [app, status("log", 3)]}}))
+}
+
+fn time() -> Option<Timestamp> {
+    "2026-11-20T10:42:07Z".parse().ok()
+}
+
+fn all() -> Vec<Row> {
+    let rows = [
+        specs::specs(),
+        specs::containers(),
+        specs::rules(),
+        statuses::joins(),
+        statuses::statuses(),
+        statuses::last_states(),
+        pods::metadata(),
+        pods::conditions(),
+        vec![statuses::thousand()],
+    ];
+    rows.into_iter().flatten().collect()
+}
+
+#[test]
+fn an_odd_pod_is_read_to_its_nearest_meaning() {
+    for (pod, holds, why) in all() {
+        let observation = decoded(&pod).unwrap();
+        assert!(holds(&observation), "{why}: {observation:?}");
+    }
+}
+
+fn nameless() -> Vec<(Value, &'static str, &'static str)> {
+    vec![
+        (odd(json!({"metadata": null})), "name", "metadata of null"),
+        (json!({}), "name", "nothing at all"),
+        (odd(json!({"metadata": {"name": null}})), "name", "a name of null"),
+        (odd(json!({"metadata": {"name": ""}})), "name", "an empty name"),
+        (odd(json!({"metadata": {"uid": null}})), "uid", "a uid of null"),
+        (odd(json!({"metadata": {"uid": ""}})), "uid", "an empty uid"),
+        (
+            odd(json!({"metadata": {"namespace": null}})),
+            "namespace",
+            "a namespace of null",
+        ),
+    ]
+}
+
+#[test]
+fn a_pod_that_cannot_be_told_from_others_is_an_error() {
+    for (pod, missing, why) in nameless() {
+        assert_eq!(decoded(&pod).unwrap_err().missing, missing, "{why}");
+    }
+    let error = decoded(&odd(json!({"metadata": {"uid": null}}))).unwrap_err();
+    assert_eq!(error.to_string(), "Pod \"pay\"/\"web-0\" has no metadata.uid");
+}
+
+#[test]
+fn odd_pods_do_not_stop_the_page_that_they_are_on() {
+    let good: Vec<Value> = all().into_iter().map(|(pod, ..)| pod).collect();
+    let bad: Vec<Value> = nameless().into_iter().map(|(pod, ..)| pod).collect();
+    let items: Vec<_> = bad.iter().chain(&good).collect();
+    let page = json!({
+        "apiVersion": "v1", "kind": "PodList", "metadata": {"resourceVersion": "9", "continue": "c"}, "items": items,
+    });
+    let page: ObjectList<LeanPod> = serde_json::from_str(&page.to_string()).unwrap();
+    let mut interner = Interner::default();
+    let observed = page.items.into_iter().map(|pod| observe(pod, &mut interner));
+    let (read, skipped): (Vec<_>, Vec<_>) = observed.partition(Result::is_ok);
+    assert_eq!((read.len(), skipped.len()), (good.len(), bad.len()));
+    let empty: ObjectList<LeanPod> =
+        serde_json::from_value(json!({"kind": "PodList", "metadata": {}, "items": null})).unwrap();
+    assert!(empty.items.is_empty(), "items of null are none");
+}
+
+#[test]
+fn a_watch_event_brings_a_pod() {
+    let event = json!({"type": "MODIFIED", "object": odd(json!({}))});
+    match serde_json::from_str(&event.to_string()).unwrap() {
+        WatchEvent::<LeanPod>::Modified(pod) => assert_eq!(pod.identity().unwrap().name, "web-0"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn json_of_another_type_is_an_error_and_no_panic() {
+    let table = [
+        (odd(json!({"spec": {"containers": 7}})), "expected a list or null"),
+        (odd(json!({"spec": {"nodeName": 7}})), "expected a string or null"),
+        (app(json!({"restartCount": "many"})), "expected a number or null"),
+        (app(json!({"ready": "yes"})), "expected a boolean"),
+    ];
+    for (pod, expected) in table {
+        let error = serde_json::from_str::<LeanPod>(&pod.to_string())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}

@@ -1,0 +1,223 @@
+//! Recorded Pods read as `k8s_openapi`'s whole types read them, by code that does not think of speed.
+
+use std::{fs, path::Path};
+
+use jiff::Timestamp;
+use k8s_openapi::{api::core::v1 as core, apimachinery::pkg::apis::meta::v1::Time};
+use serde_json::Value;
+use sidewatch::{
+    domain::{
+        hash::stable_hash,
+        observation::{
+            Condition, Conditions, Container, ContainerKind, ContainerStatus, Exit, Labels, Observation,
+            Phase, Probes, RestartPolicy, RestartRule, Shape, State, Workload,
+        },
+    },
+    wire::{
+        intern::Interner,
+        pod::{LeanPod, observe},
+    },
+};
+
+/// Every Pod of every recording.
+pub(crate) fn recorded() -> Vec<Value> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces");
+    let mut pods = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "jsonl") {
+            let text = fs::read_to_string(path).unwrap();
+            let line = |line| serde_json::from_str::<Value>(line).unwrap()["object"].take();
+            pods.extend(text.lines().map(line));
+        }
+    }
+    assert!(pods.len() > 500, "only {} Pods recorded", pods.len());
+    pods
+}
+
+#[test]
+fn recorded_pods_read_as_the_whole_type_does() {
+    let mut interner = Interner::default();
+    for pod in recorded() {
+        let lean: LeanPod = serde_json::from_str(&pod.to_string()).unwrap();
+        let observation = observe(lean, &mut interner).unwrap();
+        assert_eq!(observation, by_whole_type(&pod), "{pod}");
+    }
+}
+
+fn by_whole_type(json: &Value) -> Observation {
+    let pod: core::Pod = serde_json::from_value(json.clone()).unwrap();
+    let (metadata, spec, status) = (pod.metadata, pod.spec.unwrap(), pod.status.unwrap());
+    let owner = metadata.owner_references.unwrap_or_default().into_iter().next();
+    let owner = owner.map_or(("Pod".to_owned(), metadata.name.clone().unwrap()), |owner| {
+        (owner.kind, owner.name)
+    });
+    let init = spec.init_containers.unwrap_or_default();
+    let containers: Vec<_> = init
+        .iter()
+        .map(|container| (container, "initContainers"))
+        .chain(spec.containers.iter().map(|container| (container, "containers")))
+        .collect();
+    let statuses = [status.init_container_statuses, status.container_statuses];
+    let statuses: Vec<_> = statuses.into_iter().flatten().flatten().collect();
+    Observation {
+        uid: metadata.uid.unwrap().into(),
+        namespace: metadata.namespace.unwrap().into(),
+        name: metadata.name.unwrap().into(),
+        labels: metadata.labels.into_iter().flatten().collect::<Labels>().into(),
+        workload: Workload {
+            kind: owner.0.into(),
+            name: owner.1.into(),
+        }
+        .into(),
+        created: metadata.creation_timestamp.map(|time| time.0),
+        scheduled: spec.node_name.is_some(),
+        terminating: metadata.deletion_timestamp.is_some(),
+        phase: match status.phase.as_deref() {
+            Some("Pending") => Phase::Pending,
+            Some("Running") => Phase::Running,
+            Some("Succeeded") => Phase::Succeeded,
+            Some("Failed") => Phase::Failed,
+            other => panic!("phase {other:?}"),
+        },
+        conditions: conditions(&status.conditions.unwrap_or_default()),
+        statuses: containers
+            .iter()
+            .map(|(container, _)| {
+                statuses
+                    .iter()
+                    .find(|s| s.name == container.name)
+                    .map(container_status)
+            })
+            .collect(),
+        shape: Shape {
+            restart_policy: policy(spec.restart_policy.as_deref()).unwrap(),
+            containers: containers
+                .iter()
+                .map(|(c, list)| shape(c, list, &json["spec"][list]))
+                .collect(),
+        }
+        .into(),
+        stray_statuses: 0,
+    }
+}
+
+fn policy(policy: Option<&str>) -> Option<RestartPolicy> {
+    policy.map(|policy| match policy {
+        "Always" => RestartPolicy::Always,
+        "OnFailure" => RestartPolicy::OnFailure,
+        "Never" => RestartPolicy::Never,
+        other => panic!("restart policy {other}"),
+    })
+}
+
+fn shape(container: &core::Container, list: &str, json: &Value) -> Container {
+    // The rules are younger than the version of the API that the types are of.
+    let json = json
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|json| json["name"] == container.name.as_str());
+    let rules = json.unwrap()["restartPolicyRules"].as_array();
+    let limits = container
+        .resources
+        .as_ref()
+        .and_then(|resources| resources.limits.as_ref());
+    Container {
+        name: container.name.as_str().into(),
+        image: container.image.as_deref().unwrap().into(),
+        kind: match (list, container.restart_policy.as_deref()) {
+            ("containers", _) => ContainerKind::Regular,
+            (_, Some("Always")) => ContainerKind::Native,
+            _ => ContainerKind::Init,
+        },
+        restart_policy: policy(container.restart_policy.as_deref()),
+        restart_rules: rules.into_iter().flatten().map(rule).collect(),
+        probes: Probes {
+            readiness: container.readiness_probe.is_some(),
+            liveness: container.liveness_probe.is_some(),
+            startup: container.startup_probe.is_some(),
+        },
+        memory_limit: limits
+            .and_then(|limits| limits.get("memory"))
+            .map(|limit| limit.0.as_str().into()),
+    }
+}
+
+fn rule(rule: &Value) -> RestartRule {
+    let codes = rule["exitCodes"]["values"].as_array().unwrap();
+    RestartRule {
+        is_in: rule["exitCodes"]["operator"] == "In",
+        exit_codes: codes
+            .iter()
+            .map(|code| i32::try_from(code.as_i64().unwrap()).unwrap())
+            .collect(),
+    }
+}
+
+fn conditions(conditions: &[core::PodCondition]) -> Conditions {
+    let find = |kind: &str| conditions.iter().find(|condition| condition.type_ == kind);
+    let holds = |kind| find(kind).is_some_and(|condition| condition.status == "True");
+    let whole = |kind| {
+        find(kind).map(|condition| Condition {
+            holds: condition.status == "True",
+            since: condition.last_transition_time.as_ref().map(|time| time.0),
+        })
+    };
+    Conditions {
+        initialized: holds("Initialized"),
+        ready_false_without_reason: find("Ready")
+            .is_some_and(|condition| condition.status == "False" && condition.reason.is_none()),
+        containers_ready: whole("ContainersReady"),
+        sandbox_ready: whole("PodReadyToStartContainers"),
+        disruption_target: holds("DisruptionTarget"),
+        all_containers_restarting: holds("AllContainersRestarting"),
+        resize_in_progress: holds("PodResizeInProgress"),
+    }
+}
+
+fn container_status(status: &core::ContainerStatus) -> ContainerStatus {
+    let state = status.state.clone().unwrap_or_default();
+    ContainerStatus {
+        ready: status.ready,
+        started: status.started.unwrap_or_default(),
+        restart_count: u32::try_from(status.restart_count).unwrap(),
+        run: run(status.container_id.as_deref()),
+        state: match (state.running, state.terminated) {
+            (Some(running), _) => State::Running(time(running.started_at)),
+            (None, Some(terminated)) => State::Terminated(exit(terminated)),
+            (None, None) => State::Waiting(
+                state
+                    .waiting
+                    .and_then(|waiting| waiting.reason)
+                    .unwrap_or_default()
+                    .into(),
+            ),
+        },
+        last_exit: status
+            .last_state
+            .clone()
+            .and_then(|state| state.terminated)
+            .map(exit),
+    }
+}
+
+fn exit(terminated: core::ContainerStateTerminated) -> Exit {
+    Exit {
+        code: terminated.exit_code,
+        reason: terminated.reason.unwrap_or_default().into(),
+        started_at: time(terminated.started_at),
+        finished_at: time(terminated.finished_at),
+        run: run(terminated.container_id.as_deref()),
+    }
+}
+
+fn run(id: Option<&str>) -> u64 {
+    id.filter(|id| !id.is_empty())
+        .map_or(0, |id| stable_hash([id.as_bytes()]))
+}
+
+fn time(time: Option<Time>) -> Option<Timestamp> {
+    time.map(|time| time.0)
+        .filter(|time| *time > Timestamp::UNIX_EPOCH)
+}
