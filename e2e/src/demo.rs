@@ -32,43 +32,30 @@ spec:
 ";
 
 /// What must be said, as Pod, container and reason; `SidecarRecovered` once for each of two checks.
-const EXPECTED: [(&str, &str, &str); 8] = [
+const EXPECTED: &[(&str, &str, &str)] = &[
+    (WEB, PROXY, "MainContainerReadyButSidecarNot"),
+    (WEB, PROXY, "SidecarContainerNotReady"),
+    (WEB, PROXY, "SidecarRecovered"),
+    (WEB, PROXY, "SidecarRecovered"),
     (
-        "web-7d9f8c6b5-x2x7k",
-        "spec.initContainers{istio-proxy}",
-        "MainContainerReadyButSidecarNot",
-    ),
-    (
-        "web-7d9f8c6b5-x2x7k",
-        "spec.initContainers{istio-proxy}",
-        "SidecarContainerNotReady",
-    ),
-    (
-        "web-7d9f8c6b5-x2x7k",
-        "spec.initContainers{istio-proxy}",
-        "SidecarRecovered",
-    ),
-    (
-        "cart-0",
+        CART,
         "spec.initContainers{log-shipper}",
         "SidecarRestartingFrequently",
     ),
     (
-        "checkout-5c4f7d8b9-q8wzt",
+        CHECKOUT,
         "spec.initContainers{vault-agent}",
         "SidecarBlocksStartup",
     ),
-    (
-        "report-29384756-m4kzp",
-        "spec.containers{log-sidecar}",
-        "SidecarHoldsJobOpen",
-    ),
-    (
-        "search-6b7c9d4f8-t5j2n",
-        "spec.containers{fluent-bit}",
-        "SidecarOOMKilled",
-    ),
+    (REPORT, "spec.containers{log-sidecar}", "SidecarHoldsJobOpen"),
+    (SEARCH, "spec.containers{fluent-bit}", "SidecarOOMKilled"),
 ];
+const WEB: &str = "web-7d9f8c6b5-x2x7k";
+const CART: &str = "cart-0";
+const CHECKOUT: &str = "checkout-5c4f7d8b9-q8wzt";
+const REPORT: &str = "report-29384756-m4kzp";
+const SEARCH: &str = "search-6b7c9d4f8-t5j2n";
+const PROXY: &str = "spec.initContainers{istio-proxy}";
 
 /// Runs the demo; with `hold`, keeps everything up at the end until Ctrl-C.
 pub async fn run(hold: bool) -> Result<()> {
@@ -142,7 +129,7 @@ async fn fine(kubelet: &FakeKubelet) -> Result<()> {
 
 /// The native sidecar becomes unready beside a ready main, and recovers.
 async fn web(kubelet: &FakeKubelet) -> Result<()> {
-    let pod = of_deployment("web-7d9f8c6b5-x2x7k", "web-7d9f8c6b5")
+    let pod = of_deployment(WEB, "web-7d9f8c6b5")
         .container(Container::native("istio-proxy").readiness_probe())
         .container(Container::regular("app").readiness_probe());
     let mut pod = kubelet.run(NAMESPACE, pod).await?;
@@ -154,7 +141,7 @@ async fn web(kubelet: &FakeKubelet) -> Result<()> {
 
 /// The native sidecar crashes again and again.
 async fn cart(kubelet: &FakeKubelet) -> Result<()> {
-    let pod = PodSpec::new("cart-0")
+    let pod = PodSpec::new(CART)
         .owned_by("apps/v1", "StatefulSet", "cart")
         .container(Container::native("log-shipper"))
         .container(Container::regular("app").readiness_probe());
@@ -173,7 +160,7 @@ async fn cart(kubelet: &FakeKubelet) -> Result<()> {
 
 /// The startup probe of the native sidecar never passes, so the app is never started.
 async fn checkout(kubelet: &FakeKubelet) -> Result<()> {
-    let pod = of_deployment("checkout-5c4f7d8b9-q8wzt", "checkout-5c4f7d8b9")
+    let pod = of_deployment(CHECKOUT, "checkout-5c4f7d8b9")
         .container(Container::native("vault-agent").startup_probe())
         .container(Container::regular("app"));
     let mut pod = kubelet.create(NAMESPACE, pod).await?;
@@ -184,7 +171,7 @@ async fn checkout(kubelet: &FakeKubelet) -> Result<()> {
 
 /// The main container of a Job is done, and the classic sidecar runs on.
 async fn report(kubelet: &FakeKubelet) -> Result<()> {
-    let pod = PodSpec::new("report-29384756-m4kzp")
+    let pod = PodSpec::new(REPORT)
         .owned_by("batch/v1", "Job", "report-29384756")
         .restart_policy(RestartPolicy::Never)
         .container(Container::regular("report"))
@@ -196,7 +183,7 @@ async fn report(kubelet: &FakeKubelet) -> Result<()> {
 
 /// A classic sidecar runs out of memory once.
 async fn search(kubelet: &FakeKubelet) -> Result<()> {
-    let pod = of_deployment("search-6b7c9d4f8-t5j2n", "search-6b7c9d4f8")
+    let pod = of_deployment(SEARCH, "search-6b7c9d4f8")
         .container(Container::regular("app").readiness_probe())
         .container(Container::regular("fluent-bit").memory_limit("64Mi"));
     let mut pod = kubelet.run(NAMESPACE, pod).await?;
@@ -229,7 +216,7 @@ async fn expect_findings(plane: &ControlPlane) -> Result<()> {
                 .iter()
                 .position(|expected| *expected == (&*pod, &*path, &*reason))
             {
-                Some(place) => drop(missing.remove(place)),
+                Some(found) => drop(missing.remove(found)),
                 None => bail!(
                     "nobody expected {reason} for {pod} {path}: {}",
                     event.note.unwrap_or_default()
