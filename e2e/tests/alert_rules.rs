@@ -1,0 +1,255 @@
+//! The alerting rules in `config/prometheus`, checked and run by promtool.
+//!
+//! Each file of rules is a `PrometheusRule` of prometheus-operator, whose `spec` is what Prometheus itself reads. The tests
+//! beside them (`config/prometheus/tests/*.test.yaml`) name the files as if they were plain: here they are made so.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what it expects by panicking"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use e2e::scratch::Scratch;
+use e2e::tools::{self, Tool};
+use serde_json::Value;
+use sidewatch::domain::policy::Check;
+
+const RULES: [&str; 2] = ["rules.yaml", "kube-state-metrics.yaml"];
+/// Where runbooks are on the web; what follows is their path in this repository.
+const SITE: &str = "https://sidewatch.dev/";
+
+/// The alert of each check.
+const ALERTS: [(Check, &str); Check::ALL.len()] = [
+    (Check::NotReady, "SidecarContainerNotReady"),
+    (Check::MainReadySidecarNotReady, "MainContainerReadyButSidecarNot"),
+    (Check::FrequentRestarts, "PodRestartingFrequently"),
+    (Check::StartupBlocked, "SidecarBlocksStartup"),
+    (Check::JobHeldOpen, "SidecarHoldsJobOpen"),
+    (Check::OOMKilled, "SidecarOOMKilled"),
+    (Check::Flapping, "SidecarFlapping"),
+];
+const OWN_ALERTS: [&str; 4] = [
+    "SidewatchDown",
+    "SidewatchWatchStale",
+    "SidewatchPolicyInvalid",
+    "SidewatchEventsDropped",
+];
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn yaml(path: &Path) -> Value {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The plain rules in a `PrometheusRule`.
+fn plain(file: &str) -> Value {
+    let mut object = yaml(&repository().join("config/prometheus").join(file));
+    assert_eq!(object["apiVersion"], "monitoring.coreos.com/v1", "{file}");
+    assert_eq!(object["kind"], "PrometheusRule", "{file}");
+    object["spec"].take()
+}
+
+/// Every alert of a file, by name.
+fn alerts(file: &str) -> BTreeMap<String, Value> {
+    let groups = plain(file)["groups"].take();
+    let rules = groups
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|group| group["rules"].as_array().unwrap());
+    let mut alerts = BTreeMap::new();
+    for rule in rules.filter(|rule| rule.get("alert").is_some()) {
+        let name = rule["alert"].as_str().unwrap().to_owned();
+        assert!(
+            alerts.insert(name.clone(), rule.clone()).is_none(),
+            "{name} stands twice in {file}"
+        );
+    }
+    alerts
+}
+
+/// The rules as plain files, and the tests beside them, which are returned.
+fn lay_out(dir: &Path) -> Vec<PathBuf> {
+    for file in RULES {
+        // JSON is YAML
+        fs::write(dir.join(file), plain(file).to_string()).unwrap();
+    }
+    let mut tests = Vec::new();
+    for entry in fs::read_dir(repository().join("config/prometheus/tests")).unwrap() {
+        let entry = entry.unwrap();
+        let copy = dir.join(entry.file_name());
+        fs::copy(entry.path(), &copy).unwrap();
+        if copy.to_string_lossy().ends_with(".test.yaml") {
+            tests.push(copy);
+        }
+    }
+    tests.sort();
+    assert!(tests.len() >= 3, "{tests:?}");
+    tests
+}
+
+fn promtool(args: &[&str], files: &[PathBuf]) -> Output {
+    let tools = tools::ensure(&[Tool::Promtool]).unwrap();
+    Command::new(tools.path(Tool::Promtool).unwrap())
+        .args(args)
+        .args(files)
+        .output()
+        .unwrap()
+}
+
+fn said(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+#[test]
+fn the_rules_are_sound_and_do_what_their_tests_say() {
+    let dir = Scratch::new().unwrap();
+    let tests = lay_out(dir.path());
+    let files = RULES.map(|file| dir.path().join(file));
+    let output = promtool(&["check", "rules", "--lint=all", "--lint-fatal"], &files);
+    assert!(output.status.success(), "{}", said(&output));
+    let output = promtool(&["test", "rules"], &tests);
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
+fn a_wrong_rule_fails_the_tests() {
+    let dir = Scratch::new().unwrap();
+    let tests = lay_out(dir.path());
+    let rules = dir.path().join("rules.yaml");
+    let right = fs::read_to_string(&rules).unwrap();
+    let table = [
+        (
+            r#"state=\"firing\""#,
+            r#"state=~\".+\""#,
+            "pending violations alert",
+        ),
+        (
+            r#"mode=\"alert\""#,
+            r#"mode=~\".+\""#,
+            "observed violations alert",
+        ),
+        (
+            "endpoint, instance, job, mode",
+            "endpoint, job, mode",
+            "an alert ends with the operator's Pod",
+        ),
+        ("> 180", "> 400", "a stale watch is told late"),
+        (
+            "== 0\",\"for\":\"1m\"",
+            "== 1\",\"for\":\"1m\"",
+            "valid policies alert",
+        ),
+    ];
+    for (part, wrong, message) in table {
+        assert!(right.contains(part), "{part} is not in the rules");
+        fs::write(&rules, right.replace(part, wrong)).unwrap();
+        let concerned: Vec<_> = tests
+            .iter()
+            .filter(|test| !test.ends_with("kube-state-metrics.test.yaml"))
+            .cloned()
+            .collect();
+        let output = promtool(&["test", "rules"], &concerned);
+        assert!(!output.status.success(), "no test notices that {message}");
+    }
+}
+
+#[test]
+fn each_check_has_its_alert_without_a_limit_of_its_own() {
+    let alerts = alerts("rules.yaml");
+    let expected: BTreeSet<&str> = ALERTS.iter().map(|(_, alert)| *alert).chain(OWN_ALERTS).collect();
+    assert_eq!(
+        alerts.keys().map(String::as_str).collect::<BTreeSet<_>>(),
+        expected
+    );
+    assert_eq!(ALERTS.map(|(check, _)| check), Check::ALL);
+    for (check, name) in ALERTS {
+        let alert = &alerts[name];
+        let expr: Vec<_> = alert["expr"].as_str().unwrap().split_whitespace().collect();
+        let expected = format!(
+            "max without (endpoint, instance, job, mode, service, state) ( \
+             sidewatch_violation{{check=\"{}\", mode=\"alert\", state=\"firing\"}} ) == 1",
+            check.as_str()
+        );
+        assert_eq!(expr.join(" "), expected, "{name}");
+        for limit in ["for", "keep_firing_for", "labels"] {
+            assert_eq!(
+                alert.get(limit),
+                None,
+                "{name}: the policy has a say in that, not the rule"
+            );
+        }
+    }
+    for name in OWN_ALERTS {
+        let severity = alerts[name]["labels"]["severity"].as_str().unwrap();
+        assert!(["warning", "critical"].contains(&severity), "{name}: {severity}");
+    }
+}
+
+#[test]
+fn each_alert_says_what_and_where_to_read_on() {
+    for file in RULES {
+        for (name, alert) in alerts(file) {
+            let annotations = &alert["annotations"];
+            for annotation in ["summary", "description"] {
+                let text = annotations[annotation].as_str().unwrap_or_default();
+                assert!(
+                    !text.is_empty() && !text.contains('\n'),
+                    "{name}: {annotation}: {text:?}"
+                );
+            }
+            let url = annotations["runbook_url"].as_str().unwrap_or_default();
+            assert_eq!(url, format!("{SITE}docs/runbooks/{name}.md"));
+            assert!(
+                repository().join(&url[SITE.len()..]).is_file(),
+                "{url} is not in this repository"
+            );
+        }
+    }
+}
+
+#[test]
+fn each_alert_is_tested_firing_and_silent() {
+    let dir = Scratch::new().unwrap();
+    let mut seen: BTreeMap<(String, bool), usize> = BTreeMap::new();
+    for test in lay_out(dir.path()) {
+        // the corrected alerts have the names of Sidewatch's own
+        let of_rules = !test.ends_with("kube-state-metrics.test.yaml");
+        for group in yaml(&test)["tests"].as_array().unwrap() {
+            for case in group
+                .get("alert_rule_test")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
+                let name = case["alertname"].as_str().unwrap();
+                let fires = !case["exp_alerts"].as_array().unwrap().is_empty();
+                *seen.entry((format!("{of_rules} {name}"), fires)).or_default() += 1;
+            }
+        }
+    }
+    for (file, of_rules) in RULES.into_iter().zip([true, false]) {
+        for name in alerts(file).into_keys() {
+            for fires in [true, false] {
+                let key = (format!("{of_rules} {name}"), fires);
+                assert!(
+                    seen.contains_key(&key),
+                    "{file}: no test has {name} with firing {fires}"
+                );
+            }
+        }
+    }
+}
