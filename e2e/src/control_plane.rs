@@ -8,7 +8,7 @@
 //! each test), no ServiceAccount is made by itself, nothing is garbage-collected, no Deployment makes Pods. TokenRequest,
 //! RBAC, CRDs, Events and writes to `pods/status` all work; the fake kubelet plays scheduler and node.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -134,6 +134,14 @@ impl ControlPlane {
         &self.url
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    pub(crate) fn ca_path(&self) -> &Path {
+        &self.pki.ca
+    }
+
     /// The certificate of the authority that signed the API server's, in PEM.
     pub fn ca_pem(&self) -> &str {
         &self.pki.ca_pem
@@ -221,7 +229,7 @@ impl ControlPlane {
         }
     }
 
-    pub(crate) fn kubeconfig_of(&self, user: &User) -> serde_json::Value {
+    fn kubeconfig_of(&self, user: &User) -> serde_json::Value {
         kubeconfig::kubeconfig(&self.url, &self.pki.ca, user)
     }
 

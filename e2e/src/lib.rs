@@ -1,12 +1,14 @@
 //! A real Kubernetes control plane for Sidewatch's tests and demo, and Pods that do as they are told.
 //!
 //! [`ControlPlane`] runs etcd and kube-apiserver on loopback, from binaries that [`tools`] finds or builds.
-//! [`fake_kubelet`] plays scheduler and node: it writes the Pod statuses that a real kubelet would. Everything ends with the
+//! [`fake_kubelet`] plays scheduler and node: it writes the Pod statuses that a real kubelet would.
+//! [`fault_proxy`] stands between the operator and the API server and does what networks do. Everything ends with the
 //! process that started it.
 
 pub mod control_plane;
 pub mod demo;
 pub mod fake_kubelet;
+pub mod fault_proxy;
 mod kubeconfig;
 mod kubectl;
 pub mod operator;

@@ -33,21 +33,7 @@ pub(crate) struct Identity {
 impl Pki {
     /// Makes everything and writes it to `dir`.
     pub(crate) fn create(dir: &Path) -> Result<Self> {
-        let mut params = CertificateParams::default();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "sidewatch test cluster");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-
-        // The addresses a client may dial: loopback, and the names and the Service address that clients inside a cluster use.
-        let names = ["127.0.0.1", "localhost", "10.0.0.1", "kubernetes.default.svc"];
-        let mut server = CertificateParams::new(names.map(String::from))?;
-        server
-            .distinguished_name
-            .push(DnType::CommonName, "kube-apiserver");
-        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let authority = Authority::create("sidewatch test cluster")?;
 
         // The organisation of a client certificate is the user's group; this one is bound to cluster-admin from the start.
         let mut admin = CertificateParams::default();
@@ -59,10 +45,10 @@ impl Pki {
 
         let signer = KeyPair::generate()?;
         Ok(Self {
-            ca_pem: issuer.pem(),
-            ca: write(dir, "ca.crt", &issuer.pem())?,
-            server: signed(dir, "server", &server, &issuer)?,
-            admin: signed(dir, "admin", &admin, &issuer)?,
+            ca_pem: authority.0.pem(),
+            ca: authority.write_certificate(dir, "ca")?,
+            server: authority.server(dir, "server")?,
+            admin: authority.signed(dir, "admin", &admin)?,
             service_account: Identity {
                 public: write(dir, "service-account.pub", &signer.public_key_pem())?,
                 key: write(dir, "service-account.key", &signer.serialize_pem())?,
@@ -71,18 +57,43 @@ impl Pki {
     }
 }
 
-fn signed(
-    dir: &Path,
-    name: &str,
-    params: &CertificateParams,
-    issuer: &CertifiedIssuer<'_, KeyPair>,
-) -> Result<Identity> {
-    let key = KeyPair::generate()?;
-    let certificate = params.signed_by(&key, issuer)?;
-    Ok(Identity {
-        public: write(dir, &format!("{name}.crt"), &certificate.pem())?,
-        key: write(dir, &format!("{name}.key"), &key.serialize_pem())?,
-    })
+/// Whoever trusts it trusts what it signs. Its key is nowhere but here.
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    pub(crate) fn create(name: &str) -> Result<Self> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        Ok(Self(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?))
+    }
+
+    /// Writes what others must trust.
+    pub(crate) fn write_certificate(&self, dir: &Path, name: &str) -> Result<PathBuf> {
+        write(dir, &format!("{name}.crt"), &self.0.pem())
+    }
+
+    /// An API server's certificate, for the addresses that a client may dial: loopback, and the names and the Service
+    /// address that clients inside a cluster use.
+    pub(crate) fn server(&self, dir: &Path, name: &str) -> Result<Identity> {
+        let names = ["127.0.0.1", "localhost", "10.0.0.1", "kubernetes.default.svc"];
+        let mut server = CertificateParams::new(names.map(String::from))?;
+        server
+            .distinguished_name
+            .push(DnType::CommonName, "kube-apiserver");
+        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self.signed(dir, name, &server)
+    }
+
+    fn signed(&self, dir: &Path, name: &str, params: &CertificateParams) -> Result<Identity> {
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.0)?;
+        Ok(Identity {
+            public: write(dir, &format!("{name}.crt"), &certificate.pem())?,
+            key: write(dir, &format!("{name}.key"), &key.serialize_pem())?,
+        })
+    }
 }
 
 fn write(dir: &Path, name: &str, content: &str) -> Result<PathBuf> {

@@ -67,6 +67,11 @@ impl ControlPlane {
 
     /// A kubeconfig file for this token. It goes away with the control plane.
     pub fn kubeconfig_for_token(&self, token: &str) -> Result<TokenKubeconfig> {
+        self.kubeconfig_at(self.url(), self.ca_path(), token)
+    }
+
+    /// The same for an API server at another address, with another authority.
+    pub(crate) fn kubeconfig_at(&self, url: &str, ca: &Path, token: &str) -> Result<TokenKubeconfig> {
         let name = self.unique("token");
         let files = TokenKubeconfig {
             path: self.dir().join(format!("{name}.kubeconfig")),
@@ -75,7 +80,7 @@ impl ControlPlane {
         files.replace_token(token)?;
         kubeconfig::write(
             &files.path,
-            &self.kubeconfig_of(&User::TokenFile(files.token.clone())),
+            &kubeconfig::kubeconfig(url, ca, &User::TokenFile(files.token.clone())),
         )?;
         Ok(files)
     }
