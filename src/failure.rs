@@ -74,7 +74,7 @@ pub fn reason(error: &Error) -> Reason {
             }
             _ => Reason::Other,
         },
-        Cause::NoVersion => Reason::Decode,
+        Cause::Unreadable | Cause::NoVersion => Reason::Decode,
     }
 }
 
@@ -117,11 +117,15 @@ pub fn can_resume(error: &Error) -> bool {
 enum Cause<'a> {
     Status(&'a Status),
     Client(&'a kube::Error),
+    /// An event that is not JSON of the right shape.
+    Unreadable,
     NoVersion,
 }
 
 fn cause(error: &Error) -> Cause<'_> {
     match error {
+        // kube takes an event that it cannot decode for a Status, all of whose fields may be missing.
+        Error::WatchFailed(kube::Error::Api(status)) if status.code == 0 => Cause::Unreadable,
         Error::InitialListFailed(error) | Error::WatchStartFailed(error) | Error::WatchFailed(error) => {
             match error {
                 kube::Error::Api(status) => Cause::Status(status),
@@ -137,6 +141,7 @@ fn describe(error: &Error) -> String {
     match cause(error) {
         Cause::Status(status) => describe_status(status),
         Cause::Client(error) => chain(error),
+        Cause::Unreadable => "an event is not what was asked for".to_owned(),
         Cause::NoVersion => "it has no metadata.resourceVersion".to_owned(),
     }
 }
@@ -231,6 +236,7 @@ mod tests {
                 true,
             ),
             (Error::WatchFailed(decode()), "decode", false),
+            (Error::WatchFailed(api(0)), "decode", false),
             (Error::WatchError(status(410, "too old")), "gone", false),
             (Error::WatchError(status(500, "etcd")), "server", false),
             (Error::NoResourceVersion, "decode", false),

@@ -173,6 +173,10 @@ impl Source {
         let scope = self.monitor.scope.clone();
         let inputs = tells.filter_map(move |tell| {
             let tell = self.decoded(tell, |object, _| {
+                if object.0.is_err() {
+                    self.metrics
+                        .watch_error(self.monitor.resource.as_str(), Reason::Decode.as_str());
+                }
                 Ok(Box::new(SeenPolicy {
                     update: policy_update(&object)?,
                     shown: shown(&object),

@@ -250,7 +250,6 @@ fn violation_series(violation: &ViolationView<'_>) -> (Metric, Metric) {
         ("container", container),
         ("native", bool_label(native)),
     ]));
-    labels.sort_by(|a, b| a.name().cmp(b.name()));
     let onset = onset.as_duration().as_secs_f64();
     (gauge_of(labels.clone(), 1.0), gauge_of(labels, onset))
 }
@@ -323,10 +322,16 @@ fn count(n: u64) -> f64 {
     n as f64
 }
 
+/// A series with its labels in order, as Prometheus' own clients write them.
+fn series(mut labels: Vec<LabelPair>) -> Metric {
+    labels.sort_by(|a, b| a.name().cmp(b.name()));
+    Metric::from_label(labels)
+}
+
 fn gauge_of(labels: Vec<LabelPair>, value: f64) -> Metric {
     let mut gauge = Gauge::default();
     gauge.set_value(value);
-    let mut metric = Metric::from_label(labels);
+    let mut metric = series(labels);
     metric.set_gauge(gauge);
     metric
 }
@@ -334,7 +339,7 @@ fn gauge_of(labels: Vec<LabelPair>, value: f64) -> Metric {
 fn counter_of(labels: Vec<LabelPair>, value: u64) -> Metric {
     let mut counter = Counter::default();
     counter.set_value(count(value));
-    let mut metric = Metric::from_label(labels);
+    let mut metric = series(labels);
     metric.set_counter(counter);
     metric
 }

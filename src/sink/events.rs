@@ -100,7 +100,7 @@ impl EventSink {
             let due = {
                 let outbox = self.outbox();
                 let closed = self.closed.load(std::sync::atomic::Ordering::Relaxed);
-                if closed && under_way.is_empty() && outbox.len() == 0 {
+                if closed && outbox.len() == 0 {
                     return;
                 }
                 outbox.next_due()
@@ -115,10 +115,12 @@ impl EventSink {
 
     fn delivered(&self, letter: Letter, result: Result<(), WriteError>, trouble: &mut Trouble) {
         let Err(error) = result else {
+            self.outbox().done();
             return trouble.over();
         };
         if !error.is_transient() {
             trouble.refused(&letter, &error);
+            self.outbox().done();
             self.writer.metrics().dropped(DropReason::Refused, 1);
             return;
         }

@@ -70,6 +70,8 @@ pub(super) struct Outbox {
     ready: VecDeque<Letter>,
     later: BTreeMap<(Instant, u64), Letter>,
     sequence: u64,
+    /// Given out and not back yet.
+    under_way: usize,
     storms: HashMap<PolicyKey, Storm>,
 }
 
@@ -81,6 +83,7 @@ impl Outbox {
             ready: VecDeque::new(),
             later: BTreeMap::new(),
             sequence: 0,
+            under_way: 0,
             storms: HashMap::new(),
         }
     }
@@ -115,14 +118,19 @@ impl Outbox {
         Ok(())
     }
 
-    /// The next message to write now.
+    /// The next message to write now. It comes back by [`Self::done`] or [`Self::retry`].
     pub(super) fn take(&mut self, now: Instant) -> Option<Letter> {
-        if let Some(entry) = self.later.first_entry()
-            && entry.key().0 <= now
-        {
-            return Some(entry.remove());
-        }
-        self.ready.pop_front().or_else(|| self.storm(now))
+        let letter = match self.later.first_entry() {
+            Some(entry) if entry.key().0 <= now => Some(entry.remove()),
+            _ => self.ready.pop_front().or_else(|| self.storm(now)),
+        };
+        self.under_way += usize::from(letter.is_some());
+        letter
+    }
+
+    /// A message is written, or never will be.
+    pub(super) fn done(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
     }
 
     fn storm(&mut self, now: Instant) -> Option<Letter> {
@@ -152,6 +160,7 @@ impl Outbox {
         asked: Option<Duration>,
         now: Instant,
     ) -> Result<(), DropReason> {
+        self.done();
         let wait = letter.backoff.next_wait_asked(asked);
         if now.saturating_duration_since(letter.since) + wait > GIVE_UP {
             return Err(DropReason::GaveUp);
@@ -173,9 +182,9 @@ impl Outbox {
         retry.into_iter().chain(storm).min()
     }
 
-    /// How many messages wait.
+    /// How many messages are not written yet.
     pub(super) fn len(&self) -> usize {
-        self.ready.len() + self.later.len()
+        self.ready.len() + self.later.len() + self.under_way
     }
 }
 

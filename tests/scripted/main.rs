@@ -1,0 +1,17 @@
+//! The operator against a scripted API server: what it asks, in which order, and how it lives through every answer.
+//! A module per subject.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests panic where their expectation fails"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod access;
+mod events;
+mod sinks;
+mod status;
+mod watching;
