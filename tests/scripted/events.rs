@@ -150,7 +150,8 @@ async fn a_fault_that_an_outage_hid_is_not_told_when_it_has_passed() {
     events.stays_silent(Duration::from_millis(1500)).await;
     assert_eq!(operator.metric(pending), Some(1.0), "held as it was");
     let watch = request.watch();
-    // What happened meanwhile comes after the answer.
+    // What happened meanwhile comes after the answer, not with it.
+    tokio::time::sleep(Duration::from_millis(200)).await;
     watch.event("MODIFIED", &pod("a", "7", true));
     operator
         .until_metric(r#"sidewatch_watch_synced{resource="pods"}"#, 1.0)
