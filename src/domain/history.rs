@@ -72,7 +72,7 @@ pub enum Look {
     Live,
     /// The first look after a gap: what is new began some time since our last look.
     Gap(Timestamp),
-    /// The first look ever, at a Pod or by a policy: what is there may be old.
+    /// The first look of a policy's version at a Pod: what is there may be old.
     First,
 }
 
@@ -102,21 +102,27 @@ impl History {
     }
 
     /// Takes in what changed between two observations of a Pod, and returns the restarts that are its containers' own
-    /// fault. While the Pod is held nothing is counted, and a restart that the Pod did to all its containers never is.
+    /// fault. While the Pod is held or not evaluated nothing is counted, and a restart that the Pod did to all its
+    /// containers never is. Before its first status there was nothing to see of a Pod, so that one is its first
+    /// observation here.
     ///
-    /// What happened while the *watch* was broken is counted, at the time that the kubelet gives it within the gap: it
+    /// What happened while the *watch* was broken, since our last look at `gap`, is counted, at the time that the kubelet gives it within the gap: it
     /// is as true as what we saw, and after the gap everything must read as if there had been none.
     pub fn advance(
         history: &mut Option<Box<Self>>,
         before: &Observation,
         next: &Observation,
-        (now, look, held): (Timestamp, Look, bool),
+        (now, gap): (Timestamp, Option<Timestamp>),
     ) -> Vec<Restarts> {
+        if history.is_none() && before.statuses.iter().all(Option::is_none) {
+            Self::begin(history, next, now);
+            return Vec::new();
+        }
         let mut found = Vec::new();
-        let when = |finished: Option<Timestamp>| match look {
-            Look::Live => now,
-            Look::Gap(last_look) => finished.unwrap_or(now).max(last_look).min(now),
-            Look::First => finished.unwrap_or(now).min(now),
+        let held = !before.is_evaluated() || before.is_held() || next.is_held();
+        let when = |finished: Option<Timestamp>| match gap {
+            None => now,
+            Some(last_look) => finished.unwrap_or(now).max(last_look).min(now),
         };
         for (at, status) in next.statuses.iter().enumerate() {
             let Some(status) = status else { continue };
@@ -152,12 +158,12 @@ impl History {
     /// Takes over a memory kill that only the policy's status remembers.
     pub fn adopt_memory_kill(history: &mut Option<Box<Self>>, pod: &Observation, at: usize, when: Timestamp) {
         let oom = &mut Self::of(history, pod, at).oom;
-        if oom.is_none() {
-            *oom = Some(MemoryKill {
-                at: when,
-                exit: ExitId::At(Some(when)),
-            });
-        }
+        let kill = oom.get_or_insert(MemoryKill {
+            at: when,
+            exit: ExitId::At(Some(when)),
+        });
+        // An exit that the Pod still shows, but without its time.
+        kill.at = kill.at.max(when);
     }
 
     fn of<'a>(history: &'a mut Option<Box<Self>>, pod: &Observation, at: usize) -> &'a mut ContainerHistory {
@@ -312,8 +318,10 @@ fn is_the_pods_own(
     let began = match &status.last_exit {
         Some(exit) if &*exit.reason == RESTARTING_ALL_CONTAINERS => return true,
         Some(exit) => exit.started_at,
-        // Init containers lose their last state with the sandbox; what we saw running is the run that ended.
-        None => previous.running_since(),
+        // Init containers lose their last state with the sandbox; what we saw last is the run that ended.
+        None => previous
+            .running_since()
+            .or_else(|| previous.latest_exit()?.started_at),
     };
     let sandbox = next
         .conditions

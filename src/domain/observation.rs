@@ -277,13 +277,14 @@ impl ContainerStatus {
 }
 
 impl Container {
-    /// Whether an exit with `code` ends the container for good, under its own restart policy or else its Pod's.
+    /// Whether an exit with `code` ends the container for good, under its own restart policy or else its Pod's. That of
+    /// a Pod means `OnFailure` to a plain init container where it says `Always`.
     pub fn is_final(&self, code: i32, pod: RestartPolicy) -> bool {
         if self.kind == ContainerKind::Native || self.restart_rules.iter().any(|rule| rule.restarts(code)) {
             return false;
         }
         match self.restart_policy.unwrap_or(pod) {
-            RestartPolicy::Always => false,
+            RestartPolicy::Always => self.kind == ContainerKind::Init && code == 0,
             RestartPolicy::OnFailure => code == 0,
             RestartPolicy::Never => true,
         }

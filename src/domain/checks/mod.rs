@@ -188,7 +188,8 @@ impl<'a> View<'a> {
                 .containers
                 .get(other)
                 .is_some_and(|c| c.kind == ContainerKind::Init);
-            other == at || is_init || status.as_ref().is_none_or(|s| s.ready) || self.is_finished(other)
+            let is_done = || self.pod.finished(other).is_some_and(|exit| exit.code == 0);
+            other == at || is_init || status.as_ref().is_none_or(|s| s.ready) || is_done()
         });
         let condition = self
             .pod

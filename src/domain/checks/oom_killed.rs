@@ -10,6 +10,9 @@ use crate::domain::{
     time::{Clock, later},
 };
 
+/// How long an instant lasts.
+const INSTANT: SignedDuration = SignedDuration::from_millis(1);
+
 pub(super) struct OOMKilled;
 
 impl Rule for OOMKilled {
@@ -31,17 +34,24 @@ impl Rule for OOMKilled {
     }
 
     fn find(&self, view: &View<'_>, found: &mut Vec<Fault>) {
-        let keep = view.policy.settings(Check::OOMKilled).keep_firing_for;
+        // Even an instant that nothing keeps lasts long enough to fire once.
+        let keep = view
+            .policy
+            .settings(Check::OOMKilled)
+            .keep_firing_for
+            .max(INSTANT);
         for container in view.roles.with(Role::Sidecar) {
             let killed = view
                 .past(container)
                 .and_then(crate::domain::history::ContainerHistory::memory_killed_at);
-            // At the very moment even a keepFiringFor of zero lets it fire once.
-            if let Some(at) = killed.filter(|at| *at == view.now || later(*at, keep) > view.now) {
+            if let Some((at, until)) = killed
+                .map(|at| (at, later(at, keep)))
+                .filter(|(_, until)| *until > view.now)
+            {
                 found.push(Fault {
                     container,
                     since: Some(at),
-                    until: Some(later(at, keep)),
+                    until: Some(until),
                     instant: true,
                 });
             }

@@ -96,6 +96,7 @@ fn cause(container: &Container, status: &ContainerStatus) -> String {
         }
         State::Waiting(reason) => format!("it waits in {reason}"),
         State::Terminated(exit) => format!("it ended with exit {}", exit_words(exit)),
+        State::Running(_) if status.ready => "it is ready again".to_owned(),
         State::Running(_) if !status.started && container.probes.startup => {
             "its startup probe fails".to_owned()
         }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{
     Index, PodEntry,
     announce::Announcer,
-    policies::{PolicyEntry, PolicyId},
+    entry::{PolicyEntry, PolicyId},
 };
 use crate::domain::{
     checks::{View, rule},

@@ -3,7 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::policies::PolicyEntry;
+use super::entry::PolicyEntry;
 use crate::domain::{
     checks::{Case, View, recovery_note, rule},
     effects::{Change, Delivery, Event},

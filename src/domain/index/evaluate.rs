@@ -8,7 +8,7 @@ use super::{
     Index, PodEntry, PodKey,
     adopt::adopt,
     announce::Announcer,
-    policies::{PolicyEntry, PolicyId},
+    entry::{PolicyEntry, PolicyId},
     tally::Durations,
 };
 use crate::domain::{
@@ -35,6 +35,7 @@ impl Index {
             // Counts are forgotten: a Pod that comes back starts anew.
             pod.history = None;
             for matched in &mut pod.matched {
+                matched.looked = true;
                 if let Some(policy) = self.policies.get_mut(&matched.policy) {
                     end(policy, &pod.observation, &mut matched.tracked, now, effects);
                 }
@@ -43,7 +44,10 @@ impl Index {
             self.watches.wait(key, look);
         } else {
             adopt(pod, &mut self.policies, now);
-            if !pod.observation.is_held() {
+            if pod.observation.is_held() {
+                // Nothing to judge by, but from here on we see what it does.
+                pod.matched.iter_mut().for_each(|matched| matched.looked = true);
+            } else {
                 deadline = judge(pod, &mut self.policies, &mut self.durations, (now, look), effects);
             }
         }
@@ -86,6 +90,11 @@ fn judge(
             policy: version,
             history: history.as_deref(),
             now,
+        };
+        let look = if std::mem::replace(&mut matched.looked, true) {
+            look
+        } else {
+            Look::First
         };
         let (changed, next) = tracker::advance(&mut matched.tracked, &view, look);
         let mut announcer = Announcer {

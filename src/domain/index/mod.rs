@@ -14,6 +14,7 @@
 
 mod adopt;
 mod announce;
+mod entry;
 mod evaluate;
 mod policies;
 mod tally;
@@ -28,7 +29,7 @@ use std::{
 use jiff::Timestamp;
 
 use self::{
-    policies::{PolicyEntry, PolicyId},
+    entry::{PolicyEntry, PolicyId},
     watches::Watches,
 };
 pub use self::{
@@ -105,6 +106,8 @@ struct Matched {
     policy: PolicyId,
     /// Shared between Pods of the same shape.
     roles: Arc<Roles>,
+    /// This version of the policy has looked at the Pod: what fails from now on, we saw begin.
+    looked: bool,
     /// The violations, ordered by container and check; empty for a healthy Pod.
     tracked: Vec<Tracked>,
 }
@@ -141,8 +144,7 @@ impl Index {
         if pod.observation == observation {
             return effects;
         }
-        let held_watch = self.watches.held_since(&key.0);
-        let mut look = held_watch.map_or(Look::Live, Look::Gap);
+        let gap = self.watches.held_since(&key.0);
         for matched in &pod.matched {
             if let Some(policy) = self.policies.get_mut(&matched.policy) {
                 policy.tally.remove(&pod.observation, &matched.roles);
@@ -156,9 +158,7 @@ impl Index {
                 .saturating_sub(before.stray_statuses),
         );
         if pod.observation.is_evaluated() {
-            let is_held = before.is_held() || pod.observation.is_held();
-            let restarts =
-                History::advance(&mut pod.history, &before, &pod.observation, (now, look, is_held));
+            let restarts = History::advance(&mut pod.history, &before, &pod.observation, (now, gap));
             count_restarts(&mut self.policies, pod, &restarts);
         }
         for matched in &pod.matched {
@@ -180,11 +180,7 @@ impl Index {
         if relabelled || reshaped {
             self.rematch(&key, now, &mut effects);
         }
-        if relabelled {
-            // A policy that begins to match has not looked before.
-            look = Look::First;
-        }
-        self.settle(&key, now, look, &mut effects);
+        self.settle(&key, now, gap.map_or(Look::Live, Look::Gap), &mut effects);
         effects
     }
 
@@ -211,7 +207,7 @@ impl Index {
         for id in candidates {
             self.attach(id, key, now, effects);
         }
-        self.settle(key, now, Look::First, effects);
+        self.settle(key, now, Look::Live, effects);
     }
 
     /// Forgets a Pod. Its violations end without an Event.

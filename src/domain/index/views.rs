@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::{ContainerClass, Durations, Index, policies::PolicyEntry};
+use super::{ContainerClass, Durations, Index, entry::PolicyEntry};
 use crate::domain::{
     checks::{Case, View, rule},
     observation::Workload,
@@ -112,8 +112,8 @@ impl Index {
     fn detail(
         &self,
         entry: &PolicyEntry,
-        key: &super::policies::ActiveKey,
-        active: &super::policies::Active,
+        key: &super::entry::ActiveKey,
+        active: &super::entry::Active,
     ) -> Option<String> {
         let pod = self.namespaces.get(&key.namespace)?.pods.get(&key.uid)?;
         let id = self.ids.get(&entry.key)?;

@@ -110,6 +110,12 @@ impl Watches {
         }
     }
 
+    /// Every Pod that waits for the end of a hold.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &PodKey> {
+        self.pods.values().flat_map(|watch| watch.waiting.keys())
+    }
+
     /// Notes a Pod to be judged when the hold ends. The look that knows least wins.
     pub(super) fn wait(&mut self, key: &PodKey, look: Look) {
         if let Some(watch) = self.of_mut(&key.0) {
@@ -177,19 +183,18 @@ impl Index {
 
     /// Ends a hold and judges what waited for it. Deadlines that passed meanwhile act now, if the fault is still there.
     fn release(&mut self, scope: &Scope, now: Timestamp) -> Effects {
+        // While still held: what came due meanwhile waits with the others, whether the timer came in time or not.
+        let mut effects = self.tick(now);
+        let now = self.latest;
         let Some(watch) = self.watches.pods.get_mut(scope) else {
-            return Effects::default();
+            return effects;
         };
         let first_time = !std::mem::replace(&mut watch.synced, true);
         watch.held = None;
         let waiting = std::mem::take(&mut watch.waiting);
-        let mut effects = Effects::default();
-        self.latest = self.latest.max(now);
-        let now = self.latest;
         for (key, look) in waiting {
             self.settle(&key, now, look, &mut effects);
         }
-        effects.append(self.tick(now));
         let synced = |key: &str| covers(scope, key) || key.is_empty();
         for policy in self
             .policies
@@ -215,7 +220,7 @@ impl Index {
         self.rematch_namespace(name, now)
     }
 
-    /// Forgets a namespace's labels: no selector matches it any more, an empty one included.
+    /// Forgets a namespace's labels: no selector matches it any more but an empty one.
     pub fn delete_namespace(&mut self, name: &str, now: Timestamp) -> Effects {
         let Some(entry) = self.namespaces.get_mut(name) else {
             return Effects::default();
