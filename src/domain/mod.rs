@@ -20,5 +20,9 @@ pub mod policy;
 pub mod roles;
 pub mod selector;
 pub mod summary;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 pub mod time;
 pub mod tracker;

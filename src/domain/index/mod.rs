@@ -17,6 +17,8 @@ mod announce;
 mod entry;
 mod evaluate;
 mod policies;
+#[cfg(test)]
+mod recount;
 mod tally;
 mod views;
 mod watches;

@@ -1,0 +1,90 @@
+//! For tests: everything that the index counts as it goes, counted anew.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{Index, PodEntry, PodKey, tally::Tally};
+use crate::domain::{observation::Workload, roles::Roles};
+
+impl Index {
+    /// Panics where a count or a list that is kept up to date differs from a recount, or where something is left of a
+    /// Pod that is gone.
+    pub(crate) fn assert_counts(&self) {
+        self.assert_policies();
+        let mut workloads: BTreeMap<(Arc<str>, Arc<Workload>), u32> = BTreeMap::new();
+        let mut deadlines = Vec::new();
+        for (key, pod) in self.all_pods() {
+            assert_eq!(pod.observation.uid, key.1);
+            assert_eq!(pod.observation.namespace, key.0);
+            *workloads
+                .entry((key.0.clone(), pod.observation.workload.clone()))
+                .or_default() += 1;
+            deadlines.extend(pod.deadline.map(|at| (at, key.clone())));
+            if !pod.observation.is_evaluated() {
+                assert!(pod.history.is_none(), "not evaluated: counts are forgotten");
+                assert!(pod.deadline.is_none(), "not evaluated: nothing is due");
+                assert!(pod.matched.iter().all(|matched| matched.tracked.is_empty()));
+            }
+        }
+        assert_eq!(self.deadlines, deadlines.into_iter().collect(), "deadlines");
+        let counted: BTreeMap<_, _> = self.workloads.iter().map(|(k, n)| (k.clone(), *n)).collect();
+        assert_eq!(counted, workloads, "Pods of each workload");
+        for (namespace, entry) in &self.namespaces {
+            let is_used = entry.labels.is_some() || !entry.pods.is_empty();
+            assert!(is_used, "{namespace}: nothing is known of it");
+        }
+        for key in self.watches.waiting() {
+            assert!(self.watches.held_since(&key.0).is_some(), "waits for nothing");
+            let pods = self.namespaces.get(&key.0).map(|entry| &entry.pods);
+            assert!(
+                pods.is_some_and(|pods| pods.contains_key(&key.1)),
+                "a Pod waits that is gone"
+            );
+        }
+    }
+
+    fn assert_policies(&self) {
+        assert_eq!(self.ids.len(), self.policies.len());
+        for (id, policy) in &self.policies {
+            assert_eq!(self.ids.get(&policy.key), Some(id));
+            let (mut tally, mut active) = (Tally::default(), BTreeMap::new());
+            for (key, pod) in self.all_pods() {
+                let labels = self.namespaces[&key.0].labels.as_deref();
+                let matched = pod.matched.iter().find(|matched| matched.policy == *id);
+                let should = policy.matches(&pod.observation, labels);
+                assert_eq!(
+                    matched.is_some(),
+                    should,
+                    "{} and {}",
+                    policy.key,
+                    pod.observation.name
+                );
+                let Some(matched) = matched else { continue };
+                let roles = Roles::assign(policy.policy.as_ref().unwrap(), &pod.observation.shape);
+                assert_eq!(*matched.roles, roles);
+                tally.add(&pod.observation, &roles);
+                for violation in &matched.tracked {
+                    tally.add_violation(violation);
+                    active.extend(policy.entry(&pod.observation, violation));
+                }
+                let keys: Vec<_> = matched.tracked.iter().map(|t| (t.container, t.check)).collect();
+                assert!(keys.is_sorted_by(|a, b| a < b), "ordered, each once");
+            }
+            assert_eq!(policy.tally, tally, "{}", policy.key);
+            assert_eq!(policy.active, active, "{}", policy.key);
+            for (namespace, workload, _, _) in policy.restarts.keys() {
+                let series = (namespace.clone(), workload.clone());
+                assert!(
+                    self.workloads.contains_key(&series),
+                    "a restart series outlived {workload}"
+                );
+            }
+        }
+    }
+
+    fn all_pods(&self) -> impl Iterator<Item = (PodKey, &PodEntry)> {
+        self.namespaces.iter().flat_map(|(name, entry)| {
+            let pods = entry.pods.iter();
+            pods.map(|(uid, pod)| ((name.clone(), uid.clone()), pod))
+        })
+    }
+}

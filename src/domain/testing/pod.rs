@@ -1,0 +1,283 @@
+//! Pods, changed step by step as a kubelet changes them.
+
+use std::sync::Arc;
+
+use super::at;
+use crate::domain::observation::{
+    Condition, Conditions, Container, ContainerKind, ContainerStatus, Exit, Observation, Phase, Probes,
+    RestartPolicy, Shape, State, Workload,
+};
+
+/// A Pod as one watch event would bring it.
+#[derive(Clone, Debug)]
+pub(crate) struct Pod(pub(crate) Observation);
+
+/// The Pod of most tests: main container `app` and native sidecar `envoy`, both ready since second 0.
+pub(crate) fn web() -> Pod {
+    Pod::named("web-1").native("envoy").regular("app")
+}
+
+impl Pod {
+    /// A running Pod of `Deployment/web` without containers, in the namespace `pay`, made at second 0.
+    pub(crate) fn named(name: &str) -> Self {
+        let condition = |holds| {
+            Some(Condition {
+                holds,
+                since: Some(at(0)),
+            })
+        };
+        let pod = Observation {
+            uid: format!("uid-of-{name}").into(),
+            namespace: "pay".into(),
+            name: name.into(),
+            labels: Arc::default(),
+            workload: workload("Deployment", "web"),
+            created: Some(at(0)),
+            scheduled: true,
+            terminating: false,
+            phase: Phase::Running,
+            conditions: Conditions {
+                initialized: true,
+                containers_ready: condition(true),
+                sandbox_ready: condition(true),
+                ..Conditions::default()
+            },
+            shape: Arc::new(Shape {
+                restart_policy: RestartPolicy::Always,
+                containers: Box::default(),
+            }),
+            statuses: Box::default(),
+            stray_statuses: 0,
+        };
+        Self(pod)
+    }
+
+    /// Any change of the observation itself.
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut Observation)) -> Self {
+        change(&mut self.0);
+        self
+    }
+
+    /// Another workload.
+    pub(crate) fn of(self, kind: &str, name: &str) -> Self {
+        self.with(|pod| pod.workload = workload(kind, name))
+    }
+
+    /// Another namespace.
+    pub(crate) fn within(self, namespace: &str) -> Self {
+        self.with(|pod| pod.namespace = namespace.into())
+    }
+
+    /// These labels and no other.
+    pub(crate) fn labelled(self, labels: &[(&str, &str)]) -> Self {
+        self.with(|pod| pod.labels = Arc::new(labels.iter().copied().collect()))
+    }
+
+    // The spec. Containers come in the order of their calls, so init containers first.
+
+    /// A plain init container that completed.
+    pub(crate) fn init(self, name: &str) -> Self {
+        self.container(ContainerKind::Init, name)
+            .status(name, |status| status.state = State::Running(Some(at(0))))
+            .exits(name, 0, 0)
+            .ready(name)
+    }
+
+    /// A native sidecar with a readiness probe, ready.
+    pub(crate) fn native(self, name: &str) -> Self {
+        self.container(ContainerKind::Native, name)
+    }
+
+    /// A regular container with a readiness probe, ready.
+    pub(crate) fn regular(self, name: &str) -> Self {
+        self.container(ContainerKind::Regular, name)
+    }
+
+    fn container(mut self, kind: ContainerKind, name: &str) -> Self {
+        let place = self.0.statuses.len();
+        self = self.reshape(|shape| {
+            let container = Container {
+                name: name.into(),
+                image: format!("registry.example/{name}:1").into(),
+                kind,
+                restart_policy: None,
+                restart_rules: Box::default(),
+                probes: Probes {
+                    readiness: true,
+                    ..Probes::default()
+                },
+                memory_limit: None,
+            };
+            shape.containers = shape.containers.iter().cloned().chain([container]).collect();
+        });
+        let status = ContainerStatus {
+            ready: true,
+            started: true,
+            restart_count: 0,
+            run: 1000 * (place as u64 + 1),
+            state: State::Running(Some(at(0))),
+            last_exit: None,
+        };
+        self.0.statuses = self.0.statuses.iter().cloned().chain([Some(status)]).collect();
+        self
+    }
+
+    /// A change of the spec.
+    pub(crate) fn reshape(self, change: impl FnOnce(&mut Shape)) -> Self {
+        self.with(|pod| {
+            let mut shape = (*pod.shape).clone();
+            change(&mut shape);
+            pod.shape = Arc::new(shape);
+        })
+    }
+
+    /// A change of one container of the spec.
+    pub(crate) fn spec(self, name: &str, change: impl FnOnce(&mut Container)) -> Self {
+        let place = self.place(name);
+        self.reshape(|shape| change(&mut shape.containers[place]))
+    }
+
+    /// The Pod's restart policy.
+    pub(crate) fn restarts(self, policy: RestartPolicy) -> Self {
+        self.reshape(|shape| shape.restart_policy = policy)
+    }
+
+    /// The restart policy of one container.
+    pub(crate) fn restarts_container(self, name: &str, policy: RestartPolicy) -> Self {
+        self.spec(name, |container| container.restart_policy = Some(policy))
+    }
+
+    // The status.
+
+    fn place(&self, name: &str) -> usize {
+        let mut containers = self.0.shape.containers.iter();
+        containers.position(|container| &*container.name == name).unwrap()
+    }
+
+    /// A change of the conditions.
+    pub(crate) fn conditions(self, change: impl FnOnce(&mut Conditions)) -> Self {
+        self.with(|pod| change(&mut pod.conditions))
+    }
+
+    /// `ContainersReady=False` since that second.
+    pub(crate) fn containers_unready_since(self, since: i64) -> Self {
+        self.conditions(|c| {
+            c.containers_ready = Some(Condition {
+                holds: false,
+                since: Some(at(since)),
+            });
+        })
+    }
+
+    /// `PodReadyToStartContainers` since that second.
+    pub(crate) fn sandbox(self, holds: bool, since: i64) -> Self {
+        self.conditions(|c| {
+            c.sandbox_ready = Some(Condition {
+                holds,
+                since: Some(at(since)),
+            });
+        })
+    }
+
+    /// What the node controller writes of a Pod whose node it has lost.
+    pub(crate) fn node_lost(self) -> Self {
+        self.conditions(|c| c.ready_false_without_reason = true)
+    }
+
+    /// `Initialized=False`.
+    pub(crate) fn uninitialized(self) -> Self {
+        self.conditions(|c| c.initialized = false)
+    }
+
+    /// No status of that container.
+    pub(crate) fn unreported(self, name: &str) -> Self {
+        let place = self.place(name);
+        self.with(|pod| pod.statuses[place] = None)
+    }
+
+    /// A change of the status of one container.
+    pub(crate) fn status(self, name: &str, change: impl FnOnce(&mut ContainerStatus)) -> Self {
+        let place = self.place(name);
+        self.with(|pod| change(pod.statuses[place].as_mut().unwrap()))
+    }
+
+    /// `ready: true`
+    pub(crate) fn ready(self, name: &str) -> Self {
+        self.status(name, |status| status.ready = true)
+    }
+
+    /// `ready: false`, and no other change: the readiness probe fails.
+    pub(crate) fn unready(self, name: &str) -> Self {
+        self.status(name, |status| status.ready = false)
+    }
+
+    /// Waits for that reason; nothing of it has begun unless it has restarted.
+    pub(crate) fn waiting(self, name: &str, reason: &str) -> Self {
+        self.status(name, |status| {
+            (status.ready, status.started) = (false, false);
+            status.state = State::Waiting(reason.into());
+        })
+    }
+
+    /// Runs, and the startup probe or the postStart hook is not through.
+    pub(crate) fn starting(self, name: &str, since: i64) -> Self {
+        self.status(name, |status| {
+            (status.ready, status.started) = (false, false);
+            status.state = State::Running(Some(at(since)));
+        })
+    }
+
+    /// The present run ends: `state.terminated`.
+    pub(crate) fn exits(self, name: &str, code: i32, second: i64) -> Self {
+        let reason = if code == 0 { "Completed" } else { "Error" };
+        self.exits_with(name, code, reason, second)
+    }
+
+    /// The present run is killed for memory.
+    pub(crate) fn killed_for_memory(self, name: &str, second: i64) -> Self {
+        self.exits_with(name, 137, "OOMKilled", second)
+    }
+
+    pub(crate) fn exits_with(self, name: &str, code: i32, reason: &str, second: i64) -> Self {
+        self.status(name, |status| {
+            (status.ready, status.started) = (false, false);
+            status.state = State::Terminated(Exit {
+                code,
+                reason: reason.into(),
+                started_at: status.running_since(),
+                finished_at: Some(at(second)),
+                run: status.run,
+            });
+        })
+    }
+
+    /// The ended run moves to `lastState` and the container waits for the next: `CrashLoopBackOff`.
+    pub(crate) fn backs_off(self, name: &str) -> Self {
+        self.status(name, |status| {
+            status.last_exit = status.latest_exit().cloned();
+            status.state = State::Waiting("CrashLoopBackOff".into());
+        })
+    }
+
+    /// Runs anew: the ended run is in `lastState`, `restartCount` has grown by one. A run that nobody saw end, ends with
+    /// an error now.
+    pub(crate) fn restarted(self, name: &str, second: i64) -> Self {
+        let place = self.place(name);
+        let runs = matches!(self.0.statuses[place].as_ref().unwrap().state, State::Running(_));
+        let pod = if runs { self.exits(name, 1, second) } else { self };
+        pod.status(name, |status| {
+            status.last_exit = status.latest_exit().cloned();
+            status.state = State::Running(Some(at(second)));
+            status.restart_count += 1;
+            status.run += 1;
+            (status.ready, status.started) = (true, true);
+        })
+    }
+}
+
+fn workload(kind: &str, name: &str) -> Arc<Workload> {
+    Arc::new(Workload {
+        kind: kind.into(),
+        name: name.into(),
+    })
+}

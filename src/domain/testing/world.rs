@@ -1,0 +1,206 @@
+//! An index with a clock that a test moves, and a record of what came out of it. Every step is followed by a recount.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Pod, at, key};
+use crate::domain::{
+    effects::{Effects, Event, Transition},
+    index::Index,
+    policy::{Check, ListedViolation, Policy, PolicyKey, PolicyUpdate},
+    summary::Report,
+};
+
+/// See the module's documentation.
+pub(crate) struct World {
+    pub(crate) index: Index,
+    now: Timestamp,
+    generation: i64,
+    effects: Effects,
+}
+
+impl World {
+    /// Before the first lists, with the namespaces `pay` and `shop`, labelled `team: <their name>`.
+    pub(crate) fn starting() -> Self {
+        let mut world = Self {
+            index: Index::new([None], true),
+            now: at(0),
+            generation: 0,
+            effects: Effects::default(),
+        };
+        world.index.begin_namespace_resync();
+        world.namespace("pay", "pay").namespace("shop", "shop");
+        let effects = world.index.finish_namespace_resync(at(0));
+        world.take(effects);
+        world
+    }
+
+    /// Everything listed and nothing there but `policy`, as `SidecarPolicy pay/mesh`.
+    pub(crate) fn with(policy: Policy) -> Self {
+        let mut world = Self::starting();
+        world.resync([]).policy(policy);
+        world
+    }
+
+    fn take(&mut self, effects: Effects) -> &mut Self {
+        self.effects.append(effects);
+        self.index.assert_counts();
+        self
+    }
+
+    /// Lets time pass up to that second; the deadlines on the way act when they are due.
+    pub(crate) fn at(&mut self, second: i64) -> &mut Self {
+        self.until(at(second))
+    }
+
+    pub(crate) fn until(&mut self, moment: Timestamp) -> &mut Self {
+        while let Some(due) = self.index.next_deadline().filter(|due| *due <= moment) {
+            let effects = self.index.tick(due);
+            self.take(effects);
+        }
+        self.late(moment)
+    }
+
+    /// Lets time pass without a tick on the way: the timer is late.
+    pub(crate) fn late(&mut self, moment: Timestamp) -> &mut Self {
+        self.now = moment;
+        let effects = self.index.tick(moment);
+        self.take(effects)
+    }
+
+    /// Lets time pass without a tick at all.
+    pub(crate) fn without_tick(&mut self, second: i64) -> &mut Self {
+        self.now = at(second);
+        self
+    }
+
+    pub(crate) fn pod(&mut self, pod: &Pod) -> &mut Self {
+        let effects = self.index.apply(pod.0.clone(), self.now);
+        self.take(effects)
+    }
+
+    pub(crate) fn delete(&mut self, pod: &Pod) -> &mut Self {
+        let effects = self.index.delete(&pod.0.namespace, &pod.0.uid, self.now);
+        self.take(effects)
+    }
+
+    /// `SidecarPolicy pay/mesh` in a new version.
+    pub(crate) fn policy(&mut self, policy: Policy) -> &mut Self {
+        self.policy_as(key("mesh"), Ok(policy), Vec::new())
+    }
+
+    pub(crate) fn policy_as(
+        &mut self,
+        key: PolicyKey,
+        spec: Result<Policy, String>,
+        listed: Vec<ListedViolation>,
+    ) -> &mut Self {
+        self.generation += 1;
+        let update = PolicyUpdate {
+            uid: format!("uid-of-{key}").into(),
+            key,
+            generation: self.generation,
+            spec,
+            listed,
+        };
+        let effects = self.index.apply_policy(update, self.now);
+        self.take(effects)
+    }
+
+    pub(crate) fn namespace(&mut self, name: &str, team: &str) -> &mut Self {
+        let labels = Arc::new([("team", team)].into_iter().collect());
+        let effects = self.index.apply_namespace(&name.into(), labels, self.now);
+        self.take(effects)
+    }
+
+    /// The Pod watch fails; its last word was just now.
+    pub(crate) fn hold(&mut self) -> &mut Self {
+        self.index.hold(&None, self.now);
+        self.take(Effects::default())
+    }
+
+    /// The Pod watch works again, without a list.
+    pub(crate) fn resume(&mut self) -> &mut Self {
+        let effects = self.index.resume(&None, self.now);
+        self.take(effects)
+    }
+
+    /// A list of Pods begins; the last word before it was just now.
+    pub(crate) fn begin_resync(&mut self) -> &mut Self {
+        self.index.begin_resync(&None, self.now);
+        self.take(Effects::default())
+    }
+
+    pub(crate) fn finish_resync(&mut self) -> &mut Self {
+        let effects = self.index.finish_resync(&None, self.now);
+        self.take(effects)
+    }
+
+    /// A whole list of Pods.
+    pub(crate) fn resync<'a>(&mut self, pods: impl IntoIterator<Item = &'a Pod>) -> &mut Self {
+        self.begin_resync();
+        for pod in pods {
+            self.pod(pod);
+        }
+        self.finish_resync()
+    }
+
+    /// What happened since the last call, as [`story`] tells it.
+    pub(crate) fn story(&mut self) -> Vec<String> {
+        story(&self.transitions())
+    }
+
+    pub(crate) fn transitions(&mut self) -> Vec<Transition> {
+        std::mem::take(&mut self.effects.transitions)
+    }
+
+    /// The Events since the last call.
+    pub(crate) fn events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.effects.events)
+    }
+
+    /// What fires now, `envoy NotReady`.
+    pub(crate) fn firing(&self) -> Vec<String> {
+        self.violations(true)
+    }
+
+    /// What is pending now.
+    pub(crate) fn pending(&self) -> Vec<String> {
+        self.violations(false)
+    }
+
+    fn violations(&self, firing: bool) -> Vec<String> {
+        let violations = self.index.violations().filter(|v| v.firing == firing);
+        violations
+            .map(|v| format!("{} {}", v.container, v.check.as_str()))
+            .collect()
+    }
+
+    /// The second at which a check began to fail on a container.
+    pub(crate) fn onset(&self, container: &str, check: Check) -> Option<f64> {
+        let mut violations = self.index.violations();
+        violations
+            .find(|v| v.container == container && v.check == check)
+            .map(|v| second(v.onset))
+    }
+
+    /// The status of `SidecarPolicy pay/mesh`.
+    pub(crate) fn report(&self) -> Report {
+        self.index.report(&key("mesh")).unwrap()
+    }
+}
+
+/// Transitions as a person would list them: `300 firing envoy NotReady`.
+pub(crate) fn story(transitions: &[Transition]) -> Vec<String> {
+    let line = |t: &Transition| {
+        let (what, check) = (t.to.as_str(), t.check.as_str());
+        format!("{} {what} {} {check}", second(t.at), t.container)
+    };
+    transitions.iter().map(line).collect()
+}
+
+fn second(moment: Timestamp) -> f64 {
+    let since: SignedDuration = moment.duration_since(at(0));
+    since.as_secs_f64()
+}

@@ -1,0 +1,349 @@
+//! What an operator takes over from the one before it.
+
+use crate::domain::{
+    effects::Delivery,
+    policy::{Check, ListedViolation, Mode, Policy},
+    testing::{Pod, World, at, cluster_key, key, listed, minutes, one_of, policy, web},
+};
+
+fn bad() -> Pod {
+    web().unready("envoy").status("envoy", |s| s.restart_count = 1)
+}
+
+/// An operator that starts at second 1000 with one policy, whose status lists something, and one Pod.
+fn restart(policy: Policy, listed: Vec<ListedViolation>, pod: &Pod) -> World {
+    let mut world = World::starting();
+    world.at(1000).policy_as(key("mesh"), Ok(policy), listed);
+    world.resync([pod]);
+    world
+}
+
+fn firing(check: Check) -> Vec<ListedViolation> {
+    vec![listed(check, "envoy", true, 500)]
+}
+
+#[test]
+fn a_firing_violation_is_taken_over_as_it_stands_and_sends_nothing() {
+    let mut world = restart(policy().only(Check::NotReady), firing(Check::NotReady), &bad());
+    assert_eq!(world.firing(), ["envoy NotReady"]);
+    assert_eq!(
+        world.onset("envoy", Check::NotReady),
+        Some(500.0),
+        "its since, not ours"
+    );
+    assert_eq!(
+        (world.events().len(), world.story().len()),
+        (0, 0),
+        "no second Event, and nothing happened"
+    );
+    let fired: u64 = world.index.policies().flat_map(|p| p.fired).map(|(_, n)| n).sum();
+    assert_eq!(fired, 0, "it fired under another process");
+    world.at(1100).pod(&web()).at(1220);
+    assert_eq!(world.story(), ["1220 resolved envoy NotReady"]);
+    assert_eq!(world.events().len(), 1, "its recovery is ours to tell");
+}
+
+#[test]
+fn a_pending_violation_keeps_its_clock() {
+    let pending = vec![listed(Check::NotReady, "envoy", false, 800)];
+    let mut world = restart(policy().only(Check::NotReady), pending, &bad());
+    assert_eq!(world.pending(), ["envoy NotReady"]);
+    world.at(4000);
+    assert_eq!(
+        world.story(),
+        ["1100 firing envoy NotReady"],
+        "five minutes after 800"
+    );
+    assert_eq!(world.events().len(), 1);
+    let pending = vec![listed(Check::NotReady, "envoy", false, 600)];
+    let mut world = restart(policy().only(Check::NotReady), pending, &bad());
+    assert_eq!(
+        world.story(),
+        ["1000 firing envoy NotReady"],
+        "what came due while nobody looked, at once"
+    );
+}
+
+#[test]
+fn repetitions_go_on_in_their_rhythm() {
+    let mut world = restart(policy().only(Check::NotReady), firing(Check::NotReady), &bad());
+    world.at(500 + 300 + 50 * 60 - 1);
+    assert_eq!(world.events(), []);
+    world.at(500 + 300 + 50 * 60);
+    let events = world.events();
+    assert_eq!(events.len(), 1);
+    assert_eq!(
+        events[0].delivery,
+        Delivery::Repeat(2),
+        "the second of this episode"
+    );
+}
+
+#[test]
+fn an_adopted_name_is_raised_by_a_new_episode() {
+    let startup = || {
+        web()
+            .uninitialized()
+            .starting("envoy", 0)
+            .waiting("app", "PodInitializing")
+    };
+    let started = web();
+    let policy = policy()
+        .only(Check::StartupBlocked)
+        .check(Check::StartupBlocked, |c| c.hold_for = minutes(1));
+    let mut world = restart(policy, firing(Check::StartupBlocked), &startup());
+    world.at(1010).pod(&started);
+    assert_eq!(world.events().len(), 1, "the recovery");
+    world.at(1020).pod(&startup()).at(1080);
+    let delivery: Vec<_> = world.events().iter().map(|event| event.delivery).collect();
+    assert_eq!(
+        delivery,
+        [Delivery::CreateOrRaise(2)],
+        "the Event of the old operator stands under that name"
+    );
+}
+
+#[test]
+fn what_no_longer_fails_is_taken_over_and_ends_in_its_time() {
+    let mut world = restart(policy().only(Check::NotReady), firing(Check::NotReady), &web());
+    assert_eq!(world.firing(), ["envoy NotReady"]);
+    world.at(4000);
+    assert_eq!(
+        world.story(),
+        ["1120 resolved envoy NotReady"],
+        "keepFiringFor after we saw it gone"
+    );
+    let pending = vec![listed(Check::NotReady, "envoy", false, 900)];
+    let mut world = restart(policy().only(Check::NotReady), pending, &web());
+    assert_eq!(world.story(), ["1000 cleared envoy NotReady"]);
+}
+
+fn not_ready() -> Policy {
+    policy().only(Check::NotReady)
+}
+
+/// One listed violation of envoy, changed.
+fn with(change: fn(&mut ListedViolation)) -> Vec<ListedViolation> {
+    let mut violations = firing(Check::NotReady);
+    change(&mut violations[0]);
+    violations
+}
+
+fn is_taken_over(policy: Policy, listed: Vec<ListedViolation>, pod: &Pod) -> bool {
+    let mut world = restart(policy, listed, pod);
+    assert_eq!(
+        (world.story().len(), world.events().len()),
+        (0, 0),
+        "silently in any case"
+    );
+    world.firing() == ["envoy NotReady"]
+}
+
+#[test]
+fn only_what_the_pod_still_has_is_taken_over() {
+    let created = |second| web().with(|pod| pod.created = Some(at(second)));
+    let table = [
+        (with(|_| {}), web(), true, "all is as it was"),
+        (with(|_| {}), created(500), true, "a Pod as old as the violation"),
+        (
+            with(|_| {}),
+            web().with(|pod| pod.created = None),
+            true,
+            "a Pod that does not say how old it is",
+        ),
+        (
+            with(|_| {}),
+            created(501),
+            false,
+            "a younger Pod of that name is another Pod",
+        ),
+        (with(|v| v.pod = "web-2".into()), web(), false, "another Pod"),
+        (
+            with(|v| v.namespace = "shop".into()),
+            web(),
+            false,
+            "another namespace",
+        ),
+        (
+            with(|v| v.container = "gone".into()),
+            web(),
+            false,
+            "a container that the Pod lacks",
+        ),
+        (
+            with(|_| {}),
+            web().with(|p| p.terminating = true),
+            false,
+            "a Pod that is not evaluated",
+        ),
+    ];
+    for (listed, pod, expected, why) in table {
+        assert_eq!(is_taken_over(not_ready(), listed, &pod), expected, "{why}");
+    }
+}
+
+#[test]
+fn only_what_the_policy_still_covers_is_taken_over() {
+    let off = not_ready().check(Check::NotReady, |c| c.mode = Mode::Off);
+    let table = [
+        (off, with(|_| {}), "a check that has been put off"),
+        (
+            not_ready(),
+            with(|v| v.check = Check::JobHeldOpen),
+            "another check that is off",
+        ),
+        (
+            not_ready(),
+            with(|v| v.container = "app".into()),
+            "a container that the check is not about",
+        ),
+        (
+            not_ready().with(|p| p.sidecars.native = false),
+            with(|_| {}),
+            "a container that is no sidecar any more",
+        ),
+        (
+            not_ready().with(|p| p.mode = Mode::Off),
+            with(|_| {}),
+            "a policy that is off",
+        ),
+        (
+            not_ready().with(|p| p.pods = one_of("a", "b")),
+            with(|_| {}),
+            "a Pod that no longer matches",
+        ),
+    ];
+    for (policy, listed, why) in table {
+        assert!(!is_taken_over(policy, listed, &web()), "{why}");
+    }
+}
+
+#[test]
+fn what_is_left_over_after_the_first_list_is_forgotten() {
+    let mut world = restart(
+        policy().only(Check::NotReady),
+        firing(Check::NotReady),
+        &web().with(|pod| pod.name = "web-3".into()),
+    );
+    world.at(1100).pod(&web());
+    assert_eq!(world.firing(), [""; 0], "a Pod that came later");
+}
+
+#[test]
+fn it_does_not_matter_which_watch_is_through_first() {
+    let selecting = policy()
+        .only(Check::NotReady)
+        .with(|p| p.namespaces = one_of("team", "pay"));
+    for order in [
+        ["pods", "policy", "namespaces"],
+        ["namespaces", "policy", "pods"],
+        ["policy", "pods", "namespaces"],
+    ] {
+        let mut world = World::starting();
+        world.index = crate::domain::index::Index::new([None], true);
+        world.at(1000);
+        for step in order {
+            match step {
+                "pods" => drop(world.resync([&bad()]).story()),
+                "policy" => {
+                    let listed = firing(Check::NotReady);
+                    world.policy_as(cluster_key("platform"), Ok(selecting.clone()), listed);
+                }
+                _ => {
+                    world.index.begin_namespace_resync();
+                    world.namespace("pay", "pay");
+                    drop(world.index.finish_namespace_resync(at(1000)));
+                }
+            }
+        }
+        assert_eq!(world.onset("envoy", Check::NotReady), Some(500.0), "{order:?}");
+        assert_eq!((world.firing().len(), world.events().len()), (1, 0), "{order:?}");
+    }
+}
+
+#[test]
+fn a_held_pod_keeps_what_is_listed_of_it() {
+    let restarting = bad().conditions(|c| c.all_containers_restarting = true);
+    let mut world = restart(
+        policy().only(Check::NotReady),
+        firing(Check::NotReady),
+        &restarting,
+    );
+    assert_eq!(world.firing(), ["envoy NotReady"], "frozen as it stands");
+    assert_eq!(world.index.next_deadline(), None);
+    world.at(9000).pod(&bad());
+    assert_eq!(world.story(), [""; 0], "released: it fires as before");
+    assert_eq!(world.onset("envoy", Check::NotReady), Some(500.0));
+}
+
+#[test]
+fn a_policy_that_was_never_valid_takes_nothing_over() {
+    let mut world = World::starting();
+    world.at(1000).policy_as(
+        key("mesh"),
+        Err("spec.podSelector: no".to_owned()),
+        firing(Check::NotReady),
+    );
+    world.resync([&web()]);
+    assert_eq!(world.firing(), [""; 0]);
+    world.at(1100).policy(policy());
+    assert_eq!(
+        world.firing(),
+        [""; 0],
+        "its status says nothing any more by then"
+    );
+}
+
+#[test]
+fn status_is_read_once() {
+    let mut world = restart(policy().only(Check::NotReady), Vec::new(), &web());
+    world.policy_as(
+        key("mesh"),
+        Ok(policy().only(Check::NotReady)),
+        firing(Check::NotReady),
+    );
+    assert_eq!(world.firing(), [""; 0], "our own writing comes back to us");
+}
+
+#[test]
+fn a_memory_kill_is_taken_over_with_the_time_it_has_left() {
+    let kill = |since| vec![listed(Check::OOMKilled, "envoy", true, since)];
+    let oom = || policy().only(Check::OOMKilled);
+    let mut world = restart(oom(), kill(500), &web());
+    world.at(4000);
+    assert_eq!(
+        world.story(),
+        ["1100 resolved envoy OOMKilled"],
+        "the Pod no longer shows it"
+    );
+    let again = web().killed_for_memory("envoy", 800).restarted("envoy", 801);
+    let mut world = restart(oom(), kill(500), &again);
+    assert_eq!(world.onset("envoy", Check::OOMKilled), Some(500.0));
+    world.at(4000);
+    assert_eq!(
+        world.story(),
+        ["1400 resolved envoy OOMKilled"],
+        "a later kill has started the time anew"
+    );
+    let timeless = again.status("envoy", |s| s.last_exit.as_mut().unwrap().finished_at = None);
+    let mut world = restart(oom(), kill(500), &timeless);
+    world.at(4000);
+    assert_eq!(
+        world.story(),
+        ["1100 resolved envoy OOMKilled"],
+        "an exit without its time"
+    );
+}
+
+#[test]
+fn what_the_list_does_not_cover_is_rebuilt_from_the_pod() {
+    let two = bad().native("vault-agent").unready("vault-agent");
+    let mut world = restart(policy().only(Check::NotReady), firing(Check::NotReady), &two);
+    assert_eq!(world.story(), ["1000 firing vault-agent NotReady"]);
+    assert_eq!(
+        world.onset("vault-agent", Check::NotReady),
+        Some(0.0),
+        "since its own start"
+    );
+    assert_eq!(world.events().len(), 1, "and is told of");
+}

@@ -1,0 +1,293 @@
+//! How restarts and flaps are counted, and which are the Pod's own.
+
+use crate::domain::{
+    policy::{Check, Policy},
+    testing::{Pod, Step, World, policy, web},
+};
+
+fn restarts_only() -> Policy {
+    policy().only(Check::FrequentRestarts)
+}
+
+/// How many restarts of envoy the series have counted.
+fn counted(world: &World) -> u64 {
+    let of_envoy = world.index.restarts().filter(|r| r.container == "envoy");
+    of_envoy.map(|r| r.count).sum()
+}
+
+fn jump(pod: &Pod, to: u32) -> Pod {
+    pod.clone().status("envoy", |status| {
+        status.restart_count = to;
+        status.run += 1;
+    })
+}
+
+#[test]
+fn positive_deltas_count_and_a_decrease_is_a_reset() {
+    let table: [(&[u32], u64, &str); 5] = [
+        (&[0, 1, 2], 2, "one by one"),
+        (&[3, 5], 2, "a jump from 3 to 5 is two restarts"),
+        (
+            &[5, 0, 1],
+            1,
+            "a decrease is a reset, and the next one counts from there",
+        ),
+        (&[5, 2, 2], 0, "a decrease itself counts nothing"),
+        (&[4, 4], 0, "what was there at first sight is not a delta"),
+    ];
+    for (counts, expected, why) in table {
+        let mut world = World::with(restarts_only());
+        for (second, count) in (0..).zip(counts) {
+            world.at(10 * second).pod(&jump(&web(), *count));
+        }
+        assert_eq!(counted(&world), expected, "{why}");
+    }
+    let mut world = World::with(restarts_only());
+    world.pod(&web()).at(10).pod(&jump(&web(), 3));
+    assert_eq!(
+        world.story(),
+        ["10 firing envoy FrequentRestarts"],
+        "a jump of three reaches the limit at once"
+    );
+}
+
+#[test]
+fn a_restart_counts_from_running_to_running_with_nothing_between() {
+    let table: [(&str, Step); 3] = [
+        ("with the end of the run in lastState", |pod| pod),
+        ("with an empty lastState", |pod| {
+            pod.status("envoy", |s| s.last_exit = None)
+        }),
+        ("with null times in lastState", |pod| {
+            pod.status("envoy", |s| {
+                let exit = s.last_exit.as_mut().unwrap();
+                (exit.started_at, exit.finished_at) = (None, None);
+            })
+        }),
+    ];
+    for (why, seen) in table {
+        let mut pod = web();
+        let mut world = World::with(restarts_only());
+        world.pod(&pod);
+        for second in [10, 20, 30] {
+            pod = seen(pod.restarted("envoy", second));
+            world.at(second).pod(&pod);
+        }
+        assert_eq!(world.story(), ["30 firing envoy FrequentRestarts"], "{why}");
+    }
+}
+
+#[test]
+fn counts_belong_to_a_pod_and_a_container() {
+    let pod = || web().native("vault-agent");
+    let mut world = World::with(restarts_only());
+    let mut first = pod();
+    world.pod(&first);
+    for second in [10, 20] {
+        first = first.restarted("envoy", second);
+        world.at(second).pod(&first);
+    }
+    first = first.restarted("vault-agent", 30);
+    world.at(30).pod(&first);
+    let second = Pod::named("web-2").native("envoy").regular("app");
+    world.pod(&second).at(40).pod(&second.restarted("envoy", 40));
+    assert_eq!(
+        world.story(),
+        [""; 0],
+        "three in all, but not of one container of one Pod"
+    );
+}
+
+#[test]
+fn restarts_that_the_pod_did_to_all_its_containers_are_no_sidecars_fault() {
+    type StepAt = fn(Pod, i64) -> Pod;
+    let own: [(&str, bool, StepAt, StepAt); 8] = [
+        (
+            "an ordinary restart",
+            false,
+            |p, _| p,
+            |p, t| p.restarted("envoy", t),
+        ),
+        (
+            "PodResizeInProgress now",
+            true,
+            |p, _| p,
+            |p, t| {
+                p.restarted("envoy", t)
+                    .conditions(|c| c.resize_in_progress = true)
+            },
+        ),
+        (
+            "PodResizeInProgress just before",
+            true,
+            |p, _| p.conditions(|c| c.resize_in_progress = true),
+            |p, t| {
+                p.restarted("envoy", t)
+                    .conditions(|c| c.resize_in_progress = false)
+            },
+        ),
+        (
+            "AllContainersRestarting just before",
+            true,
+            |p, _| p.conditions(|c| c.all_containers_restarting = true),
+            |p, t| {
+                p.restarted("envoy", t)
+                    .conditions(|c| c.all_containers_restarting = false)
+            },
+        ),
+        (
+            "the reason RestartingAllContainers",
+            true,
+            |p, _| p,
+            |p, t| {
+                p.restarted("envoy", t).status("envoy", |s| {
+                    let exit = s.last_exit.as_mut().unwrap();
+                    exit.reason = "RestartingAllContainers".into();
+                    (exit.started_at, exit.finished_at) = (None, None);
+                })
+            },
+        ),
+        (
+            "a sandbox younger than the run that ended",
+            true,
+            |p, _| p,
+            |p, t| p.restarted("envoy", t).sandbox(true, t),
+        ),
+        (
+            "a younger sandbox, and lastState went with the old one",
+            true,
+            |p, _| p,
+            |p, t| {
+                p.restarted("envoy", t)
+                    .sandbox(true, t)
+                    .status("envoy", |s| s.last_exit = None)
+            },
+        ),
+        (
+            "a younger sandbox, but the run has no start: a startedAt of 1970 is none",
+            false,
+            |p, _| p,
+            |p, t| {
+                p.restarted("envoy", t)
+                    .sandbox(true, t)
+                    .status("envoy", |s| s.last_exit.as_mut().unwrap().started_at = None)
+            },
+        ),
+    ];
+    for (why, is_own, before, after) in own {
+        let mut world = World::with(restarts_only());
+        let mut pod = web();
+        world.pod(&pod);
+        for second in [10, 20, 30] {
+            pod = before(pod, second);
+            world.at(second).pod(&pod);
+            pod = after(pod, second + 1);
+            world.at(second + 1).pod(&pod);
+        }
+        world.at(50);
+        assert_eq!(world.firing().is_empty(), is_own, "{why}: the window");
+        assert_eq!(counted(&world), if is_own { 0 } else { 3 }, "{why}: the series");
+    }
+}
+
+#[test]
+fn a_restart_of_the_pods_own_moves_the_baseline_only() {
+    let resized = |pod: Pod, now| pod.conditions(|c| c.resize_in_progress = now);
+    let mut pod = web();
+    let mut world = World::with(restarts_only());
+    world.pod(&pod).at(10);
+    pod = resized(pod.restarted("envoy", 10), true);
+    world.pod(&pod).at(20);
+    pod = resized(pod, false);
+    world.pod(&pod);
+    for second in [30, 40] {
+        pod = pod.restarted("envoy", second);
+        world.at(second).pod(&pod);
+    }
+    assert_eq!(
+        (counted(&world), world.firing().len()),
+        (2, 0),
+        "the first is not made up for later"
+    );
+}
+
+#[test]
+fn a_container_whose_sandbox_went_while_it_was_down_is_no_fault() {
+    let down = web().exits("envoy", 1, 10);
+    let mut world = World::with(restarts_only());
+    world.pod(&web()).at(10).pod(&down);
+    let fresh = down
+        .restarted("envoy", 20)
+        .sandbox(true, 15)
+        .status("envoy", |s| s.last_exit = None);
+    world.at(20).pod(&fresh);
+    assert_eq!(counted(&world), 0, "the run that ended began before the sandbox");
+}
+
+/// What a broken watch hides is counted when the next list shows it, at the kubelet's own time within the gap.
+#[test]
+fn restarts_in_a_gap_of_the_watch_count_at_the_time_that_the_kubelet_gives() {
+    let crashed = |from: i64| (0..3).fold(web(), |pod, n| pod.restarted("envoy", from + 10 * n));
+    let mut world = World::with(restarts_only());
+    world.pod(&web()).at(100).hold().at(600).resync([&crashed(200)]);
+    assert_eq!(world.story(), ["600 firing envoy FrequentRestarts"]);
+    assert_eq!(counted(&world), 3);
+    world.at(220 + 15 * 60);
+    assert_eq!(
+        world.index.violations().count(),
+        1,
+        "the window runs from the last exit ..."
+    );
+    world.at(220 + 15 * 60 + 10 * 60);
+    assert_eq!(
+        world.story(),
+        ["1720 resolved envoy FrequentRestarts"],
+        "... and keepFiringFor from its end"
+    );
+
+    let mut world = World::with(restarts_only());
+    world.pod(&web()).at(100).hold().at(4000).resync([&crashed(200)]);
+    assert_eq!(world.story(), [""; 0], "a gap so long that the window is over");
+    let mut world = World::with(restarts_only());
+    world.pod(&web()).at(100).hold().at(110).resync([&crashed(10)]);
+    world.at(100 + 15 * 60);
+    assert_eq!(
+        world.firing().len(),
+        1,
+        "not before our last look, whatever the kubelet's clock says"
+    );
+}
+
+#[test]
+fn a_container_that_nobody_reported_before_is_seen_for_the_first_time() {
+    let looping = (0..4).fold(web(), |pod, n| pod.restarted("envoy", 200 + 10 * n));
+    let looping = looping.exits("envoy", 1, 240).backs_off("envoy");
+    for (why, before) in [
+        (
+            "not scheduled",
+            web()
+                .unreported("envoy")
+                .unreported("app")
+                .with(|pod| pod.scheduled = false),
+        ),
+        (
+            "scheduled, and no status yet",
+            web().unreported("envoy").unreported("app"),
+        ),
+    ] {
+        let mut world = World::with(restarts_only());
+        world.pod(&before).at(100).hold().at(300).resync([&looping]);
+        assert_eq!(
+            world.story(),
+            ["300 firing envoy FrequentRestarts"],
+            "{why}: restartCount counts in full"
+        );
+    }
+    let mut world = World::with(restarts_only());
+    world.pod(&web().unreported("envoy")).at(100).pod(&looping);
+    assert_eq!(
+        world.story(),
+        [""; 0],
+        "a status of its neighbour was there: a gap of the kubelet, no first sight"
+    );
+}

@@ -1,0 +1,270 @@
+//! Who is who in a Pod.
+
+use std::sync::Arc;
+
+use crate::domain::{
+    observation::Shape,
+    pattern::{Glob, Pattern},
+    policy::{Check, Policy},
+    roles::{Role, Roles},
+    testing::{Pod, World, minutes, policy, web},
+};
+
+/// `app Main, envoy Sidecar`
+fn roles(policy: &Policy, pod: &Pod) -> String {
+    let roles = Roles::assign(policy, &pod.0.shape);
+    let containers = pod.0.shape.containers.iter().enumerate();
+    let words: Vec<_> = containers
+        .map(|(at, c)| format!("{} {:?}", c.name, roles.of(at)))
+        .collect();
+    words.join(", ")
+}
+
+fn rules(change: impl FnOnce(&mut crate::domain::policy::SidecarRules)) -> Policy {
+    policy().with(|policy| change(&mut policy.sidecars))
+}
+
+fn mains(names: &[&str]) -> Policy {
+    policy().with(|policy| policy.mains = names.iter().map(|name| Box::from(*name)).collect())
+}
+
+fn pod(regular: &[&str]) -> Pod {
+    let pod = Pod::named("web-1").init("setup").native("agent");
+    regular.iter().fold(pod, |pod, name| pod.regular(name))
+}
+
+#[test]
+fn sidecars_are_found_by_rule() {
+    let app = || pod(&["app", "helper"]);
+    let image = |image: &str| app().spec("helper", |c| c.image = image.into());
+    let table = [
+        (
+            policy(),
+            app(),
+            "agent Sidecar, app Main, helper Main",
+            "native sidecars are sidecars",
+        ),
+        (
+            rules(|r| r.native = false),
+            app(),
+            "agent Ignored, app Main, helper Main",
+            "unless native is Exclude",
+        ),
+        (
+            rules(|r| r.names = ["helper".into()].into()),
+            app(),
+            "agent Sidecar, app Main, helper Sidecar",
+            "a name",
+        ),
+        (
+            rules(|r| r.name_pattern = Some(Pattern::parse("help.*").unwrap())),
+            app(),
+            "agent Sidecar, app Main, helper Sidecar",
+            "a pattern",
+        ),
+        (
+            rules(|r| r.images = vec![Glob::new("acme/*")]),
+            image("acme/agent:3"),
+            "agent Sidecar, app Main, helper Sidecar",
+            "an image",
+        ),
+        (
+            policy(),
+            image("fluent/fluent-bit:3"),
+            "agent Sidecar, app Main, helper Sidecar",
+            "the catalogue, by image",
+        ),
+        (
+            policy(),
+            pod(&["app", "istio-proxy"]),
+            "agent Sidecar, app Main, istio-proxy Sidecar",
+            "the catalogue",
+        ),
+        (
+            rules(|r| r.well_known = false),
+            pod(&["app", "istio-proxy"]),
+            "agent Sidecar, app Main, istio-proxy Main",
+            "unless wellKnown is Exclude",
+        ),
+        (
+            rules(|r| (r.well_known, r.names) = (false, ["istio-proxy".into()].into())),
+            pod(&["app", "istio-proxy"]),
+            "agent Sidecar, app Main, istio-proxy Sidecar",
+            "the rules are a union",
+        ),
+        (
+            rules(|r| (r.names, r.images) = (["setup".into()].into(), vec![Glob::new("*")])),
+            pod(&["app"]).spec("app", |c| c.image = "".into()),
+            "agent Sidecar, app Main",
+            "plain init containers are never sidecars",
+        ),
+        (
+            rules(|r| r.name_pattern = Some(Pattern::parse("agent").unwrap())),
+            pod(&["app"]),
+            "agent Sidecar, app Main",
+            "a native sidecar that a rule names too",
+        ),
+    ];
+    for (policy, pod, expected, why) in table {
+        assert_eq!(roles(&policy, &pod), format!("setup Init, {expected}"), "{why}");
+    }
+}
+
+#[test]
+fn exclude_goes_first_then_main_names_then_the_sidecar_rules() {
+    let excluded = |names: &[&str]| -> Policy {
+        rules(|r| r.exclude_names = names.iter().map(|name| Box::from(*name)).collect())
+    };
+    let by_pattern = rules(|r| r.exclude_pattern = Some(Pattern::parse("istio-.*|ag.*").unwrap()));
+    let table = [
+        (
+            excluded(&["agent"]),
+            "setup Init, agent Ignored, app Main, istio-proxy Sidecar",
+            "a native sidecar",
+        ),
+        (
+            excluded(&["istio-proxy"]),
+            "setup Init, agent Sidecar, app Main, istio-proxy Main",
+            "a regular container",
+        ),
+        (
+            excluded(&["setup"]),
+            "setup Ignored, agent Sidecar, app Main, istio-proxy Sidecar",
+            "an init container",
+        ),
+        (
+            by_pattern,
+            "setup Init, agent Ignored, app Main, istio-proxy Main",
+            "by pattern",
+        ),
+        (
+            excluded(&["istio-proxy"]).with(|p| p.sidecars.names = ["istio-proxy".into()].into()),
+            "setup Init, agent Sidecar, app Main, istio-proxy Main",
+            "exclude wins over names",
+        ),
+        (
+            mains(&["istio-proxy", "app"]),
+            "setup Init, agent Sidecar, app Main, istio-proxy Main",
+            "a main's name wins over the sidecar rules",
+        ),
+        (
+            excluded(&["app"]).with(|p| p.mains = ["istio-proxy".into()].into()),
+            "setup Init, agent Sidecar, app Main, istio-proxy Main",
+            "an excluded regular container is a main, named or not",
+        ),
+        (
+            mains(&["agent", "app"]),
+            "setup Init, agent Sidecar, app Main, istio-proxy Sidecar",
+            "the names of mains speak of regular containers",
+        ),
+    ];
+    for (policy, expected, why) in table {
+        assert_eq!(roles(&policy, &pod(&["app", "istio-proxy"])), expected, "{why}");
+    }
+}
+
+#[test]
+fn named_mains_leave_no_others() {
+    let table = [
+        (
+            mains(&["app"]),
+            pod(&["app", "worker", "envoy"]),
+            "app Main, worker Ignored, envoy Sidecar",
+            "the others",
+        ),
+        (
+            mains(&["app"]),
+            pod(&["worker", "envoy"]),
+            "worker Main, envoy Sidecar",
+            "none of the names is in the Pod",
+        ),
+        (
+            mains(&["app", "worker"]),
+            pod(&["worker", "x"]),
+            "worker Main, x Ignored",
+            "one of the names is enough",
+        ),
+        (
+            mains(&["setup"]),
+            pod(&["worker"]),
+            "worker Main",
+            "an init container is no main",
+        ),
+    ];
+    for (policy, pod, expected, why) in table {
+        assert_eq!(
+            roles(&policy, &pod),
+            format!("setup Init, agent Sidecar, {expected}"),
+            "{why}"
+        );
+    }
+}
+
+#[test]
+fn a_pod_always_has_a_main_container() {
+    let native_excluded = rules(|r| r.native = false);
+    let table = [
+        (
+            policy(),
+            pod(&["envoy"]),
+            "agent Sidecar, envoy Main",
+            "a stand-alone Envoy",
+        ),
+        (
+            policy(),
+            pod(&["fluentd", "log-sidecar"]),
+            "agent Sidecar, fluentd Main, log-sidecar Main",
+            "every one",
+        ),
+        (
+            native_excluded,
+            pod(&["envoy"]),
+            "agent Ignored, envoy Main",
+            "an excluded native sidecar stays ignored",
+        ),
+        (
+            policy(),
+            pod(&["envoy", "app"]),
+            "agent Sidecar, envoy Sidecar, app Main",
+            "one main is enough",
+        ),
+    ];
+    for (policy, pod, expected, why) in table {
+        assert_eq!(roles(&policy, &pod), format!("setup Init, {expected}"), "{why}");
+    }
+}
+
+#[test]
+fn the_places_of_a_role_are_those_of_the_spec() {
+    let pod = pod(&["app", "envoy"]);
+    let roles = Roles::assign(&policy(), &pod.0.shape);
+    assert_eq!(roles.with(Role::Sidecar).collect::<Vec<_>>(), [1, 3]);
+    assert_eq!(roles.with(Role::Main).collect::<Vec<_>>(), [2]);
+    assert_eq!(roles.of(99), Role::Ignored, "a container that the spec lacks");
+}
+
+#[test]
+fn roles_follow_the_shape_and_the_version_of_the_policy() {
+    let quick = |policy: Policy| {
+        policy
+            .check(Check::NotReady, |c| c.hold_for = minutes(0))
+            .only(Check::NotReady)
+    };
+    let mut world = World::with(quick(policy()));
+    let pod = web().regular("helper").unready("helper");
+    world.pod(&pod);
+    assert_eq!(world.firing(), [""; 0], "helper is a main");
+    world.policy(quick(rules(|r| r.names = ["helper".into()].into())));
+    assert_eq!(world.firing(), ["helper NotReady"], "an edit decides anew");
+    // The same names in another template: decided by what the shape says, not by where it was allocated.
+    for n in 0..100 {
+        let shape = Arc::new(Shape::clone(&pod.0.shape));
+        let other = Pod::named(&format!("web-{n}-x")).with(|o| {
+            (o.shape, o.statuses) = (shape, pod.0.statuses.clone());
+        });
+        world.pod(&other).delete(&other);
+    }
+    let native = web().native("helper").unready("helper").unready("envoy");
+    world.delete(&pod).pod(&native);
+    assert_eq!(world.firing(), ["envoy NotReady", "helper NotReady"]);
+}

@@ -1,0 +1,127 @@
+//! What ends a container for good, and what counts as one run of it.
+
+use crate::domain::{
+    observation::{RestartPolicy, RestartRule, State},
+    policy::{Check, Policy},
+    testing::{Pod, Step, World, at, minutes, policy, web},
+};
+
+#[test]
+fn what_a_restart_policy_makes_final() {
+    use RestartPolicy::{Always, Never, OnFailure};
+    let pod = |policy| {
+        Pod::named("p")
+            .init("init")
+            .native("native")
+            .regular("app")
+            .restarts(policy)
+    };
+    let rule = |is_in| RestartRule {
+        is_in,
+        exit_codes: [42].into(),
+    };
+    let own = |own| pod(Always).restarts_container("app", own);
+    let with_rule = |policy, is_in| pod(policy).spec("app", |c| c.restart_rules = [rule(is_in)].into());
+    let table = [
+        (pod(Always), "app", 0, false, "Always restarts after success"),
+        (pod(Always), "app", 1, false, "and after failure"),
+        (pod(OnFailure), "app", 0, true, "OnFailure is done after success"),
+        (pod(OnFailure), "app", 1, false, "and restarts after failure"),
+        (pod(Never), "app", 0, true, "Never is done after success"),
+        (pod(Never), "app", 1, true, "and after failure"),
+        (own(Never), "app", 1, true, "its own policy goes before its Pod's"),
+        (own(OnFailure), "app", 0, true, "its own OnFailure"),
+        (
+            pod(Never).restarts_container("app", Always),
+            "app",
+            0,
+            false,
+            "its own Always",
+        ),
+        (
+            with_rule(Never, true),
+            "app",
+            42,
+            false,
+            "a rule restarts that exit code",
+        ),
+        (with_rule(Never, true), "app", 7, true, "and no other"),
+        (with_rule(Never, false), "app", 42, true, "NotIn: not that one"),
+        (with_rule(Never, false), "app", 7, false, "NotIn: every other"),
+        (
+            pod(Never),
+            "native",
+            0,
+            false,
+            "a native sidecar is always restarted",
+        ),
+        (
+            pod(Always),
+            "init",
+            0,
+            true,
+            "an init container that completed is done under any policy",
+        ),
+        (pod(Always), "init", 1, false, "and restarted until then"),
+        (pod(Never), "init", 1, true, "except under Never"),
+    ];
+    for (pod, name, code, expected, why) in table {
+        let place = ["init", "native", "app"].iter().position(|n| *n == name).unwrap();
+        let pod = pod
+            .status(name, |s| s.state = State::Running(Some(at(0))))
+            .exits(name, code, 10);
+        assert_eq!(pod.0.finished(place).is_some(), expected, "{why}");
+        assert!(
+            pod.restarted(name, 20).0.finished(place).is_none(),
+            "{why}: one that runs is not finished"
+        );
+    }
+}
+
+#[test]
+fn flaps_are_counted_within_one_run() {
+    let flapping = |policy: Policy| {
+        policy
+            .only(Check::Flapping)
+            .check(Check::Flapping, |c| c.count = 2)
+    };
+    let flap = |world: &mut World, pod: &Pod, second: i64| {
+        world.at(second).pod(&pod.clone().unready("envoy"));
+        world.at(second + 1).pod(pod);
+    };
+    let mut world = World::with(flapping(policy()));
+    world.pod(&web());
+    flap(&mut world, &web(), 10);
+    flap(&mut world, &web(), 20);
+    assert_eq!(
+        world.story(),
+        ["20 firing envoy Flapping"],
+        "ready to unready, each"
+    );
+
+    let explained: [(&str, Step); 4] = [
+        ("the container exits", |pod| pod.exits("envoy", 1, 10)),
+        ("another run, by restartCount", |pod| {
+            pod.unready("envoy").status("envoy", |s| s.restart_count += 1)
+        }),
+        ("another run, by containerID", |pod| {
+            pod.unready("envoy").status("envoy", |s| s.run += 7)
+        }),
+        ("another run, by startedAt", |pod| {
+            pod.unready("envoy")
+                .status("envoy", |s| s.state = State::Running(Some(at(9))))
+        }),
+    ];
+    for (why, change) in explained {
+        let mut world = World::with(flapping(policy()));
+        for second in [10, 20, 30] {
+            world.at(second).pod(&web()).at(second + 1).pod(&change(web()));
+        }
+        assert_eq!(world.story(), [""; 0], "{why}: a restart explains it");
+    }
+    let mut world = World::with(flapping(policy()).check(Check::Flapping, |c| c.window = minutes(1)));
+    world.pod(&web());
+    flap(&mut world, &web(), 10);
+    flap(&mut world, &web(), 71);
+    assert_eq!(world.story(), [""; 0], "the first has left the window");
+}
