@@ -1,0 +1,425 @@
+//! What a fault becomes: an Event, a series, a line in the status; and that nothing else does.
+
+use std::time::{Duration, Instant};
+
+use e2e::fake_kubelet::{Container, FakePod, PodSpec, RestartPolicy, Step};
+use e2e::operator::Operator;
+use e2e::tools::{self, Tool};
+use kube::ResourceExt;
+
+use super::support::{Place, condition, eventually, series, web, world};
+
+/// A second is promised. What is asserted leaves room for a machine that does much else.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn a_change_of_a_pods_status_is_in_metrics_and_an_event_at_once() {
+    let world = world().await;
+    let place = Place::new(world.plane, "at-once").await;
+    place
+        .policy("p", "{checks: {notReady: {for: 0s, keepFiringFor: 0s}}}")
+        .await;
+    let mut pod = place.kubelet.run(&place.namespace, web()).await.unwrap();
+    place
+        .status_when("p", "the Pod counted", |status| status["summary"]["pods"] == 1)
+        .await;
+
+    // Shortly after its birth the sidecar may have been seen unready; that is over now.
+    let before = place.events().await.len();
+    pod.step(Step::Unready("istio-proxy")).await.unwrap();
+    let began = Instant::now();
+    let labels = [
+        ("namespace", &*place.namespace),
+        ("check", "NotReady"),
+        ("state", "firing"),
+    ];
+    let found = eventually("the series", || async {
+        let found = series(&world.operator, "sidewatch_violation", &labels).await;
+        found.first().cloned().ok_or_else(String::new)
+    })
+    .await;
+    let in_metrics = began.elapsed();
+    eventually("the Event", || async {
+        let events = place.events().await.len();
+        if events > before {
+            Ok(())
+        } else {
+            Err(format!("{events} Events"))
+        }
+    })
+    .await;
+    let in_event = began.elapsed();
+    assert!(in_metrics < AT_ONCE, "in the metrics after {in_metrics:?}");
+    assert!(in_event < AT_ONCE, "in an Event after {in_event:?}");
+    for (name, value) in [
+        ("policy_kind", "SidecarPolicy"),
+        ("policy_namespace", &*place.namespace),
+        ("policy", "p"),
+        ("severity", "warning"),
+        ("mode", "alert"),
+        ("workload_kind", "Deployment"),
+        ("workload", "web"),
+        ("pod", "web-1-x"),
+        ("container", "istio-proxy"),
+        ("native", "true"),
+    ] {
+        assert!(
+            found.contains(&format!("{name}=\"{value}\"")),
+            "{name} in {found}"
+        );
+    }
+    assert!(found.ends_with(" 1"), "{found}");
+
+    pod.step(Step::Ready("istio-proxy")).await.unwrap();
+    eventually("the series to go", || async {
+        let left = series(&world.operator, "sidewatch_violation", &labels).await;
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(left.join("\n"))
+        }
+    })
+    .await;
+    let recovered = place.event("SidecarRecovered").await;
+    assert_eq!(recovered.type_.as_deref(), Some("Normal"));
+}
+
+#[tokio::test]
+async fn an_event_says_who_what_and_under_which_policy() {
+    let world = world().await;
+    let place = Place::new(world.plane, "event").await;
+    place
+        .policy(
+            "mesh",
+            "{checks: {mainReadySidecarNotReady: {for: 1s}, notReady: {mode: Observe, for: 0s}}}",
+        )
+        .await;
+    let mut pod = place.kubelet.run(&place.namespace, web()).await.unwrap();
+    pod.step(Step::Unready("istio-proxy")).await.unwrap();
+
+    let event = place.event("MainContainerReadyButSidecarNot").await;
+    let regarding = event.regarding.clone().unwrap();
+    assert_eq!(regarding.kind.as_deref(), Some("Pod"));
+    assert_eq!(regarding.name.as_deref(), Some("web-1-x"));
+    assert_eq!(regarding.uid.as_deref(), Some(pod.uid()));
+    assert_eq!(
+        regarding.field_path.as_deref(),
+        Some("spec.initContainers{istio-proxy}")
+    );
+    let related = event.related.clone().unwrap();
+    assert_eq!(related.kind.as_deref(), Some("SidecarPolicy"));
+    assert_eq!(related.name.as_deref(), Some("mesh"));
+    assert_eq!(event.type_.as_deref(), Some("Warning"));
+    assert_eq!(
+        event.reporting_controller.as_deref(),
+        Some("sidewatch.dev/operator")
+    );
+    assert_eq!(event.action.as_deref(), Some("Evaluate"));
+    assert!(event.name_any().starts_with("web-1-x."), "{}", event.name_any());
+    let note = event.note.unwrap();
+    assert!(
+        note.starts_with("Main container 'app' is ready but sidecar 'istio-proxy' (native) is not"),
+        "{note}"
+    );
+    assert!(
+        note.contains(&format!("SidecarPolicy {}/mesh", place.namespace)),
+        "{note}"
+    );
+
+    let status = place
+        .status_when("mesh", "both violations", |status| {
+            status["summary"]["firing"] == 2
+        })
+        .await;
+    assert_eq!(
+        condition(&status, "SidecarsHealthy"),
+        Some(("False", "ViolationsFiring"))
+    );
+    let listed = &status["violations"][0];
+    assert_eq!(
+        (&listed["container"], &listed["workload"]),
+        (&"istio-proxy".into(), &"Deployment/web".into())
+    );
+    assert!(
+        !place
+            .reasons()
+            .await
+            .contains(&"SidecarContainerNotReady".to_owned()),
+        "a check that only observes sends no Event"
+    );
+    let observed = [
+        ("namespace", &*place.namespace),
+        ("check", "NotReady"),
+        ("mode", "observe"),
+    ];
+    assert_eq!(
+        series(&world.operator, "sidewatch_violation", &observed)
+            .await
+            .len(),
+        1,
+        "but has its series"
+    );
+}
+
+#[tokio::test]
+async fn each_fault_is_told_once_and_of_the_right_container() {
+    let world = world().await;
+    let place = Place::new(world.plane, "faults").await;
+    place
+        .policy(
+            "p",
+            "{checks: {startupBlocked: {for: 1s}, jobHeldOpen: {for: 1s}, flapping: {count: 2}}}",
+        )
+        .await;
+    let crashing = go_bad(&place).await.unwrap();
+    let namespace = &place.namespace;
+
+    let expected = [
+        (
+            "SidecarRestartingFrequently",
+            "crashing",
+            "spec.initContainers{log-shipper}",
+        ),
+        (
+            "SidecarBlocksStartup",
+            "blocked",
+            "spec.initContainers{vault-agent}",
+        ),
+        ("SidecarHoldsJobOpen", "job", "spec.containers{log-sidecar}"),
+        ("SidecarOOMKilled", "hungry", "spec.containers{fluent-bit}"),
+        ("SidecarFlapping", "web-1-x", "spec.initContainers{istio-proxy}"),
+    ];
+    for (reason, _, _) in expected {
+        place.event(reason).await;
+    }
+    let events = place.events().await;
+    assert_eq!(
+        events.len(),
+        expected.len(),
+        "one Event each: {:?}",
+        place.reasons().await
+    );
+    for (reason, pod, path) in expected {
+        let event = events
+            .iter()
+            .find(|event| event.reason.as_deref() == Some(reason))
+            .unwrap();
+        let regarding = event.regarding.clone().unwrap();
+        assert_eq!(
+            (regarding.name.as_deref(), regarding.field_path.as_deref()),
+            (Some(pod), Some(path)),
+            "{reason}"
+        );
+    }
+    let restarts = [
+        ("namespace", &**namespace),
+        ("container", "log-shipper"),
+        ("reason", "Error"),
+    ];
+    let restarts = series(&world.operator, "sidewatch_sidecar_restarts_total", &restarts).await;
+    assert!(restarts.len() == 1 && restarts[0].ends_with(" 3"), "{restarts:?}");
+
+    crashing.remove_now().await.unwrap();
+    let gone = [("namespace", &**namespace), ("pod", "crashing")];
+    eventually("the series of a deleted Pod to go", || async {
+        let mut left = series(&world.operator, "sidewatch_violation", &gone).await;
+        left.extend(
+            series(
+                &world.operator,
+                "sidewatch_sidecar_restarts_total",
+                &[gone[0], ("container", "log-shipper")],
+            )
+            .await,
+        );
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(left.join("\n"))
+        }
+    })
+    .await;
+}
+
+/// One Pod for each way of going bad, and one that is fine; returns the one that crashes.
+async fn go_bad(place: &Place) -> anyhow::Result<FakePod> {
+    let (kubelet, namespace) = (&place.kubelet, &place.namespace);
+
+    let crashing = PodSpec::new("crashing")
+        .container(Container::native("log-shipper"))
+        .container(Container::regular("app"));
+    let mut crashing = kubelet.run(namespace, crashing).await?;
+    for _ in 0..3 {
+        crashing.step(Step::Exit("log-shipper", 1)).await?;
+        crashing.step(Step::Start("log-shipper")).await?;
+    }
+    let blocked = PodSpec::new("blocked")
+        .container(Container::native("vault-agent").startup_probe())
+        .container(Container::regular("app"));
+    let mut blocked = kubelet.create(namespace, blocked).await?;
+    blocked.schedule().await?;
+    blocked
+        .steps(&[Step::Admit, Step::SandboxReady, Step::Start("vault-agent")])
+        .await
+        .unwrap();
+    let job = PodSpec::new("job")
+        .restart_policy(RestartPolicy::Never)
+        .container(Container::regular("main"))
+        .container(Container::regular("log-sidecar"));
+    let mut job = kubelet.run(namespace, job).await?;
+    job.step(Step::Exit("main", 0)).await?;
+    let hungry = PodSpec::new("hungry")
+        .container(Container::regular("app"))
+        .container(Container::regular("fluent-bit").memory_limit("64Mi"));
+    let mut hungry = kubelet.run(namespace, hungry).await?;
+    hungry
+        .steps(&[Step::OomKill("fluent-bit"), Step::Start("fluent-bit")])
+        .await
+        .unwrap();
+    let mut flapping = kubelet.run(namespace, web()).await?;
+    for _ in 0..2 {
+        flapping
+            .steps(&[Step::Unready("istio-proxy"), Step::Ready("istio-proxy")])
+            .await
+            .unwrap();
+    }
+    let fine = PodSpec::new("fine")
+        .container(Container::native("envoy"))
+        .container(Container::regular("app"));
+    kubelet.run(namespace, fine).await?;
+    Ok(crashing)
+}
+
+#[tokio::test]
+async fn promtool_finds_nothing_to_say_about_the_metrics() {
+    let world = world().await;
+    let place = Place::new(world.plane, "promtool").await;
+    place.policy("p", "{checks: {notReady: {for: 0s}}}").await;
+    let mut pod = place.kubelet.run(&place.namespace, web()).await.unwrap();
+    pod.steps(&[
+        Step::Unready("istio-proxy"),
+        Step::Exit("istio-proxy", 1),
+        Step::Start("istio-proxy"),
+    ])
+    .await
+    .unwrap();
+    place.event("SidecarContainerNotReady").await;
+    let metrics = world.operator.metrics().await.unwrap();
+    let said = check_metrics(&metrics).await;
+    assert_eq!(said, "", "promtool check metrics");
+    for family in [
+        "sidewatch_violation",
+        "sidewatch_violation_onset_timestamp_seconds",
+        "sidewatch_policy_pods",
+        "sidewatch_policy_containers",
+        "sidewatch_policy_ready",
+        "sidewatch_sidecar_restarts_total",
+        "sidewatch_violations_total",
+        "sidewatch_violation_duration_seconds",
+        "sidewatch_build_info",
+        "sidewatch_tracked_pods",
+        "sidewatch_watch_synced",
+        "sidewatch_watch_events_total",
+        "sidewatch_watch_last_activity_timestamp_seconds",
+        "sidewatch_api_writes_total",
+        "sidewatch_evaluation_seconds",
+        "process_resident_memory_bytes",
+    ] {
+        assert!(
+            metrics.contains(&format!("# TYPE {family} ")),
+            "{family} is missing"
+        );
+    }
+    let wrong = check_metrics("# HELP x_total A gauge.\n# TYPE x_total gauge\nx_total 1\n").await;
+    assert!(
+        !wrong.is_empty(),
+        "promtool speaks up when there is something to say"
+    );
+}
+
+/// What promtool says of an exposition.
+async fn check_metrics(text: &str) -> String {
+    use tokio::io::AsyncWriteExt;
+    let tools = tokio::task::spawn_blocking(|| tools::ensure(&[Tool::Promtool]))
+        .await
+        .unwrap()
+        .unwrap();
+    let mut promtool = tokio::process::Command::new(tools.path(Tool::Promtool).unwrap())
+        .args(["check", "metrics"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = promtool.stdin.take().unwrap();
+    stdin.write_all(text.as_bytes()).await.unwrap();
+    drop(stdin);
+    let output = promtool.wait_with_output().await.unwrap();
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+#[tokio::test]
+async fn a_namespaced_installation_needs_no_right_outside_its_namespaces() {
+    let world = world().await;
+    let place = Place::new(world.plane, "own").await;
+    let neighbour = Place::new(world.plane, "neighbour").await;
+    let role = format!(
+        r"
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{name: sidewatch}}
+rules:
+  - {{apiGroups: [''], resources: [pods], verbs: [list, watch]}}
+  - {{apiGroups: [sidewatch.dev], resources: [sidecarpolicies], verbs: [list, watch]}}
+  - {{apiGroups: [sidewatch.dev], resources: [sidecarpolicies/status], verbs: [patch]}}
+  - {{apiGroups: [events.k8s.io], resources: [events], verbs: [create, patch]}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{name: sidewatch}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: sidewatch}}
+subjects: [{{kind: ServiceAccount, name: narrow, namespace: {}}}]
+",
+        place.namespace
+    );
+    world.plane.apply_in(&place.namespace, &role).await.unwrap();
+    let kubeconfig = world
+        .plane
+        .kubeconfig_for(&place.namespace, "narrow")
+        .await
+        .unwrap();
+    let mut operator = Operator::start(world.plane, kubeconfig.path(), &["--namespace", &place.namespace])
+        .await
+        .unwrap();
+    operator.wait_until_ready().await.unwrap();
+    for place in [&place, &neighbour] {
+        place.policy("p", "{checks: {notReady: {for: 0s}}}").await;
+        let mut pod = place.kubelet.run(&place.namespace, web()).await.unwrap();
+        pod.step(Step::Unready("istio-proxy")).await.unwrap();
+    }
+    let own = [("namespace", &*place.namespace), ("check", "NotReady")];
+    eventually("a finding in its own namespace", || async {
+        let found = series(&operator, "sidewatch_violation", &own).await;
+        if found.is_empty() {
+            Err(String::new())
+        } else {
+            Ok(())
+        }
+    })
+    .await;
+    let metrics = operator.metrics().await.unwrap();
+    assert!(
+        !metrics.contains(&neighbour.namespace),
+        "nothing of the neighbour"
+    );
+    assert!(
+        metrics.lines().any(|line| line == "sidewatch_tracked_pods 1"),
+        "one Pod is known"
+    );
+    let log = operator.log().unwrap();
+    assert!(!log.contains("ERROR"), "{log}");
+    assert!(operator.stop().await.unwrap().success(), "SIGTERM ends it well");
+}
