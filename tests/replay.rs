@@ -27,8 +27,12 @@ use sidewatch::{
     domain::{
         effects::{Change, Effects},
         index::Index,
-        policy::PolicyUpdate,
+        policy::PolicyKind,
     },
+    inputs::{Input, SeenPolicy},
+    reconciler::step,
+    sink::status::Shown,
+    watch::Tell,
     wire::{
         intern::Interner,
         pod::{LeanPod, observe},
@@ -119,8 +123,14 @@ fn replay(path: &Path, spec: &serde_json::Value, end: f64) -> Vec<Violation> {
     let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let (mut index, mut interner, mut found) =
         (Index::new([None], false), Interner::default(), Found::default());
-    index.begin_resync(&None, at(0.0));
-    found.take(index.finish_resync(&None, at(0.0)));
+    for tell in [
+        Tell::Restarted {
+            last_look: Timestamp::MIN,
+        },
+        Tell::Complete,
+    ] {
+        found.take(step(&mut index, Input::Pod(None, tell), at(0.0)));
+    }
     let mut applied = false;
     for line in text.lines() {
         let line: Line = serde_json::from_str(line).expect("a line of a recording decodes");
@@ -128,16 +138,20 @@ fn replay(path: &Path, spec: &serde_json::Value, end: f64) -> Vec<Violation> {
         let observation = observe(line.object, &mut interner).expect("a recorded Pod has a name and a UID");
         if !applied {
             applied = true;
-            let update = policy(&observation.namespace, spec);
-            found.take(index.apply_policy(update, at(0.0)));
+            let policy = Input::Policy(
+                PolicyKind::SidecarPolicy,
+                None,
+                Tell::Applied(Box::new(policy(&observation.namespace, spec))),
+            );
+            found.take(step(&mut index, policy, at(0.0)));
         }
         found.pass_time(&mut index, now);
-        let effects = match line.kind.as_str() {
-            "ADDED" | "MODIFIED" => index.apply(observation, now),
-            "DELETED" => index.delete(&observation.namespace, &observation.uid, now),
+        let tell = match line.kind.as_str() {
+            "ADDED" | "MODIFIED" => Tell::Applied(observation),
+            "DELETED" => Tell::Deleted(observation),
             other => panic!("a watch has no event {other}"),
         };
-        found.take(effects);
+        found.take(step(&mut index, Input::Pod(None, tell), now));
     }
     found.pass_time(&mut index, at(end));
     found.0
@@ -220,7 +234,7 @@ fn compare(expected: &[Violation], found: &[Violation], tolerance: f64) -> Vec<S
 }
 
 /// The policy of this spec in a namespace, as the watch of policies would bring it.
-fn policy(namespace: &str, spec: &serde_json::Value) -> PolicyUpdate {
+fn policy(namespace: &str, spec: &serde_json::Value) -> SeenPolicy {
     let object: DeserializeGuard<SidecarPolicy> = serde_json::from_value(json!({
         "apiVersion": "sidewatch.dev/v1alpha1",
         "kind": "SidecarPolicy",
@@ -228,5 +242,13 @@ fn policy(namespace: &str, spec: &serde_json::Value) -> PolicyUpdate {
         "spec": spec,
     }))
     .expect("a policy");
-    policy_update(&object).expect("it has a name and a UID")
+    let update = policy_update(&object).expect("it has a name and a UID");
+    SeenPolicy {
+        update,
+        shown: Shown {
+            uid: "replay".into(),
+            version: 0,
+            status: None,
+        },
+    }
 }
