@@ -237,3 +237,6 @@ fn log(transition: &Transition) {
         Change::Pending | Change::Cleared => line!(debug),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -252,3 +252,6 @@ impl Pages for MetricsPages {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

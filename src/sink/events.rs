@@ -2,9 +2,9 @@
 //! `events.k8s.io/v1` Events; no other request. What cannot be written is counted, and told on the policy if it was too
 //! much.
 
-use std::{
-    convert::Infallible,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
 };
 
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -42,7 +42,7 @@ pub struct EventSink {
     outbox: Mutex<Outbox>,
     /// Something came, or the end has come.
     news: Notify,
-    closed: std::sync::atomic::AtomicBool,
+    closed: AtomicBool,
     writer: Writer,
     clock: Arc<dyn Clock>,
     instance: String,
@@ -54,7 +54,7 @@ impl EventSink {
         Self {
             outbox: Mutex::new(Outbox::new()),
             news: Notify::new(),
-            closed: std::sync::atomic::AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             writer,
             clock,
             instance: event_object::instance(),
@@ -71,7 +71,7 @@ impl EventSink {
 
     /// No more Events will come: [`Self::run`] ends when all are written.
     pub fn close(&self) {
-        self.closed.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.closed.store(true, Ordering::Relaxed);
         self.news.notify_one();
     }
 
@@ -99,7 +99,7 @@ impl EventSink {
             }
             let due = {
                 let outbox = self.outbox();
-                let closed = self.closed.load(std::sync::atomic::Ordering::Relaxed);
+                let closed = self.closed.load(Ordering::Relaxed);
                 if closed && outbox.len() == 0 {
                     return;
                 }
@@ -108,7 +108,7 @@ impl EventSink {
             select! {
                 Some((letter, result)) = under_way.next() => self.delivered(letter, result, &mut trouble),
                 () = self.news.notified() => {}
-                _ = wait_until(due), if under_way.len() < CONCURRENCY => {}
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && under_way.len() < CONCURRENCY => {}
             }
         }
     }
@@ -215,14 +215,6 @@ impl EventSink {
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-async fn wait_until(due: Option<Instant>) -> Option<Infallible> {
-    match due {
-        Some(due) => sleep_until(due).await,
-        None => std::future::pending().await,
-    }
-    None
 }
 
 /// What was logged of the trouble that we are in: a line when it changes, not one per Event.
