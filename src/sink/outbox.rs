@@ -302,6 +302,8 @@ mod tests {
         let letter = outbox.take(start).unwrap();
         outbox.retry(letter, Some(secs(7)), start).unwrap();
         assert_eq!(names(&mut outbox, start), ["other"]);
+        assert_eq!(outbox.len(), 2, "one waits, one is under way");
+        outbox.done();
         assert_eq!(
             outbox.next_due(),
             Some(start + secs(7)),
