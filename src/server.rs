@@ -351,7 +351,7 @@ mod tests {
         let answer = ask(address, "GET /small HTTP/1.1\r\nhost: x\r\n\r\n").await;
         assert!(answer.ends_with("hello\n"), "{answer}");
         assert!(
-            begun.elapsed() < Duration::from_secs(1),
+            begun.elapsed() < Duration::from_secs(3),
             "took {:?}",
             begun.elapsed()
         );
