@@ -1,0 +1,217 @@
+//! OOMKilled and Flapping: what the present status no longer shows.
+
+use crate::domain::{
+    policy::{Check, Policy},
+    testing::{Pod, World, minutes, policy, seconds, web},
+};
+
+fn oom() -> Policy {
+    policy().only(Check::OOMKilled)
+}
+
+fn killed(pod: &Pod, second: i64) -> Pod {
+    pod.clone().killed_for_memory("envoy", second)
+}
+
+#[test]
+fn a_memory_kill_fires_at_once_and_lasts_for_keep_firing_for() {
+    type Kill = fn(Pod) -> Pod;
+    let shown: [(&str, Kill); 4] = [
+        ("state", |pod| pod.killed_for_memory("envoy", 9)),
+        ("lastState", |pod| {
+            pod.killed_for_memory("envoy", 9).restarted("envoy", 10)
+        }),
+        ("a child was killed, and the process ended by itself", |pod| {
+            pod.exits_with("envoy", 3, "OOMKilled", 9)
+        }),
+        ("without times or a containerID", |pod| {
+            pod.killed_for_memory("envoy", 9)
+                .restarted("envoy", 10)
+                .status("envoy", |s| {
+                    let exit = s.last_exit.as_mut().unwrap();
+                    (exit.run, exit.started_at, exit.finished_at) = (0, None, None);
+                })
+        }),
+    ];
+    for (why, kill) in shown {
+        let mut world = World::with(oom());
+        world.pod(&web()).at(10).pod(&kill(web())).at(1000);
+        assert_eq!(
+            world.story(),
+            ["10 firing envoy OOMKilled", "610 resolved envoy OOMKilled"],
+            "{why}"
+        );
+    }
+    let mut world = World::with(oom());
+    world.pod(&web()).at(10).pod(&web().exits("envoy", 137, 9));
+    assert_eq!(world.story(), [""; 0], "exit 137 alone is any SIGKILL");
+    world.at(20).pod(&web().killed_for_memory("app", 19));
+    assert_eq!(world.story(), [""; 0], "the subject is the sidecar");
+}
+
+#[test]
+fn an_exit_counts_once_however_long_it_shows() {
+    let dead = killed(&web(), 10);
+    let up = dead.clone().restarted("envoy", 12);
+    let mut world = World::with(oom());
+    world.pod(&web()).at(10).pod(&dead).at(12).pod(&up);
+    // The same exit stays in lastState for hours, whatever else changes.
+    for second in (60..2000).step_by(60) {
+        let flip = if second % 120 == 0 {
+            up.clone()
+        } else {
+            up.clone().unready("app")
+        };
+        world.at(second).pod(&flip);
+    }
+    assert_eq!(
+        world.story(),
+        ["10 firing envoy OOMKilled", "610 resolved envoy OOMKilled"]
+    );
+}
+
+#[test]
+fn each_new_exit_starts_the_time_anew() {
+    let first = killed(&web(), 10).restarted("envoy", 11);
+    let second = killed(&first, 500);
+    let mut world = World::with(oom());
+    world.pod(&web()).at(11).pod(&first).at(500).pod(&second);
+    world.at(505).pod(&second.clone().backs_off("envoy"));
+    world.at(3000);
+    assert_eq!(
+        world.story(),
+        ["11 firing envoy OOMKilled", "1100 resolved envoy OOMKilled"],
+        "one violation, from the first kill until ten minutes after the last"
+    );
+    let mut world = World::with(oom());
+    let blind = |pod: &Pod, second| {
+        killed(pod, second)
+            .restarted("envoy", second + 1)
+            .status("envoy", |s| {
+                s.last_exit.as_mut().unwrap().run = 0;
+            })
+    };
+    world
+        .pod(&web())
+        .at(11)
+        .pod(&blind(&web(), 10))
+        .at(500)
+        .pod(&blind(&web(), 499))
+        .at(3000);
+    assert_eq!(
+        world.story(),
+        ["11 firing envoy OOMKilled", "1100 resolved envoy OOMKilled"],
+        "without a containerID another finishedAt tells it"
+    );
+}
+
+#[test]
+fn two_kills_may_show_at_once() {
+    let twice = killed(&killed(&web(), 10).restarted("envoy", 11), 12);
+    let mut world = World::with(oom());
+    world
+        .pod(&web())
+        .at(20)
+        .pod(&twice)
+        .at(30)
+        .pod(&twice.clone().unready("app"))
+        .at(2000);
+    assert_eq!(
+        world.story(),
+        ["20 firing envoy OOMKilled", "620 resolved envoy OOMKilled"]
+    );
+    let mut world = World::with(oom());
+    world
+        .at(300)
+        .pod(&twice)
+        .at(310)
+        .pod(&twice.unready("app"))
+        .at(2000);
+    assert_eq!(world.onset("envoy", Check::OOMKilled), None);
+    assert_eq!(
+        world.story(),
+        ["300 firing envoy OOMKilled", "612 resolved envoy OOMKilled"],
+        "at first look the later of the two counts"
+    );
+}
+
+#[test]
+fn a_kill_that_nothing_keeps_fires_and_resolves() {
+    let keep_nothing = oom().check(Check::OOMKilled, |c| c.keep_firing_for = seconds(0));
+    let mut world = World::with(keep_nothing);
+    let first = killed(&web(), 10).restarted("envoy", 11);
+    world
+        .pod(&web())
+        .at(11)
+        .pod(&first)
+        .at(20)
+        .pod(&killed(&first, 20))
+        .at(30);
+    assert_eq!(
+        world.story(),
+        [
+            "11 firing envoy OOMKilled",
+            "11.001 resolved envoy OOMKilled",
+            "20 firing envoy OOMKilled",
+            "20.001 resolved envoy OOMKilled"
+        ],
+        "each kill, once"
+    );
+    assert_eq!(world.events().len(), 4);
+    assert_eq!(world.index.next_deadline(), None);
+}
+
+#[test]
+fn flapping_fires_at_count_and_ends_as_flaps_leave_the_window() {
+    let flap = |world: &mut World, second: i64| {
+        world
+            .at(second)
+            .pod(&web().unready("envoy"))
+            .at(second + 5)
+            .pod(&web());
+    };
+    let mut world = World::with(policy().only(Check::Flapping));
+    world.pod(&web());
+    for second in [10, 20, 30, 40, 50] {
+        flap(&mut world, second);
+    }
+    assert_eq!(world.story(), [""; 0], "five of six");
+    flap(&mut world, 60);
+    world.at(9000);
+    assert_eq!(
+        world.story(),
+        ["60 firing envoy Flapping", "1930 resolved envoy Flapping"],
+        "thirty minutes after the first of them, and two of keepFiringFor"
+    );
+    assert_eq!(world.index.next_deadline(), None);
+}
+
+#[test]
+fn flapping_counts_what_its_subject_does() {
+    let quick = policy().only(Check::Flapping).check(Check::Flapping, |c| {
+        (c.count, c.window) = (2, minutes(1));
+    });
+    let mut world = World::with(quick);
+    let pod = || {
+        web()
+            .regular("istio-proxy")
+            .spec("istio-proxy", |c| c.probes.readiness = false)
+    };
+    world.pod(&pod());
+    for second in [10, 20] {
+        world
+            .at(second)
+            .pod(&pod().unready("app").unready("istio-proxy"))
+            .at(second + 5)
+            .pod(&pod());
+    }
+    assert_eq!(
+        world.firing(),
+        ["istio-proxy Flapping"],
+        "sidecars, native or classic; not the main"
+    );
+    assert_eq!(
+        world.report().violations[0].detail,
+        "ready to unready at least 2 times within 1m without a restart"
+    );
+}

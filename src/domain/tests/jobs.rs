@@ -1,0 +1,111 @@
+//! JobHeldOpen.
+
+use crate::domain::{
+    observation::RestartPolicy,
+    policy::Check,
+    testing::{Pod, World, policy},
+};
+
+use RestartPolicy::{Always, Never, OnFailure};
+
+fn job(policy: RestartPolicy) -> Pod {
+    let pod = Pod::named("job-1")
+        .native("envoy")
+        .regular("app")
+        .regular("worker");
+    pod.regular("log-sidecar").restarts(policy)
+}
+
+fn done(pod: Pod, code: i32) -> Pod {
+    pod.exits("app", 0, 10).exits("worker", code, 20)
+}
+
+#[test]
+fn a_classic_sidecar_that_outlives_every_main_holds_the_job_open() {
+    let table = [
+        (done(job(Never), 0), true, "every main has finished"),
+        (done(job(Never), 1), true, "with exit 1 under Never too"),
+        (done(job(OnFailure), 0), true, "OnFailure"),
+        (done(job(OnFailure), 1), false, "one will be restarted"),
+        (job(Never).exits("app", 0, 10), false, "one main still runs"),
+        (
+            done(job(Never), 0).unreported("worker"),
+            false,
+            "one main is unknown",
+        ),
+        (done(job(Always), 0), false, "a Pod that is not meant to end"),
+        (
+            done(job(Always), 0)
+                .restarts_container("app", Never)
+                .restarts_container("worker", Never),
+            false,
+            "the Pod's restart policy decides, also where every main has its own",
+        ),
+        (
+            done(job(Never), 0).exits("log-sidecar", 0, 30),
+            false,
+            "the sidecar has finished",
+        ),
+        (
+            done(job(Never), 0).exits("log-sidecar", 1, 30),
+            false,
+            "finished badly is finished",
+        ),
+        (
+            done(job(OnFailure), 0).exits("log-sidecar", 1, 30),
+            true,
+            "it will be restarted",
+        ),
+        (
+            done(job(Never), 0)
+                .exits("log-sidecar", 0, 30)
+                .restarts_container("log-sidecar", Always),
+            true,
+            "restartPolicy Always on a regular container makes no native sidecar",
+        ),
+        (
+            done(job(OnFailure), 0)
+                .exits("log-sidecar", 1, 30)
+                .backs_off("log-sidecar"),
+            true,
+            "it backs off",
+        ),
+        (
+            done(job(Never), 0).unreported("log-sidecar"),
+            false,
+            "nothing is known of it",
+        ),
+    ];
+    for (pod, expected, why) in table {
+        let mut world = World::with(policy().only(Check::JobHeldOpen));
+        world.pod(&pod);
+        let found: Vec<_> = world.index.violations().map(|v| v.container.to_owned()).collect();
+        let classic: &[&str] = if expected { &["log-sidecar"] } else { &[] };
+        assert_eq!(found, classic, "{why}; never the native one");
+    }
+}
+
+#[test]
+fn it_may_end_in_its_own_time_first() {
+    let mut world = World::with(policy().only(Check::JobHeldOpen));
+    world.pod(&job(Never)).at(20).pod(&done(job(Never), 0)).at(320);
+    assert_eq!(
+        world.story(),
+        [
+            "20 pending log-sidecar JobHeldOpen",
+            "320 firing log-sidecar JobHeldOpen"
+        ]
+    );
+    assert_eq!(
+        world.report().violations[0].detail,
+        "every main container finished; still runs"
+    );
+    world.pod(&done(job(Never), 0).exits("log-sidecar", 0, 330));
+    assert_eq!(world.story(), ["320 resolved log-sidecar JobHeldOpen"]);
+    let again = done(job(OnFailure), 0).exits("log-sidecar", 1, 330);
+    world.pod(&again);
+    assert_eq!(
+        world.report().violations[0].detail,
+        "every main container finished; will be restarted"
+    );
+}

@@ -1,0 +1,280 @@
+//! NotReady and MainReadySidecarNotReady.
+
+use crate::domain::{
+    observation::RestartPolicy,
+    policy::{Check, Policy},
+    testing::{Pod, World, minutes, policy, web},
+};
+
+fn at_once(check: Check) -> Policy {
+    policy().only(check).check(check, |c| c.hold_for = minutes(0))
+}
+
+/// The containers that fail a check.
+fn failing(check: Check, pod: &Pod) -> Vec<String> {
+    let mut world = World::with(at_once(check));
+    world.pod(pod);
+    world.index.violations().map(|v| v.container.to_owned()).collect()
+}
+
+fn is_not_ready(pod: &Pod) -> bool {
+    failing(Check::NotReady, pod) == ["envoy"]
+}
+
+fn two_mains() -> Pod {
+    web().regular("worker").restarts(RestartPolicy::OnFailure)
+}
+
+#[test]
+fn an_unready_sidecar_of_an_initialized_pod_fails_while_a_main_is_left() {
+    let done = |name: &str, pod: Pod| pod.exits(name, 0, 10);
+    let table = [
+        (web(), false, "ready"),
+        (web().unready("envoy"), true, "unready"),
+        (
+            web().unready("envoy").uninitialized(),
+            false,
+            "the Pod is not initialized",
+        ),
+        (
+            done("app", two_mains()).unready("envoy"),
+            true,
+            "not every main has finished",
+        ),
+        (
+            done("worker", done("app", two_mains())).unready("envoy"),
+            false,
+            "every main has finished",
+        ),
+        (
+            web().unready("envoy").unready("app"),
+            true,
+            "whatever the main is doing",
+        ),
+        (
+            web().unready("app"),
+            false,
+            "a main that is unready is not a sidecar",
+        ),
+        (
+            web().unready("envoy").conditions(|c| c.containers_ready = None),
+            true,
+            "the status counts",
+        ),
+        (
+            web().unreported("envoy"),
+            false,
+            "a sidecar without a status is unknown",
+        ),
+        (
+            web().unready("envoy").unreported("app"),
+            true,
+            "a main without a status has not finished",
+        ),
+    ];
+    for (pod, expected, why) in table {
+        assert_eq!(is_not_ready(&pod), expected, "{why}");
+    }
+}
+
+#[test]
+fn a_sidecar_is_unready_unless_it_finished_well_or_nobody_needs_it_yet() {
+    let classic = |policy| {
+        Pod::named("web-1")
+            .regular("envoy")
+            .regular("app")
+            .restarts(policy)
+    };
+    let making = |reason: &str| web().waiting("envoy", reason).waiting("app", "PodInitializing");
+    let table = [
+        (
+            classic(RestartPolicy::OnFailure).exits("envoy", 0, 10),
+            false,
+            "finished with exit 0",
+        ),
+        (
+            classic(RestartPolicy::Never).exits("envoy", 1, 10),
+            true,
+            "finished with another",
+        ),
+        (
+            classic(RestartPolicy::Always).exits("envoy", 0, 10),
+            true,
+            "ended, and will be restarted",
+        ),
+        (
+            web().exits("envoy", 0, 10),
+            true,
+            "a native sidecar is never finished",
+        ),
+        (
+            making("ContainerCreating"),
+            false,
+            "being created before any main has begun",
+        ),
+        (making("PodInitializing"), false, "or initialized"),
+        (
+            making("RestartingAllContainers"),
+            false,
+            "or restarted with all the others",
+        ),
+        (making("ImagePullBackOff"), true, "no other reason is an excuse"),
+        (
+            making("ContainerCreating").ready("app").starting("app", 5),
+            true,
+            "once a main runs it is missed",
+        ),
+        (
+            making("ContainerCreating").exits_with("app", 1, "Error", 5),
+            true,
+            "a main that ended has begun too",
+        ),
+        (
+            making("ContainerCreating").status("app", |s| s.restart_count = 1),
+            true,
+            "or one that has been restarted",
+        ),
+        (
+            making("ContainerCreating").exits("app", 1, 5).backs_off("app"),
+            true,
+            "or one that waits for its next run",
+        ),
+    ];
+    for (pod, expected, why) in table {
+        assert_eq!(is_not_ready(&pod), expected, "{why}");
+    }
+}
+
+#[test]
+fn only_sidecars_are_the_subject() {
+    let pod = web()
+        .init("setup")
+        .regular("istio-proxy")
+        .unready("setup")
+        .unready("istio-proxy")
+        .unready("app");
+    for check in [Check::NotReady, Check::MainReadySidecarNotReady] {
+        let pod = pod.clone().regular("worker").unready("envoy");
+        assert_eq!(
+            failing(check, &pod),
+            ["envoy", "istio-proxy"],
+            "native and classic, no main, no init"
+        );
+    }
+}
+
+#[test]
+fn main_ready_sidecar_not_ready_needs_a_ready_main() {
+    let fails = |pod: &Pod| failing(Check::MainReadySidecarNotReady, pod) == ["envoy"];
+    let table = [
+        (web().unready("envoy"), true, "the main is ready"),
+        (web().unready("envoy").unready("app"), false, "no main is"),
+        (
+            two_mains().unready("envoy").unready("app"),
+            true,
+            "one of them is enough",
+        ),
+        (
+            web().unready("envoy").unready("app").init("setup"),
+            false,
+            "a completed init container is no main",
+        ),
+        (
+            web().unready("envoy").uninitialized(),
+            false,
+            "the same gates as NotReady: initialized",
+        ),
+        (
+            two_mains()
+                .exits("app", 0, 5)
+                .exits("worker", 0, 5)
+                .unready("envoy"),
+            false,
+            "and a main is left",
+        ),
+        (web(), false, "the sidecar is ready"),
+    ];
+    for (pod, expected, why) in table {
+        assert_eq!(fails(&pod), expected, "{why}");
+    }
+}
+
+#[test]
+fn the_detail_names_the_ready_mains() {
+    let detail = |pod: &Pod| {
+        let mut world = World::with(at_once(Check::MainReadySidecarNotReady));
+        world.pod(pod);
+        world.report().violations[0].detail.clone()
+    };
+    let pod = two_mains().unready("envoy");
+    assert_eq!(
+        detail(&pod),
+        "its readiness probe fails; ready: 'app' and 'worker'"
+    );
+    assert_eq!(
+        detail(&pod.clone().unready("app")),
+        "its readiness probe fails; ready: 'worker'"
+    );
+    let many = pod.regular("b").regular("c");
+    assert_eq!(
+        detail(&many),
+        "its readiness probe fails; ready: 'app', 'worker' and 2 more"
+    );
+}
+
+#[test]
+fn the_detail_says_why_as_far_as_it_shows() {
+    let detail = |pod: &Pod| {
+        let mut world = World::with(at_once(Check::NotReady).check(Check::NotReady, |c| {
+            c.keep_firing_for = minutes(5);
+        }));
+        world.pod(&web().unready("envoy")).at(1).pod(pod);
+        world.report().violations[0].detail.clone()
+    };
+    let crashed = || web().exits("envoy", 1, 10);
+    let table = [
+        (web().unready("envoy"), "its readiness probe fails"),
+        (
+            web()
+                .unready("envoy")
+                .spec("envoy", |c| c.probes.readiness = false),
+            "it runs but the kubelet does not call it ready",
+        ),
+        (
+            web()
+                .starting("envoy", 1)
+                .spec("envoy", |c| c.probes.startup = true),
+            "its startup probe fails",
+        ),
+        (web().starting("envoy", 1), "it runs but has not started"),
+        (
+            web().waiting("envoy", "ImagePullBackOff"),
+            "it waits in ImagePullBackOff",
+        ),
+        (
+            web().waiting("envoy", "ContainerCreating"),
+            "it has not been created yet",
+        ),
+        (web().waiting("envoy", ""), "it has not been created yet"),
+        (crashed(), "it ended with exit 1 (Error)"),
+        (
+            crashed().backs_off("envoy"),
+            "it waits in CrashLoopBackOff, last exit 1 (Error)",
+        ),
+        (
+            crashed().restarted("envoy", 11).unready("envoy"),
+            "its readiness probe fails, 1 restart, last exit 1 (Error)",
+        ),
+        (
+            crashed()
+                .restarted("envoy", 11)
+                .restarted("envoy", 12)
+                .exits_with("envoy", 3, "", 13),
+            "it ended with exit 3, 2 restarts",
+        ),
+        (web(), "it is ready again"),
+    ];
+    for (pod, expected) in table {
+        assert_eq!(detail(&pod), expected);
+    }
+}

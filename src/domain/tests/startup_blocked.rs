@@ -1,0 +1,243 @@
+//! StartupBlocked.
+
+use crate::domain::{
+    policy::{Check, Policy},
+    testing::{Pod, World, policy, web},
+};
+
+fn startup_only() -> Policy {
+    policy().only(Check::StartupBlocked)
+}
+
+/// A Pod on its node, whose init containers have not been made: `setup`, `envoy`, `app`.
+fn fresh() -> Pod {
+    let waiting = "PodInitializing";
+    let pod = Pod::named("web-1")
+        .init("setup")
+        .native("envoy")
+        .regular("app")
+        .uninitialized();
+    pod.waiting("setup", waiting)
+        .waiting("envoy", waiting)
+        .waiting("app", waiting)
+}
+
+fn completed(pod: Pod) -> Pod {
+    pod.starting("setup", 0).exits("setup", 0, 5).ready("setup")
+}
+
+/// The container that is said to block the start of a Pod.
+fn blocked(policy: Policy, pod: &Pod) -> Option<String> {
+    let mut world = World::with(policy);
+    world.pod(pod);
+    let found: Vec<_> = world.index.violations().map(|v| v.container.to_owned()).collect();
+    assert!(found.len() <= 1, "one container at a time blocks the start");
+    found.into_iter().next()
+}
+
+#[test]
+fn the_first_init_container_that_is_not_done_is_the_subject() {
+    let excluding = |name: &str| startup_only().with(|p| p.sidecars.exclude_names = [name.into()].into());
+    let table = [
+        (startup_only(), fresh(), Some("setup"), "nothing is done"),
+        (
+            startup_only(),
+            fresh().starting("setup", 1),
+            Some("setup"),
+            "a plain one that runs",
+        ),
+        (
+            startup_only(),
+            fresh().starting("setup", 1).exits("setup", 1, 2),
+            Some("setup"),
+            "or failed",
+        ),
+        (
+            startup_only(),
+            completed(fresh()),
+            Some("envoy"),
+            "a plain one that exited 0 is done",
+        ),
+        (
+            startup_only(),
+            completed(fresh()).starting("envoy", 1),
+            Some("envoy"),
+            "a native one that has not started",
+        ),
+        (
+            startup_only(),
+            completed(fresh())
+                .starting("envoy", 1)
+                .status("envoy", |s| s.started = true),
+            None,
+            "a native one that has started is done, ready or not",
+        ),
+        (
+            startup_only(),
+            completed(fresh()).conditions(|c| c.initialized = true),
+            None,
+            "the condition says so",
+        ),
+        (
+            startup_only(),
+            fresh().with(|p| p.scheduled = false),
+            None,
+            "no node",
+        ),
+        (
+            startup_only(),
+            fresh().unreported("setup"),
+            None,
+            "one of which nothing is known, so of those after it",
+        ),
+        (
+            startup_only(),
+            completed(fresh()).unreported("envoy"),
+            None,
+            "the same for a later one",
+        ),
+        (excluding("setup"), fresh(), None, "one that the policy excludes"),
+        (
+            excluding("envoy"),
+            completed(fresh()),
+            None,
+            "a native one that it excludes",
+        ),
+        (excluding("envoy"), fresh(), Some("setup"), "but not those before"),
+        (
+            startup_only().with(|p| p.sidecars.native = false),
+            completed(fresh()),
+            None,
+            "native: Exclude excludes",
+        ),
+    ];
+    for (policy, pod, expected, why) in table {
+        assert_eq!(blocked(policy, &pod).as_deref(), expected, "{why}");
+    }
+    let without_sidecars = Pod::named("web-1")
+        .init("setup")
+        .regular("app")
+        .uninitialized()
+        .starting("setup", 1);
+    assert_eq!(
+        blocked(startup_only(), &without_sidecars).as_deref(),
+        Some("setup"),
+        "a Pod without sidecars"
+    );
+    let never = web().uninitialized();
+    assert_eq!(
+        blocked(startup_only(), &never),
+        None,
+        "all done, and the kubelet has not said so yet"
+    );
+}
+
+#[test]
+fn the_sandbox_must_stand() {
+    let absent = |pod: Pod| pod.conditions(|c| c.sandbox_ready = None);
+    let table = [
+        (
+            fresh().sandbox(true, 0),
+            true,
+            "it stands, however little of the container there is",
+        ),
+        (
+            fresh().starting("setup", 1).sandbox(false, 0),
+            false,
+            "it does not",
+        ),
+        (
+            absent(fresh()),
+            false,
+            "an old kubelet: nothing is known of a container that waits to be created",
+        ),
+        (
+            absent(fresh().waiting("setup", "ContainerCreating")),
+            false,
+            "the same",
+        ),
+        (
+            absent(fresh().waiting("setup", "ImagePullBackOff")),
+            true,
+            "it is more than waiting to be created",
+        ),
+        (absent(fresh().starting("setup", 1)), true, "it runs"),
+        (
+            absent(fresh().exits("setup", 1, 1).backs_off("setup")),
+            true,
+            "it has run",
+        ),
+        (
+            absent(fresh().status("setup", |s| s.restart_count = 1)),
+            true,
+            "it has been restarted, and waits to be created again",
+        ),
+    ];
+    for (pod, expected, why) in table {
+        assert_eq!(blocked(startup_only(), &pod).is_some(), expected, "{why}");
+    }
+}
+
+#[test]
+fn native_sidecars_get_for_and_plain_init_containers_their_own_time() {
+    let mut world = World::with(startup_only());
+    world.at(0).pod(&fresh()).at(30 * 60 - 1);
+    assert_eq!(world.firing(), [""; 0]);
+    world.at(30 * 60);
+    assert_eq!(
+        world.story(),
+        [
+            "0 pending setup StartupBlocked",
+            "1800 firing setup StartupBlocked"
+        ]
+    );
+    world.at(1900).pod(&completed(fresh()));
+    assert_eq!(
+        world.story(),
+        [
+            "1900 pending envoy StartupBlocked",
+            "1900 resolved setup StartupBlocked"
+        ],
+        "the next one has its own clock, and keepFiringFor is 0s here"
+    );
+    world.at(1900 + 5 * 60);
+    assert_eq!(world.story(), ["2200 firing envoy StartupBlocked"]);
+}
+
+#[test]
+fn the_detail_says_why_and_who_waits() {
+    let detail = |pod: &Pod| {
+        let mut world = World::with(startup_only());
+        world.pod(pod);
+        world.report().violations[0].detail.clone()
+    };
+    let native = |pod: Pod| completed(pod.spec("envoy", |c| c.probes.startup = true));
+    let table = [
+        (
+            fresh(),
+            "its image is still pulled, or its postStart hook has not returned; waiting: 'envoy' and 'app'",
+        ),
+        (
+            fresh().starting("setup", 1),
+            "it runs and does not exit; waiting: 'envoy' and 'app'",
+        ),
+        (
+            native(fresh()).starting("envoy", 1),
+            "its startup probe fails; waiting: 'app'",
+        ),
+        (
+            native(fresh())
+                .starting("envoy", 1)
+                .restarted("envoy", 2)
+                .starting("envoy", 2),
+            "its startup probe fails, 1 restart, last exit 1 (Error); waiting: 'app'",
+        ),
+        (
+            native(fresh()).waiting("envoy", "ErrImagePull"),
+            "it waits in ErrImagePull; waiting: 'app'",
+        ),
+    ];
+    for (pod, expected) in table {
+        assert_eq!(detail(&pod), expected);
+    }
+}
