@@ -5,6 +5,7 @@ use jiff::SignedDuration;
 
 use super::{Case, Fault, Rule, View};
 use crate::domain::{
+    observation::{ContainerStatus, Exit, OOM_KILLED},
     policy::Check,
     roles::Role,
     time::{Clock, later},
@@ -81,16 +82,22 @@ impl Rule for OOMKilled {
 
     /// The run that was killed.
     fn episode(&self, case: &Case<'_>) -> String {
-        let exit = case
+        match case
             .view
             .container(case.at)
-            .and_then(|(_, status)| status.latest_exit());
-        match exit {
+            .and_then(|(_, status)| killed(status))
+        {
             Some(exit) if exit.run != 0 => format!("{:x}", exit.run),
             Some(exit) => exit.finished_at.map(|at| at.to_string()).unwrap_or_default(),
             None => String::new(),
         }
     }
+}
+
+/// The latest exit that was a memory kill, of the two that a status shows.
+fn killed(status: &ContainerStatus) -> Option<&Exit> {
+    let mut exits = status.latest_exit().into_iter().chain(&status.last_exit);
+    exits.find(|exit| &*exit.reason == OOM_KILLED)
 }
 
 fn limit(case: &Case<'_>) -> String {

@@ -108,6 +108,11 @@ impl World {
         self.take(effects)
     }
 
+    pub(crate) fn delete_policy(&mut self, key: &PolicyKey) -> &mut Self {
+        let effects = self.index.delete_policy(key, self.now);
+        self.take(effects)
+    }
+
     pub(crate) fn namespace(&mut self, name: &str, team: &str) -> &mut Self {
         let labels = Arc::new([("team", team)].into_iter().collect());
         let effects = self.index.apply_namespace(&name.into(), labels, self.now);
@@ -158,6 +163,11 @@ impl World {
     /// The Events since the last call.
     pub(crate) fn events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.effects.events)
+    }
+
+    /// The policies whose status may have changed since the last call.
+    pub(crate) fn changed(&mut self) -> Vec<PolicyKey> {
+        std::mem::take(&mut self.effects.changed).into_iter().collect()
     }
 
     /// What fires now, `envoy NotReady`.

@@ -6,6 +6,8 @@ use crate::domain::{
     testing::{Pod, World, minutes, policy, web},
 };
 
+use RestartPolicy::{Always, Never, OnFailure};
+
 fn restarts_only() -> Policy {
     policy().only(Check::FrequentRestarts)
 }
@@ -87,7 +89,6 @@ fn one_that_is_down_answers_for_four_windows() {
 fn down_is_waiting_or_ended_and_not_finished() {
     let job = |policy| Pod::named("j").regular("envoy").regular("app").restarts(policy);
     let pod = |policy| job(policy).status("envoy", |s| s.restart_count = 3);
-    use RestartPolicy::{Always, Never, OnFailure};
     let table = [
         (pod(Always).exits("envoy", 1, 10), true, "ended, not for good"),
         (

@@ -1,16 +1,25 @@
-//! What the design says of roles, of reading a Pod and of the checks, a test for each sentence.
+//! What the design says of roles, of reading a Pod, of the checks, the state machine and what comes of them: a test for
+//! each sentence.
 
 mod adoption;
+mod edits;
 mod evaluated;
+mod event_names;
+mod events;
 mod first_look;
 mod frequent_restarts;
 mod held;
 mod instants;
 mod jobs;
 mod later_looks;
+mod machine;
 mod not_ready;
+mod notes;
+mod relists;
+mod report;
 mod restart_series;
 mod restarts;
 mod roles;
 mod runs;
 mod startup_blocked;
+mod views;

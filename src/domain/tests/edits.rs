@@ -1,0 +1,324 @@
+//! What an edit, a deletion or an invalid version of a policy does to what is there.
+
+use crate::domain::{
+    effects::{Change, Effects},
+    pattern::Pattern,
+    policy::{Check, Mode, Policy, PolicyUpdate, Severity},
+    testing::{Pod, World, at, cluster_key, key, minutes, one_of, policy, seconds, web},
+};
+
+fn not_ready() -> Policy {
+    policy().only(Check::NotReady)
+}
+
+fn lasting(n: i64) -> Policy {
+    not_ready().check(Check::NotReady, |c| c.hold_for = seconds(n))
+}
+
+/// Envoy is unready since second 10.
+fn failing(policy: Policy) -> World {
+    let mut world = World::with(policy);
+    world.pod(&web()).at(10).pod(&web().unready("envoy"));
+    world
+}
+
+#[test]
+fn an_edit_keeps_onsets() {
+    let mut world = failing(lasting(300));
+    world.at(100).story();
+    world.policy(lasting(60));
+    assert_eq!(
+        world.story(),
+        ["100 firing envoy NotReady"],
+        "a shorter for that has passed acts at once"
+    );
+    assert_eq!(world.onset("envoy", Check::NotReady), Some(10.0));
+    world.events();
+    world.policy(lasting(200));
+    assert_eq!(
+        world.story(),
+        ["100 pending envoy NotReady"],
+        "a longer one sends it back"
+    );
+    world.at(300);
+    assert_eq!(
+        world.story(),
+        ["210 firing envoy NotReady"],
+        "from the same onset"
+    );
+    assert_eq!(world.events(), [], "and it has been told of");
+    let fired = world.index.policies().next().unwrap().fired[0];
+    assert_eq!(fired, (Check::NotReady, 1), "it is still one violation");
+}
+
+#[test]
+fn an_edit_moves_what_is_due() {
+    let mut world = failing(lasting(300));
+    world.at(20).policy(lasting(100));
+    assert_eq!(world.index.next_deadline(), Some(at(110)));
+    world
+        .at(500)
+        .pod(&web())
+        .policy(lasting(100).check(Check::NotReady, |c| c.keep_firing_for = seconds(10)));
+    assert_eq!(world.index.next_deadline(), Some(at(510)));
+    world.story();
+    world.at(600);
+    assert_eq!(world.story(), ["510 resolved envoy NotReady"]);
+}
+
+#[test]
+fn what_an_edit_no_longer_covers_ends_without_events() {
+    let excluding = lasting(60).with(|p| p.sidecars.exclude_pattern = Some(Pattern::parse("env.*").unwrap()));
+    let table = [
+        (excluding, "the container is no sidecar any more"),
+        (policy().only(Check::JobHeldOpen), "the check is off"),
+        (lasting(60).with(|p| p.mode = Mode::Off), "the policy is off"),
+        (
+            lasting(60).with(|p| p.pods = one_of("app", "other")),
+            "the Pod does not match any more",
+        ),
+    ];
+    for (edited, why) in table {
+        let mut world = failing(lasting(60));
+        world.at(100).events();
+        world.story();
+        world.policy(edited);
+        assert_eq!(world.story(), ["100 ended envoy NotReady"], "{why}");
+        assert_eq!(
+            (world.events(), world.index.next_deadline()),
+            (Vec::new(), None),
+            "{why}"
+        );
+    }
+    let mut world = failing(policy());
+    world.at(400).story();
+    world.policy(policy().only(Check::NotReady));
+    assert_eq!(
+        world.story(),
+        ["400 ended envoy MainReadySidecarNotReady"],
+        "and only that ends"
+    );
+    assert_eq!(world.firing(), ["envoy NotReady"]);
+}
+
+#[test]
+fn a_deleted_policy_ends_all_its_violations_without_events() {
+    let mut world = failing(not_ready());
+    world.policy_as(key("other"), Ok(not_ready()), Vec::new());
+    world.at(400).events();
+    world.story();
+    world.changed();
+    world.delete_policy(&key("mesh"));
+    assert_eq!(
+        world.story(),
+        ["400 ended envoy NotReady"],
+        "of this policy, not of the other"
+    );
+    assert_eq!(world.firing(), ["envoy NotReady"]);
+    assert_eq!(world.events(), []);
+    assert_eq!(world.changed(), [key("mesh")]);
+    assert!(world.index.report(&key("mesh")).is_none());
+    world.delete_policy(&key("other")).delete_policy(&key("other"));
+    assert_eq!(world.index.policies().count(), 0);
+    assert_eq!(world.index.next_deadline(), None, "nothing is due for nobody");
+}
+
+#[test]
+fn a_policy_of_the_same_name_and_another_uid_is_another_policy() {
+    let mut world = failing(not_ready());
+    world.at(400).story();
+    let update = PolicyUpdate {
+        key: key("mesh"),
+        uid: "another".into(),
+        generation: 1,
+        spec: Ok(lasting(1000)),
+        listed: Vec::new(),
+    };
+    let effects = world.index.apply_policy(update, at(400));
+    let changes: Vec<_> = effects.transitions.iter().map(|t| t.to).collect();
+    assert_eq!(changes, [Change::Ended, Change::Pending]);
+    world.index.assert_counts();
+    assert_eq!(world.report().generation, 1);
+}
+
+#[test]
+fn an_invalid_version_leaves_the_last_good_one_at_work_and_disturbs_no_other() {
+    let mut world = failing(not_ready());
+    world.policy_as(key("other"), Ok(not_ready()), Vec::new());
+    world.at(20).changed();
+    world.policy_as(
+        key("mesh"),
+        Err("spec.sidecars.namePattern: no".to_owned()),
+        Vec::new(),
+    );
+    assert_eq!(world.changed(), [key("mesh")]);
+    world.at(400);
+    assert_eq!(world.firing(), ["envoy NotReady", "envoy NotReady"], "both go on");
+    let report = world.report();
+    let [ready, healthy, _] = &report.conditions;
+    assert_eq!((ready.status, ready.reason), (Some(false), "Invalid"));
+    assert_eq!(
+        ready.message,
+        "spec.sidecars.namePattern: no. The last valid version stays at work."
+    );
+    assert_eq!(healthy.status, Some(false), "the health of what is at work");
+    assert_eq!(report.generation, 3, "of the version that it speaks of");
+    world.changed();
+    world.policy(not_ready());
+    assert_eq!(world.report().conditions[0].reason, "Evaluating");
+    assert_eq!(world.changed(), [key("mesh")]);
+    assert_eq!(
+        world.onset("envoy", Check::NotReady),
+        Some(10.0),
+        "and nothing was lost"
+    );
+}
+
+#[test]
+fn a_severity_moves_its_violations() {
+    let mut world = failing(policy());
+    world
+        .at(400)
+        .policy(policy().check(Check::NotReady, |c| c.severity = Severity::Critical));
+    let listed: Vec<_> = world
+        .report()
+        .violations
+        .iter()
+        .map(|v| (v.check, v.severity))
+        .collect();
+    assert_eq!(
+        listed,
+        [
+            (Check::NotReady, Severity::Critical),
+            (Check::MainReadySidecarNotReady, Severity::Warning)
+        ]
+    );
+    assert_eq!(
+        world.story().len(),
+        4,
+        "two pending, two firing, and nothing for the edit"
+    );
+}
+
+#[test]
+fn a_policy_that_did_not_change_says_nothing() {
+    let mut world = failing(not_ready());
+    world.at(400).changed();
+    let mut same = |generation| {
+        let update = PolicyUpdate {
+            key: key("mesh"),
+            uid: "uid-of-SidecarPolicy pay/mesh".into(),
+            generation,
+            spec: Ok(not_ready()),
+            listed: Vec::new(),
+        };
+        world.index.apply_policy(update, at(400))
+    };
+    assert_eq!(same(1), Effects::default(), "a status write of our own");
+    assert_eq!(
+        same(2).changed.len(),
+        1,
+        "a generation is news: the status must name it"
+    );
+}
+
+#[test]
+fn selectors_say_which_pods_a_policy_sees() {
+    let shop = || {
+        Pod::named("shop-1")
+            .within("shop")
+            .native("envoy")
+            .regular("app")
+            .unready("envoy")
+    };
+    let pay = || web().unready("envoy").labelled(&[("app", "web")]);
+    let at_once = |policy: Policy| {
+        policy
+            .only(Check::NotReady)
+            .check(Check::NotReady, |c| c.hold_for = minutes(0))
+    };
+    let seen = |key, policy| {
+        let mut world = World::starting();
+        world.resync([&pay(), &shop()]);
+        world.policy_as(key, Ok(at_once(policy)), Vec::new());
+        let pods: Vec<_> = world.index.violations().map(|v| v.pod.to_owned()).collect();
+        pods.join(" ")
+    };
+    let namespaces = |team| policy().with(|p| p.namespaces = one_of("team", team));
+    let pods = |app| policy().with(|p| p.pods = one_of("app", app));
+    let table = [
+        (
+            key("m"),
+            policy(),
+            "web-1",
+            "a SidecarPolicy sees its own namespace",
+        ),
+        (key("m"), namespaces("shop"), "web-1", "whatever its spec says"),
+        (key("m"), pods("web"), "web-1", "Pods with the label"),
+        (key("m"), pods("db"), "", "and no others"),
+        (
+            cluster_key("m"),
+            policy(),
+            "web-1 shop-1",
+            "an empty namespaceSelector means all",
+        ),
+        (
+            cluster_key("m"),
+            namespaces("shop"),
+            "shop-1",
+            "those with the label",
+        ),
+        (
+            cluster_key("m"),
+            namespaces("pay").with(|p| p.pods = one_of("app", "db")),
+            "",
+            "both selectors hold",
+        ),
+    ];
+    for (key, policy, expected, why) in table {
+        assert_eq!(seen(key, policy), expected, "{why}");
+    }
+}
+
+#[test]
+fn labels_of_a_namespace_and_of_a_pod_may_change() {
+    let selecting = lasting(60).with(|p| {
+        (p.namespaces, p.pods) = (one_of("team", "pay"), one_of("app", "web"));
+    });
+    let labelled = |app| web().unready("envoy").labelled(&[("app", app)]);
+    let mut world = World::starting();
+    world
+        .resync([&labelled("web")])
+        .policy_as(cluster_key("p"), Ok(selecting), Vec::new());
+    world.at(70);
+    assert_eq!(world.firing(), ["envoy NotReady"]);
+    world.story();
+    world.namespace("pay", "none");
+    assert_eq!(world.story(), ["70 ended envoy NotReady"], "the namespace leaves");
+    world.at(80).namespace("pay", "pay");
+    assert_eq!(
+        world.story(),
+        ["80 firing envoy NotReady"],
+        "and comes back: what was so, began when it did"
+    );
+    world.at(90).pod(&labelled("db"));
+    assert_eq!(world.story(), ["90 ended envoy NotReady"], "the Pod leaves");
+    world.at(100).pod(&labelled("web"));
+    assert_eq!(world.firing(), ["envoy NotReady"]);
+    let effects = world.index.delete_namespace("pay", at(110));
+    assert_eq!(effects.transitions.len(), 1, "no labels, no match");
+    world.index.assert_counts();
+}
+
+#[test]
+fn an_empty_selector_needs_no_namespace() {
+    let mut world = World::starting();
+    world
+        .resync([&web().unready("envoy")])
+        .policy_as(cluster_key("p"), Ok(lasting(0)), Vec::new());
+    assert_eq!(world.firing(), ["envoy NotReady"]);
+    let effects = world.index.delete_namespace("pay", at(10));
+    assert_eq!(effects.transitions, [], "all namespaces are all, known or not");
+    world.delete(&web());
+    world.index.assert_counts();
+}

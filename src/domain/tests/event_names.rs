@@ -1,0 +1,231 @@
+//! The deterministic names of Events, and how long their notes may be.
+
+use std::collections::BTreeSet;
+
+use crate::domain::{
+    effects::Event,
+    observation::{Condition, RestartPolicy},
+    policy::{Check, Policy, PolicyUpdate},
+    testing::{Pod, World, at, key, policy, seconds, web},
+};
+
+fn at_once(check: Check) -> Policy {
+    policy().only(check).check(check, |c| {
+        (c.hold_for, c.count) = (seconds(0), 1);
+    })
+}
+
+/// Every Event that these Pods, one after another, ask for under one check.
+fn events(check: Check, pods: &[Pod]) -> Vec<Event> {
+    let mut world = World::with(at_once(check));
+    for (second, pod) in (0..).zip(pods) {
+        world.at(100 * second).pod(pod);
+    }
+    world.at(100_000);
+    world.events()
+}
+
+fn first_name(check: Check, pods: &[Pod]) -> String {
+    events(check, pods).remove(0).name
+}
+
+fn bad() -> Pod {
+    web().unready("envoy").containers_unready_since(50)
+}
+
+#[test]
+fn the_same_objects_give_the_same_name() {
+    let name = first_name(Check::NotReady, &[web(), bad()]);
+    assert_eq!(
+        first_name(Check::NotReady, &[bad()]),
+        name,
+        "an operator that saw less of it"
+    );
+    let mut later = World::with(at_once(Check::NotReady));
+    later.at(5000).pod(&bad());
+    assert_eq!(later.events()[0].name, name, "or saw it later");
+    assert!(name.starts_with("web-1."), "{name}");
+    assert_eq!(name.len(), "web-1.".len() + 16, "{name}");
+}
+
+#[test]
+fn another_policy_pod_container_check_or_happening_gives_another_name() {
+    let mut world = World::with(at_once(Check::NotReady));
+    let all = policy()
+        .check(Check::NotReady, |c| c.hold_for = seconds(0))
+        .check(Check::MainReadySidecarNotReady, |c| c.hold_for = seconds(0));
+    world.policy_as(key("other"), Ok(all), Vec::new());
+    let two = web().native("linkerd").unready("envoy").unready("linkerd");
+    let same_name = two.clone().with(|pod| pod.uid = "another".into());
+    world.pod(&two).pod(&same_name).at(10);
+    world.pod(&web().native("linkerd")).at(1000);
+    let events = world.events();
+    let names: BTreeSet<_> = events.iter().map(|event| event.name.clone()).collect();
+    // Two Pods under (one check and two checks) of two containers fire, one of the Pods recovers.
+    assert_eq!((events.len(), names.len()), (18, 18));
+}
+
+#[test]
+fn each_check_tells_episodes_apart_by_what_the_object_shows() {
+    let restarted = |n| (0..n).fold(web(), |pod, i| pod.restarted("envoy", i));
+    let killed = |run| {
+        web().killed_for_memory("envoy", 5).status("envoy", |s| {
+            if let crate::domain::observation::State::Terminated(exit) = &mut s.state {
+                exit.run = run;
+            }
+        })
+    };
+    let flapping = |since| vec![web(), bad().containers_unready_since(since)];
+    let blocked = |since| vec![web().uninitialized().starting("envoy", since)];
+    let job = |second| {
+        let pod = Pod::named("web-1")
+            .regular("app")
+            .regular("envoy")
+            .restarts(RestartPolicy::Never);
+        vec![pod.exits("app", 0, second)]
+    };
+    let table = [
+        (
+            Check::NotReady,
+            vec![bad()],
+            vec![bad().containers_unready_since(60)],
+            true,
+            "ContainersReady",
+        ),
+        (
+            Check::NotReady,
+            vec![bad()],
+            vec![bad().unready("app")],
+            false,
+            "and nothing else",
+        ),
+        (
+            Check::MainReadySidecarNotReady,
+            vec![bad()],
+            vec![bad().containers_unready_since(60)],
+            true,
+            "ContainersReady",
+        ),
+        (
+            Check::Flapping,
+            flapping(50),
+            flapping(60),
+            true,
+            "ContainersReady",
+        ),
+        (
+            Check::FrequentRestarts,
+            vec![web(), restarted(1)],
+            vec![web(), restarted(2)],
+            true,
+            "restartCount / count",
+        ),
+        (
+            Check::OOMKilled,
+            vec![web(), killed(7)],
+            vec![web(), killed(8)],
+            true,
+            "the exit's containerID",
+        ),
+        (Check::StartupBlocked, blocked(0), blocked(10), false, "none"),
+        (Check::JobHeldOpen, job(10), job(20), false, "none"),
+    ];
+    for (check, one, other, differ, why) in table {
+        let names = (first_name(check, &one), first_name(check, &other));
+        assert_eq!(names.0 != names.1, differ, "{check:?}: {why}");
+    }
+    let then_failed = killed(7).restarted("envoy", 6).exits("envoy", 1, 8);
+    let names =
+        [vec![web(), killed(7)], vec![web(), then_failed]].map(|pods| first_name(Check::OOMKilled, &pods));
+    assert_eq!(
+        names[0], names[1],
+        "the exit that was the kill, also when another has followed"
+    );
+    let in_threes = |n| {
+        let policy = at_once(Check::FrequentRestarts).check(Check::FrequentRestarts, |c| c.count = 3);
+        let mut world = World::with(policy);
+        world.pod(&web()).at(10).pod(&restarted(n));
+        world.events().remove(0).name
+    };
+    assert_eq!(in_threes(3), in_threes(5), "rounded down");
+    assert_ne!(in_threes(5), in_threes(6));
+}
+
+#[test]
+fn a_name_is_one_that_the_api_server_takes() {
+    let names = [
+        "a".to_owned(),
+        "x".repeat(253),
+        format!("{}.{}", "y".repeat(235), "z".repeat(17)),
+        format!("{}-{}", "y".repeat(235), "z".repeat(17)),
+        format!("{}-.-.-{}", "y".repeat(231), "z".repeat(10)),
+    ];
+    for pod_name in names {
+        let pod = Pod::named(&pod_name)
+            .native("envoy")
+            .regular("app")
+            .unready("envoy");
+        let name = first_name(Check::NotReady, &[pod]);
+        assert!(name.len() <= 253, "{name}");
+        for label in name.split('.') {
+            let alphanumeric =
+                |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+            assert!(
+                alphanumeric(label.chars().next()) && alphanumeric(label.chars().last()),
+                "{name}"
+            );
+        }
+    }
+    let (a, b) = ("x".repeat(250) + "a", "x".repeat(250) + "b");
+    let of = |name: &str| {
+        first_name(
+            Check::NotReady,
+            &[Pod::named(name).native("envoy").regular("app").unready("envoy")],
+        )
+    };
+    assert_ne!(of(&a), of(&b), "what was cut off still counts");
+}
+
+#[test]
+fn a_note_is_cut_to_1024_bytes_at_a_character() {
+    let note = |words: String| {
+        let mut world = World::with(at_once(Check::NotReady).with(|p| p.runbook_url = words.into()));
+        world.pod(&bad());
+        world.events().remove(0).note
+    };
+    let plain = note(String::new());
+    assert!(!plain.contains("Runbook"), "{plain}");
+    let with_url = note("https://example/runbook".to_owned());
+    assert_eq!(with_url, format!("{plain} Runbook: https://example/runbook"));
+    for ahead in 0..4 {
+        let long = note(format!("{}{}", "x".repeat(ahead), "€".repeat(2000)));
+        assert!((1022..=1024).contains(&long.len()), "{}", long.len());
+        assert!(long.ends_with('€'));
+    }
+}
+
+#[test]
+fn an_update_of_the_policy_keeps_the_name() {
+    let mut world = World::with(at_once(Check::NotReady));
+    world.pod(&bad());
+    let first = world.events().remove(0).name;
+    let update = PolicyUpdate {
+        key: key("mesh"),
+        uid: "another".into(),
+        generation: 1,
+        spec: Ok(at_once(Check::NotReady)),
+        listed: Vec::new(),
+    };
+    let effects = world.index.apply_policy(update, at(10));
+    assert_ne!(effects.events[0].name, first, "another policy of the same name");
+    let none = Pod::named("web-1")
+        .native("envoy")
+        .regular("app")
+        .unready("envoy");
+    let without = none.conditions(|c| c.containers_ready = None::<Condition>);
+    assert_ne!(
+        first_name(Check::NotReady, &[without]),
+        "",
+        "a Pod without the condition has a name too"
+    );
+}

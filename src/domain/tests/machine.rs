@@ -1,0 +1,254 @@
+//! Inactive, pending since the onset, firing, inactive again.
+
+use crate::domain::{
+    effects::Change,
+    policy::{Check, Policy, Severity},
+    testing::{Pod, World, at, key, minutes, policy, seconds, story, web},
+};
+
+fn timed(hold_for: i64, keep_firing_for: i64) -> Policy {
+    policy().only(Check::NotReady).check(Check::NotReady, |c| {
+        (c.hold_for, c.keep_firing_for) = (seconds(hold_for), seconds(keep_firing_for));
+    })
+}
+
+/// When envoy is ready (`true`) or unready.
+type Steps = Vec<(i64, bool)>;
+
+/// Applies envoy ready (`true`) or unready at these seconds, and lets time pass to `end`.
+fn run(policy: Policy, steps: &[(i64, bool)], end: i64) -> Vec<String> {
+    let mut world = World::with(policy);
+    world.pod(&web());
+    for (second, ready) in steps {
+        let pod = if *ready { web() } else { web().unready("envoy") };
+        world.at(*second).pod(&pod);
+    }
+    world.at(end).story()
+}
+
+#[test]
+fn a_fault_is_pending_until_it_has_lasted_and_fires_until_it_has_been_gone() {
+    let (bad, good) = (|t| (t, false), |t| (t, true));
+    let table: [(i64, i64, Steps, &[&str], &str); 9] = [
+        (60, 30, vec![bad(10)], &["10 pending", "70 firing"], "it lasts"),
+        (
+            60,
+            30,
+            vec![bad(10), good(69)],
+            &["10 pending", "69 cleared"],
+            "it ends while pending",
+        ),
+        (
+            60,
+            30,
+            vec![bad(10), good(70)],
+            &["10 pending", "70 firing", "100 resolved"],
+            "a deadline acts first",
+        ),
+        (0, 30, vec![bad(10)], &["10 firing"], "for: 0s fires at once"),
+        (
+            60,
+            30,
+            vec![bad(10), good(80)],
+            &["10 pending", "70 firing", "110 resolved"],
+            "gone for keepFiringFor",
+        ),
+        (
+            60,
+            0,
+            vec![bad(10), good(80)],
+            &["10 pending", "70 firing", "80 resolved"],
+            "keepFiringFor: 0s",
+        ),
+        (
+            60,
+            30,
+            vec![bad(10), good(80), bad(100), good(120)],
+            &["10 pending", "70 firing", "150 resolved"],
+            "a fault that comes back in time was never gone",
+        ),
+        (
+            60,
+            30,
+            vec![bad(10), good(80), bad(110)],
+            &[
+                "10 pending",
+                "70 firing",
+                "110 resolved",
+                "110 pending",
+                "170 firing",
+            ],
+            "one that comes back too late is another",
+        ),
+        (
+            60,
+            30,
+            vec![bad(10), good(40), bad(50)],
+            &["10 pending", "40 cleared", "50 pending", "110 firing"],
+            "while pending nothing is kept",
+        ),
+    ];
+    for (hold_for, keep, steps, expected, why) in table {
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|line| format!("{line} envoy NotReady"))
+            .collect();
+        assert_eq!(run(timed(hold_for, keep), &steps, 500), expected, "{why}");
+    }
+}
+
+#[test]
+fn a_transition_says_what_happened_to_what() {
+    let mut world = World::with(timed(60, 30).check(Check::NotReady, |c| c.severity = Severity::Info));
+    world.pod(&web()).at(10).pod(&web().unready("envoy")).at(70);
+    let transitions = world.transitions();
+    let last = &transitions[1];
+    assert_eq!((last.to, last.at, last.onset), (Change::Firing, at(70), at(10)));
+    assert_eq!(
+        (&last.policy, last.check, last.severity),
+        (&key("mesh"), Check::NotReady, Severity::Info)
+    );
+    assert_eq!(
+        (&*last.namespace, &*last.pod, &*last.uid),
+        ("pay", "web-1", "uid-of-web-1")
+    );
+    assert_eq!(&*last.container, "envoy");
+}
+
+#[test]
+fn containers_checks_pods_and_policies_have_their_own_machines() {
+    let mut world = World::with(policy());
+    let other = policy().check(Check::NotReady, |c| c.hold_for = minutes(1));
+    world.policy_as(key("quick"), Ok(other.only(Check::NotReady)), Vec::new());
+    let (first, second) = (
+        web().native("vault-agent"),
+        Pod::named("web-2").native("linkerd").regular("app"),
+    );
+    world.pod(&first).pod(&second);
+    world.at(10).pod(&first.clone().unready("envoy"));
+    world
+        .at(20)
+        .pod(&first.clone().unready("envoy").unready("vault-agent"));
+    world.at(30).pod(&second.clone().unready("linkerd"));
+    world.at(40).pod(&second).at(400);
+    assert_eq!(
+        world.story(),
+        [
+            "10 pending envoy NotReady",
+            "10 pending envoy MainReadySidecarNotReady",
+            "10 pending envoy NotReady",
+            "20 pending vault-agent NotReady",
+            "20 pending vault-agent MainReadySidecarNotReady",
+            "20 pending vault-agent NotReady",
+            "30 pending linkerd NotReady",
+            "30 pending linkerd MainReadySidecarNotReady",
+            "30 pending linkerd NotReady",
+            "40 cleared linkerd NotReady",
+            "40 cleared linkerd MainReadySidecarNotReady",
+            "40 cleared linkerd NotReady",
+            "70 firing envoy NotReady",
+            "80 firing vault-agent NotReady",
+            "130 firing envoy MainReadySidecarNotReady",
+            "140 firing vault-agent MainReadySidecarNotReady",
+            "310 firing envoy NotReady",
+            "320 firing vault-agent NotReady",
+        ]
+    );
+}
+
+#[test]
+fn a_late_timer_acts_at_the_times_that_were_due() {
+    let steps = |world: &mut World| {
+        world.pod(&web()).at(10).pod(&web().unready("envoy"));
+    };
+    let mut timely = World::with(timed(60, 30));
+    steps(&mut timely);
+    timely.at(1000);
+    let mut late = World::with(timed(60, 30));
+    steps(&mut late);
+    late.late(at(1000));
+    assert_eq!(timely.transitions(), late.transitions());
+    assert_eq!(timely.events(), late.events());
+}
+
+#[test]
+fn an_update_acts_on_what_was_due_before_it() {
+    let mut world = World::with(timed(60, 30));
+    world
+        .pod(&web())
+        .at(10)
+        .pod(&web().unready("envoy"))
+        .without_tick(100)
+        .pod(&web());
+    assert_eq!(
+        world.story(),
+        ["10 pending envoy NotReady", "70 firing envoy NotReady"]
+    );
+    world.without_tick(140).pod(&web().unready("envoy"));
+    assert_eq!(
+        world.story(),
+        ["130 resolved envoy NotReady", "140 pending envoy NotReady"]
+    );
+    world.without_tick(250).delete(&web());
+    assert_eq!(
+        world.story(),
+        ["200 firing envoy NotReady", "250 ended envoy NotReady"]
+    );
+}
+
+#[test]
+fn time_does_not_go_back_whatever_the_clock_does() {
+    let mut world = World::with(timed(60, 30));
+    world
+        .pod(&web())
+        .at(100)
+        .without_tick(50)
+        .pod(&web().unready("envoy"));
+    assert_eq!(world.onset("envoy", Check::NotReady), Some(100.0));
+    let effects = world.index.tick(at(20));
+    assert_eq!(story(&effects.transitions), [""; 0]);
+    world.at(160);
+    assert_eq!(world.firing(), ["envoy NotReady"]);
+}
+
+#[test]
+fn nothing_is_due_for_what_is_well() {
+    let mut world = World::with(policy());
+    world.pod(&web());
+    assert_eq!(world.index.next_deadline(), None);
+    world.at(10).pod(&web().unready("envoy"));
+    assert_eq!(
+        world.index.next_deadline(),
+        Some(at(130)),
+        "MainReadySidecarNotReady first"
+    );
+    world.at(20).pod(&web());
+    assert_eq!(world.index.next_deadline(), None);
+}
+
+#[test]
+fn an_update_that_says_nothing_new_stops_there() {
+    let mut world = World::with(policy());
+    world.pod(&web());
+    assert_eq!(world.changed(), [key("mesh")]);
+    world.at(10).pod(&web());
+    assert_eq!(world.changed(), []);
+    world.pod(&web().unready("envoy"));
+    assert_eq!(world.changed(), [key("mesh")]);
+}
+
+/// Why FrequentRestarts stands beside NotReady: without probes a sidecar is ready for a second at each start.
+#[test]
+fn a_crash_loop_without_probes_never_lasts_but_restarts_too_often() {
+    let mut world = World::with(policy());
+    let mut pod = web();
+    world.pod(&pod);
+    for (exit, start) in [(10, 11), (12, 30), (31, 55), (56, 100)] {
+        pod = pod.exits("envoy", 1, exit);
+        world.at(exit).pod(&pod);
+        pod = pod.restarted("envoy", start);
+        world.at(start).pod(&pod);
+    }
+    world.at(110);
+    assert_eq!(world.firing(), ["envoy FrequentRestarts"]);
+}

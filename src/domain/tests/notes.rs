@@ -1,0 +1,285 @@
+//! What the Events of each check say: the fact, since when, the limit and who set it, the cause, the consequence.
+
+use crate::domain::{
+    observation::RestartPolicy,
+    policy::{Check, Policy},
+    testing::{Pod, World, minutes, policy, web},
+};
+
+/// The reason and the note of the first Event, and those of the last.
+fn told(check: Check, pods: &[(i64, Pod)], end: i64) -> [(&'static str, String); 2] {
+    told_under(policy().only(check), pods, end)
+}
+
+fn told_under(policy: Policy, pods: &[(i64, Pod)], end: i64) -> [(&'static str, String); 2] {
+    let mut world = World::with(policy);
+    for (second, pod) in pods {
+        world.at(*second).pod(pod);
+    }
+    let events = world.at(end).events();
+    let words = |event: &crate::domain::effects::Event| (event.reason, event.note.clone());
+    [words(events.first().unwrap()), words(events.last().unwrap())]
+}
+
+fn assert_tells(told: &[(&'static str, String); 2], reason: &str, note: &str, recovered: &str) {
+    assert_eq!((told[0].0, &*told[0].1), (reason, note));
+    assert_eq!((told[1].0, &*told[1].1), ("SidecarRecovered", recovered));
+}
+
+#[test]
+fn not_ready() {
+    let bad = web().unready("envoy");
+    let told = told(Check::NotReady, &[(0, web()), (127, bad), (500, web())], 9000);
+    assert_tells(
+        &told,
+        "SidecarContainerNotReady",
+        "Sidecar 'envoy' (native) is not ready since 10:02:07Z (5m allowed by SidecarPolicy pay/mesh): its readiness \
+         probe fails. The Pod is out of its Services.",
+        "Sidecar 'envoy' (native) is ready again after 8m13s (NotReady under SidecarPolicy pay/mesh).",
+    );
+}
+
+#[test]
+fn main_ready_sidecar_not_ready() {
+    let classic = || Pod::named("web-1").regular("app").regular("log-sidecar");
+    let bad = classic().unready("log-sidecar");
+    let check = Check::MainReadySidecarNotReady;
+    let one = told(
+        check,
+        &[(0, classic()), (127, bad.clone()), (500, classic())],
+        9000,
+    );
+    assert_tells(
+        &one,
+        "MainContainerReadyButSidecarNot",
+        "Main container 'app' is ready but sidecar 'log-sidecar' (classic) is not, since 10:02:07Z (2m allowed by \
+         SidecarPolicy pay/mesh): its readiness probe fails. The Pod is out of its Services.",
+        "Sidecar 'log-sidecar' (classic) is ready again after 8m13s (MainReadySidecarNotReady under SidecarPolicy \
+         pay/mesh).",
+    );
+    let two = told(
+        check,
+        &[(0, classic().regular("worker")), (127, bad.regular("worker"))],
+        400,
+    );
+    assert!(
+        two[0]
+            .1
+            .starts_with("Main containers 'app' and 'worker' are ready but sidecar "),
+        "{}",
+        two[0].1
+    );
+    let gone = classic().unready("log-sidecar").unready("app");
+    let main_fails = told(
+        check,
+        &[
+            (0, classic()),
+            (10, classic().unready("log-sidecar")),
+            (200, gone),
+        ],
+        9000,
+    );
+    assert_eq!(
+        main_fails[1].1,
+        "Sidecar 'log-sidecar' (classic) no longer fails beside a main container after 5m10s \
+         (MainReadySidecarNotReady under SidecarPolicy pay/mesh)."
+    );
+}
+
+#[test]
+fn readiness_may_end_in_other_ways_than_being_ready() {
+    let job = || {
+        Pod::named("web-1")
+            .regular("app")
+            .regular("log-sidecar")
+            .restarts(RestartPolicy::Never)
+    };
+    let bad = || job().unready("log-sidecar");
+    let recovered = |end: Pod| {
+        let quick = policy()
+            .only(Check::NotReady)
+            .check(Check::NotReady, |c| c.keep_firing_for = minutes(0));
+        told_under(quick, &[(0, job()), (10, bad()), (610, end)], 9000)[1]
+            .1
+            .clone()
+    };
+    let table = [
+        (
+            bad().exits("app", 0, 600),
+            "is no longer needed, every main container has finished, after 10m",
+        ),
+        (bad().exits("log-sidecar", 0, 600), "has finished after 10m"),
+        (bad().uninitialized(), "is starting over with its Pod after 10m"),
+    ];
+    for (pod, expected) in table {
+        let note = recovered(pod);
+        assert_eq!(
+            note,
+            format!("Sidecar 'log-sidecar' (classic) {expected} (NotReady under SidecarPolicy pay/mesh).")
+        );
+    }
+}
+
+#[test]
+fn frequent_restarts() {
+    let crash = |pod: &Pod, second| {
+        pod.clone()
+            .exits("envoy", 1, second)
+            .restarted("envoy", second + 1)
+    };
+    let (one, two) = (crash(&web(), 9), crash(&crash(&web(), 9), 19));
+    let three = crash(&two, 29);
+    let steps = [(0, web()), (10, one), (20, two.clone()), (30, three)];
+    assert_tells(
+        &told(Check::FrequentRestarts, &steps, 9000),
+        "SidecarRestartingFrequently",
+        "Sidecar 'envoy' (native) restarted 3 times within 15m (limit 3, SidecarPolicy pay/mesh); last exit 1 (Error) at \
+         10:00:29Z. Only this container was restarted.",
+        "Sidecar 'envoy' (native) restarts less often than the limit within 15m again after 24m40s (FrequentRestarts under \
+         SidecarPolicy pay/mesh).",
+    );
+    let down = crash(&two, 2000).exits("envoy", 1, 2010).backs_off("envoy");
+    let steps = [(0, web()), (20, two), (2010, down)];
+    let told = told(Check::FrequentRestarts, &steps, 2020);
+    assert_eq!(
+        told[0].1,
+        "Sidecar 'envoy' (native) is down and restarted 3 times (limit 3 within 15m, or within 1h while it is down, \
+         SidecarPolicy pay/mesh); last exit 1 (Error) at 10:33:30Z. Only this container was restarted."
+    );
+}
+
+#[test]
+fn frequent_restarts_of_other_containers() {
+    let all = policy().only(Check::FrequentRestarts).with(|p| {
+        p.restart_scope = crate::domain::policy::RestartScope::AllContainers;
+    });
+    let once = all.check(Check::FrequentRestarts, |c| c.count = 1);
+    let subject = |name: &str| {
+        let pod = web().init("setup");
+        let told = told_under(
+            once.clone(),
+            &[(0, pod.clone()), (10, pod.restarted(name, 10))],
+            20,
+        );
+        told[0].1.split(" restarted ").next().unwrap().to_owned()
+    };
+    assert_eq!(subject("app"), "Main container 'app'");
+    assert_eq!(subject("setup"), "Init container 'setup'");
+}
+
+#[test]
+fn startup_blocked() {
+    let blocked = || {
+        let pod = web()
+            .regular("worker")
+            .spec("envoy", |c| c.probes.startup = true)
+            .uninitialized();
+        pod.waiting("app", "PodInitializing")
+            .waiting("worker", "PodInitializing")
+    };
+    let probed = blocked()
+        .status("envoy", |s| s.restart_count = 3)
+        .exits_with("envoy", 137, "Error", 100)
+        .restarted("envoy", 101)
+        .starting("envoy", 101);
+    let steps = [
+        (0, blocked().starting("envoy", 0)),
+        (101, probed),
+        (500, web().regular("worker")),
+    ];
+    assert_tells(
+        &told(Check::StartupBlocked, &steps, 9000),
+        "SidecarBlocksStartup",
+        "Sidecar 'envoy' (native) has not started since 10:00:00Z (5m allowed by SidecarPolicy pay/mesh): its startup \
+         probe fails, 4 restarts, last exit 137 (Error). Containers 'app' and 'worker' wait for it.",
+        "Sidecar 'envoy' (native) no longer holds the Pod's start after 8m20s (StartupBlocked under SidecarPolicy \
+         pay/mesh).",
+    );
+    let init = Pod::named("web-1")
+        .init("setup")
+        .regular("app")
+        .uninitialized()
+        .starting("setup", 0);
+    let told = told(
+        Check::StartupBlocked,
+        &[(0, init.clone()), (1900, init.sandbox(false, 1900))],
+        2000,
+    );
+    assert_eq!(
+        told[0].1,
+        "Init container 'setup' has not completed since 10:00:00Z (30m allowed by SidecarPolicy pay/mesh): it runs and \
+         does not exit. Container 'app' waits for it."
+    );
+    assert!(told[1].1.contains("starts over with its Pod"), "{}", told[1].1);
+}
+
+#[test]
+fn job_held_open() {
+    let job = || {
+        Pod::named("job-1")
+            .regular("app")
+            .regular("log-sidecar")
+            .restarts(RestartPolicy::Never)
+    };
+    let held = job().exits("app", 0, 100);
+    let steps = [
+        (0, job()),
+        (102, held.clone()),
+        (600, held.exits("log-sidecar", 0, 600)),
+    ];
+    assert_tells(
+        &told(Check::JobHeldOpen, &steps, 9000),
+        "SidecarHoldsJobOpen",
+        "All main containers finished at 10:01:40Z but sidecar 'log-sidecar' (classic) still runs: the Job cannot \
+         complete (5m allowed by SidecarPolicy pay/mesh). A native sidecar (initContainers, restartPolicy: Always) would \
+         end with it.",
+        "Sidecar 'log-sidecar' (classic) has finished after 8m18s (JobHeldOpen under SidecarPolicy pay/mesh).",
+    );
+    let again = told(
+        Check::JobHeldOpen,
+        &[(0, job()), (102, job().exits("app", 0, 100)), (600, job())],
+        9000,
+    );
+    assert!(
+        again[1].1.contains("has a running main container again"),
+        "{}",
+        again[1].1
+    );
+}
+
+#[test]
+fn oom_killed() {
+    let limited = |limit: &'static str| web().spec("envoy", |c| c.memory_limit = Some(limit.into()));
+    let steps = [
+        (0, limited("64Mi")),
+        (10, limited("64Mi").killed_for_memory("envoy", 9)),
+    ];
+    assert_tells(
+        &told(Check::OOMKilled, &steps, 9000),
+        "SidecarOOMKilled",
+        "Sidecar 'envoy' (native) was killed for memory at 10:00:10Z (limit 64Mi). The app was not restarted.",
+        "Sidecar 'envoy' (native) was not killed for memory again after 10m (OOMKilled under SidecarPolicy pay/mesh).",
+    );
+    let told = told(
+        Check::OOMKilled,
+        &[(0, web()), (10, web().killed_for_memory("envoy", 9))],
+        20,
+    );
+    assert!(told[0].1.contains("(no limit of its own)"), "{}", told[0].1);
+}
+
+#[test]
+fn flapping() {
+    let mut steps = vec![(0, web())];
+    for n in 1..=6 {
+        steps.extend([(10 * n, web().unready("envoy")), (10 * n + 5, web())]);
+    }
+    assert_tells(
+        &told(Check::Flapping, &steps, 9000),
+        "SidecarFlapping",
+        "Sidecar 'envoy' (native) went from ready to unready 6 times within 30m without a restart (limit 6, SidecarPolicy \
+         pay/mesh). Each time the Pod leaves its Services.",
+        "Sidecar 'envoy' (native) changes its readiness less often than the limit within 30m again after 31m10s (Flapping \
+         under SidecarPolicy pay/mesh).",
+    );
+}

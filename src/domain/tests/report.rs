@@ -1,0 +1,398 @@
+//! What a policy's status says.
+
+use crate::domain::{
+    observation::Phase,
+    policy::{Check, Mode, Policy, Severity},
+    summary::{CheckCounts, Report, Summary},
+    testing::{Pod, World, at, cluster_key, key, one_of, policy, seconds, web},
+};
+
+fn at_once() -> Policy {
+    let at_once = |policy: Policy, check| policy.check(check, |c| c.hold_for = seconds(0));
+    Check::ALL.into_iter().fold(policy(), at_once)
+}
+
+/// `Ready=True/Evaluating`, of every condition.
+fn conditions(report: &Report) -> Vec<String> {
+    let status = |status: Option<bool>| status.map_or("Unknown", |s| if s { "True" } else { "False" });
+    let lines = report.conditions.iter();
+    lines
+        .map(|c| format!("{}={}/{}", c.kind, status(c.status), c.reason))
+        .collect()
+}
+
+fn message<'a>(report: &'a Report, kind: &str) -> &'a str {
+    let mut conditions = report.conditions.iter();
+    &conditions.find(|c| c.kind == kind).unwrap().message
+}
+
+/// A spec, the Pods, the conditions, why.
+type Row<'a> = (Result<Policy, String>, &'a [&'a Pod], [&'a str; 3], &'a str);
+
+#[test]
+fn conditions_say_whether_it_works_whether_all_is_well_and_whether_it_matches() {
+    let off = || policy().with(|p| p.mode = Mode::Off);
+    let observe = at_once().with(|p| p.mode = Mode::Observe);
+    let bad = web().unready("envoy");
+    let table: [Row; 7] = [
+        (
+            Ok(policy()),
+            &[&web()],
+            [
+                "Ready=True/Evaluating",
+                "SidecarsHealthy=True/NoViolations",
+                "TargetsFound=True/PodsMatched",
+            ],
+            "all is well",
+        ),
+        (
+            Ok(at_once()),
+            &[&bad],
+            [
+                "Ready=True/Evaluating",
+                "SidecarsHealthy=False/ViolationsFiring",
+                "TargetsFound=True/PodsMatched",
+            ],
+            "Ready does not turn because a sidecar is red",
+        ),
+        (
+            Ok(policy()),
+            &[&bad],
+            [
+                "Ready=True/Evaluating",
+                "SidecarsHealthy=True/NoViolations",
+                "TargetsFound=True/PodsMatched",
+            ],
+            "a pending violation is none yet",
+        ),
+        (
+            Ok(observe),
+            &[&bad],
+            [
+                "Ready=True/Evaluating",
+                "SidecarsHealthy=False/ViolationsFiring",
+                "TargetsFound=True/PodsMatched",
+            ],
+            "Observe has a status",
+        ),
+        (
+            Ok(policy()),
+            &[],
+            [
+                "Ready=True/Evaluating",
+                "SidecarsHealthy=True/NoViolations",
+                "TargetsFound=False/NoPodsMatched",
+            ],
+            "nothing matches",
+        ),
+        (
+            Ok(off()),
+            &[&bad],
+            [
+                "Ready=True/Suspended",
+                "SidecarsHealthy=Unknown/Suspended",
+                "TargetsFound=Unknown/Suspended",
+            ],
+            "mode: Off",
+        ),
+        (
+            Err("no".to_owned()),
+            &[&bad],
+            [
+                "Ready=False/Invalid",
+                "SidecarsHealthy=Unknown/Invalid",
+                "TargetsFound=Unknown/Invalid",
+            ],
+            "never valid",
+        ),
+    ];
+    for (spec, pods, expected, why) in table {
+        let mut world = World::starting();
+        world
+            .policy_as(key("mesh"), spec, Vec::new())
+            .resync(pods.iter().copied());
+        assert_eq!(conditions(&world.report()), expected, "{why}");
+    }
+    let mut world = World::with(off());
+    world.policy_as(key("mesh"), Err("no".to_owned()), Vec::new());
+    assert_eq!(
+        conditions(&world.report()),
+        [
+            "Ready=False/Invalid",
+            "SidecarsHealthy=Unknown/Suspended",
+            "TargetsFound=Unknown/Suspended"
+        ],
+        "the last valid version is off"
+    );
+}
+
+#[test]
+fn health_is_a_sentence_that_a_person_can_act_on() {
+    let mut world = World::with(at_once().check(Check::FrequentRestarts, |c| c.count = 1));
+    let second = Pod::named("web-2")
+        .native("envoy")
+        .regular("istio-proxy")
+        .regular("app");
+    world.pod(&web()).pod(&second);
+    assert_eq!(
+        message(&world.report(), "SidecarsHealthy"),
+        "None of 3 sidecars in 2 Pods fails"
+    );
+    assert_eq!(
+        message(&world.report(), "TargetsFound"),
+        "2 Pods match, with 3 sidecars"
+    );
+    world
+        .at(10)
+        .pod(&second.clone().restarted("istio-proxy", 10).unready("istio-proxy"));
+    world.pod(&web().unready("envoy").unready("app"));
+    assert_eq!(
+        message(&world.report(), "SidecarsHealthy"),
+        "2 of 3 sidecars in 2 of 2 Pods fail: FrequentRestarts 1 (Critical), NotReady 2 (Warning), \
+         MainReadySidecarNotReady 1 (Warning); worst: Deployment/web istio-proxy"
+    );
+    let starting = || {
+        Pod::named("web-3")
+            .init("setup")
+            .regular("app")
+            .uninitialized()
+            .starting("setup", 0)
+    };
+    let initially = at_once().with(|p| p.init_containers_for = seconds(0));
+    let mut world = World::with(initially.clone());
+    world.pod(&starting());
+    assert_eq!(
+        message(&world.report(), "SidecarsHealthy"),
+        "1 other containers in 1 of 1 Pods fail: StartupBlocked 1 (Critical); worst: Deployment/web setup"
+    );
+    world.pod(&web().unready("envoy"));
+    assert!(
+        message(&world.report(), "SidecarsHealthy")
+            .starts_with("1 of 1 sidecars and 1 other containers in 2 of 2 Pods"),
+    );
+}
+
+#[test]
+fn the_summary_counts_what_is_evaluated() {
+    let bare = Pod::named("bare").regular("app");
+    let probeless = Pod::named("p")
+        .native("envoy")
+        .regular("istio-proxy")
+        .regular("app");
+    let probeless = probeless
+        .spec("envoy", |c| c.probes.readiness = false)
+        .spec("app", |c| c.probes.readiness = false)
+        .spec("istio-proxy", |c| {
+            (c.probes.readiness, c.probes.liveness) = (false, true);
+        });
+    let done = Pod::named("done")
+        .native("envoy")
+        .regular("app")
+        .with(|pod| pod.phase = Phase::Succeeded);
+    let mut world = World::with(policy());
+    world
+        .pod(&bare)
+        .pod(&probeless)
+        .pod(&done)
+        .pod(&web().unready("envoy").init("setup"));
+    let expected = Summary {
+        pods: 3,
+        sidecars: 3,
+        mains: 3,
+        firing: 0,
+        pending: 2,
+        without_readiness_probe: 2,
+    };
+    assert_eq!(
+        world.report().summary,
+        expected,
+        "Pods without sidecars count, what is done does not"
+    );
+    world.at(200);
+    assert_eq!(
+        world.report().summary,
+        Summary {
+            firing: 1,
+            pending: 1,
+            ..expected
+        }
+    );
+    assert_eq!(
+        world.report().checks,
+        [
+            CheckCounts {
+                check: Check::NotReady,
+                firing: 0,
+                pending: 1
+            },
+            CheckCounts {
+                check: Check::MainReadySidecarNotReady,
+                firing: 1,
+                pending: 0
+            },
+        ],
+        "the checks that have any"
+    );
+}
+
+#[test]
+fn violations_are_sorted_by_severity_namespace_workload_pod_container_check() {
+    let pod = |namespace: &str, workload: &str, name: &str, containers: &[&str]| {
+        let pod = containers.iter().fold(Pod::named(name), |pod, c| pod.native(c));
+        let pod = pod.regular("app").of("Deployment", workload).within(namespace);
+        containers.iter().fold(pod, |pod, c| pod.unready(c))
+    };
+    let pods = [
+        pod("shop", "a", "a-1", &["x"]),
+        pod("pay", "b", "a-1-", &["x"]),
+        pod("pay", "a", "z-2", &["x"]),
+        pod("pay", "a", "z-1", &["y", "x"]),
+    ];
+    let mut world = World::starting();
+    let severe = at_once().check(Check::MainReadySidecarNotReady, |c| {
+        c.severity = Severity::Critical;
+    });
+    let severe = severe.check(Check::NotReady, |c| c.severity = Severity::Info);
+    world
+        .policy_as(cluster_key("all"), Ok(severe.clone()), Vec::new())
+        .resync(&pods);
+    let lines = |world: &World| -> Vec<String> {
+        let report = world.index.report(&cluster_key("all")).unwrap();
+        let line = |v: &crate::domain::summary::Violation| {
+            format!(
+                "{:?} {} {} {} {} {}",
+                v.severity,
+                v.namespace,
+                v.workload,
+                v.pod,
+                v.container,
+                v.check.as_str()
+            )
+        };
+        report.violations.iter().map(line).collect()
+    };
+    let order = [
+        "pay Deployment/a z-1 x",
+        "pay Deployment/a z-1 y",
+        "pay Deployment/a z-2 x",
+        "pay Deployment/b a-1- x",
+        "shop Deployment/a a-1 x",
+    ];
+    let of = |severity: &str, check: &str| order.map(|who| format!("{severity} {who} {check}"));
+    let expected = [of("Critical", "MainReadySidecarNotReady"), of("Info", "NotReady")].concat();
+    assert_eq!(lines(&world), expected);
+    let equal = severe.check(Check::NotReady, |c| c.severity = Severity::Critical);
+    world.policy_as(cluster_key("all"), Ok(equal), Vec::new());
+    assert_eq!(
+        lines(&world)[..2],
+        ["Critical pay Deployment/a z-1 x NotReady", &expected[0]],
+        "then by check"
+    );
+}
+
+#[test]
+fn a_status_lists_twenty_and_counts_the_rest() {
+    let pods: Vec<_> = (0..12)
+        .map(|n| {
+            Pod::named(&format!("web-{n:02}"))
+                .native("envoy")
+                .regular("app")
+                .unready("envoy")
+        })
+        .collect();
+    let mut world = World::with(at_once());
+    world.resync(&pods[..10]);
+    assert_eq!((world.report().violations.len(), world.report().omitted), (20, 0));
+    world.resync(&pods);
+    let report = world.report();
+    assert_eq!((report.violations.len(), report.omitted), (20, 4));
+    assert_eq!(report.summary.firing, 24);
+    assert_eq!(&*report.violations[19].pod, "web-09");
+}
+
+#[test]
+fn a_listed_violation_says_what_is_known_of_it() {
+    let mut world = World::with(policy());
+    world
+        .pod(&web())
+        .at(10)
+        .pod(&web().unready("envoy").of("StatefulSet", "db"))
+        .at(200);
+    let [first, second] = &world.report().violations[..] else {
+        panic!("two violations")
+    };
+    assert_eq!((first.check, first.firing), (Check::NotReady, false));
+    assert_eq!(
+        (second.check, second.firing),
+        (Check::MainReadySidecarNotReady, true)
+    );
+    assert_eq!(
+        (&*first.workload, first.native, first.since),
+        ("StatefulSet/db", true, at(10))
+    );
+    assert_eq!(
+        (&*first.namespace, &*first.pod, &*first.container),
+        ("pay", "web-1", "envoy")
+    );
+    assert_eq!(first.severity, Severity::Warning);
+}
+
+#[test]
+fn nothing_in_a_status_changes_while_nothing_changes() {
+    let mut world = World::with(at_once().check(Check::OOMKilled, |c| c.keep_firing_for = seconds(86_400)));
+    let pod = (1..4).fold(web(), |pod, n| pod.restarted("envoy", n));
+    let pod = pod
+        .killed_for_memory("envoy", 5)
+        .restarted("envoy", 6)
+        .unready("envoy");
+    world.pod(&web()).at(10).pod(&pod).at(20).story();
+    let before = world.report();
+    assert_eq!(before.violations.len(), 4);
+    world.changed();
+    world.late(at(800));
+    assert_eq!(world.report(), before);
+    assert_eq!((world.changed(), world.story().len()), (Vec::new(), 0));
+}
+
+#[test]
+fn a_status_waits_until_everything_is_known_that_it_speaks_of() {
+    let mut world = World::starting();
+    world.policy(policy());
+    assert_eq!(
+        world.index.report(&key("mesh")),
+        None,
+        "the Pods have not been listed"
+    );
+    assert_eq!(world.index.report(&key("none")), None, "nobody knows that policy");
+    world.changed();
+    world.begin_resync().pod(&web());
+    assert_eq!(world.index.report(&key("mesh")), None, "the list is not complete");
+    world.finish_resync();
+    assert_eq!(world.changed(), [key("mesh")]);
+    assert_eq!(world.report().summary.pods, 1);
+    world.at(10).hold();
+    assert!(
+        world.index.report(&key("mesh")).is_some(),
+        "held: it stays as it stands"
+    );
+
+    let mut world = World::starting();
+    world.index = crate::domain::index::Index::new([None], true);
+    let selecting = policy().with(|p| p.namespaces = one_of("team", "pay"));
+    world.policy_as(cluster_key("some"), Ok(selecting), Vec::new());
+    world
+        .policy_as(cluster_key("all"), Ok(policy()), Vec::new())
+        .resync([&web()]);
+    assert!(
+        world.index.report(&cluster_key("all")).is_some(),
+        "all namespaces are all"
+    );
+    assert_eq!(
+        world.index.report(&cluster_key("some")),
+        None,
+        "namespaces have not been listed"
+    );
+    world.changed();
+    drop(world.index.finish_namespace_resync(at(0)));
+    assert!(world.index.report(&cluster_key("some")).is_some());
+}
