@@ -4,7 +4,7 @@ use jiff::{Timestamp, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::{
-    api::{CheckName, CheckStatus, PolicyStatus, Severity, Summary, Violation, ViolationState},
+    api::{CheckName, CheckStatus, MAX_DETAIL, PolicyStatus, Severity, Summary, Violation, ViolationState},
     domain::{policy, summary},
 };
 
@@ -112,7 +112,8 @@ fn violation(violation: &summary::Violation) -> Violation {
         container: violation.container.to_string(),
         native: violation.native,
         since: time(violation.since),
-        detail: violation.detail.clone(),
+        // Reasons in it are whoever's who may write the status of a Pod; the API server would refuse the whole status.
+        detail: violation.detail.chars().take(MAX_DETAIL).collect(),
     }
 }
 
@@ -201,6 +202,14 @@ pub(super) mod tests {
         shown.conditions.insert(0, foreign);
         assert!(is_shown(&wanted, Some(&shown)), "a condition of somebody else");
         assert!(!is_shown(&wanted, None), "a policy without status");
+    }
+
+    #[test]
+    fn a_detail_is_cut_to_what_the_api_server_takes() {
+        let mut report = report(1);
+        report.violations[0].detail = "\u{e4}".repeat(MAX_DETAIL + 1);
+        let wanted = status(&report, None, at("2026-11-20T10:42:08Z"));
+        assert_eq!(wanted.violations[0].detail.chars().count(), MAX_DETAIL);
     }
 
     #[test]
