@@ -1,26 +1,22 @@
-//! Replays recordings of a real kubelet through decoding and evaluation on a virtual clock: every trace that
-//! `expected.json` names, under each of its policies, must give exactly the violations listed there and no other.
-//!
-//! The recordings are in `tests/traces`; `SIDEWATCH_TRACES` names another directory of the same form.
+//! Replays recordings of a real kubelet through decoding and judgement on a virtual clock: every recording, under each
+//! policy that names it, must give exactly the violations expected and no other. A test per recording.
 
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
-    clippy::unwrap_used,
     reason = "a test without the standard harness, which clippy does not see as one"
 )]
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    path::{Path, PathBuf},
-};
+#[path = "recordings/mod.rs"]
+mod recordings;
+
+use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::core::DeserializeGuard;
 use libtest_mimic::{Arguments, Failed, Trial};
-use serde::Deserialize;
+use recordings::{Recording, Violation};
 use serde_json::json;
 use sidewatch::{
     api::SidecarPolicy,
@@ -33,136 +29,86 @@ use sidewatch::{
     reconciler::step,
     sink::status::Shown,
     watch::Tell,
-    wire::{
-        intern::Interner,
-        pod::{LeanPod, observe},
-        policy::policy_update,
-    },
+    wire::{intern::Interner, pod::observe, policy::policy_update},
 };
-
-#[derive(Deserialize)]
-struct Expected {
-    tolerance_seconds: f64,
-    policies: BTreeMap<String, serde_json::Value>,
-    traces: BTreeMap<String, BTreeMap<String, Verdict>>,
-}
-
-#[derive(Clone, Deserialize)]
-struct Verdict {
-    end: f64,
-    violations: Vec<Violation>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Violation {
-    namespace: String,
-    pod: String,
-    container: String,
-    check: String,
-    onset: f64,
-    firing: f64,
-    resolved: Option<f64>,
-    #[serde(default)]
-    optional: bool,
-}
-
-#[derive(Deserialize)]
-struct Line {
-    t: f64,
-    #[serde(rename = "type")]
-    kind: String,
-    object: LeanPod,
-}
 
 fn main() {
     let arguments = Arguments::from_args();
-    let directory = std::env::var_os("SIDEWATCH_TRACES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces"),
-        PathBuf::from,
-    );
-    let file = directory.join("expected.json");
-    let text = std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    let expected: Expected = serde_json::from_slice(&text).expect("expected.json has the documented form");
-    let mut trials = Vec::new();
-    for (trace, verdicts) in expected.traces {
-        let path = directory.join(format!("{trace}.jsonl"));
-        let (policies, tolerance) = (expected.policies.clone(), expected.tolerance_seconds);
-        trials.push(Trial::test(trace, move || {
-            assert!(!verdicts.is_empty(), "a trace without a verdict proves nothing");
-            let mut differences = String::new();
-            for (policy, verdict) in &verdicts {
-                let found = replay(&path, &policies[policy], verdict.end);
-                for difference in compare(&verdict.violations, &found, tolerance) {
-                    let _ = writeln!(differences, "policy {policy}: {difference}");
-                }
-            }
+    let mut by_name: BTreeMap<String, Vec<Recording>> = BTreeMap::new();
+    for recording in recordings::all() {
+        by_name.entry(recording.name.clone()).or_default().push(recording);
+    }
+    let trials = by_name.into_iter().map(|(name, recordings)| {
+        Trial::test(name, move || {
+            let of = |recording: &Recording| {
+                let found = replay(recording);
+                let differences = recording.differences(&found).into_iter();
+                differences
+                    .map(|difference| format!("policy {}: {difference}", recording.policy))
+                    .collect::<Vec<_>>()
+            };
+            let differences: Vec<String> = recordings.iter().flat_map(of).collect();
             if differences.is_empty() {
                 Ok(())
             } else {
-                Err(Failed::from(differences))
+                Err(Failed::from(differences.join("\n")))
             }
-        }));
-    }
-    assert!(!trials.is_empty(), "{} names no trace", file.display());
-    libtest_mimic::run(&arguments, trials).exit();
+        })
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit();
 }
 
-/// The instant `seconds` after the recorder started.
-fn at(seconds: f64) -> Timestamp {
-    let start: Timestamp = "2026-11-21T00:00:00Z".parse().unwrap();
-    start + SignedDuration::from_secs_f64(seconds)
-}
-
-/// Seconds since the recorder started.
-fn t(at: Timestamp) -> f64 {
-    at.duration_since(self::at(0.0)).as_secs_f64()
-}
-
-/// What fires in a recording under one policy, up to `end`.
-fn replay(path: &Path, spec: &serde_json::Value, end: f64) -> Vec<Violation> {
-    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let (mut index, mut interner, mut found) =
-        (Index::new([None], false), Interner::default(), Found::default());
+/// What fires in a recording under one policy, up to its end.
+fn replay(recording: &Recording) -> Vec<Violation> {
+    let (start, lines) = recording.lines();
+    let at = |t: f64| start + SignedDuration::from_secs_f64(t);
+    let (mut index, mut interner) = (Index::new([None], false), Interner::default());
+    let mut found = Found {
+        start,
+        violations: Vec::new(),
+    };
     for tell in [
         Tell::Restarted {
             last_look: Timestamp::MIN,
         },
         Tell::Complete,
     ] {
-        found.take(step(&mut index, Input::Pod(None, tell), at(0.0)));
+        found.take(step(&mut index, Input::Pod(None, tell), start));
     }
-    let mut applied = false;
-    for line in text.lines() {
-        let line: Line = serde_json::from_str(line).expect("a line of a recording decodes");
+    let namespace = lines[0].object["metadata"]["namespace"]
+        .as_str()
+        .expect("a namespace")
+        .to_owned();
+    let policy = Tell::Applied(Box::new(policy(&namespace, &recording.spec)));
+    found.take(step(
+        &mut index,
+        Input::Policy(PolicyKind::SidecarPolicy, None, policy),
+        start,
+    ));
+    for line in lines {
         let now = at(line.t);
-        let observation = observe(line.object, &mut interner).expect("a recorded Pod has a name and a UID");
-        if !applied {
-            applied = true;
-            let policy = Input::Policy(
-                PolicyKind::SidecarPolicy,
-                None,
-                Tell::Applied(Box::new(policy(&observation.namespace, spec))),
-            );
-            found.take(step(&mut index, policy, at(0.0)));
-        }
-        found.pass_time(&mut index, now);
+        let pod = serde_json::from_value(line.object).expect("a recorded Pod decodes");
+        let observation = observe(pod, &mut interner).expect("a recorded Pod has a name and a UID");
         let tell = match line.kind.as_str() {
             "ADDED" | "MODIFIED" => Tell::Applied(observation),
             "DELETED" => Tell::Deleted(observation),
             other => panic!("a watch has no event {other}"),
         };
+        found.pass_time(&mut index, now);
         found.take(step(&mut index, Input::Pod(None, tell), now));
     }
-    found.pass_time(&mut index, at(end));
-    found.0
+    found.pass_time(&mut index, at(recording.end));
+    found.violations
 }
 
-/// The violations that fired so far; those without `resolved` still fire.
-#[derive(Default)]
-struct Found(Vec<Violation>);
+/// The violations that fired so far.
+struct Found {
+    start: Timestamp,
+    violations: Vec<Violation>,
+}
 
 impl Found {
-    /// Lets every deadline fire at its own time.
+    /// Lets every deadline act at its own time.
     fn pass_time(&mut self, index: &mut Index, until: Timestamp) {
         while let Some(next) = index.next_deadline().filter(|next| *next <= until) {
             let effects = index.tick(next);
@@ -171,6 +117,7 @@ impl Found {
     }
 
     fn take(&mut self, effects: Effects) {
+        let t = |at: Timestamp| at.duration_since(self.start).as_secs_f64();
         for transition in effects.transitions {
             let is_same = |v: &&mut Violation| {
                 v.resolved.is_none()
@@ -183,7 +130,7 @@ impl Found {
             };
             match transition.to {
                 Change::Pending | Change::Cleared => {}
-                Change::Firing => self.0.push(Violation {
+                Change::Firing => self.violations.push(Violation {
                     namespace: transition.namespace.to_string(),
                     pod: transition.pod.to_string(),
                     container: transition.container.to_string(),
@@ -194,43 +141,13 @@ impl Found {
                     optional: false,
                 }),
                 Change::Resolved | Change::Ended => {
-                    if let Some(violation) = self.0.iter_mut().rev().find(is_same) {
+                    if let Some(violation) = self.violations.iter_mut().rev().find(is_same) {
                         violation.resolved = Some(t(transition.at));
                     }
                 }
             }
         }
     }
-}
-
-/// What is missing and what should not be there.
-fn compare(expected: &[Violation], found: &[Violation], tolerance: f64) -> Vec<String> {
-    let close = |a: f64, b: f64| (a - b).abs() <= tolerance;
-    let same = |e: &Violation, f: &Violation| {
-        (&e.namespace, &e.pod, &e.container, &e.check) == (&f.namespace, &f.pod, &f.container, &f.check)
-            && close(e.onset, f.onset)
-            && close(e.firing, f.firing)
-            && match (e.resolved, f.resolved) {
-                (None, None) => true,
-                (Some(a), Some(b)) => close(a, b),
-                _ => false,
-            }
-    };
-    let mut unmatched: Vec<&Violation> = found.iter().collect();
-    let mut differences = Vec::new();
-    for violation in expected {
-        match unmatched.iter().position(|found| same(violation, found)) {
-            Some(place) => drop(unmatched.remove(place)),
-            None if violation.optional => {}
-            None => differences.push(format!("missing {violation:?}")),
-        }
-    }
-    differences.extend(
-        unmatched
-            .into_iter()
-            .map(|violation| format!("not expected {violation:?}")),
-    );
-    differences
 }
 
 /// The policy of this spec in a namespace, as the watch of policies would bring it.

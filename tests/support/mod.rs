@@ -25,7 +25,7 @@ mod server;
 pub use objects::{list, pod, policy, status_error};
 pub use operator::{
     CLUSTER_POLICIES, EVENTS, MESH_STATUS, NAMESPACES, PODS, POLICIES, Running, clients, pods,
-    quiet_but_pods, start,
+    quiet_but_pods, start, start_at,
 };
 pub use server::{Exchange, Route, Server, WatchStream};
 

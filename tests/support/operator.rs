@@ -4,8 +4,13 @@ use std::sync::Arc;
 
 use http::Method;
 use sidewatch::{
-    client::Clients, clock::SystemClock, health::Health, inputs::Installation, metrics::MetricsPages,
-    operator::Operator, server::Pages,
+    client::Clients,
+    clock::{Clock, SystemClock},
+    health::Health,
+    inputs::Installation,
+    metrics::MetricsPages,
+    operator::Operator,
+    server::Pages,
 };
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -39,10 +44,15 @@ pub struct Running {
 
 /// Starts an operator for these namespaces, or the whole cluster.
 pub fn start(server: &Server, namespaces: &[&str]) -> Running {
+    start_at(server, namespaces, Arc::new(SystemClock::default()))
+}
+
+/// The same, on a clock of the test's own.
+pub fn start_at(server: &Server, namespaces: &[&str], clock: Arc<dyn Clock>) -> Running {
     let installation = Installation {
         namespaces: namespaces.iter().map(|name| Arc::from(*name)).collect(),
     };
-    let operator = Operator::new(clients(server), &installation, Arc::new(SystemClock::default())).unwrap();
+    let operator = Operator::new(clients(server), &installation, clock).unwrap();
     let (stop, stopped) = oneshot::channel();
     Running {
         health: operator.health(),
@@ -68,6 +78,16 @@ impl Running {
     /// Waits until it is ready.
     pub async fn ready(&self) {
         until("the operator is ready", || self.readyz().0 == 200).await;
+    }
+
+    /// The lines of a metric.
+    pub fn series(&self, metric: &str) -> Vec<String> {
+        let text = self.metrics.text().unwrap();
+        let is_meant = |line: &&str| {
+            line.strip_prefix(metric)
+                .is_some_and(|rest| rest.starts_with(['{', ' ']))
+        };
+        text.lines().filter(is_meant).map(str::to_owned).collect()
     }
 
     /// The value of a series, written as in the text format with its labels in order.

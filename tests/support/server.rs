@@ -34,11 +34,28 @@ type Waiting = (
     Arc<AsyncMutex<queue::UnboundedReceiver<Exchange>>>,
 );
 
-/// The server. Ends with its last handle.
+/// The server. Ends with its handle.
 pub struct Server {
     address: SocketAddr,
-    routes: Arc<Mutex<HashMap<(Method, String), Waiting>>>,
+    routes: Routes,
     accepting: JoinHandle<()>,
+}
+
+/// The routes of a server, for a task that learns of a path while it serves another.
+#[derive(Clone, Default)]
+pub struct Routes(Arc<Mutex<HashMap<(Method, String), Waiting>>>);
+
+impl Routes {
+    /// The requests of one method and path.
+    pub fn route(&self, method: Method, path: &str) -> Route {
+        let name = format!("{method} {path}");
+        let mut routes = self.0.lock().unwrap();
+        let (_, requests) = routes.entry((method, path.to_owned())).or_insert_with(waiting);
+        Route {
+            name,
+            requests: Arc::clone(requests),
+        }
+    }
 }
 
 impl Drop for Server {
@@ -52,14 +69,14 @@ impl Server {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let routes: Arc<Mutex<HashMap<_, Waiting>>> = Arc::default();
+        let routes = Routes::default();
         let accepting = tokio::spawn({
-            let routes = Arc::clone(&routes);
+            let routes = routes.clone();
             async move {
                 loop {
                     let (stream, _) = listener.accept().await.unwrap();
-                    let routes = Arc::clone(&routes);
-                    let service = service_fn(move |request| handle(request, Arc::clone(&routes)));
+                    let routes = routes.clone();
+                    let service = service_fn(move |request| handle(request, routes.clone()));
                     tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
                 }
             }
@@ -78,13 +95,12 @@ impl Server {
 
     /// The requests of one method and path.
     pub fn route(&self, method: Method, path: &str) -> Route {
-        let name = format!("{method} {path}");
-        let mut routes = self.routes.lock().unwrap();
-        let (_, requests) = routes.entry((method, path.to_owned())).or_insert_with(waiting);
-        Route {
-            name,
-            requests: Arc::clone(requests),
-        }
+        self.routes.route(method, path)
+    }
+
+    /// The routes, for a task of their own.
+    pub fn handle(&self) -> Routes {
+        self.routes.clone()
     }
 
     /// Answers a resource's lists with this list and its watches with silence, for as long as the server lives.
@@ -108,10 +124,7 @@ fn waiting() -> Waiting {
     (sender, Arc::new(AsyncMutex::new(receiver)))
 }
 
-async fn handle(
-    request: Request<Incoming>,
-    routes: Arc<Mutex<HashMap<(Method, String), Waiting>>>,
-) -> Result<Response<Body>, Infallible> {
+async fn handle(request: Request<Incoming>, routes: Routes) -> Result<Response<Body>, Infallible> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let (reply, answer) = oneshot::channel();
@@ -126,6 +139,7 @@ async fn handle(
     };
     let key = (parts.method, parts.uri.path().to_owned());
     let sender = routes
+        .0
         .lock()
         .unwrap()
         .entry(key)
@@ -151,6 +165,11 @@ impl Route {
     pub async fn next(&self) -> Exchange {
         let mut requests = soon(&self.name, self.requests.lock()).await;
         soon(&self.name, requests.recv()).await.unwrap()
+    }
+
+    /// The next request, whenever it comes.
+    pub async fn any(&self) -> Exchange {
+        self.requests.lock().await.recv().await.unwrap()
     }
 
     /// Asserts that no request comes for a while.
