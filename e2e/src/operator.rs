@@ -190,6 +190,16 @@ async fn build() -> Result<PathBuf> {
         "sidewatch",
     ]);
     command.args(["--message-format", "json-render-diagnostics"]);
+    // What `cargo test` says of the test's own crate; build scripts that ask for these would run again, and with them half of
+    // the dependencies be built again, each time that we build and each time that a person does.
+    for (name, _) in std::env::vars_os() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"]
+            .iter()
+            .any(|prefix| name.to_string_lossy().starts_with(prefix))
+        {
+            command.env_remove(name);
+        }
+    }
     command
         .current_dir(repository())
         .stdin(Stdio::null())
