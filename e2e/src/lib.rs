@@ -6,6 +6,7 @@
 //! process that started it.
 
 pub mod control_plane;
+mod controller_manager;
 pub mod demo;
 pub mod fake_kubelet;
 pub mod fault_proxy;

@@ -3,7 +3,7 @@
 //! Input: which [`Tool`]s. Output: [`ToolPaths`]. For each tool, the first of these that has it:
 //!
 //! 1. the variable that controller-runtime's envtest reads: `TEST_ASSET_ETCD`, `TEST_ASSET_KUBE_APISERVER`,
-//!    `TEST_ASSET_KUBECTL` (and, in the same spirit, `TEST_ASSET_PROMTOOL`);
+//!    `TEST_ASSET_KUBECTL` (and, in the same spirit, `TEST_ASSET_HELM` and so on);
 //! 2. the directory `KUBEBUILDER_ASSETS`;
 //! 3. our cache, `sidewatch/tools` under `XDG_CACHE_HOME` or `~/.cache`, in a directory named after all that goes into
 //!    the build, so that a fresh clone finds what an older one built, and a new version never meets an old binary;
@@ -17,7 +17,6 @@ use std::env;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -25,6 +24,10 @@ use anyhow::{Context, Result, bail};
 use sidewatch::domain::hash::stable_hash;
 
 use crate::process::{Process, Spec};
+
+mod go;
+
+pub use go::module_files;
 
 /// A program that tests may need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,8 +38,14 @@ pub enum Tool {
     KubeApiserver,
     /// The command line client.
     Kubectl,
+    /// The controllers: namespaces, garbage, roles that are made of others.
+    KubeControllerManager,
     /// Prometheus' checker of metrics and rules.
     Promtool,
+    /// Helm 4.
+    Helm,
+    /// Helm 3, which many still use.
+    Helm3,
 }
 
 /// What `go build` needs to know.
@@ -52,12 +61,24 @@ const STAMPED: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.37.1
     -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37 \
     -X k8s.io/component-base/version.gitTreeState=clean -X k8s.io/client-go/pkg/version.gitVersion=v1.37.1";
 const STRIPPED: &str = "-s -w";
+/// Helm 3 takes an unknown cluster for one of the version that it was stamped with (Helm 4 asks its own modules).
+const HELM3: &str = "-s -w -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 \
+    -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37 -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1 \
+    -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=37";
 
 impl Tool {
     /// The tools of a control plane.
     pub const CONTROL_PLANE: [Self; 3] = [Self::Etcd, Self::KubeApiserver, Self::Kubectl];
     /// Every tool.
-    pub const ALL: [Self; 4] = [Self::Etcd, Self::KubeApiserver, Self::Kubectl, Self::Promtool];
+    pub const ALL: [Self; 7] = [
+        Self::Etcd,
+        Self::KubeApiserver,
+        Self::Kubectl,
+        Self::KubeControllerManager,
+        Self::Promtool,
+        Self::Helm,
+        Self::Helm3,
+    ];
 
     /// The name of the binary.
     pub fn name(self) -> &'static str {
@@ -65,7 +86,10 @@ impl Tool {
             Self::Etcd => "etcd",
             Self::KubeApiserver => "kube-apiserver",
             Self::Kubectl => "kubectl",
+            Self::KubeControllerManager => "kube-controller-manager",
             Self::Promtool => "promtool",
+            Self::Helm => "helm",
+            Self::Helm3 => "helm3",
         }
     }
 
@@ -74,32 +98,38 @@ impl Tool {
             Self::Etcd => "TEST_ASSET_ETCD",
             Self::KubeApiserver => "TEST_ASSET_KUBE_APISERVER",
             Self::Kubectl => "TEST_ASSET_KUBECTL",
+            Self::KubeControllerManager => "TEST_ASSET_KUBE_CONTROLLER_MANAGER",
             Self::Promtool => "TEST_ASSET_PROMTOOL",
+            Self::Helm => "TEST_ASSET_HELM",
+            Self::Helm3 => "TEST_ASSET_HELM3",
         }
     }
 
     fn recipe(self) -> Recipe {
-        let kubernetes = |package| Recipe {
-            family: "kubernetes",
+        let plain = |family, package| Recipe {
+            family,
             package,
-            ldflags: STAMPED,
+            ldflags: STRIPPED,
             tags: "",
         };
+        let kubernetes = |package| Recipe {
+            ldflags: STAMPED,
+            ..plain("kubernetes", package)
+        };
         match self {
-            Self::Etcd => Recipe {
-                family: "etcd",
-                package: "go.etcd.io/etcd/server/v3",
-                ldflags: STRIPPED,
-                tags: "",
-            },
+            Self::Etcd => plain("etcd", "go.etcd.io/etcd/server/v3"),
             Self::KubeApiserver => kubernetes("k8s.io/kubernetes/cmd/kube-apiserver"),
             Self::Kubectl => kubernetes("k8s.io/kubernetes/cmd/kubectl"),
+            Self::KubeControllerManager => kubernetes("k8s.io/kubernetes/cmd/kube-controller-manager"),
             Self::Promtool => Recipe {
-                family: "prometheus",
-                package: "github.com/prometheus/prometheus/cmd/promtool",
-                ldflags: STRIPPED,
                 // without the service discoveries of all the clouds: a third of the build
                 tags: "remove_all_sd,enable_kubernetes_sd",
+                ..plain("prometheus", "github.com/prometheus/prometheus/cmd/promtool")
+            },
+            Self::Helm => plain("helm", "helm.sh/helm/v4/cmd/helm"),
+            Self::Helm3 => Recipe {
+                ldflags: HELM3,
+                ..plain("helm3", "helm.sh/helm/v3/cmd/helm")
             },
         }
     }
@@ -158,9 +188,7 @@ fn given(tool: Tool, variable: impl Fn(&str) -> Option<PathBuf>) -> Result<Optio
 
 fn cached_or_built(tool: Tool) -> Result<PathBuf> {
     let recipe = tool.recipe();
-    let module = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tools")
-        .join(recipe.family);
+    let module = directory(recipe.family);
     let dir = cache_root()?.join(format!(
         "{}-{:016x}",
         recipe.family,
@@ -177,6 +205,11 @@ fn cached_or_built(tool: Tool) -> Result<PathBuf> {
         build(tool, &recipe, &module, &path)?;
     }
     Ok(path)
+}
+
+/// Where the Go module of a family is.
+fn directory(family: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tools").join(family)
 }
 
 fn cache_root() -> Result<PathBuf> {
@@ -220,7 +253,7 @@ fn lock(path: &Path) -> Result<File> {
 fn build(tool: Tool, recipe: &Recipe, module: &Path, path: &Path) -> Result<()> {
     const EVERY: Duration = Duration::from_secs(15);
     let name = tool.name();
-    let go = find_go(module)?;
+    let go = go::find(module)?;
     let log = path.with_extension("log");
     let unfinished = path.with_extension("unfinished");
     fs::write(&log, "").with_context(|| format!("write {}", log.display()))?;
@@ -265,51 +298,6 @@ fn build(tool: Tool, recipe: &Recipe, module: &Path, path: &Path) -> Result<()> 
     Ok(())
 }
 
-/// The `go` on the PATH, if it is new enough for the module (or fetches a toolchain that is, as newer ones do by default).
-fn find_go(module: &Path) -> Result<PathBuf> {
-    let wanted = fs::read_to_string(module.join("go.mod"))?;
-    let wanted = wanted
-        .lines()
-        .find_map(|line| line.strip_prefix("go "))
-        .context("no go line in go.mod")?
-        .trim();
-    let paths = env::var_os("PATH").unwrap_or_default();
-    let go = env::split_paths(&paths)
-        .map(|dir| dir.join("go"))
-        .find(|go| go.is_file());
-    let go =
-        go.with_context(|| format!("building needs Go {wanted} or newer, and there is no go on the PATH"))?;
-    let output = Command::new(&go)
-        .args(["env", "GOVERSION"])
-        .current_dir(module)
-        .output()
-        .context("run go env")?;
-    let found = String::from_utf8_lossy(&output.stdout)
-        .trim()
-        .trim_start_matches("go")
-        .to_owned();
-    if !output.status.success() || version(&found) < version(wanted) {
-        bail!(
-            "building needs Go {wanted} or newer; {} is {found} {}",
-            go.display(),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
-    Ok(go)
-}
-
-/// `1.26.8`, `1.27rc1` or `1.26.1-vendor` as numbers that compare.
-fn version(text: &str) -> Vec<u32> {
-    let number = |part: &str| {
-        part.chars()
-            .take_while(char::is_ascii_digit)
-            .collect::<String>()
-            .parse()
-            .unwrap_or(0)
-    };
-    text.split('.').take(3).map(number).collect()
-}
-
 /// Straight to standard error: the test harness would keep what `eprintln!` says from the person who waits.
 fn say(message: &str) {
     let _ = writeln!(io::stderr(), "tools: {message}");
@@ -318,22 +306,6 @@ fn say(message: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn versions_compare_as_numbers() {
-        let rows = [
-            ("1.26.8", "1.26.0", true, "newer patch"),
-            ("1.26.0", "1.26.0", true, "the same"),
-            ("1.30", "1.26.0", true, "newer minor, without a patch"),
-            ("1.27rc1", "1.26.0", true, "a release candidate of a newer one"),
-            ("1.9.7", "1.26.0", false, "9 is less than 26"),
-            ("1.25.12", "1.26.0", false, "an older minor with a larger patch"),
-            ("", "1.26.0", false, "nothing at all"),
-        ];
-        for (found, wanted, enough, message) in rows {
-            assert_eq!(version(found) >= version(wanted), enough, "{message}");
-        }
-    }
 
     #[test]
     fn the_environment_comes_first() {

@@ -1,0 +1,102 @@
+//! Go itself: the program, and the files of modules.
+//!
+//! Input: the directory of a Go module. Output: the path of a `go` that is new enough for it, and where the go.mod's
+//! requirements are unpacked. Must not: change the go.mod or its go.sum.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// The directory with the files of a Go module that `e2e/tools/<family>/go.mod` requires, fetched if need be and checked
+/// against its go.sum.
+pub fn module_files(family: &str, module: &str) -> Result<PathBuf> {
+    let directory = super::directory(family);
+    let output = Command::new(find(&directory)?)
+        .args(["mod", "download", "-json", module])
+        .env("GOFLAGS", "")
+        .env("GOWORK", "off")
+        .current_dir(&directory)
+        .output()
+        .context("run go mod download")?;
+    if !output.status.success() {
+        bail!(
+            "go mod download {module}: {}{}",
+            String::from_utf8_lossy(&output.stdout).trim(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let files = answer.get("Dir").and_then(|value| value.as_str());
+    Ok(files
+        .with_context(|| format!("go mod download does not say where {module} is"))?
+        .into())
+}
+
+/// The `go` on the PATH, if it is new enough for the module (or fetches a toolchain that is, as newer ones do by default).
+pub(super) fn find(module: &Path) -> Result<PathBuf> {
+    let wanted = fs::read_to_string(module.join("go.mod"))?;
+    let wanted = wanted
+        .lines()
+        .find_map(|line| line.strip_prefix("go "))
+        .context("no go line in go.mod")?
+        .trim();
+    let paths = env::var_os("PATH").unwrap_or_default();
+    let go = env::split_paths(&paths)
+        .map(|dir| dir.join("go"))
+        .find(|go| go.is_file());
+    let go =
+        go.with_context(|| format!("building needs Go {wanted} or newer, and there is no go on the PATH"))?;
+    let output = Command::new(&go)
+        .args(["env", "GOVERSION"])
+        .current_dir(module)
+        .output()
+        .context("run go env")?;
+    let found = String::from_utf8_lossy(&output.stdout)
+        .trim()
+        .trim_start_matches("go")
+        .to_owned();
+    if !output.status.success() || version(&found) < version(wanted) {
+        bail!(
+            "building needs Go {wanted} or newer; {} is {found} {}",
+            go.display(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(go)
+}
+
+/// `1.26.8`, `1.27rc1` or `1.26.1-vendor` as numbers that compare.
+fn version(text: &str) -> Vec<u32> {
+    let number = |part: &str| {
+        part.chars()
+            .take_while(char::is_ascii_digit)
+            .collect::<String>()
+            .parse()
+            .unwrap_or(0)
+    };
+    text.split('.').take(3).map(number).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        let rows = [
+            ("1.26.8", "1.26.0", true, "newer patch"),
+            ("1.26.0", "1.26.0", true, "the same"),
+            ("1.30", "1.26.0", true, "newer minor, without a patch"),
+            ("1.27rc1", "1.26.0", true, "a release candidate of a newer one"),
+            ("1.9.7", "1.26.0", false, "9 is less than 26"),
+            ("1.25.12", "1.26.0", false, "an older minor with a larger patch"),
+            ("", "1.26.0", false, "nothing at all"),
+        ];
+        for (found, wanted, enough, message) in rows {
+            assert_eq!(version(found) >= version(wanted), enough, "{message}");
+        }
+    }
+}
