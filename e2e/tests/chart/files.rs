@@ -1,0 +1,65 @@
+//! What the chart holds copies of, because Helm packs only what is in its directory: equal to the originals.
+//! `UPDATE_CHART=1` makes them so.
+
+use e2e::operator::repository;
+
+use crate::helm::{CHART, read};
+
+const COPIES: [(&str, &str); 3] = [
+    (
+        "crds/sidewatch.dev_sidecarpolicies.yaml",
+        "files/crds/sidewatch.dev_sidecarpolicies.yaml",
+    ),
+    (
+        "crds/sidewatch.dev_clustersidecarpolicies.yaml",
+        "files/crds/sidewatch.dev_clustersidecarpolicies.yaml",
+    ),
+    ("config/prometheus/rules.yaml", "files/rules.yaml"),
+];
+
+#[test]
+fn copies_are_equal() {
+    for (original, copy) in COPIES {
+        let copy = format!("{CHART}/{copy}");
+        if std::env::var_os("UPDATE_CHART").is_some() {
+            std::fs::copy(repository().join(original), repository().join(&copy)).unwrap();
+        }
+        assert_eq!(
+            read(&copy),
+            read(original),
+            "{copy} is not {original}: make chart"
+        );
+    }
+    let mut listed = COPIES.map(|(_, copy)| copy.to_owned());
+    listed.sort();
+    assert_eq!(files(), listed, "every file is a copy");
+}
+
+/// The files in the chart's directory `files`, sorted.
+fn files() -> Vec<String> {
+    let mut found = Vec::new();
+    let mut directories = vec![repository().join(CHART).join("files")];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else {
+                let path = path.strip_prefix(repository().join(CHART)).unwrap();
+                found.push(path.to_str().unwrap().to_owned());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn versions_are_the_operators() {
+    let chart: serde_json::Value = serde_saphyr::from_str(&read(&format!("{CHART}/Chart.yaml"))).unwrap();
+    assert_eq!(chart["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
+    let manager: serde_json::Value =
+        serde_saphyr::from_str(&read("config/manager/kustomization.yaml")).unwrap();
+    assert_eq!(manager["images"][0]["newTag"], env!("CARGO_PKG_VERSION"));
+}

@@ -1,0 +1,229 @@
+//! A release from its installation to its end, on a control plane of its own, by both versions of Helm.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use e2e::ControlPlane;
+use e2e::operator::Operator;
+use e2e::process::Process;
+use e2e::tools::Tool;
+use serde_json::{Value, json};
+
+use crate::helm::{CHART, Helm, NAMESPACE, RELEASE};
+
+const SOON: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(100);
+const CRDS: [&str; 2] = [
+    "customresourcedefinition.apiextensions.k8s.io/clustersidecarpolicies.sidewatch.dev",
+    "customresourcedefinition.apiextensions.k8s.io/sidecarpolicies.sidewatch.dev",
+];
+
+/// What `helm --wait` needs to see: somebody makes a Pod of a Deployment.
+const CONTROLLERS: [&str; 2] = ["deployment-controller", "replicaset-controller"];
+
+/// A control plane and a Helm that installs there.
+struct Cluster {
+    helm: Helm,
+    _controllers: Process,
+    plane: ControlPlane,
+}
+
+impl Cluster {
+    async fn start(version: Tool) -> Self {
+        let plane = ControlPlane::start().await.unwrap();
+        Self {
+            helm: Helm::on(&plane, version).await.unwrap(),
+            _controllers: plane.start_controllers(&CONTROLLERS).await.unwrap(),
+            plane,
+        }
+    }
+
+    /// `helm install` or `upgrade` with these values; returns what it prints. The Pod becomes ready meanwhile.
+    async fn helm(&self, command: &str, values: &[&str]) -> String {
+        let mut args = vec![command, RELEASE, CHART, "--namespace", NAMESPACE, "--wait"];
+        if command == "install" {
+            args.push("--create-namespace");
+        }
+        for value in values {
+            args.extend(["--set", value]);
+        }
+        tokio::select! {
+            printed = self.helm.run(&args) => printed.unwrap(),
+            never = self.play_kubelet() => match never {},
+        }
+    }
+
+    /// Says of every Pod of the release that it is ready, as a kubelet does when its containers are.
+    async fn play_kubelet(&self) -> Infallible {
+        let status = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}}).to_string();
+        loop {
+            let args = ["get", "pods", "--namespace", NAMESPACE, "--output=json"];
+            let pods: Value = serde_json::from_str(&self.kubectl(&args).await).unwrap();
+            for pod in pods["items"].as_array().unwrap() {
+                if pod["status"]["conditions"].is_null() {
+                    let name = pod["metadata"]["name"].as_str().unwrap();
+                    self.kubectl(&[
+                        "patch",
+                        "pod",
+                        name,
+                        "--namespace",
+                        NAMESPACE,
+                        "--subresource=status",
+                        "--patch",
+                        &status,
+                    ])
+                    .await;
+                }
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn uninstall(&self) {
+        self.helm
+            .run(&["uninstall", RELEASE, "--namespace", NAMESPACE])
+            .await
+            .unwrap();
+    }
+
+    async fn kubectl(&self, args: &[&str]) -> String {
+        self.plane.kubectl(args).await.unwrap()
+    }
+
+    /// One field of an object; empty when either is not there.
+    async fn field(&self, object: &[&str], path: &str) -> String {
+        let output = format!("--output=jsonpath={path}");
+        let args = [&["get", "--ignore-not-found", &output][..], object].concat();
+        self.kubectl(&args).await
+    }
+
+    async fn crds(&self) -> Vec<String> {
+        let names = self.kubectl(&["get", "crds", "--output=name"]).await;
+        names.lines().map(str::to_owned).collect()
+    }
+
+    /// Everything of the release that is in the cluster, except CRDs.
+    async fn objects(&self) -> String {
+        let kinds =
+            "deployments,services,serviceaccounts,clusterroles,clusterrolebindings,roles,rolebindings";
+        let mine = format!("--selector=app.kubernetes.io/instance={RELEASE}");
+        self.kubectl(&["get", kinds, &mine, "--all-namespaces", "--output=name"])
+            .await
+    }
+
+    /// Starts the operator under the ServiceAccount of the release, and waits until it is ready.
+    async fn operator(&self, flags: &[&str]) -> Operator {
+        let token = self
+            .plane
+            .token(NAMESPACE, RELEASE, Duration::from_hours(1))
+            .await;
+        let kubeconfig = self.plane.kubeconfig_for_token(&token.unwrap()).unwrap();
+        let mut operator = Operator::start(&self.plane, kubeconfig.path(), flags)
+            .await
+            .unwrap();
+        operator.wait_until_ready().await.unwrap();
+        operator
+    }
+
+    async fn eventually(&self, object: &[&str], path: &str, expected: &str) {
+        let wait = async {
+            while self.field(object, path).await != expected {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        tokio::time::timeout(SOON, wait)
+            .await
+            .unwrap_or_else(|_| panic!("{object:?} {path} does not become {expected}"));
+    }
+}
+
+/// From `helm install` to `helm uninstall`, and once more without `keep`.
+async fn life(version: Tool) {
+    let cluster = Cluster::start(version).await;
+    let policy = ["clustersidecarpolicy", RELEASE];
+    let deployment = ["deployment", RELEASE, "--namespace", NAMESPACE];
+    let ready = "{.status.conditions[?(@.type=='Ready')].status}";
+
+    let notes = cluster.helm("install", &["defaultPolicy.enabled=true"]).await;
+    assert!(notes.contains("kubectl get clustersidecarpolicies"), "{notes}");
+    assert_eq!(cluster.crds().await, CRDS);
+    let operator = cluster.operator(&[]).await;
+    cluster.eventually(&policy, ready, "True").await;
+
+    // An upgrade of something else leaves the policy alone, and what its operator found with it.
+    let uid = cluster.field(&policy, "{.metadata.uid}").await;
+    cluster
+        .helm("upgrade", &["defaultPolicy.enabled=true", "log.level=debug"])
+        .await;
+    assert_eq!(cluster.field(&policy, "{.metadata.uid}").await, uid);
+    let args = "{.spec.template.spec.containers[0].args}";
+    assert!(
+        cluster
+            .field(&deployment, args)
+            .await
+            .contains("--log-level=debug")
+    );
+    cluster
+        .helm(
+            "upgrade",
+            &["defaultPolicy.enabled=true", "defaultPolicy.spec.mode=Observe"],
+        )
+        .await;
+    assert_eq!(cluster.field(&policy, "{.spec.mode}").await, "Observe");
+    cluster.eventually(&policy, ready, "True").await;
+    assert!(operator.stop().await.unwrap().success());
+
+    cluster.uninstall().await;
+    assert_eq!(cluster.objects().await, "", "all that is not kept is gone");
+    assert_eq!(cluster.crds().await, CRDS, "kept");
+    assert_eq!(
+        cluster.field(&policy, "{.spec.mode}").await,
+        "Observe",
+        "and with them the policies"
+    );
+
+    let notes = cluster.helm("install", &["crds.keep=false"]).await;
+    assert!(notes.contains("kind: ClusterSidecarPolicy"), "{notes}");
+    cluster.uninstall().await;
+    for crd in CRDS {
+        cluster.eventually(&[crd], "{.metadata.name}", "").await;
+    }
+}
+
+#[tokio::test]
+async fn helm_3_installs_upgrades_and_uninstalls() {
+    life(Tool::Helm3).await;
+}
+
+#[tokio::test]
+async fn helm_4_installs_upgrades_and_uninstalls() {
+    life(Tool::Helm).await;
+}
+
+#[tokio::test]
+async fn an_operator_of_two_namespaces_is_ready_with_their_roles() {
+    let cluster = Cluster::start(Tool::Helm).await;
+    for namespace in ["pay", "shop"] {
+        cluster.kubectl(&["create", "namespace", namespace]).await;
+    }
+    let notes = cluster
+        .helm(
+            "install",
+            &["watch.namespaces={pay,shop}", "defaultPolicy.enabled=true"],
+        )
+        .await;
+    assert!(
+        notes.contains("watches the namespaces pay, shop.") && notes.contains("kubectl get sidecarpolicies"),
+        "{notes}"
+    );
+    let operator = cluster
+        .operator(&["--namespace", "pay", "--namespace", "shop"])
+        .await;
+    for namespace in ["pay", "shop"] {
+        let policy = ["sidecarpolicy", RELEASE, "--namespace", namespace];
+        cluster
+            .eventually(&policy, "{.status.conditions[?(@.type=='Ready')].status}", "True")
+            .await;
+    }
+    drop(operator);
+}

@@ -1,0 +1,15 @@
+//! The Helm chart: rendered by Helm 3 and Helm 4, accepted by a real API server, installed, upgraded and uninstalled.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what it expects by panicking"
+)]
+
+mod files;
+mod helm;
+mod install;
+mod readme;
+mod render;
+mod rights;

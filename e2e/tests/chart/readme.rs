@@ -1,0 +1,134 @@
+//! The chart's values: each documented in values.yaml, listed in README.md and known to values.schema.json, and nothing
+//! listed or known that is not there. `UPDATE_CHART=1` writes the list into README.md.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use e2e::operator::repository;
+use serde_json::Value;
+
+use crate::helm::{CHART, read};
+
+const BEGIN: &str = "<!-- values, from values.yaml: make chart -->\n";
+const END: &str = "<!-- end of values -->";
+
+/// A documented value: its path and what it is for.
+struct Row {
+    path: Vec<String>,
+    text: String,
+}
+
+/// The values that a comment with two dashes documents.
+fn rows(yaml: &str) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let mut path: Vec<(usize, String)> = Vec::new();
+    let mut text: Option<String> = None;
+    for line in yaml.lines() {
+        let content = line.trim_start();
+        let indent = line.len() - content.len();
+        if let Some(first) = content.strip_prefix("# -- ") {
+            text = Some(first.to_owned());
+        } else if let (Some(next), Some(text)) = (content.strip_prefix("# "), text.as_mut()) {
+            write!(text, " {next}").unwrap();
+        } else if let Some((key, _)) = content.split_once(':') {
+            path.retain(|(outer, _)| *outer < indent);
+            path.push((indent, key.to_owned()));
+            if let Some(text) = text.take() {
+                let path = path.iter().map(|(_, key)| key.clone()).collect();
+                rows.push(Row { path, text });
+            }
+        }
+    }
+    rows
+}
+
+fn values() -> Value {
+    serde_saphyr::from_str(&read(&format!("{CHART}/values.yaml"))).unwrap()
+}
+
+/// The paths of everything that is not a map with entries.
+fn leaves(value: &Value, path: &[String], into: &mut Vec<Vec<String>>) {
+    match value.as_object().filter(|map| !map.is_empty()) {
+        Some(map) => {
+            for (key, value) in map {
+                leaves(value, &[path, std::slice::from_ref(key)].concat(), into);
+            }
+        }
+        None => into.push(path.to_vec()),
+    }
+}
+
+#[test]
+fn every_value_is_documented() {
+    let rows = rows(&read(&format!("{CHART}/values.yaml")));
+    let mut all = Vec::new();
+    leaves(&values(), &[], &mut all);
+    for leaf in &all {
+        assert!(
+            rows.iter().any(|row| leaf.starts_with(&row.path)),
+            "no comment says what {} is for",
+            leaf.join(".")
+        );
+    }
+}
+
+#[test]
+fn the_readme_lists_every_value() {
+    let values = values();
+    let mut table = String::from("| value | default | |\n| --- | --- | --- |\n");
+    for row in rows(&read(&format!("{CHART}/values.yaml"))) {
+        let default = values.pointer(&format!("/{}", row.path.join("/"))).unwrap();
+        let (path, text) = (row.path.join("."), row.text.replace('|', "\\|"));
+        writeln!(table, "| `{path}` | `{default}` | {text} |").unwrap();
+    }
+    let file = format!("{CHART}/README.md");
+    let readme = read(&file);
+    let (before, rest) = readme.split_once(BEGIN).expect("a place for the values");
+    let (_, after) = rest.split_once(END).expect("an end of the values");
+    let expected = format!("{before}{BEGIN}{table}{END}{after}");
+    if std::env::var_os("UPDATE_CHART").is_some() {
+        std::fs::write(repository().join(&file), &expected).unwrap();
+    }
+    assert_eq!(read(&file), expected, "make chart");
+}
+
+/// Where the schema closes a map, it must know exactly the keys that values.yaml has.
+fn compare(schema: &Value, values: &Value, path: &str, closed: &mut usize) {
+    if schema["additionalProperties"] != Value::Bool(false) {
+        return;
+    }
+    *closed += 1;
+    let keys = |value: &Value| -> BTreeSet<String> { value.as_object().unwrap().keys().cloned().collect() };
+    assert_eq!(keys(&schema["properties"]), keys(values), "keys of {path}");
+    for (key, value) in values.as_object().unwrap() {
+        compare(
+            &schema["properties"][key],
+            value,
+            &format!("{path}.{key}"),
+            closed,
+        );
+    }
+}
+
+#[test]
+fn the_schema_knows_every_value() {
+    let schema: Value = serde_json::from_str(&read(&format!("{CHART}/values.schema.json"))).unwrap();
+    let values = values();
+    let mut closed = 0;
+    compare(&schema, &values, "values", &mut closed);
+    let ours = |(_, value): &(&String, &Value)| value.is_object();
+    // those that Kubernetes or the user defines
+    let open = [
+        "global",
+        "commonLabels",
+        "resources",
+        "podSecurityContext",
+        "securityContext",
+        "podAnnotations",
+        "podLabels",
+        "nodeSelector",
+        "affinity",
+    ];
+    let maps = values.as_object().unwrap().iter().filter(ours).count();
+    assert_eq!(closed, 1 + maps - open.len(), "every map that is ours is closed");
+}

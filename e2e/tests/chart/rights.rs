@@ -1,0 +1,97 @@
+//! The operator's rights: the same in the chart and in `config/rbac`, no more and no less.
+
+use std::collections::BTreeSet;
+
+use e2e::shared;
+use serde_json::Value;
+
+use crate::helm::{Helm, VERSIONS, documents, of_kind};
+
+/// A rule taken apart: API group, resource, verb.
+type Right = (String, String, String);
+
+/// The rights that the roles of a kind and name grant.
+fn rights(objects: &[Value], kind: &str, name: &str) -> BTreeSet<Right> {
+    let strings = |value: &Value| -> Vec<String> {
+        let list = value.as_array().unwrap();
+        list.iter()
+            .map(|item| item.as_str().unwrap().to_owned())
+            .collect()
+    };
+    let mut rights = BTreeSet::new();
+    for role in of_kind(objects, kind) {
+        if role["metadata"]["name"] != name {
+            continue;
+        }
+        for rule in role["rules"].as_array().unwrap() {
+            for group in strings(&rule["apiGroups"]) {
+                for resource in strings(&rule["resources"]) {
+                    for verb in strings(&rule["verbs"]) {
+                        rights.insert((group.clone(), resource.clone(), verb));
+                    }
+                }
+            }
+        }
+    }
+    assert!(!rights.is_empty(), "no {kind} {name}");
+    rights
+}
+
+async fn kustomized(directory: &str) -> Vec<Value> {
+    let path = e2e::operator::repository().join(directory);
+    let plane = shared().await.unwrap();
+    documents(
+        &plane
+            .kubectl(["kustomize", path.to_str().unwrap()])
+            .await
+            .unwrap(),
+    )
+}
+
+#[tokio::test]
+async fn chart_and_kustomize_grant_the_same() {
+    let helm = Helm::new(VERSIONS[1]).await.unwrap();
+    let chart = documents(&helm.template(&[]).await.unwrap());
+    let config = kustomized("config/rbac").await;
+    for name in ["sidewatch", "sidewatch-view", "sidewatch-edit"] {
+        assert_eq!(
+            rights(&chart, "ClusterRole", name),
+            rights(&config, "ClusterRole", name),
+            "{name}"
+        );
+        let labels = |objects: &[Value]| -> BTreeSet<String> {
+            let role = of_kind(objects, "ClusterRole")
+                .into_iter()
+                .find(|role| role["metadata"]["name"] == name)
+                .unwrap();
+            let labels = role["metadata"]["labels"].as_object().unwrap();
+            labels
+                .keys()
+                .filter(|key| key.starts_with("rbac."))
+                .cloned()
+                .collect()
+        };
+        assert_eq!(labels(&chart), labels(&config), "aggregation of {name}");
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_grants_what_the_cluster_does_less_what_is_the_clusters() {
+    let helm = Helm::new(VERSIONS[1]).await.unwrap();
+    let cluster = rights(
+        &documents(&helm.template(&[]).await.unwrap()),
+        "ClusterRole",
+        "sidewatch",
+    );
+    let flags = ["--set", "watch.namespaces={pay}"];
+    let namespaced = rights(
+        &documents(&helm.template(&flags).await.unwrap()),
+        "Role",
+        "sidewatch",
+    );
+    let expected: BTreeSet<Right> = cluster
+        .into_iter()
+        .filter(|(_, resource, _)| resource != "namespaces" && !resource.starts_with("cluster"))
+        .collect();
+    assert_eq!(namespaced, expected);
+}
