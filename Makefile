@@ -1,9 +1,9 @@
 help: ## what make can do here
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
-.PHONY: help tools test lint fmt demo crds
+.PHONY: help tools test lint fmt demo crds chart binary image
 
-tools: ## find or build etcd, kube-apiserver, kubectl and promtool for the tests
+tools: ## find or build the programs that the tests need: etcd, kube-apiserver, helm ...
 	cargo run --quiet --package e2e --locked -- tools
 
 test: tools ## every test of the project, the real API server included
@@ -21,3 +21,28 @@ crds: ## write crds/ from the types in src/api
 
 demo: ## the operator at work on Pods that go bad; HOLD=1 keeps it up
 	cargo run --quiet --package e2e --locked -- demo $(if $(HOLD),--hold)
+
+chart: ## write the chart's copies of crds/ and config/prometheus/, and the list of values in its README
+	UPDATE_CHART=1 cargo test --quiet --package e2e --test chart --locked -- files readme
+
+TARGET = $(shell rustc --print host-tuple)
+
+binary: ## the static binary that runs in an empty image: target/image/sidewatch
+	RUSTFLAGS="-C target-feature=+crt-static" cargo $(shell cargo auditable --version >/dev/null 2>&1 && echo auditable) \
+		build --release --package sidewatch --bin sidewatch --locked --target $(TARGET)
+	mkdir -p target/image
+	cp target/$(TARGET)/release/sidewatch target/image/sidewatch
+
+IMAGE ?= sidewatch:$(VERSION)
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+REVISION = $(shell git rev-parse HEAD)
+
+image: ## the image, from that binary, with docker, podman or buildah; IMAGE=REGISTRY/sidewatch:TAG names it
+	@for engine in docker podman buildah; do \
+		if $$engine info >/dev/null 2>&1; then found=$$engine; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+		echo "make image: no engine answers to 'docker info', 'podman info' or 'buildah info'" >&2; exit 1; \
+	fi; \
+	$(MAKE) binary && $$found build --file Dockerfile --target prebuilt --tag $(IMAGE) \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) target/image
