@@ -15,6 +15,7 @@ mod kubectl;
 pub mod operator;
 mod pki;
 pub mod process;
+pub mod prometheus;
 pub mod scratch;
 pub mod tokens;
 pub mod tools;

@@ -42,6 +42,8 @@ pub enum Tool {
     KubeControllerManager,
     /// Prometheus' checker of metrics and rules.
     Promtool,
+    /// Prometheus itself.
+    Prometheus,
     /// Helm 4.
     Helm,
     /// Helm 3, which many still use.
@@ -70,12 +72,13 @@ impl Tool {
     /// The tools of a control plane.
     pub const CONTROL_PLANE: [Self; 3] = [Self::Etcd, Self::KubeApiserver, Self::Kubectl];
     /// Every tool.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Etcd,
         Self::KubeApiserver,
         Self::Kubectl,
         Self::KubeControllerManager,
         Self::Promtool,
+        Self::Prometheus,
         Self::Helm,
         Self::Helm3,
     ];
@@ -88,6 +91,7 @@ impl Tool {
             Self::Kubectl => "kubectl",
             Self::KubeControllerManager => "kube-controller-manager",
             Self::Promtool => "promtool",
+            Self::Prometheus => "prometheus",
             Self::Helm => "helm",
             Self::Helm3 => "helm3",
         }
@@ -100,6 +104,7 @@ impl Tool {
             Self::Kubectl => "TEST_ASSET_KUBECTL",
             Self::KubeControllerManager => "TEST_ASSET_KUBE_CONTROLLER_MANAGER",
             Self::Promtool => "TEST_ASSET_PROMTOOL",
+            Self::Prometheus => "TEST_ASSET_PROMETHEUS",
             Self::Helm => "TEST_ASSET_HELM",
             Self::Helm3 => "TEST_ASSET_HELM3",
         }
@@ -116,16 +121,18 @@ impl Tool {
             ldflags: STAMPED,
             ..plain("kubernetes", package)
         };
+        let prometheus = |package| Recipe {
+            // without the service discoveries of all the clouds: a third of the build
+            tags: "remove_all_sd,enable_kubernetes_sd",
+            ..plain("prometheus", package)
+        };
         match self {
             Self::Etcd => plain("etcd", "go.etcd.io/etcd/server/v3"),
             Self::KubeApiserver => kubernetes("k8s.io/kubernetes/cmd/kube-apiserver"),
             Self::Kubectl => kubernetes("k8s.io/kubernetes/cmd/kubectl"),
             Self::KubeControllerManager => kubernetes("k8s.io/kubernetes/cmd/kube-controller-manager"),
-            Self::Promtool => Recipe {
-                // without the service discoveries of all the clouds: a third of the build
-                tags: "remove_all_sd,enable_kubernetes_sd",
-                ..plain("prometheus", "github.com/prometheus/prometheus/cmd/promtool")
-            },
+            Self::Promtool => prometheus("github.com/prometheus/prometheus/cmd/promtool"),
+            Self::Prometheus => prometheus("github.com/prometheus/prometheus/cmd/prometheus"),
             Self::Helm => plain("helm", "helm.sh/helm/v4/cmd/helm"),
             Self::Helm3 => Recipe {
                 ldflags: HELM3,

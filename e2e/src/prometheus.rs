@@ -1,0 +1,119 @@
+//! A real Prometheus that scrapes the operator every second.
+//!
+//! Input: the address of the metrics, and rules. Output: answers to queries. On loopback only; ends with its handle.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::control_plane::free_ports;
+use crate::process::{Process, Spec};
+use crate::scratch::Scratch;
+use crate::tools::{self, Tool};
+
+const READY_WITHIN: Duration = Duration::from_mins(1);
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(100);
+
+/// A running Prometheus. Dropping it kills it.
+#[derive(Debug)]
+#[must_use]
+pub struct Prometheus {
+    process: Process,
+    address: String,
+    _dir: Scratch,
+}
+
+impl Prometheus {
+    /// Starts one that scrapes `target` (`HOST:PORT`) as the documentation says, and evaluates `rules` (the content of a
+    /// file of rules); returns when it answers queries.
+    pub async fn start(target: &str, rules: &Value) -> Result<Self> {
+        let paths = tokio::task::spawn_blocking(|| tools::ensure(&[Tool::Prometheus])).await??;
+        let dir = Scratch::new()?;
+        let (config, rules_file) = (dir.path().join("config.yaml"), dir.path().join("rules.yaml"));
+        // JSON is YAML
+        fs::write(&rules_file, rules.to_string())?;
+        let content = json!({
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "rule_files": [rules_file],
+            "scrape_configs": [{
+                "job_name": "sidewatch",
+                "honor_labels": true,
+                "static_configs": [{"targets": [target]}],
+            }],
+        });
+        fs::write(&config, content.to_string())?;
+        let (port, _) = free_ports()?;
+        let address = format!("127.0.0.1:{port}");
+        let option = |name: &str, value: &Path| format!("--{name}={}", value.display());
+        let command = Spec::new(paths.path(Tool::Prometheus)?)
+            .arg(option("config.file", &config))
+            .arg(option("storage.tsdb.path", &dir.path().join("data")))
+            .arg(format!("--web.listen-address={address}"));
+        let process = Process::start(&command, &dir.path().join("prometheus.log"))?;
+        let mut prometheus = Self {
+            process,
+            address,
+            _dir: dir,
+        };
+        prometheus.wait_until_ready().await?;
+        Ok(prometheus)
+    }
+
+    async fn wait_until_ready(&mut self) -> Result<()> {
+        let deadline = Instant::now() + READY_WITHIN;
+        while let Err(error) = self.query("vector(1)").await {
+            if let Some(status) = self.process.try_wait()? {
+                bail!("Prometheus ended ({status}):\n{}", self.process.log_tail());
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "Prometheus is not ready: {error:#}; its log ends with:\n{}",
+                    self.process.log_tail()
+                );
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// The samples of an instant vector, each `{"metric": {...}, "value": [time, "value"]}`.
+    pub async fn query(&self, expression: &str) -> Result<Vec<Value>> {
+        let exchange = async {
+            let mut stream = TcpStream::connect(&self.address).await?;
+            // Version 1.0, so that the answer does not come in chunks.
+            let path = format!("/api/v1/query?query={}", percent_encoded(expression));
+            stream
+                .write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())
+                .await?;
+            let mut bytes = Vec::new();
+            stream.read_to_end(&mut bytes).await?;
+            anyhow::Ok(String::from_utf8(bytes)?)
+        };
+        let answer = tokio::time::timeout(ANSWER_WITHIN, exchange)
+            .await
+            .with_context(|| format!("no answer to {expression}"))??;
+        let (_, body) = answer
+            .split_once("\r\n\r\n")
+            .context("an answer without an end of its head")?;
+        let mut result: Value =
+            serde_json::from_str(body).with_context(|| format!("{expression}: {body}"))?;
+        let samples = result
+            .pointer_mut("/data/result")
+            .map(Value::take)
+            .with_context(|| format!("{expression}: {body}"))?;
+        serde_json::from_value(samples).with_context(|| format!("{expression}: not a list of samples"))
+    }
+}
+
+fn percent_encoded(text: &str) -> String {
+    let digit = |n: u8| char::from_digit(n.into(), 16).unwrap_or_default();
+    text.bytes()
+        .flat_map(|byte| ['%', digit(byte >> 4), digit(byte & 15)])
+        .collect()
+}

@@ -1,0 +1,227 @@
+//! What a real Prometheus makes of a real operator: every panel of the dashboard has data, alerts fire and name the right
+//! container, and the reference in `docs/metrics.md` names exactly the metrics and labels that are there.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what it expects by panicking"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::time::{Duration, Instant};
+
+use e2e::ControlPlane;
+use e2e::fake_kubelet::{Container, FakeKubelet, PodSpec, Step};
+use e2e::operator::{NAMESPACE, Operator, SERVICE_ACCOUNT, install_crds, install_rbac, repository};
+use e2e::prometheus::Prometheus;
+use serde_json::Value;
+
+const POLICY: &str = "
+apiVersion: sidewatch.dev/v1alpha1
+kind: SidecarPolicy
+metadata: {name: mesh, namespace: pay}
+spec:
+  checks:
+    notReady: {for: 2s, keepFiringFor: 0s}
+    mainReadySidecarNotReady: {for: 24h}
+    frequentRestarts: {count: 2, window: 5m}
+";
+/// For everything to be scraped twice and evaluated, on a machine that does much else.
+const SOON: Duration = Duration::from_mins(1);
+
+#[tokio::test]
+async fn prometheus_sees_what_dashboard_alerts_and_documentation_say() {
+    let plane = ControlPlane::start().await.unwrap();
+    install_crds(&plane).await.unwrap();
+    plane.kubectl(["create", "namespace", NAMESPACE]).await.unwrap();
+    let kubeconfig = plane.kubeconfig_for(NAMESPACE, SERVICE_ACCOUNT).await.unwrap();
+    // Without its role at first, so that there are failures of watches to show.
+    let mut operator = Operator::start(&plane, kubeconfig.path(), &[]).await.unwrap();
+    let rules = yaml("config/prometheus/rules.yaml")["spec"].take();
+    let prometheus = Prometheus::start(operator.metrics_address(), &rules)
+        .await
+        .unwrap();
+    has_data(&prometheus, "sidewatch_watch_errors_total").await;
+    install_rbac(&plane).await.unwrap();
+    operator.wait_until_ready().await.unwrap();
+    plane.kubectl(["create", "namespace", "pay"]).await.unwrap();
+    plane.apply(POLICY).await.unwrap();
+    has_data(&prometheus, "sidewatch_policy_ready").await;
+
+    play(&FakeKubelet::new(plane.client().await.unwrap()), &prometheus).await;
+
+    the_alert_names_the_sidecar(&prometheus).await;
+    every_panel_has_data(&prometheus).await;
+    the_reference_is_complete(&operator.metrics().await.unwrap());
+    assert!(operator.stop().await.unwrap().success());
+    plane.stop().unwrap();
+}
+
+fn yaml(path: &str) -> Value {
+    serde_saphyr::from_str(&fs::read_to_string(repository().join(path)).unwrap()).unwrap()
+}
+
+/// One sidecar fires and recovers, one fires for good, one restarts.
+async fn play(kubelet: &FakeKubelet, prometheus: &Prometheus) {
+    let web = |pod: &str| {
+        PodSpec::new(pod)
+            .owned_by("apps/v1", "ReplicaSet", "web-7d9f8c6b5")
+            .label("pod-template-hash", "7d9f8c6b5")
+            .container(Container::native("istio-proxy").readiness_probe())
+            .container(Container::native("fluent-bit"))
+            .container(Container::regular("app"))
+    };
+    let mut recovers = kubelet.run("pay", web("web-7d9f8c6b5-aaaaa")).await.unwrap();
+    let mut stays = kubelet.run("pay", web("web-7d9f8c6b5-bbbbb")).await.unwrap();
+    for pod in [&mut recovers, &mut stays] {
+        pod.step(Step::Unready("istio-proxy")).await.unwrap();
+    }
+    has_data(
+        prometheus,
+        "sidewatch_violation{state=\"firing\", pod=\"web-7d9f8c6b5-aaaaa\"}",
+    )
+    .await;
+    recovers.step(Step::Ready("istio-proxy")).await.unwrap();
+    has_data(prometheus, "sidewatch_violation_duration_seconds_count > 0").await;
+    recovers.crash("fluent-bit", 1).await.unwrap();
+    has_data(prometheus, "sidewatch_sidecar_restarts_total == 1").await;
+    recovers.crash("fluent-bit", 1).await.unwrap();
+    recovers.step(Step::Start("fluent-bit")).await.unwrap();
+    has_data(prometheus, "sidewatch_sidecar_restarts_total == 2").await;
+}
+
+/// Waits until a query has an answer that is a number, and returns all of it.
+async fn has_data(prometheus: &Prometheus, query: &str) -> Vec<Value> {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let samples = prometheus.query(query).await.unwrap();
+        if samples.iter().any(|sample| sample["value"][1] != "NaN") {
+            return samples;
+        }
+        assert!(Instant::now() < deadline, "no data: {query}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn the_alert_names_the_sidecar(prometheus: &Prometheus) {
+    let alerts = has_data(
+        prometheus,
+        "ALERTS{alertname=\"SidecarContainerNotReady\", alertstate=\"firing\"}",
+    )
+    .await;
+    assert_eq!(alerts.len(), 1, "{alerts:?}");
+    let labels: BTreeMap<String, String> = serde_json::from_value(alerts[0]["metric"].clone()).unwrap();
+    let expected = [
+        ("__name__", "ALERTS"),
+        ("alertname", "SidecarContainerNotReady"),
+        ("alertstate", "firing"),
+        ("severity", "warning"),
+        ("check", "NotReady"),
+        ("policy_kind", "SidecarPolicy"),
+        ("policy_namespace", "pay"),
+        ("policy", "mesh"),
+        ("namespace", "pay"),
+        ("workload_kind", "Deployment"),
+        ("workload", "web"),
+        ("pod", "web-7d9f8c6b5-bbbbb"),
+        ("container", "istio-proxy"),
+        ("native", "true"),
+    ];
+    assert_eq!(
+        labels,
+        expected
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into()
+    );
+    let own = prometheus
+        .query("ALERTS{alertname=~\"Sidewatch.+\"}")
+        .await
+        .unwrap();
+    assert!(own.is_empty(), "the operator is well: {own:?}");
+}
+
+async fn every_panel_has_data(prometheus: &Prometheus) {
+    let dashboard = yaml("config/prometheus/dashboard.json");
+    let mut queries = 0;
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let is_row = panel["type"] == "row";
+        assert!(
+            is_row || panel["datasource"]["uid"] == "${datasource}",
+            "the viewer chooses the data source: {}",
+            panel["title"]
+        );
+        for target in panel
+            .get("targets")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            let query = target["expr"]
+                .as_str()
+                .unwrap()
+                .replace("$namespace", ".*")
+                .replace("$__rate_interval", "5m")
+                .replace("$__range", "5m");
+            assert!(
+                !query.contains('$'),
+                "a variable that Grafana would fill in: {query}"
+            );
+            has_data(prometheus, &query).await;
+            queries += 1;
+        }
+    }
+    assert!(queries > 25, "{queries} queries");
+}
+
+/// `docs/metrics.md` names the metrics that `/metrics` shows, each with its type and labels, and no other.
+fn the_reference_is_complete(metrics: &str) {
+    let mut shown: BTreeMap<String, (String, BTreeSet<String>)> = BTreeMap::new();
+    for line in metrics.lines() {
+        if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+            shown.insert(name.to_owned(), (kind.to_owned(), BTreeSet::new()));
+        } else if let Some((name, rest)) = line.split_once('{') {
+            let histogram = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|part| name.strip_suffix(part));
+            let name = if shown.contains_key(name) {
+                name
+            } else {
+                histogram.unwrap()
+            };
+            let labels = rest
+                .rsplit_once('}')
+                .unwrap()
+                .0
+                .split("\",")
+                .map(|pair| pair.split_once('=').unwrap().0);
+            shown
+                .get_mut(name)
+                .unwrap()
+                .1
+                .extend(labels.filter(|label| *label != "le").map(str::to_owned));
+        }
+    }
+    shown.retain(|name, _| name.starts_with("sidewatch_"));
+    let page = fs::read_to_string(repository().join("docs/metrics.md")).unwrap();
+    let words = |cell: &str| {
+        cell.split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect::<BTreeSet<_>>()
+    };
+    let documented: BTreeMap<String, (String, BTreeSet<String>)> = page
+        .lines()
+        .filter(|line| line.starts_with("| `sidewatch_"))
+        .map(|line| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            (
+                cells[1].trim_matches('`').to_owned(),
+                (cells[2].to_owned(), words(cells[3])),
+            )
+        })
+        .collect();
+    assert_eq!(documented, shown);
+}
