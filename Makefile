@@ -1,7 +1,7 @@
 help: ## what make can do here
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
-.PHONY: help tools test lint fmt demo crds chart binary image
+.PHONY: help tools test lint fmt demo crds docs chart binary image
 
 tools: ## find or build the programs that the tests need: etcd, kube-apiserver, helm ...
 	cargo run --quiet --package e2e --locked -- tools
@@ -18,6 +18,9 @@ fmt: ## format the code
 
 crds: ## write crds/ from the types in src/api
 	UPDATE_CRDS=1 cargo test --quiet --package sidewatch --lib --locked crds
+
+docs: ## write docs/api.md from the schema
+	UPDATE_DOCS=1 cargo test --quiet --package e2e --test docs --locked api_reference
 
 demo: ## the operator at work on Pods that go bad; HOLD=1 keeps it up
 	cargo run --quiet --package e2e --locked -- demo $(if $(HOLD),--hold)
