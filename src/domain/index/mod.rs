@@ -18,7 +18,7 @@ mod entry;
 mod evaluate;
 mod policies;
 #[cfg(test)]
-mod recount;
+pub(crate) mod recount;
 mod tally;
 mod views;
 mod watches;

@@ -1,9 +1,20 @@
 //! For tests: everything that the index counts as it goes, counted anew.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
 
 use super::{Index, PodEntry, PodKey, tally::Tally};
-use crate::domain::{observation::Workload, roles::Roles};
+use crate::domain::{
+    effects::Effects,
+    history::Look,
+    observation::Workload,
+    policy::{Check, PolicyKey},
+    roles::Roles,
+};
 
 impl Index {
     /// Panics where a count or a list that is kept up to date differs from a recount, or where something is left of a
@@ -86,5 +97,72 @@ impl Index {
             let pods = entry.pods.iter();
             pods.map(|(uid, pod)| ((name.clone(), uid.clone()), pod))
         })
+    }
+}
+
+/// A violation by policy, Pod UID, container and check.
+pub(crate) type Place = (PolicyKey, Arc<str>, Arc<str>, Check);
+
+impl Index {
+    /// Judges every Pod, due or not.
+    pub(crate) fn settle_everything(&mut self, now: Timestamp) -> Effects {
+        self.latest = self.latest.max(now);
+        let mut pods: Vec<PodKey> = self.all_pods().map(|(key, _)| key).collect();
+        pods.sort_unstable();
+        let mut effects = Effects::default();
+        for key in pods {
+            self.settle(&key, now, Look::Live, &mut effects);
+        }
+        effects
+    }
+
+    /// Every violation: whether it fires, and its onset.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (Place, (bool, Timestamp))> {
+        self.policies.values().flat_map(|policy| {
+            policy.active.iter().map(|(key, active)| {
+                let place = (
+                    policy.key.clone(),
+                    key.uid.clone(),
+                    key.container.clone(),
+                    key.check,
+                );
+                (place, (active.firing, active.onset))
+            })
+        })
+    }
+
+    /// The violations that go on firing although their fault is gone.
+    pub(crate) fn fading(&self) -> BTreeSet<Place> {
+        let mut fading = BTreeSet::new();
+        for (_, pod) in self.all_pods() {
+            for matched in &pod.matched {
+                let gone = matched
+                    .tracked
+                    .iter()
+                    .filter(|violation| violation.gone_since.is_some());
+                fading.extend(gone.map(|violation| {
+                    let container = &pod.observation.shape.containers[usize::from(violation.container)];
+                    let policy = self.policies[&matched.policy].key.clone();
+                    (
+                        policy,
+                        pod.observation.uid.clone(),
+                        container.name.clone(),
+                        violation.check,
+                    )
+                }));
+            }
+        }
+        fading
+    }
+
+    /// Panics if anything is left of any Pod.
+    pub(crate) fn assert_no_pods(&self) {
+        assert_eq!(self.all_pods().count(), 0);
+        assert!(self.deadlines.is_empty() && self.workloads.is_empty());
+        assert_eq!(self.watches.waiting().count(), 0);
+        for policy in self.policies.values() {
+            assert_eq!(policy.tally, Tally::default());
+            assert!(policy.active.is_empty() && policy.restarts.is_empty());
+        }
     }
 }

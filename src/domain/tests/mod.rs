@@ -9,6 +9,7 @@ mod events;
 mod first_look;
 mod frequent_restarts;
 mod held;
+mod histories;
 mod instants;
 mod jobs;
 mod later_looks;

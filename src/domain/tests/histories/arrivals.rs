@@ -1,0 +1,169 @@
+//! How a state came about does not matter, only what it is.
+
+use proptest::prelude::*;
+
+use super::{
+    few,
+    script::{POLICIES, Pace, Player, Step, history, policy_key, version},
+};
+use crate::domain::{
+    effects::Event,
+    index::{Index, PolicyView},
+    policy::PolicyKey,
+    summary::{Report, Summary},
+    testing::{Pod, World},
+};
+
+/// What a policy says of its Pods, whatever their past.
+fn coverage(index: &Index) -> Vec<(PolicyKey, String, Option<Summary>)> {
+    let line = |view: PolicyView<'_>| {
+        let report = index.report(view.key);
+        let summary = report.map(|r| Summary {
+            firing: 0,
+            pending: 0,
+            ..r.summary
+        });
+        (
+            view.key.clone(),
+            format!("{} {:?}", view.pods, view.containers),
+            summary,
+        )
+    };
+    let mut lines: Vec<_> = index.policies().map(line).collect();
+    lines.sort_by(|a, b| a.0.cmp(&b.0));
+    lines
+}
+
+fn reports(index: &Index) -> Vec<Option<Report>> {
+    let reports = (0..POLICIES).map(|number| index.report(&policy_key(number)));
+    reports
+        .map(|report| {
+            report.map(|report| Report {
+                generation: 0,
+                ..report
+            })
+        })
+        .collect()
+}
+
+/// One fact that an operator hears when it starts.
+#[derive(Clone, Debug)]
+enum Fact {
+    Pod(Box<Pod>),
+    Policy(PolicyKey, usize),
+    Namespace(bool),
+}
+
+fn facts(player: &Player) -> Vec<Fact> {
+    let pods = player
+        .pods
+        .iter()
+        .flatten()
+        .map(|pod| Fact::Pod(Box::new(pod.clone())));
+    let policies = player.policies.iter().enumerate();
+    let policies = policies.filter_map(|(number, of)| Some(Fact::Policy(policy_key(number), (*of)?)));
+    pods.chain(policies)
+        .chain([Fact::Namespace(player.team)])
+        .collect()
+}
+
+/// An operator that starts now and hears the facts in this order, while it lists or right after.
+fn started(player: &Player, facts: &[Fact], while_listing: bool) -> World {
+    let mut world = World::starting();
+    world.recounts = false;
+    world.now = player.world.now;
+    world.begin_resync();
+    if !while_listing {
+        // A change of labels that is seen to happen is another history, not another order.
+        world.namespace("pay", if player.team { "pay" } else { "none" });
+        world.finish_resync();
+    }
+    for fact in facts {
+        match fact {
+            Fact::Pod(pod) => world.pod(pod),
+            Fact::Policy(key, of) => world.policy_as(key.clone(), Ok(version(*of)), Vec::new()),
+            Fact::Namespace(team) => world.namespace("pay", if *team { "pay" } else { "none" }),
+        };
+    }
+    if while_listing {
+        world.finish_resync();
+    }
+    world
+}
+
+fn sorted(mut events: Vec<Event>) -> Vec<Event> {
+    events.sort_by(|a, b| a.name.cmp(&b.name));
+    events
+}
+
+proptest! {
+    #![proptest_config(few(32))]
+
+    #[test]
+    fn a_resync_sees_what_a_fresh_start_sees(steps in history()) {
+        let mut player = Player::new(Pace::Timely);
+        player.play_all(&steps).play(&Step::Relist(false));
+        let fresh = started(&player, &facts(&player), true);
+        prop_assert_eq!(coverage(&player.world.index), coverage(&fresh.index));
+        prop_assert_eq!(player.world.index.tracked_pods(), fresh.index.tracked_pods());
+    }
+
+    #[test]
+    fn the_order_of_arrival_does_not_matter(
+        steps in history(),
+        order in Just((0..8usize).collect::<Vec<_>>()).prop_shuffle(),
+        while_listing in any::<bool>(),
+    ) {
+        let mut player = Player::new(Pace::Timely);
+        player.play_all(&steps);
+        let facts = facts(&player);
+        let shuffled: Vec<_> = order.into_iter().filter_map(|at| facts.get(at).cloned()).collect();
+        let mut one = started(&player, &facts, true);
+        let mut other = started(&player, &shuffled, while_listing);
+        prop_assert_eq!(reports(&one.index), reports(&other.index));
+        prop_assert_eq!(sorted(one.events()), sorted(other.events()));
+        let later = player.world.now + crate::domain::testing::seconds(60);
+        one.until(later);
+        other.until(later);
+        prop_assert_eq!(reports(&one.index), reports(&other.index));
+        prop_assert_eq!(sorted(one.events()), sorted(other.events()));
+    }
+
+    #[test]
+    fn an_edit_that_is_taken_back_changes_nothing(steps in history(), number in 0..POLICIES, of in 1..4usize) {
+        let play = |edited: bool| {
+            let mut player = Player::new(Pace::Timely);
+            player.play_all(&steps).play(&Step::Policy(number, 0));
+            player.world.transitions();
+            if edited {
+                player.play(&Step::Policy(number, of));
+                player.play(&Step::Policy(number, 0));
+            }
+            let now = reports(&player.world.index);
+            player.world.transitions();
+            player.play(&Step::Wait(600));
+            (now, player.world.story(), reports(&player.world.index))
+        };
+        prop_assert_eq!(play(false), play(true));
+    }
+
+    #[test]
+    fn an_edit_that_covers_less_for_a_moment_loses_only_what_fades(
+        steps in history(), number in 0..POLICIES, of in 4..9usize,
+    ) {
+        let mut player = Player::new(Pace::Timely);
+        player.play_all(&steps).play(&Step::Relist(false));
+        player.play(&Step::Policy(number, 0));
+        let (covered, fading) = (coverage(&player.world.index), player.world.index.fading());
+        let held: Vec<_> = player.pods.iter().flatten().filter(|pod| pod.0.is_held()).map(|p| p.0.uid.clone()).collect();
+        let kept = |index: &Index| -> Vec<_> {
+            let places = index.places().map(|(place, _)| place);
+            places.filter(|place| !fading.contains(place) && !held.contains(&place.1)).collect()
+        };
+        let before = kept(&player.world.index);
+        player.play(&Step::Policy(number, of));
+        player.play(&Step::Policy(number, 0));
+        prop_assert_eq!(coverage(&player.world.index), covered);
+        prop_assert_eq!(kept(&player.world.index), before);
+    }
+}

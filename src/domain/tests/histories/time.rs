@@ -1,0 +1,144 @@
+//! No deadline is lost, and no operator is missed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::{
+    few,
+    script::{Pace, Player, Step, history, history_in_seconds, policy_key, version},
+};
+use crate::domain::{
+    effects::{Change, Event, Transition},
+    index::Index,
+    policy::ListedViolation,
+    testing::{World, seconds},
+};
+
+/// What came of a history, in an order that does not depend on who was judged first.
+fn outcome(pace: Pace, steps: &[Step]) -> (Vec<Transition>, Vec<Event>, Vec<String>) {
+    let mut player = Player::new(pace);
+    player.play_all(steps).play(&Step::Wait(300));
+    let world = &mut player.world;
+    let mut transitions = world.transitions();
+    transitions.sort_by_key(|t| {
+        (
+            t.at,
+            t.uid.clone(),
+            t.policy.clone(),
+            t.container.clone(),
+            t.check,
+        )
+    });
+    let mut events = world.events();
+    events.sort_by_key(|e| {
+        (
+            e.at,
+            e.pod_uid.clone(),
+            e.policy.clone(),
+            e.field_path.clone(),
+            e.name.clone(),
+        )
+    });
+    let mut left: Vec<_> = world.index.violations().map(|v| format!("{v:?}")).collect();
+    left.sort_unstable();
+    (transitions, events, left)
+}
+
+proptest! {
+    #![proptest_config(few(24))]
+
+    #[test]
+    fn deadlines_tell_all_that_polling_would(steps in history()) {
+        prop_assert_eq!(outcome(Pace::Timely, &steps), outcome(Pace::Polling, &steps));
+    }
+
+    #[test]
+    fn a_late_timer_changes_nothing(steps in history()) {
+        prop_assert_eq!(outcome(Pace::Timely, &steps), outcome(Pace::Late, &steps));
+    }
+
+    #[test]
+    fn counts_that_are_kept_up_to_date_equal_a_recount(steps in history()) {
+        let mut player = Player::new(Pace::Timely);
+        player.world.recounts = true;
+        player.play_all(&steps);
+    }
+
+    #[test]
+    fn when_all_pods_are_deleted_nothing_is_left(steps in history()) {
+        let mut player = Player::new(Pace::Timely);
+        player.play_all(&steps);
+        for place in 0..player.pods.len() {
+            player.play(&Step::Delete(place));
+        }
+        player.resume();
+        player.world.index.assert_no_pods();
+    }
+
+    #[test]
+    fn a_restarted_operator_takes_over(steps in history_in_seconds()) {
+        let mut player = Player::new(Pace::Timely);
+        player.play_all(&steps);
+        player.play(&Step::Relist(false));
+        let old = &mut player.world;
+        let before = states(&old.index);
+        let mut new = World::starting();
+        new.namespace("pay", if player.team { "pay" } else { "none" });
+        new.now = old.now;
+        for (number, of) in player.policies.iter().enumerate() {
+            let Some(of) = of else { continue };
+            let key = policy_key(number);
+            let listed = old.index.report(&key).unwrap().violations.into_iter().map(|v| ListedViolation {
+                check: v.check,
+                firing: v.firing,
+                namespace: v.namespace,
+                pod: v.pod,
+                container: v.container,
+                since: v.since,
+            });
+            new.policy_as(key, Ok(version(*of)), listed.collect());
+        }
+        new.resync(player.pods.iter().flatten());
+        let after = states(&new.index);
+        for (place, state) in &before {
+            prop_assert_eq!(after.get(place), Some(state), "{:?} stands as it stood", place);
+        }
+        let told: BTreeSet<_> = old.events().into_iter().filter(|e| e.warning).map(|e| e.name).collect();
+        let again: Vec<_> = new.events().into_iter().filter(|e| e.warning && told.contains(&e.name)).collect();
+        let listed = |t: &Transition| before.contains_key(&place(t));
+        prop_assert!(again.iter().all(|event| !before.keys().any(|p| is_of(event, p))), "{:?} again", again);
+        prop_assert!(!new.transitions().iter().any(listed), "what was taken over did not change");
+        let horizon = old.now + seconds(60);
+        old.transitions();
+        let firings = |world: &mut World| -> Vec<_> {
+            let due = world.until(horizon).transitions().into_iter();
+            let due = due.filter(|t| t.to == Change::Firing && before.contains_key(&place(t)));
+            due.map(|t| (t.at, place(&t))).collect()
+        };
+        let (mut then, mut now) = (firings(old), firings(&mut new));
+        then.sort();
+        now.sort();
+        prop_assert_eq!(then, now, "pending ones fire when they would have");
+    }
+}
+
+type Place = crate::domain::index::recount::Place;
+
+fn place(t: &Transition) -> Place {
+    (t.policy.clone(), t.uid.clone(), t.container.clone(), t.check)
+}
+
+fn is_of(event: &Event, (policy, uid, container, check): &Place) -> bool {
+    let reason = crate::domain::checks::rule(*check).reason();
+    event.policy == *policy
+        && event.pod_uid == *uid
+        && event.reason == reason
+        && event.field_path.ends_with(&format!("{{{container}}}"))
+}
+
+/// Whether each violation fires, and its onset.
+fn states(index: &Index) -> BTreeMap<Place, (bool, jiff::Timestamp)> {
+    let states = index.places();
+    states.collect()
+}
