@@ -38,6 +38,7 @@ pub struct ControlPlane {
     port: u16,
     etcd_url: String,
     tools: ToolPaths,
+    flags: Vec<String>,
     pki: Pki,
     kubeconfig: PathBuf,
     names: AtomicU32,
@@ -57,19 +58,24 @@ pub async fn shared() -> Result<&'static ControlPlane> {
 impl ControlPlane {
     /// Starts etcd and kube-apiserver, and returns when the API server is ready. Builds the programs if need be.
     pub async fn start() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with further flags for kube-apiserver.
+    pub async fn start_with(flags: &[String]) -> Result<Self> {
         let tools = tokio::task::spawn_blocking(|| tools::ensure(&Tool::CONTROL_PLANE)).await??;
         // Between our look for a free port and the server's use of it somebody else may take it; then try other ports.
         let mut tries = 3;
         loop {
             tries -= 1;
-            match Self::start_once(tools.clone()).await {
+            match Self::start_once(tools.clone(), flags).await {
                 Err(error) if tries > 0 && address_in_use(&format!("{error:#}")) => {}
                 result => return result,
             }
         }
     }
 
-    async fn start_once(tools: ToolPaths) -> Result<Self> {
+    async fn start_once(tools: ToolPaths, flags: &[String]) -> Result<Self> {
         let scratch = Scratch::new()?;
         let dir = scratch.path();
         let pki = Pki::create(dir)?;
@@ -79,13 +85,15 @@ impl ControlPlane {
             &etcd_command(tools.path(Tool::Etcd)?, dir, &etcd_url),
             &dir.join("etcd.log"),
         )?;
-        let command = api_server_command(tools.path(Tool::KubeApiserver)?, dir, &etcd_url, port, &pki);
+        let command =
+            api_server_command(tools.path(Tool::KubeApiserver)?, dir, &etcd_url, port, &pki).args(flags);
         let api_server = Process::start(&command, &dir.join("kube-apiserver.log"))?;
         let mut plane = Self {
             url: format!("https://127.0.0.1:{port}"),
             port,
             etcd_url,
             tools,
+            flags: flags.to_vec(),
             kubeconfig: dir.join("admin.kubeconfig"),
             names: AtomicU32::new(0),
             pki,
@@ -194,7 +202,8 @@ impl ControlPlane {
         loop {
             self.kill_api_server()?;
             let program = self.tools.path(Tool::KubeApiserver)?;
-            let command = api_server_command(program, self.dir(), &self.etcd_url, self.port, &self.pki);
+            let command = api_server_command(program, self.dir(), &self.etcd_url, self.port, &self.pki)
+                .args(&self.flags);
             // A log of its own: what the last one said must not be taken for this one's words.
             let log = self
                 .dir()

@@ -7,6 +7,8 @@
     reason = "a test says what it expects by panicking"
 )]
 
+mod aggregation;
+mod audit;
 mod files;
 mod helm;
 mod install;

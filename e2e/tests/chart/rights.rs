@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use crate::helm::{Helm, VERSIONS, documents, of_kind};
 
-/// A rule taken apart: API group, resource, verb.
-type Right = (String, String, String);
+/// A rule taken apart: API group, resource with subresource, verb.
+pub(crate) type Right = (String, String, String);
 
 /// The rights that the roles of a kind and name grant.
-fn rights(objects: &[Value], kind: &str, name: &str) -> BTreeSet<Right> {
+pub(crate) fn rights(objects: &[Value], kind: &str, name: &str) -> BTreeSet<Right> {
     let strings = |value: &Value| -> Vec<String> {
         let list = value.as_array().unwrap();
         list.iter()
@@ -37,6 +37,7 @@ fn rights(objects: &[Value], kind: &str, name: &str) -> BTreeSet<Right> {
     rights
 }
 
+/// What `kubectl kustomize` makes of a directory of `config/`.
 async fn kustomized(directory: &str) -> Vec<Value> {
     let path = e2e::operator::repository().join(directory);
     let plane = shared().await.unwrap();
@@ -94,4 +95,13 @@ async fn a_namespace_grants_what_the_cluster_does_less_what_is_the_clusters() {
         .filter(|(_, resource, _)| resource != "namespaces" && !resource.starts_with("cluster"))
         .collect();
     assert_eq!(namespaced, expected);
+}
+
+#[tokio::test]
+async fn chart_and_kustomize_run_the_same_pod() {
+    let helm = Helm::new(VERSIONS[1]).await.unwrap();
+    let chart = documents(&helm.template(&[]).await.unwrap());
+    let config = kustomized("config/default").await;
+    let spec = |objects: &[Value]| of_kind(objects, "Deployment")[0]["spec"]["template"]["spec"].clone();
+    assert_eq!(spec(&chart), spec(&config));
 }

@@ -1,0 +1,145 @@
+//! Whoever has `view`, `edit` or `admin` in a namespace has the matching rights on its policies: kube-controller-manager
+//! adds them to these roles.
+
+use std::time::{Duration, Instant};
+
+use e2e::{ControlPlane, TokenKubeconfig};
+
+use crate::helm::{CHART, Helm, NAMESPACE, RELEASE, VERSIONS};
+
+const SOON: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(100);
+
+/// Somebody with a role in one namespace.
+struct User<'a> {
+    plane: &'a ControlPlane,
+    role: &'static str,
+    kubeconfig: TokenKubeconfig,
+}
+
+impl<'a> User<'a> {
+    /// A ServiceAccount that is bound to the role, in the namespace of that name.
+    async fn new(plane: &'a ControlPlane, role: &'static str) -> Self {
+        plane.kubectl(["create", "namespace", role]).await.unwrap();
+        let kubeconfig = plane.kubeconfig_for(role, role).await.unwrap();
+        let binding = [
+            "create".to_owned(),
+            "rolebinding".to_owned(),
+            role.to_owned(),
+            format!("--namespace={role}"),
+            format!("--clusterrole={role}"),
+            format!("--serviceaccount={role}:{role}"),
+        ];
+        plane.kubectl(binding).await.unwrap();
+        Self {
+            plane,
+            role,
+            kubeconfig,
+        }
+    }
+
+    /// Whether the API server lets this user do it. Any other error than a refusal is a fault of the test.
+    async fn may(&self, args: &[&str], input: &str) -> bool {
+        let kubeconfig = format!("--kubeconfig={}", self.kubeconfig.path().display());
+        let args = [args, &[kubeconfig.as_str()]].concat();
+        match self.plane.kubectl_with_input(&args, input).await {
+            Ok(_) => true,
+            Err(error) if error.to_string().contains("Forbidden") => false,
+            Err(error) => panic!("{}: {error}", self.role),
+        }
+    }
+
+    async fn sees_policies(&self, namespace: &str) -> bool {
+        self.may(&["get", "sidecarpolicies", "--namespace", namespace], "")
+            .await
+    }
+
+    async fn writes_policies(&self) -> bool {
+        let policy =
+            "{apiVersion: sidewatch.dev/v1alpha1, kind: SidecarPolicy, metadata: {name: mine}, spec: {}}";
+        let create = ["create", "--namespace", self.role, "--filename=-"];
+        let change = [
+            "patch",
+            "sidecarpolicy",
+            "mine",
+            "--namespace",
+            self.role,
+            "--type=merge",
+            "--patch={\"spec\": {\"mode\": \"Observe\"}}",
+        ];
+        let delete = ["delete", "sidecarpolicy", "mine", "--namespace", self.role];
+        self.may(&create, policy).await && self.may(&change, "").await && self.may(&delete, "").await
+    }
+
+    async fn writes_status(&self, of: &str) -> bool {
+        let patch = [
+            "patch",
+            "sidecarpolicy",
+            of,
+            "--namespace",
+            self.role,
+            "--subresource=status",
+            "--type=merge",
+            "--patch={\"status\": {\"violationsOmitted\": 1}}",
+        ];
+        self.may(&patch, "").await
+    }
+}
+
+#[tokio::test]
+async fn view_sees_policies_and_edit_and_admin_write_them() {
+    let plane = ControlPlane::start().await.unwrap();
+    let _controllers = plane
+        .start_controllers(&["clusterrole-aggregation-controller"])
+        .await
+        .unwrap();
+    let (view, edit, admin) = (
+        User::new(&plane, "view").await,
+        User::new(&plane, "edit").await,
+        User::new(&plane, "admin").await,
+    );
+    let helm = Helm::on(&plane, VERSIONS[1]).await.unwrap();
+    let install = [
+        "install",
+        RELEASE,
+        CHART,
+        "--namespace",
+        NAMESPACE,
+        "--create-namespace",
+    ];
+    assert!(
+        !view.may(&["get", "pods", "--namespace", "edit"], "").await,
+        "nothing elsewhere"
+    );
+    helm.run(&install).await.unwrap();
+
+    let deadline = Instant::now() + SOON;
+    for user in [&view, &edit, &admin] {
+        while !user.sees_policies(user.role).await {
+            assert!(
+                Instant::now() < deadline,
+                "{} does not come to see policies",
+                user.role
+            );
+            tokio::time::sleep(POLL).await;
+        }
+        assert!(
+            !user.sees_policies("default").await,
+            "{}: another's namespace",
+            user.role
+        );
+        let namespace = ["--namespace", user.role];
+        let policy =
+            "{apiVersion: sidewatch.dev/v1alpha1, kind: SidecarPolicy, metadata: {name: team}, spec: {}}";
+        let apply = [&["create", "--filename=-"], &namespace[..]].concat();
+        plane.kubectl_with_input(apply, policy).await.unwrap();
+        assert!(
+            !user.writes_status("team").await,
+            "{}: the status is the operator's",
+            user.role
+        );
+    }
+    assert!(!view.writes_policies().await, "view only looks");
+    assert!(edit.writes_policies().await, "edit");
+    assert!(admin.writes_policies().await, "admin");
+}

@@ -1,0 +1,99 @@
+//! What the operator is seen to do, by the API server's own audit log, is what its role allows: nothing that it may do goes
+//! unused.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use e2e::ControlPlane;
+use e2e::fake_kubelet::{Container, FakeKubelet, FakePod, PodSpec, Step};
+use e2e::operator::{NAMESPACE, Operator, SERVICE_ACCOUNT};
+use e2e::scratch::Scratch;
+use serde_json::Value;
+
+use crate::helm::{Helm, VERSIONS, documents};
+use crate::rights::{Right, rights};
+
+const SOON: Duration = Duration::from_mins(1);
+
+/// Every request, without bodies, when it is answered or, of a watch, begins to be.
+const AUDIT_POLICY: &str = "
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules: [{level: Metadata}]
+";
+
+/// Fires as soon as a sidecar is unready, and forgets it as soon as it is ready.
+const POLICIES: &str = "
+apiVersion: sidewatch.dev/v1alpha1
+kind: SidecarPolicy
+metadata: {name: mesh, namespace: default}
+spec: {checks: {notReady: {for: 0s, keepFiringFor: 0s}}}
+---
+apiVersion: sidewatch.dev/v1alpha1
+kind: ClusterSidecarPolicy
+metadata: {name: mesh}
+spec: {}
+";
+
+/// What a user was allowed to do so far.
+fn seen(log: &Path, user: &str) -> BTreeSet<Right> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    std::fs::read_to_string(log)
+        .unwrap()
+        .lines()
+        // the last line may be in the writing
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|event| event["user"]["username"] == user)
+        .map(|event| {
+            let object = &event["objectRef"];
+            assert!(!object.is_null(), "not about an object: {}", event["requestURI"]);
+            let resource = match object["subresource"].as_str() {
+                Some(part) => format!("{}/{part}", text(&object["resource"])),
+                None => text(&object["resource"]),
+            };
+            (text(&object["apiGroup"]), resource, text(&event["verb"]))
+        })
+        .collect()
+}
+
+/// An Event is patched when the violation that it is named after comes again, and its name has a time in whole seconds.
+async fn flip(pod: &mut FakePod) {
+    for _ in 0..4 {
+        pod.step(Step::Unready("istio-proxy")).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        pod.step(Step::Ready("istio-proxy")).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_operator_uses_all_of_its_rights_and_asks_for_no_other() {
+    let files = Scratch::new().unwrap();
+    let (policy, log) = (files.path().join("policy.yaml"), files.path().join("audit.log"));
+    std::fs::write(&policy, AUDIT_POLICY).unwrap();
+    let flags = [
+        format!("--audit-policy-file={}", policy.display()),
+        format!("--audit-log-path={}", log.display()),
+    ];
+    let plane = ControlPlane::start_with(&flags).await.unwrap();
+    let (operator, _kubeconfig) = Operator::install(&plane).await.unwrap();
+    plane.apply(POLICIES).await.unwrap();
+    let kubelet = FakeKubelet::new(plane.client().await.unwrap());
+    let web = PodSpec::new("web")
+        .container(Container::native("istio-proxy").readiness_probe())
+        .container(Container::regular("app"));
+    let mut pod = kubelet.run("default", web).await.unwrap();
+
+    let user = format!("system:serviceaccount:{NAMESPACE}:{SERVICE_ACCOUNT}");
+    let helm = Helm::new(VERSIONS[1]).await.unwrap();
+    let chart = documents(&helm.template(&[]).await.unwrap());
+    let granted = rights(&chart, "ClusterRole", "sidewatch");
+    let deadline = Instant::now() + SOON;
+    while seen(&log, &user) != granted && Instant::now() < deadline {
+        flip(&mut pod).await;
+    }
+    assert!(operator.stop().await.unwrap().success());
+    assert_eq!(seen(&log, &user), granted, "seen, and granted");
+}
