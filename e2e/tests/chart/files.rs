@@ -5,7 +5,7 @@ use e2e::operator::repository;
 
 use crate::helm::{CHART, read};
 
-const COPIES: [(&str, &str); 3] = [
+const COPIES: [(&str, &str); 4] = [
     (
         "crds/sidewatch.dev_sidecarpolicies.yaml",
         "files/crds/sidewatch.dev_sidecarpolicies.yaml",
@@ -15,6 +15,7 @@ const COPIES: [(&str, &str); 3] = [
         "files/crds/sidewatch.dev_clustersidecarpolicies.yaml",
     ),
     ("config/prometheus/rules.yaml", "files/rules.yaml"),
+    ("config/prometheus/dashboard.json", "files/dashboard.json"),
 ];
 
 #[test]
