@@ -14,7 +14,7 @@ use e2e::ControlPlane;
 use e2e::fake_kubelet::{Container, FakeKubelet, PodSpec, RestartPolicy, Step};
 use e2e::operator::{NAMESPACE, Operator, SERVICE_ACCOUNT, repository};
 use serde_json::{Value, json};
-use sidewatch::domain::checks::{Rule, rule};
+use sidewatch::domain::checks::rule;
 use sidewatch::domain::policy::Check;
 
 const SOON: Duration = Duration::from_mins(1);
