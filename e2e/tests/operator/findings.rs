@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use e2e::fake_kubelet::{Container, FakePod, PodSpec, RestartPolicy, Step};
-use e2e::operator::Operator;
 use e2e::tools::{self, Tool};
 use kube::ResourceExt;
 
@@ -359,67 +358,4 @@ async fn check_metrics(text: &str) -> String {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     )
-}
-
-#[tokio::test]
-async fn a_namespaced_installation_needs_no_right_outside_its_namespaces() {
-    let world = world().await;
-    let place = Place::new(world.plane, "own").await;
-    let neighbour = Place::new(world.plane, "neighbour").await;
-    let role = format!(
-        r"
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {{name: sidewatch}}
-rules:
-  - {{apiGroups: [''], resources: [pods], verbs: [list, watch]}}
-  - {{apiGroups: [sidewatch.dev], resources: [sidecarpolicies], verbs: [list, watch]}}
-  - {{apiGroups: [sidewatch.dev], resources: [sidecarpolicies/status], verbs: [patch]}}
-  - {{apiGroups: [events.k8s.io], resources: [events], verbs: [create, patch]}}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {{name: sidewatch}}
-roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: sidewatch}}
-subjects: [{{kind: ServiceAccount, name: narrow, namespace: {}}}]
-",
-        place.namespace
-    );
-    world.plane.apply_in(&place.namespace, &role).await.unwrap();
-    let kubeconfig = world
-        .plane
-        .kubeconfig_for(&place.namespace, "narrow")
-        .await
-        .unwrap();
-    let mut operator = Operator::start(world.plane, kubeconfig.path(), &["--namespace", &place.namespace])
-        .await
-        .unwrap();
-    operator.wait_until_ready().await.unwrap();
-    for place in [&place, &neighbour] {
-        place.policy("p", "{checks: {notReady: {for: 0s}}}").await;
-        let mut pod = place.kubelet.run(&place.namespace, web()).await.unwrap();
-        pod.step(Step::Unready("istio-proxy")).await.unwrap();
-    }
-    let own = [("namespace", &*place.namespace), ("check", "NotReady")];
-    eventually("a finding in its own namespace", || async {
-        let found = series(&operator, "sidewatch_violation", &own).await;
-        if found.is_empty() {
-            Err(String::new())
-        } else {
-            Ok(())
-        }
-    })
-    .await;
-    let metrics = operator.metrics().await.unwrap();
-    assert!(
-        !metrics.contains(&neighbour.namespace),
-        "nothing of the neighbour"
-    );
-    assert!(
-        metrics.lines().any(|line| line == "sidewatch_tracked_pods 1"),
-        "one Pod is known"
-    );
-    let log = operator.log().unwrap();
-    assert!(!log.contains("ERROR"), "{log}");
-    assert!(operator.stop().await.unwrap().success(), "SIGTERM ends it well");
 }
