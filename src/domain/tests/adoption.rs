@@ -220,13 +220,27 @@ fn only_what_the_policy_still_covers_is_taken_over() {
 
 #[test]
 fn what_is_left_over_after_the_first_list_is_forgotten() {
-    let mut world = restart(
-        policy().only(Check::NotReady),
-        firing(Check::NotReady),
-        &web().with(|pod| pod.name = "web-3".into()),
-    );
-    world.at(1100).pod(&web());
-    assert_eq!(world.firing(), [""; 0], "a Pod that came later");
+    let selecting = not_ready().with(|p| p.namespaces = one_of("team", "pay"));
+    for (key, policy) in [(key("mesh"), not_ready()), (cluster_key("platform"), selecting)] {
+        for pods_first in [true, false] {
+            let mut world = World::starting();
+            let other = web().with(|pod| pod.name = "web-3".into());
+            world.at(1000);
+            if pods_first {
+                world.resync([&other]);
+            }
+            world.policy_as(key.clone(), Ok(policy.clone()), firing(Check::NotReady));
+            if !pods_first {
+                world.resync([&other]);
+            }
+            world.at(1100).pod(&web());
+            assert_eq!(
+                world.firing(),
+                [""; 0],
+                "{key}: a Pod that came later, {pods_first}"
+            );
+        }
+    }
 }
 
 #[test]

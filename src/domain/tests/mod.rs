@@ -24,3 +24,4 @@ mod roles;
 mod runs;
 mod startup_blocked;
 mod views;
+mod well_known;

@@ -149,6 +149,33 @@ fn frequent_restarts() {
 }
 
 #[test]
+fn a_count_in_a_note_is_that_of_the_window() {
+    let restarts = [10, 905, 908, 910];
+    let steps = (1..=restarts.len()).map(|n| {
+        let pod = restarts[..n]
+            .iter()
+            .fold(web(), |pod, second| pod.restarted("envoy", *second));
+        (restarts[n - 1], pod)
+    });
+    let steps: Vec<_> = [(0, web())].into_iter().chain(steps).collect();
+    let note = told(Check::FrequentRestarts, &steps, 920)[0].1.clone();
+    assert!(
+        note.contains("restarted 3 times within 15m"),
+        "the first has just left: {note}"
+    );
+    let flaps = [10, 1770, 1780, 1790, 1795, 1800, 1810];
+    let steps = flaps
+        .iter()
+        .flat_map(|second| [(*second, web().unready("envoy")), (second + 2, web())]);
+    let steps: Vec<_> = [(0, web())].into_iter().chain(steps).collect();
+    let note = told(Check::Flapping, &steps, 1820)[0].1.clone();
+    assert!(
+        note.contains("unready 6 times within 30m"),
+        "the first has just left: {note}"
+    );
+}
+
+#[test]
 fn frequent_restarts_of_other_containers() {
     let all = policy().only(Check::FrequentRestarts).with(|p| {
         p.restart_scope = crate::domain::policy::RestartScope::AllContainers;

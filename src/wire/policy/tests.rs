@@ -6,6 +6,7 @@ use crate::domain::{
     observation::Labels,
     pattern::Repository,
     policy::{Check, CheckSettings, RestartScope, Severity},
+    testing,
 };
 
 pub(super) fn read<K: PolicyObject + serde::de::DeserializeOwned>(object: Value) -> PolicyUpdate {
@@ -28,48 +29,9 @@ fn cluster(spec: &Value) -> PolicyUpdate {
     }))
 }
 
-fn settings(severity: Severity, hold_for: i64, keep: i64, count: u32, window: i64) -> CheckSettings {
-    CheckSettings {
-        mode: Mode::Alert,
-        severity,
-        hold_for: SignedDuration::from_mins(hold_for),
-        keep_firing_for: SignedDuration::from_mins(keep),
-        count,
-        window: SignedDuration::from_mins(window),
-    }
-}
-
 #[test]
 fn an_empty_spec_is_the_defaults() {
-    let expected = Policy {
-        mode: Mode::Alert,
-        namespaces: Selector::default(),
-        pods: Selector::default(),
-        sidecars: SidecarRules {
-            native: true,
-            well_known: true,
-            names: [].into(),
-            name_pattern: None,
-            images: vec![],
-            exclude_names: [].into(),
-            exclude_pattern: None,
-        },
-        mains: [].into(),
-        checks: [
-            settings(Severity::Warning, 5, 2, 0, 0),
-            settings(Severity::Warning, 2, 2, 0, 0),
-            settings(Severity::Critical, 0, 10, 3, 15),
-            settings(Severity::Critical, 5, 0, 0, 0),
-            settings(Severity::Warning, 5, 0, 0, 0),
-            settings(Severity::Warning, 0, 10, 0, 0),
-            settings(Severity::Warning, 0, 2, 6, 30),
-        ],
-        restart_scope: RestartScope::Sidecars,
-        init_containers_for: SignedDuration::from_mins(30),
-        repeat_period: SignedDuration::from_mins(50),
-        recovery_events: true,
-        runbook_url: "".into(),
-    };
+    let expected = testing::policy();
     assert_eq!(namespaced(&json!({})).spec, Ok(expected.clone()));
     assert_eq!(cluster(&json!({})).spec, Ok(expected));
 }
