@@ -1,12 +1,22 @@
 //! kube-controller-manager, for the tests that need one of its controllers.
 //!
-//! Input: a control plane and the names of controllers. Output: a running process, which ends with its handle.
+//! Input: a control plane and the names of controllers. Output: a running process, which ends with its handle; and, as no
+//! kubelet runs the Pods that controllers make, Pods that are said to be ready.
+
+use std::convert::Infallible;
+use std::time::Duration;
 
 use anyhow::Result;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{ListParams, Patch, PatchParams};
+use serde_json::json;
 
 use crate::ControlPlane;
 use crate::process::{Process, Spec};
 use crate::tools::{self, Tool};
+
+const POLL: Duration = Duration::from_millis(100);
 
 impl ControlPlane {
     /// Starts kube-controller-manager with these controllers only. Does not wait: what a controller does is what shows that
@@ -21,5 +31,28 @@ impl ControlPlane {
             .args(["--leader-elect=false", "--secure-port=0"]);
         let name = self.unique("kube-controller-manager");
         Process::start(&command, &self.dir().join(format!("{name}.log")))
+    }
+
+    /// Says of every Pod of a namespace, now and later, that it is ready: what a Deployment waits for. Does not end by itself.
+    pub async fn keep_pods_ready(&self, namespace: &str) -> Result<Infallible> {
+        let pods: Api<Pod> = Api::namespaced(self.client().await?, namespace);
+        let ready = Patch::Merge(json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}}));
+        loop {
+            for pod in pods.list(&ListParams::default()).await? {
+                if pod.status.is_none_or(|status| status.conditions.is_none()) {
+                    let name = pod.metadata.name.unwrap_or_default();
+                    // It may be gone by now.
+                    if let Some(error) = pods
+                        .patch_status(&name, &PatchParams::default(), &ready)
+                        .await
+                        .err()
+                        .filter(|error| !matches!(error, kube::Error::Api(status) if status.code == 404))
+                    {
+                        return Err(error.into());
+                    }
+                }
+            }
+            tokio::time::sleep(POLL).await;
+        }
     }
 }

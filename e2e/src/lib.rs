@@ -12,6 +12,7 @@ pub mod fake_kubelet;
 pub mod fault_proxy;
 mod kubeconfig;
 mod kubectl;
+mod monitoring;
 pub mod operator;
 mod pki;
 pub mod process;

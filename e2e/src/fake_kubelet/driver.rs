@@ -39,7 +39,20 @@ impl FakeKubelet {
             .await
             .with_context(|| format!("create Pod {namespace}/{}", spec.name))?;
         let uid = created.metadata.uid.context("a Pod without a UID")?;
-        Ok(FakePod {
+        Ok(self.pod(namespace, spec, uid))
+    }
+
+    /// Takes over a Pod that somebody else has created and that waits for [`FakePod::schedule`]. Its spec must be as told
+    /// here.
+    pub async fn adopt(&self, namespace: &str, spec: PodSpec) -> Result<FakePod> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let pod = pods.get(&spec.name).await?;
+        let uid = pod.metadata.uid.context("a Pod without a UID")?;
+        Ok(self.pod(namespace, spec, uid))
+    }
+
+    fn pod(&self, namespace: &str, spec: PodSpec, uid: String) -> FakePod {
+        FakePod {
             client: self.client.clone(),
             pods: Api::namespaced(self.client.clone(), namespace),
             state: PodState::new(&spec, namespace, &uid),
@@ -47,7 +60,7 @@ impl FakeKubelet {
             spec,
             uid,
             time: None,
-        })
+        }
     }
 
     /// Creates a Pod and lets it come up: all its containers run and are ready.

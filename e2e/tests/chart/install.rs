@@ -1,13 +1,11 @@
 //! A release from its installation to its end, on a control plane of its own, by both versions of Helm.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use e2e::ControlPlane;
 use e2e::operator::Operator;
 use e2e::process::Process;
 use e2e::tools::Tool;
-use serde_json::{Value, json};
 
 use crate::helm::{CHART, Helm, NAMESPACE, RELEASE};
 
@@ -49,33 +47,7 @@ impl Cluster {
         }
         tokio::select! {
             printed = self.helm.run(&args) => printed.unwrap(),
-            never = self.play_kubelet() => match never {},
-        }
-    }
-
-    /// Says of every Pod of the release that it is ready, as a kubelet does when its containers are.
-    async fn play_kubelet(&self) -> Infallible {
-        let status = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}}).to_string();
-        loop {
-            let args = ["get", "pods", "--namespace", NAMESPACE, "--output=json"];
-            let pods: Value = serde_json::from_str(&self.kubectl(&args).await).unwrap();
-            for pod in pods["items"].as_array().unwrap() {
-                if pod["status"]["conditions"].is_null() {
-                    let name = pod["metadata"]["name"].as_str().unwrap();
-                    self.kubectl(&[
-                        "patch",
-                        "pod",
-                        name,
-                        "--namespace",
-                        NAMESPACE,
-                        "--subresource=status",
-                        "--patch",
-                        &status,
-                    ])
-                    .await;
-                }
-            }
-            tokio::time::sleep(POLL).await;
+            stopped = self.plane.keep_pods_ready(NAMESPACE) => panic!("{stopped:?}"),
         }
     }
 

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::Result;
-use e2e::tools::module_files;
 use e2e::{ControlPlane, operator, shared};
 use futures::stream::{StreamExt, TryStreamExt, iter};
 use serde_json::{Value, json};
@@ -21,17 +20,7 @@ async fn prepared() -> Result<&'static ControlPlane> {
     PREPARED
         .get_or_try_init(|| async {
             operator::install_crds(plane).await?;
-            let files = tokio::task::spawn_blocking(|| {
-                module_files(
-                    "prometheus-operator",
-                    "github.com/prometheus-operator/prometheus-operator",
-                )
-            });
-            let directory = files.await??.join("example/prometheus-operator-crd");
-            for kind in ["podmonitors", "prometheusrules"] {
-                let file = directory.join(format!("monitoring.coreos.com_{kind}.yaml"));
-                plane.apply(&std::fs::read_to_string(file)?).await?;
-            }
+            plane.install_monitoring_crds().await?;
             let mut namespaces: Vec<Value> = ["pay", "shop", NAMESPACE]
                 .map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
                 .to_vec();
@@ -232,6 +221,41 @@ async fn unknown_and_wrong_values_are_refused_by_name() {
             let error = helm.template(&["--set", flag]).await.unwrap_err().to_string();
             let (_, said) = error.split_once("values don't meet").unwrap_or_default();
             assert!(said.contains(name), "{flag}: {error}");
+        }
+    }
+}
+
+/// A parent chart hands down `global`, and names a value of ours as the condition of its dependency.
+#[tokio::test]
+async fn a_parent_chart_may_depend_on_it() {
+    let parent = e2e::scratch::Scratch::new().unwrap();
+    let chart = "{apiVersion: v2, name: platform, version: 1.0.0, \
+                 dependencies: [{name: sidewatch, version: '>=0', condition: sidewatch.enabled}]}";
+    std::fs::create_dir(parent.path().join("charts")).unwrap();
+    std::fs::write(parent.path().join("Chart.yaml"), chart).unwrap();
+    std::os::unix::fs::symlink(
+        operator::repository().join(CHART),
+        parent.path().join("charts/sidewatch"),
+    )
+    .unwrap();
+    let parent = parent.path().to_str().unwrap();
+    for version in VERSIONS {
+        let helm = Helm::new(version).await.unwrap();
+        for (enabled, deployments) in [("true", 1), ("false", 0)] {
+            let enabled = format!("sidewatch.enabled={enabled}");
+            let flags = [
+                "--set",
+                &enabled,
+                "--set",
+                "global.x=y",
+                "--set",
+                "sidewatch.log.level=debug",
+            ];
+            let yaml = helm
+                .run(&[&["template", "platform", parent], &flags[..]].concat())
+                .await;
+            let objects = documents(&yaml.unwrap());
+            assert_eq!(of_kind(&objects, "Deployment").len(), deployments, "{enabled}");
         }
     }
 }

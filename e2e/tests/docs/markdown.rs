@@ -29,10 +29,10 @@ impl Page {
         Self { path, text }
     }
 
-    /// Every page: those in `docs`, and those at the top of the repository.
+    /// Every page: those in `docs` and `charts`, and those at the top of the repository.
     pub(crate) fn all() -> Vec<Self> {
         let mut pages = Vec::new();
-        let mut directories = vec![repository().join("docs")];
+        let mut directories = vec![repository().join("docs"), repository().join("charts")];
         while let Some(directory) = directories.pop() {
             for entry in fs::read_dir(directory).unwrap() {
                 let path = entry.unwrap().path();

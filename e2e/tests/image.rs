@@ -1,0 +1,60 @@
+//! As much of the image as can be tested without a container engine: the Dockerfile's compiler is ours, and what the build
+//! gets to see is enough.
+
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
+
+use std::process::Command;
+
+use e2e::operator::repository;
+use e2e::scratch::Scratch;
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(repository().join(path)).unwrap()
+}
+
+#[test]
+fn the_compiler_is_the_pinned_one() {
+    let toolchain = read("rust-toolchain.toml");
+    let channel = toolchain.split('"').nth(1).unwrap();
+    let dockerfile = read("Dockerfile");
+    assert!(
+        dockerfile.contains(&format!("FROM rust:{channel}-")),
+        "the Dockerfile compiles with another Rust than {channel}"
+    );
+}
+
+/// Cargo reads the manifests of all members, and wants every target that they name to be there.
+#[test]
+fn cargo_finds_everything_in_the_build_context() {
+    let context = Scratch::new().unwrap();
+    let ignore = read(".dockerignore");
+    let kept: Vec<_> = ignore.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    // as the shell understands them: `tests/*.rs`
+    let copy = format!("cp -r --parents {} {}", kept.join(" "), context.path().display());
+    let copied = Command::new("bash")
+        .args(["-euc", &copy])
+        .current_dir(repository())
+        .status();
+    assert!(copied.unwrap().success(), "{copy}");
+
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "metadata",
+            "--locked",
+            "--offline",
+            "--no-deps",
+            "--format-version=1",
+        ])
+        .current_dir(context.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(
+        metadata
+            .pointer("/packages")
+            .is_some_and(|packages| packages.to_string().contains("\"sidewatch\"")),
+        "{metadata}"
+    );
+}
