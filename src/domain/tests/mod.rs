@@ -24,4 +24,5 @@ mod roles;
 mod runs;
 mod startup_blocked;
 mod views;
+mod watches;
 mod well_known;

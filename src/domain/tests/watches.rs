@@ -1,0 +1,111 @@
+//! What the watches' own beginnings and ends mean.
+
+use crate::domain::{
+    index::Index,
+    policy::{Check, Policy, PolicyKey, PolicyUpdate},
+    testing::{World, at, cluster_key, key, listed, policy, seconds, web},
+};
+
+fn at_once() -> Policy {
+    policy()
+        .only(Check::NotReady)
+        .check(Check::NotReady, |c| c.hold_for = seconds(0))
+}
+
+#[test]
+fn an_answer_to_a_resumed_watch_ends_no_list() {
+    let bad = web().unready("envoy");
+    let mut world = World::starting();
+    world.policy(at_once()).pod(&bad).resume();
+    assert_eq!(
+        world.index.report(&key("mesh")),
+        None,
+        "there has been no list yet"
+    );
+    assert_eq!(world.firing(), [""; 0]);
+    world.resync([&bad]);
+    assert_eq!(world.firing(), ["envoy NotReady"]);
+    world.at(10).begin_resync().pod(&web()).resume().at(500);
+    assert_eq!(
+        world.firing(),
+        ["envoy NotReady"],
+        "a list is under way: still held"
+    );
+    world.finish_resync().at(1000);
+    assert_eq!(world.firing(), [""; 0]);
+    world.hold().pod(&bad).finish_resync();
+    assert_eq!(
+        world.firing(),
+        ["envoy NotReady"],
+        "the end of a list that nobody saw begin ends a hold too"
+    );
+}
+
+#[test]
+fn a_pod_that_is_deleted_waits_no_more() {
+    let mut world = World::with(at_once());
+    world
+        .pod(&web())
+        .hold()
+        .pod(&web().unready("envoy"))
+        .delete(&web());
+    world.resume();
+    assert_eq!((world.story().len(), world.index.tracked_pods()), (0, 0));
+}
+
+#[test]
+fn what_a_policy_lists_waits_for_the_end_of_a_hold() {
+    let mut world = World::starting();
+    world.resync([&web()]).at(1000).hold();
+    let was = vec![listed(Check::NotReady, "envoy", true, 500)];
+    world.policy_as(key("mesh"), Ok(policy().only(Check::NotReady)), was);
+    assert_eq!(world.firing(), [""; 0]);
+    world.at(1100).resume();
+    assert_eq!(world.onset("envoy", Check::NotReady), Some(500.0));
+}
+
+fn in_namespace(namespace: &str) -> PolicyKey {
+    let namespace = namespace.into();
+    PolicyKey {
+        namespace,
+        ..key("mesh")
+    }
+}
+
+#[test]
+fn the_first_list_of_a_scope_is_news_to_the_policies_that_see_it() {
+    let scopes = [Some("pay".into()), Some("shop".into())];
+    let mut index = Index::new(scopes.clone(), false);
+    let all = [in_namespace("pay"), in_namespace("shop"), cluster_key("all")];
+    for key in &all {
+        let update = PolicyUpdate {
+            key: key.clone(),
+            uid: key.to_string().into(),
+            generation: 1,
+            spec: Ok(policy()),
+            listed: Vec::new(),
+        };
+        drop(index.apply_policy(update, at(0)));
+    }
+    let known = |index: &Index| all.each_ref().map(|key| index.report(key).is_some());
+    let mut list = |scope| {
+        index.begin_resync(scope, at(0));
+        let changed: Vec<_> = index.finish_resync(scope, at(0)).changed.into_iter().collect();
+        (changed, known(&index))
+    };
+    let (changed, known) = list(&scopes[0]);
+    assert_eq!(changed, [in_namespace("pay"), cluster_key("all")]);
+    assert_eq!(
+        known,
+        [true, false, false],
+        "a policy of the cluster waits for every watch"
+    );
+    let (changed, known) = list(&scopes[1]);
+    assert_eq!(changed, [in_namespace("shop"), cluster_key("all")]);
+    assert_eq!(known, [true, true, true]);
+    assert_eq!(
+        list(&scopes[0]).0,
+        [],
+        "later lists that change nothing are no news"
+    );
+}
