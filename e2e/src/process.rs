@@ -185,6 +185,12 @@ impl Process {
         self.wait(timeout).await
     }
 
+    /// Ctrl-C at its terminal: SIGINT to it and to everything it started.
+    pub fn interrupt(&mut self) -> Result<()> {
+        rustix::process::kill_process_group(self.pid()?, Signal::INT)
+            .with_context(|| format!("interrupt {}", self.name))
+    }
+
     /// Stops it from doing anything (SIGSTOP): connections stay open and nothing answers.
     pub fn freeze(&mut self) -> Result<()> {
         self.signal(Signal::STOP)

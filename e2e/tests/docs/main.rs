@@ -14,3 +14,5 @@ mod commands;
 mod examples;
 mod links;
 mod markdown;
+mod readme;
+mod shell;

@@ -1,0 +1,112 @@
+//! A shell in which the commands of a page work on a control plane, as they would in a reader's terminal.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use e2e::ControlPlane;
+use e2e::process::{Process, Spec};
+use e2e::scratch::Scratch;
+use e2e::tools::{self, Tool};
+
+use crate::markdown::repository;
+
+pub(crate) const SOON: Duration = Duration::from_mins(2);
+pub(crate) const POLL: Duration = Duration::from_millis(500);
+
+/// A shell in which the commands work on a control plane.
+pub(crate) struct Shell {
+    pub(crate) plane: ControlPlane,
+    pub(crate) files: Scratch,
+}
+
+impl Shell {
+    pub(crate) async fn start() -> Result<Self> {
+        let helm = tokio::task::spawn_blocking(|| tools::ensure(&[Tool::Helm])).await??;
+        let plane = ControlPlane::start().await?;
+        let files = Scratch::new()?;
+        let programs = files.path().join("bin");
+        std::fs::create_dir(&programs)?;
+        std::os::unix::fs::symlink(plane.kubectl_path()?, programs.join("kubectl"))?;
+        std::os::unix::fs::symlink(helm.path(Tool::Helm)?, programs.join("helm"))?;
+        Ok(Self { plane, files })
+    }
+
+    fn variables(&self) -> Vec<(&'static str, String)> {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let home = self.files.path().display();
+        vec![
+            ("PATH", format!("{home}/bin:{path}")),
+            ("KUBECONFIG", self.plane.kubeconfig_path().display().to_string()),
+            ("KUBECACHEDIR", format!("{home}/kubectl")),
+            ("HELM_CACHE_HOME", format!("{home}/helm")),
+            ("HELM_CONFIG_HOME", format!("{home}/helm")),
+            ("HELM_DATA_HOME", format!("{home}/helm")),
+            // Others may have the usual ports.
+            ("SIDEWATCH_METRICS_ADDRESS", "127.0.0.1:0".to_owned()),
+            ("SIDEWATCH_HEALTH_ADDRESS", "127.0.0.1:0".to_owned()),
+        ]
+    }
+
+    /// Runs commands in a directory and returns what they print.
+    pub(crate) async fn run(&self, commands: &str, directory: &Path) -> Result<String> {
+        let output = tokio::process::Command::new("bash")
+            .args(["-euc", commands])
+            .envs(self.variables())
+            .current_dir(directory)
+            .stdin(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output = tokio::time::timeout(SOON, output).await??;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let printed = String::from_utf8(output.stdout)?;
+        if !output.status.success() {
+            bail!("{commands}\n{printed}{said}");
+        }
+        Ok(printed)
+    }
+
+    /// Runs commands, which only look, until they print what the page says.
+    pub(crate) async fn expect(&self, commands: &str, expected: &str) -> Result<()> {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let printed = self.run(commands, &repository()).await?;
+            if comparable(&printed) == comparable(expected) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("{commands}\nprints\n{printed}\nand not\n{expected}");
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Starts a command that stays, as in a second terminal.
+    pub(crate) fn background(&self, command: &str) -> Result<Process> {
+        // What cargo tells a test of its crate would let build scripts run again.
+        let command = format!("unset ${{!CARGO_PKG_@}} ${{!CARGO_MANIFEST_@}}\nexec {command}");
+        let bash = ["/bin/bash", "/usr/bin/bash"].into_iter().map(Path::new);
+        let bash = bash.into_iter().find(|bash| bash.is_file()).unwrap();
+        let mut spec = Spec::new(bash).args(["-c", &command]).dir(repository());
+        for (name, value) in self.variables() {
+            spec = spec.env(name, value);
+        }
+        Process::start(&spec, &self.files.path().join("background.log"))
+    }
+}
+
+/// The words, without those that are times.
+pub(crate) fn comparable(text: &str) -> Vec<String> {
+    let is_age =
+        |word: &str| word.ends_with(['s', 'm']) && word.starts_with(|first: char| first.is_ascii_digit());
+    let is_time = |word: &str| {
+        word.len() == "10:42:07Z".len()
+            && word.ends_with('Z')
+            && word.starts_with(|first: char| first.is_ascii_digit())
+    };
+    text.split_whitespace()
+        .map(|word| word.trim_end_matches('.'))
+        .filter(|word| !is_age(word) && !is_time(word))
+        .map(str::to_owned)
+        .collect()
+}
