@@ -56,10 +56,12 @@ impl Operator {
             let index = Arc::clone(&index);
             Box::new(move |key: &_| index.lock().unwrap_or_else(PoisonError::into_inner).report(key))
         };
+        let events = Arc::new(EventSink::new(writer.clone(), Arc::clone(&clock)));
+        let status = StatusSink::new(reports, events.telling(), writer, Arc::clone(&clock));
         let reconciler = Reconciler {
             index,
-            events: Arc::new(EventSink::new(writer.clone(), Arc::clone(&clock))),
-            status: Arc::new(StatusSink::new(reports, writer, Arc::clone(&clock))),
+            events,
+            status: Arc::new(status),
             clock,
             metrics,
             health,

@@ -116,10 +116,12 @@ fn reconciler() -> (Reconciler, std::sync::mpsc::Receiver<String>) {
         let index = Arc::clone(&index);
         Box::new(move |key: &PolicyKey| index.lock().unwrap().report(key))
     };
+    let events = Arc::new(EventSink::new(writer.clone(), Arc::clone(&clock)));
+    let status = StatusSink::new(reports, events.telling(), writer, Arc::clone(&clock));
     let reconciler = Reconciler {
         index,
-        events: Arc::new(EventSink::new(writer.clone(), Arc::clone(&clock))),
-        status: Arc::new(StatusSink::new(reports, writer, Arc::clone(&clock))),
+        events,
+        status: Arc::new(status),
         clock,
         metrics,
         health: Arc::new(Health::new(Vec::new())),

@@ -24,7 +24,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
-    FIELD_MANAGER, WriteError, Writer, event_object,
+    FIELD_MANAGER, Telling, WriteError, Writer, event_object,
     outbox::{Letter, Message, Outbox},
 };
 use crate::{
@@ -42,6 +42,7 @@ pub struct EventSink {
     outbox: Mutex<Outbox>,
     /// Something came, or the end has come.
     news: Notify,
+    telling: Arc<Telling>,
     closed: AtomicBool,
     writer: Writer,
     clock: Arc<dyn Clock>,
@@ -54,6 +55,7 @@ impl EventSink {
         Self {
             outbox: Mutex::new(Outbox::new()),
             news: Notify::new(),
+            telling: Arc::default(),
             closed: AtomicBool::new(false),
             writer,
             clock,
@@ -61,9 +63,18 @@ impl EventSink {
         }
     }
 
+    /// Which policies have Events on their way.
+    pub fn telling(&self) -> Arc<Telling> {
+        Arc::clone(&self.telling)
+    }
+
     /// Takes an Event in. What is too much is dropped and counted.
     pub fn push(&self, event: Event) {
+        let policy = event.policy.clone();
+        // First, as another thread may write it at once.
+        self.telling.begin(&policy);
         if let Err(reason) = self.outbox().push(event, Instant::now()) {
+            self.telling.end(&policy);
             self.writer.metrics().dropped(reason, 1);
         }
         self.news.notify_one();
@@ -114,19 +125,33 @@ impl EventSink {
     }
 
     fn delivered(&self, letter: Letter, result: Result<(), WriteError>, trouble: &mut Trouble) {
-        let Err(error) = result else {
-            self.outbox().done();
-            return trouble.over();
+        let policy = match &letter.message {
+            Message::Event(event) => Some(event.policy.clone()),
+            Message::Storm { .. } => None,
         };
-        if !error.is_transient() {
-            trouble.refused(&letter, &error);
-            self.outbox().done();
-            self.writer.metrics().dropped(DropReason::Refused, 1);
-            return;
-        }
-        trouble.failed(&error);
-        if let Err(reason) = self.outbox().retry(letter, error.retry_after, Instant::now()) {
-            self.writer.metrics().dropped(reason, 1);
+        let over = match result {
+            Ok(()) => {
+                self.outbox().done();
+                trouble.over();
+                true
+            }
+            Err(error) if error.is_transient() => {
+                trouble.failed(&error);
+                let retry = self.outbox().retry(letter, error.retry_after, Instant::now());
+                if let Err(reason) = retry {
+                    self.writer.metrics().dropped(reason, 1);
+                }
+                retry.is_err()
+            }
+            Err(error) => {
+                trouble.refused(&letter, &error);
+                self.outbox().done();
+                self.writer.metrics().dropped(DropReason::Refused, 1);
+                true
+            }
+        };
+        if let Some(policy) = policy.filter(|_| over) {
+            self.telling.end(&policy);
         }
     }
 

@@ -10,6 +10,7 @@ mod outbox;
 pub mod status;
 mod status_object;
 mod status_queue;
+mod telling;
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,6 +19,8 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Bytes;
 use kube::{Client, client::Body, core::Status};
 use tokio::time::timeout;
+
+pub use telling::Telling;
 
 use crate::{
     failure,
@@ -48,18 +51,18 @@ pub struct WriteError {
     pub retry_after: Option<Duration>,
     /// What is wrong, for people.
     pub message: String,
+    /// The namespace is being deleted, and takes in nothing new.
+    pub namespace_ends: bool,
 }
 
 impl WriteError {
     /// Whether the same write may succeed later: no answer, no connection, or a server that is busy or ill. A token
-    /// that has just expired is among these.
+    /// that has just expired is among these, and a right that was taken away, which may be given back.
     pub fn is_transient(&self) -> bool {
-        self.status.is_none_or(|status| {
-            status.is_server_error()
-                || matches!(
-                    status,
-                    StatusCode::UNAUTHORIZED | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
-                )
+        self.status.is_none_or(|status| match status {
+            StatusCode::FORBIDDEN => !self.namespace_ends,
+            StatusCode::UNAUTHORIZED | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => true,
+            status => status.is_server_error(),
         })
     }
 }
@@ -89,6 +92,7 @@ impl Writer {
                 status: Some(StatusCode::BAD_REQUEST),
                 retry_after: None,
                 message: error.to_string(),
+                namespace_ends: false,
             })),
         };
         let (outcome, result) = match result {
@@ -99,6 +103,7 @@ impl Writer {
                     status: None,
                     retry_after: None,
                     message: format!("no answer within {} s", WRITE_TIMEOUT.as_secs()),
+                    namespace_ends: false,
                 };
                 (WriteOutcome::Timeout, Err(error))
             }
@@ -116,6 +121,7 @@ impl Writer {
             status: None,
             retry_after: None,
             message,
+            namespace_ends: false,
         };
         let response = self
             .client
@@ -129,14 +135,26 @@ impl Writer {
         if status.is_success() || expects.contains(&status) {
             return Ok((status, body));
         }
-        let said = serde_json::from_slice::<Status>(&body).map(|status| failure::describe_status(&status));
+        // Not every answer is a Status: a proxy, or the server's own flow control, answers in plain text.
+        let said = serde_json::from_slice::<Status>(&body).ok();
         Err(WriteError {
             status: Some(status),
             retry_after,
-            // Not every answer is a Status: a proxy, or the server's own flow control, answers in plain text.
-            message: said.unwrap_or_else(|_| format!("{status}: {}", String::from_utf8_lossy(&body))),
+            namespace_ends: said.as_ref().is_some_and(namespace_ends),
+            message: said.map_or_else(
+                || format!("{status}: {}", String::from_utf8_lossy(&body)),
+                |said| failure::describe_status(&said),
+            ),
         })
     }
+}
+
+/// Whether the API server refuses because the namespace is being deleted: it says so in a cause, with 403.
+fn namespace_ends(status: &Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes
+        .into_iter()
+        .any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// A `Retry-After` in seconds, the form that Kubernetes uses.

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -21,13 +22,13 @@ use serde_json::json;
 use tokio::{
     select,
     sync::Notify,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 use tracing::{info, warn};
 
 pub use super::status_queue::Shown;
 use super::{
-    FIELD_MANAGER, WriteError, Writer, status_object,
+    FIELD_MANAGER, Telling, WriteError, Writer, status_object,
     status_queue::{Outcome, StatusQueue},
 };
 use crate::{
@@ -43,6 +44,8 @@ use crate::{
 
 /// How many writes are under way at a time.
 const CONCURRENCY: usize = 8;
+/// How long a status waits for the Events of what it tells. Events that cannot be written must not silence it.
+const EVENTS_FIRST: Duration = Duration::from_secs(5);
 
 /// What there is to say about a policy; `None` while that is not known.
 pub type Reports = Box<dyn Fn(&PolicyKey) -> Option<Report> + Send + Sync>;
@@ -54,6 +57,7 @@ pub struct StatusSink {
     news: Notify,
     closed: AtomicBool,
     reports: Reports,
+    telling: Arc<Telling>,
     writer: Writer,
     clock: Arc<dyn Clock>,
     /// The trouble that was logged last.
@@ -62,12 +66,13 @@ pub struct StatusSink {
 
 impl StatusSink {
     /// A sink that writes once [`Self::run`] runs.
-    pub fn new(reports: Reports, writer: Writer, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(reports: Reports, telling: Arc<Telling>, writer: Writer, clock: Arc<dyn Clock>) -> Self {
         Self {
             queue: Mutex::default(),
             news: Notify::new(),
             closed: AtomicBool::new(false),
             reports,
+            telling,
             writer,
             clock,
             trouble: Mutex::default(),
@@ -146,6 +151,8 @@ impl StatusSink {
         if status_object::is_shown(&wanted, shown.status.as_ref()) {
             return Outcome::Nothing;
         }
+        // After the look, so that what it tells is among what it waits for.
+        let _elapsed = timeout(EVENTS_FIRST, self.telling.told(key)).await;
         match self.apply(key, &shown.uid, &wanted).await {
             Ok(None) => Outcome::Gone,
             Ok(Some(version)) => {

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::support::{EVENTS, Server, list, pod, pods, policy, quiet_but_pods, start};
+use crate::support::{
+    EVENTS, MESH_STATUS, Server, list, pod, pods, policy, quiet_but_pods, start, status_error,
+};
 
 const WRITTEN: &str = r#"sidewatch_api_writes_total{kind="event",outcome="ok"}"#;
 
@@ -103,6 +105,33 @@ async fn a_busy_server_is_asked_again_when_it_says_so_and_blocks_no_other_event(
 }
 
 #[tokio::test]
+async fn an_event_that_it_may_not_write_is_tried_again_and_holds_the_status_back_for_a_while() {
+    let server = Server::start().await;
+    quiet_but_pods(&server, &[policy("mesh", "3")]);
+    let (pods, events) = (pods(&server), server.route(Method::POST, EVENTS));
+    let statuses = server.route(Method::PATCH, MESH_STATUS);
+    let operator = start(&server, &[]);
+    pods.next()
+        .await
+        .json(StatusCode::OK, &list("Pod", "5", &[pod("a", "1", false)]));
+    let _watch = pods.next().await.watch();
+    let first = events.next().await;
+    let name = first.body["metadata"]["name"].clone();
+    statuses.stays_silent(Duration::from_secs(1)).await;
+    first.fail(
+        403,
+        "events.events.k8s.io is forbidden: User cannot create resource",
+    );
+    let again = events.next().await;
+    assert_eq!(again.body["metadata"]["name"], name);
+    // It never is answered: the status waits no longer than some seconds.
+    let status = statuses.next().await;
+    assert_eq!(status.body["status"]["summary"]["firing"], 1);
+    again.json(StatusCode::CREATED, &json!({}));
+    operator.until_metric(WRITTEN, 1.0).await;
+}
+
+#[tokio::test]
 async fn an_event_that_is_refused_is_counted_and_forgotten() {
     let server = Server::start().await;
     quiet_but_pods(&server, &[policy("mesh", "3")]);
@@ -113,7 +142,13 @@ async fn an_event_that_is_refused_is_counted_and_forgotten() {
         .json(StatusCode::OK, &list("Pod", "5", &[pod("a", "1", false)]));
     let watch = pods.next().await.watch();
 
-    events.next().await.fail(403, "the namespace is being terminated");
+    let mut ending = status_error(
+        403,
+        "unable to create new content because the namespace is being terminated",
+    );
+    ending["details"] =
+        json!({"causes": [{"reason": "NamespaceTerminating", "field": "metadata.namespace"}]});
+    events.next().await.json(StatusCode::FORBIDDEN, &ending);
     operator
         .until_metric(r#"sidewatch_events_dropped_total{reason="refused"}"#, 1.0)
         .await;
