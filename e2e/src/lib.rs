@@ -5,6 +5,7 @@
 //! [`fault_proxy`] stands between the operator and the API server and does what networks do. Everything ends with the
 //! process that started it.
 
+pub mod compare;
 pub mod control_plane;
 mod controller_manager;
 pub mod demo;
@@ -18,6 +19,7 @@ mod pki;
 pub mod process;
 pub mod prometheus;
 pub mod scratch;
+pub mod stage;
 pub mod tokens;
 pub mod tools;
 
