@@ -136,7 +136,7 @@ impl History {
             if count > 0 && !is_the_pods_own(before, next, previous, status) {
                 let ended = when(status.last_exit.as_ref().and_then(|exit| exit.finished_at));
                 push(&mut Self::of(history, next, at).restarts, (ended, count));
-                let reason = reason_of(status.last_exit.as_ref());
+                let reason = reason_of(status.last_exit.as_deref());
                 found.push(Restarts {
                     container: at,
                     count,
@@ -189,10 +189,10 @@ impl History {
         when: impl Fn(&Exit) -> Option<Timestamp>,
     ) {
         let present = match &status.state {
-            State::Terminated(exit) => Some(exit),
+            State::Terminated(exit) => Some(&**exit),
             _ => None,
         };
-        for exit in status.last_exit.as_ref().into_iter().chain(present) {
+        for exit in status.last_exit.as_deref().into_iter().chain(present) {
             if &*exit.reason != OOM_KILLED {
                 continue;
             }

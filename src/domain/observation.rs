@@ -211,8 +211,9 @@ pub struct ContainerStatus {
     pub run: u64,
     /// What it does now.
     pub state: State,
-    /// `lastState.terminated`: how the run before this one ended.
-    pub last_exit: Option<Exit>,
+    /// `lastState.terminated`: how the run before this one ended. Boxed like the exit in [`State`]: most containers
+    /// never ended, and there are many containers.
+    pub last_exit: Option<Box<Exit>>,
 }
 
 /// What a container does now.
@@ -223,7 +224,7 @@ pub enum State {
     /// `running` since `startedAt`.
     Running(Option<Timestamp>),
     /// `terminated`.
-    Terminated(Exit),
+    Terminated(Box<Exit>),
 }
 
 /// The end of one run of a container.
@@ -271,7 +272,7 @@ impl ContainerStatus {
     pub fn latest_exit(&self) -> Option<&Exit> {
         match &self.state {
             State::Terminated(exit) => Some(exit),
-            _ => self.last_exit.as_ref(),
+            _ => self.last_exit.as_deref(),
         }
     }
 }

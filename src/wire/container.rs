@@ -172,7 +172,7 @@ pub(super) struct LeanStatus {
 struct LeanState {
     waiting: Option<Waiting>,
     running: Option<Running>,
-    terminated: Option<Terminated>,
+    terminated: Option<Box<Terminated>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -230,7 +230,10 @@ impl LeanStatus {
             restart_count: *restart_count,
             run: *run,
             state: state.share(interner),
-            last_exit: last_state.terminated.as_ref().map(|exit| exit.share(interner)),
+            last_exit: last_state
+                .terminated
+                .as_ref()
+                .map(|exit| Box::new(exit.share(interner))),
         }
     }
 }
@@ -246,7 +249,7 @@ impl LeanState {
             Self {
                 terminated: Some(exit),
                 ..
-            } => State::Terminated(exit.share(interner)),
+            } => State::Terminated(Box::new(exit.share(interner))),
             Self { waiting, .. } => State::Waiting(match waiting {
                 Some(waiting) => interner.string(&waiting.reason),
                 // Kubernetes defines no member at all as waiting.

@@ -185,7 +185,7 @@ fn container_status(status: &core::ContainerStatus) -> ContainerStatus {
         run: run(status.container_id.as_deref()),
         state: match (state.running, state.terminated) {
             (Some(running), _) => State::Running(time(running.started_at)),
-            (None, Some(terminated)) => State::Terminated(exit(terminated)),
+            (None, Some(terminated)) => State::Terminated(Box::new(exit(terminated))),
             (None, None) => State::Waiting(
                 state
                     .waiting
@@ -198,7 +198,7 @@ fn container_status(status: &core::ContainerStatus) -> ContainerStatus {
             .last_state
             .clone()
             .and_then(|state| state.terminated)
-            .map(exit),
+            .map(|terminated| Box::new(exit(terminated))),
     }
 }
 

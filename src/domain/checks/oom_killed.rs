@@ -96,7 +96,10 @@ impl Rule for OOMKilled {
 
 /// The latest exit that was a memory kill, of the two that a status shows.
 fn killed(status: &ContainerStatus) -> Option<&Exit> {
-    let mut exits = status.latest_exit().into_iter().chain(&status.last_exit);
+    let mut exits = status
+        .latest_exit()
+        .into_iter()
+        .chain(status.last_exit.as_deref());
     exits.find(|exit| &*exit.reason == OOM_KILLED)
 }
 

@@ -26,7 +26,7 @@ pub(super) struct Announcer<'a> {
     pub(super) policy: &'a PolicyEntry,
     pub(super) view: &'a View<'a>,
     /// The Pod's Events by the hash in their names, with how often each was written.
-    pub(super) written: &'a mut Vec<(u64, u32)>,
+    pub(super) written: &'a mut Box<[(u64, u32)]>,
     pub(super) events: &'a mut Vec<Event>,
 }
 
@@ -131,11 +131,13 @@ impl Announcer<'_> {
     }
 
     fn wrote(&mut self, hash: u64, times: u32) {
-        self.written.retain(|(known, _)| *known != hash);
-        if self.written.len() == WRITTEN_LIMIT {
-            self.written.remove(0);
+        let mut written = std::mem::take(self.written).into_vec();
+        written.retain(|(known, _)| *known != hash);
+        if written.len() == WRITTEN_LIMIT {
+            written.remove(0);
         }
-        self.written.push((hash, times));
+        written.push((hash, times));
+        *self.written = written.into_boxed_slice();
     }
 
     fn push_firing(&mut self, violation: &Tracked, hash: u64, delivery: Delivery) {

@@ -117,6 +117,10 @@ fn judge(
             }
         }
         policy.record(observation, &matched.tracked);
+        if matched.tracked.is_empty() {
+            // A storm must not leave its room behind.
+            matched.tracked = Vec::new();
+        }
     }
     deadline
 }

@@ -83,8 +83,8 @@ type PodKey = (Arc<str>, Arc<str>);
 struct Namespace {
     /// Its labels; unknown until its own watch brought them.
     labels: Option<Arc<Labels>>,
-    /// Its Pods by UID.
-    pods: HashMap<Arc<str>, PodEntry>,
+    /// Its Pods by UID. Boxed, because half of a hash table may be empty.
+    pods: HashMap<Arc<str>, Box<PodEntry>>,
 }
 
 /// A Pod.
@@ -97,7 +97,7 @@ struct PodEntry {
     /// The policies that match it, in the order of their places.
     matched: Vec<Matched>,
     /// The names of Events written for it, with how often: a new episode under an old name raises that Event.
-    written: Vec<(u64, u32)>,
+    written: Box<[(u64, u32)]>,
     /// Its entry in the deadlines.
     deadline: Option<Timestamp>,
 }
@@ -193,13 +193,13 @@ impl Index {
         }
         self.stray_statuses += u64::from(observation.stray_statuses);
         self.join_workload(&key.0, &observation.workload);
-        let pod = PodEntry {
+        let pod = Box::new(PodEntry {
             observation,
             history,
             matched: Vec::new(),
-            written: Vec::new(),
+            written: Box::default(),
             deadline: None,
-        };
+        });
         self.namespaces
             .entry(key.0.clone())
             .or_default()
@@ -268,7 +268,8 @@ impl Index {
     }
 
     fn pod_mut(&mut self, (namespace, uid): &PodKey) -> Option<&mut PodEntry> {
-        self.namespaces.get_mut(namespace)?.pods.get_mut(uid)
+        let pod = self.namespaces.get_mut(namespace)?.pods.get_mut(uid)?;
+        Some(pod)
     }
 
     fn join_workload(&mut self, namespace: &Arc<str>, workload: &Arc<Workload>) {

@@ -180,6 +180,8 @@ impl Index {
         };
         let place = place.unwrap_or_else(|place| {
             let tracked = Vec::new();
+            // Most Pods have one policy or two, and a vector would begin with room for four.
+            pod.matched.reserve_exact(1);
             pod.matched.insert(
                 place,
                 Matched {

@@ -95,7 +95,7 @@ impl Index {
     fn all_pods(&self) -> impl Iterator<Item = (PodKey, &PodEntry)> {
         self.namespaces.iter().flat_map(|(name, entry)| {
             let pods = entry.pods.iter();
-            pods.map(|(uid, pod)| ((name.clone(), uid.clone()), pod))
+            pods.map(|(uid, pod)| ((name.clone(), uid.clone()), &**pod))
         })
     }
 }

@@ -241,20 +241,20 @@ impl Pod {
     pub(crate) fn exits_with(self, name: &str, code: i32, reason: &str, second: i64) -> Self {
         self.status(name, |status| {
             (status.ready, status.started) = (false, false);
-            status.state = State::Terminated(Exit {
+            status.state = State::Terminated(Box::new(Exit {
                 code,
                 reason: reason.into(),
                 started_at: status.running_since(),
                 finished_at: Some(at(second)),
                 run: status.run,
-            });
+            }));
         })
     }
 
     /// The ended run moves to `lastState` and the container waits for the next: `CrashLoopBackOff`.
     pub(crate) fn backs_off(self, name: &str) -> Self {
         self.status(name, |status| {
-            status.last_exit = status.latest_exit().cloned();
+            status.last_exit = status.latest_exit().cloned().map(Box::new);
             status.state = State::Waiting("CrashLoopBackOff".into());
         })
     }
@@ -266,7 +266,7 @@ impl Pod {
         let runs = matches!(self.0.statuses[place].as_ref().unwrap().state, State::Running(_));
         let pod = if runs { self.exits(name, 1, second) } else { self };
         pod.status(name, |status| {
-            status.last_exit = status.latest_exit().cloned();
+            status.last_exit = status.latest_exit().cloned().map(Box::new);
             status.state = State::Running(Some(at(second)));
             status.restart_count += 1;
             status.run += 1;
