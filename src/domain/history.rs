@@ -326,7 +326,7 @@ fn is_the_pods_own(
     let sandbox = next
         .conditions
         .sandbox_ready
-        .and_then(|condition| condition.since);
+        .and_then(|condition| condition.since.get());
     matches!((sandbox, began), (Some(sandbox), Some(began)) if sandbox > began)
 }
 

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::time::ApiTime;
+
 /// One Pod as one watch event showed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
@@ -21,7 +23,7 @@ pub struct Observation {
     /// What the Pod's owner would call it.
     pub workload: Arc<Workload>,
     /// `metadata.creationTimestamp`.
-    pub created: Option<Timestamp>,
+    pub created: ApiTime,
     /// `spec.nodeName` is set.
     pub scheduled: bool,
     /// `metadata.deletionTimestamp` is set.
@@ -115,8 +117,8 @@ pub struct Conditions {
 pub struct Condition {
     /// The status is `True`.
     pub holds: bool,
-    /// `lastTransitionTime`, whole seconds on the kubelet's clock.
-    pub since: Option<Timestamp>,
+    /// `lastTransitionTime`, on the kubelet's clock.
+    pub since: ApiTime,
 }
 
 /// The part of a Pod's spec that decides roles, shared between Pods of one template.

@@ -9,6 +9,27 @@ pub fn later(at: Timestamp, after: SignedDuration) -> Timestamp {
     at.checked_add(after).unwrap_or(Timestamp::MAX)
 }
 
+/// A time as the API server keeps it: whole seconds (`metav1.Time`), or none. It takes a third of the room of an
+/// `Option<Timestamp>`, and every Pod has some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ApiTime(i64);
+
+impl ApiTime {
+    /// No time at all. No timestamp is as early as this.
+    const NONE: Self = Self(i64::MIN);
+
+    /// The time, if there is one.
+    pub fn get(self) -> Option<Timestamp> {
+        Timestamp::from_second(self.0).ok()
+    }
+}
+
+impl From<Option<Timestamp>> for ApiTime {
+    fn from(time: Option<Timestamp>) -> Self {
+        time.map_or(Self::NONE, |time| Self(time.as_second()))
+    }
+}
+
 /// A duration as Go and `kubectl` write it, in whole seconds: `45s`, `7m12s`, `1h30m`, `2d4h`.
 #[derive(Clone, Copy)]
 pub struct Human(pub SignedDuration);
@@ -78,6 +99,26 @@ mod tests {
             "0s",
             "a clock that went back"
         );
+    }
+
+    #[test]
+    fn a_time_of_the_api_is_kept_in_whole_seconds_or_not_at_all() {
+        let time = |text: &str| text.parse::<Timestamp>().unwrap();
+        let table = [
+            (None, None),
+            (
+                Some(time("1970-01-01T00:00:00Z")),
+                Some(time("1970-01-01T00:00:00Z")),
+            ),
+            (
+                Some(time("2026-11-20T10:42:07.9Z")),
+                Some(time("2026-11-20T10:42:07Z")),
+            ),
+            (Some(Timestamp::MIN), Some(Timestamp::MIN)),
+        ];
+        for (given, kept) in table {
+            assert_eq!(ApiTime::from(given).get(), kept, "{given:?}");
+        }
     }
 
     #[test]

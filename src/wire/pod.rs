@@ -121,7 +121,7 @@ pub fn observe(pod: LeanPod, interner: &mut Interner) -> Result<Observation, Uni
         name,
         labels: interner.labels(labels),
         workload,
-        created: metadata.creation_timestamp.map(|time| time.0),
+        created: metadata.creation_timestamp.map(|time| time.0).into(),
         scheduled: spec.scheduled,
         terminating: metadata.deletion_timestamp.is_some(),
         phase: status.phase,
@@ -193,7 +193,7 @@ fn conditions(list: &[LeanCondition]) -> Conditions {
         let holds = condition.status == ConditionStatus::True;
         let whole = Some(Condition {
             holds,
-            since: condition.last_transition_time,
+            since: condition.last_transition_time.into(),
         });
         match condition.kind {
             ConditionType::Initialized => conditions.initialized = holds,

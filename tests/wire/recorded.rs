@@ -70,7 +70,7 @@ fn by_whole_type(json: &Value) -> Observation {
             name: owner.1.into(),
         }
         .into(),
-        created: metadata.creation_timestamp.map(|time| time.0),
+        created: metadata.creation_timestamp.map(|time| time.0).into(),
         scheduled: spec.node_name.is_some(),
         terminating: metadata.deletion_timestamp.is_some(),
         phase: match status.phase.as_deref() {
@@ -161,7 +161,7 @@ fn conditions(conditions: &[core::PodCondition]) -> Conditions {
     let whole = |kind| {
         find(kind).map(|condition| Condition {
             holds: condition.status == "True",
-            since: condition.last_transition_time.as_ref().map(|time| time.0),
+            since: condition.last_transition_time.as_ref().map(|time| time.0).into(),
         })
     };
     Conditions {

@@ -201,7 +201,7 @@ impl<'a> View<'a> {
             .map(|(_, status)| status)
             .filter(|status| status.restart_count == 0);
         condition
-            .and_then(|c| c.since)
+            .and_then(|c| c.since.get())
             .max(status.and_then(ContainerStatus::running_since))
     }
 }

@@ -52,7 +52,7 @@ impl Rule for StartupBlocked {
         let sandbox_stands = sandbox.map_or(status.has_begun() || !status.waits_to_be_created(), |c| c.holds);
         if sandbox_stands && self.covers(view, at) {
             let since = sandbox
-                .and_then(|condition| condition.since)
+                .and_then(|condition| condition.since.get())
                 .max(previous_done(view, at));
             found.push(Fault {
                 container: at,

@@ -75,7 +75,7 @@ impl Case<'_> {
             .pod
             .conditions
             .containers_ready
-            .and_then(|condition| condition.since);
+            .and_then(|condition| condition.since.get());
         since.map(|at| at.to_string()).unwrap_or_default()
     }
 }

@@ -38,7 +38,10 @@ pub(super) fn adopt(pod: &mut PodEntry, policies: &mut BTreeMap<PolicyId, Policy
         let is_this_pod = |listed: &crate::domain::policy::ListedViolation| {
             listed.namespace == observation.namespace
                 && listed.pod == observation.name
-                && observation.created.is_none_or(|created| created <= listed.since)
+                && observation
+                    .created
+                    .get()
+                    .is_none_or(|created| created <= listed.since)
         };
         let listed: Vec<_> = policy
             .adopted

@@ -3,7 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::entry::PolicyEntry;
+use super::{edit, entry::PolicyEntry};
 use crate::domain::{
     checks::{Case, View, recovery_note, rule},
     effects::{Change, Delivery, Event},
@@ -131,13 +131,13 @@ impl Announcer<'_> {
     }
 
     fn wrote(&mut self, hash: u64, times: u32) {
-        let mut written = std::mem::take(self.written).into_vec();
-        written.retain(|(known, _)| *known != hash);
-        if written.len() == WRITTEN_LIMIT {
-            written.remove(0);
-        }
-        written.push((hash, times));
-        *self.written = written.into_boxed_slice();
+        edit(self.written, |written| {
+            written.retain(|(known, _)| *known != hash);
+            if written.len() == WRITTEN_LIMIT {
+                written.remove(0);
+            }
+            written.push((hash, times));
+        });
     }
 
     fn push_firing(&mut self, violation: &Tracked, hash: u64, delivery: Delivery) {

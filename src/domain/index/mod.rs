@@ -95,7 +95,7 @@ struct PodEntry {
     /// What its containers went through.
     history: Option<Box<History>>,
     /// The policies that match it, in the order of their places.
-    matched: Vec<Matched>,
+    matched: Box<[Matched]>,
     /// The names of Events written for it, with how often: a new episode under an old name raises that Event.
     written: Box<[(u64, u32)]>,
     /// Its entry in the deadlines.
@@ -196,7 +196,7 @@ impl Index {
         let pod = Box::new(PodEntry {
             observation,
             history,
-            matched: Vec::new(),
+            matched: Box::default(),
             written: Box::default(),
             deadline: None,
         });
@@ -294,6 +294,14 @@ impl Index {
             }
         }
     }
+}
+
+/// Changes a list that every Pod has and that rarely changes: it is kept without room to spare.
+fn edit<T, R>(list: &mut Box<[T]>, change: impl FnOnce(&mut Vec<T>) -> R) -> R {
+    let mut items = std::mem::take(list).into_vec();
+    let result = change(&mut items);
+    *list = items.into_boxed_slice();
+    result
 }
 
 /// Adds restarts of sidecars to the series of the policies that call them so.

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use jiff::Timestamp;
 
 use super::{
-    Index, Matched, PodKey,
+    Index, Matched, PodKey, edit,
     entry::{PolicyEntry, PolicyId},
     evaluate,
     watches::Scope,
@@ -179,18 +179,13 @@ impl Index {
             return;
         };
         let place = place.unwrap_or_else(|place| {
-            let tracked = Vec::new();
-            // Most Pods have one policy or two, and a vector would begin with room for four.
-            pod.matched.reserve_exact(1);
-            pod.matched.insert(
-                place,
-                Matched {
-                    policy: id,
-                    roles: roles.clone(),
-                    looked: false,
-                    tracked,
-                },
-            );
+            let matched = Matched {
+                policy: id,
+                roles: roles.clone(),
+                looked: false,
+                tracked: Vec::new(),
+            };
+            edit(&mut pod.matched, |list| list.insert(place, matched));
             place
         });
         let Some(matched) = pod.matched.get_mut(place) else {
@@ -224,7 +219,7 @@ impl Index {
         let Ok(place) = pod.matched.binary_search_by_key(&id, |matched| matched.policy) else {
             return;
         };
-        let ended = tracker::end_all(&mut pod.matched.remove(place).tracked);
+        let ended = tracker::end_all(&mut edit(&mut pod.matched, |list| list.remove(place)).tracked);
         evaluate::report(policy, &pod.observation, &ended, now, effects);
         effects.changed.insert(policy.key.clone());
     }

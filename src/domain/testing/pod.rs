@@ -23,7 +23,7 @@ impl Pod {
         let condition = |holds| {
             Some(Condition {
                 holds,
-                since: Some(at(0)),
+                since: Some(at(0)).into(),
             })
         };
         let pod = Observation {
@@ -32,7 +32,7 @@ impl Pod {
             name: name.into(),
             labels: Arc::default(),
             workload: workload("Deployment", "web"),
-            created: Some(at(0)),
+            created: Some(at(0)).into(),
             scheduled: true,
             terminating: false,
             phase: Phase::Running,
@@ -164,7 +164,7 @@ impl Pod {
         self.conditions(|c| {
             c.containers_ready = Some(Condition {
                 holds: false,
-                since: Some(at(since)),
+                since: Some(at(since)).into(),
             });
         })
     }
@@ -174,7 +174,7 @@ impl Pod {
         self.conditions(|c| {
             c.sandbox_ready = Some(Condition {
                 holds,
-                since: Some(at(since)),
+                since: Some(at(since)).into(),
             });
         })
     }

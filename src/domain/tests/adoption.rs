@@ -141,13 +141,13 @@ fn is_taken_over(policy: Policy, listed: Vec<ListedViolation>, pod: &Pod) -> boo
 
 #[test]
 fn only_what_the_pod_still_has_is_taken_over() {
-    let created = |second| web().with(|pod| pod.created = Some(at(second)));
+    let created = |second| web().with(|pod| pod.created = Some(at(second)).into());
     let table = [
         (with(|_| {}), web(), true, "all is as it was"),
         (with(|_| {}), created(500), true, "a Pod as old as the violation"),
         (
             with(|_| {}),
-            web().with(|pod| pod.created = None),
+            web().with(|pod| pod.created = None.into()),
             true,
             "a Pod that does not say how old it is",
         ),

@@ -29,7 +29,7 @@ pub(super) fn metadata() -> Vec<Row> {
         ),
         (
             odd(json!({"metadata": {"labels": null, "ownerReferences": null, "creationTimestamp": null}})),
-            |pod| pod.created.is_none() && pod.workload.to_string() == "Pod/web-0",
+            |pod| pod.created.get().is_none() && pod.workload.to_string() == "Pod/web-0",
             "metadata of null",
         ),
         (
@@ -55,7 +55,7 @@ pub(super) fn metadata() -> Vec<Row> {
             odd(
                 json!({"metadata": {"deletionTimestamp": "soon", "creationTimestamp": "2026-11-20T10:42:07Z"}}),
             ),
-            |pod| pod.terminating && pod.created == time(),
+            |pod| pod.terminating && pod.created.get() == time(),
             "a Pod that is deleted some time",
         ),
         (
@@ -111,8 +111,8 @@ pub(super) fn conditions() -> Vec<Row> {
             ])),
             |pod| {
                 let (containers, sandbox) = (pod.conditions.containers_ready, pod.conditions.sandbox_ready);
-                containers.is_some_and(|c| c.holds && c.since.is_none())
-                    && sandbox.is_some_and(|c| !c.holds && c.since == time())
+                containers.is_some_and(|c| c.holds && c.since.get().is_none())
+                    && sandbox.is_some_and(|c| !c.holds && c.since.get() == time())
             },
             "a transition time of null",
         ),
