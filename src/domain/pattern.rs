@@ -8,6 +8,8 @@ use regex::bytes::{Regex, RegexBuilder};
 const SIZE_LIMIT: usize = 256 << 10;
 /// How deep groups may nest.
 const NEST_LIMIT: u32 = 64;
+/// The registry of images whose reference names none.
+const DOCKER_HUB: &str = "docker.io";
 
 /// A regular expression in RE2 syntax that must match a whole name.
 #[derive(Clone, Debug)]
@@ -106,51 +108,47 @@ fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repository<'a> {
     full: String,
-    path: &'a str,
+    written: &'a str,
     bare: &'a str,
 }
 
 impl<'a> Repository<'a> {
     /// Reads an image reference as container runtimes do: the first part names a registry when it has a dot or a
-    /// colon or is `localhost`; otherwise the registry is `docker.io`, where a single part lives under `library/`.
+    /// colon or is `localhost`; otherwise the registry is `docker.io`. There a single part lives under `library/`,
+    /// whether the registry is written or not.
     pub fn of(image: &'a str) -> Self {
         let name = image.split_once('@').map_or(image, |(name, _)| name);
         let name = match name.rsplit_once(':') {
             Some((name, tag)) if !tag.contains('/') => name,
             _ => name,
         };
-        match name.split_once('/') {
+        let (registry, path) = match name.split_once('/') {
             Some((registry, path)) if registry.contains(['.', ':']) || registry == "localhost" => {
-                let bare = path
-                    .strip_prefix("library/")
-                    .filter(|_| registry == "docker.io")
-                    .unwrap_or(path);
-                Self {
-                    full: name.to_owned(),
-                    path,
-                    bare,
-                }
+                (registry, path)
             }
-            Some(_) => {
-                let bare = name.strip_prefix("library/").unwrap_or(name);
-                Self {
-                    full: format!("docker.io/{name}"),
-                    path: name,
-                    bare,
-                }
-            }
-            None => Self {
-                full: format!("docker.io/library/{name}"),
-                path: name,
-                bare: name,
-            },
+            _ => (DOCKER_HUB, name),
+        };
+        let bare = path
+            .strip_prefix("library/")
+            .filter(|_| registry == DOCKER_HUB)
+            .unwrap_or(path);
+        let library = if registry == DOCKER_HUB && !path.contains('/') {
+            "library/"
+        } else {
+            ""
+        };
+        Self {
+            full: format!("{registry}/{library}{path}"),
+            written: name,
+            bare,
         }
     }
 
-    /// The names that globs see: in full, without the registry, and a Docker library image also by its bare name.
+    /// The names that globs see: in full, without the registry, as it is written, and a Docker library image also by its
+    /// bare name.
     fn names(&self) -> impl Iterator<Item = &str> {
-        let filled = self.full.split_once('/').map_or("", |(_, path)| path);
-        [self.full.as_str(), filled, self.path, self.bare].into_iter()
+        let path = self.full.split_once('/').map_or("", |(_, path)| path);
+        [self.full.as_str(), path, self.written, self.bare].into_iter()
     }
 }
 
@@ -199,6 +197,19 @@ mod tests {
             ),
             ("docker.io/library/nginx", "nginx", true, "library filled in"),
             ("library/nginx", "nginx:1", true, "without the registry"),
+            (
+                "docker.io/library/nginx",
+                "docker.io/nginx:1",
+                true,
+                "library filled in behind a written docker.io",
+            ),
+            ("docker.io/nginx", "docker.io/nginx:1", true, "as it is written"),
+            (
+                "*/library/*",
+                "reg.example/nginx",
+                false,
+                "no other registry has a library",
+            ),
             (
                 "nginx",
                 "docker.io/library/nginx@sha256:00",

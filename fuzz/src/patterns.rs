@@ -1,0 +1,86 @@
+//! The small languages of a policy, against slow and simple readings of the same.
+
+use sidewatch::{
+    api::Duration,
+    domain::pattern::{Glob, Pattern, Repository},
+};
+
+/// Lines: a pattern or glob or duration, then names or images that it is held against.
+pub fn patterns(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    let mut lines = text.lines();
+    let Some(source) = lines.next().filter(|source| source.len() <= 512) else {
+        return;
+    };
+    drop(Duration::new(source).parse());
+    let pattern = Pattern::parse(source);
+    let unanchored = regex::bytes::RegexBuilder::new(source)
+        .unicode(false)
+        .size_limit(256 << 10)
+        .nest_limit(64)
+        .build();
+    if pattern.is_ok() {
+        assert!(unanchored.is_ok(), "{source:?} is only valid inside our anchors");
+    }
+    let glob = Glob::new(source);
+    for subject in lines.take(8).map(|line| &line[..line.floor_char_boundary(256)]) {
+        if let (Ok(pattern), Ok(unanchored)) = (&pattern, &unanchored)
+            && pattern.matches(subject)
+        {
+            assert!(
+                unanchored.is_match(subject.as_bytes()),
+                "{source:?} on {subject:?}"
+            );
+        }
+        let names = names(subject);
+        let expected = names
+            .iter()
+            .any(|name| matches(source.as_bytes(), name.as_bytes()));
+        let image = Repository::of(subject);
+        assert_eq!(
+            glob.matches(&image),
+            expected,
+            "{source:?} on {subject:?}, which is {names:?}"
+        );
+        assert!(Glob::new("*").matches(&image), "* matches {subject:?}");
+    }
+}
+
+/// The names under which a glob may mean an image's repository.
+fn names(image: &str) -> Vec<String> {
+    let name = image.split('@').next().unwrap_or_default();
+    let tag = name.rfind(':').filter(|colon| !name[*colon..].contains('/'));
+    let name = &name[..tag.unwrap_or(name.len())];
+    let is_registry = |part: &str| part.contains(['.', ':']) || part == "localhost";
+    let (registry, path) = match name.split_once('/') {
+        Some((registry, path)) if is_registry(registry) => (registry, path),
+        _ => ("docker.io", name),
+    };
+    if registry == "docker.io" {
+        let bare = path.strip_prefix("library/");
+        if bare.is_some() || !path.contains('/') {
+            let bare = bare.unwrap_or(path);
+            let names = ["docker.io/library/", "library/", ""].map(|prefix| format!("{prefix}{bare}"));
+            return [names.as_slice(), &[name.to_owned()]].concat();
+        }
+    }
+    vec![format!("{registry}/{path}"), path.to_owned(), name.to_owned()]
+}
+
+/// Whether a glob matches, by trying everything: one row of a table for each byte of the glob.
+fn matches(glob: &[u8], text: &[u8]) -> bool {
+    let mut reach = vec![false; text.len() + 1];
+    reach[0] = true;
+    for byte in glob {
+        if *byte == b'*' {
+            let first = reach.iter().position(|reached| *reached).unwrap_or(reach.len());
+            reach[first..].fill(true);
+        } else {
+            for at in (0..text.len()).rev() {
+                reach[at + 1] = reach[at] && text[at] == *byte;
+            }
+            reach[0] = false;
+        }
+    }
+    reach[text.len()]
+}

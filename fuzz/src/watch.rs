@@ -1,0 +1,72 @@
+//! A watch of Pods from the bytes of an answer on: kube cuts lines out of them and decodes, and whatever they are, the
+//! stream goes on or ends, and what it brings the index can take.
+
+use std::convert::Infallible;
+
+use futures::{StreamExt, stream};
+use http::{Request, Response};
+use http_body_util::StreamBody;
+use hyper::body::{Bytes, Frame};
+use kube::{Client, client::Body, core::WatchEvent};
+use sidewatch::wire::{
+    intern::Interner,
+    pod::{LeanPod, observe},
+};
+
+use super::watched::{Fact, Watched, policy};
+
+/// The body of the answer to a watch. Its first byte says into how large pieces the network cuts it.
+pub fn watch(data: &[u8]) {
+    let Some((piece, body)) = data.split_first() else {
+        return;
+    };
+    let pieces = body.chunks(usize::from(*piece).max(1));
+    let events = read(pieces.map(Bytes::copy_from_slice).collect());
+    let in_one_piece = read(vec![Bytes::copy_from_slice(body)]);
+    assert_eq!(
+        format!("{events:?}"),
+        format!("{in_one_piece:?}"),
+        "how the network cuts an answer makes a difference"
+    );
+    let mut interner = Interner::default();
+    let mut watched = Watched::new(&[policy("usual", &serde_json::json!({}))]);
+    let mut alive = Vec::new();
+    for event in events.into_iter().flatten() {
+        let (pod, deleted) = match event {
+            WatchEvent::Added(pod) | WatchEvent::Modified(pod) => (pod, false),
+            WatchEvent::Deleted(pod) => (pod, true),
+            WatchEvent::Bookmark(_) | WatchEvent::Error(_) => continue,
+        };
+        let Ok(observation) = observe(pod, &mut interner) else {
+            continue;
+        };
+        watched.pass(45);
+        if deleted {
+            watched.take(&Fact::Gone(&observation));
+        } else {
+            watched.take(&Fact::Pod(&observation));
+            alive.push(observation);
+        }
+    }
+    watched.empty(&alive);
+}
+
+/// What kube makes of an answer that comes in these pieces.
+fn read(pieces: Vec<Bytes>) -> Vec<kube::Result<WatchEvent<LeanPod>>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let answer = move |_: Request<Body>| {
+            let frames = pieces
+                .clone()
+                .into_iter()
+                .map(|piece| Ok::<_, Infallible>(Frame::data(piece)));
+            std::future::ready(Ok::<_, Infallible>(Response::new(StreamBody::new(stream::iter(
+                frames,
+            )))))
+        };
+        let client = Client::new(tower::service_fn(answer), "default");
+        let events = client.request_events(Request::new(Vec::new())).await.unwrap();
+        // The stream ends with the body; a decoder that failed is not asked again.
+        events.collect().await
+    })
+}

@@ -1,0 +1,262 @@
+//! An index that is watched while facts come in: after each, what it says of itself must hold together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use kube::core::DeserializeGuard;
+use serde_json::{Value, json};
+use sidewatch::{
+    api::SidecarPolicy,
+    domain::{
+        effects::{Change, Effects, Event, Transition},
+        index::Index,
+        observation::Observation,
+        policy::{Check, PolicyKey, PolicyUpdate},
+        summary::{LISTED_VIOLATIONS, Report},
+    },
+    wire::policy::policy_update,
+};
+
+/// One violation: policy, Pod's UID, container, check.
+type Key = (PolicyKey, String, String, Check);
+
+/// Two indexes with the same facts: one whose timer is always in time, one whose timer never comes.
+pub(crate) struct Watched {
+    punctual: Index,
+    late: Index,
+    now: Timestamp,
+    told: Effects,
+    told_late: Effects,
+    /// What the transitions add up to: whether each violation fires.
+    firing: BTreeMap<Key, bool>,
+}
+
+/// A fact.
+#[derive(Clone)]
+pub(crate) enum Fact<'a> {
+    /// A Pod as it is now.
+    Pod(&'a Observation),
+    /// A Pod is gone.
+    Gone(&'a Observation),
+    /// A policy as it is now.
+    Policy(&'a PolicyUpdate),
+    /// A policy is gone.
+    Withdrawn(&'a PolicyKey),
+}
+
+/// A policy of the namespace `pay` with that spec.
+pub(crate) fn policy(name: &str, spec: &Value) -> PolicyUpdate {
+    let object: DeserializeGuard<SidecarPolicy> = serde_json::from_value(json!({
+        "apiVersion": "sidewatch.dev/v1alpha1",
+        "kind": "SidecarPolicy",
+        "metadata": {"name": name, "namespace": "pay", "uid": format!("uid-of-{name}"), "generation": 1},
+        "spec": spec,
+    }))
+    .unwrap();
+    policy_update(&object).unwrap()
+}
+
+impl Watched {
+    /// With these policies, and no Pods.
+    pub(crate) fn new(policies: &[PolicyUpdate]) -> Self {
+        let empty = || {
+            let mut index = Index::new([None], false);
+            index.begin_resync(&None, Timestamp::MIN);
+            drop(index.finish_resync(&None, at(0)));
+            index
+        };
+        let mut watched = Self {
+            punctual: empty(),
+            late: empty(),
+            now: at(0),
+            told: Effects::default(),
+            told_late: Effects::default(),
+            firing: BTreeMap::new(),
+        };
+        for policy in policies {
+            watched.take(&Fact::Policy(policy));
+        }
+        watched
+    }
+
+    /// Lets seconds pass.
+    pub(crate) fn pass(&mut self, seconds: u32) {
+        self.now += SignedDuration::from_secs(i64::from(seconds));
+        while let Some(due) = self.punctual.next_deadline().filter(|due| *due <= self.now) {
+            let effects = self.punctual.tick(due);
+            let next = self.punctual.next_deadline();
+            assert!(
+                next.is_none_or(|next| next > due),
+                "a deadline that was acted on is due again"
+            );
+            self.listen(effects);
+        }
+    }
+
+    /// Takes in a fact, and then the same once more.
+    pub(crate) fn take(&mut self, fact: &Fact<'_>) {
+        let effects = tell(&mut self.punctual, fact, self.now);
+        self.listen(effects);
+        let again = tell(&mut self.punctual, fact, self.now);
+        assert_eq!(again, Effects::default(), "what is known already has effects");
+        let late = tell(&mut self.late, fact, self.now);
+        self.told_late.append(late);
+        assert_eq!(self.told, self.told_late, "a late timer makes a difference");
+        self.told = Effects::default();
+        self.told_late = Effects::default();
+        self.check();
+    }
+
+    fn listen(&mut self, effects: Effects) {
+        for transition in &effects.transitions {
+            follow(&mut self.firing, transition);
+        }
+        for event in &effects.events {
+            check_event(event);
+        }
+        self.told.append(effects);
+    }
+
+    fn check(&self) {
+        for violation in self.punctual.violations() {
+            assert!(
+                violation.onset <= self.now,
+                "a fault of the future: {violation:?}"
+            );
+        }
+        let policies: Vec<PolicyKey> = self
+            .punctual
+            .policies()
+            .map(|policy| policy.key.clone())
+            .collect();
+        for key in &policies {
+            let report = self.punctual.report(key).unwrap();
+            check_report(&report, key, &self.states(key));
+            let shown = self
+                .punctual
+                .violations()
+                .filter(|violation| violation.policy == key);
+            let mut shown: Vec<bool> = shown.map(|violation| violation.firing).collect();
+            let mut told = self.states(key);
+            shown.sort_unstable();
+            told.sort_unstable();
+            assert_eq!(shown, told, "{key}: transitions do not add up to what is shown");
+            assert_eq!(
+                self.late.report(key).as_ref(),
+                Some(&report),
+                "{key}: a late timer makes a difference"
+            );
+        }
+        let due = self.punctual.next_deadline();
+        assert!(due.is_none_or(|due| due > self.now), "a deadline passed: {due:?}");
+    }
+
+    /// Whether each violation under a policy fires, as the transitions told.
+    fn states(&self, policy: &PolicyKey) -> Vec<bool> {
+        let of_policy = self.firing.iter().filter(|((key, ..), _)| key == policy);
+        of_policy.map(|(_, firing)| *firing).collect()
+    }
+
+    /// What a policy says.
+    pub(crate) fn report(&self, key: &PolicyKey) -> Option<Report> {
+        self.punctual.report(key)
+    }
+
+    /// Deletes these Pods: nothing may be left of them.
+    pub(crate) fn empty(mut self, pods: &[Observation]) {
+        for pod in pods {
+            self.take(&Fact::Gone(pod));
+        }
+        let index = &self.punctual;
+        assert_eq!(index.tracked_pods(), 0);
+        assert_eq!(index.violations().count(), 0, "violations without Pods");
+        assert_eq!(index.restarts().count(), 0, "restarts without Pods");
+        assert_eq!(index.next_deadline(), None, "deadlines without Pods");
+        for policy in index.policies() {
+            assert_eq!(policy.pods, 0);
+            assert!(policy.containers.iter().all(|(_, n)| *n == 0));
+        }
+    }
+}
+
+/// The instant `seconds` after the beginning.
+fn at(seconds: i64) -> Timestamp {
+    let beginning: Timestamp = "2026-11-21T09:50:00Z".parse().unwrap();
+    beginning + SignedDuration::from_secs(seconds)
+}
+
+fn tell(index: &mut Index, fact: &Fact<'_>, now: Timestamp) -> Effects {
+    match fact {
+        Fact::Pod(pod) => index.apply((*pod).clone(), now),
+        Fact::Gone(pod) => index.delete(&pod.namespace, &pod.uid, now),
+        Fact::Policy(update) => index.apply_policy((*update).clone(), now),
+        Fact::Withdrawn(key) => index.delete_policy(key, now),
+    }
+}
+
+/// Follows the state machine, and panics where a transition does not fit the state.
+fn follow(states: &mut BTreeMap<Key, bool>, transition: &Transition) {
+    let Transition {
+        policy,
+        check,
+        uid,
+        container,
+        to,
+        ..
+    } = transition;
+    let key = (policy.clone(), uid.to_string(), container.to_string(), *check);
+    let before = states.get(&key).copied();
+    let fits = match to {
+        Change::Pending => before != Some(false),
+        Change::Firing => before != Some(true),
+        Change::Cleared => before == Some(false),
+        Change::Resolved => before == Some(true),
+        Change::Ended => before.is_some(),
+    };
+    assert!(fits, "{transition:?} when firing was {before:?}");
+    match to {
+        Change::Pending => states.insert(key, false),
+        Change::Firing => states.insert(key, true),
+        Change::Cleared | Change::Resolved | Change::Ended => states.remove(&key),
+    };
+}
+
+fn check_event(event: &Event) {
+    assert!(event.note.len() <= 1024, "{} bytes of note", event.note.len());
+    assert!(event.name.len() <= 253, "{} bytes of name", event.name.len());
+    assert!(event.field_path.starts_with("spec."), "{}", event.field_path);
+}
+
+/// Holds a report against the violations that there are, of each whether it fires.
+fn check_report(report: &Report, key: &PolicyKey, violations: &[bool]) {
+    let all = violations.len();
+    let firing = violations.iter().filter(|firing| **firing).count();
+    assert_eq!(report.summary.firing as usize, firing, "{key}: {report:?}");
+    assert_eq!(report.summary.pending as usize, all - firing, "{key}: {report:?}");
+    assert_eq!(
+        report.violations.len(),
+        all.min(LISTED_VIOLATIONS),
+        "{key}: {report:?}"
+    );
+    assert_eq!(
+        report.violations.len() + report.omitted as usize,
+        all,
+        "{key}: {report:?}"
+    );
+    let (sum_firing, sum_pending) = report.checks.iter().fold((0, 0), |(firing, pending), counts| {
+        (firing + counts.firing, pending + counts.pending)
+    });
+    assert_eq!(
+        (sum_firing, sum_pending),
+        (report.summary.firing, report.summary.pending),
+        "{key}"
+    );
+    let checks: BTreeSet<Check> = report.checks.iter().map(|counts| counts.check).collect();
+    assert_eq!(checks.len(), report.checks.len(), "{key}: a check twice");
+    let worst_first = |pair: &[sidewatch::domain::summary::Violation]| pair[0].severity >= pair[1].severity;
+    assert!(report.violations.windows(2).all(worst_first), "{key}: {report:?}");
+    let [_, healthy, _] = &report.conditions;
+    if healthy.status.is_some() {
+        assert_eq!(healthy.status, Some(firing == 0), "{key}: {healthy:?}");
+    }
+}
