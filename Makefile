@@ -1,13 +1,16 @@
 help: ## what make can do here
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
-.PHONY: help tools test lint fmt demo crds docs chart binary image
+.PHONY: help tools test lint fmt demo crds docs chart binary image bench
 
 tools: ## find or build the programs that the tests need: etcd, kube-apiserver, helm ...
 	cargo run --quiet --package e2e --locked -- tools
 
 test: tools ## every test of the project, the real API server included
 	cargo test --workspace --locked
+
+bench: ## what each step costs, in time and memory (docs/performance.md)
+	cargo bench --package sidewatch --locked --bench memory --bench pipeline --bench latency
 
 lint: ## formatting and lints, as CI runs them
 	cargo fmt --all --check

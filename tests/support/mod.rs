@@ -21,13 +21,15 @@
 mod objects;
 mod operator;
 mod server;
+mod virtual_time;
 
 pub use objects::{list, pod, policy, status_error};
 pub use operator::{
     CLUSTER_POLICIES, EVENTS, MESH_STATUS, NAMESPACES, PODS, POLICIES, Running, clients, pods,
     quiet_but_pods, start, start_at,
 };
-pub use server::{Exchange, Route, Server, WatchStream};
+pub use server::{Exchange, Route, Routes, Server, WatchStream};
+pub use virtual_time::{clients_in_process, start_in_process, virtual_clock};
 
 use std::{future::Future, time::Duration};
 

@@ -49,10 +49,13 @@ pub fn start(server: &Server, namespaces: &[&str]) -> Running {
 
 /// The same, on a clock of the test's own.
 pub fn start_at(server: &Server, namespaces: &[&str], clock: Arc<dyn Clock>) -> Running {
-    let installation = Installation {
-        namespaces: namespaces.iter().map(|name| Arc::from(*name)).collect(),
-    };
-    let operator = Operator::new(clients(server), &installation, clock).unwrap();
+    let namespaces = namespaces.iter().map(|name| Arc::from(*name)).collect();
+    run(clients(server), &Installation { namespaces }, clock)
+}
+
+/// Starts an operator with these clients.
+pub(super) fn run(clients: Clients, installation: &Installation, clock: Arc<dyn Clock>) -> Running {
+    let operator = Operator::new(clients, installation, clock).unwrap();
     let (stop, stopped) = oneshot::channel();
     Running {
         health: operator.health(),
@@ -78,6 +81,11 @@ impl Running {
     /// Waits until it is ready.
     pub async fn ready(&self) {
         until("the operator is ready", || self.readyz().0 == 200).await;
+    }
+
+    /// The metrics page.
+    pub fn pages(&self) -> Arc<dyn Pages> {
+        Arc::clone(&self.metrics) as _
     }
 
     /// The lines of a metric.

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
+    fmt::Debug,
     io,
     net::SocketAddr,
     sync::{Arc, Mutex},
@@ -13,7 +14,7 @@ use futures::channel::mpsc;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Either, Full, StreamBody};
 use hyper::{
-    body::{Bytes, Frame, Incoming},
+    body::{Bytes, Frame},
     server::conn::http1,
     service::service_fn,
 };
@@ -28,7 +29,7 @@ use tokio::{
 use super::{soon, status_error};
 
 type Chunks = mpsc::UnboundedReceiver<io::Result<Frame<Bytes>>>;
-type Body = Either<Full<Bytes>, StreamBody<Chunks>>;
+pub(super) type Body = Either<Full<Bytes>, StreamBody<Chunks>>;
 type Waiting = (
     queue::UnboundedSender<Exchange>,
     Arc<AsyncMutex<queue::UnboundedReceiver<Exchange>>>,
@@ -124,7 +125,11 @@ fn waiting() -> Waiting {
     (sender, Arc::new(AsyncMutex::new(receiver)))
 }
 
-async fn handle(request: Request<Incoming>, routes: Routes) -> Result<Response<Body>, Infallible> {
+/// Makes an exchange of a request, and waits for its answer.
+pub(super) async fn handle<B: http_body::Body<Error: Debug>>(
+    request: Request<B>,
+    routes: Routes,
+) -> Result<Response<Body>, Infallible> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let (reply, answer) = oneshot::channel();
@@ -273,6 +278,11 @@ impl WatchStream {
     /// Breaks the connection.
     pub fn cut(self) {
         self.sender.unbounded_send(Err(io::Error::other("cut"))).unwrap();
+    }
+
+    /// Ends it, as after its time.
+    pub fn end(&self) {
+        self.sender.close_channel();
     }
 
     /// Whether the client still listens.

@@ -1,0 +1,109 @@
+//! How long after a Pod's status changes `/metrics` says so: from the byte that the API server sends to the answer of a
+//! scrape that shows it, through the whole operator and two connections on loopback. Scrapes follow each other without
+//! a pause, so the last one is part of the figure.
+//!
+//! `make bench` measures; `cargo test` makes three changes and sees that they arrive.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a benchmark of a broken program may panic"
+)]
+
+#[path = "../tests/fixtures/pods.rs"]
+mod pods;
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use sidewatch::server::{Limits, listen, serve};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use self::{
+    pods::meshed_pod,
+    support::{Server, list, policy, quiet_but_pods, start},
+};
+
+/// How many Pods the operator knows.
+const PODS: u32 = 1_000;
+/// How many of them violate the policy all the time.
+const VIOLATING: u32 = 100;
+
+fn main() {
+    let measures = std::env::args().any(|argument| argument == "--bench");
+    let changes = if measures { 2_000 } else { 3 };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut times = runtime.block_on(measure(changes));
+    times.sort_unstable();
+    let at = |share: usize| times[(times.len() * share / 1000).min(times.len() - 1)];
+    println!(
+        "{changes} changes: median {:?}, 90% {:?}, 99% {:?}, most {:?}",
+        at(500),
+        at(900),
+        at(990),
+        at(1000)
+    );
+}
+
+/// The Pod with its native sidecar ready or not.
+fn pod(number: u32, ready: bool) -> Value {
+    let mut pod = meshed_pod(number);
+    pod["status"]["initContainerStatuses"][1]["ready"] = json!(ready);
+    pod
+}
+
+async fn measure(changes: u32) -> Vec<Duration> {
+    let server = Server::start().await;
+    let mut policy = policy("mesh", "3");
+    policy["metadata"]["namespace"] = json!("shop");
+    policy["spec"]["mode"] = json!("Observe");
+    quiet_but_pods(&server, &[policy]);
+    let listed: Vec<Value> = (0..PODS).map(|number| pod(number, number >= VIOLATING)).collect();
+    let route = support::pods(&server);
+    let operator = start(&server, &[]);
+    route
+        .next()
+        .await
+        .json(StatusCode::OK, &list("Pod", "5", &listed));
+    let watch = route.next().await.watch();
+    operator.ready().await;
+    let (listener, address) = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let serving = tokio::spawn(serve(listener, operator.pages(), Limits::default()));
+
+    let mut times = Vec::new();
+    for change in 0..changes {
+        // The Pod becomes unready, and with the next change ready again.
+        let (number, ready) = (VIOLATING + change / 2 % (PODS - VIOLATING), change % 2 == 1);
+        let event = format!("{}\n", json!({"type": "MODIFIED", "object": pod(number, ready)}));
+        let name = format!("pod=\"checkout-6d5f7c9b8d-{number:05x}\"");
+        let begun = Instant::now();
+        watch.raw(&event);
+        while scrape(address).await.contains(&name) == ready {}
+        times.push(begun.elapsed());
+        // Changes come when they come, and not in step with scrapes.
+        tokio::time::sleep(Duration::from_micros(u64::from(change * 37 % 1_000))).await;
+    }
+    serving.abort();
+    times
+}
+
+async fn scrape(address: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    answer
+}

@@ -1,0 +1,238 @@
+//! What each step of an update costs: decoding, judging, showing. `make bench` measures; `cargo test` runs each once.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a benchmark of a broken program may panic"
+)]
+
+#[path = "../tests/fixtures/fleet.rs"]
+mod fleet;
+#[path = "../tests/fixtures/pods.rs"]
+mod pods;
+
+use std::{
+    cell::{Cell, RefCell},
+    sync::{Arc, Mutex},
+};
+
+use divan::{Bencher, black_box};
+use serde_json::json;
+use sidewatch::{
+    domain::{
+        index::Index,
+        observation::Observation,
+        policy::{Policy, PolicyKey, PolicyKind},
+        roles::Roles,
+    },
+    health::Health,
+    metrics::{Metrics, MetricsPages},
+};
+
+use self::fleet::{Fleet, at, index_of, unready};
+
+/// How many Pods the index knows.
+const PODS: u32 = 10_000;
+
+/// Of those, how many have a sidecar that is not ready.
+const UNREADY: usize = 50;
+
+fn main() {
+    divan::main();
+}
+
+fn platform() -> PolicyKey {
+    PolicyKey {
+        kind: PolicyKind::ClusterSidecarPolicy,
+        namespace: "".into(),
+        name: "platform".into(),
+    }
+}
+
+/// The whole fleet, of which some Pods violate two checks each: a hundred violations.
+fn cluster() -> (Vec<Observation>, Index) {
+    let pods = Fleet::new(4).pods(PODS);
+    let mut index = index_of(pods.iter().cloned(), &json!({}));
+    for pod in &pods[..UNREADY] {
+        let _ = index.apply(unready(pod.clone()), at(0));
+    }
+    assert_eq!(index.violations().count(), 2 * UNREADY);
+    (pods, index)
+}
+
+/// One Pod of 17 kB.
+mod decode {
+    use k8s_openapi::api::core::v1::Pod;
+    use kube::core::WatchEvent;
+    use sidewatch::wire::{
+        intern::Interner,
+        pod::{LeanPod, observe},
+    };
+
+    use super::{Bencher, black_box, json, pods::meshed_pod};
+
+    #[divan::bench]
+    fn whole_pod(bencher: Bencher<'_, '_>) {
+        let text = meshed_pod(7).to_string();
+        bencher.bench(|| serde_json::from_str::<Pod>(black_box(&text)).unwrap());
+    }
+
+    #[divan::bench]
+    fn lean_pod(bencher: Bencher<'_, '_>) {
+        let text = meshed_pod(7).to_string();
+        bencher.bench(|| serde_json::from_str::<LeanPod>(black_box(&text)).unwrap());
+    }
+
+    /// As kube's watcher reads a line of a watch.
+    #[divan::bench]
+    fn watch_event(bencher: Bencher<'_, '_>) {
+        // The API server writes the type first; an ordered map would not.
+        let text = format!(r#"{{"type":"MODIFIED","object":{}}}"#, json!(meshed_pod(7)));
+        bencher.bench(|| serde_json::from_str::<WatchEvent<LeanPod>>(black_box(&text)).unwrap());
+    }
+
+    #[divan::bench]
+    fn to_observation(bencher: Bencher<'_, '_>) {
+        let text = meshed_pod(7).to_string();
+        let mut interner = Interner::default();
+        let _first = observe(serde_json::from_str(&text).unwrap(), &mut interner).unwrap();
+        bencher.bench_local(|| {
+            let pod: LeanPod = serde_json::from_str(black_box(&text)).unwrap();
+            observe(pod, &mut interner).unwrap()
+        });
+    }
+}
+
+/// Facts into an index of 10,000 Pods.
+mod index {
+    use super::{Bencher, Cell, PODS, RefCell, at, black_box, cluster, fleet, json, unready};
+
+    /// A Pod that changed only in what is not read.
+    #[divan::bench]
+    fn no_change(bencher: Bencher<'_, '_>) {
+        let (pods, mut index) = cluster();
+        let mut number = 0;
+        let next = || {
+            number = (number + 7919) % PODS as usize;
+            // Decoding makes a value of its own of the name and the UID.
+            let mut pod = pods[number.max(super::UNREADY)].clone();
+            (pod.name, pod.uid) = ((&*pod.name).into(), (&*pod.uid).into());
+            pod
+        };
+        bencher
+            .with_inputs(next)
+            .bench_local_values(|pod| index.apply(pod, at(1)));
+    }
+
+    /// A sidecar that becomes unready, or ready again: two checks begin or cease to fail.
+    #[divan::bench]
+    fn readiness_flip(bencher: Bencher<'_, '_>) {
+        let (pods, mut index) = cluster();
+        let mut step = 0;
+        let next = || {
+            step += 1;
+            let pod = pods[(step / 2 * 7919) % PODS as usize].clone();
+            if step % 2 == 0 { unready(pod) } else { pod }
+        };
+        bencher
+            .with_inputs(next)
+            .bench_local_values(|pod| index.apply(pod, at(1)));
+    }
+
+    /// Time passes and nothing is due.
+    #[divan::bench]
+    fn idle_tick(bencher: Bencher<'_, '_>) {
+        let (_, mut index) = cluster();
+        bencher.bench_local(|| index.tick(black_box(at(1))));
+    }
+
+    /// A pending violation whose time has come: it fires, with an Event.
+    #[divan::bench(sample_size = 1)]
+    fn firing_tick(bencher: Bencher<'_, '_>) {
+        let (pods, index) = cluster();
+        let (index, round) = (RefCell::new(index), Cell::new(0));
+        let next = || {
+            // The Pod of the round before has recovered, and no repetition of an Event falls into these two minutes.
+            let (number, begun) = (
+                super::UNREADY + round.get(),
+                1_500 + 1_000 * i64::try_from(round.get()).unwrap(),
+            );
+            let mut index = index.borrow_mut();
+            let _ = index.apply(
+                pods[number - 1 + usize::from(round.get() == 0)].clone(),
+                at(begun - 500),
+            );
+            let _ = index.apply(unready(pods[number].clone()), at(begun));
+            round.set(round.get() + 1);
+            at(begun + 120)
+        };
+        bencher.with_inputs(next).bench_local_values(|due| {
+            let effects = index.borrow_mut().tick(due);
+            assert_eq!(effects.events.len(), 1);
+            effects
+        });
+    }
+
+    /// An edit of a policy that covers all Pods.
+    #[divan::bench(sample_size = 1, sample_count = 10)]
+    fn policy_edit(bencher: Bencher<'_, '_>) {
+        let (_, mut index) = cluster();
+        let mut generation = 1;
+        let next = || {
+            generation += 1;
+            let minutes = format!("{}m", 5 + generation % 2);
+            fleet::policy("platform", generation, &json!({"notReady": {"for": minutes}}))
+        };
+        bencher
+            .with_inputs(next)
+            .bench_local_values(|policy| index.apply_policy(policy, at(1)));
+    }
+
+    /// A whole list in which nothing changed.
+    #[divan::bench(sample_size = 1, sample_count = 10)]
+    fn relist(bencher: Bencher<'_, '_>) {
+        let (pods, mut index) = cluster();
+        bencher.with_inputs(|| pods.clone()).bench_local_values(|pods| {
+            index.begin_resync(&None, at(1));
+            for pod in pods {
+                let _ = index.apply(pod, at(1));
+            }
+            index.finish_resync(&None, at(1))
+        });
+    }
+}
+
+/// Who is who in a Pod of four containers: once per shape and policy.
+#[divan::bench]
+fn roles(bencher: Bencher<'_, '_>) {
+    let policy: Policy = fleet::policy("platform", 1, &json!({})).spec.unwrap();
+    let pod = Fleet::new(4).pod(0);
+    bencher.bench(|| Roles::assign(black_box(&policy), black_box(&pod.shape)));
+}
+
+/// 10,000 Pods, 100 violations, one policy.
+mod show {
+    use super::{Arc, Bencher, Health, Metrics, MetricsPages, Mutex, black_box, cluster, platform};
+
+    /// The content of a policy's status.
+    #[divan::bench]
+    fn report(bencher: Bencher<'_, '_>) {
+        let (_, index) = cluster();
+        let key = platform();
+        bencher.bench_local(|| index.report(black_box(&key)).unwrap());
+    }
+
+    /// The text of `/metrics`.
+    #[divan::bench]
+    fn metrics_page(bencher: Bencher<'_, '_>) {
+        let (_, index) = cluster();
+        let metrics = Metrics::new().unwrap();
+        let pages = MetricsPages::new(
+            &metrics,
+            Arc::new(Mutex::new(index)),
+            Arc::new(Health::new(Vec::new())),
+        )
+        .unwrap();
+        bencher.bench_local(|| pages.text().unwrap());
+    }
+}
