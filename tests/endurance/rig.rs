@@ -1,0 +1,227 @@
+//! The operator from the reconciler to the API server, with all its queues: facts go in as values, requests come out.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::{SinkExt, channel::mpsc};
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use sidewatch::{
+    clock::Clock,
+    domain::{index::Index, observation::Observation, policy::PolicyUpdate},
+    health::Health,
+    inputs::{Input, SeenPolicy},
+    metrics::{Metrics, MetricsPages},
+    reconciler::Reconciler,
+    sink::{
+        Writer,
+        events::EventSink,
+        status::{Shown, StatusSink},
+    },
+    watch::Tell,
+};
+use tokio::time::{Instant, sleep};
+
+use crate::support::{Exchange, Routes, clients_in_process, virtual_clock};
+
+/// The namespace of the fleet.
+const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
+/// Where summaries on policies of the cluster kind go.
+const SUMMARIES: &str = "/apis/events.k8s.io/v1/namespaces/default/events";
+
+/// What was written.
+#[derive(Default)]
+pub(crate) struct Written {
+    /// When each Event was created, since the beginning.
+    pub(crate) events: Vec<Duration>,
+    /// The notes of the Events on policies.
+    pub(crate) summaries: Vec<String>,
+    /// When each status was applied, and what it says.
+    pub(crate) statuses: Vec<(String, Duration, Value)>,
+}
+
+/// See the module's documentation.
+pub(crate) struct Rig {
+    pub(crate) index: Arc<Mutex<Index>>,
+    written: Arc<Mutex<Written>>,
+    metrics: MetricsPages,
+    events: Arc<EventSink>,
+    clock: Arc<dyn Clock>,
+    inputs: mpsc::Sender<Input>,
+}
+
+impl Rig {
+    /// A rig that knows these policies and no Pods yet. Without `answers` the API server takes requests and never
+    /// answers one.
+    pub(crate) async fn start(policies: Vec<PolicyUpdate>, answers: bool) -> Self {
+        let (routes, clock, written) = (Routes::default(), virtual_clock(), Arc::default());
+        if answers {
+            answer(&routes, &policies, &written);
+        }
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let index = Arc::new(Mutex::new(Index::new([None], false)));
+        let health = Arc::new(Health::new(Vec::new()));
+        let writer = Writer::new(clients_in_process(&routes).write, Arc::clone(&metrics));
+        let events = Arc::new(EventSink::new(writer.clone(), Arc::clone(&clock)));
+        let reports = {
+            let index = Arc::clone(&index);
+            Box::new(move |key: &_| index.lock().unwrap_or_else(PoisonError::into_inner).report(key))
+        };
+        let status = Arc::new(StatusSink::new(
+            reports,
+            events.telling(),
+            writer,
+            Arc::clone(&clock),
+        ));
+        let pages = MetricsPages::new(&metrics, Arc::clone(&index), Arc::clone(&health)).unwrap();
+        let reconciler = Reconciler {
+            index: Arc::clone(&index),
+            clock: Arc::clone(&clock),
+            events: Arc::clone(&events),
+            status: Arc::clone(&status),
+            metrics,
+            health,
+        };
+        let (inputs, facts) = mpsc::channel(16);
+        tokio::spawn(async move { reconciler.run(facts, std::future::pending()).await });
+        tokio::spawn({
+            let events = Arc::clone(&events);
+            async move { events.run().await }
+        });
+        tokio::spawn(async move { status.run().await });
+        let mut rig = Self {
+            index,
+            written,
+            metrics: pages,
+            events,
+            clock,
+            inputs,
+        };
+        for update in policies {
+            let shown = Shown {
+                uid: Arc::clone(&update.uid),
+                version: 1,
+                status: None,
+            };
+            let seen = Box::new(SeenPolicy { update, shown });
+            rig.tell(Input::Policy(seen.update.key.kind, None, Tell::Applied(seen)))
+                .await;
+        }
+        rig
+    }
+
+    /// The same, with these Pods listed.
+    pub(crate) async fn with(policies: Vec<PolicyUpdate>, answers: bool, pods: &[Observation]) -> Self {
+        let mut rig = Self::start(policies, answers).await;
+        rig.relist(pods).await;
+        rig.pass(1).await;
+        rig
+    }
+
+    async fn tell(&mut self, input: Input) {
+        self.inputs.send(input).await.unwrap();
+    }
+
+    /// A Pod as its watch shows it.
+    pub(crate) async fn apply(&mut self, pod: Observation) {
+        self.tell(Input::Pod(None, Tell::Applied(pod))).await;
+    }
+
+    /// A Pod is gone.
+    pub(crate) async fn delete(&mut self, pod: Observation) {
+        self.tell(Input::Pod(None, Tell::Deleted(pod))).await;
+    }
+
+    /// A list begins that brings these Pods, and does not end.
+    pub(crate) async fn begin_relist(&mut self, pods: &[Observation]) {
+        let last_look = self.clock.now();
+        self.tell(Input::Pod(None, Tell::Restarted { last_look })).await;
+        for pod in pods {
+            self.tell(Input::Pod(None, Tell::Listed(pod.clone()))).await;
+        }
+    }
+
+    /// A whole list.
+    pub(crate) async fn relist(&mut self, pods: &[Observation]) {
+        self.begin_relist(pods).await;
+        self.tell(Input::Pod(None, Tell::Complete)).await;
+    }
+
+    /// Lets seconds pass.
+    pub(crate) async fn pass(&self, seconds: u64) {
+        sleep(Duration::from_secs(seconds)).await;
+    }
+
+    /// What was written so far.
+    pub(crate) fn written(&self) -> std::sync::MutexGuard<'_, Written> {
+        self.written.lock().unwrap()
+    }
+
+    /// The sum of the series of a metric whose labels contain this text.
+    pub(crate) fn sum(&self, metric: &str, label: &str) -> u64 {
+        let text = self.metrics.text().unwrap();
+        let series = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(metric)?.rsplit_once(' '));
+        series
+            .filter(|(labels, _)| labels.starts_with(['{', ' ']) || labels.is_empty())
+            .filter(|(labels, _)| labels.contains(label))
+            .map(|(_, value)| value.parse::<u64>().unwrap())
+            .sum()
+    }
+
+    /// How many Events were not written, whatever the reason.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.sum("sidewatch_events_dropped_total", "")
+    }
+
+    /// Gives up what waits to be written, as at the end of the process, and counts it.
+    pub(crate) fn abandon(&self) {
+        self.events.abandon();
+    }
+}
+
+/// Accepts every write, and keeps of it what tests ask for.
+fn answer(routes: &Routes, policies: &[PolicyUpdate], written: &Arc<Mutex<Written>>) {
+    let begun = Instant::now();
+    serve(routes, Method::POST, EVENTS, {
+        let written = Arc::clone(written);
+        move |_| written.lock().unwrap().events.push(begun.elapsed())
+    });
+    serve(routes, Method::POST, SUMMARIES, {
+        let written = Arc::clone(written);
+        move |exchange| {
+            let note = exchange.body["note"].as_str().unwrap().to_owned();
+            written.lock().unwrap().summaries.push(note);
+        }
+    });
+    for policy in policies {
+        let name = policy.key.name.to_string();
+        let path = format!("/apis/sidewatch.dev/v1alpha1/clustersidecarpolicies/{name}/status");
+        let written = Arc::clone(written);
+        serve(routes, Method::PATCH, &path, move |exchange| {
+            let status = exchange.body["status"].clone();
+            written
+                .lock()
+                .unwrap()
+                .statuses
+                .push((name.clone(), begun.elapsed(), status));
+        });
+    }
+}
+
+fn serve(routes: &Routes, method: Method, path: &str, mut keep: impl FnMut(&Exchange) + Send + 'static) {
+    let route = routes.route(method, path);
+    tokio::spawn(async move {
+        for version in 2.. {
+            let exchange = route.any().await;
+            keep(&exchange);
+            exchange.json(
+                StatusCode::OK,
+                &json!({"metadata": {"resourceVersion": version.to_string()}}),
+            );
+        }
+    });
+}

@@ -1,0 +1,377 @@
+//! Everything at once. What is written stays within the limits, what is kept is bounded, and nothing goes uncounted.
+
+use std::time::Duration;
+
+use allocation_counter::measure;
+use serde_json::{Value, json};
+use sidewatch::domain::{observation::Observation, policy::PolicyUpdate};
+
+use crate::{
+    fleet::{Fleet, at, policy, unready},
+    rig::Rig,
+};
+
+const PODS: u32 = 10_000;
+/// Each of them is found by each of the two policies.
+const FOUND: u64 = 2 * PODS as u64;
+
+/// Two policies, each with one check that acts at once.
+fn policies() -> Vec<PolicyUpdate> {
+    let at_once = json!({"for": "0s", "keepFiringFor": "0s"});
+    let only = |check: &str| {
+        let checks = [
+            "notReady",
+            "mainReadySidecarNotReady",
+            "frequentRestarts",
+            "startupBlocked",
+            "jobHeldOpen",
+            "oomKilled",
+            "flapping",
+        ];
+        let settings = checks.map(|name| {
+            (
+                name.to_owned(),
+                if name == check {
+                    at_once.clone()
+                } else {
+                    json!({"mode": "Off"})
+                },
+            )
+        });
+        Value::Object(settings.into_iter().collect())
+    };
+    vec![
+        policy("platform", 1, &only("notReady")),
+        policy("pages", 1, &only("mainReadySidecarNotReady")),
+    ]
+}
+
+/// Every Pod changes, within a second.
+async fn storm(rig: &mut Rig, pods: &[Observation], change: impl Fn(Observation) -> Observation) {
+    for tenth in pods.chunks(pods.len() / 10) {
+        for pod in tenth {
+            rig.apply(change(pod.clone())).await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// The number that a summary gives.
+fn told(summary: &str) -> u64 {
+    summary.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// Runs on a clock that jumps.
+fn run<T>(test: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
+        .block_on(test)
+}
+
+#[test]
+fn ten_thousand_failures_within_a_second_stay_within_the_limits_and_are_all_counted() {
+    let pods = Fleet::new(2).pods(PODS);
+    run(async {
+        let mut rig = Rig::with(policies(), true, &pods).await;
+        storm(&mut rig, &pods, unready).await;
+        rig.pass(60).await;
+
+        assert_eq!(
+            rig.index
+                .lock()
+                .unwrap()
+                .violations()
+                .filter(|v| v.firing)
+                .count(),
+            2 * PODS as usize
+        );
+        assert_eq!(
+            rig.sum("sidewatch_violations_total", ""),
+            FOUND,
+            "each is counted"
+        );
+        let events = rig.written().events.len();
+        assert!(
+            (200..=211).contains(&events),
+            "{events} Events: 200, and 10 for the second that it took"
+        );
+        assert_eq!(
+            rig.dropped(),
+            FOUND - events as u64,
+            "all others are counted as dropped"
+        );
+        let summaries = rig.written().summaries.clone();
+        for policy in ["platform", "pages"] {
+            let name = format!("under ClusterSidecarPolicy {policy} ");
+            assert_eq!(
+                summaries.iter().filter(|note| note.contains(&name)).count(),
+                1,
+                "{summaries:?}"
+            );
+        }
+        assert_eq!(
+            summaries.iter().map(|note| told(note)).sum::<u64>(),
+            rig.dropped(),
+            "and told"
+        );
+        check_statuses(&rig, 61);
+
+        storm(&mut rig, &pods, |pod| pod).await;
+        rig.pass(600).await;
+        assert_eq!(rig.index.lock().unwrap().violations().count(), 0);
+        assert_eq!(
+            rig.sum("sidewatch_violation_duration_seconds_count", ""),
+            FOUND,
+            "each that resolved is counted"
+        );
+        assert_eq!(rig.dropped() + rig.written().events.len() as u64, 2 * FOUND);
+        let summaries = rig.written().summaries.clone();
+        assert_eq!(
+            summaries.len(),
+            4,
+            "one for each policy in five minutes: {summaries:?}"
+        );
+        assert_eq!(
+            summaries.iter().map(|note| told(note)).sum::<u64>(),
+            rig.dropped()
+        );
+        check_statuses(&rig, 661);
+    });
+}
+
+/// At most one status for each policy in ten seconds, of bounded size, and in the end the truth.
+fn check_statuses(rig: &Rig, seconds: usize) {
+    let written = rig.written();
+    for policy in ["platform", "pages"] {
+        let of_policy: Vec<_> = written
+            .statuses
+            .iter()
+            .filter(|(name, ..)| name == policy)
+            .collect();
+        assert!(
+            of_policy.len() <= 1 + seconds.div_ceil(10),
+            "{} statuses of {policy}",
+            of_policy.len()
+        );
+        for pair in of_policy.windows(2) {
+            assert!(
+                pair[1].1 >= pair[0].1 + Duration::from_secs(10),
+                "{policy}: {:?} {:?}",
+                pair[0].1,
+                pair[1].1
+            );
+        }
+        let (_, _, status) = of_policy.last().unwrap();
+        let (listed, omitted) = (
+            status["violations"].as_array().map_or(0, Vec::len),
+            status["violationsOmitted"].as_u64(),
+        );
+        let firing = rig
+            .index
+            .lock()
+            .unwrap()
+            .violations()
+            .filter(|v| *v.policy.name == *policy)
+            .count();
+        assert_eq!(status["summary"]["firing"], firing, "{policy}");
+        assert_eq!(
+            (listed, omitted),
+            (firing.min(20), Some(firing.saturating_sub(20) as u64)),
+            "{policy}"
+        );
+    }
+}
+
+#[test]
+fn a_relist_in_the_middle_changes_nothing() {
+    let pods = Fleet::new(2).pods(PODS);
+    let failing: Vec<Observation> = pods.iter().cloned().map(unready).collect();
+    let half = pods.len() / 2;
+    run(async {
+        let mut rig = Rig::with(policies(), true, &pods).await;
+        storm(&mut rig, &pods[..half], unready).await;
+        // The list begins, breaks off, and begins again; the other half fails meanwhile.
+        rig.begin_relist(&failing[half..half + half / 2]).await;
+        rig.pass(1).await;
+        assert_eq!(
+            rig.sum("sidewatch_violations_total", ""),
+            FOUND / 2,
+            "nothing fires while it lasts"
+        );
+        rig.relist(&failing).await;
+        rig.pass(60).await;
+        assert_eq!(
+            rig.index
+                .lock()
+                .unwrap()
+                .violations()
+                .filter(|v| v.firing)
+                .count(),
+            2 * pods.len()
+        );
+        assert_eq!(rig.sum("sidewatch_violations_total", ""), FOUND, "each once");
+        assert_eq!(
+            rig.dropped() + rig.written().events.len() as u64,
+            FOUND,
+            "each had its Event, or was counted"
+        );
+        let events = rig.written().events.len();
+        assert!(
+            (200..=230).contains(&events),
+            "{events} Events: 200, and 10 a second"
+        );
+        assert_eq!(rig.written().summaries.len(), 2, "{:?}", rig.written().summaries);
+    });
+}
+
+#[test]
+fn five_thousand_pods_deleted_at_once_leave_nothing_behind() {
+    let pods = Fleet::new(2).pods(PODS);
+    run(async {
+        let mut rig = Rig::with(policies(), true, &pods).await;
+        storm(&mut rig, &pods, unready).await;
+        rig.pass(60).await;
+        let (events, dropped) = (rig.written().events.len(), rig.dropped());
+        let (gone, left) = pods.split_at(5_000);
+        for pod in gone {
+            rig.delete(pod.clone()).await;
+        }
+        rig.pass(60).await;
+        assert_eq!(rig.sum("sidewatch_tracked_pods", ""), left.len() as u64);
+        assert_eq!(rig.index.lock().unwrap().violations().count(), 2 * left.len());
+        assert_eq!(
+            rig.written().events.len(),
+            events,
+            "a Pod that goes is no recovery"
+        );
+        assert_eq!(rig.dropped(), dropped);
+        check_statuses(&rig, 121);
+    });
+}
+
+#[test]
+fn a_pod_that_flaps_has_its_own_limit() {
+    let pods = Fleet::new(2).pods(2);
+    // Each time another one, as `ContainersReady` says.
+    let turned = |pod: &Observation, ready: bool, second: i64| {
+        let mut pod = if ready { pod.clone() } else { unready(pod.clone()) };
+        pod.conditions.containers_ready.as_mut().unwrap().since = Some(at(second)).into();
+        pod
+    };
+    run(async {
+        let mut rig = Rig::with(policies(), true, &pods).await;
+        for second in 0..120 {
+            rig.apply(turned(&pods[0], second % 2 == 1, second)).await;
+            rig.pass(1).await;
+        }
+        assert_eq!(rig.written().events.len(), 25, "of 240 in two minutes");
+        assert_eq!(rig.sum("sidewatch_events_dropped_total", "pod_limit"), 240 - 25);
+        assert_eq!(rig.sum("sidewatch_violations_total", ""), 120, "each is counted");
+        rig.apply(turned(&pods[1], false, 0)).await;
+        rig.pass(1).await;
+        assert_eq!(rig.written().events.len(), 25 + 2, "another Pod has its own");
+        rig.pass(600).await;
+        let summaries = rig.written().summaries.clone();
+        assert_eq!(
+            summaries.len(),
+            4,
+            "one for each policy in five minutes: {summaries:?}"
+        );
+        assert_eq!(
+            summaries.iter().map(|note| told(note)).sum::<u64>(),
+            rig.dropped()
+        );
+    });
+}
+
+/// How many bytes a step of the rig leaves allocated, and how many there were at most.
+fn leaves(runtime: &tokio::runtime::Runtime, step: impl Future<Output = ()>) -> (i64, u64) {
+    let info = measure(|| runtime.block_on(step));
+    (info.bytes_current, info.bytes_max)
+}
+
+#[test]
+fn memory_goes_back_to_what_it_was() {
+    let mut fleet = Fleet::new(2);
+    let pods = fleet.pods(PODS);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let mut rig = runtime.block_on(Rig::with(policies(), true, &pods));
+    let mut storm_and_end = || {
+        leaves(&runtime, async {
+            storm(&mut rig, &pods, unready).await;
+            rig.pass(60).await;
+            storm(&mut rig, &pods, |pod| pod).await;
+            rig.pass(600).await;
+        })
+    };
+    let (first, most) = storm_and_end();
+    let (second, _) = storm_and_end();
+    println!("a storm and its end: {first} bytes kept, {most} at most; another one: {second} kept");
+    // What its containers went through and the names of its Events stay for as long as a Pod does.
+    assert!(first < i64::from(PODS) * 600, "{first} bytes after a storm");
+    assert!(second < i64::from(PODS) * 60, "{second} bytes more after another");
+    assert!(most < 40_000_000, "{most} bytes in a storm");
+
+    let (kept, _) = leaves(&runtime, async {
+        for pod in &pods[..5_000] {
+            rig.delete(pod.clone()).await;
+        }
+        rig.pass(60).await;
+    });
+    println!("5,000 Pods deleted: {kept} bytes kept");
+    assert!(kept < -5_000 * 300, "{kept} bytes after 5,000 Pods went");
+
+    let mut grown = Vec::new();
+    for generation in 1..=4 {
+        let (kept, _) = leaves(&runtime, async {
+            let others = (0..5_000).map(|number| unready(fleet.pod(generation * 5_000 + number)));
+            let others: Vec<_> = others.collect();
+            rig.relist(&others).await;
+            rig.pass(60).await;
+        });
+        grown.push(kept);
+    }
+    println!("5,000 Pods replaced by others, each time: {grown:?} bytes kept");
+    // Were one record of a Pod in ten left behind, it would be as much.
+    assert!(
+        grown[1..].iter().sum::<i64>() < 1_000_000,
+        "{grown:?} bytes after each generation"
+    );
+}
+
+#[test]
+fn a_server_that_never_answers_fills_no_queue() {
+    let pods = Fleet::new(2).pods(PODS);
+    run(async {
+        let mut rig = Rig::with(policies(), false, &pods).await;
+        // Twenty Events a second are twice what the budget lets in: for seven minutes, from ever other Pods.
+        let mut found = 0;
+        for pods in pods.chunks(10).take(7 * 60) {
+            for pod in pods {
+                rig.apply(unready(pod.clone())).await;
+                found += 2;
+            }
+            rig.pass(1).await;
+        }
+        let limited = rig.sum("sidewatch_events_dropped_total", "global_limit");
+        let full = rig.sum("sidewatch_events_dropped_total", "queue_full");
+        assert!(limited > 3_000, "{limited} were more than the budget");
+        assert!(full > 100, "{full} found the queue full");
+        let waiting = found - limited - full;
+        assert!(waiting <= 4_096, "{waiting} wait");
+        rig.abandon();
+        assert_eq!(
+            rig.sum("sidewatch_events_dropped_total", "shutdown"),
+            waiting,
+            "what is given up is counted"
+        );
+        assert_eq!(rig.dropped(), found);
+    });
+}
