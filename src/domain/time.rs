@@ -83,6 +83,7 @@ mod tests {
     fn durations_read_as_people_write_them() {
         let table = [
             (0, "0s"),
+            (1, "1s"),
             (45, "45s"),
             (120, "2m"),
             (432, "7m12s"),

@@ -229,3 +229,38 @@ fn an_update_of_the_policy_keeps_the_name() {
         "a Pod without the condition has a name too"
     );
 }
+
+/// An operator of a later version must find the Events of an earlier one, or tell everything again.
+#[test]
+fn names_do_not_change_with_versions() {
+    let job = Pod::named("web-1")
+        .regular("app")
+        .regular("envoy")
+        .restarts(RestartPolicy::Never)
+        .exits("app", 0, 10);
+    let table = [
+        (Check::NotReady, bad(), "fe0254b54fdfdb85"),
+        (Check::MainReadySidecarNotReady, bad(), "2267660d29096906"),
+        (
+            Check::StartupBlocked,
+            web().uninitialized().starting("envoy", 0),
+            "34bbfab3fdb410e4",
+        ),
+        (Check::JobHeldOpen, job, "d29ad299255493c7"),
+        (
+            Check::OOMKilled,
+            web().killed_for_memory("envoy", 5),
+            "f3f82fbe028ead79",
+        ),
+        (
+            Check::FrequentRestarts,
+            web().restarted("envoy", 5),
+            "16627b34df87786c",
+        ),
+    ];
+    let names = table
+        .each_ref()
+        .map(|(check, pod, _)| (*check, first_name(*check, &[web(), pod.clone()])));
+    let expected = table.map(|(check, _, name)| (check, format!("web-1.{name}")));
+    assert_eq!(names, expected);
+}

@@ -215,3 +215,19 @@ fn flapping_counts_what_its_subject_does() {
         "ready to unready at least 2 times within 1m without a restart"
     );
 }
+
+#[test]
+fn a_memory_kill_is_as_old_as_it_is_however_it_comes_to_count() {
+    let mut world = World::with(policy().only(Check::NotReady));
+    world
+        .pod(&web())
+        .at(10)
+        .pod(&killed(&web(), 7))
+        .at(100)
+        .policy(oom());
+    assert_eq!(
+        world.onset("envoy", Check::OOMKilled),
+        Some(10.0),
+        "seen at 10, asked for at 100"
+    );
+}

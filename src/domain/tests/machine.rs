@@ -4,6 +4,7 @@ use crate::domain::{
     effects::Change,
     policy::{Check, Policy, Severity},
     testing::{Pod, World, at, key, minutes, policy, seconds, story, web},
+    tracker::sooner,
 };
 
 fn timed(hold_for: i64, keep_firing_for: i64) -> Policy {
@@ -251,4 +252,23 @@ fn a_crash_loop_without_probes_never_lasts_but_restarts_too_often() {
     }
     world.at(110);
     assert_eq!(world.firing(), ["envoy FrequentRestarts"]);
+}
+
+#[test]
+fn a_deadline_that_has_been_acted_on_hides_no_later_one() {
+    let mut next = None;
+    sooner(&mut next, at(10), at(10));
+    assert_eq!(next, None, "now is no deadline any more");
+    sooner(&mut next, at(30), at(10));
+    sooner(&mut next, at(20), at(10));
+    sooner(&mut next, at(40), at(10));
+    assert_eq!(next, Some(at(20)));
+}
+
+#[test]
+fn every_check_is_found_by_its_name() {
+    for check in Check::ALL {
+        assert_eq!(Check::parse(check.as_str()), Some(check));
+    }
+    assert_eq!(Check::parse("notReady"), None, "that is how the spec spells it");
 }
