@@ -1,0 +1,264 @@
+//! What is tried on each field.
+
+use serde_json::{Value, json};
+
+use crate::fields;
+
+/// The values of one field.
+pub(crate) struct Case {
+    /// Its path below `spec`.
+    pub(crate) field: &'static str,
+    /// What stands beside it, and what the edit comes from and goes back to.
+    pub(crate) beside: Value,
+    /// Values that mean something else than what was there.
+    pub(crate) valid: Vec<Value>,
+    /// Values at the bounds of the schema.
+    pub(crate) boundary: Vec<Value>,
+    /// Values that cannot be evaluated.
+    pub(crate) invalid: Vec<Value>,
+    /// Values that the API server refuses, and that are harmless where one was stored all the same.
+    pub(crate) harmless: Vec<Value>,
+    /// Whether a value of any other type is invalid too.
+    pub(crate) is_typed: bool,
+}
+
+impl Case {
+    /// The value that the edit comes from, when it is written out.
+    pub(crate) fn base(&self) -> Option<&Value> {
+        fields::get(&self.beside, self.field)
+    }
+
+    fn beside(mut self, beside: Value) -> Self {
+        self.beside = beside;
+        self
+    }
+
+    /// Takes an object of any fields.
+    fn untyped(mut self) -> Self {
+        self.is_typed = false;
+        self
+    }
+}
+
+fn case<const V: usize, const B: usize, const I: usize, const H: usize>(
+    field: &'static str,
+    valid: [Value; V],
+    boundary: [Value; B],
+    invalid: [Value; I],
+    harmless: [Value; H],
+) -> Case {
+    Case {
+        field,
+        beside: json!({}),
+        valid: valid.into(),
+        boundary: boundary.into(),
+        invalid: invalid.into(),
+        harmless: harmless.into(),
+        is_typed: true,
+    }
+}
+
+fn choice<const V: usize>(field: &'static str, valid: [&str; V]) -> Case {
+    let invalid = [json!("Nonsense"), json!("")];
+    case(field, valid.map(Value::from), [], invalid, [])
+}
+
+fn duration(field: &'static str, valid: &str, (min, max): (&str, &str), outside: &str) -> Case {
+    let invalid = [outside, "25h", "", "5", "-5m", "1.5h", "5 m", "5d", "100000s"].map(Value::from);
+    case(field, [json!(valid)], [json!(min), json!(max)], invalid, [])
+}
+
+/// How long a fault must last, or must be gone.
+fn hold(field: &'static str, valid: &str) -> Case {
+    duration(field, valid, ("0s", "24h"), "24h1ms")
+}
+
+fn window(field: &'static str, valid: &str) -> Case {
+    duration(field, valid, ("10s", "24h"), "9s")
+}
+
+fn count(field: &'static str, valid: u32) -> Case {
+    let invalid = [
+        json!(0),
+        json!(1001),
+        json!(-1),
+        json!(4_294_967_296_u64),
+        json!("3"),
+    ];
+    case(field, [json!(valid)], [json!(1), json!(1000)], invalid, [])
+}
+
+fn names(field: &'static str, valid: Value) -> Case {
+    let many: Vec<_> = (0..64).map(|n| format!("name-{n}")).collect();
+    let harmless = [json!(["Not a name"]), json!([""]), json!(["x".repeat(1000)])];
+    case(
+        field,
+        [valid],
+        [json!([]), json!(many)],
+        [json!(["a", 1])],
+        harmless,
+    )
+}
+
+fn pattern(field: &'static str, valid: &str) -> Case {
+    let costly = "((a{99}){99}){99}";
+    let invalid = ["(", "a)|(b", "*", r"\p{Greek}", costly, &"(".repeat(512)].map(Value::from);
+    case(
+        field,
+        [json!(valid)],
+        [json!("a".repeat(512)), json!("")],
+        invalid,
+        [],
+    )
+}
+
+/// The cases of a selector, of which one choice of labels excludes Pods that fail.
+fn selector(at: [&'static str; 4], labels: [(&str, &str); 2]) -> [Case; 4] {
+    let [match_labels, key, operator, values] = at;
+    let [(label, value), (other_label, other)] = labels;
+    let root = match_labels.strip_suffix(".matchLabels").unwrap();
+    let requirement = |requirement: Value| {
+        let mut spec = json!({});
+        fields::set(
+            &mut spec,
+            &format!("{root}.matchExpressions"),
+            Some(json!([requirement])),
+        );
+        spec
+    };
+    let among = |values: Value| requirement(json!({"key": label, "operator": "In", "values": values}));
+    let many: serde_json::Map<_, _> = (0..64).map(|n| (format!("k{n}"), json!("v"))).collect();
+    let many_values: Vec<_> = (0..64).map(|n| format!("v{n}")).collect();
+    let exists = requirement(json!({"key": label, "operator": "Exists"}));
+    [
+        case(
+            match_labels,
+            [json!({label: other})],
+            [json!({}), json!(many), json!({label: value})],
+            [json!({label: 1}), json!([label]), json!(1.5), json!(true)],
+            [json!({"not a key!": "v"}), json!({"": ""})],
+        )
+        .untyped(),
+        case(
+            key,
+            [json!(other_label)],
+            [json!("k".repeat(317))],
+            [json!(1), json!([label]), json!(null)],
+            [json!("not a key!"), json!("")],
+        )
+        .beside(among(json!([value]))),
+        Case {
+            // An operator that takes no values cannot stand beside some, and the other way round.
+            valid: vec![json!("DoesNotExist")],
+            invalid: ["In", "NotIn", "Nonsense", ""].map(Value::from).into(),
+            ..case(operator, [], [], [], [])
+        }
+        .beside(exists),
+        case(
+            values,
+            [json!([other])],
+            [json!(many_values), json!([value])],
+            [json!([]), json!(value), json!([1])],
+            [json!(["not a value!"]), json!(["v".repeat(1000)])],
+        )
+        .beside(among(json!([value, "both"]))),
+    ]
+}
+
+/// Every field's case.
+pub(crate) fn cases() -> Vec<Case> {
+    let mode = |field| choice(field, ["Observe", "Off"]);
+    let severity = |field, valid: [&str; 2]| choice(field, valid);
+    let mut cases = vec![
+        mode("mode"),
+        choice("sidecars.native", ["Exclude"]),
+        choice("sidecars.wellKnown", ["Exclude"]),
+        names("sidecars.names", json!(["tool"])),
+        pattern("sidecars.namePattern", "to+l"),
+        case(
+            "sidecars.images",
+            [json!(["*/acme/tool"])],
+            [
+                json!([]),
+                json!((0..64).map(|n| format!("a/{n}*")).collect::<Vec<_>>()),
+                json!(["*".repeat(512)]),
+            ],
+            [json!(["a", 1])],
+            [json!(["has a blank"]), json!(["acme/tool:1.0"])],
+        ),
+        names("sidecars.exclude.names", json!(["envoy"])),
+        pattern("sidecars.exclude.namePattern", "env.y"),
+        names("mainContainers.names", json!(["second"])),
+        choice("events.onRecovery", ["Disabled"]),
+        duration("events.repeatPeriod", "20m", ("15m", "24h"), "14m59s"),
+        case(
+            "runbookURL",
+            [json!("https://example.com/sidecars")],
+            [json!(format!("https://example.com/{}", "a".repeat(492)))],
+            [],
+            [
+                json!("not a URL"),
+                json!("ftp://example.com"),
+                json!("x".repeat(5000)),
+            ],
+        ),
+        hold("checks.notReady.for", "10m"),
+        hold("checks.notReady.keepFiringFor", "5m"),
+        hold("checks.mainReadySidecarNotReady.for", "10m"),
+        hold("checks.mainReadySidecarNotReady.keepFiringFor", "5m"),
+        count("checks.frequentRestarts.count", 7),
+        window("checks.frequentRestarts.window", "20s"),
+        hold("checks.frequentRestarts.keepFiringFor", "1m"),
+        choice("checks.frequentRestarts.scope", ["AllContainers"]),
+        hold("checks.startupBlocked.for", "20m"),
+        hold("checks.startupBlocked.initContainersFor", "1m"),
+        hold("checks.startupBlocked.keepFiringFor", "5m"),
+        hold("checks.jobHeldOpen.for", "20m"),
+        hold("checks.jobHeldOpen.keepFiringFor", "5m"),
+        hold("checks.oomKilled.keepFiringFor", "1m"),
+        count("checks.flapping.count", 5),
+        window("checks.flapping.window", "3h"),
+        hold("checks.flapping.keepFiringFor", "1h"),
+    ];
+    for field in [
+        "checks.notReady.mode",
+        "checks.mainReadySidecarNotReady.mode",
+        "checks.frequentRestarts.mode",
+        "checks.startupBlocked.mode",
+        "checks.jobHeldOpen.mode",
+        "checks.oomKilled.mode",
+        "checks.flapping.mode",
+    ] {
+        cases.push(mode(field));
+    }
+    for (field, valid) in [
+        ("checks.notReady.severity", ["Info", "Critical"]),
+        ("checks.mainReadySidecarNotReady.severity", ["Info", "Critical"]),
+        ("checks.frequentRestarts.severity", ["Info", "Warning"]),
+        ("checks.startupBlocked.severity", ["Info", "Warning"]),
+        ("checks.jobHeldOpen.severity", ["Info", "Critical"]),
+        ("checks.oomKilled.severity", ["Info", "Critical"]),
+        ("checks.flapping.severity", ["Info", "Critical"]),
+    ] {
+        cases.push(severity(field, valid));
+    }
+    cases.extend(selector(
+        [
+            "podSelector.matchLabels",
+            "podSelector.matchExpressions[].key",
+            "podSelector.matchExpressions[].operator",
+            "podSelector.matchExpressions[].values",
+        ],
+        [("app", "web"), ("tier", "db")],
+    ));
+    cases.extend(selector(
+        [
+            "namespaceSelector.matchLabels",
+            "namespaceSelector.matchExpressions[].key",
+            "namespaceSelector.matchExpressions[].operator",
+            "namespaceSelector.matchExpressions[].values",
+        ],
+        [("team", "pay"), ("zone", "shop")],
+    ));
+    cases
+}

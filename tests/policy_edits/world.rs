@@ -1,0 +1,372 @@
+//! Pods that fail in every way, under a policy that is edited and one that is not.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, LazyLock},
+};
+
+use jiff::Timestamp;
+use kube::core::DeserializeGuard;
+use serde_json::{Value, json};
+use sidewatch::{
+    api::{ClusterSidecarPolicy, SidecarPolicy},
+    domain::{
+        effects::{Change, Effects, Event, Transition},
+        index::Index,
+        observation::Observation,
+        policy::{Check, Mode, PolicyKey, PolicyKind, PolicyUpdate, Severity},
+        summary::Report,
+    },
+    wire::{intern::Interner, pod::observe, policy::policy_update},
+};
+
+use crate::kubelet::{Place, Pod, at};
+
+/// When edits happen: some violations are pending and some fire, and none is in its `keepFiringFor`, which no API shows.
+pub(crate) const MOMENTS: [i64; 3] = [450, 1000, 1950];
+/// How long a story is.
+const END: i64 = 10_000;
+
+/// What the Pods do, decoded once.
+static SCRIPT: LazyLock<Vec<(i64, Observation)>> = LazyLock::new(|| {
+    let mut interner = Interner::default();
+    let decoded = script().into_iter().map(|(second, pod)| {
+        let lean = serde_json::from_value(pod.object()).unwrap();
+        (second, observe(lean, &mut interner).unwrap())
+    });
+    decoded.collect()
+});
+
+/// An index in which seconds pass.
+pub(crate) struct World {
+    index: Index,
+    /// How far the script has been played.
+    played: usize,
+    now: i64,
+    kind: PolicyKind,
+    key: PolicyKey,
+    generation: i64,
+    transitions: Vec<Transition>,
+    events: Vec<Event>,
+}
+
+/// What a policy shows at a moment.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Shown {
+    pub(crate) violations: BTreeMap<(String, String, Check), Violation>,
+    report: Report,
+}
+
+/// One violation: whether it fires, how bad it is, what may be done about it, its onset.
+pub(crate) type Violation = (bool, Severity, Mode, Timestamp);
+
+/// Everything that a policy brought about.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Story {
+    transitions: Vec<Transition>,
+    events: Vec<Event>,
+    end: Shown,
+}
+
+impl Story {
+    /// Whether a check fired.
+    pub(crate) fn fired(&self, check: Check) -> bool {
+        self.transitions
+            .iter()
+            .any(|t| t.check == check && t.to == Change::Firing)
+    }
+}
+
+impl World {
+    /// The world at a moment, with this spec from the beginning.
+    pub(crate) fn at(kind: PolicyKind, spec: &Value, moment: i64) -> Self {
+        let mut world = Self {
+            index: Index::new([None], true),
+            played: 0,
+            now: 0,
+            kind,
+            key: update(kind, "edited", 1, &json!({})).key,
+            generation: 0,
+            transitions: Vec::new(),
+            events: Vec::new(),
+        };
+        world.index.begin_namespace_resync();
+        world.index.begin_resync(&None, Timestamp::MIN);
+        for (namespace, labels) in [("pay", ("team", "pay")), ("shop", ("team", "shop"))] {
+            let labels = Arc::new([labels].into_iter().collect());
+            let effects = world.index.apply_namespace(&namespace.into(), labels, at(0));
+            world.listen(effects);
+        }
+        let effects = world.index.finish_namespace_resync(at(0));
+        world.listen(effects);
+        let effects = world.index.finish_resync(&None, at(0));
+        world.listen(effects);
+        for (kind, name) in [
+            (PolicyKind::SidecarPolicy, "bystander"),
+            (PolicyKind::ClusterSidecarPolicy, "bystander"),
+        ] {
+            let update = update(kind, name, 1, &json!({}));
+            let effects = world.index.apply_policy(update, at(0));
+            world.listen(effects);
+        }
+        world.edit(spec);
+        world.pass(moment);
+        world
+    }
+
+    /// The whole story under one spec.
+    pub(crate) fn story(kind: PolicyKind, spec: &Value) -> Story {
+        let world = Self::at(kind, spec, END);
+        Story {
+            end: world.shown(),
+            transitions: world.told(),
+            events: world.events_of_policy().cloned().collect(),
+        }
+    }
+
+    /// Lets time pass until a second.
+    pub(crate) fn pass(&mut self, until: i64) {
+        while let Some((second, pod)) = SCRIPT.get(self.played).filter(|(second, _)| *second <= until) {
+            self.played += 1;
+            self.tick(*second);
+            let effects = self.index.apply(pod.clone(), at(*second));
+            self.listen(effects);
+        }
+        self.tick(until);
+        self.now = until;
+    }
+
+    fn tick(&mut self, until: i64) {
+        while let Some(due) = self.index.next_deadline().filter(|due| *due <= at(until)) {
+            let effects = self.index.tick(due);
+            self.listen(effects);
+        }
+    }
+
+    /// The next version of the policy.
+    pub(crate) fn edit(&mut self, spec: &Value) {
+        self.generation += 1;
+        let update = update(self.kind, "edited", self.generation, spec);
+        let effects = self.index.apply_policy(update, at(self.now));
+        self.listen(effects);
+    }
+
+    fn listen(&mut self, effects: Effects) {
+        self.transitions.extend(effects.transitions);
+        self.events.extend(effects.events);
+    }
+
+    /// Whether the present version is evaluated.
+    pub(crate) fn is_ready(&self) -> bool {
+        let [ready, ..] = self.index.report(&self.key).unwrap().conditions;
+        ready.status == Some(true)
+    }
+
+    /// What the edited policy shows.
+    pub(crate) fn shown(&self) -> Shown {
+        self.shown_of(&self.key)
+    }
+
+    fn shown_of(&self, key: &PolicyKey) -> Shown {
+        let mut report = self.index.report(key).unwrap();
+        report.generation = 0;
+        let violations = self.index.violations().filter(|v| v.policy == key);
+        let violations = violations.map(|v| {
+            let key = (v.pod.to_owned(), v.container.to_owned(), v.check);
+            (key, (v.firing, v.severity, v.mode, v.onset))
+        });
+        Shown {
+            violations: violations.collect(),
+            report,
+        }
+    }
+
+    /// What the transitions of the edited policy were.
+    pub(crate) fn told(&self) -> Vec<Transition> {
+        let of_policy = self.transitions.iter().filter(|t| t.policy == self.key);
+        of_policy.cloned().collect()
+    }
+
+    fn events_of_policy(&self) -> impl Iterator<Item = &Event> {
+        self.events.iter().filter(|event| event.policy == self.key)
+    }
+
+    /// All that the policies beside it show and said.
+    pub(crate) fn bystander(&self) -> (Vec<Shown>, Vec<Transition>, Vec<Event>) {
+        let others = self.index.policies().filter(|policy| *policy.key != self.key);
+        let transitions = self.transitions.iter().filter(|t| t.policy != self.key);
+        let events = self.events.iter().filter(|event| event.policy != self.key);
+        (
+            others.map(|policy| self.shown_of(policy.key)).collect(),
+            transitions.cloned().collect(),
+            events.cloned().collect(),
+        )
+    }
+
+    /// That an edit and its way back at some moment left the Events as they are without: none is missing, and none came
+    /// but those of what fired under the edit for that moment.
+    pub(crate) fn assert_same_events(&self, edited: &Self, what: &str) {
+        let expected: BTreeSet<&str> = self.events_of_policy().map(|event| &*event.name).collect();
+        let found: BTreeSet<&str> = edited.events_of_policy().map(|event| &*event.name).collect();
+        let missing: Vec<_> = expected.difference(&found).collect();
+        assert!(missing.is_empty(), "{what}: Events are missing: {missing:?}");
+        let by_edit = |event: &&Event| MOMENTS.iter().any(|moment| at(*moment) == event.at);
+        let fired: Vec<&Event> = edited.events_of_policy().filter(by_edit).collect();
+        for event in edited
+            .events_of_policy()
+            .filter(|event| !expected.contains(&*event.name))
+        {
+            let of_edit = |fired: &&Event| (&fired.pod, &fired.field_path) == (&event.pod, &event.field_path);
+            assert!(fired.iter().any(of_edit), "{what}: a new Event {event:?}");
+        }
+    }
+}
+
+impl Shown {
+    /// That this is also what is shown after an edit and its way back. What fired under another limit for a moment is kept
+    /// for its `keepFiringFor`; the onset of flapping is in no API.
+    pub(crate) fn assert_same(&self, other: &Self, what: &str) {
+        let mut shown = other.violations.clone();
+        for (key, expected) in &self.violations {
+            let found = shown
+                .remove(key)
+                .unwrap_or_else(|| panic!("{what}: {key:?} is lost"));
+            let is_flapping = key.2 == Check::Flapping;
+            let same = (found.0, found.1, found.2) == (expected.0, expected.1, expected.2);
+            assert!(
+                same && (is_flapping || found.3 == expected.3),
+                "{what}: {key:?} is {found:?}, was {expected:?}"
+            );
+        }
+        for (key, violation) in &shown {
+            let counts = matches!(key.2, Check::FrequentRestarts | Check::Flapping);
+            assert!(counts && violation.0, "{what}: {key:?} came: {violation:?}");
+        }
+        if shown.is_empty() && !self.violations.keys().any(|key| key.2 == Check::Flapping) {
+            assert_eq!(self.report, other.report, "{what}");
+        }
+    }
+
+    /// That this is also what is shown beside an invalid version, but for the condition that says so.
+    pub(crate) fn assert_same_but_ready(&self, other: &Self, what: &str) {
+        assert_eq!(self.violations, other.violations, "{what}");
+        let without = |report: &Report| {
+            let mut report = report.clone();
+            report.conditions[0] = report.conditions[1].clone();
+            report
+        };
+        assert_eq!(without(&self.report), without(&other.report), "{what}");
+        let [ready, ..] = &other.report.conditions;
+        assert_eq!((ready.status, ready.reason), (Some(false), "Invalid"), "{what}");
+        assert!(
+            ready.message.contains("The last valid version stays at work"),
+            "{what}: {}",
+            ready.message
+        );
+    }
+}
+
+/// A policy object with that spec, as the watch would bring it.
+fn update(kind: PolicyKind, name: &str, generation: i64, spec: &Value) -> PolicyUpdate {
+    let mut object = json!({
+        "apiVersion": "sidewatch.dev/v1alpha1", "kind": kind.as_str(), "spec": spec,
+        "metadata": {"name": name, "uid": format!("uid-of-{name}"), "generation": generation},
+    });
+    match kind {
+        PolicyKind::SidecarPolicy => {
+            object["metadata"]["namespace"] = json!("pay");
+            let object = serde_json::from_value::<DeserializeGuard<SidecarPolicy>>(object);
+            policy_update(&object.unwrap()).unwrap()
+        }
+        PolicyKind::ClusterSidecarPolicy => {
+            let object = serde_json::from_value::<DeserializeGuard<ClusterSidecarPolicy>>(object);
+            policy_update(&object.unwrap()).unwrap()
+        }
+    }
+}
+
+/// What the Pods do, in the order of time.
+fn script() -> Vec<(i64, Pod)> {
+    let registry = "registry.example/acme/app:1";
+    let with_envoy = |namespace, name| {
+        Pod::new(namespace, name, 0)
+            .with(Place::Native, "envoy", "registry.example/envoy:1")
+            .with(Place::Regular, "app", registry)
+    };
+    let mut script = Vec::new();
+    let mut says = |second: i64, pod: Pod| {
+        script.push((second, pod.clone()));
+        pod
+    };
+
+    let pod = says(
+        0,
+        with_envoy("pay", "web-1").with(Place::Regular, "second", registry),
+    );
+    let pod = says(100, pod.ready("envoy", false, 100));
+    says(2000, pod.ready("envoy", true, 2000));
+    let pod = says(0, with_envoy("shop", "web-2"));
+    let pod = says(150, pod.ready("envoy", false, 150));
+    says(2100, pod.ready("envoy", true, 2100));
+
+    let pod = Pod::new("pay", "db-1", 0).with(Place::Regular, "app", registry);
+    let mut pod = says(
+        0,
+        pod.with(Place::Regular, "istio-proxy", "registry.example/istio/proxyv2:1"),
+    );
+    for second in [200, 260, 320] {
+        pod = says(second, pod.restarted("istio-proxy", 1, "Error", second));
+    }
+    let mut pod = says(0, with_envoy("pay", "main-1"));
+    for second in [210, 270, 330] {
+        pod = says(second, pod.restarted("app", 1, "Error", second));
+    }
+
+    let pod = Pod::new("pay", "start-1", 100).with(Place::Native, "agent", "registry.example/agent:1");
+    let pod = says(
+        100,
+        pod.with(Place::Regular, "app", registry).starting("agent", 100),
+    );
+    says(2000, pod.through("agent", 2000));
+    let pod = Pod::new("pay", "migration-1", 100).with(Place::Init, "migrate", registry);
+    let pod = says(
+        100,
+        pod.with(Place::Regular, "app", registry).starting("migrate", 100),
+    );
+    says(2600, pod.through("migrate", 2600));
+
+    let pod = Pod::new("pay", "job-1", 0)
+        .restarts("Never")
+        .with(Place::Regular, "main", registry);
+    let pod = says(
+        0,
+        pod.with(
+            Place::Regular,
+            "fluent-bit",
+            "registry.example/fluent/fluent-bit:3",
+        ),
+    );
+    let pod = says(300, pod.exits("main", 0, 300));
+    says(2500, pod.exits("fluent-bit", 0, 2500));
+
+    let pod = Pod::new("pay", "cache-1", 0).with(Place::Native, "cache", "registry.example/cache:1");
+    let pod = says(0, pod.with(Place::Regular, "app", registry));
+    says(420, pod.restarted("cache", 1, "OOMKilled", 420));
+
+    let mut pod = says(0, with_envoy("pay", "flap-1"));
+    for second in (500..620).step_by(20) {
+        pod = says(second, pod.ready("envoy", false, second));
+        pod = says(second + 10, pod.ready("envoy", true, second + 10));
+    }
+
+    let pod = Pod::new("pay", "tool-1", 0).with(Place::Regular, "app", registry);
+    let pod = says(
+        0,
+        pod.with(Place::Regular, "tool", "registry.example/acme/tool:1"),
+    );
+    let pod = says(200, pod.ready("tool", false, 200));
+    says(1500, pod.ready("tool", true, 1500));
+
+    script.sort_by_key(|(second, _)| *second);
+    script
+}
