@@ -217,3 +217,39 @@ impl PolicyEntry {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::testing::{Pod, policy};
+
+    fn shape(name: &str) -> Arc<Shape> {
+        Pod::named("web-1").regular(name).0.shape
+    }
+
+    #[test]
+    fn the_cache_of_roles_keeps_what_is_used_and_little_else() {
+        let mut cache = RoleCache::default();
+        let policy = policy();
+        let used: Vec<_> = (0..100)
+            .map(|n| shape(&format!("used-{n}")))
+            .map(|shape| (cache.get(&policy, &shape), shape))
+            .collect();
+        let mut only_shapes = Vec::new();
+        let mut only_roles = Vec::new();
+        for n in 0..1000 {
+            let (one, other) = (shape(&format!("one-{n}")), shape(&format!("other-{n}")));
+            cache.get(&policy, &one);
+            only_shapes.push(one);
+            only_roles.push(cache.get(&policy, &other));
+        }
+        assert_eq!(
+            cache.sweep_at, 200,
+            "when it has grown to twice what was left of it, so that sweeping costs little"
+        );
+        assert!(cache.roles.len() <= 200, "{}", cache.roles.len());
+        for (roles, shape) in &used {
+            assert!(Arc::ptr_eq(roles, &cache.get(&policy, shape)), "assigned again");
+        }
+    }
+}
