@@ -142,6 +142,15 @@ fn a_policy_of_the_same_name_and_another_uid_is_another_policy() {
 }
 
 #[test]
+fn a_policy_that_was_never_valid_says_only_what_is_wrong() {
+    let mut world = World::with(not_ready());
+    world.policy_as(key("new"), Err("spec.podSelector: no".to_owned()), Vec::new());
+    let report = world.index.report(&key("new")).unwrap();
+    assert_eq!(report.conditions[0].message, "spec.podSelector: no");
+    assert_eq!(world.report().conditions[0].reason, "Evaluating");
+}
+
+#[test]
 fn an_invalid_version_leaves_the_last_good_one_at_work_and_disturbs_no_other() {
     let mut world = failing(not_ready());
     world.policy_as(key("other"), Ok(not_ready()), Vec::new());
