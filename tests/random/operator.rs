@@ -1,0 +1,128 @@
+//! An operator less its watches: the reconciler and both sinks, on a clock that only sleeping moves.
+
+use std::sync::{Arc, Mutex};
+
+use futures::stream;
+use jiff::SignedDuration;
+use sidewatch::{
+    clock::Clock,
+    domain::index::Index,
+    health::Health,
+    inputs::Input,
+    metrics::Metrics,
+    reconciler::Reconciler,
+    sink::{Writer, events::EventSink, status::StatusSink},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::{Duration, Instant, timeout},
+};
+
+use crate::{api_server::ApiServer, kubelet::at};
+
+/// The time since the beginning of a story. A timer fires up to a millisecond late; the stories are told in seconds.
+pub(crate) fn clock(begin: Instant) -> Arc<dyn Clock> {
+    Arc::new(move || at(0) + SignedDuration::from_millis(i64::try_from(begin.elapsed().as_millis()).unwrap()))
+}
+
+/// A running process.
+pub(crate) struct Operator {
+    /// What the API server knows the process by.
+    _process: Arc<()>,
+    index: Arc<Mutex<Index>>,
+    inputs: mpsc::UnboundedSender<Input>,
+    stop: oneshot::Sender<()>,
+    events: Arc<EventSink>,
+    status: Arc<StatusSink>,
+    reconciler: JoinHandle<()>,
+    sinks: [JoinHandle<()>; 2],
+}
+
+impl Operator {
+    pub(crate) fn start(server: &ApiServer, begin: Instant) -> Self {
+        let clock = clock(begin);
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let index = Arc::new(Mutex::new(Index::new([None], true)));
+        let process = Arc::new(());
+        let writer = Writer::new(server.client(&process), Arc::clone(&metrics));
+        let reports = {
+            let index = Arc::clone(&index);
+            Box::new(move |key: &_| index.lock().unwrap().report(key))
+        };
+        let events = Arc::new(EventSink::new(writer.clone(), Arc::clone(&clock)));
+        let status = StatusSink::new(reports, events.telling(), writer, Arc::clone(&clock));
+        let status = Arc::new(status);
+        let reconciler = Reconciler {
+            index: Arc::clone(&index),
+            clock,
+            events: Arc::clone(&events),
+            status: Arc::clone(&status),
+            metrics,
+            health: Arc::new(Health::new(Vec::new())),
+        };
+        let (inputs, received) = mpsc::unbounded_channel();
+        let (stop, stopped) = oneshot::channel::<()>();
+        server.watch(Some(inputs.clone()));
+        Self {
+            _process: process,
+            index,
+            inputs,
+            stop,
+            sinks: [
+                tokio::spawn({
+                    let events = Arc::clone(&events);
+                    async move { events.run().await }
+                }),
+                tokio::spawn({
+                    let status = Arc::clone(&status);
+                    async move { status.run().await }
+                }),
+            ],
+            events,
+            status,
+            reconciler: tokio::spawn(async move {
+                let inputs = stream::unfold(received, |mut received| async {
+                    received.recv().await.map(|input| (input, received))
+                });
+                let stop = async { drop(stopped.await) };
+                reconciler.run(inputs, stop).await;
+            }),
+        }
+    }
+
+    /// A watch tells something.
+    pub(crate) fn tell(&self, input: Input) {
+        self.inputs.send(input).unwrap();
+    }
+
+    /// The model, while nothing moves.
+    pub(crate) fn index(&self) -> std::sync::MutexGuard<'_, Index> {
+        self.index.lock().unwrap()
+    }
+
+    /// SIGKILL: what was under way is under way no more.
+    pub(crate) fn kill(self, server: &ApiServer) {
+        server.watch(None);
+        self.reconciler.abort();
+        self.sinks.iter().for_each(JoinHandle::abort);
+    }
+
+    /// SIGTERM: writes what is left, for at most five seconds.
+    pub(crate) async fn stop(self, server: &ApiServer) {
+        server.watch(None);
+        self.stop.send(()).unwrap();
+        self.reconciler.await.unwrap();
+        self.events.close();
+        self.status.close();
+        let abort: Vec<_> = self.sinks.iter().map(JoinHandle::abort_handle).collect();
+        let [events, status] = self.sinks;
+        if timeout(Duration::from_secs(5), async { tokio::join!(events, status) })
+            .await
+            .is_err()
+        {
+            abort.iter().for_each(tokio::task::AbortHandle::abort);
+            self.events.abandon();
+        }
+    }
+}

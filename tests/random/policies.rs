@@ -1,0 +1,185 @@
+//! The policies of a story, and how they are edited. None remembers anything for longer than [`SHORT`] or [`LONG`].
+
+use serde_json::{Value, json};
+use sidewatch::{
+    api::{ClusterSidecarPolicy, PolicyStatus, SidecarPolicy},
+    domain::policy::{PolicyKey, PolicyKind},
+    inputs::{Input, SeenPolicy},
+    sink::status::Shown,
+    watch::Tell,
+    wire::policy::policy_update,
+};
+
+use crate::reads::{CLUSTER_POLICIES, POLICIES};
+
+/// For how many seconds the policy `short` remembers what is over.
+pub(crate) const SHORT: i64 = 60;
+/// For how many seconds the others do.
+pub(crate) const LONG: i64 = 300;
+
+/// The longest `keepFiringFor` of any of them.
+pub(crate) const KEEP: i64 = 60;
+
+/// A policy object as the API server keeps it.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) kind: PolicyKind,
+    pub(crate) name: &'static str,
+    pub(crate) uid: String,
+    pub(crate) generation: i64,
+    pub(crate) version: u64,
+    pub(crate) spec: Value,
+    pub(crate) status: Option<Value>,
+}
+
+impl Stored {
+    fn new(kind: PolicyKind, name: &'static str, spec: Value) -> Self {
+        Self {
+            kind,
+            name,
+            uid: format!("uid-of-{name}"),
+            generation: 1,
+            version: 1,
+            spec,
+            status: None,
+        }
+    }
+
+    pub(crate) fn namespace(&self) -> &'static str {
+        match self.kind {
+            PolicyKind::SidecarPolicy => "pay",
+            PolicyKind::ClusterSidecarPolicy => "",
+        }
+    }
+
+    pub(crate) fn key(&self) -> PolicyKey {
+        PolicyKey {
+            kind: self.kind,
+            namespace: self.namespace().into(),
+            name: self.name.into(),
+        }
+    }
+
+    /// What its status says.
+    pub(crate) fn shown(&self) -> Option<PolicyStatus> {
+        self.status
+            .clone()
+            .map(|status| serde_json::from_value(status).unwrap())
+    }
+
+    /// Where the API server has it.
+    pub(crate) fn path(&self) -> &'static str {
+        match self.kind {
+            PolicyKind::SidecarPolicy => POLICIES,
+            PolicyKind::ClusterSidecarPolicy => CLUSTER_POLICIES,
+        }
+    }
+
+    /// The object.
+    pub(crate) fn object(&self) -> Value {
+        let mut object = json!({
+            "apiVersion": "sidewatch.dev/v1alpha1", "kind": self.kind.as_str(), "spec": self.spec,
+            "metadata": {"name": self.name, "uid": self.uid, "generation": self.generation,
+                "resourceVersion": self.version.to_string()},
+        });
+        if self.kind == PolicyKind::SidecarPolicy {
+            object["metadata"]["namespace"] = json!(self.namespace());
+        }
+        if let Some(status) = &self.status {
+            object["status"] = status.clone();
+        }
+        object
+    }
+
+    /// The object as the watch shows it.
+    pub(crate) fn seen(&self) -> Box<SeenPolicy> {
+        let object = self.object();
+        let update = match self.kind {
+            PolicyKind::SidecarPolicy => {
+                policy_update::<SidecarPolicy>(&serde_json::from_value(object).unwrap())
+            }
+            PolicyKind::ClusterSidecarPolicy => {
+                policy_update::<ClusterSidecarPolicy>(&serde_json::from_value(object).unwrap())
+            }
+        };
+        Box::new(SeenPolicy {
+            update: update.unwrap(),
+            shown: Shown {
+                uid: self.uid.as_str().into(),
+                version: self.version,
+                status: self.shown(),
+            },
+        })
+    }
+
+    /// The watch of its kind tells of it.
+    pub(crate) fn tell(&self, tell: fn(Box<SeenPolicy>) -> Tell<Box<SeenPolicy>>) -> Input {
+        Input::Policy(self.kind, None, tell(self.seen()))
+    }
+}
+
+/// The policies at the beginning.
+pub(crate) fn policies() -> Vec<Stored> {
+    vec![
+        Stored::new(PolicyKind::SidecarPolicy, "short", short()),
+        Stored::new(PolicyKind::ClusterSidecarPolicy, "long", long()),
+        Stored::new(
+            PolicyKind::ClusterSidecarPolicy,
+            "teams",
+            json!({
+                "mode": "Observe",
+                "namespaceSelector": {"matchLabels": {"team": "pay"}},
+                "checks": {
+                    "notReady": {"for": "20s", "keepFiringFor": "0s"},
+                    "mainReadySidecarNotReady": {"mode": "Off"},
+                    "frequentRestarts": {"window": "20s", "keepFiringFor": "10s"},
+                    "oomKilled": {"keepFiringFor": "20s"},
+                    "flapping": {"window": "60s", "keepFiringFor": "10s"},
+                },
+            }),
+        ),
+    ]
+}
+
+fn short() -> Value {
+    json!({"checks": {
+        "notReady": {"for": "0s", "keepFiringFor": "10s"},
+        "mainReadySidecarNotReady": {"for": "5s", "keepFiringFor": "0s", "severity": "Critical"},
+        "frequentRestarts": {"count": 2, "window": "10s", "keepFiringFor": "5s", "scope": "AllContainers"},
+        "startupBlocked": {"for": "0s", "initContainersFor": "10s", "keepFiringFor": "5s"},
+        "jobHeldOpen": {"for": "0s"},
+        "oomKilled": {"keepFiringFor": "10s"},
+        "flapping": {"count": 2, "window": "20s", "keepFiringFor": "5s"},
+    }})
+}
+
+fn long() -> Value {
+    json!({"checks": {
+        "notReady": {"for": "60s", "keepFiringFor": "60s"},
+        "mainReadySidecarNotReady": {"for": "30s", "keepFiringFor": "30s"},
+        "frequentRestarts": {"count": 3, "window": "60s", "keepFiringFor": "30s"},
+        "startupBlocked": {"for": "60s", "initContainersFor": "120s", "keepFiringFor": "20s"},
+        "jobHeldOpen": {"for": "60s", "keepFiringFor": "10s"},
+        "oomKilled": {"keepFiringFor": "60s"},
+        "flapping": {"count": 3, "window": "120s", "keepFiringFor": "30s"},
+    }})
+}
+
+/// An edit that makes a policy invalid.
+pub(crate) const INVALID: (&str, &str, &str) = ("short", "/checks/notReady/for", "\"25h\"");
+
+/// How policies are edited: which one, where, and to what.
+pub(crate) const EDITS: [(&str, &str, &str); 8] = [
+    ("short", "/checks/notReady/for", "\"20s\""),
+    ("short", "/checks/mainReadySidecarNotReady/mode", "\"Observe\""),
+    ("short", "/sidecars", "{\"exclude\": {\"names\": [\"envoy\"]}}"),
+    ("long", "/checks/notReady/severity", "\"Critical\""),
+    ("long", "/podSelector", "{\"matchLabels\": {\"app\": \"web\"}}"),
+    ("long", "/mode", "\"Off\""),
+    ("teams", "/mode", "\"Alert\""),
+    (
+        "teams",
+        "/namespaceSelector",
+        "{\"matchLabels\": {\"team\": \"shop\"}}",
+    ),
+];

@@ -1,0 +1,238 @@
+//! The reading half of the API server: lists and watches of everything that it stores, and what outages make of them.
+
+use std::{collections::BTreeMap, io, time::Duration};
+
+use futures::{StreamExt, stream};
+use http::{Response, Uri};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Bytes, Frame};
+use serde_json::{Value, json};
+use tokio::{sync::mpsc, time::sleep};
+
+use crate::{
+    api_server::{Answer, Error, answer},
+    rng::Rng,
+    tally::Faults,
+};
+
+/// Where Pods are listed.
+pub(crate) const PODS: &str = "/api/v1/pods";
+/// Where namespaces are.
+pub(crate) const NAMESPACES: &str = "/api/v1/namespaces";
+/// Where policies are.
+pub(crate) const POLICIES: &str = "/apis/sidewatch.dev/v1alpha1/sidecarpolicies";
+/// Where policies of the cluster kind are.
+pub(crate) const CLUSTER_POLICIES: &str = "/apis/sidewatch.dev/v1alpha1/clustersidecarpolicies";
+
+/// How long the server lets a watch run.
+const WATCH_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// See the module's documentation.
+pub(crate) struct Reads {
+    rng: Rng,
+    version: u64,
+    collections: BTreeMap<&'static str, Collection>,
+    /// No list or watch gets through.
+    is_out: bool,
+    /// The next list of Pods breaks off in its middle.
+    breaks_off: bool,
+    pub(crate) faults: Faults,
+}
+
+/// The objects of one kind.
+#[derive(Default)]
+struct Collection {
+    /// By UID.
+    objects: BTreeMap<String, Value>,
+    /// The events of each version, as lines.
+    events: Vec<(u64, Bytes)>,
+    /// What came before this version is forgotten.
+    oldest: u64,
+    watches: Vec<mpsc::UnboundedSender<Piece>>,
+}
+
+/// A piece of an answer, or the end of its connection.
+type Piece = io::Result<Bytes>;
+
+impl Reads {
+    pub(crate) fn new(rng: Rng) -> Self {
+        Self {
+            rng,
+            version: 100,
+            collections: [PODS, NAMESPACES, POLICIES, CLUSTER_POLICIES]
+                .into_iter()
+                .map(|path| (path, Collection::default()))
+                .collect(),
+            is_out: false,
+            breaks_off: false,
+            faults: Faults::new(),
+        }
+    }
+
+    /// The version of what is written now.
+    pub(crate) fn next_version(&mut self) -> u64 {
+        self.version += 1;
+        self.version
+    }
+
+    /// Stores an object, and tells of it.
+    pub(crate) fn put(&mut self, path: &'static str, mut object: Value) {
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        let uid = object["metadata"]["uid"].as_str().unwrap().to_owned();
+        let collection = self.collections.get_mut(path).unwrap();
+        let is_new = collection.objects.insert(uid, object.clone()).is_none();
+        self.tell(path, if is_new { "ADDED" } else { "MODIFIED" }, &object);
+    }
+
+    /// Deletes an object, and tells of it.
+    pub(crate) fn delete(&mut self, path: &'static str, uid: &str) {
+        let mut object = self
+            .collections
+            .get_mut(path)
+            .unwrap()
+            .objects
+            .remove(uid)
+            .unwrap();
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.tell(path, "DELETED", &object);
+    }
+
+    fn tell(&mut self, path: &'static str, kind: &str, object: &Value) {
+        let line = Bytes::from(format!("{}\n", json!({"type": kind, "object": object})));
+        let is_twice = self.rng.chance(20);
+        let collection = self.collections.get_mut(path).unwrap();
+        collection.events.push((self.version, line.clone()));
+        collection
+            .watches
+            .retain(|watch| watch.send(Ok(line.clone())).is_ok());
+        if is_twice && !collection.watches.is_empty() {
+            *self.faults.entry("event twice").or_default() += 1;
+            for watch in &collection.watches {
+                drop(watch.send(Ok(line.clone())));
+            }
+        }
+    }
+
+    /// An outage begins: every watch ends, some of them in the middle of an event.
+    pub(crate) fn cut(&mut self) {
+        self.is_out = true;
+        for collection in self.collections.values_mut() {
+            for watch in collection.watches.drain(..) {
+                if self.rng.chance(50) {
+                    *self.faults.entry("watch cut in an event").or_default() += 1;
+                    drop(watch.send(Ok(Bytes::from_static(b"{\"type\":\"MODIFIED\",\"obj"))));
+                    drop(watch.send(Err(io::ErrorKind::ConnectionReset.into())));
+                } else {
+                    *self.faults.entry("watch ended").or_default() += 1;
+                }
+            }
+        }
+    }
+
+    /// It ends. The server may have forgotten what happened before, and the first list of Pods may break off.
+    pub(crate) fn heal(&mut self, forgets: bool, breaks_off: bool) {
+        self.is_out = false;
+        self.breaks_off = breaks_off;
+        if forgets {
+            self.version += 1;
+            for collection in self.collections.values_mut() {
+                collection.oldest = self.version;
+                collection.events.clear();
+            }
+        }
+    }
+
+    fn fault(&mut self, fault: &'static str) {
+        *self.faults.entry(fault).or_default() += 1;
+    }
+
+    /// The answer to a list or a watch.
+    pub(crate) fn answer(&mut self, uri: &Uri) -> Result<Answer, Error> {
+        let (path, collection) = self
+            .collections
+            .iter()
+            .find(|(path, _)| **path == uri.path())
+            .unwrap_or_else(|| panic!("{uri}: the operator has no right to that"));
+        let (path, oldest) = (*path, collection.oldest);
+        if self.is_out {
+            return self.refuse();
+        }
+        let query = uri.query().unwrap_or_default();
+        let value = |name: &str| {
+            query
+                .split('&')
+                .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+        };
+        if value("watch") == Some("true") {
+            let since: u64 = value("resourceVersion").unwrap().parse().unwrap();
+            if since < oldest {
+                return Ok(self.gone());
+            }
+            return Ok(self.watch(path, since));
+        }
+        Ok(self.list(path, value("continue").is_some()))
+    }
+
+    fn refuse(&mut self) -> Result<Answer, Error> {
+        let refusals = [
+            ("read refused with 429", Some(429)),
+            ("read refused with 500", Some(500)),
+            ("read refused with 503", Some(503)),
+            ("no connection for a read", None),
+        ];
+        let (fault, code) = self.rng.pick(&refusals);
+        self.fault(fault);
+        code.map(|code| answer(code, &status(code)))
+            .ok_or_else(|| "connection refused".into())
+    }
+
+    /// 410, as an answer or as an event of a watch.
+    fn gone(&mut self) -> Answer {
+        if self.rng.chance(50) {
+            self.fault("410 as an answer");
+            return answer(410, &status(410));
+        }
+        self.fault("410 as an event");
+        let event = json!({"type": "ERROR", "object": status(410)});
+        answer(200, &event)
+    }
+
+    fn list(&mut self, path: &str, is_rest: bool) -> Answer {
+        if is_rest {
+            self.fault("list broken off");
+            return answer(410, &status(410));
+        }
+        let collection = &self.collections[path];
+        let mut items: Vec<&Value> = collection.objects.values().collect();
+        let mut metadata = json!({"resourceVersion": self.version.to_string()});
+        if path == PODS && self.breaks_off {
+            self.breaks_off = false;
+            items.truncate(self.rng.below(items.len()));
+            metadata["continue"] = json!("the-rest");
+        }
+        answer(
+            200,
+            &json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items}),
+        )
+    }
+
+    fn watch(&mut self, path: &str, since: u64) -> Answer {
+        let (watch, pieces) = mpsc::unbounded_channel();
+        let collection = self.collections.get_mut(path).unwrap();
+        for (_, line) in collection.events.iter().filter(|(version, _)| *version > since) {
+            watch.send(Ok(line.clone())).unwrap();
+        }
+        collection.watches.push(watch);
+        let pieces = stream::unfold(pieces, |mut pieces| async {
+            let piece: Piece = pieces.recv().await?;
+            Some((piece.map(Frame::data), pieces))
+        });
+        let until_timeout = pieces.take_until(Box::pin(sleep(WATCH_TIMEOUT)));
+        Response::new(StreamBody::new(until_timeout).boxed_unsync())
+    }
+}
+
+fn status(code: u16) -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code,
+        "reason": if code == 410 { "Expired" } else { "" }, "message": "an outage"})
+}

@@ -1,0 +1,171 @@
+//! The undisturbed run: an index that sees everything when it happens and acts on time, and the Events that this asks
+//! for, as an API server would hold them that takes every write at once.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use sidewatch::{
+    domain::{
+        effects::{Delivery, Effects, Event, Transition},
+        index::Index,
+        observation::Observation,
+        policy::Check,
+    },
+    inputs::Input,
+    reconciler::step,
+    watch::Tell,
+    wire::{intern::Interner, pod::observe},
+};
+
+use crate::{
+    compare::{Picture, Told},
+    history::Change,
+    kubelet::{Pod, at},
+    policies::Stored,
+};
+
+/// See the module's documentation.
+pub(crate) struct Reference {
+    index: Index,
+    interner: Interner,
+    now: i64,
+    transitions: Vec<Transition>,
+    pub(crate) events: BTreeMap<String, Told>,
+    policies: BTreeMap<&'static str, Stored>,
+}
+
+/// A Pod as the watch brings it.
+pub(crate) fn observed(pod: &Pod, interner: &mut Interner) -> Observation {
+    observe(serde_json::from_value(pod.object()).unwrap(), interner).unwrap()
+}
+
+/// The list of namespaces.
+pub(crate) fn namespaces() -> Vec<Input> {
+    let mut list = vec![Tell::Restarted {
+        last_look: Timestamp::MIN,
+    }];
+    for name in ["pay", "shop"] {
+        let labels = Arc::new([("team", name)].into_iter().collect());
+        list.push(Tell::Listed((name.into(), labels)));
+    }
+    list.push(Tell::Complete);
+    list.into_iter().map(Input::Namespace).collect()
+}
+
+impl Reference {
+    pub(crate) fn new() -> Self {
+        let mut reference = Self {
+            index: Index::new([None], true),
+            interner: Interner::default(),
+            now: 0,
+            transitions: Vec::new(),
+            events: BTreeMap::new(),
+            policies: BTreeMap::new(),
+        };
+        let last_look = Timestamp::MIN;
+        for input in namespaces() {
+            reference.take(input);
+        }
+        for tell in [Tell::Restarted { last_look }, Tell::Complete] {
+            reference.take(Input::Pod(None, tell));
+        }
+        reference
+    }
+
+    /// Lets time pass.
+    pub(crate) fn pass(&mut self, until: i64) {
+        while let Some(due) = self.index.next_deadline().filter(|due| *due <= at(until)) {
+            let effects = self.index.tick(due);
+            self.listen(effects);
+        }
+        self.now = until;
+    }
+
+    /// Takes in what happens now.
+    pub(crate) fn change(&mut self, second: i64, change: &Change) {
+        self.pass(second);
+        match change {
+            Change::Pod(pod) => {
+                let observation = observed(pod, &mut self.interner);
+                self.take(Input::Pod(None, Tell::Applied(observation)));
+            }
+            Change::Gone(pod) => {
+                let observation = observed(pod, &mut self.interner);
+                self.take(Input::Pod(None, Tell::Deleted(observation)));
+            }
+            Change::Policy(policy) => {
+                self.policies.insert(policy.name, policy.clone());
+                self.take(policy.tell(Tell::Applied));
+            }
+            Change::Anew(old, policy) => {
+                self.policies.insert(policy.name, policy.clone());
+                self.take(old.tell(Tell::Deleted));
+                self.take(policy.tell(Tell::Applied));
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        let effects = step(&mut self.index, input, at(self.now));
+        self.listen(effects);
+    }
+
+    fn listen(&mut self, effects: Effects) {
+        for event in &effects.events {
+            self.write(event);
+        }
+        self.transitions.extend(effects.transitions);
+    }
+
+    fn write(&mut self, event: &Event) {
+        let known = self.events.get_mut(&event.name);
+        match (event.delivery, known) {
+            (Delivery::Create, Some(_)) => {}
+            (Delivery::CreateOrRaise(count) | Delivery::Repeat(count), Some(told)) => told.count = count,
+            (Delivery::Create | Delivery::CreateOrRaise(_), None) => {
+                self.events.insert(event.name.clone(), Told::new(event, 1));
+            }
+            (Delivery::Repeat(count), None) => {
+                self.events.insert(event.name.clone(), Told::new(event, count));
+            }
+        }
+    }
+
+    /// What is there to see.
+    pub(crate) fn picture(&self) -> Picture {
+        Picture::of(&self.index, self.policies.values())
+    }
+
+    /// How many Events a Pod has.
+    pub(crate) fn events_of(&self, uid: &str) -> usize {
+        self.events.values().filter(|told| told.pod_uid == uid).count()
+    }
+
+    /// The Pods that have a violation of one of these checks now.
+    pub(crate) fn pods_with(&self, checks: &[Check]) -> impl Iterator<Item = String> {
+        let violations = self.index.violations().filter(|v| checks.contains(&v.check));
+        violations.map(|v| v.pod.to_owned())
+    }
+
+    fn changes(&self, from: i64, to: i64) -> impl Iterator<Item = &Transition> {
+        let within = move |t: &&Transition| (at(from)..=at(to)).contains(&t.at);
+        self.transitions
+            .iter()
+            .rev()
+            .take_while(move |t| t.at >= at(from))
+            .filter(within)
+    }
+
+    /// The Pods of which a violation changed within these seconds.
+    pub(crate) fn pods_that_changed(&self, from: i64, to: i64) -> HashSet<String> {
+        self.changes(from, to).map(|t| t.pod.to_string()).collect()
+    }
+
+    /// Whether a violation of this Pod did.
+    pub(crate) fn changed(&self, pod: &str, from: i64, to: i64) -> bool {
+        self.changes(from, to).any(|t| *t.pod == *pod)
+    }
+}
