@@ -27,6 +27,10 @@ const LEAN_POD: i64 = 4_000;
 const KEPT_POD: i64 = 600;
 
 fn main() {
+    if std::env::args().any(|argument| argument == "--bench") {
+        // First, while there is no freed memory to use again.
+        many();
+    }
     let text = pods::meshed_pod(7).to_string();
     println!("a Pod of {} bytes of JSON, decoded", text.len());
     let mut whole = None;
@@ -64,6 +68,24 @@ fn kept(containers: usize, count: u32) -> i64 {
         let index = index_of((0..count).map(|number| fleet.pod(number)), &json!({}));
         world = Some((fleet, index));
     })
+}
+
+/// What the allocator and the system make of it.
+fn many() {
+    const PODS: u32 = 100_000;
+    let before = resident();
+    let mut fleet = Fleet::new(2);
+    let index = index_of((0..PODS).map(|number| fleet.pod(number)), &json!({}));
+    let grown = resident() - before;
+    println!("resident memory for {PODS}: {grown} kB");
+    drop(index);
+}
+
+/// `VmRSS` in kB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 /// How many bytes `make` leaves allocated for each of `count`.

@@ -180,7 +180,7 @@ mod index {
         let mut generation = 1;
         let next = || {
             generation += 1;
-            let minutes = format!("{}m", 5 + generation % 2);
+            let minutes = format!("{}m", 6 + generation % 2);
             fleet::policy("platform", generation, &json!({"notReady": {"for": minutes}}))
         };
         bencher
