@@ -1,7 +1,7 @@
 help: ## what make can do here
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
-.PHONY: help tools test lint fmt demo crds docs chart binary image bench
+.PHONY: help tools test lint fmt demo crds docs chart binary image bench fuzz mutants
 
 tools: ## find or build the programs that the tests need: etcd, kube-apiserver, helm ...
 	cargo run --quiet --package e2e --locked -- tools
@@ -24,6 +24,18 @@ crds: ## write crds/ from the types in src/api
 
 docs: ## write docs/api.md from the schema
 	UPDATE_DOCS=1 cargo test --quiet --package e2e --test docs --locked api_reference
+
+FUZZ_TARGETS = pods policies patterns watch
+FUZZ_SECONDS ?= 300
+
+fuzz: ## every fuzz target for FUZZ_SECONDS, from the seeds on; needs cargo-fuzz and a nightly toolchain
+	for target in $(FUZZ_TARGETS); do \
+		mkdir -p fuzz/corpus/$$target && cargo +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 || exit 1; \
+	done
+
+mutants: ## mutation testing of src/domain; FILE=src/domain/hash.rs of one file; needs cargo-mutants
+	cargo mutants $(if $(FILE),--re "^$(FILE):")
 
 demo: ## the operator at work on Pods that go bad; HOLD=1 keeps it up
 	cargo run --quiet --package e2e --locked -- demo $(if $(HOLD),--hold)
