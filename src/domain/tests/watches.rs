@@ -3,7 +3,7 @@
 use crate::domain::{
     index::Index,
     policy::{Check, Policy, PolicyKey, PolicyUpdate},
-    testing::{World, at, cluster_key, key, listed, policy, seconds, web},
+    testing::{World, at, cluster_key, key, listed, one_of, policy, seconds, web},
 };
 
 fn at_once() -> Policy {
@@ -105,6 +105,37 @@ fn the_first_list_of_a_scope_is_news_to_the_policies_that_see_it() {
     assert_eq!(known, [true, true, true]);
     assert_eq!(
         list(&scopes[0]).0,
+        [],
+        "later lists that change nothing are no news"
+    );
+}
+
+#[test]
+fn the_first_list_of_namespaces_is_news_to_policies_of_the_cluster() {
+    let mut world = World::starting();
+    world.index = Index::new([None], true);
+    let selecting = |team| at_once().with(|p| p.namespaces = one_of("team", team));
+    world
+        .policy_as(cluster_key("some"), Ok(selecting("pay")), Vec::new())
+        .policy_as(cluster_key("none"), Ok(selecting("shop")), Vec::new())
+        .policy(at_once());
+    world.resync([&web().unready("envoy")]).story();
+    let list = |world: &mut World| {
+        world.index.begin_namespace_resync();
+        let labels = std::sync::Arc::new([("team", "pay")].into_iter().collect());
+        drop(world.index.apply_namespace(&"pay".into(), labels, at(0)));
+        let effects = world.index.finish_namespace_resync(at(0));
+        world.index.assert_counts();
+        let cluster = effects
+            .changed
+            .into_iter()
+            .filter(|changed| *changed != key("mesh"));
+        cluster.collect::<Vec<_>>()
+    };
+    assert_eq!(list(&mut world), [cluster_key("none"), cluster_key("some")]);
+    assert_eq!(world.firing().len(), 2, "now it matches");
+    assert_eq!(
+        list(&mut world),
         [],
         "later lists that change nothing are no news"
     );
