@@ -22,7 +22,12 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use crate::{backoff::Backoff, failure, health::Monitor, metrics::Metrics};
+use crate::{
+    backoff::Backoff,
+    failure::{self, Reason},
+    health::Monitor,
+    metrics::Metrics,
+};
 
 /// How long the server lets a watch run; kube gives up 5 s later.
 const WATCH_TIMEOUT: u32 = 60;
@@ -93,6 +98,7 @@ where
         metrics,
         backoff: Backoff::default(),
         last_wait: Duration::ZERO,
+        last_failure: None,
         healthy_since: None,
         resuming: None,
         wait: None,
@@ -112,6 +118,7 @@ struct Watch<K> {
     metrics: Arc<Metrics>,
     backoff: Backoff,
     last_wait: Duration,
+    last_failure: Option<Reason>,
     healthy_since: Option<Instant>,
     /// The watch broke, and will go on from where it was.
     resuming: Option<Resuming>,
@@ -188,11 +195,14 @@ impl<K> Watch<K> {
 
         // A watch that held no longer than the wait before it has not recovered: a server that answers and then fails
         // at once must not be asked ever faster.
-        if self
+        let recovered = self
             .healthy_since
             .take()
-            .is_some_and(|since| since.elapsed() >= self.last_wait)
-        {
+            .is_some_and(|since| since.elapsed() >= self.last_wait);
+        // A server that has forgotten our version after other failures is back: that is how long outages end.
+        let before = self.last_failure.replace(reason);
+        let back = reason == Reason::Gone && before != Some(Reason::Gone);
+        if recovered || back {
             self.backoff.reset();
         }
         self.last_wait = self.backoff.next_wait();

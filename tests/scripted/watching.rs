@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::support::{Server, list, pod, pods, quiet_but_pods, start, status_error, until};
+use crate::support::{
+    PODS, Routes, Server, list, pod, pods, quiet_but_pods, start, start_in_process, status_error, until,
+};
 
 const PODS_SYNCED: &str = r#"sidewatch_watch_synced{resource="pods"}"#;
 const TRACKED: &str = "sidewatch_tracked_pods";
@@ -293,4 +295,25 @@ async fn a_server_that_fails_at_once_is_asked_ever_later() {
         begun.elapsed()
     );
     until("four errors", || operator.metric(&errors("gone")) == Some(4.0)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_long_outage_a_forgotten_version_is_listed_anew_at_once() {
+    let routes = Routes::default();
+    let pods = routes.route(Method::GET, PODS);
+    let _operator = start_in_process(&routes);
+    pods.any().await.json(StatusCode::OK, &list("Pod", "5", &[]));
+    for _ in 0..8 {
+        pods.any().await.fail(503, "the server is starting");
+    }
+    let watch = pods.any().await.watch();
+    watch.event("ERROR", &status_error(410, "too old resource version"));
+    let answered = tokio::time::Instant::now();
+    let request = pods.any().await;
+    assert!(!request.is_watch(), "a list: {}", request.query);
+    let waited = answered.elapsed();
+    assert!(
+        waited < Duration::from_secs(1),
+        "no more of the outage's waits: {waited:?}"
+    );
 }
