@@ -1,45 +1,86 @@
 //! What the operator lacks, it waits for, and says so.
 
+use futures::future::join_all;
 use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::support::{
-    CLUSTER_POLICIES, MESH_STATUS, NAMESPACES, PODS, POLICIES, Server, list, pod, pods, policy,
+    CLUSTER_POLICIES, MESH_STATUS, NAMESPACES, PODS, POLICIES, Route, Server, list, pod, policy,
     quiet_but_pods, soon, start, until,
 };
 
-#[tokio::test]
-async fn a_missing_role_is_waited_for() {
-    let server = Server::start().await;
-    quiet_but_pods(&server, &[]);
-    let pods = pods(&server);
-    let operator = start(&server, &[]);
+/// What a cluster-wide installation reads: path, kind, resource.
+const READ: [(&str, &str, &str); 4] = [
+    (PODS, "Pod", "pods"),
+    (NAMESPACES, "Namespace", "namespaces"),
+    (POLICIES, "SidecarPolicy", "sidecarpolicies"),
+    (CLUSTER_POLICIES, "ClusterSidecarPolicy", "clustersidecarpolicies"),
+];
 
-    let message = "pods is forbidden: User \"system:serviceaccount:x:y\" cannot list resource \"pods\"";
-    for _ in 0..2 {
-        pods.next().await.fail(403, message);
+/// A server on which all is quiet but the requests for one resource, which the test answers.
+async fn quiet_but(path: &str) -> (Server, Route) {
+    let server = Server::start().await;
+    for (other, kind, _) in READ.into_iter().filter(|(other, ..)| *other != path) {
+        server.serve_quietly(other, list(kind, "1", &[]));
     }
-    let request = pods.next().await;
-    let (status, body) = operator.readyz();
-    assert_eq!(status, 503);
-    assert!(
-        body.contains("cannot list pods: forbidden: pods is forbidden"),
-        "{body}"
-    );
-    let forbidden = r#"sidewatch_watch_errors_total{reason="forbidden",resource="pods"}"#;
-    assert_eq!(operator.metric(forbidden), Some(2.0));
-    request.json(StatusCode::OK, &list("Pod", "5", &[]));
-    let _watch = pods.next().await.watch();
-    operator.ready().await;
+    let route = server.route(Method::GET, path);
+    (server, route)
+}
+
+fn forbidden(verb: &str, resource: &str) -> String {
+    format!(
+        "{resource} is forbidden: User \"system:serviceaccount:x:y\" cannot {verb} resource \"{resource}\""
+    )
+}
+
+#[tokio::test]
+async fn each_right_to_list_is_waited_for() {
+    join_all(READ.map(|(path, kind, resource)| async move {
+        let (server, route) = quiet_but(path).await;
+        let operator = start(&server, &[]);
+        for _ in 0..2 {
+            route.next().await.fail(403, &forbidden("list", resource));
+        }
+        let request = route.next().await;
+        let (status, body) = operator.readyz();
+        assert_eq!(status, 503, "{resource}");
+        let missing = format!("cannot list {resource}: forbidden: {resource} is forbidden");
+        assert!(body.contains(&missing), "{missing} in {body}");
+        assert_eq!(operator.metric(&errors(resource)), Some(2.0), "{resource}");
+        request.json(StatusCode::OK, &list(kind, "5", &[]));
+        let _watch = route.next().await.watch();
+        operator.ready().await;
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn each_right_to_watch_is_waited_for() {
+    join_all(READ.map(|(path, kind, resource)| async move {
+        let (server, route) = quiet_but(path).await;
+        let operator = start(&server, &[]);
+        let synced = format!(r#"sidewatch_watch_synced{{resource="{resource}"}}"#);
+        route.next().await.json(StatusCode::OK, &list(kind, "5", &[]));
+        for _ in 0..2 {
+            route.next().await.fail(403, &forbidden("watch", resource));
+        }
+        let request = route.next().await;
+        assert!(request.is_watch(), "nothing is listed again: {}", request.query);
+        assert_eq!(operator.metric(&synced), Some(0.0), "{resource}");
+        assert_eq!(operator.metric(&errors(resource)), Some(2.0), "{resource}");
+        let _watch = request.watch();
+        operator.until_metric(&synced, 1.0).await;
+    }))
+    .await;
+}
+
+fn errors(resource: &str) -> String {
+    format!(r#"sidewatch_watch_errors_total{{reason="forbidden",resource="{resource}"}}"#)
 }
 
 #[tokio::test]
 async fn a_missing_crd_is_waited_for() {
-    let server = Server::start().await;
-    server.serve_quietly(PODS, list("Pod", "1", &[]));
-    server.serve_quietly(NAMESPACES, list("Namespace", "1", &[]));
-    server.serve_quietly(CLUSTER_POLICIES, list("ClusterSidecarPolicy", "1", &[]));
-    let policies = server.route(Method::GET, POLICIES);
+    let (server, policies) = quiet_but(POLICIES).await;
     let operator = start(&server, &[]);
 
     policies

@@ -11,6 +11,7 @@
 mod support;
 
 mod access;
+mod cuts;
 mod events;
 mod sinks;
 mod status;
