@@ -344,3 +344,37 @@ fn reason_of(exit: Option<&Exit>) -> &'static str {
         _ => "Other",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::testing::{at, seconds, web};
+
+    #[test]
+    fn what_is_a_window_old_has_left_it() {
+        let history = ContainerHistory {
+            restarts: [(at(0), 1), (at(1), 2)].into(),
+            flaps: [at(0), at(1)].into(),
+            ..ContainerHistory::default()
+        };
+        assert_eq!(history.restarts_within(seconds(10), at(10)), 2);
+        assert_eq!(history.flaps_within(seconds(10), at(10)), 1);
+    }
+
+    #[test]
+    fn a_first_look_remembers_what_counts() {
+        let mut history = None;
+        History::begin(&mut history, &web().exits("envoy", 1, 5).0, at(10));
+        assert!(history.is_none(), "a first run that ended is no restart");
+        let killed = web().killed_for_memory("envoy", 5).0;
+        let mut containers = killed.shape.containers.iter();
+        let place = containers
+            .position(|container| &*container.name == "envoy")
+            .unwrap();
+        let status = killed.statuses[place].as_ref().unwrap();
+        History::note_memory_kill(&mut history, &killed, place, status, |_| None);
+        let container = history.unwrap().container(place).cloned().unwrap();
+        assert!(container.oom.is_some(), "known from now on");
+        assert_eq!(container.memory_killed_at(), None, "but it does not count");
+    }
+}

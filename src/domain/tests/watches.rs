@@ -3,7 +3,7 @@
 use crate::domain::{
     index::Index,
     policy::{Check, Policy, PolicyKey, PolicyUpdate},
-    testing::{World, at, cluster_key, key, listed, one_of, policy, seconds, web},
+    testing::{Pod, World, at, cluster_key, key, listed, one_of, policy, seconds, web},
 };
 
 fn at_once() -> Policy {
@@ -138,5 +138,33 @@ fn the_first_list_of_namespaces_is_news_to_policies_of_the_cluster() {
         list(&mut world),
         [],
         "later lists that change nothing are no news"
+    );
+}
+
+#[test]
+fn a_namespace_is_kept_for_its_pods_and_for_its_labels() {
+    let other = Pod::named("web-2")
+        .native("envoy")
+        .regular("app")
+        .unready("envoy");
+    let mut world = World::with(at_once());
+    world.pod(&web()).pod(&other).delete(&web());
+    assert_eq!((world.index.tracked_pods(), world.firing().len()), (1, 1));
+
+    let mut world = World::starting();
+    world.index = Index::new([None], true);
+    world.policy_as(
+        cluster_key("pay"),
+        Ok(at_once().with(|p| p.namespaces = one_of("team", "pay"))),
+        Vec::new(),
+    );
+    world.index.begin_namespace_resync();
+    world.namespace("pay", "pay");
+    drop(world.index.finish_namespace_resync(at(0)));
+    world.resync([&web()]).delete(&web()).pod(&other);
+    assert_eq!(
+        world.firing(),
+        ["envoy NotReady"],
+        "its labels are known although it had no Pod"
     );
 }
