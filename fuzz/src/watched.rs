@@ -29,6 +29,8 @@ pub(crate) struct Watched {
     told_late: Effects,
     /// What the transitions add up to: whether each violation fires.
     firing: BTreeMap<Key, bool>,
+    /// The names of each Pod's containers, which the API server never lets change.
+    containers: BTreeMap<String, Vec<String>>,
 }
 
 /// A fact.
@@ -72,6 +74,7 @@ impl Watched {
             told: Effects::default(),
             told_late: Effects::default(),
             firing: BTreeMap::new(),
+            containers: BTreeMap::new(),
         };
         for policy in policies {
             watched.take(&Fact::Policy(policy));
@@ -93,8 +96,11 @@ impl Watched {
         }
     }
 
-    /// Takes in a fact, and then the same once more.
+    /// Takes in a fact that may be, and then the same once more.
     pub(crate) fn take(&mut self, fact: &Fact<'_>) {
+        if !self.may_be(fact) {
+            return;
+        }
         let effects = tell(&mut self.punctual, fact, self.now);
         self.listen(effects);
         let again = tell(&mut self.punctual, fact, self.now);
@@ -105,6 +111,22 @@ impl Watched {
         self.told = Effects::default();
         self.told_late = Effects::default();
         self.check();
+    }
+
+    fn may_be(&mut self, fact: &Fact<'_>) -> bool {
+        match fact {
+            Fact::Pod(pod) => {
+                let containers = pod.shape.containers.iter().map(|c| c.name.to_string());
+                let containers: Vec<String> = containers.collect();
+                let key = format!("{}/{}", pod.namespace, pod.uid);
+                *self.containers.entry(key).or_insert_with(|| containers.clone()) == containers
+            }
+            Fact::Gone(pod) => {
+                self.containers.remove(&format!("{}/{}", pod.namespace, pod.uid));
+                true
+            }
+            Fact::Policy(_) | Fact::Withdrawn(_) => true,
+        }
     }
 
     fn listen(&mut self, effects: Effects) {
