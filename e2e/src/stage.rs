@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
@@ -30,6 +31,9 @@ const BOUND: &str = "operator";
 /// The binding, and the role, that give it fewer.
 const RESTRICTED: &str = "restricted";
 const POLL: Duration = Duration::from_millis(100);
+
+/// A right to do something: group, resource and verb.
+pub type Right = (&'static str, &'static str, &'static str);
 
 /// A namespace with an operator in it. Dropping it kills the operator.
 #[must_use]
@@ -91,17 +95,41 @@ impl Stage {
         Ok(())
     }
 
-    /// Takes the operator's role away, and gives it only these rules (group, resource, verb).
-    pub async fn restrict(&self, rules: &[(&str, &str, &str)]) -> Result<()> {
-        let rules: Vec<Value> = rules
-            .iter()
-            .map(|(group, resource, verb)| json!({"apiGroups": [group], "resources": [resource], "verbs": [verb]}))
-            .collect();
+    /// Takes the operator's role away, and gives it only these rights; returns when it no longer has the one that it loses.
+    pub async fn restrict(&self, keeps: &[Right], loses: Right) -> Result<()> {
+        let rule = |right: &Right| {
+            let (group, resource, verb) = right;
+            json!({"apiGroups": [group], "resources": [resource], "verbs": [verb]})
+        };
+        let rules: Vec<Value> = keeps.iter().map(rule).collect();
         apply::<Role>(&self.client, &self.namespace, RESTRICTED, json!({"rules": rules})).await?;
         bind(&self.client, &self.namespace, RESTRICTED, ("Role", RESTRICTED)).await?;
         let bindings: Api<RoleBinding> = Api::namespaced(self.client.clone(), &self.namespace);
         bindings.delete(BOUND, &DeleteParams::default()).await?;
+        // The API server's authorizer follows a watch of its own.
+        while self.may(loses).await? {
+            tokio::time::sleep(POLL).await;
+        }
         Ok(())
+    }
+
+    /// Whether the operator has a right.
+    async fn may(&self, (group, resource, verb): Right) -> Result<bool> {
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        let review = json!({"metadata": {}, "spec": {
+            "user": format!("system:serviceaccount:{}:{ACCOUNT}", self.namespace),
+            "resourceAttributes": {
+                "namespace": self.namespace,
+                "group": group,
+                "resource": resource,
+                "subresource": subresource,
+                "verb": verb,
+            },
+        }});
+        let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
+        let review = serde_json::from_value(review)?;
+        let review = reviews.create(&PostParams::default(), &review).await?;
+        Ok(review.status.is_some_and(|status| status.allowed))
     }
 
     /// Gives the operator its whole role.
