@@ -157,6 +157,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn patterns_are_as_equal_as_their_sources() {
+        let pattern = |source| Pattern::parse(source).unwrap();
+        assert_eq!(pattern("a|b"), pattern("a|b"));
+        assert_ne!(pattern("a|b"), pattern("b|a"), "an edit, if one without effect");
+    }
+
+    #[test]
     fn patterns_are_anchored_and_bounded() {
         let table = [
             ("helper-.*", "helper-a", true, "a plain pattern"),

@@ -77,7 +77,7 @@ async fn every_delivery_ends_with_one_event() {
     let series =
         |count: u32| json!({"series": {"count": count, "lastObservedTime": "2026-11-20T10:42:07.000000Z"}});
     let ok = StatusCode::OK.as_u16();
-    let table: [(Delivery, &[u16], &[&str], &str); 8] = [
+    let table: [(Delivery, &[u16], &[&str], &str); 9] = [
         (Delivery::Create, &[201], &["POST"], "a new Event"),
         (Delivery::Create, &[409], &["POST"], "written before"),
         (
@@ -110,6 +110,12 @@ async fn every_delivery_ends_with_one_event() {
             &[503, ok],
             &["PATCH", "PATCH"],
             "the server is ill",
+        ),
+        (
+            Delivery::Repeat(3),
+            &[403, ok],
+            &["PATCH", "PATCH"],
+            "the right to patch Events is away for a while",
         ),
     ];
     for (delivery, codes, methods, why) in table {
