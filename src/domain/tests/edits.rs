@@ -151,6 +151,32 @@ fn a_policy_that_was_never_valid_says_only_what_is_wrong() {
 }
 
 #[test]
+fn what_is_told_again_is_no_news() {
+    let mut world = World::with(not_ready());
+    let mut tell = |spec: Result<Policy, &str>| {
+        let update = PolicyUpdate {
+            key: key("mesh"),
+            uid: "uid-of-SidecarPolicy pay/mesh".into(),
+            generation: 1,
+            spec: spec.map_err(str::to_owned),
+            listed: Vec::new(),
+        };
+        !world.index.apply_policy(update, at(0)).changed.is_empty()
+    };
+    let table = [
+        (Ok(not_ready()), false, "as it was"),
+        (Err("no"), true, "now it is invalid"),
+        (Err("no"), false, "as before"),
+        (Err("still no"), true, "for another reason"),
+        (Ok(not_ready()), true, "valid again, and at work all the time"),
+        (Ok(not_ready()), false, "as before"),
+    ];
+    for (spec, news, why) in table {
+        assert_eq!(tell(spec), news, "{why}");
+    }
+}
+
+#[test]
 fn an_invalid_version_leaves_the_last_good_one_at_work_and_disturbs_no_other() {
     let mut world = failing(not_ready());
     world.policy_as(key("other"), Ok(not_ready()), Vec::new());

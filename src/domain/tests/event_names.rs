@@ -141,6 +141,15 @@ fn each_check_tells_episodes_apart_by_what_the_object_shows() {
         names[0], names[1],
         "the exit that was the kill, also when another has followed"
     );
+    let nameless = |second| {
+        killed(0).status("envoy", |s| {
+            if let crate::domain::observation::State::Terminated(exit) = &mut s.state {
+                exit.finished_at = Some(at(second));
+            }
+        })
+    };
+    let names = [5, 6].map(|second| first_name(Check::OOMKilled, &[web(), nameless(second)]));
+    assert_ne!(names[0], names[1], "without a containerID, when it ended");
     let in_threes = |n| {
         let policy = at_once(Check::FrequentRestarts).check(Check::FrequentRestarts, |c| c.count = 3);
         let mut world = World::with(policy);
@@ -176,6 +185,14 @@ fn a_name_is_one_that_the_api_server_takes() {
             );
         }
     }
+    let longest = "x".repeat(236);
+    let pod = Pod::named(&longest)
+        .native("envoy")
+        .regular("app")
+        .unready("envoy");
+    let name = first_name(Check::NotReady, &[pod]);
+    assert_eq!(name.len(), 253, "there is room for that much of a Pod's name");
+    assert!(name.starts_with(&longest), "{name}");
     let (a, b) = ("x".repeat(250) + "a", "x".repeat(250) + "b");
     let of = |name: &str| {
         first_name(

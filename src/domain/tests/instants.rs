@@ -231,3 +231,14 @@ fn a_memory_kill_is_as_old_as_it_is_however_it_comes_to_count() {
         "seen at 10, asked for at 100"
     );
 }
+
+#[test]
+fn the_detail_of_a_memory_kill_has_the_limit() {
+    let limited = web().spec("envoy", |container| container.memory_limit = Some("64Mi".into()));
+    let mut world = World::with(oom());
+    world.pod(&limited).at(10).pod(&killed(&limited, 9));
+    assert_eq!(
+        world.report().violations[0].detail,
+        "killed for memory (limit 64Mi)"
+    );
+}

@@ -1,6 +1,7 @@
 //! Lists that begin, begin again and end.
 
 use crate::domain::{
+    index::Index,
     policy::{
         Check, Policy,
         PolicyKind::{ClusterSidecarPolicy, SidecarPolicy},
@@ -67,6 +68,20 @@ fn relists_delete_what_they_do_not_bring() {
         "the namespace pay is gone, and with it the match"
     );
     world.index.assert_counts();
+}
+
+#[test]
+fn a_list_of_one_namespace_keeps_the_policies_that_it_brings() {
+    let mut world = World::starting();
+    let scopes = [Some("pay".into()), Some("shop".into())];
+    world.index = Index::new(scopes.clone(), false);
+    let [pay, _] = &scopes;
+    for _ in 0..2 {
+        world.index.begin_policy_resync(SidecarPolicy, pay);
+        world.policy(not_ready());
+        drop(world.index.finish_policy_resync(SidecarPolicy, pay, at(50)));
+        assert_eq!(world.index.policies().count(), 1);
+    }
 }
 
 #[test]
