@@ -2,7 +2,7 @@
 
 use crate::domain::{
     policy::{Check, Policy},
-    testing::{Pod, World, minutes, policy, seconds, web},
+    testing::{Pod, World, minutes, one_of, policy, seconds, web},
 };
 
 fn oom() -> Policy {
@@ -230,6 +230,15 @@ fn a_memory_kill_is_as_old_as_it_is_however_it_comes_to_count() {
         Some(10.0),
         "seen at 10, asked for at 100"
     );
+}
+
+#[test]
+fn a_memory_kill_does_not_become_younger_by_a_gap() {
+    let with_label = |value| killed(&web(), 7).labelled(&[("mesh", value)]);
+    let mut world = World::with(oom().with(|p| p.pods = one_of("mesh", "on")));
+    world.pod(&web()).at(10).pod(&with_label("off"));
+    world.at(20).hold().at(30).resync([&with_label("on")]);
+    assert_eq!(world.onset("envoy", Check::OOMKilled), Some(10.0));
 }
 
 #[test]
