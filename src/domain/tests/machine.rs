@@ -2,7 +2,7 @@
 
 use crate::domain::{
     effects::Change,
-    policy::{Check, Policy, Severity},
+    policy::{Check, Mode, Policy, Severity},
     testing::{Pod, World, at, key, minutes, policy, seconds, story, web},
     tracker::sooner,
 };
@@ -271,4 +271,22 @@ fn every_check_is_found_by_its_name() {
         assert_eq!(Check::parse(check.as_str()), Some(check));
     }
     assert_eq!(Check::parse("notReady"), None, "that is how the spec spells it");
+}
+
+#[test]
+fn what_only_pends_is_not_among_what_fails() {
+    let one = policy()
+        .only(Check::NotReady)
+        .check(Check::NotReady, |c| c.hold_for = seconds(0));
+    let two = one.check(Check::MainReadySidecarNotReady, |c| {
+        (c.mode, c.hold_for) = (Mode::Alert, seconds(60));
+    });
+    let mut world = World::with(two);
+    world.pod(&web().unready("envoy"));
+    assert_eq!((world.firing().len(), world.pending().len()), (1, 1));
+    let message = &world.report().conditions[1].message;
+    assert!(
+        message.ends_with("fail: NotReady 1 (Warning); worst: Deployment/web envoy"),
+        "{message}"
+    );
 }
