@@ -124,6 +124,12 @@ impl Rig {
         self.inputs.send(input).await.unwrap();
     }
 
+    /// How many violations fire.
+    pub(crate) fn firing(&self) -> usize {
+        let index = self.index.lock().unwrap();
+        index.violations().filter(|violation| violation.firing).count()
+    }
+
     /// A Pod as its watch shows it.
     pub(crate) async fn apply(&mut self, pod: Observation) {
         self.tell(Input::Pod(None, Tell::Applied(pod))).await;

@@ -61,14 +61,18 @@ fn told(summary: &str) -> u64 {
     summary.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// Runs on a clock that jumps.
-fn run<T>(test: impl Future<Output = T>) -> T {
+/// A runtime whose clock jumps.
+fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .unwrap()
-        .block_on(test)
+}
+
+/// Runs on a clock that jumps.
+fn run<T>(test: impl Future<Output = T>) -> T {
+    runtime().block_on(test)
 }
 
 #[test]
@@ -79,15 +83,7 @@ fn ten_thousand_failures_within_a_second_stay_within_the_limits_and_are_all_coun
         storm(&mut rig, &pods, unready).await;
         rig.pass(60).await;
 
-        assert_eq!(
-            rig.index
-                .lock()
-                .unwrap()
-                .violations()
-                .filter(|v| v.firing)
-                .count(),
-            2 * PODS as usize
-        );
+        assert_eq!(rig.firing(), 2 * PODS as usize);
         assert_eq!(
             rig.sum("sidewatch_violations_total", ""),
             FOUND,
@@ -203,15 +199,7 @@ fn a_relist_in_the_middle_changes_nothing() {
         );
         rig.relist(&failing).await;
         rig.pass(60).await;
-        assert_eq!(
-            rig.index
-                .lock()
-                .unwrap()
-                .violations()
-                .filter(|v| v.firing)
-                .count(),
-            2 * pods.len()
-        );
+        assert_eq!(rig.firing(), 2 * pods.len());
         assert_eq!(rig.sum("sidewatch_violations_total", ""), FOUND, "each once");
         assert_eq!(
             rig.dropped() + rig.written().events.len() as u64,
@@ -297,11 +285,7 @@ fn leaves(runtime: &tokio::runtime::Runtime, step: impl Future<Output = ()>) -> 
 fn memory_goes_back_to_what_it_was() {
     let mut fleet = Fleet::new(2);
     let pods = fleet.pods(PODS);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
+    let runtime = runtime();
     let mut rig = runtime.block_on(Rig::with(policies(), true, &pods));
     let mut storm_and_end = || {
         leaves(&runtime, async {
