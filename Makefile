@@ -47,7 +47,7 @@ TARGET = $(shell rustc --print host-tuple)
 
 binary: ## the static binary that runs in an empty image: target/image/sidewatch
 	RUSTFLAGS="-C target-feature=+crt-static" cargo $(shell cargo auditable --version >/dev/null 2>&1 && echo auditable) \
-		build --release --package sidewatch --bin sidewatch --locked --target $(TARGET)
+		build --release --package sidewatch --bin sidewatch --locked --target $(TARGET) --target-dir target
 	mkdir -p target/image
 	cp target/$(TARGET)/release/sidewatch target/image/sidewatch
 

@@ -8,8 +8,8 @@
 //! each test), no ServiceAccount is made by itself, nothing is garbage-collected, no Deployment makes Pods. TokenRequest,
 //! RBAC, CRDs, Events and writes to `pods/status` all work; the fake kubelet plays scheduler and node.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ use serde_json::json;
 use tokio::sync::OnceCell;
 
 use crate::kubeconfig::{self, User};
+use crate::kubectl::Cluster;
 use crate::pki::Pki;
 use crate::process::{Process, Spec};
 use crate::scratch::Scratch;
@@ -35,12 +36,12 @@ const POLL: Duration = Duration::from_millis(50);
 #[must_use]
 pub struct ControlPlane {
     url: String,
-    port: u16,
+    address: SocketAddrV4,
     etcd_url: String,
     tools: ToolPaths,
     flags: Vec<String>,
     pki: Pki,
-    kubeconfig: PathBuf,
+    cluster: Cluster,
     names: AtomicU32,
     // In this order: the server before its store, and the files last.
     api_server: Process,
@@ -63,38 +64,55 @@ impl ControlPlane {
 
     /// The same with further flags for kube-apiserver.
     pub async fn start_with(flags: &[String]) -> Result<Self> {
+        // nothing here makes the ServiceAccounts that this plugin asks of every Pod
+        let mut all = vec!["--disable-admission-plugins=ServiceAccount".to_owned()];
+        all.extend_from_slice(flags);
+        Self::start_on(None, &all).await
+    }
+
+    /// One at this address instead of loopback, for a node.
+    pub(crate) async fn start_at(address: SocketAddrV4, flags: &[String]) -> Result<Self> {
+        Self::start_on(Some(address), flags).await
+    }
+
+    async fn start_on(address: Option<SocketAddrV4>, flags: &[String]) -> Result<Self> {
         let tools = tokio::task::spawn_blocking(|| tools::ensure(&Tool::CONTROL_PLANE)).await??;
         // Between our look for a free port and the server's use of it somebody else may take it; then try other ports.
         let mut tries = 3;
         loop {
             tries -= 1;
-            match Self::start_once(tools.clone(), flags).await {
+            match Self::start_once(tools.clone(), address, flags).await {
                 Err(error) if tries > 0 && address_in_use(&format!("{error:#}")) => {}
                 result => return result,
             }
         }
     }
 
-    async fn start_once(tools: ToolPaths, flags: &[String]) -> Result<Self> {
+    async fn start_once(tools: ToolPaths, address: Option<SocketAddrV4>, flags: &[String]) -> Result<Self> {
         let scratch = Scratch::new()?;
         let dir = scratch.path();
         let pki = Pki::create(dir)?;
         let (etcd_port, port) = free_ports()?;
+        let address = address.unwrap_or(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port));
         let etcd_url = format!("http://127.0.0.1:{etcd_port}");
         let etcd = Process::start(
             &etcd_command(tools.path(Tool::Etcd)?, dir, &etcd_url),
             &dir.join("etcd.log"),
         )?;
         let command =
-            api_server_command(tools.path(Tool::KubeApiserver)?, dir, &etcd_url, port, &pki).args(flags);
+            api_server_command(tools.path(Tool::KubeApiserver)?, dir, &etcd_url, address, &pki).args(flags);
         let api_server = Process::start(&command, &dir.join("kube-apiserver.log"))?;
         let mut plane = Self {
-            url: format!("https://127.0.0.1:{port}"),
-            port,
+            url: format!("https://{address}"),
+            address,
             etcd_url,
+            cluster: Cluster::new(
+                tools.path(Tool::Kubectl)?,
+                &dir.join("admin.kubeconfig"),
+                dir.join("kubectl"),
+            ),
             tools,
             flags: flags.to_vec(),
-            kubeconfig: dir.join("admin.kubeconfig"),
             names: AtomicU32::new(0),
             pki,
             api_server,
@@ -102,7 +120,7 @@ impl ControlPlane {
             scratch,
         };
         kubeconfig::write(
-            &plane.kubeconfig,
+            plane.kubeconfig_path(),
             &kubeconfig::kubeconfig(&plane.url, &plane.pki.ca, &plane.admin()),
         )?;
         plane.wait_until_ready().await?;
@@ -132,22 +150,31 @@ impl ControlPlane {
         self.client_of(&User::Token(token.into())).await
     }
 
-    /// The kubeconfig file of the administrator.
-    pub fn kubeconfig_path(&self) -> &Path {
-        &self.kubeconfig
+    /// What a person has who administers it.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
-    /// The API server's address, `https://127.0.0.1:PORT`.
+    /// The kubeconfig file of the administrator.
+    pub fn kubeconfig_path(&self) -> &Path {
+        self.cluster.kubeconfig_path()
+    }
+
+    /// The API server's address, `https://HOST:PORT`.
     pub fn url(&self) -> &str {
         &self.url
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.port).into()
+        self.address.into()
     }
 
     pub(crate) fn ca_path(&self) -> &Path {
         &self.pki.ca
+    }
+
+    pub(crate) fn pki(&self) -> &Pki {
+        &self.pki
     }
 
     /// The certificate of the authority that signed the API server's, in PEM.
@@ -161,8 +188,8 @@ impl ControlPlane {
     }
 
     /// The path of kubectl, for tests that need it as a process.
-    pub fn kubectl_path(&self) -> Result<&Path> {
-        self.tools.path(Tool::Kubectl)
+    pub fn kubectl_path(&self) -> &Path {
+        self.cluster.kubectl_path()
     }
 
     /// The ids of the server processes: etcd and kube-apiserver.
@@ -202,7 +229,7 @@ impl ControlPlane {
         loop {
             self.kill_api_server()?;
             let program = self.tools.path(Tool::KubeApiserver)?;
-            let command = api_server_command(program, self.dir(), &self.etcd_url, self.port, &self.pki)
+            let command = api_server_command(program, self.dir(), &self.etcd_url, self.address, &self.pki)
                 .args(&self.flags);
             // A log of its own: what the last one said must not be taken for this one's words.
             let log = self
@@ -315,12 +342,13 @@ fn etcd_command(program: &Path, dir: &Path, url: &str) -> Spec {
         .arg("--unsafe-no-fsync=true")
 }
 
-fn api_server_command(program: &Path, dir: &Path, etcd_url: &str, port: u16, pki: &Pki) -> Spec {
+fn api_server_command(program: &Path, dir: &Path, etcd_url: &str, address: SocketAddrV4, pki: &Pki) -> Spec {
     let file = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
     Spec::new(program)
         .arg(format!("--etcd-servers={etcd_url}"))
-        .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
-        .arg(format!("--secure-port={port}"))
+        .arg(format!("--bind-address={}", address.ip()))
+        .arg(format!("--advertise-address={}", address.ip()))
+        .arg(format!("--secure-port={}", address.port()))
         .arg(file("cert-dir", &dir.join("certs")))
         .arg(file("tls-cert-file", &pki.server.public))
         .arg(file("tls-private-key-file", &pki.server.key))
@@ -329,8 +357,10 @@ fn api_server_command(program: &Path, dir: &Path, etcd_url: &str, port: u16, pki
         .arg(file("service-account-signing-key-file", &pki.service_account.key))
         .arg("--service-account-issuer=https://kubernetes.default.svc")
         .arg("--authorization-mode=Node,RBAC")
-        // nothing here makes the ServiceAccounts that this plugin asks of every Pod
-        .arg("--disable-admission-plugins=ServiceAccount")
+        // logs and exec
+        .arg("--kubelet-preferred-address-types=InternalIP")
+        .arg(file("kubelet-client-certificate", &pki.admin.public))
+        .arg(file("kubelet-client-key", &pki.admin.key))
         .args([
             "--service-cluster-ip-range=10.0.0.0/24",
             "--endpoint-reconciler-type=none",

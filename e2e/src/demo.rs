@@ -69,7 +69,7 @@ pub async fn run(hold: bool) -> Result<()> {
     say(
         "Six Pods start, and five of them go bad. Their kubelet is played: kubectl get events -n shop --watch",
     );
-    let mut watch = tokio::process::Command::new(plane.kubectl_path()?)
+    let mut watch = tokio::process::Command::new(plane.kubectl_path())
         .args(["get", "events", "--namespace", NAMESPACE, "--watch"])
         .env("KUBECONFIG", plane.kubeconfig_path())
         .env("KUBECACHEDIR", plane.dir().join("kubectl"))

@@ -3,20 +3,56 @@
 //! Input: arguments or manifests, as a person would type or write them. Output: what kubectl printed; objects in the cluster.
 
 use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::{Api, Client};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
 use tokio::io::AsyncWriteExt;
 
 use crate::ControlPlane;
 
 const SERVED_WITHIN: Duration = Duration::from_secs(30);
 
-impl ControlPlane {
-    /// Runs kubectl as administrator and returns what it prints; an error has what it said.
+/// A cluster that a kubeconfig leads to: one of ours, or one that somebody has.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    kubectl: PathBuf,
+    kubeconfig: PathBuf,
+    cache: PathBuf,
+}
+
+impl Cluster {
+    /// With this program, this kubeconfig, and a directory for what kubectl remembers of the server.
+    pub fn new(kubectl: &Path, kubeconfig: &Path, cache: PathBuf) -> Self {
+        Self {
+            kubectl: kubectl.to_owned(),
+            kubeconfig: kubeconfig.to_owned(),
+            cache,
+        }
+    }
+
+    /// The kubeconfig file.
+    pub fn kubeconfig_path(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// The path of kubectl.
+    pub fn kubectl_path(&self) -> &Path {
+        &self.kubectl
+    }
+
+    /// A client with the rights of the kubeconfig.
+    pub async fn client(&self) -> Result<Client> {
+        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        Ok(Client::try_from(config)?)
+    }
+
+    /// Runs kubectl and returns what it prints; an error has what it said.
     pub async fn kubectl(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String> {
         self.kubectl_with_input(args, "").await
     }
@@ -28,11 +64,11 @@ impl ControlPlane {
         input: &str,
     ) -> Result<String> {
         let args: Vec<OsString> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
-        let mut child = tokio::process::Command::new(self.kubectl_path()?)
+        let mut child = tokio::process::Command::new(&self.kubectl)
             .args(&args)
-            .env("KUBECONFIG", self.kubeconfig_path())
+            .env("KUBECONFIG", &self.kubeconfig)
             // its caches of what the server offers, which is another server each time
-            .env("KUBECACHEDIR", self.dir().join("kubectl"))
+            .env("KUBECACHEDIR", &self.cache)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -84,6 +120,32 @@ impl ControlPlane {
             }
         }
         Ok(())
+    }
+}
+
+impl ControlPlane {
+    /// See [`Cluster::kubectl`]; as administrator.
+    pub async fn kubectl(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String> {
+        self.cluster().kubectl(args).await
+    }
+
+    /// See [`Cluster::kubectl_with_input`].
+    pub async fn kubectl_with_input(
+        &self,
+        args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        input: &str,
+    ) -> Result<String> {
+        self.cluster().kubectl_with_input(args, input).await
+    }
+
+    /// See [`Cluster::apply`].
+    pub async fn apply(&self, manifests: &str) -> Result<()> {
+        self.cluster().apply(manifests).await
+    }
+
+    /// See [`Cluster::apply_in`].
+    pub async fn apply_in(&self, namespace: &str, manifests: &str) -> Result<()> {
+        self.cluster().apply_in(namespace, manifests).await
     }
 }
 

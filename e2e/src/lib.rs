@@ -2,8 +2,8 @@
 //!
 //! [`ControlPlane`] runs etcd and kube-apiserver on loopback, from binaries that [`tools`] finds or builds.
 //! [`fake_kubelet`] plays scheduler and node: it writes the Pod statuses that a real kubelet would.
-//! [`fault_proxy`] stands between the operator and the API server and does what networks do. Everything ends with the
-//! process that started it.
+//! [`fault_proxy`] stands between the operator and the API server and does what networks do. [`node`] adds a real
+//! node, which runs [`images`]. Everything ends with the process that started it.
 
 pub mod compare;
 pub mod control_plane;
@@ -11,9 +11,11 @@ mod controller_manager;
 pub mod demo;
 pub mod fake_kubelet;
 pub mod fault_proxy;
+pub mod images;
 mod kubeconfig;
 mod kubectl;
 mod monitoring;
+pub mod node;
 pub mod operator;
 mod pki;
 pub mod process;
@@ -24,4 +26,5 @@ pub mod tokens;
 pub mod tools;
 
 pub use control_plane::{ControlPlane, shared};
+pub use kubectl::Cluster;
 pub use tokens::TokenKubeconfig;

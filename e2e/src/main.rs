@@ -1,12 +1,15 @@
 //! Commands around the test cluster.
 
+use std::ffi::OsString;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
+use e2e::node::{self, Node};
 use e2e::tools::{self, Tool};
-use e2e::{ControlPlane, demo};
+use e2e::{ControlPlane, demo, images};
 
 /// The test cluster of Sidewatch.
 #[derive(Parser)]
@@ -21,6 +24,14 @@ enum Command {
     Tools,
     /// Start a control plane, print its kubeconfig, and keep it up until Ctrl-C
     Up,
+    /// Make the images of the tests, and print the path of the archive
+    Images,
+    /// Start a control plane with a real node in namespaces of its own, and run a command there
+    Node {
+        /// The command; kubectl is on its PATH, and configured
+        #[arg(required = true, trailing_var_arg = true)]
+        command: Vec<OsString>,
+    },
     /// Show the operator at work on Pods that go bad
     Demo {
         /// Keep everything up at the end, until Ctrl-C
@@ -29,9 +40,8 @@ enum Command {
     },
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Cli::parse().command).await {
+fn main() -> ExitCode {
+    match start(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The causes in one line; a backtrace of this tool would help nobody.
@@ -41,14 +51,25 @@ async fn main() -> ExitCode {
     }
 }
 
+fn start(command: Command) -> Result<()> {
+    if let Command::Node { .. } = command {
+        node::enter(&[])?;
+    }
+    tokio::runtime::Runtime::new()?.block_on(run(command))
+}
+
 async fn run(command: Command) -> Result<()> {
     let mut out = std::io::stdout();
     match command {
         Command::Tools => {
             let paths = tokio::task::spawn_blocking(|| tools::ensure(&Tool::ALL)).await??;
             for (tool, path) in paths.iter() {
-                writeln!(out, "{:<15} {}", tool.name(), path.display())?;
+                writeln!(out, "{:<24} {}", tool.name(), path.display())?;
             }
+        }
+        Command::Images => {
+            let path = tokio::task::spawn_blocking(images::build).await??;
+            writeln!(out, "{}", path.display())?;
         }
         Command::Demo { hold } => Box::pin(demo::run(hold)).await?,
         Command::Up => {
@@ -57,6 +78,27 @@ async fn run(command: Command) -> Result<()> {
             tokio::signal::ctrl_c().await?;
             plane.stop()?;
         }
+        Command::Node { command } => {
+            let node = Node::start().await?;
+            let status = tokio::process::Command::new("bash")
+                .args(["-c", "\"$@\"", "bash"])
+                .args(command)
+                .env("KUBECONFIG", node.plane.kubeconfig_path())
+                .env("PATH", with_kubectl(&node.plane)?)
+                .status()
+                .await?;
+            if !status.success() {
+                bail!("{status}");
+            }
+        }
     }
     Ok(())
+}
+
+fn with_kubectl(plane: &ControlPlane) -> Result<OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let first = plane.kubectl_path().parent().map(PathBuf::from);
+    Ok(std::env::join_paths(
+        first.into_iter().chain(std::env::split_paths(&path)),
+    )?)
 }

@@ -19,6 +19,8 @@ pub(crate) struct Pki {
     pub(crate) ca: PathBuf,
     pub(crate) server: Identity,
     pub(crate) admin: Identity,
+    /// The kubelet's.
+    pub(crate) node: Identity,
     /// The private key that signs ServiceAccount tokens, and the public key that verifies them.
     pub(crate) service_account: Identity,
 }
@@ -35,20 +37,19 @@ impl Pki {
     pub(crate) fn create(dir: &Path) -> Result<Self> {
         let authority = Authority::create("sidewatch test cluster")?;
 
-        // The organisation of a client certificate is the user's group; this one is bound to cluster-admin from the start.
-        let mut admin = CertificateParams::default();
-        admin
-            .distinguished_name
-            .push(DnType::OrganizationName, "system:masters");
-        admin.distinguished_name.push(DnType::CommonName, "admin");
-        admin.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-
         let signer = KeyPair::generate()?;
         Ok(Self {
             ca_pem: authority.0.pem(),
             ca: authority.write_certificate(dir, "ca")?,
             server: authority.server(dir, "server")?,
-            admin: authority.signed(dir, "admin", &admin)?,
+            // a group that is bound to cluster-admin from the start
+            admin: authority.client(dir, "admin", "system:masters", "admin")?,
+            node: authority.client(
+                dir,
+                "node",
+                "system:nodes",
+                &format!("system:node:{}", crate::node::NAME),
+            )?,
             service_account: Identity {
                 public: write(dir, "service-account.pub", &signer.public_key_pem())?,
                 key: write(dir, "service-account.key", &signer.serialize_pem())?,
@@ -74,11 +75,22 @@ impl Authority {
         write(dir, &format!("{name}.crt"), &self.0.pem())
     }
 
-    /// An API server's certificate, for the addresses that a client may dial: loopback, and the names and the Service
-    /// address that clients inside a cluster use.
+    /// A client's certificate: the organisation is the user's group.
+    fn client(&self, dir: &Path, file: &str, group: &str, user: &str) -> Result<Identity> {
+        let mut client = CertificateParams::default();
+        client.distinguished_name.push(DnType::OrganizationName, group);
+        client.distinguished_name.push(DnType::CommonName, user);
+        client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.signed(dir, file, &client)
+    }
+
+    /// An API server's certificate, for the addresses that a client may dial: loopback, a node's, and the names and the
+    /// Service address that clients inside a cluster use.
     pub(crate) fn server(&self, dir: &Path, name: &str) -> Result<Identity> {
         let names = ["127.0.0.1", "localhost", "10.0.0.1", "kubernetes.default.svc"];
-        let mut server = CertificateParams::new(names.map(String::from))?;
+        let mut names = names.map(String::from).to_vec();
+        names.push(crate::node::ADDRESS.to_string());
+        let mut server = CertificateParams::new(names)?;
         server
             .distinguished_name
             .push(DnType::CommonName, "kube-apiserver");

@@ -26,121 +26,11 @@ use sidewatch::domain::hash::stable_hash;
 use crate::process::{Process, Spec};
 
 mod go;
+mod recipes;
 
 pub use go::module_files;
-
-/// A program that tests may need.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Tool {
-    /// The store of the API server.
-    Etcd,
-    /// The Kubernetes API server.
-    KubeApiserver,
-    /// The command line client.
-    Kubectl,
-    /// The controllers: namespaces, garbage, roles that are made of others.
-    KubeControllerManager,
-    /// Prometheus' checker of metrics and rules.
-    Promtool,
-    /// Prometheus itself.
-    Prometheus,
-    /// Helm 4.
-    Helm,
-    /// Helm 3, which many still use.
-    Helm3,
-}
-
-/// What `go build` needs to know.
-struct Recipe {
-    family: &'static str,
-    package: &'static str,
-    ldflags: &'static str,
-    tags: &'static str,
-}
-
-/// Kubernetes' own build stamps its version in like this; an unstamped server says `v0.0.0`.
-const STAMPED: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.37.1 \
-    -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37 \
-    -X k8s.io/component-base/version.gitTreeState=clean -X k8s.io/client-go/pkg/version.gitVersion=v1.37.1";
-const STRIPPED: &str = "-s -w";
-/// Helm 3 takes an unknown cluster for one of the version that it was stamped with (Helm 4 asks its own modules).
-const HELM3: &str = "-s -w -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 \
-    -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37 -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1 \
-    -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=37";
-
-impl Tool {
-    /// The tools of a control plane.
-    pub const CONTROL_PLANE: [Self; 3] = [Self::Etcd, Self::KubeApiserver, Self::Kubectl];
-    /// Every tool.
-    pub const ALL: [Self; 8] = [
-        Self::Etcd,
-        Self::KubeApiserver,
-        Self::Kubectl,
-        Self::KubeControllerManager,
-        Self::Promtool,
-        Self::Prometheus,
-        Self::Helm,
-        Self::Helm3,
-    ];
-
-    /// The name of the binary.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Etcd => "etcd",
-            Self::KubeApiserver => "kube-apiserver",
-            Self::Kubectl => "kubectl",
-            Self::KubeControllerManager => "kube-controller-manager",
-            Self::Promtool => "promtool",
-            Self::Prometheus => "prometheus",
-            Self::Helm => "helm",
-            Self::Helm3 => "helm3",
-        }
-    }
-
-    fn variable(self) -> &'static str {
-        match self {
-            Self::Etcd => "TEST_ASSET_ETCD",
-            Self::KubeApiserver => "TEST_ASSET_KUBE_APISERVER",
-            Self::Kubectl => "TEST_ASSET_KUBECTL",
-            Self::KubeControllerManager => "TEST_ASSET_KUBE_CONTROLLER_MANAGER",
-            Self::Promtool => "TEST_ASSET_PROMTOOL",
-            Self::Prometheus => "TEST_ASSET_PROMETHEUS",
-            Self::Helm => "TEST_ASSET_HELM",
-            Self::Helm3 => "TEST_ASSET_HELM3",
-        }
-    }
-
-    fn recipe(self) -> Recipe {
-        let plain = |family, package| Recipe {
-            family,
-            package,
-            ldflags: STRIPPED,
-            tags: "",
-        };
-        let kubernetes = |package| Recipe {
-            ldflags: STAMPED,
-            ..plain("kubernetes", package)
-        };
-        let prometheus = |package| Recipe {
-            // without the service discoveries of all the clouds: a third of the build
-            tags: "remove_all_sd,enable_kubernetes_sd",
-            ..plain("prometheus", package)
-        };
-        match self {
-            Self::Etcd => plain("etcd", "go.etcd.io/etcd/server/v3"),
-            Self::KubeApiserver => kubernetes("k8s.io/kubernetes/cmd/kube-apiserver"),
-            Self::Kubectl => kubernetes("k8s.io/kubernetes/cmd/kubectl"),
-            Self::KubeControllerManager => kubernetes("k8s.io/kubernetes/cmd/kube-controller-manager"),
-            Self::Promtool => prometheus("github.com/prometheus/prometheus/cmd/promtool"),
-            Self::Prometheus => prometheus("github.com/prometheus/prometheus/cmd/prometheus"),
-            Self::Helm => plain("helm", "helm.sh/helm/v4/cmd/helm"),
-            Self::Helm3 => Recipe {
-                ldflags: HELM3,
-                ..plain("helm3", "helm.sh/helm/v3/cmd/helm")
-            },
-        }
-    }
-}
+use recipes::Recipe;
+pub use recipes::Tool;
 
 /// Where the tools are.
 #[derive(Debug, Clone)]
@@ -182,7 +72,7 @@ pub fn ensure(tools: &[Tool]) -> Result<ToolPaths> {
 /// What the environment names. A variable for one tool that names no file is a mistake worth an error; a directory of
 /// assets without, say, promtool is not.
 fn given(tool: Tool, variable: impl Fn(&str) -> Option<PathBuf>) -> Result<Option<PathBuf>> {
-    if let Some(path) = variable(tool.variable()) {
+    if let Some(path) = variable(&tool.variable()) {
         if !path.is_file() {
             bail!("{}={} is not a file", tool.variable(), path.display());
         }

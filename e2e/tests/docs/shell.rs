@@ -27,7 +27,7 @@ impl Shell {
         let files = Scratch::new()?;
         let programs = files.path().join("bin");
         std::fs::create_dir(&programs)?;
-        std::os::unix::fs::symlink(plane.kubectl_path()?, programs.join("kubectl"))?;
+        std::os::unix::fs::symlink(plane.kubectl_path(), programs.join("kubectl"))?;
         std::os::unix::fs::symlink(helm.path(Tool::Helm)?, programs.join("helm"))?;
         Ok(Self { plane, files })
     }

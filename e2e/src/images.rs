@@ -1,0 +1,152 @@
+//! The images of the real-node tests, made without a container engine and without a registry.
+//!
+//! Input: the work tree. Output: one tar that `ctr --namespace k8s.io images import --local` and `kind load image-archive` take, with
+//! [`PUPPET`], [`PAUSE`] and the operator as its `Dockerfile` describes it. Pods use them with `imagePullPolicy: Never`:
+//! the names belong to no registry.
+//!
+//! [`layout`] packs any images; [`binaries`] compiles what is in ours.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+mod binaries;
+mod layout;
+
+use layout::{Entry, Image};
+
+use crate::operator::repository;
+
+/// The workload: `e2e/puppet`. Its entrypoint is the binary, so a container's `args` begin with `run`.
+pub const PUPPET: &str = "sidewatch.test/puppet:1";
+/// The same binary as the process that holds a Pod's namespaces.
+pub const PAUSE: &str = "sidewatch.test/pause:1";
+/// Where [`PUPPET`] has its binary, for hooks and exec probes.
+pub const PUPPET_BINARY: &str = "/puppet";
+
+/// The operator's image, named after this version of it.
+pub const OPERATOR: &str = concat!("sidewatch.test/sidewatch:", env!("CARGO_PKG_VERSION"));
+
+/// Compiles what the images hold, packs them and returns where the archive is, below `target/`. This blocks, for minutes the
+/// first time.
+pub fn build() -> Result<PathBuf> {
+    let path = archive();
+    binaries::with(|built| {
+        let images = [
+            puppet(&built.puppet),
+            pause(&built.puppet),
+            operator(&built.operator),
+        ];
+        layout::write(&images, &path)
+    })?;
+    Ok(path)
+}
+
+/// Where [`build`] leaves the archive.
+pub(crate) fn archive() -> PathBuf {
+    repository().join("target/image/images.tar")
+}
+
+fn puppet(binary: &Path) -> Image {
+    Image {
+        name: PUPPET.to_owned(),
+        contents: vec![
+            Entry::directory("/tmp", 0o1777),
+            Entry::file(PUPPET_BINARY, binary, 0o755),
+        ],
+        entrypoint: vec![PUPPET_BINARY.to_owned()],
+        // what a restricted Pod may run as, without saying so
+        user: Some("65532:65532".to_owned()),
+        ..Image::default()
+    }
+}
+
+fn pause(binary: &Path) -> Image {
+    Image {
+        name: PAUSE.to_owned(),
+        cmd: vec!["pause".to_owned()],
+        ..puppet(binary)
+    }
+}
+
+/// What the `Dockerfile` makes of this binary.
+fn operator(binary: &Path) -> Image {
+    let label = |name: &str, value: &str| (format!("org.opencontainers.image.{name}"), value.to_owned());
+    Image {
+        name: OPERATOR.to_owned(),
+        contents: vec![Entry::file("/sidewatch", binary, 0o755)],
+        entrypoint: vec!["/sidewatch".to_owned()],
+        cmd: vec!["run".to_owned()],
+        user: Some("65532:65532".to_owned()),
+        ports: vec![8080, 8081],
+        env: Vec::new(),
+        labels: [
+            label("title", "Sidewatch"),
+            label(
+                "description",
+                "Watches sidecars and says when one lets its Pod down",
+            ),
+            label("licenses", "Apache-2.0"),
+            label("version", env!("CARGO_PKG_VERSION")),
+            // a work tree may differ from every commit
+            label("revision", "unknown"),
+        ]
+        .into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// The instructions of the stage `base`, with continued lines joined and arguments filled in.
+    fn base_stage() -> Vec<(String, String)> {
+        let dockerfile = std::fs::read_to_string(repository().join("Dockerfile")).unwrap();
+        let dockerfile = dockerfile
+            .replace("\\\n", " ")
+            .replace("${VERSION}", env!("CARGO_PKG_VERSION"))
+            .replace("${REVISION}", "unknown");
+        let base = dockerfile.split("FROM ").nth(1).unwrap();
+        assert!(base.starts_with("scratch AS base\n"), "{base}");
+        base.lines()
+            .skip(1)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            .map(|line| line.split_once(' ').unwrap())
+            .map(|(instruction, value)| (instruction.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    /// `a="b" c="d"`
+    fn labels(text: &str) -> BTreeMap<String, String> {
+        text.split("\" ")
+            .map(|label| label.trim().trim_end_matches('"').split_once("=\"").unwrap())
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn the_operators_image_is_that_of_the_dockerfile() {
+        let image = operator(Path::new("sidewatch"));
+        let ports: Vec<String> = image.ports.iter().map(u16::to_string).collect();
+        for (instruction, value) in base_stage() {
+            let words = || serde_json::from_str::<Vec<String>>(&value).unwrap();
+            match instruction.as_str() {
+                "ARG" => {}
+                "LABEL" => assert_eq!(labels(&value), image.labels),
+                "USER" => assert_eq!(Some(value), image.user),
+                "EXPOSE" => assert_eq!(value, ports.join(" ")),
+                "ENTRYPOINT" => assert_eq!(words(), image.entrypoint),
+                "CMD" => assert_eq!(words(), image.cmd),
+                _ => panic!("our image lacks what {instruction} does"),
+            }
+        }
+        let dockerfile = std::fs::read_to_string(repository().join("Dockerfile")).unwrap();
+        let last = dockerfile.lines().last().unwrap();
+        assert_eq!(
+            last, "COPY --from=build /sidewatch /sidewatch",
+            "what its last stage adds is what our image holds"
+        );
+    }
+}
