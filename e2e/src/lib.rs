@@ -20,6 +20,7 @@ pub mod operator;
 mod pki;
 pub mod process;
 pub mod prometheus;
+pub mod scenario;
 pub mod scratch;
 pub mod stage;
 pub mod tokens;
