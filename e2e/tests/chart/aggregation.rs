@@ -98,7 +98,7 @@ async fn view_sees_policies_and_edit_and_admin_write_them() {
         User::new(&plane, "edit").await,
         User::new(&plane, "admin").await,
     );
-    let helm = Helm::on(&plane, VERSIONS[1]).await.unwrap();
+    let helm = Helm::on(plane.cluster(), VERSIONS[1]).await.unwrap();
     let install = [
         "install",
         RELEASE,

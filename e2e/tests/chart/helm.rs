@@ -1,83 +1,15 @@
-//! Helm as a process, and what it renders as values.
+//! The versions of Helm, and what it renders as values.
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
-use e2e::ControlPlane;
 use e2e::operator::repository;
-use e2e::scratch::Scratch;
-use e2e::tools::{self, Tool};
+use e2e::tools::Tool;
 use serde_json::Value;
+
+pub(crate) use e2e::helm::{CHART, Helm, NAMESPACE, RELEASE};
 
 /// The versions of Helm that the chart is made for.
 pub(crate) const VERSIONS: [Tool; 2] = [Tool::Helm3, Tool::Helm];
-
-/// A Helm with a home of its own.
-pub(crate) struct Helm {
-    program: PathBuf,
-    kubeconfig: Option<PathBuf>,
-    home: Scratch,
-}
-
-impl Helm {
-    /// One that only renders.
-    pub(crate) async fn new(version: Tool) -> Result<Self> {
-        let tools = tokio::task::spawn_blocking(move || tools::ensure(&[version])).await??;
-        Ok(Self {
-            program: tools.path(version)?.to_owned(),
-            kubeconfig: None,
-            home: Scratch::new()?,
-        })
-    }
-
-    /// One that talks to this control plane as administrator.
-    pub(crate) async fn on(plane: &ControlPlane, version: Tool) -> Result<Self> {
-        let mut helm = Self::new(version).await?;
-        helm.kubeconfig = Some(plane.kubeconfig_path().to_owned());
-        Ok(helm)
-    }
-
-    /// Runs it and returns what it prints; an error has what it said.
-    pub(crate) async fn run(&self, args: &[&str]) -> Result<String> {
-        let home = self.home.path();
-        let output = tokio::process::Command::new(&self.program)
-            .args(args)
-            .current_dir(repository())
-            .env("HELM_CACHE_HOME", home)
-            .env("HELM_CONFIG_HOME", home)
-            .env("HELM_DATA_HOME", home)
-            // without a cluster, the caller's own must not be asked
-            .env(
-                "KUBECONFIG",
-                self.kubeconfig.as_deref().unwrap_or(Path::new("/dev/null")),
-            )
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output()
-            .await
-            .context("run helm")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        let printed = String::from_utf8(output.stdout)?;
-        if !output.status.success() {
-            bail!("helm {}: {} {}", args.join(" "), printed.trim(), said.trim());
-        }
-        Ok(printed)
-    }
-
-    /// The chart with these further flags, as YAML.
-    pub(crate) async fn template(&self, flags: &[&str]) -> Result<String> {
-        let release = ["template", RELEASE, CHART, "--namespace", NAMESPACE];
-        self.run(&[&release[..], flags].concat()).await
-    }
-}
-
-/// The chart's directory.
-pub(crate) const CHART: &str = "charts/sidewatch";
-/// The name of the release in the tests.
-pub(crate) const RELEASE: &str = "sidewatch";
-/// Its namespace.
-pub(crate) const NAMESPACE: &str = "sidewatch-system";
 
 /// The documents of a YAML stream; empty ones are left out.
 pub(crate) fn documents(yaml: &str) -> Vec<Value> {

@@ -30,7 +30,7 @@ impl Cluster {
     async fn start(version: Tool) -> Self {
         let plane = ControlPlane::start().await.unwrap();
         Self {
-            helm: Helm::on(&plane, version).await.unwrap(),
+            helm: Helm::on(plane.cluster(), version).await.unwrap(),
             _controllers: plane.start_controllers(&CONTROLLERS).await.unwrap(),
             plane,
         }
