@@ -1,12 +1,14 @@
-//! A real Prometheus that scrapes the operator every second.
+//! A real Prometheus.
 //!
-//! Input: the address of the metrics, and rules. Output: answers to queries. On loopback only; ends with its handle.
+//! Input: what to scrape, rules, and how often. Output: answers to queries. On loopback only; ends with its handle.
 
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -30,22 +32,29 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts one that scrapes `target` (`HOST:PORT`) as the documentation says, and evaluates `rules` (the content of a
-    /// file of rules); returns when it answers queries.
+    /// Starts one that scrapes `target` (`HOST:PORT`) every second as the documentation says, and evaluates `rules` (the
+    /// content of a file of rules); returns when it answers queries.
     pub async fn start(target: &str, rules: &Value) -> Result<Self> {
+        let operator = json!({
+            "job_name": "sidewatch",
+            "honor_labels": true,
+            "static_configs": [{"targets": [target]}],
+        });
+        Self::start_with(&[operator], rules, Duration::from_secs(1)).await
+    }
+
+    /// The same with any scrape configurations, and another interval for scrapes and evaluations.
+    pub async fn start_with(scrape: &[Value], rules: &Value, every: Duration) -> Result<Self> {
         let paths = tokio::task::spawn_blocking(|| tools::ensure(&[Tool::Prometheus])).await??;
         let dir = Scratch::new()?;
         let (config, rules_file) = (dir.path().join("config.yaml"), dir.path().join("rules.yaml"));
         // JSON is YAML
         fs::write(&rules_file, rules.to_string())?;
+        let interval = format!("{}s", every.as_secs());
         let content = json!({
-            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
             "rule_files": [rules_file],
-            "scrape_configs": [{
-                "job_name": "sidewatch",
-                "honor_labels": true,
-                "static_configs": [{"targets": [target]}],
-            }],
+            "scrape_configs": scrape,
         });
         fs::write(&config, content.to_string())?;
         let (port, _) = free_ports()?;
@@ -84,12 +93,39 @@ impl Prometheus {
 
     /// The samples of an instant vector, each `{"metric": {...}, "value": [time, "value"]}`.
     pub async fn query(&self, expression: &str) -> Result<Vec<Value>> {
+        let path = format!("query?query={}", percent_encoded(expression));
+        self.samples(&path, expression).await
+    }
+
+    /// The series of a range vector, each `{"metric": {...}, "values": [[time, "value"], ...]}`, at `from`, at `to` and at each
+    /// whole `step` between.
+    pub async fn query_range<T: DeserializeOwned>(
+        &self,
+        expression: &str,
+        from: Timestamp,
+        to: Timestamp,
+        step: Duration,
+    ) -> Result<Vec<T>> {
+        let path = format!(
+            "query_range?query={}&start={from}&end={to}&step={}",
+            percent_encoded(expression),
+            step.as_secs()
+        );
+        self.samples(&path, expression).await
+    }
+
+    async fn samples<T: DeserializeOwned>(&self, path: &str, expression: &str) -> Result<Vec<T>> {
+        let samples = self.get(path, "result").await;
+        samples.with_context(|| expression.to_owned())
+    }
+
+    /// A field of the data that the API answers.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str, field: &str) -> Result<T> {
         let exchange = async {
             let mut stream = TcpStream::connect(&self.address).await?;
             // Version 1.0, so that the answer does not come in chunks.
-            let path = format!("/api/v1/query?query={}", percent_encoded(expression));
             stream
-                .write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())
+                .write_all(format!("GET /api/v1/{path} HTTP/1.0\r\n\r\n").as_bytes())
                 .await?;
             let mut bytes = Vec::new();
             stream.read_to_end(&mut bytes).await?;
@@ -97,17 +133,14 @@ impl Prometheus {
         };
         let answer = tokio::time::timeout(ANSWER_WITHIN, exchange)
             .await
-            .with_context(|| format!("no answer to {expression}"))??;
+            .with_context(|| format!("no answer to {path}"))??;
         let (_, body) = answer
             .split_once("\r\n\r\n")
             .context("an answer without an end of its head")?;
-        let mut result: Value =
-            serde_json::from_str(body).with_context(|| format!("{expression}: {body}"))?;
-        let samples = result
-            .pointer_mut("/data/result")
-            .map(Value::take)
-            .with_context(|| format!("{expression}: {body}"))?;
-        serde_json::from_value(samples).with_context(|| format!("{expression}: not a list of samples"))
+        let mut answer: Value = serde_json::from_str(body).with_context(|| format!("{path}: {body}"))?;
+        let data = answer.pointer_mut(&format!("/data/{field}"));
+        let data = data.map(Value::take).with_context(|| format!("{path}: {body}"))?;
+        serde_json::from_value(data).with_context(|| format!("{path}: {body}"))
     }
 }
 

@@ -1,0 +1,178 @@
+//! Alerts, and when they fired.
+//!
+//! Input: the series `ALERTS` over a range of time. Output: [`Alert`]s. Must not: know what they mean.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use jiff::{Timestamp, Unit};
+use serde::Deserialize;
+
+/// What the names of the common alerts begin with in our file of them.
+const COMMON: &str = "Original";
+
+/// Whose alert it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// One of the three over kube-state-metrics that everybody has.
+    Common,
+    /// One that Sidewatch ships.
+    Shipped,
+}
+
+/// One series of `ALERTS`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Series {
+    metric: BTreeMap<String, String>,
+    values: Vec<(f64, String)>,
+}
+
+/// An alert with one set of labels, and its history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alert {
+    /// Whose it is.
+    pub source: Source,
+    /// Its name; that of a common alert is the one that people know it by.
+    pub name: String,
+    /// The others: `namespace`, `pod`, `container`, `severity` and so on.
+    pub labels: BTreeMap<String, String>,
+    /// When it was first pending, if it was.
+    pub pending: Option<Timestamp>,
+    /// When it fired, each time: from the first look that found it firing to the first that did not.
+    pub firing: Vec<Range<Timestamp>>,
+}
+
+impl Alert {
+    /// A label's value; empty when it is not there, which is the same to Prometheus.
+    pub fn label(&self, name: &str) -> &str {
+        self.labels.get(name).map_or("", String::as_str)
+    }
+
+    /// When it first fired between these times, if it did; `from` when it did already.
+    pub fn fired_between(&self, from: Timestamp, to: Timestamp) -> Option<Timestamp> {
+        let mut times = self.firing.iter();
+        let first = times.find(|time| time.end > from && time.start <= to)?;
+        Some(first.start.max(from))
+    }
+
+    /// Whether it fired at this time.
+    pub fn fires_at(&self, time: Timestamp) -> bool {
+        self.fired_between(time, time).is_some()
+    }
+}
+
+impl fmt::Display for Alert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}, firing", self.name, self.labels)?;
+        for time in &self.firing {
+            write!(f, " from {} to {}", time.start, time.end)?;
+        }
+        Ok(())
+    }
+}
+
+/// The alerts in the series `ALERTS`, which has one for each alert and state, with a look at each `step`.
+pub(super) fn from_series(all: Vec<Series>, step: Duration) -> Result<Vec<Alert>> {
+    let mut alerts: BTreeMap<BTreeMap<String, String>, Alert> = BTreeMap::new();
+    for Series { metric, values } in all {
+        let mut labels = metric;
+        labels.remove("__name__");
+        let state = labels.remove("alertstate").context("an alert without a state")?;
+        let times: Vec<_> = values
+            .iter()
+            .map(|(time, _)| timestamp(*time))
+            .collect::<Result<_>>()?;
+        let alert = alerts.entry(labels.clone()).or_insert_with(|| new(labels));
+        match state.as_str() {
+            "pending" => alert.pending = times.first().copied(),
+            "firing" => alert.firing = spans(&times, step),
+            _ => bail!("an alert is {state}: {alert:?}"),
+        }
+    }
+    Ok(alerts.into_values().collect())
+}
+
+fn new(mut labels: BTreeMap<String, String>) -> Alert {
+    let name = labels.remove("alertname").unwrap_or_default();
+    let (source, name) = match name.strip_prefix(COMMON) {
+        Some(name) => (Source::Common, name.to_owned()),
+        None => (Source::Shipped, name),
+    };
+    Alert {
+        source,
+        name,
+        labels,
+        pending: None,
+        firing: Vec::new(),
+    }
+}
+
+/// Prometheus knows milliseconds.
+fn timestamp(seconds: f64) -> Result<Timestamp> {
+    let time = Timestamp::UNIX_EPOCH + Duration::try_from_secs_f64(seconds)?;
+    Ok(time.round(Unit::Millisecond)?)
+}
+
+/// What follows one another without a gap. Each look stands for the time until the next.
+fn spans(looks: &[Timestamp], step: Duration) -> Vec<Range<Timestamp>> {
+    let mut spans: Vec<Range<Timestamp>> = Vec::new();
+    for &look in looks {
+        let end = look + step;
+        match spans.last_mut() {
+            Some(span) if span.end == look => span.end = end,
+            _ => spans.push(look..end),
+        }
+    }
+    spans
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millisecond(seconds * 1000 + 1).unwrap()
+    }
+
+    #[test]
+    fn a_history_of_an_alert_has_its_states_and_gaps() {
+        let series = |name: &str, state: &str, times: &[f64]| {
+            let values: Vec<_> = times.iter().map(|time| json!([time, "1"])).collect();
+            let metric =
+                json!({"__name__": "ALERTS", "alertname": name, "alertstate": state, "container": "proxy"});
+            serde_json::from_value(json!({"metric": metric, "values": values})).unwrap()
+        };
+        let alerts = from_series(
+            vec![
+                series("OriginalX", "pending", &[10.001, 11.001, 21.001]),
+                series("OriginalX", "firing", &[12.001, 13.001, 14.001, 22.001]),
+                series("X", "firing", &[5.001]),
+            ],
+            Duration::from_secs(1),
+        )
+        .unwrap();
+        let [common, shipped] = &alerts[..] else {
+            panic!("{alerts:?}")
+        };
+        assert_eq!((common.source, common.name.as_str()), (Source::Common, "X"));
+        assert_eq!((shipped.source, shipped.name.as_str()), (Source::Shipped, "X"));
+        assert_eq!((common.label("container"), common.label("pod")), ("proxy", ""));
+        assert_eq!((common.pending, shipped.pending), (Some(at(10)), None));
+        assert_eq!(common.firing, [at(12)..at(15), at(22)..at(23)]);
+        assert_eq!(common.fired_between(at(0), at(30)), Some(at(12)));
+        assert_eq!(
+            common.fired_between(at(13), at(30)),
+            Some(at(13)),
+            "it did already"
+        );
+        assert_eq!(common.fired_between(at(15), at(21)), None, "in the gap");
+        let a_moment = Duration::from_micros(700);
+        assert!(common.fires_at(at(22) + a_moment), "until the next look");
+        assert!(!common.fires_at(at(23)) && !common.fires_at(at(22) - a_moment));
+    }
+}
