@@ -7,20 +7,23 @@
 //!                            │
 //!              alerts()   every Alert, with the times at which it fired
 //!                ├─ check_shipped()   errors, when ours are not what the scenarios expect
+//!                └─ page()            Markdown that says who saw what
 //! ```
 //!
 //! Input: a node on which Sidewatch is installed. Output: alerts, and what they mean. Must not: change the cluster.
 
 mod alerts;
 mod check;
+mod comparison;
 mod setup;
 #[cfg(test)]
 mod testing;
+mod verdict;
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -32,6 +35,7 @@ use crate::scenario::Scenario;
 use crate::tools::{self, Tool};
 pub use alerts::{Alert, Source};
 pub use check::check_shipped;
+pub use comparison::page;
 
 /// What [`crate::node::enter`] must be asked for.
 pub const TOOLS: [Tool; 2] = [Tool::KubeStateMetrics, Tool::Prometheus];
@@ -121,7 +125,7 @@ impl Observers {
             setup::kube_state_metrics(port),
             setup::operator(node.plane.kubeconfig_path()),
         ];
-        let mut observers = Self {
+        let observers = Self {
             prometheus: Prometheus::start_with(&scrape, &setup::rules(timing)?, timing.every()).await?,
             kube_state_metrics,
             every: timing.every(),
@@ -134,7 +138,7 @@ impl Observers {
     ///
     /// Call it before something ends that an alert must have been seen of, and before [`Self::alerts`]. The operator's Pod
     /// must be up, or come up within two minutes.
-    pub async fn catch_up(&mut self) -> Result<Timestamp> {
+    pub async fn catch_up(&self) -> Result<Timestamp> {
         let asked = Timestamp::now();
         let deadline = Instant::now() + CAUGHT_UP_WITHIN;
         let scraped = loop {
@@ -152,13 +156,12 @@ impl Observers {
     }
 
     /// A moment for what has not come about yet.
-    async fn wait(&mut self, awaited: anyhow::Error, deadline: Instant) -> Result<()> {
-        if let Some(status) = self.kube_state_metrics.try_wait()? {
-            let log = self.kube_state_metrics.log_tail();
-            bail!("kube-state-metrics ended ({status}):\n{log}");
-        }
+    async fn wait(&self, awaited: anyhow::Error, deadline: Instant) -> Result<()> {
         if Instant::now() > deadline {
-            return Err(awaited.context("Prometheus does not catch up"));
+            let log = self.kube_state_metrics.log_tail();
+            return Err(awaited.context(format!(
+                "Prometheus does not catch up; the log of kube-state-metrics ends with:\n{log}\n"
+            )));
         }
         tokio::time::sleep(POLL).await;
         Ok(())
