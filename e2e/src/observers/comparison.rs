@@ -17,10 +17,11 @@ use crate::operator::repository;
 use crate::scenario::{Role, Scenario, Wrong};
 
 const INTRODUCTION: &str = include_str!("comparison.md");
-const REAL: &str = "All durations are real: the common alerts as they are published, Sidewatch with its defaults \
-    (`spec: {}`) unless a scenario brings a policy of its own; a scrape and an evaluation every 5 s.";
-const HURRIED: &str = "In a hurry: the durations in the common alerts are divided by 20, and Sidewatch has \
-    [a policy](../e2e/scenarios/policy.yaml) that is about as quick; a scrape and an evaluation every second.";
+const REAL: &str =
+    "All durations are real: the common alerts as they are published, Sidewatch with its defaults
+  (`spec: {}`) unless a scenario brings a policy of its own; a scrape and an evaluation every 5 s.";
+const HURRIED: &str = "In a hurry: the durations in the common alerts are divided by 20, and Sidewatch has
+  [a policy](../e2e/scenarios/policy.yaml) that is about as quick; a scrape and an evaluation every second.";
 
 /// Programs whose versions the page tells: the placeholder, the family in `e2e/tools`, the module.
 const PROGRAMS: [(&str, &str, &str); 4] = [
@@ -43,7 +44,11 @@ struct Row<'a> {
 
 /// The whole page. `command` is what a reader would type to have it made.
 pub fn page(command: &str, timing: Timing, played: &[Played<'_>], alerts: &[Alert]) -> Result<String> {
+    let watched = played
+        .iter()
+        .map(|one| one.until.duration_since(one.began).unsigned_abs());
     let mut page = INTRODUCTION
+        .replace("{watched}", &lasting(watched.min().unwrap_or_default()))
         .replace("{date}", &Timestamp::now().strftime("%Y-%m-%d").to_string())
         .replace("{command}", command)
         .replace("{sidewatch}", env!("CARGO_PKG_VERSION"))
@@ -140,17 +145,13 @@ fn sums(rows: &[Row<'_>]) -> String {
     let role = |row: &Row<'_>| row.scenario.story.wrong.as_ref().map(|wrong| wrong.role);
     let mut text = "| | the common alerts | Sidewatch |\n| --- | --- | --- |\n".to_owned();
     for (title, roles) in [
-        ("Something is wrong with a sidecar", Some(Role::Sidecar)),
-        ("Something is wrong with an init container", Some(Role::Init)),
-        ("Something is wrong with a main container", Some(Role::Main)),
-        ("Nothing is wrong", None),
+        ("Scenarios with a bad sidecar", Some(Role::Sidecar)),
+        ("Scenarios with a bad init container", Some(Role::Init)),
+        ("Scenarios with a bad main container", Some(Role::Main)),
+        ("Scenarios with nothing wrong", None),
     ] {
         let rows: Vec<_> = rows.iter().filter(|row| role(row) == roles).collect();
-        let _ = writeln!(
-            text,
-            "| **{title}** | {0} scenarios | {0} scenarios |",
-            rows.len()
-        );
+        let _ = writeln!(text, "| **{title}: {}** | | |", rows.len());
         for (title, given) in verdicts(roles.is_some()) {
             let common = rows.iter().filter(|row| given(&row.common)).count();
             let sidewatch = rows.iter().filter(|row| given(&row.sidewatch)).count();
@@ -167,6 +168,10 @@ fn verdicts(wrong: bool) -> &'static [(&'static str, Given)] {
     if wrong {
         &[
             ("named it", |verdict| matches!(verdict, Verdict::NamedIt { .. })),
+            (
+                "of these, another beside it",
+                |verdict| matches!(verdict, Verdict::NamedIt { others, .. } if !others.is_empty()),
+            ),
             ("named another", |verdict| {
                 matches!(verdict, Verdict::NamedAnother(_))
             }),
@@ -220,19 +225,22 @@ mod tests {
 
 | | the common alerts | Sidewatch |
 | --- | --- | --- |
-| **Something is wrong with a sidecar** | 2 scenarios | 2 scenarios |
+| **Scenarios with a bad sidecar: 2** | | |
 | named it | 1 | 1 |
+| of these, another beside it | 1 | 0 |
 | named another | 1 | 0 |
 | saw nothing | 0 | 1 |
-| **Something is wrong with an init container** | 1 scenarios | 1 scenarios |
+| **Scenarios with a bad init container: 1** | | |
 | named it | 0 | 1 |
+| of these, another beside it | 0 | 0 |
 | named another | 0 | 0 |
 | saw nothing | 1 | 0 |
-| **Something is wrong with a main container** | 1 scenarios | 1 scenarios |
+| **Scenarios with a bad main container: 1** | | |
 | named it | 0 | 0 |
+| of these, another beside it | 0 | 0 |
 | named another | 0 | 0 |
 | saw nothing | 1 | 1 |
-| **Nothing is wrong** | 1 scenarios | 1 scenarios |
+| **Scenarios with nothing wrong: 1** | | |
 | cried wolf | 1 | 0 |
 | quiet | 0 | 1 |
 
