@@ -2,6 +2,7 @@
 //!
 //! Input: a control plane and flags. Output: an [`Operator`] whose endpoints can be asked, and that ends with its handle.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -190,15 +191,8 @@ async fn build() -> Result<PathBuf> {
         "sidewatch",
     ]);
     command.args(["--message-format", "json-render-diagnostics"]);
-    // What `cargo test` says of the test's own crate; build scripts that ask for these would run again, and with them half of
-    // the dependencies be built again, each time that we build and each time that a person does.
-    for (name, _) in std::env::vars_os() {
-        if ["CARGO_PKG_", "CARGO_MANIFEST_"]
-            .iter()
-            .any(|prefix| name.to_string_lossy().starts_with(prefix))
-        {
-            command.env_remove(name);
-        }
+    for name in variables_of_this_crate() {
+        command.env_remove(name);
     }
     command
         .current_dir(repository())
@@ -214,6 +208,17 @@ async fn build() -> Result<PathBuf> {
         .filter_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?)))
         .next_back();
     executable.context("cargo names no executable")
+}
+
+/// What `cargo run` and `cargo test` say of our own crate. Build scripts that ask for these would run again, and with them half
+/// of the dependencies be built again, each time that we build after a person did, and the other way round.
+pub(crate) fn variables_of_this_crate() -> impl Iterator<Item = OsString> {
+    let prefixes = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+    std::env::vars_os().map(|(name, _)| name).filter(move |name| {
+        prefixes
+            .iter()
+            .any(|prefix| name.to_string_lossy().starts_with(prefix))
+    })
 }
 
 /// One GET over a connection of its own.

@@ -33,6 +33,7 @@ pub struct Spec {
     program: PathBuf,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
+    unset: Vec<OsString>,
     dir: Option<PathBuf>,
 }
 
@@ -50,6 +51,7 @@ impl Spec {
             program,
             args: Vec::new(),
             env: Vec::new(),
+            unset: Vec::new(),
             dir: None,
         }
     }
@@ -69,6 +71,12 @@ impl Spec {
     /// Sets an environment variable.
     pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((key.into(), value.into()));
+        self
+    }
+
+    /// Leaves these variables of our environment out.
+    pub fn unset(mut self, names: impl IntoIterator<Item = OsString>) -> Self {
+        self.unset.extend(names);
         self
     }
 
@@ -101,7 +109,11 @@ impl Process {
             .append(true)
             .open(log)
             .with_context(|| format!("open {}", log.display()))?;
-        let mut child = shell(WAIT_FOR_WATCHDOG, [spec.program.as_os_str()])
+        let mut command = shell(WAIT_FOR_WATCHDOG, [spec.program.as_os_str()]);
+        for name in &spec.unset {
+            command.env_remove(name);
+        }
+        let mut child = command
             .args(&spec.args)
             .envs(spec.env.iter().map(|(key, value)| (key, value)))
             .current_dir(spec.dir.as_deref().unwrap_or(Path::new(".")))

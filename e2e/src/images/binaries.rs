@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::operator::repository;
+use crate::operator::{repository, variables_of_this_crate};
 use crate::process::{Process, Spec};
 
 /// The value of `p_type` in a program header that names the dynamic linker.
@@ -46,7 +46,10 @@ pub(super) fn with<T>(use_them: impl FnOnce(&Binaries) -> Result<T>) -> Result<T
 }
 
 fn operator(dir: &Path) -> Result<PathBuf> {
-    let make = Spec::new(program("make")?).arg("binary").dir(repository());
+    let make = Spec::new(program("make")?)
+        .arg("binary")
+        .unset(variables_of_this_crate())
+        .dir(repository());
     compile("the operator's static binary", &make, &dir.join("sidewatch.log"))?;
     Ok(dir.join("sidewatch"))
 }
@@ -61,6 +64,7 @@ fn puppet(dir: &Path) -> Result<PathBuf> {
         .arg("--target-dir")
         .arg(&target)
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .unset(variables_of_this_crate())
         .dir(repository());
     compile("the puppet", &cargo, &dir.join("puppet.log"))?;
     Ok(target.join(host).join("puppet/puppet"))
