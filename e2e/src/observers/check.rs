@@ -7,6 +7,7 @@ use super::{Alert, Played, Source};
 use crate::scenario::{Expected, Then};
 
 /// What is wrong with our alerts; nothing when every expected one fired, was resolved if its violation was, and no other fired.
+/// What scenarios expect holds under their own policies, with [`super::Timing::Hurried`].
 pub fn check_shipped(played: &[Played<'_>], alerts: &[Alert]) -> Vec<String> {
     let fired: Vec<_> = alerts
         .iter()
@@ -67,8 +68,11 @@ fn is_of(alert: &Alert, played: &Played<'_>, expected: &Expected) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use sidewatch::domain::policy::Check;
+
     use super::super::testing::{alert, at, played, scenario};
     use super::*;
+    use crate::scenario::Scenario;
 
     /// The alert that `flaky` expects, with other labels than it should have.
     fn of(labels: &[(&str, &str)], fired: std::ops::Range<i64>) -> Alert {
@@ -85,6 +89,21 @@ mod tests {
             &[&right, labels].concat(),
             fired,
         )
+    }
+
+    #[test]
+    fn the_alert_of_each_check_fires_and_is_resolved_in_some_scenario() {
+        let scenarios = Scenario::all().unwrap();
+        let expected: Vec<_> = scenarios
+            .iter()
+            .flat_map(|scenario| &scenario.story.expect)
+            .collect();
+        for check in Check::ALL.map(Check::as_str) {
+            for then in [Then::Stays, Then::Recovers] {
+                let somewhere = expected.iter().any(|one| one.check == check && one.then == then);
+                assert!(somewhere, "{check}: no scenario has one that {then:?}");
+            }
+        }
     }
 
     #[test]
