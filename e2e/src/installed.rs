@@ -102,6 +102,13 @@ impl Installed {
         pod.metadata.name.context("a Pod without a name")
     }
 
+    /// `HOST:PORT` of the metrics, for who reaches Pods.
+    pub async fn metrics_address(&self) -> Result<String> {
+        let status = self.current().await?.status.unwrap_or_default();
+        let ip = status.pod_ip.context("the Pod has no address")?;
+        Ok(format!("{ip}:{METRICS_PORT}"))
+    }
+
     /// What `/metrics` says, by way of the API server.
     pub async fn metrics(&self) -> Result<String> {
         let pod = self.pod().await?;

@@ -7,9 +7,10 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
+use e2e::demo::{self, Kubelet};
 use e2e::node::{self, Node};
 use e2e::tools::{self, Tool};
-use e2e::{ControlPlane, demo, images};
+use e2e::{ControlPlane, images};
 
 /// The test cluster of Sidewatch.
 #[derive(Parser)]
@@ -34,6 +35,9 @@ enum Command {
     },
     /// Show the operator at work on Pods that go bad
     Demo {
+        /// Which kubelet: by default a real one where it can run
+        #[arg(long)]
+        kubelet: Option<Kubelet>,
         /// Keep everything up at the end, until Ctrl-C
         #[arg(long)]
         hold: bool,
@@ -52,8 +56,10 @@ fn main() -> ExitCode {
 }
 
 fn start(command: Command) -> Result<()> {
-    if let Command::Node { .. } = command {
-        node::enter(&[])?;
+    match command {
+        Command::Node { .. } => node::enter(&[])?,
+        Command::Demo { kubelet, .. } => demo::enter(kubelet)?,
+        Command::Tools | Command::Up | Command::Images => {}
     }
     tokio::runtime::Runtime::new()?.block_on(run(command))
 }
@@ -71,7 +77,7 @@ async fn run(command: Command) -> Result<()> {
             let path = tokio::task::spawn_blocking(images::build).await??;
             writeln!(out, "{}", path.display())?;
         }
-        Command::Demo { hold } => Box::pin(demo::run(hold)).await?,
+        Command::Demo { hold, .. } => Box::pin(demo::run(hold)).await?,
         Command::Up => {
             let plane = ControlPlane::start().await?;
             writeln!(out, "export KUBECONFIG={}", plane.kubeconfig_path().display())?;

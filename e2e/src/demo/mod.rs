@@ -1,21 +1,35 @@
-//! The demo: a control plane, the operator, half a dozen Pods of which some go bad, and what a person would see of it.
+//! The demo: a cluster, the operator, half a dozen Pods of which some go bad, and what a person would see of it.
 //!
-//! Input: whether to keep everything up at the end. Output: on standard output, what kubectl and the metrics show; an error
-//! when an expected finding did not come, or one came that should not.
+//! ```text
+//! enter     which kubelet: a real one, in namespaces of its own, or one that is played
+//! run
+//!   stand   the cluster, and the operator in it
+//!   Pods    shop.yaml for a real kubelet, played.rs where there is none: the same story
+//!   Events  until every expected finding is there, and none that nobody expects
+//! ```
+//!
+//! Output: on standard output, what kubectl and the metrics show; an error when an expected finding did not come, or one came
+//! that should not.
+
+mod played;
+mod stand;
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
+use kube::api::ListParams;
 
 use crate::ControlPlane;
-use crate::fake_kubelet::{Container, FakeKubelet, PodSpec, RestartPolicy, Step};
-use crate::operator::Operator;
+use crate::node;
+use crate::tools::Tool;
+use stand::Stand;
 
 const NAMESPACE: &str = "shop";
-const EVERYTHING_WITHIN: Duration = Duration::from_secs(75);
+const EVERYTHING_WITHIN: Duration = Duration::from_mins(2);
 const POLL: Duration = Duration::from_millis(250);
 
 const POLICY: &str = r"
@@ -31,46 +45,74 @@ spec:
     jobHeldOpen: {for: 6s}
 ";
 
-/// What must be said, as Pod, container and reason; `SidecarRecovered` once for each of two checks.
+/// What must be said: how the Pod's name begins, container and reason; `SidecarRecovered` once for each of two checks.
 const EXPECTED: &[(&str, &str, &str)] = &[
-    (WEB, PROXY, "MainContainerReadyButSidecarNot"),
-    (WEB, PROXY, "SidecarContainerNotReady"),
-    (WEB, PROXY, "SidecarRecovered"),
-    (WEB, PROXY, "SidecarRecovered"),
+    ("web-", PROXY, "MainContainerReadyButSidecarNot"),
+    ("web-", PROXY, "SidecarContainerNotReady"),
+    ("web-", PROXY, "SidecarRecovered"),
+    ("web-", PROXY, "SidecarRecovered"),
     (
-        CART,
+        "cart-0",
         "spec.initContainers{log-shipper}",
         "SidecarRestartingFrequently",
     ),
     (
-        CHECKOUT,
+        "checkout-",
         "spec.initContainers{vault-agent}",
         "SidecarBlocksStartup",
     ),
-    (REPORT, "spec.containers{log-sidecar}", "SidecarHoldsJobOpen"),
-    (SEARCH, "spec.containers{fluent-bit}", "SidecarOOMKilled"),
+    ("report-", "spec.containers{log-sidecar}", "SidecarHoldsJobOpen"),
+    ("search-", "spec.containers{fluent-bit}", "SidecarOOMKilled"),
 ];
-const WEB: &str = "web-7d9f8c6b5-x2x7k";
-const CART: &str = "cart-0";
-const CHECKOUT: &str = "checkout-5c4f7d8b9-q8wzt";
-const REPORT: &str = "report-29384756-m4kzp";
-const SEARCH: &str = "search-6b7c9d4f8-t5j2n";
 const PROXY: &str = "spec.initContainers{istio-proxy}";
+
+/// A real kubelet also says a lot.
+const OURS: &str = "reportingComponent=sidewatch.dev/operator";
+
+/// What runs the demo's Pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kubelet {
+    /// A kubelet with containerd: needs Linux and root.
+    Real,
+    /// Nothing: somebody writes their statuses.
+    Played,
+}
+
+/// Says which kubelet it is, by default a real one where it can run. For a real one, goes on in namespaces of its own as
+/// [`node::enter`] does. Call it before [`run`].
+pub fn enter(kubelet: Option<Kubelet>) -> Result<()> {
+    if node::is_inside() {
+        return Ok(());
+    }
+    if kubelet == Some(Kubelet::Played) {
+        say("The kubelet is played, as you wish: no container runs");
+        return Ok(());
+    }
+    match node::unavailable() {
+        None => {
+            say("A real node: kubelet, containerd and runc, in namespaces that end with this command");
+            node::enter(&[Tool::Helm])?;
+        }
+        Some(reason) if kubelet.is_some() => bail!("{reason}"),
+        Some(reason) => say(&format!("The kubelet is played, and no container runs: {reason}")),
+    }
+    Ok(())
+}
 
 /// Runs the demo; with `hold`, keeps everything up at the end until Ctrl-C.
 pub async fn run(hold: bool) -> Result<()> {
-    say("Starting etcd and kube-apiserver, and Sidewatch under its own ServiceAccount");
-    let plane = ControlPlane::start().await?;
-    let (operator, _kubeconfig) = Operator::install(&plane).await?;
+    let stand = Stand::start().await?;
+    let plane = stand.plane();
     plane.kubectl(["create", "namespace", NAMESPACE]).await?;
     plane.apply(POLICY).await?;
     say("The policy, with short times so that nobody has to wait");
     print!("{}", POLICY.trim_start());
-    say(
-        "Six Pods start, and five of them go bad. Their kubelet is played: kubectl get events -n shop --watch",
-    );
+    say(&format!(
+        "Six Pods start, and five of them go bad: kubectl get events -n {NAMESPACE} --field-selector {OURS} --watch"
+    ));
     let mut watch = tokio::process::Command::new(plane.kubectl_path())
-        .args(["get", "events", "--namespace", NAMESPACE, "--watch"])
+        .args(["get", "events", "--namespace", NAMESPACE])
+        .args(["--field-selector", OURS, "--watch"])
         .env("KUBECONFIG", plane.kubeconfig_path())
         .env("KUBECACHEDIR", plane.dir().join("kubectl"))
         .stdin(Stdio::null())
@@ -78,144 +120,48 @@ pub async fn run(hold: bool) -> Result<()> {
         .spawn()
         .context("run kubectl")?;
     let found = tokio::select! {
-        found = expect_findings(&plane) => found,
-        played = play(&plane) => played.map(|never| match never {}),
+        found = expect_findings(plane) => found,
+        played = stand.play() => played.map(|never| match never {}),
     };
     // The last lines are on their way to the screen.
     tokio::time::sleep(POLL).await;
     watch.kill().await?;
-    show(&plane, &operator).await?;
+    show(&stand).await?;
     if let Err(error) = found {
         bail!(
             "{error:#}; the operator's log ends with:\n{}",
-            last_lines(&operator.log()?, 15)
+            last_lines(&stand.log().await?, 15)
         );
     }
     say("Every expected finding came, and no other.");
     if hold {
         say("HOLD: everything stays up until Ctrl-C. In another terminal:");
-        println!("export KUBECONFIG={}", plane.kubeconfig_path().display());
-        println!("curl http://{}/metrics", operator.metrics_address());
+        for line in stand.way_in().await? {
+            println!("{line}");
+        }
         tokio::signal::ctrl_c().await?;
     }
-    let status = operator.stop().await?;
-    if !status.success() {
-        bail!("the operator did not end well: {status}");
-    }
-    plane.stop()
-}
-
-/// Plays the kubelet. Does not end by itself: Pods that are well stay up.
-async fn play(plane: &ControlPlane) -> Result<std::convert::Infallible> {
-    let kubelet = FakeKubelet::new(plane.client().await?);
-    tokio::try_join!(
-        fine(&kubelet),
-        web(&kubelet),
-        cart(&kubelet),
-        checkout(&kubelet),
-        report(&kubelet),
-        search(&kubelet)
-    )?;
-    std::future::pending().await
-}
-
-/// A main container and a native sidecar, both well.
-async fn fine(kubelet: &FakeKubelet) -> Result<()> {
-    let pod = of_deployment("fine-84d5f6c7b-h9vds", "fine-84d5f6c7b")
-        .container(Container::native("istio-proxy").readiness_probe())
-        .container(Container::regular("app").readiness_probe());
-    kubelet.run(NAMESPACE, pod).await.map(drop)
-}
-
-/// The native sidecar becomes unready beside a ready main, and recovers.
-async fn web(kubelet: &FakeKubelet) -> Result<()> {
-    let pod = of_deployment(WEB, "web-7d9f8c6b5")
-        .container(Container::native("istio-proxy").readiness_probe())
-        .container(Container::regular("app").readiness_probe());
-    let mut pod = kubelet.run(NAMESPACE, pod).await?;
-    pause(2).await;
-    pod.step(Step::Unready("istio-proxy")).await?;
-    pause(18).await;
-    pod.step(Step::Ready("istio-proxy")).await
-}
-
-/// The native sidecar crashes again and again.
-async fn cart(kubelet: &FakeKubelet) -> Result<()> {
-    let pod = PodSpec::new(CART)
-        .owned_by("apps/v1", "StatefulSet", "cart")
-        .container(Container::native("log-shipper"))
-        .container(Container::regular("app").readiness_probe());
-    let mut pod = kubelet.run(NAMESPACE, pod).await?;
-    for back_off in [0, 1, 2] {
-        pause(1).await;
-        pod.step(Step::Exit("log-shipper", 1)).await?;
-        if back_off > 0 {
-            pod.step(Step::BackOff("log-shipper")).await?;
-        }
-        pause(back_off).await;
-        pod.step(Step::Start("log-shipper")).await?;
-    }
-    Ok(())
-}
-
-/// The startup probe of the native sidecar never passes, so the app is never started.
-async fn checkout(kubelet: &FakeKubelet) -> Result<()> {
-    let pod = of_deployment(CHECKOUT, "checkout-5c4f7d8b9")
-        .container(Container::native("vault-agent").startup_probe())
-        .container(Container::regular("app"));
-    let mut pod = kubelet.create(NAMESPACE, pod).await?;
-    pod.schedule().await?;
-    pod.steps(&[Step::Admit, Step::SandboxReady, Step::Start("vault-agent")])
-        .await
-}
-
-/// The main container of a Job is done, and the classic sidecar runs on.
-async fn report(kubelet: &FakeKubelet) -> Result<()> {
-    let pod = PodSpec::new(REPORT)
-        .owned_by("batch/v1", "Job", "report-29384756")
-        .restart_policy(RestartPolicy::Never)
-        .container(Container::regular("report"))
-        .container(Container::regular("log-sidecar"));
-    let mut pod = kubelet.run(NAMESPACE, pod).await?;
-    pause(3).await;
-    pod.step(Step::Exit("report", 0)).await
-}
-
-/// A classic sidecar runs out of memory once.
-async fn search(kubelet: &FakeKubelet) -> Result<()> {
-    let pod = of_deployment(SEARCH, "search-6b7c9d4f8")
-        .container(Container::regular("app").readiness_probe())
-        .container(Container::regular("fluent-bit").memory_limit("64Mi"));
-    let mut pod = kubelet.run(NAMESPACE, pod).await?;
-    pause(4).await;
-    pod.step(Step::OomKill("fluent-bit")).await?;
-    pod.step(Step::Start("fluent-bit")).await
-}
-
-fn of_deployment(name: &str, replica_set: &str) -> PodSpec {
-    let hash = replica_set.rsplit('-').next().unwrap_or_default();
-    PodSpec::new(name)
-        .owned_by("apps/v1", "ReplicaSet", replica_set)
-        .label("pod-template-hash", hash)
+    stand.stop().await
 }
 
 /// Waits until every expected Event is there; fails when one does not come, or at the first that nobody expects.
 async fn expect_findings(plane: &ControlPlane) -> Result<()> {
     let events: Api<Event> = Api::namespaced(plane.client().await?, NAMESPACE);
+    let ours = ListParams::default().fields("reportingController=sidewatch.dev/operator");
     let deadline = Instant::now() + EVERYTHING_WITHIN;
     loop {
         let mut missing = EXPECTED.to_vec();
-        for event in events.list(&kube::api::ListParams::default()).await? {
+        for event in events.list(&ours).await? {
             let regarding = event.regarding.unwrap_or_default();
             let (pod, path) = (
                 regarding.name.unwrap_or_default(),
                 regarding.field_path.unwrap_or_default(),
             );
             let reason = event.reason.unwrap_or_default();
-            match missing
-                .iter()
-                .position(|expected| *expected == (&*pod, &*path, &*reason))
-            {
+            let found = missing.iter().position(|(expected, its_path, its_reason)| {
+                pod.starts_with(expected) && path == *its_path && reason == *its_reason
+            });
+            match found {
                 Some(found) => drop(missing.remove(found)),
                 None => bail!(
                     "nobody expected {reason} for {pod} {path}: {}",
@@ -234,24 +180,25 @@ async fn expect_findings(plane: &ControlPlane) -> Result<()> {
 }
 
 /// What a person would look at next.
-async fn show(plane: &ControlPlane, operator: &Operator) -> Result<()> {
-    wait_for_status(plane, operator).await?;
+async fn show(stand: &Stand) -> Result<()> {
+    wait_for_status(stand).await?;
     say("kubectl get sidecarpolicies -n shop -o wide");
     print!(
         "{}",
-        plane
+        stand
+            .plane()
             .kubectl(["get", "sidecarpolicies", "-n", NAMESPACE, "-o", "wide"])
             .await?
     );
     say("curl /metrics | grep ^sidewatch_violation{");
-    for line in firing(operator).await? {
+    for line in firing(stand).await? {
         println!("{line}");
     }
     Ok(())
 }
 
 /// A status is written at most once in ten seconds; the metrics are always of the moment.
-async fn wait_for_status(plane: &ControlPlane, operator: &Operator) -> Result<()> {
+async fn wait_for_status(stand: &Stand) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(15);
     let query = [
         "get",
@@ -262,7 +209,7 @@ async fn wait_for_status(plane: &ControlPlane, operator: &Operator) -> Result<()
         "-o",
         "jsonpath={.status.summary.firing}",
     ];
-    while plane.kubectl(query).await? != firing(operator).await?.len().to_string() {
+    while stand.plane().kubectl(query).await? != firing(stand).await?.len().to_string() {
         if Instant::now() > deadline {
             bail!("the policy's status does not follow the metrics");
         }
@@ -271,8 +218,8 @@ async fn wait_for_status(plane: &ControlPlane, operator: &Operator) -> Result<()
     Ok(())
 }
 
-async fn firing(operator: &Operator) -> Result<Vec<String>> {
-    let metrics = operator.metrics().await?;
+async fn firing(stand: &Stand) -> Result<Vec<String>> {
+    let metrics = stand.metrics().await?;
     let is_firing =
         |line: &&str| line.starts_with("sidewatch_violation{") && line.contains("state=\"firing\"");
     Ok(metrics.lines().filter(is_firing).map(str::to_owned).collect())
@@ -288,8 +235,4 @@ fn last_lines(text: &str, n: usize) -> String {
         .get(lines.len().saturating_sub(n)..)
         .unwrap_or_default()
         .join("\n")
-}
-
-async fn pause(seconds: u64) {
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
 }

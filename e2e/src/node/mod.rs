@@ -31,7 +31,7 @@ use kube::Api;
 use crate::process::{Process, Spec};
 use crate::tools::{self, Tool, ToolPaths};
 use crate::{ControlPlane, images};
-pub use namespaces::unavailable;
+pub use namespaces::{is_inside, unavailable, way_in};
 
 /// The name of the node.
 pub const NAME: &str = "node-1";
@@ -46,7 +46,7 @@ const POLL: Duration = Duration::from_millis(100);
 /// Outside: makes what could not be fetched inside, these tools among it, then runs this program again in namespaces of its
 /// own, and does not return but ends with its exit code. Inside: returns. Call it before anything else happens in the program.
 pub fn enter(tools: &[Tool]) -> Result<()> {
-    if namespaces::cgroup().is_ok() {
+    if is_inside() {
         return Ok(());
     }
     if let Some(reason) = namespaces::unavailable() {

@@ -6,22 +6,33 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, process, thread};
 
 use anyhow::{Context, Result, bail};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::process::Watchdog;
 
 /// Set inside: the cgroup that everything is to be under, from the root of each hierarchy.
 const CGROUP: &str = "SIDEWATCH_NODE_CGROUP";
+/// Set inside: the process outside that has these namespaces, for `nsenter`.
+const TARGET: &str = "SIDEWATCH_NODE_TARGET";
 const PREFIX: &str = "sidewatch-node-";
 /// The first process inside. It stays, and waits for orphans, whose zombies would otherwise pile up.
 const FIRST: &str = r#"mount -t tmpfs tmpfs /run && "$@"; exit $?"#;
 const KILL_GROUP: &str = r#"read -r _; kill -s KILL -- "-$1""#;
+const NAMESPACES: [&str; 6] = [
+    "--net",
+    "--pid",
+    "--mount",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+];
 const GONE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why a node cannot run here, or `None` when it can. A missing runc is installed first where we may do that.
@@ -30,7 +41,9 @@ pub fn unavailable() -> Option<String> {
         return Some("a node needs Linux".into());
     }
     if !rustix::process::geteuid().is_root() {
-        return Some("a node needs root: try `sudo --preserve-env make e2e`".into());
+        return Some(
+            "a node needs root: put `sudo --preserve-env env \"PATH=$PATH\"` before the command".into(),
+        );
     }
     let needed = [("runc", "runc"), ("ip", "iproute2"), ("unshare", "util-linux")];
     for (program, package) in needed {
@@ -48,7 +61,19 @@ pub fn unavailable() -> Option<String> {
             ));
         }
     }
-    None
+    // In a container, for example, root may not do everything.
+    let mut unshare = Command::new("unshare");
+    unshare
+        .args(NAMESPACES)
+        .args(["mount", "-t", "tmpfs", "tmpfs", "/run"]);
+    match unshare.stdin(Stdio::null()).output() {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(format!(
+            "a node needs namespaces of its own (a container: `--privileged`): {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )),
+        Err(error) => Some(format!("a node needs unshare: {error}")),
+    }
 }
 
 /// Runs this program again inside, and ends with its exit code.
@@ -61,22 +86,54 @@ pub(super) fn run_inside() -> Result<()> {
     process::exit(code?);
 }
 
+/// Whether this program runs inside.
+pub fn is_inside() -> bool {
+    env::var_os(CGROUP).is_some()
+}
+
+/// Inside: what stands before a command that shall run here too when it is typed outside.
+pub fn way_in() -> Result<String> {
+    let target = env::var(TARGET).context("node::enter was not called")?;
+    Ok(format!("nsenter --target {target} --net --mount "))
+}
+
 /// The cgroup that everything inside is to be under.
 pub(super) fn cgroup() -> Result<String> {
     let name = env::var(CGROUP).context("node::enter was not called")?;
     Ok(format!("/{name}"))
 }
 
+/// Runs this program inside, and returns its exit code. What asks this program to end ends those inside.
 fn run(name: &str) -> Result<i32> {
-    let mut child = Command::new("unshare")
-        .args([
-            "--net",
-            "--pid",
-            "--mount",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-        ])
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut signals = Signals::listen()?;
+        let mut child = command(name)?.spawn().context("run unshare")?;
+        let id = child.id().context("unshare has no id")?;
+        // When this program is killed, those inside are too.
+        let watchdog = Watchdog::start(KILL_GROUP, OsStr::new(&id.to_string()))?;
+        let status = tokio::select! {
+            status = child.wait() => status.context("wait for unshare")?,
+            signal = signals.next() => {
+                drop(watchdog);
+                child.wait().await.context("wait for unshare")?;
+                return Ok(128 + signal.as_raw_value());
+            }
+        };
+        Ok(status
+            .code()
+            .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
+    })
+}
+
+fn command(name: &str) -> Result<tokio::process::Command> {
+    let unshare = format!(r#"{TARGET}=$$ exec unshare "$@""#);
+    let mut command = tokio::process::Command::new("sh");
+    command
+        .args(["-c", &unshare, "sh"])
+        .args(NAMESPACES)
         .args(["sh", "-c", FIRST, "sh"])
         .arg(env::current_exe()?)
         .args(env::args_os().skip(1))
@@ -84,16 +141,33 @@ fn run(name: &str) -> Result<i32> {
         // Temporary files go away with the mount.
         .env("TMPDIR", "/run")
         .stdin(Stdio::null())
-        .process_group(0)
-        .spawn()
-        .context("run unshare")?;
-    // When this program is killed, those inside are too.
-    let watchdog = Watchdog::start(KILL_GROUP, OsStr::new(&child.id().to_string()))?;
-    let status = child.wait().context("wait for unshare")?;
-    drop(watchdog);
-    Ok(status
-        .code()
-        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
+        .process_group(0);
+    Ok(command)
+}
+
+/// The signals that ask a program to end.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let listen = || {
+            anyhow::Ok(Self([
+                signal(SignalKind::hangup())?,
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::terminate())?,
+            ]))
+        };
+        listen().context("listen to signals")
+    }
+
+    async fn next(&mut self) -> SignalKind {
+        let Self([hangup, interrupt, terminate]) = self;
+        tokio::select! {
+            _ = hangup.recv() => SignalKind::hangup(),
+            _ = interrupt.recv() => SignalKind::interrupt(),
+            _ = terminate.recv() => SignalKind::terminate(),
+        }
+    }
 }
 
 fn on_path(program: &str) -> bool {

@@ -1,12 +1,17 @@
 //! The commands of the README do what it says, and print what it shows.
 
-use std::time::Instant;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use e2e::process::Process;
+use e2e::{images, node};
 
 use crate::markdown::{Page, repository};
-use crate::shell::{POLL, SOON, Shell, comparable};
+use crate::shell::{POLL, Shell, comparable};
+
+/// A demo takes a minute where nobody else is busy.
+const EVENTUALLY: Duration = Duration::from_mins(5);
 
 /// A command of a `console` block, and what the page shows of its output.
 struct Shown {
@@ -34,7 +39,7 @@ fn shown(page: &Page) -> Vec<Shown> {
 
 /// Waits until a process has said something, and returns all that it said.
 async fn said(process: &mut Process, text: &str) -> Result<String> {
-    let deadline = Instant::now() + SOON;
+    let deadline = Instant::now() + EVENTUALLY;
     loop {
         let log = std::fs::read_to_string(process.log())?;
         if log.contains(text) {
@@ -55,13 +60,29 @@ fn after<'a>(text: &'a str, start: &str) -> Result<&'a str> {
     line.with_context(|| format!("no line starts with {start:?}:\n{text}"))
 }
 
+/// Where a node can run, that is where the demo happens. What takes minutes to compile is there before anybody waits.
+async fn start_demo(shell: &Shell, command: &str) -> Process {
+    if node::unavailable().is_none() {
+        tokio::task::spawn_blocking(images::build).await.unwrap().unwrap();
+    }
+    shell.background(command).unwrap()
+}
+
+/// The process that has the namespaces of the demo's node, and the one that made them.
+fn namespaces(way_in: &str) -> Option<(String, String)> {
+    let target = way_in.strip_prefix("nsenter --target ")?.split(' ').next()?;
+    let status = std::fs::read_to_string(format!("/proc/{target}/status")).unwrap();
+    let parent = after(&status, "PPid:").unwrap().trim();
+    Some((target.to_owned(), parent.to_owned()))
+}
+
 #[tokio::test]
 async fn the_demo_shows_what_the_readme_says() {
     let shell = Shell::start().await.unwrap();
-    let mut demo = shell.background("make demo HOLD=1").unwrap();
+    let mut demo = start_demo(&shell, "make demo HOLD=1").await;
     let log = said(&mut demo, "/metrics\n").await.unwrap();
-    let kubeconfig = after(&log, "export KUBECONFIG=").unwrap();
-    let metrics = after(&log, "curl ").unwrap();
+    let way_in = log.lines().find(|line| line.ends_with(" bash")).unwrap();
+    let metrics = after(&log, "curl http://").unwrap();
     let mut checked = 0;
     for Shown { command, output } in shown(&Page::read("README.md")) {
         if command.starts_with("make ") {
@@ -74,34 +95,64 @@ async fn the_demo_shows_what_the_readme_says() {
         // What has happened, not what will.
         let run = command
             .replace(" --watch", "")
-            .replace("http://localhost:8080/metrics", metrics);
-        let run = format!("export KUBECONFIG={kubeconfig}\n{run}");
+            .replace("localhost:8080/metrics", metrics);
+        let run = format!("{way_in} -eu <<'END'\n{run}\nEND");
         let printed = shell.run(&run, &repository()).await.unwrap();
-        let lines: Vec<_> = printed.lines().map(comparable).collect();
-        for line in output {
-            assert!(
-                lines.contains(&comparable(&line)) || line.is_empty(),
-                "{command} does not print\n{line}\nbut\n{printed}"
-            );
-            checked += 1;
-        }
+        checked += assert_shown(&output, &printed, &command);
     }
     assert!(checked > 8, "{checked} lines");
 
+    let kubeconfig = way_in
+        .split(' ')
+        .find_map(|word| word.strip_prefix("KUBECONFIG="));
+    let namespaces = namespaces(way_in);
+    assert_eq!(namespaces.is_some(), node::unavailable().is_none(), "{log}");
     demo.interrupt().unwrap();
-    demo.wait(SOON).await.unwrap();
+    demo.wait(EVENTUALLY).await.unwrap();
     assert!(
-        !std::path::Path::new(kubeconfig).exists(),
+        !Path::new(kubeconfig.unwrap()).exists(),
         "Ctrl-C leaves nothing behind"
     );
+    if let Some((target, parent)) = namespaces {
+        let find = format!(
+            "find /sys/fs/cgroup /proc -maxdepth 2 -name sidewatch-node-{parent} -o -path /proc/{target}"
+        );
+        assert_eq!(shell.run(&find, &repository()).await.unwrap(), "");
+    }
 }
 
 #[tokio::test]
-async fn the_demo_ends_by_itself() {
+async fn the_demo_without_a_node_shows_the_same_and_ends_by_itself() {
     let shell = Shell::start().await.unwrap();
-    let mut demo = shell.background("make demo").unwrap();
-    let status = demo.wait(SOON).await.unwrap();
+    let mut demo = shell.background("make demo KUBELET=played").unwrap();
+    let status = demo.wait(EVENTUALLY).await.unwrap();
     assert!(status.success(), "{}", demo.log_tail());
+    let log = std::fs::read_to_string(demo.log()).unwrap();
+    assert!(
+        log.lines().any(|line| line.contains("The kubelet is played")),
+        "{log}"
+    );
+    // The demo shows more of the policies than the page does.
+    let printed = shown(&Page::read("README.md"))
+        .into_iter()
+        .filter(|shown| !shown.command.starts_with("kubectl get sidecarpolicies"));
+    let checked: usize = printed
+        .map(|Shown { command, output }| assert_shown(&output, &log, &command))
+        .sum();
+    assert!(checked > 6, "{checked} lines");
+}
+
+/// Each line of the page must be printed too. Returns how many there are.
+fn assert_shown(shown: &[String], printed: &str, command: &str) -> usize {
+    let lines: Vec<_> = printed.lines().map(comparable).collect();
+    let shown: Vec<_> = shown.iter().filter(|line| !line.is_empty()).collect();
+    for line in &shown {
+        assert!(
+            lines.contains(&comparable(line)),
+            "{command} does not print\n{line}\nbut\n{printed}"
+        );
+    }
+    shown.len()
 }
 
 #[tokio::test]

@@ -95,7 +95,7 @@ impl Shell {
     }
 }
 
-/// The words, without those that are times.
+/// The words, without those that are times, and Pods without what a controller makes up for their names.
 pub(crate) fn comparable(text: &str) -> Vec<String> {
     let is_age =
         |word: &str| word.ends_with(['s', 'm']) && word.starts_with(|first: char| first.is_ascii_digit());
@@ -107,6 +107,21 @@ pub(crate) fn comparable(text: &str) -> Vec<String> {
     text.split_whitespace()
         .map(|word| word.trim_end_matches('.'))
         .filter(|word| !is_age(word) && !is_time(word))
-        .map(str::to_owned)
+        .map(|word| without_hashes(word).to_owned())
         .collect()
+}
+
+/// `pod/web` of `pod/web-7d9f8c6b5-x2x7k`, which a Deployment's ReplicaSet has made; any other word as it is.
+fn without_hashes(word: &str) -> &str {
+    let is_hash =
+        |part: &str| part.len() >= 5 && part.chars().all(|c| "bcdfghjklmnpqrstvwxz2456789".contains(c));
+    let mut parts = word.rsplitn(3, '-');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(own), Some(template), Some(name))
+            if name.starts_with("pod/") && is_hash(own) && is_hash(template) =>
+        {
+            name
+        }
+        _ => word,
+    }
 }
