@@ -1,7 +1,7 @@
 help: ## what make can do here
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
-.PHONY: help tools test lint fmt demo crds docs chart binary image bench fuzz mutants
+.PHONY: help tools test lint fmt demo crds docs chart binary image images bench fuzz mutants
 
 tools: ## find or build the programs that the tests need: etcd, kube-apiserver, helm ...
 	cargo run --quiet --package e2e --locked -- tools
@@ -50,6 +50,9 @@ binary: ## the static binary that runs in an empty image: target/image/sidewatch
 		build --release --package sidewatch --bin sidewatch --locked --target $(TARGET) --target-dir target
 	mkdir -p target/image
 	cp target/$(TARGET)/release/sidewatch target/image/sidewatch
+
+images: ## the archive with the operator's image and the test Pods', for `kind load image-archive`; prints its path
+	@cargo run --quiet --package e2e --locked -- images
 
 IMAGE ?= sidewatch:$(VERSION)
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
