@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::{NAMESPACE, played, say};
 use crate::installed::Installed;
@@ -34,9 +34,14 @@ impl Stand {
             say(
                 "Starting a control plane and its node, and Sidewatch by its chart, with the image built here",
             );
-            let node = Box::new(Node::start().await?);
+            let node = Node::start().await;
+            let node =
+                node.context("the node does not start (`make demo KUBELET=played` does without one)")?;
             let installed = Installed::by_helm(node.plane.cluster()).await?;
-            return Ok(Self::Real { installed, node });
+            return Ok(Self::Real {
+                installed,
+                node: Box::new(node),
+            });
         }
         say("Starting etcd and kube-apiserver, and Sidewatch under its own ServiceAccount");
         let plane = Box::new(ControlPlane::start().await?);
