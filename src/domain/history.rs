@@ -315,19 +315,25 @@ fn is_the_pods_own(
     if under_way(before) || under_way(next) {
         return true;
     }
-    let began = match &status.last_exit {
+    // Init containers lose their last state with the sandbox; what we saw last is the run that ended.
+    let ended = match status.last_exit.as_deref() {
         Some(exit) if &*exit.reason == RESTARTING_ALL_CONTAINERS => return true,
-        Some(exit) => exit.started_at,
-        // Init containers lose their last state with the sandbox; what we saw last is the run that ended.
+        Some(exit) => Some(exit),
         None => previous
-            .running_since()
-            .or_else(|| previous.latest_exit()?.started_at),
+            .latest_exit()
+            .filter(|_| previous.running_since().is_none()),
+    };
+    let Some(began) = ended.map_or(previous.running_since(), |exit| exit.started_at) else {
+        return false;
     };
     let sandbox = next
         .conditions
         .sandbox_ready
         .and_then(|condition| condition.since.get());
-    matches!((sandbox, began), (Some(sandbox), Some(began)) if sandbox > began)
+    // A busy kubelet says that the first sandbox is ready some time after the first run began, and so its end, where it is
+    // known, tells more. Both are in whole seconds: a new sandbox may be ready in the second in which the old one went.
+    let end = ended.and_then(|exit| exit.finished_at).unwrap_or(began);
+    sandbox.is_some_and(|sandbox| sandbox > began && sandbox >= end)
 }
 
 fn is_same_run(previous: &ContainerStatus, status: &ContainerStatus) -> bool {

@@ -101,7 +101,7 @@ fn counts_belong_to_a_pod_and_a_container() {
 #[test]
 fn restarts_that_the_pod_did_to_all_its_containers_are_no_sidecars_fault() {
     type StepAt = fn(Pod, i64) -> Pod;
-    let own: [(&str, bool, StepAt, StepAt); 8] = [
+    let own: [(&str, bool, StepAt, StepAt); 9] = [
         (
             "an ordinary restart",
             false,
@@ -152,6 +152,12 @@ fn restarts_that_the_pod_did_to_all_its_containers_are_no_sidecars_fault() {
             true,
             |p, _| p,
             |p, t| p.restarted("envoy", t).sandbox(true, t),
+        ),
+        (
+            "a sandbox that a busy kubelet called ready only when the run had begun",
+            false,
+            |p, _| p,
+            |p, t| p.restarted("envoy", t).sandbox(true, t - 5),
         ),
         (
             "a younger sandbox, and lastState went with the old one",
