@@ -1,13 +1,19 @@
 help: ## what make can do here
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
-.PHONY: help tools test lint fmt demo crds docs chart binary image images bench fuzz mutants
+.PHONY: help tools test e2e comparison lint fmt demo crds docs chart binary image images bench fuzz mutants
 
 tools: ## find or build the programs that the tests need: etcd, kube-apiserver, helm ...
 	cargo run --quiet --package e2e --locked -- tools
 
 test: tools ## every test of the project, the real API server included
 	cargo test --workspace --locked
+
+e2e: tools ## the tests on a real node alone; SIDEWATCH_E2E_KUBECONFIG=FILE runs them on a cluster that you have
+	cargo test --package e2e --test node --locked
+
+comparison: ## write docs/comparison.md: who saw what on a real node; half an hour
+	cargo run --quiet --package e2e --locked -- comparison
 
 bench: ## what each step costs, in time and memory (docs/performance.md)
 	cargo bench --package sidewatch --locked --bench memory --bench pipeline --bench latency

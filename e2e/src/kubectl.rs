@@ -14,6 +14,7 @@ use kube::{Api, Client, Config};
 use tokio::io::AsyncWriteExt;
 
 use crate::ControlPlane;
+use crate::kubeconfig;
 
 const SERVED_WITHIN: Duration = Duration::from_secs(30);
 
@@ -33,6 +34,19 @@ impl Cluster {
             kubeconfig: kubeconfig.to_owned(),
             cache,
         }
+    }
+
+    /// The same, but what names no namespace goes to this one: by a kubeconfig of its own, which is written to `path`. Unlike
+    /// the flag `--namespace`, that leaves those alone that name another.
+    pub fn in_namespace(&self, namespace: &str, path: &Path) -> Result<Self> {
+        let mut kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
+        for context in &mut kubeconfig.contexts {
+            if let Some(context) = &mut context.context {
+                context.namespace = Some(namespace.to_owned());
+            }
+        }
+        kubeconfig::write(path, &serde_json::to_value(kubeconfig)?)?;
+        Ok(Self::new(&self.kubectl, path, self.cache.clone()))
     }
 
     /// The kubeconfig file.

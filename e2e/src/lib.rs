@@ -23,6 +23,7 @@ pub mod operator;
 mod pki;
 pub mod process;
 pub mod prometheus;
+pub mod runner;
 pub mod scenario;
 pub mod scratch;
 pub mod stage;

@@ -5,10 +5,14 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use e2e::demo::{self, Kubelet};
 use e2e::node::{self, Node};
+use e2e::observers::{Timing, page};
+use e2e::operator::repository;
+use e2e::runner::{self, Place};
+use e2e::scenario::Scenario;
 use e2e::tools::{self, Tool};
 use e2e::{ControlPlane, images};
 
@@ -33,6 +37,8 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true)]
         command: Vec<OsString>,
     },
+    /// Play the scenarios with the default limits to both sets of alerts, and write docs/comparison.md
+    Comparison,
     /// Show the operator at work on Pods that go bad
     Demo {
         /// Which kubelet: by default a real one where it can run
@@ -59,6 +65,7 @@ fn start(command: Command) -> Result<()> {
     match command {
         Command::Node { .. } => node::enter(&[])?,
         Command::Demo { kubelet, .. } => demo::enter(kubelet)?,
+        Command::Comparison => node::enter(&Tool::RUNNER)?,
         Command::Tools | Command::Up | Command::Images => {}
     }
     tokio::runtime::Runtime::new()?.block_on(run(command))
@@ -68,10 +75,18 @@ async fn run(command: Command) -> Result<()> {
     let mut out = std::io::stdout();
     match command {
         Command::Tools => {
-            let paths = tokio::task::spawn_blocking(|| tools::ensure(&Tool::ALL)).await??;
+            let paths = tokio::task::spawn_blocking(|| tools::ensure(&Tool::here())).await??;
             for (tool, path) in paths.iter() {
                 writeln!(out, "{:<24} {}", tool.name(), path.display())?;
             }
+        }
+        Command::Comparison => {
+            let place = Place::on_node(Node::start().await?, Timing::Real).await?;
+            let played = runner::run(&place, Scenario::all()?).await?;
+            let observed = runner::observed(&place, &played).await?;
+            let (seen, alerts) = observed.context("nobody observed it")?;
+            let page = page("make comparison", Timing::Real, &seen, &alerts)?;
+            std::fs::write(repository().join("docs/comparison.md"), page)?;
         }
         Command::Images => {
             let path = tokio::task::spawn_blocking(images::build).await??;

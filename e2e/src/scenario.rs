@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Deserializer};
+use sidewatch::domain::policy::Check;
 
 use crate::operator::repository;
 
@@ -44,6 +45,9 @@ pub struct Story {
     /// What happens after the objects were applied.
     #[serde(default)]
     pub steps: Vec<Step>,
+    /// Whether it comes out alike on every kind of node.
+    #[serde(default = "yes")]
+    pub portable: bool,
     /// It disturbs others: it runs when they have been judged, and no other runs meanwhile.
     #[serde(default)]
     pub alone: bool,
@@ -88,8 +92,9 @@ pub enum Policy {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Expected {
-    /// The check, as the API calls it.
-    pub check: String,
+    /// The check.
+    #[serde(deserialize_with = "check")]
+    pub check: Check,
     /// The container that the Event names.
     pub container: String,
     /// How the Pod's name begins; the scenario's name when absent.
@@ -189,13 +194,19 @@ impl Scenario {
     /// Whether any cluster will do.
     pub fn is_portable(&self) -> bool {
         let ours = |step: &Step| matches!(step, Step::Node(_) | Step::LoseSandbox(_));
-        !self.story.steps.iter().any(ours)
+        self.story.portable && !self.story.steps.iter().any(ours)
     }
 }
 
 impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} under {}", self.check, self.container, self.policy)
+        write!(
+            f,
+            "{} of {} under {}",
+            self.check.as_str(),
+            self.container,
+            self.policy
+        )
     }
 }
 
@@ -203,8 +214,17 @@ fn shared_policy() -> String {
     "quick".to_owned()
 }
 
+fn yes() -> bool {
+    true
+}
+
 fn soon() -> Duration {
     Duration::from_secs(90)
+}
+
+fn check<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Check, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    Check::parse(&name).ok_or_else(|| serde::de::Error::custom(format!("there is no check {name}")))
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

@@ -1,8 +1,7 @@
 //! The binaries of the images: static, so that an image needs to hold nothing else.
 //!
-//! Input: the work tree, cargo and make. Output: [`Binaries`]. The operator comes from `make binary`, as a release does;
-//! the puppet is compiled with a profile of its own. Both go below `target/`, and neither disturbs what
-//! `cargo build` and `cargo test` keep there.
+//! Input: the work tree and cargo. Output: [`Binaries`], below `target/` where they do not disturb what `cargo build` and
+//! `cargo test` keep there.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -35,9 +34,10 @@ pub(super) fn with<T>(use_them: impl FnOnce(&Binaries) -> Result<T>) -> Result<T
     fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
     let lock = File::create(dir.join("lock")).context("open the lock of the images' binaries")?;
     lock.lock().context("wait for the images' binaries")?;
+    let binaries = build(&dir.join("build.log"))?;
     let built = Binaries {
-        operator: operator(&dir).context("compile the operator")?,
-        puppet: puppet(&dir).context("compile the puppet")?,
+        operator: binaries.join("sidewatch"),
+        puppet: binaries.join("puppet"),
     };
     for path in [&built.operator, &built.puppet] {
         ensure!(is_static(path)?, "{} is not static", path.display());
@@ -45,29 +45,25 @@ pub(super) fn with<T>(use_them: impl FnOnce(&Binaries) -> Result<T>) -> Result<T
     use_them(&built)
 }
 
-fn operator(dir: &Path) -> Result<PathBuf> {
-    let make = Spec::new(program("make")?)
-        .arg("binary")
-        .unset(variables_of_this_crate())
-        .dir(repository());
-    compile("the operator's static binary", &make, &dir.join("sidewatch.log"))?;
-    Ok(dir.join("sidewatch"))
-}
-
-fn puppet(dir: &Path) -> Result<PathBuf> {
+/// As `make binary` does for a release, but with a profile that compiles in a third of the time.
+fn build(log: &Path) -> Result<PathBuf> {
     let host = host()?;
-    let target = dir.join("puppet-target");
     let cargo = Spec::new(program("cargo")?)
-        .args(["build", "--locked", "--package=puppet", "--profile=puppet"])
+        .args([
+            "build",
+            "--locked",
+            "--package=sidewatch",
+            "--package=puppet",
+            "--bins",
+        ])
+        .args(["--profile=image", "--target-dir=target"])
         // the target is named, or build scripts and procedural macros would have to be static as well
         .arg(format!("--target={host}"))
-        .arg("--target-dir")
-        .arg(&target)
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .unset(variables_of_this_crate())
         .dir(repository());
-    compile("the puppet", &cargo, &dir.join("puppet.log"))?;
-    Ok(target.join(host).join("puppet/puppet"))
+    compile("the operator and the puppet", &cargo, log)?;
+    Ok(repository().join("target").join(host).join("image"))
 }
 
 /// The target that rustc compiles for when it is not told.

@@ -63,9 +63,13 @@ fn configuration(plane: &ControlPlane, cgroup: &str) -> serde_json::Value {
         "localStorageCapacityIsolation": false,
         "makeIPTablesUtilChains": false,
         "maxPods": 200,
+        // It renews its Lease four times in this time; the node controller must not wait for 50 s to miss it.
+        "nodeLeaseDurationSeconds": 12,
         "podLogsDir": plane.dir().join("pod-logs"),
         "readOnlyPort": 0,
         "resolvConf": "",
+        // With cgroup v2 a container is killed as a whole by default; with v1 never.
+        "singleProcessOOMKill": true,
         // A minute by default: how late the kubelet may notice what it is not told.
         "syncFrequency": "10s",
     })

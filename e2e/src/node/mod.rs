@@ -18,20 +18,24 @@
 mod kubelet;
 mod namespaces;
 mod network;
+mod other;
 mod runtime;
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use k8s_openapi::api::core::v1::{Node as Object, ServiceAccount};
+use k8s_openapi::api::core::v1::{Node as Object, Pod, ServiceAccount};
 use kube::Api;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::process::{Process, Spec};
 use crate::tools::{self, Tool, ToolPaths};
 use crate::{ControlPlane, images};
 pub use namespaces::{is_inside, unavailable, way_in};
+pub use other::OtherNode;
 
 /// The name of the node.
 pub const NAME: &str = "node-1";
@@ -40,6 +44,8 @@ pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
 /// The Service address of the API server: what a Pod's environment says. Without kube-proxy it is an address of the node.
 const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
+/// After so much silence of its kubelet, the node is lost.
+const LOST_AFTER: Duration = Duration::from_secs(20);
 const READY_WITHIN: Duration = Duration::from_mins(2);
 const POLL: Duration = Duration::from_millis(100);
 
@@ -61,11 +67,12 @@ pub fn enter(tools: &[Tool]) -> Result<()> {
 #[derive(Debug)]
 #[must_use]
 pub struct Node {
-    kubelet: Process,
-    kubelet_command: Spec,
+    /// The kubelet. While it is stopped, its containers run on.
+    pub kubelet: Service,
     _controllers: Process,
     _scheduler: Process,
-    _containerd: Process,
+    /// containerd. While it is stopped, its containers run on.
+    pub containerd: Service,
     /// The control plane.
     pub plane: ControlPlane,
 }
@@ -85,40 +92,80 @@ impl Node {
         runtime::import(&plane, &tools, &images::archive()).await?;
         let controllers = start_controllers(&plane, &tools)?;
         let scheduler = start_scheduler(&plane, &tools)?;
-        let kubelet_command = kubelet::command(&plane, &tools, &cgroup)?;
+        let kubelet = kubelet::command(&plane, &tools, &cgroup)?;
         let mut node = Self {
-            kubelet: Process::start(&kubelet_command, &plane.dir().join("kubelet.log"))?,
-            kubelet_command,
+            kubelet: Service::start(kubelet, &plane.dir().join("kubelet.log"))?,
             _controllers: controllers,
             _scheduler: scheduler,
-            _containerd: containerd,
+            containerd,
             plane,
         };
         node.wait_until_ready().await?;
         Ok(node)
     }
 
-    /// Kills the kubelet and starts it again. Its containers run on meanwhile.
-    pub fn restart_kubelet(&mut self) -> Result<()> {
-        self.kubelet.kill()?;
-        self.kubelet = Process::start(&self.kubelet_command, self.kubelet.log())?;
-        Ok(())
+    /// Kills the process that holds a Pod's network: the kubelet makes all containers anew.
+    pub async fn lose_sandbox(&self, namespace: &str, pod: &str) -> Result<()> {
+        let pods = Api::<Pod>::namespaced(self.plane.client().await?, namespace);
+        let uid = pods.get(pod).await?.metadata.uid.context("a Pod without UID")?;
+        for entry in fs::read_dir("/proc").context("read /proc")? {
+            let dir = entry?.path();
+            // Processes come and go meanwhile.
+            let read = |file| fs::read_to_string(dir.join(file)).unwrap_or_default();
+            let holds = read("cmdline").split('\0').nth(1) == Some("pause");
+            if holds && read("cgroup").contains(&uid) {
+                let id = dir.file_name().and_then(|name| name.to_str()?.parse().ok());
+                let id = id.and_then(Pid::from_raw).context("no process id")?;
+                return kill_process(id, Signal::KILL).context("kill the sandbox");
+            }
+        }
+        bail!("no process holds the network of {namespace}/{pod}")
     }
 
     async fn wait_until_ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + READY_WITHIN;
         while let Err(error) = ready(&self.plane).await {
-            if let Some(status) = self.kubelet.try_wait()? {
-                bail!("the kubelet ended ({status}):\n{}", self.kubelet.log_tail());
+            if let Some(status) = self.kubelet.process.try_wait()? {
+                bail!(
+                    "the kubelet ended ({status}):\n{}",
+                    self.kubelet.process.log_tail()
+                );
             }
             if Instant::now() > deadline {
                 bail!(
                     "the node is not ready: {error:#}; the kubelet's log ends with:\n{}",
-                    self.kubelet.log_tail()
+                    self.kubelet.process.log_tail()
                 );
             }
             tokio::time::sleep(POLL).await;
         }
+        Ok(())
+    }
+}
+
+/// A process that can be stopped and started again.
+#[derive(Debug)]
+pub struct Service {
+    process: Process,
+    command: Spec,
+}
+
+impl Service {
+    fn start(command: Spec, log: &Path) -> Result<Self> {
+        Ok(Self {
+            process: Process::start(&command, log)?,
+            command,
+        })
+    }
+
+    /// Kills it.
+    pub fn stop(&mut self) -> Result<()> {
+        self.process.kill().map(drop)
+    }
+
+    /// Starts it once more, with the same log.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.process = Process::start(&self.command, self.process.log())?;
         Ok(())
     }
 }
@@ -153,6 +200,8 @@ fn start_controllers(plane: &ControlPlane, tools: &ToolPaths) -> Result<Process>
             &plane.pki().service_account.key,
         ))
         .arg(file("root-ca-file", plane.ca_path()))
+        // By default a node may be silent for 50 s before it is lost.
+        .arg(format!("--node-monitor-grace-period={}s", LOST_AFTER.as_secs()))
         .args(["--leader-elect=false", "--secure-port=0"]);
     Process::start(&command, &plane.dir().join("kube-controller-manager.log"))
 }

@@ -12,15 +12,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
+use super::Service;
 use crate::ControlPlane;
 use crate::images::PAUSE;
-use crate::process::{Process, Spec};
+use crate::process::Spec;
 use crate::tools::{Tool, ToolPaths};
 
 const IMPORT_WITHIN: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(100);
 
-pub(super) async fn start(plane: &ControlPlane, tools: &ToolPaths) -> Result<Process> {
+pub(super) async fn start(plane: &ControlPlane, tools: &ToolPaths) -> Result<Service> {
     let dir = directory(plane);
     let networks = dir.join("cni");
     fs::create_dir_all(&networks).with_context(|| format!("make {}", networks.display()))?;
@@ -32,21 +33,21 @@ pub(super) async fn start(plane: &ControlPlane, tools: &ToolPaths) -> Result<Pro
         .arg("--config")
         .arg(&config)
         .env("PATH", path_with(shim)?);
-    let mut process = Process::start(&command, &plane.dir().join("containerd.log"))?;
+    let mut service = Service::start(command, &plane.dir().join("containerd.log"))?;
     let deadline = Instant::now() + IMPORT_WITHIN;
     while let Err(error) = ctr(plane, tools, &["version"]).await {
-        if let Some(status) = process.try_wait()? {
-            bail!("containerd ended ({status}):\n{}", process.log_tail());
+        if let Some(status) = service.process.try_wait()? {
+            bail!("containerd ended ({status}):\n{}", service.process.log_tail());
         }
         if Instant::now() > deadline {
             bail!(
                 "containerd is not ready: {error:#}; its log ends with:\n{}",
-                process.log_tail()
+                service.process.log_tail()
             );
         }
         tokio::time::sleep(POLL).await;
     }
-    Ok(process)
+    Ok(service)
 }
 
 /// Imports the images of an OCI layout (a tar file).

@@ -62,7 +62,7 @@ fn is_of(alert: &Alert, played: &Played<'_>, expected: &Expected) -> bool {
             .label("pod")
             .starts_with(expected.pod.as_ref().unwrap_or(name))
         && alert.label("container") == expected.container
-        && alert.label("check") == expected.check
+        && alert.label("check") == expected.check.as_str()
         && alert.label("policy") == expected.policy
 }
 
@@ -98,10 +98,10 @@ mod tests {
             .iter()
             .flat_map(|scenario| &scenario.story.expect)
             .collect();
-        for check in Check::ALL.map(Check::as_str) {
+        for check in Check::ALL {
             for then in [Then::Stays, Then::Recovers] {
                 let somewhere = expected.iter().any(|one| one.check == check && one.then == then);
-                assert!(somewhere, "{check}: no scenario has one that {then:?}");
+                assert!(somewhere, "{check:?}: no scenario has one that {then:?}");
             }
         }
     }

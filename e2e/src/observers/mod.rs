@@ -37,9 +37,6 @@ pub use alerts::{Alert, Source};
 pub use check::check_shipped;
 pub use comparison::page;
 
-/// What [`crate::node::enter`] must be asked for.
-pub const TOOLS: [Tool; 2] = [Tool::KubeStateMetrics, Tool::Prometheus];
-
 const KUBE_STATE_METRICS: &str = "kube-state-metrics";
 const SIDEWATCH: &str = "sidewatch-system/sidewatch";
 const CAUGHT_UP_WITHIN: Duration = Duration::from_mins(2);

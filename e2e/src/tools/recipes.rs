@@ -75,6 +75,16 @@ impl Tool {
         Self::CniLoopback,
         Self::CniHostLocal,
     ];
+    /// What plays scenarios on a node, beside the node.
+    pub const RUNNER: [Self; 3] = [Self::Helm, Self::KubeStateMetrics, Self::Prometheus];
+    /// Every tool that runs on this system: a node needs Linux.
+    pub fn here() -> Vec<Self> {
+        let linux = cfg!(target_os = "linux");
+        let all = Self::ALL.into_iter();
+        all.filter(|tool| linux || !Self::NODE.contains(tool) || *tool == Self::KubeControllerManager)
+            .collect()
+    }
+
     /// Every tool.
     pub const ALL: [Self; 17] = [
         Self::Etcd,

@@ -1,0 +1,85 @@
+//! What must hold beside the scenarios: of the installation, and of the whole run.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use e2e::observers::{check_shipped, page};
+use e2e::operator::repository;
+use e2e::runner::{self, Place, Played};
+
+use super::Verdict;
+
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// In MiB.
+const MOST_MEMORY: f64 = 32.0;
+
+/// A Pod that restricted Pod Security refuses.
+const PRIVILEGED: &str = r"
+apiVersion: v1
+kind: Pod
+metadata: {name: privileged, namespace: sidewatch-system}
+spec:
+  containers: [{name: app, image: 'sidewatch.test/puppet:1', securityContext: {privileged: true}}]
+";
+
+/// Of the installation.
+pub(crate) async fn installed(place: &Place) -> Result<Vec<Verdict>> {
+    let ready_after = place.installed.ready_after();
+    let slow = (ready_after > READY_WITHIN).then(|| format!("it was ready after {ready_after:?}"));
+    let refused = place
+        .cluster()
+        .apply(PRIVILEGED)
+        .await
+        .err()
+        .map(|error| error.to_string());
+    let is_refused = refused
+        .as_deref()
+        .is_some_and(|error| error.contains("violates PodSecurity"));
+    let lax = (!is_refused).then(|| format!("its namespace takes privileged Pods: {refused:?}"));
+    Ok(vec![
+        verdict("installed_by_its_chart_it_is_ready_within_30_s", slow),
+        verdict("its_namespace_enforces_restricted_pod_security", lax),
+    ])
+}
+
+/// Of the whole run.
+pub(crate) async fn afterwards(place: &Place, played: &[Played]) -> Result<Vec<Verdict>> {
+    let log = place.installed.log().await?;
+    let errors = log.lines().filter(|line| line.contains("\"level\":\"ERROR\""));
+    let memory = place.installed.memory().await?;
+    let too_much = (memory.most() >= MOST_MEMORY).then(|| format!("it uses {memory}"));
+    let namespaces: Vec<&str> = played
+        .iter()
+        .map(|played| played.scenario.name.as_str())
+        .collect();
+    let events = place.events().await?;
+    let strangers = events.iter().filter(|event| {
+        let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
+        !namespaces.contains(&namespace)
+    });
+    let strangers = strangers.map(|event| format!("{:?} {:?}", event.regarding, event.note));
+    let mut verdicts = vec![
+        verdict("its_log_has_no_error", errors.map(str::to_owned)),
+        verdict("it_uses_less_than_32_mebibytes", too_much),
+        verdict("it_says_nothing_of_anything_else", strangers),
+    ];
+    verdicts.extend(alerts(place, played).await?);
+    Ok(verdicts)
+}
+
+/// The alerts that we ship, and a page as docs/comparison.md, for a look.
+async fn alerts(place: &Place, played: &[Played]) -> Result<Option<Verdict>> {
+    let Some((seen, alerts)) = runner::observed(place, played).await? else {
+        return Ok(None);
+    };
+    let page = page("make e2e", place.timing(), &seen, &alerts)?;
+    std::fs::write(repository().join("target/comparison.md"), page)?;
+    Ok(Some(verdict(
+        "the_shipped_alerts_fire_and_resolve",
+        check_shipped(&seen, &alerts),
+    )))
+}
+
+fn verdict(name: &str, errors: impl IntoIterator<Item = String>) -> Verdict {
+    (name.to_owned(), errors.into_iter().collect())
+}
