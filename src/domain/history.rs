@@ -264,8 +264,11 @@ impl ContainerHistory {
 impl Prior {
     fn of(status: &ContainerStatus, now: Timestamp) -> Option<Self> {
         let exit = status.latest_exit()?;
-        let (started, finished) = (exit.started_at?, exit.finished_at?);
-        let run = finished.duration_since(started);
+        let finished = exit.finished_at?;
+        // A program that cannot be started (StartError) ended without having begun.
+        let run = exit
+            .started_at
+            .map_or(SignedDuration::ZERO, |started| finished.duration_since(started));
         (status.restart_count > 0).then_some(Self {
             at: finished.min(now),
             count: status.restart_count,
