@@ -6,10 +6,16 @@ help: ## what make can do here
 tools: ## find or build the programs that the tests need: etcd, kube-apiserver, helm ...
 	cargo run --quiet --package e2e --locked -- tools
 
-test: tools ## every test of the project, the real API server included
+# Nearly all of these wait nearly all of the time, so the node's run beside the others.
+test: tools ## every test of the project, the real API server and the real node included
+	cargo test --workspace --locked --no-run
+	$(MAKE) --no-print-directory --jobs=2 e2e others
+
+.PHONY: others
+others:
 	cargo test --workspace --locked
 
-e2e: tools ## the tests on a real node alone; SIDEWATCH_E2E_KUBECONFIG=FILE runs them on a cluster that you have
+e2e: ## the tests on a real node alone; SIDEWATCH_E2E_KUBECONFIG=FILE runs them on a cluster that you have
 	cargo test --package e2e --test node --locked
 
 comparison: ## write docs/comparison.md: who saw what on a real node; half an hour

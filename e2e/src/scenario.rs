@@ -133,6 +133,8 @@ pub enum Step {
     Pause(Duration),
     /// kubectl with these arguments, in the scenario's namespace.
     Kubectl(Vec<String>),
+    /// Evicts this Pod, as `kubectl drain` does.
+    Evict(String),
     /// Waits until there is an Event of this reason from Sidewatch in the namespace.
     Await(String),
     /// Something that only a node of our own lets us do.

@@ -28,7 +28,12 @@ impl OtherNode {
     pub async fn add(client: Client) -> Result<Self> {
         let nodes = Api::<Node>::all(client.clone());
         let apply = PatchParams::apply("e2e").force();
-        let node = json!({"apiVersion": "v1", "kind": "Node", "spec": {"unschedulable": true}});
+        let node = json!({
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": NAME},
+            "spec": {"unschedulable": true},
+        });
         nodes.patch(NAME, &apply, &Patch::Apply(node)).await?;
         let now = jiff::Timestamp::now().to_string();
         let condition = json!({
@@ -38,7 +43,12 @@ impl OtherNode {
             "lastHeartbeatTime": now,
             "lastTransitionTime": now,
         });
-        let status = json!({"apiVersion": "v1", "kind": "Node", "status": {"conditions": [condition]}});
+        let status = json!({
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": NAME},
+            "status": {"conditions": [condition]},
+        });
         nodes.patch_status(NAME, &apply, &Patch::Apply(status)).await?;
         renew(&client).await?;
         Ok(Self(tokio::spawn(async move {
@@ -67,6 +77,7 @@ async fn renew(client: &Client) -> Result<()> {
     let lease = json!({
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
+        "metadata": {"name": NAME},
         "spec": {"holderIdentity": NAME, "leaseDurationSeconds": 12, "renewTime": now},
     });
     Api::<Lease>::namespaced(client.clone(), LEASES)

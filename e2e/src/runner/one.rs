@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{EvictParams, PostParams};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
@@ -118,6 +118,10 @@ async fn take(place: &Place, cluster: &Cluster, namespace: &str, step: &Step) ->
     match step {
         Step::Pause(time) => tokio::time::sleep(*time).await,
         Step::Kubectl(arguments) => drop(cluster.kubectl(arguments).await?),
+        Step::Evict(pod) => {
+            let pods = Api::<Pod>::namespaced(place.client().await?, namespace);
+            pods.evict(pod, &EvictParams::default()).await?;
+        }
         Step::Await(reason) => {
             let mut events = place.told.events.clone();
             let is_it = |event: &Event| {
@@ -127,6 +131,10 @@ async fn take(place: &Place, cluster: &Cluster, namespace: &str, step: &Step) ->
             let said = events.wait_for(|events| events.iter().any(is_it));
             if timeout(SAID_WITHIN, said).await.is_err() {
                 bail!("no such Event within {SAID_WITHIN:?}");
+            }
+            // Prometheus must have seen what the next step may end.
+            if let Some(observers) = place.observers() {
+                observers.catch_up().await?;
             }
         }
         Step::Node(action) => place.disturb(*action).await?,
