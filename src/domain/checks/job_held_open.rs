@@ -58,8 +58,12 @@ impl Rule for JobHeldOpen {
 
     fn note(&self, case: &Case<'_>) -> String {
         let finished = last_main_finished(case.view).unwrap_or(case.onset);
+        let waiting = match &*case.view.pod.workload.kind {
+            "Job" | "CronJob" => "Job",
+            _ => "Pod",
+        };
         format!(
-            "All main containers finished at {} but {} {}: the Job cannot complete ({} allowed by {}). \
+            "All main containers finished at {} but {} {}: the {waiting} cannot complete ({} allowed by {}). \
              A native sidecar (initContainers, restartPolicy: Always) would end with it.",
             Clock(finished),
             case.subject_inside(),

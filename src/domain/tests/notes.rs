@@ -244,6 +244,7 @@ fn startup_blocked() {
 fn job_held_open() {
     let job = || {
         Pod::named("job-1")
+            .of("Job", "job")
             .regular("app")
             .regular("log-sidecar")
             .restarts(RestartPolicy::Never)
@@ -252,7 +253,7 @@ fn job_held_open() {
     let steps = [
         (0, job()),
         (102, held.clone()),
-        (600, held.exits("log-sidecar", 0, 600)),
+        (600, held.clone().exits("log-sidecar", 0, 600)),
     ];
     assert_tells(
         &told(Check::JobHeldOpen, &steps, 9000),
@@ -272,6 +273,9 @@ fn job_held_open() {
         "{}",
         again[1].1
     );
+    let of_nobody = [(0, job().of("Pod", "job-1")), (102, held.of("Pod", "job-1"))];
+    let note = &told(Check::JobHeldOpen, &of_nobody, 9000)[0].1;
+    assert!(note.contains("the Pod cannot complete"), "{note}");
 }
 
 #[test]
