@@ -3,13 +3,15 @@ help: ## what make can do here
 
 .PHONY: help tools test e2e comparison lint fmt demo crds docs chart binary image images bench fuzz mutants
 
-tools: ## find or build the programs that the tests need: etcd, kube-apiserver, helm ...
+tools: ## find or build what the tests need: etcd, kube-apiserver, helm ..., and images for a real node
 	cargo run --quiet --package e2e --locked -- tools
 
-# Nearly all of these wait nearly all of the time, so the node's run beside the others.
+# Nearly all of these wait nearly all of the time, so the node's run beside the others. The documentation's come last: they do
+# what a person would do, who does nothing else meanwhile.
 test: tools ## every test of the project, the real API server and the real node included
 	cargo test --workspace --locked --no-run
 	$(MAKE) --no-print-directory --jobs=2 e2e others
+	cargo test --package e2e --test docs --locked
 
 .PHONY: others
 others:

@@ -3,7 +3,8 @@
 //! [`ControlPlane`] runs etcd and kube-apiserver on loopback, from binaries that [`tools`] finds or builds.
 //! [`fake_kubelet`] plays scheduler and node: it writes the Pod statuses that a real kubelet would.
 //! [`fault_proxy`] stands between the operator and the API server and does what networks do. [`node`] adds a real
-//! node, which runs [`images`]; [`observers`] look at it as people's monitoring does. Everything ends with the process that started it.
+//! node, which runs [`images`]; [`runner`] plays each [`scenario`] there, and [`observers`] look on as people's monitoring does.
+//! Everything ends with the process that started it.
 
 pub mod compare;
 pub mod control_plane;

@@ -25,7 +25,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Find or build the programs of the test cluster, and print where they are
+    /// Find or build the programs of the test cluster, and the images of a node that can run here; print where the programs are
     Tools,
     /// Start a control plane, print its kubeconfig, and keep it up until Ctrl-C
     Up,
@@ -75,7 +75,14 @@ async fn run(command: Command) -> Result<()> {
     let mut out = std::io::stdout();
     match command {
         Command::Tools => {
-            let paths = tokio::task::spawn_blocking(|| tools::ensure(&Tool::here())).await??;
+            let find = || {
+                let paths = tools::ensure(&Tool::here())?;
+                if node::unavailable().is_none() {
+                    images::build()?;
+                }
+                anyhow::Ok(paths)
+            };
+            let paths = tokio::task::spawn_blocking(find).await??;
             for (tool, path) in paths.iter() {
                 writeln!(out, "{:<24} {}", tool.name(), path.display())?;
             }

@@ -15,7 +15,10 @@ const RECOVERED: &str = "SidecarRecovered";
 /// What is wrong with the Events: one that is missing, one too many, a wrong word.
 pub(super) fn judge(played: &Played, events: &[Event]) -> Vec<String> {
     let mut left: Vec<&Event> = events.iter().filter(|event| played.is_about(event)).collect();
-    let mut errors = Vec::new();
+    let again = left.iter().filter(|event| event.series.is_some());
+    let mut errors: Vec<String> = again
+        .map(|event| format!("said again: {}", sentence(event)))
+        .collect();
     for expected in &played.scenario.story.expect {
         match take(&mut left, |event| fires(played, expected, event)) {
             Some(event) => errors.extend(words(played, expected, event)),

@@ -7,7 +7,7 @@ use e2e::observers::{check_shipped, page};
 use e2e::operator::repository;
 use e2e::runner::{self, Place, Played};
 
-use super::Verdict;
+use super::{Verdict, say};
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// In MiB.
@@ -25,6 +25,10 @@ spec:
 /// Of the installation.
 pub(crate) async fn installed(place: &Place) -> Result<Vec<Verdict>> {
     let ready_after = place.installed.ready_after();
+    say(&format!(
+        "the operator was ready {:.1} s after helm began",
+        ready_after.as_secs_f64()
+    ));
     let slow = (ready_after > READY_WITHIN).then(|| format!("it was ready after {ready_after:?}"));
     let refused = place
         .cluster()
@@ -47,6 +51,7 @@ pub(crate) async fn afterwards(place: &Place, played: &[Played]) -> Result<Vec<V
     let log = place.installed.log().await?;
     let errors = log.lines().filter(|line| line.contains("\"level\":\"ERROR\""));
     let memory = place.installed.memory().await?;
+    say(&format!("the operator uses {memory}"));
     let too_much = (memory.most() >= MOST_MEMORY).then(|| format!("it uses {memory}"));
     let namespaces: Vec<&str> = played
         .iter()

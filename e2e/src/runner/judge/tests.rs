@@ -41,6 +41,7 @@ fn event(reason: &str, note: &str, change: (&str, Value)) -> Event {
         "note": note,
         "regarding": {"namespace": "flaky", "name": "flaky", "fieldPath": "spec.initContainers{proxy}"},
         "related": {"name": "quick"},
+        "series": null,
     });
     let (pointer, value) = change;
     if let Some(place) = event.pointer_mut(pointer) {
@@ -115,6 +116,12 @@ fn what_nobody_expected_is_wrong() {
     ] {
         check("Stays", &[fault(change)], &["missing", "a false alarm"], false);
     }
+}
+
+#[test]
+fn what_is_said_twice_in_one_event_is_wrong() {
+    let series = json!({"count": 2, "lastObservedTime": "2026-11-21T10:00:30.000000Z"});
+    check("Stays", &[fault(("/series", series))], &["said again"], true);
 }
 
 #[test]
