@@ -6,15 +6,7 @@ help: ## what make can do here
 tools: ## find or build what the tests need: etcd, kube-apiserver, helm ..., and images for a real node
 	cargo run --quiet --package e2e --locked -- tools
 
-# Nearly all of these wait nearly all of the time, so the node's run beside the others. The documentation's come last: they do
-# what a person would do, who does nothing else meanwhile.
-test: tools ## every test of the project, the real API server and the real node included
-	cargo test --workspace --locked --no-run
-	$(MAKE) --no-print-directory --jobs=2 e2e others
-	cargo test --package e2e --test docs --locked
-
-.PHONY: others
-others:
+test: tools e2e ## every test of the project, the real API server and the real node included
 	cargo test --workspace --locked
 
 e2e: ## the tests on a real node alone; SIDEWATCH_E2E_KUBECONFIG=FILE runs them on a cluster that you have
