@@ -43,7 +43,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS, from the seeds on; needs cargo-fuzz
 mutants: ## mutation testing of src/domain; FILE=src/domain/hash.rs of one file; needs cargo-mutants
 	cargo mutants $(if $(FILE),--re "^$(FILE):")
 
-demo: ## the operator at work on Pods that go bad; HOLD=1 keeps it up, KUBELET=played does without a node
+demo: ## the operator at work on Pods that go bad; HOLD=1 keeps it up, KUBELET=simulated does without a node
 	cargo run --quiet --package e2e --locked -- demo $(if $(HOLD),--hold) $(if $(KUBELET),--kubelet=$(KUBELET))
 
 chart: ## write the chart's copies of crds/ and config/prometheus/, and the list of values in its README

@@ -22,7 +22,7 @@ use std::{
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use sidewatch::server::{Limits, listen, serve};
+use sidewatch::http::server::{Limits, listen, serve};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

@@ -17,7 +17,7 @@ mod pods;
 use allocation_counter::measure;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
-use sidewatch::wire::pod::LeanPod;
+use sidewatch::kubernetes::decode::pod::LeanPod;
 
 use self::fleet::{Fleet, index_of};
 

@@ -25,8 +25,8 @@ use sidewatch::{
         policy::{Policy, PolicyKey, PolicyKind},
         roles::Roles,
     },
-    health::Health,
-    metrics::{Metrics, MetricsPages},
+    http::health::Health,
+    http::metrics::{Metrics, MetricsPages},
 };
 
 use self::fleet::{Fleet, at, index_of, unready};
@@ -64,7 +64,7 @@ fn cluster() -> (Vec<Observation>, Index) {
 mod decode {
     use k8s_openapi::api::core::v1::Pod;
     use kube::core::WatchEvent;
-    use sidewatch::wire::{
+    use sidewatch::kubernetes::decode::{
         intern::Interner,
         pod::{LeanPod, observe},
     };

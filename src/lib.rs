@@ -22,19 +22,11 @@
 //! [`clock`] alone.
 
 pub mod api;
-pub mod backoff;
-pub mod cli;
-pub mod client;
 pub mod clock;
+pub mod commands;
 pub mod domain;
-pub mod failure;
-pub mod health;
-pub mod inputs;
-pub mod metrics;
+pub mod http;
+pub mod kubernetes;
 pub mod operator;
-pub mod reconciler;
-pub mod server;
 pub mod sink;
 pub mod telemetry;
-pub mod watch;
-pub mod wire;

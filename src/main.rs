@@ -11,12 +11,12 @@ use std::{
 use clap::Parser;
 use sidewatch::{
     api::crds,
-    cli::{Cli, Command, RunArgs},
-    client::{self, Clients},
     clock::SystemClock,
-    inputs::Installation,
+    commands::{Cli, Command, RunArgs},
+    http::server::listen,
+    kubernetes::client::{self, Clients},
+    kubernetes::inputs::WatchScope,
     operator::{Operator, serve_in_background},
-    server::listen,
     telemetry,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -75,7 +75,7 @@ async fn operate(args: RunArgs) -> Result<(), Failure> {
     namespaces.dedup();
     let operator = Operator::new(
         Clients::new(config)?,
-        &Installation { namespaces },
+        &WatchScope { namespaces },
         Arc::new(SystemClock::default()),
     )?;
     serve_in_background("metrics", metrics, operator.metrics());

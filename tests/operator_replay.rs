@@ -124,7 +124,7 @@ async fn play(recording: &Recording) -> Vec<String> {
     wrong
 }
 
-/// One telling of a violation: the Event as first written, and when.
+/// One pending_events of a violation: the Event as first written, and when.
 type Told = Arc<Mutex<Vec<(Value, Timestamp)>>>;
 
 /// Answers for everything but Pods, and keeps Events as the API server would: one object per name.

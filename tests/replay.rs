@@ -25,11 +25,11 @@ use sidewatch::{
         index::Index,
         policy::PolicyKind,
     },
-    inputs::{Input, SeenPolicy},
-    reconciler::step,
-    sink::status::Shown,
-    watch::Tell,
-    wire::{intern::Interner, pod::observe, policy::policy_update},
+    kubernetes::decode::{intern::Interner, pod::observe, policy::policy_update},
+    kubernetes::inputs::{Input, SeenPolicy},
+    kubernetes::watch::WatchEvent,
+    operator::reconciler::step,
+    sink::status::ObservedStatus,
 };
 
 fn main() {
@@ -68,10 +68,10 @@ fn replay(recording: &Recording) -> Vec<Violation> {
         violations: Vec::new(),
     };
     for tell in [
-        Tell::Restarted {
-            last_look: Timestamp::MIN,
+        WatchEvent::Restarted {
+            last_synced: Timestamp::MIN,
         },
-        Tell::Complete,
+        WatchEvent::Complete,
     ] {
         found.take(step(&mut index, Input::Pod(None, tell), start));
     }
@@ -79,7 +79,7 @@ fn replay(recording: &Recording) -> Vec<Violation> {
         .as_str()
         .expect("a namespace")
         .to_owned();
-    let policy = Tell::Applied(Box::new(policy(&namespace, &recording.spec)));
+    let policy = WatchEvent::Applied(Box::new(policy(&namespace, &recording.spec)));
     found.take(step(
         &mut index,
         Input::Policy(PolicyKind::SidecarPolicy, None, policy),
@@ -90,8 +90,8 @@ fn replay(recording: &Recording) -> Vec<Violation> {
         let pod = serde_json::from_value(line.object).expect("a recorded Pod decodes");
         let observation = observe(pod, &mut interner).expect("a recorded Pod has a name and a UID");
         let tell = match line.kind.as_str() {
-            "ADDED" | "MODIFIED" => Tell::Applied(observation),
-            "DELETED" => Tell::Deleted(observation),
+            "ADDED" | "MODIFIED" => WatchEvent::Applied(observation),
+            "DELETED" => WatchEvent::Deleted(observation),
             other => panic!("a watch has no event {other}"),
         };
         found.pass_time(&mut index, now);
@@ -162,7 +162,7 @@ fn policy(namespace: &str, spec: &serde_json::Value) -> SeenPolicy {
     let update = policy_update(&object).expect("it has a name and a UID");
     SeenPolicy {
         update,
-        shown: Shown {
+        shown: ObservedStatus {
             uid: "replay".into(),
             version: 0,
             status: None,

@@ -8,6 +8,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 
 use crate::Cluster;
+pub use crate::operator::NAMESPACE;
 use crate::operator::repository;
 use crate::scratch::Scratch;
 use crate::tools::{self, Tool};
@@ -16,8 +17,6 @@ use crate::tools::{self, Tool};
 pub const CHART: &str = "charts/sidewatch";
 /// The name of the release.
 pub const RELEASE: &str = "sidewatch";
-/// Its namespace.
-pub const NAMESPACE: &str = "sidewatch-system";
 
 /// A Helm with a home of its own.
 #[derive(Debug)]

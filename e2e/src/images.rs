@@ -1,7 +1,7 @@
 //! The images of the real-node tests, made without a container engine and without a registry.
 //!
 //! Input: the work tree. Output: one tar that `ctr --namespace k8s.io images import --local` and `kind load image-archive` take, with
-//! [`PUPPET`], [`PAUSE`] and the operator as its `Dockerfile` describes it. Pods use them with `imagePullPolicy: Never`:
+//! [`TEST_WORKLOAD`], [`PAUSE`] and the operator as its `Dockerfile` describes it. Pods use them with `imagePullPolicy: Never`:
 //! the names belong to no registry.
 //!
 //! [`layout`] packs any images; [`binaries`] compiles what is in ours.
@@ -17,12 +17,12 @@ use layout::{Entry, Image};
 
 use crate::operator::repository;
 
-/// The workload: `e2e/puppet`. Its entrypoint is the binary, so a container's `args` begin with `run`.
-pub const PUPPET: &str = "sidewatch.test/puppet:1";
+/// The workload: `e2e/test-workload`. Its entrypoint is the binary, so a container's `args` begin with `run`.
+pub const TEST_WORKLOAD: &str = "sidewatch.test/test-workload:1";
 /// The same binary as the process that holds a Pod's namespaces.
 pub const PAUSE: &str = "sidewatch.test/pause:1";
-/// Where [`PUPPET`] has its binary, for hooks and exec probes.
-pub const PUPPET_BINARY: &str = "/puppet";
+/// Where [`TEST_WORKLOAD`] has its binary, for hooks and exec probes.
+pub const TEST_WORKLOAD_BINARY: &str = "/test-workload";
 
 /// The operator's image, named after this version of it.
 pub const OPERATOR: &str = concat!("sidewatch.test/sidewatch:", env!("CARGO_PKG_VERSION"));
@@ -33,8 +33,8 @@ pub fn build() -> Result<PathBuf> {
     let path = archive();
     binaries::with(|built| {
         let images = [
-            puppet(&built.puppet),
-            pause(&built.puppet),
+            workload(&built.workload),
+            pause(&built.workload),
             operator(&built.operator),
         ];
         layout::write(&images, &path)
@@ -47,14 +47,14 @@ pub(crate) fn archive() -> PathBuf {
     repository().join("target/image/images.tar")
 }
 
-fn puppet(binary: &Path) -> Image {
+fn workload(binary: &Path) -> Image {
     Image {
-        name: PUPPET.to_owned(),
+        name: TEST_WORKLOAD.to_owned(),
         contents: vec![
             Entry::directory("/tmp", 0o1777),
-            Entry::file(PUPPET_BINARY, binary, 0o755),
+            Entry::file(TEST_WORKLOAD_BINARY, binary, 0o755),
         ],
-        entrypoint: vec![PUPPET_BINARY.to_owned()],
+        entrypoint: vec![TEST_WORKLOAD_BINARY.to_owned()],
         // what a restricted Pod may run as, without saying so
         user: Some("65532:65532".to_owned()),
         ..Image::default()
@@ -65,7 +65,7 @@ fn pause(binary: &Path) -> Image {
     Image {
         name: PAUSE.to_owned(),
         cmd: vec!["pause".to_owned()],
-        ..puppet(binary)
+        ..workload(binary)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A real Kubernetes control plane for Sidewatch's tests and demo, and Pods that do as they are told.
 //!
 //! [`ControlPlane`] runs etcd and kube-apiserver on loopback, from binaries that [`tools`] finds or builds.
-//! [`fake_kubelet`] plays scheduler and node: it writes the Pod statuses that a real kubelet would.
+//! [`simulated_kubelet`] plays scheduler and node: it writes the Pod statuses that a real kubelet would.
 //! [`fault_proxy`] stands between the operator and the API server and does what networks do. [`node`] adds a real
 //! node, which runs [`images`]; [`runner`] plays each [`scenario`] there, and [`observers`] look on as people's monitoring does.
 //! Everything ends with the process that started it.
@@ -10,7 +10,7 @@ pub mod compare;
 pub mod control_plane;
 mod controller_manager;
 pub mod demo;
-pub mod fake_kubelet;
+pub mod fault_env;
 pub mod fault_proxy;
 pub mod helm;
 pub mod images;
@@ -23,11 +23,12 @@ pub mod observers;
 pub mod operator;
 mod pki;
 pub mod process;
+pub mod programs;
 pub mod prometheus;
 pub mod runner;
 pub mod scenario;
 pub mod scratch;
-pub mod stage;
+pub mod simulated_kubelet;
 pub mod tokens;
 pub mod tools;
 

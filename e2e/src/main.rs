@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -11,7 +10,8 @@ use e2e::demo::{self, Kubelet};
 use e2e::node::{self, Node};
 use e2e::observers::{Timing, page};
 use e2e::operator::repository;
-use e2e::runner::{self, Place};
+use e2e::programs::path_with;
+use e2e::runner::{self, ScenarioCluster};
 use e2e::scenario::Scenario;
 use e2e::tools::{self, Tool};
 use e2e::{ControlPlane, images};
@@ -88,7 +88,7 @@ async fn run(command: Command) -> Result<()> {
             }
         }
         Command::Comparison => {
-            let place = Place::on_node(Node::start().await?, Timing::Real).await?;
+            let place = ScenarioCluster::on_node(Node::start().await?, Timing::Real).await?;
             let played = runner::run(&place, Scenario::all()?).await?;
             let observed = runner::observed(&place, &played).await?;
             let (seen, alerts) = observed.context("nobody observed it")?;
@@ -112,7 +112,7 @@ async fn run(command: Command) -> Result<()> {
                 .args(["-c", "\"$@\"", "bash"])
                 .args(command)
                 .env("KUBECONFIG", node.plane.kubeconfig_path())
-                .env("PATH", with_kubectl(&node.plane)?)
+                .env("PATH", path_with(node.plane.kubectl_path())?)
                 .status()
                 .await?;
             if !status.success() {
@@ -121,12 +121,4 @@ async fn run(command: Command) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn with_kubectl(plane: &ControlPlane) -> Result<OsString> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let first = plane.kubectl_path().parent().map(PathBuf::from);
-    Ok(std::env::join_paths(
-        first.into_iter().chain(std::env::split_paths(&path)),
-    )?)
 }

@@ -23,7 +23,7 @@ pub struct Scenario {
     /// The name of the file, of the namespace it happens in, and of the Pod that it is about.
     pub name: String,
     /// What is told, and what must be reported.
-    pub story: Story,
+    pub story: Spec,
     /// The objects, as YAML for `kubectl apply`.
     pub objects: String,
 }
@@ -31,7 +31,7 @@ pub struct Scenario {
 /// The first document of the file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Story {
+pub struct Spec {
     /// One sentence.
     pub about: String,
     /// What is wrong; nothing when absent.

@@ -15,15 +15,13 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fs::{self, File};
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use sidewatch::domain::hash::stable_hash;
 
-use crate::process::{Process, Spec};
+use crate::process::Spec;
+use crate::programs::{run_patiently, say};
 
 mod go;
 mod recipes;
@@ -31,6 +29,8 @@ mod recipes;
 pub use go::module_files;
 use recipes::Recipe;
 pub use recipes::Tool;
+
+const TOPIC: &str = "tools";
 
 /// Where the tools are.
 #[derive(Debug, Clone)]
@@ -138,7 +138,7 @@ fn lock(path: &Path) -> Result<File> {
     let file = File::create(path).with_context(|| format!("open {}", path.display()))?;
     match file.try_lock() {
         Ok(()) => return Ok(file),
-        Err(fs::TryLockError::WouldBlock) => say("another process builds these tools; waiting for it"),
+        Err(fs::TryLockError::WouldBlock) => say(TOPIC, "another process builds these tools; waiting for it"),
         Err(fs::TryLockError::Error(error)) => {
             return Err(error).with_context(|| format!("lock {}", path.display()));
         }
@@ -148,12 +148,10 @@ fn lock(path: &Path) -> Result<File> {
 }
 
 fn build(tool: Tool, recipe: &Recipe, module: &Path, path: &Path) -> Result<()> {
-    const EVERY: Duration = Duration::from_secs(15);
     let name = tool.name();
     let go = go::find(module)?;
     let log = path.with_extension("log");
     let unfinished = path.with_extension("unfinished");
-    fs::write(&log, "").with_context(|| format!("write {}", log.display()))?;
     let command = Spec::new(go)
         .arg("build")
         .args(["-mod=readonly", "-buildvcs=false", "-trimpath"])
@@ -167,37 +165,23 @@ fn build(tool: Tool, recipe: &Recipe, module: &Path, path: &Path) -> Result<()> 
         .env("GOFLAGS", "")
         .env("GOWORK", "off")
         .dir(module);
-    let start = Instant::now();
-    say(&format!(
-        "building {name} from source; this happens once and can take minutes"
-    ));
-    let mut go = Process::start(&command, &log)?;
-    let mut next = EVERY;
-    let status = loop {
-        if let Some(status) = go.try_wait()? {
-            break status;
-        }
-        if start.elapsed() >= next {
-            say(&format!("building {name}: {} s", next.as_secs()));
-            next += EVERY;
-        }
-        sleep(Duration::from_millis(100));
-    };
-    if !status.success() {
+    say(
+        TOPIC,
+        &format!("building {name} from source; this happens once and can take minutes"),
+    );
+    let announce = |seconds| say(TOPIC, &format!("building {name}: {seconds} s"));
+    let ended = run_patiently(&command, &log, announce)?;
+    if !ended.status.success() {
         bail!(
-            "go build {} failed ({status}):\n{}",
+            "go build {} failed ({}):\n{}",
             recipe.package,
-            go.log_tail()
+            ended.status,
+            ended.log_tail
         );
     }
     fs::rename(&unfinished, path).with_context(|| format!("move {name} into place"))?;
-    say(&format!("built {name} in {} s", start.elapsed().as_secs()));
+    say(TOPIC, &format!("built {name} in {} s", ended.took.as_secs()));
     Ok(())
-}
-
-/// Straight to standard error: the test harness would keep what `eprintln!` says from the person who waits.
-fn say(message: &str) {
-    let _ = writeln!(io::stderr(), "tools: {message}");
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@
 use std::time::Duration;
 
 use e2e::ControlPlane;
-use e2e::fake_kubelet::{Container, FakeKubelet, PodSpec, RestartPolicy, Step};
 use e2e::operator::{NAMESPACE, Operator, SERVICE_ACCOUNT, repository};
+use e2e::simulated_kubelet::{Container, PodSpec, RestartPolicy, SimulatedKubelet, Step};
 use serde_json::{Value, json};
 use sidewatch::domain::checks::rule;
 use sidewatch::domain::policy::Check;
@@ -82,7 +82,7 @@ async fn one_command_installs() {
 }
 
 /// A Pod that fails a check, and the container that is to blame.
-async fn fail(kubelet: &FakeKubelet, namespace: &str, check: Check) -> &'static str {
+async fn fail(kubelet: &SimulatedKubelet, namespace: &str, check: Check) -> &'static str {
     let proxied = || {
         PodSpec::new("web")
             .container(Container::native("istio-proxy").readiness_probe().startup_probe())
@@ -136,7 +136,7 @@ async fn fail(kubelet: &FakeKubelet, namespace: &str, check: Check) -> &'static 
 }
 
 /// The sample of a check, alone in a namespace with a Pod that fails it: one violation, of that check, and one Event.
-async fn try_sample(plane: &ControlPlane, kubelet: &FakeKubelet, check: Check) {
+async fn try_sample(plane: &ControlPlane, kubelet: &SimulatedKubelet, check: Check) {
     let name = check.as_str();
     let namespace = plane.namespace("sample").await.unwrap();
     let file = repository().join(format!("config/samples/{name}.yaml"));
@@ -174,7 +174,7 @@ async fn try_sample(plane: &ControlPlane, kubelet: &FakeKubelet, check: Check) {
 async fn every_sample_finds_what_it_is_named_after() {
     let plane = ControlPlane::start().await.unwrap();
     let (_operator, _kubeconfig) = Operator::install(&plane).await.unwrap();
-    let kubelet = FakeKubelet::new(plane.client().await.unwrap());
+    let kubelet = SimulatedKubelet::new(plane.client().await.unwrap());
     futures::future::join_all(Check::ALL.map(|check| try_sample(&plane, &kubelet, check))).await;
 }
 

@@ -13,9 +13,9 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use e2e::ControlPlane;
-use e2e::fake_kubelet::{Container, FakeKubelet, PodSpec, Step};
 use e2e::operator::{NAMESPACE, Operator, SERVICE_ACCOUNT, install_crds, install_rbac, repository};
 use e2e::prometheus::Prometheus;
+use e2e::simulated_kubelet::{Container, PodSpec, SimulatedKubelet, Step};
 use serde_json::Value;
 
 const POLICY: &str = "
@@ -50,7 +50,7 @@ async fn prometheus_sees_what_dashboard_alerts_and_documentation_say() {
     plane.apply(POLICY).await.unwrap();
     has_data(&prometheus, "sidewatch_policy_ready").await;
 
-    play(&FakeKubelet::new(plane.client().await.unwrap()), &prometheus).await;
+    play(&SimulatedKubelet::new(plane.client().await.unwrap()), &prometheus).await;
 
     the_alert_names_the_sidecar(&prometheus).await;
     every_panel_has_data(&prometheus).await;
@@ -64,7 +64,7 @@ fn yaml(path: &str) -> Value {
 }
 
 /// One sidecar fires and recovers, one fires for good, one restarts.
-async fn play(kubelet: &FakeKubelet, prometheus: &Prometheus) {
+async fn play(kubelet: &SimulatedKubelet, prometheus: &Prometheus) {
     let web = |pod: &str| {
         PodSpec::new(pod)
             .owned_by("apps/v1", "ReplicaSet", "web-7d9f8c6b5")

@@ -1,7 +1,7 @@
 //! Pods: whatever a status writer makes up decodes where the API's own type does, and the index lives with it.
 
 use serde_json::{Value, json};
-use sidewatch::wire::{
+use sidewatch::kubernetes::decode::{
     intern::Interner,
     pod::{LeanPod, observe},
 };

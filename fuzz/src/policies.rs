@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sidewatch::{
     api::{ClusterSidecarPolicy, SidecarPolicy},
     domain::{observation::Observation, policy::PolicyUpdate},
-    wire::{
+    kubernetes::decode::{
         intern::Interner,
         pod::observe,
         policy::{PolicyObject, policy_update},

@@ -8,7 +8,7 @@ use http::{Request, Response};
 use http_body_util::StreamBody;
 use hyper::body::{Bytes, Frame};
 use kube::{Client, client::Body, core::WatchEvent};
-use sidewatch::wire::{
+use sidewatch::kubernetes::decode::{
     intern::Interner,
     pod::{LeanPod, observe},
 };

@@ -14,7 +14,7 @@ use sidewatch::{
         policy::{Check, PolicyKey, PolicyUpdate},
         summary::{LISTED_VIOLATIONS, Report},
     },
-    wire::policy::policy_update,
+    kubernetes::decode::policy::policy_update,
 };
 
 /// One violation: policy, Pod's UID, container, check.

@@ -16,11 +16,11 @@ const REMEMBERED: usize = 1000;
 /// For how many windows a container that is down answers for its restarts.
 pub const DOWN_WINDOWS: i32 = 4;
 
-/// The past of the containers of one Pod, in the order of its shape.
+/// The history of the containers of one Pod, in the order of its shape.
 #[derive(Clone, Debug, Default)]
 pub struct History(Box<[ContainerHistory]>);
 
-/// The past of one container.
+/// The history of one container.
 #[derive(Clone, Debug, Default)]
 pub struct ContainerHistory {
     /// Restarts that we saw, oldest first: when, and how many at once.
@@ -30,7 +30,7 @@ pub struct ContainerHistory {
     /// What the status told of restarts before our first look.
     prior: Option<Prior>,
     /// The latest memory kill.
-    oom: Option<MemoryKill>,
+    oom: Option<OomKill>,
 }
 
 /// Restarts before our first look: how many, when the last run ended, how long it was.
@@ -43,7 +43,7 @@ struct Prior {
 
 /// A memory kill: when it counts from, and which exit it was.
 #[derive(Clone, Copy, Debug)]
-struct MemoryKill {
+struct OomKill {
     at: Timestamp,
     exit: ExitId,
 }
@@ -67,13 +67,13 @@ impl ExitId {
 
 /// How an observation comes to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Look {
+pub enum Observed {
     /// We saw it happen: what is new began now.
     Live,
     /// The first look after a gap: what is new began some time since our last look.
-    Gap(Timestamp),
+    AfterGap(Timestamp),
     /// The first look of a policy's version at a Pod: what is there may be old.
-    First,
+    Initial,
 }
 
 /// Restarts of one container that one observation brought.
@@ -122,7 +122,7 @@ impl History {
         let held = !before.is_evaluated() || before.is_held() || next.is_held();
         let when = |finished: Option<Timestamp>| match gap {
             None => now,
-            Some(last_look) => finished.unwrap_or(now).max(last_look).min(now),
+            Some(last_synced) => finished.unwrap_or(now).max(last_synced).min(now),
         };
         for (at, status) in next.statuses.iter().enumerate() {
             let Some(status) = status else { continue };
@@ -156,9 +156,9 @@ impl History {
     }
 
     /// Takes over a memory kill that only the policy's status remembers.
-    pub fn adopt_memory_kill(history: &mut Option<Box<Self>>, pod: &Observation, at: usize, when: Timestamp) {
+    pub fn adopt_oom_kill(history: &mut Option<Box<Self>>, pod: &Observation, at: usize, when: Timestamp) {
         let oom = &mut Self::of(history, pod, at).oom;
-        let kill = oom.get_or_insert(MemoryKill {
+        let kill = oom.get_or_insert(OomKill {
             at: when,
             exit: ExitId::At(Some(when)),
         });
@@ -204,7 +204,7 @@ impl History {
                 .is_some_and(|p| !std::ptr::eq(p, exit) && known.is_some_and(|k| k.exit == ExitId::of(p)));
             if !is_known && !is_older {
                 let at_or_never = when(exit).unwrap_or(Timestamp::MIN);
-                Self::of(history, pod, at).oom = Some(MemoryKill {
+                Self::of(history, pod, at).oom = Some(OomKill {
                     at: at_or_never,
                     exit: id,
                 });
@@ -256,7 +256,7 @@ impl ContainerHistory {
     }
 
     /// When the latest memory kill that counts happened.
-    pub fn memory_killed_at(&self) -> Option<Timestamp> {
+    pub fn oom_killed_at(&self) -> Option<Timestamp> {
         self.oom.map(|kill| kill.at).filter(|at| *at > Timestamp::MIN)
     }
 }
@@ -384,6 +384,6 @@ mod tests {
         History::note_memory_kill(&mut history, &killed, place, status, |_| None);
         let container = history.unwrap().container(place).cloned().unwrap();
         assert!(container.oom.is_some(), "known from now on");
-        assert_eq!(container.memory_killed_at(), None, "but it does not count");
+        assert_eq!(container.oom_killed_at(), None, "but it does not count");
     }
 }

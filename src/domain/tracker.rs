@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     checks::{Fault, View, rule},
     effects::Change,
-    history::Look,
+    history::Observed,
     policy::{Check, Mode},
     time::later,
 };
@@ -78,7 +78,11 @@ pub fn end_uncovered(tracked: &mut Vec<Tracked>, view: &View<'_>) -> Vec<Changed
 }
 
 /// Brings the violations of one Pod under one policy up to `view.now`, and says when to do so again.
-pub fn advance(tracked: &mut Vec<Tracked>, view: &View<'_>, look: Look) -> (Vec<Changed>, Option<Timestamp>) {
+pub fn advance(
+    tracked: &mut Vec<Tracked>,
+    view: &View<'_>,
+    look: Observed,
+) -> (Vec<Changed>, Option<Timestamp>) {
     let mut changed = Vec::new();
     let mut next = None;
     let mut faults = Vec::new();
@@ -128,7 +132,7 @@ fn advance_failing(
     tracked: &mut Vec<Tracked>,
     check: Check,
     fault: &Fault,
-    (view, look): (&View<'_>, Look),
+    (view, look): (&View<'_>, Observed),
     changed: &mut Vec<Changed>,
     next: &mut Option<Timestamp>,
 ) {
@@ -178,13 +182,13 @@ fn hold_for(view: &View<'_>, check: Check, container: usize) -> SignedDuration {
 }
 
 /// Since when a fault that we now see first is there.
-fn onset(fault: &Fault, now: Timestamp, look: Look) -> Timestamp {
+fn onset(fault: &Fault, now: Timestamp, look: Observed) -> Timestamp {
     let known = fault.since.unwrap_or(now).min(now);
     match look {
         _ if fault.instant => known,
-        Look::Live => now,
-        Look::Gap(last_look) => known.max(last_look).min(now),
-        Look::First => known,
+        Observed::Live => now,
+        Observed::AfterGap(last_synced) => known.max(last_synced).min(now),
+        Observed::Initial => known,
     }
 }
 

@@ -76,7 +76,7 @@ pub(super) fn raise(count: u32, at: Timestamp) -> Value {
 
 /// Events of one policy that were not written.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Storm {
+pub(super) struct DroppedSummary {
     pub(super) policy: PolicyKey,
     pub(super) policy_uid: std::sync::Arc<str>,
     /// How many since the last summary.
@@ -84,7 +84,7 @@ pub(super) struct Storm {
     pub(super) at: Timestamp,
 }
 
-impl Storm {
+impl DroppedSummary {
     /// Where the Event is: the policy's namespace; for an object without one the API server accepts only `default`.
     pub(super) fn namespace(&self) -> &str {
         match self.policy.kind {
@@ -258,7 +258,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_storm_is_told_on_the_policy() {
-        let mut storm = Storm {
+        let mut storm = DroppedSummary {
             policy: policy(PolicyKind::SidecarPolicy),
             policy_uid: "policy-uid".into(),
             dropped: 1234,

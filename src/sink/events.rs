@@ -24,13 +24,13 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
-    FIELD_MANAGER, Telling, WriteError, Writer, event_object,
-    outbox::{Letter, Message, Outbox},
+    FIELD_MANAGER, PendingEvents, WriteError, Writer, event_object,
+    event_queue::{EventQueue, Message, QueuedEvent},
 };
 use crate::{
     clock::Clock,
     domain::effects::{Delivery, Event},
-    metrics::{DropReason, WriteKind},
+    http::metrics::{DropReason, WriteKind},
     telemetry::clean,
 };
 
@@ -39,10 +39,10 @@ const CONCURRENCY: usize = 8;
 
 /// The Events on their way.
 pub struct EventSink {
-    outbox: Mutex<Outbox>,
+    event_queue: Mutex<EventQueue>,
     /// Something came, or the end has come.
     news: Notify,
-    telling: Arc<Telling>,
+    pending_events: Arc<PendingEvents>,
     closed: AtomicBool,
     writer: Writer,
     clock: Arc<dyn Clock>,
@@ -53,9 +53,9 @@ impl EventSink {
     /// A sink that writes once [`Self::run`] runs.
     pub fn new(writer: Writer, clock: Arc<dyn Clock>) -> Self {
         Self {
-            outbox: Mutex::new(Outbox::new()),
+            event_queue: Mutex::new(EventQueue::new()),
             news: Notify::new(),
-            telling: Arc::default(),
+            pending_events: Arc::default(),
             closed: AtomicBool::new(false),
             writer,
             clock,
@@ -64,17 +64,17 @@ impl EventSink {
     }
 
     /// Which policies have Events on their way.
-    pub fn telling(&self) -> Arc<Telling> {
-        Arc::clone(&self.telling)
+    pub fn pending_events(&self) -> Arc<PendingEvents> {
+        Arc::clone(&self.pending_events)
     }
 
     /// Takes an Event in. What is too much is dropped and counted.
     pub fn push(&self, event: Event) {
         let policy = event.policy.clone();
         // First, as another thread may write it at once.
-        self.telling.begin(&policy);
-        if let Err(reason) = self.outbox().push(event, Instant::now()) {
-            self.telling.end(&policy);
+        self.pending_events.begin(&policy);
+        if let Err(reason) = self.event_queue().push(event, Instant::now()) {
+            self.pending_events.end(&policy);
             self.writer.metrics().dropped(reason, 1);
         }
         self.news.notify_one();
@@ -88,7 +88,7 @@ impl EventSink {
 
     /// Counts what is left when there is no more time to write it.
     pub fn abandon(&self) {
-        let left = self.outbox().len();
+        let left = self.event_queue().len();
         if left > 0 {
             warn!(events = left, "stopped before all Events were written");
             self.writer.metrics().dropped(DropReason::Shutdown, left as u64);
@@ -101,7 +101,7 @@ impl EventSink {
         let mut trouble = Trouble::default();
         loop {
             while under_way.len() < CONCURRENCY
-                && let Some(letter) = self.outbox().take(Instant::now())
+                && let Some(letter) = self.event_queue().take(Instant::now())
             {
                 under_way.push(async move {
                     let result = self.deliver(&letter.message).await;
@@ -109,12 +109,12 @@ impl EventSink {
                 });
             }
             let due = {
-                let outbox = self.outbox();
+                let event_queue = self.event_queue();
                 let closed = self.closed.load(Ordering::Relaxed);
-                if closed && outbox.len() == 0 {
+                if closed && event_queue.len() == 0 {
                     return;
                 }
-                outbox.next_due()
+                event_queue.next_due()
             };
             select! {
                 Some((letter, result)) = under_way.next() => self.delivered(letter, result, &mut trouble),
@@ -124,20 +124,22 @@ impl EventSink {
         }
     }
 
-    fn delivered(&self, letter: Letter, result: Result<(), WriteError>, trouble: &mut Trouble) {
+    fn delivered(&self, letter: QueuedEvent, result: Result<(), WriteError>, trouble: &mut Trouble) {
         let policy = match &letter.message {
             Message::Event(event) => Some(event.policy.clone()),
-            Message::Storm { .. } => None,
+            Message::DroppedSummary { .. } => None,
         };
         let over = match result {
             Ok(()) => {
-                self.outbox().done();
+                self.event_queue().done();
                 trouble.over();
                 true
             }
             Err(error) if error.is_transient() => {
                 trouble.failed(&error);
-                let retry = self.outbox().retry(letter, error.retry_after, Instant::now());
+                let retry = self
+                    .event_queue()
+                    .retry(letter, error.retry_after, Instant::now());
                 if let Err(reason) = retry {
                     self.writer.metrics().dropped(reason, 1);
                 }
@@ -145,25 +147,25 @@ impl EventSink {
             }
             Err(error) => {
                 trouble.refused(&letter, &error);
-                self.outbox().done();
+                self.event_queue().done();
                 self.writer.metrics().dropped(DropReason::Refused, 1);
                 true
             }
         };
         if let Some(policy) = policy.filter(|_| over) {
-            self.telling.end(&policy);
+            self.pending_events.end(&policy);
         }
     }
 
     async fn deliver(&self, message: &Message) -> Result<(), WriteError> {
         match message {
             Message::Event(event) => self.deliver_event(event).await,
-            Message::Storm {
+            Message::DroppedSummary {
                 policy,
                 policy_uid,
                 dropped,
             } => {
-                let storm = event_object::Storm {
+                let storm = event_object::DroppedSummary {
                     policy: policy.clone(),
                     policy_uid: Arc::clone(policy_uid),
                     dropped: *dropped,
@@ -237,8 +239,8 @@ impl EventSink {
         Ok(status)
     }
 
-    fn outbox(&self) -> MutexGuard<'_, Outbox> {
-        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    fn event_queue(&self) -> MutexGuard<'_, EventQueue> {
+        self.event_queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -258,10 +260,10 @@ impl Trouble {
         }
     }
 
-    fn refused(&mut self, letter: &Letter, error: &WriteError) {
+    fn refused(&mut self, letter: &QueuedEvent, error: &WriteError) {
         let event = match &letter.message {
             Message::Event(event) => event.name.as_str(),
-            Message::Storm { policy, .. } => &policy.name,
+            Message::DroppedSummary { policy, .. } => &policy.name,
         };
         let message = clean(&error.message);
         if self.refused == error.status {

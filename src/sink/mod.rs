@@ -5,12 +5,12 @@
 
 mod bucket;
 mod event_object;
+mod event_queue;
 pub mod events;
-mod outbox;
+mod pending_events;
 pub mod status;
 mod status_object;
 mod status_queue;
-mod telling;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,11 +20,11 @@ use hyper::body::Bytes;
 use kube::{Client, client::Body, core::Status};
 use tokio::time::timeout;
 
-pub use telling::Telling;
+pub use pending_events::PendingEvents;
 
 use crate::{
-    failure,
-    metrics::{Metrics, WriteKind, WriteOutcome},
+    http::metrics::{Metrics, WriteKind, WriteOutcome},
+    kubernetes::failure,
 };
 
 /// The name under which the API server knows what we own.

@@ -26,9 +26,9 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-pub use super::status_queue::Shown;
+pub use super::status_queue::ObservedStatus;
 use super::{
-    FIELD_MANAGER, Telling, WriteError, Writer, status_object,
+    FIELD_MANAGER, PendingEvents, WriteError, Writer, status_object,
     status_queue::{Outcome, StatusQueue},
 };
 use crate::{
@@ -38,7 +38,7 @@ use crate::{
         policy::{PolicyKey, PolicyKind},
         summary::Report,
     },
-    metrics::WriteKind,
+    http::metrics::WriteKind,
     telemetry::clean,
 };
 
@@ -57,7 +57,7 @@ pub struct StatusSink {
     news: Notify,
     closed: AtomicBool,
     reports: Reports,
-    telling: Arc<Telling>,
+    pending_events: Arc<PendingEvents>,
     writer: Writer,
     clock: Arc<dyn Clock>,
     /// The trouble that was logged last.
@@ -66,13 +66,18 @@ pub struct StatusSink {
 
 impl StatusSink {
     /// A sink that writes once [`Self::run`] runs.
-    pub fn new(reports: Reports, telling: Arc<Telling>, writer: Writer, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        reports: Reports,
+        pending_events: Arc<PendingEvents>,
+        writer: Writer,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             queue: Mutex::default(),
             news: Notify::new(),
             closed: AtomicBool::new(false),
             reports,
-            telling,
+            pending_events,
             writer,
             clock,
             trouble: Mutex::default(),
@@ -80,7 +85,7 @@ impl StatusSink {
     }
 
     /// A watch showed the policy.
-    pub fn seen(&self, key: &PolicyKey, shown: Shown) {
+    pub fn seen(&self, key: &PolicyKey, shown: ObservedStatus) {
         self.queue().seen(key, shown, Instant::now());
         self.news.notify_one();
     }
@@ -107,7 +112,7 @@ impl StatusSink {
 
     /// Nothing will change any more: [`Self::run`] ends when all is written.
     pub fn close(&self) {
-        self.queue().hurry(Instant::now());
+        self.queue().flush(Instant::now());
         self.closed.store(true, Ordering::Relaxed);
         self.news.notify_one();
     }
@@ -143,7 +148,7 @@ impl StatusSink {
     }
 
     /// Compares what there is to say with what the object shows, and writes it if they differ.
-    async fn look(&self, key: &PolicyKey, shown: Shown) -> Outcome {
+    async fn look(&self, key: &PolicyKey, shown: ObservedStatus) -> Outcome {
         let Some(report) = (self.reports)(key) else {
             return Outcome::Nothing;
         };
@@ -152,12 +157,12 @@ impl StatusSink {
             return Outcome::Nothing;
         }
         // After the look, so that what it tells is among what it waits for.
-        let _elapsed = timeout(EVENTS_FIRST, self.telling.told(key)).await;
+        let _elapsed = timeout(EVENTS_FIRST, self.pending_events.told(key)).await;
         match self.apply(key, &shown.uid, &wanted).await {
             Ok(None) => Outcome::Gone,
             Ok(Some(version)) => {
                 self.untroubled();
-                Outcome::Written(Shown {
+                Outcome::Written(ObservedStatus {
                     uid: shown.uid,
                     version,
                     status: Some(wanted),
@@ -222,7 +227,7 @@ impl StatusSink {
         }
     }
 
-    fn take(&self) -> Option<(PolicyKey, Shown)> {
+    fn take(&self) -> Option<(PolicyKey, ObservedStatus)> {
         self.queue().take(Instant::now())
     }
 

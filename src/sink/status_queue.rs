@@ -12,7 +12,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{api::PolicyStatus, backoff::Backoff, domain::policy::PolicyKey};
+use crate::{api::PolicyStatus, domain::policy::PolicyKey, kubernetes::backoff::Backoff};
 
 /// The time between two writes to one policy.
 const WRITE_PERIOD: Duration = Duration::from_secs(10);
@@ -22,7 +22,7 @@ const LOOK_PERIOD: Duration = Duration::from_millis(500);
 
 /// What a policy object showed when we last saw it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Shown {
+pub struct ObservedStatus {
     /// `metadata.uid`
     pub uid: Arc<str>,
     /// `metadata.resourceVersion` as a number, which it is in every supported version; 0 for one that is not.
@@ -33,7 +33,7 @@ pub struct Shown {
 
 #[derive(Debug)]
 struct Entry {
-    shown: Shown,
+    shown: ObservedStatus,
     dirty: bool,
     busy: bool,
     /// Not to be looked at before.
@@ -47,7 +47,7 @@ pub(super) enum Outcome {
     /// The object shows all there is to say, or there is nothing to say yet.
     Nothing,
     /// Written; the object shows this now.
-    Written(Shown),
+    Written(ObservedStatus),
     /// Not written; to be tried again.
     Failed {
         /// How long the API server asked us to wait.
@@ -66,7 +66,7 @@ pub(super) struct StatusQueue {
 
 impl StatusQueue {
     /// A watch showed the policy.
-    pub(super) fn seen(&mut self, key: &PolicyKey, shown: Shown, now: Instant) {
+    pub(super) fn seen(&mut self, key: &PolicyKey, shown: ObservedStatus, now: Instant) {
         match self.entries.get_mut(key) {
             Some(entry) if entry.shown.uid == shown.uid => {
                 if shown.version < entry.shown.version {
@@ -120,7 +120,7 @@ impl StatusQueue {
     }
 
     /// The next policy to look at now, and what its object shows. It is not given out again before [`Self::finished`].
-    pub(super) fn take(&mut self, now: Instant) -> Option<(PolicyKey, Shown)> {
+    pub(super) fn take(&mut self, now: Instant) -> Option<(PolicyKey, ObservedStatus)> {
         let first = self.due.first().filter(|(due, _)| *due <= now).cloned()?;
         self.due.remove(&first);
         let (_, key) = first;
@@ -165,7 +165,7 @@ impl StatusQueue {
     }
 
     /// Makes everything dirty due now: there will be no later.
-    pub(super) fn hurry(&mut self, now: Instant) {
+    pub(super) fn flush(&mut self, now: Instant) {
         let waiting = std::mem::take(&mut self.due);
         self.due.extend(waiting.into_iter().map(|(_, key)| (now, key)));
         for entry in self.entries.values_mut() {
@@ -195,9 +195,9 @@ mod tests {
         policy(PolicyKind::SidecarPolicy)
     }
 
-    fn shown(version: u64, firing: u32) -> Shown {
+    fn shown(version: u64, firing: u32) -> ObservedStatus {
         let report = status_object::tests::report(firing);
-        Shown {
+        ObservedStatus {
             uid: "u".into(),
             version,
             status: Some(status_object::status(&report, None, jiff::Timestamp::UNIX_EPOCH)),
@@ -323,7 +323,7 @@ mod tests {
         let mut queue = clean(start);
         queue.changed(&key(), start + secs(1));
         queue.take(start + secs(1)).unwrap();
-        let anew = Shown {
+        let anew = ObservedStatus {
             uid: "u2".into(),
             version: 9,
             status: None,
@@ -345,7 +345,7 @@ mod tests {
         queue.take(start + secs(1)).unwrap();
         queue.finished(&key(), "u", Outcome::Written(shown(5, 1)), start + secs(1));
         queue.changed(&key(), start + secs(2));
-        queue.hurry(start + secs(2));
+        queue.flush(start + secs(2));
         assert!(queue.take(start + secs(2)).is_some());
         assert!(!queue.is_idle());
         queue.finished(&key(), "u", Outcome::Nothing, start + secs(2));

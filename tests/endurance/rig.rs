@@ -11,16 +11,16 @@ use serde_json::{Value, json};
 use sidewatch::{
     clock::Clock,
     domain::{index::Index, observation::Observation, policy::PolicyUpdate},
-    health::Health,
-    inputs::{Input, SeenPolicy},
-    metrics::{Metrics, MetricsPages},
-    reconciler::Reconciler,
+    http::health::Health,
+    http::metrics::{Metrics, MetricsPages},
+    kubernetes::inputs::{Input, SeenPolicy},
+    kubernetes::watch::WatchEvent,
+    operator::reconciler::Reconciler,
     sink::{
         Writer,
         events::EventSink,
-        status::{Shown, StatusSink},
+        status::{ObservedStatus, StatusSink},
     },
-    watch::Tell,
 };
 use tokio::time::{Instant, sleep};
 
@@ -71,7 +71,7 @@ impl Rig {
         };
         let status = Arc::new(StatusSink::new(
             reports,
-            events.telling(),
+            events.pending_events(),
             writer,
             Arc::clone(&clock),
         ));
@@ -100,14 +100,18 @@ impl Rig {
             inputs,
         };
         for update in policies {
-            let shown = Shown {
+            let shown = ObservedStatus {
                 uid: Arc::clone(&update.uid),
                 version: 1,
                 status: None,
             };
             let seen = Box::new(SeenPolicy { update, shown });
-            rig.tell(Input::Policy(seen.update.key.kind, None, Tell::Applied(seen)))
-                .await;
+            rig.tell(Input::Policy(
+                seen.update.key.kind,
+                None,
+                WatchEvent::Applied(seen),
+            ))
+            .await;
         }
         rig
     }
@@ -132,27 +136,28 @@ impl Rig {
 
     /// A Pod as its watch shows it.
     pub(crate) async fn apply(&mut self, pod: Observation) {
-        self.tell(Input::Pod(None, Tell::Applied(pod))).await;
+        self.tell(Input::Pod(None, WatchEvent::Applied(pod))).await;
     }
 
     /// A Pod is gone.
     pub(crate) async fn delete(&mut self, pod: Observation) {
-        self.tell(Input::Pod(None, Tell::Deleted(pod))).await;
+        self.tell(Input::Pod(None, WatchEvent::Deleted(pod))).await;
     }
 
     /// A list begins that brings these Pods, and does not end.
     pub(crate) async fn begin_relist(&mut self, pods: &[Observation]) {
-        let last_look = self.clock.now();
-        self.tell(Input::Pod(None, Tell::Restarted { last_look })).await;
+        let last_synced = self.clock.now();
+        self.tell(Input::Pod(None, WatchEvent::Restarted { last_synced }))
+            .await;
         for pod in pods {
-            self.tell(Input::Pod(None, Tell::Listed(pod.clone()))).await;
+            self.tell(Input::Pod(None, WatchEvent::Listed(pod.clone()))).await;
         }
     }
 
     /// A whole list.
     pub(crate) async fn relist(&mut self, pods: &[Observation]) {
         self.begin_relist(pods).await;
-        self.tell(Input::Pod(None, Tell::Complete)).await;
+        self.tell(Input::Pod(None, WatchEvent::Complete)).await;
     }
 
     /// Lets seconds pass.

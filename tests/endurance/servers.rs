@@ -8,7 +8,7 @@ use std::{
 };
 
 use http::StatusCode;
-use sidewatch::server::{Limits, Page, Pages, listen, serve};
+use sidewatch::http::server::{Limits, Page, Pages, listen, serve};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

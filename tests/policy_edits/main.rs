@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use sidewatch::domain::policy::PolicyKind;
 
 use cases::{Case, cases};
-use world::{MOMENTS, Shown, Story, World};
+use world::{MOMENTS, ObservedStatus, Story, World};
 
 const KINDS: [PolicyKind; 2] = [PolicyKind::SidecarPolicy, PolicyKind::ClusterSidecarPolicy];
 
@@ -234,7 +234,7 @@ fn the_world_shows_every_check() {
         for check in sidewatch::domain::policy::Check::ALL {
             assert!(story.fired(check), "{kind:?}: {check:?} never fires");
         }
-        let shown: Vec<Shown> = MOMENTS
+        let shown: Vec<ObservedStatus> = MOMENTS
             .map(|moment| World::at(kind, &json!({}), moment).shown())
             .into();
         assert!(shown.iter().all(|shown| shown.violations.len() >= 3), "{shown:?}");

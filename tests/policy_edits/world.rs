@@ -17,7 +17,7 @@ use sidewatch::{
         policy::{Check, Mode, PolicyKey, PolicyKind, PolicyUpdate, Severity},
         summary::Report,
     },
-    wire::{intern::Interner, pod::observe, policy::policy_update},
+    kubernetes::decode::{intern::Interner, pod::observe, policy::policy_update},
 };
 
 use crate::kubelet::{Place, Pod, at};
@@ -52,7 +52,7 @@ pub(crate) struct World {
 
 /// What a policy shows at a moment.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Shown {
+pub(crate) struct ObservedStatus {
     pub(crate) violations: BTreeMap<(String, String, Check), Violation>,
     report: Report,
 }
@@ -65,7 +65,7 @@ pub(crate) type Violation = (bool, Severity, Mode, Timestamp);
 pub(crate) struct Story {
     transitions: Vec<Transition>,
     events: Vec<Event>,
-    end: Shown,
+    end: ObservedStatus,
 }
 
 impl Story {
@@ -163,11 +163,11 @@ impl World {
     }
 
     /// What the edited policy shows.
-    pub(crate) fn shown(&self) -> Shown {
+    pub(crate) fn shown(&self) -> ObservedStatus {
         self.shown_of(&self.key)
     }
 
-    fn shown_of(&self, key: &PolicyKey) -> Shown {
+    fn shown_of(&self, key: &PolicyKey) -> ObservedStatus {
         let mut report = self.index.report(key).unwrap();
         report.generation = 0;
         let violations = self.index.violations().filter(|v| v.policy == key);
@@ -175,7 +175,7 @@ impl World {
             let key = (v.pod.to_owned(), v.container.to_owned(), v.check);
             (key, (v.firing, v.severity, v.mode, v.onset))
         });
-        Shown {
+        ObservedStatus {
             violations: violations.collect(),
             report,
         }
@@ -192,7 +192,7 @@ impl World {
     }
 
     /// All that the policies beside it show and said.
-    pub(crate) fn bystander(&self) -> (Vec<Shown>, Vec<Transition>, Vec<Event>) {
+    pub(crate) fn bystander(&self) -> (Vec<ObservedStatus>, Vec<Transition>, Vec<Event>) {
         let others = self.index.policies().filter(|policy| *policy.key != self.key);
         let transitions = self.transitions.iter().filter(|t| t.policy != self.key);
         let events = self.events.iter().filter(|event| event.policy != self.key);
@@ -222,7 +222,7 @@ impl World {
     }
 }
 
-impl Shown {
+impl ObservedStatus {
     /// That this is also what is shown after an edit and its way back. What fired under another limit for a moment is kept
     /// for its `keepFiringFor`; the onset of flapping is in no API.
     pub(crate) fn assert_same(&self, other: &Self, what: &str) {

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::Bytes;
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
-use sidewatch::{api::PolicyStatus, inputs::Input, watch::Tell};
+use sidewatch::{api::PolicyStatus, kubernetes::inputs::Input, kubernetes::watch::WatchEvent};
 use tokio::{
     sync::mpsc::UnboundedSender,
     time::{Instant, sleep},
@@ -59,7 +59,7 @@ enum Fate {
     /// It gets no answer, done or not.
     Unanswered { done: bool },
     /// The connection breaks, before it is done or after.
-    Broken { done: bool },
+    Disconnected { done: bool },
 }
 
 /// What an ill server and its network make of writes.
@@ -72,8 +72,11 @@ const ILLS: [(&str, Fate); 10] = [
     ("write done but answered with 500", Fate::DoneBut(500)),
     ("write never answered", Fate::Unanswered { done: false }),
     ("write done but never answered", Fate::Unanswered { done: true }),
-    ("connection broken", Fate::Broken { done: false }),
-    ("connection broken after the write", Fate::Broken { done: true }),
+    ("connection broken", Fate::Disconnected { done: false }),
+    (
+        "connection broken after the write",
+        Fate::Disconnected { done: true },
+    ),
 ];
 
 impl ApiServer {
@@ -120,11 +123,11 @@ impl ApiServer {
             .filter(|before| before.uid == policy.uid)
             .and_then(|before| before.status.clone());
         if let Some(before) = before.filter(|before| before.uid != policy.uid).cloned() {
-            state.tell(before.tell(Tell::Deleted));
+            state.tell(before.tell(WatchEvent::Deleted));
             state.reads.delete(before.path(), &before.uid);
             policy.version = state.reads.next_version();
         }
-        state.tell(policy.tell(Tell::Applied));
+        state.tell(policy.tell(WatchEvent::Applied));
         state.reads.put(policy.path(), policy.object());
         state.policies.insert(policy.name, policy);
     }
@@ -194,7 +197,7 @@ impl ApiServer {
                 }
                 std::future::pending().await
             }
-            Fate::Broken { done: is_done } => {
+            Fate::Disconnected { done: is_done } => {
                 if is_done {
                     drop(done());
                 }
@@ -294,7 +297,7 @@ impl State {
         if policy.shown().as_ref() != Some(&status) {
             policy.version = self.reads.next_version();
             policy.status = Some(body["status"].clone());
-            let told = policy.tell(Tell::Applied);
+            let told = policy.tell(WatchEvent::Applied);
             self.reads.put(policy.path(), policy.object());
             self.tell(told);
         }

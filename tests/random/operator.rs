@@ -7,10 +7,10 @@ use jiff::SignedDuration;
 use sidewatch::{
     clock::Clock,
     domain::index::Index,
-    health::Health,
-    inputs::Input,
-    metrics::Metrics,
-    reconciler::Reconciler,
+    http::health::Health,
+    http::metrics::Metrics,
+    kubernetes::inputs::Input,
+    operator::reconciler::Reconciler,
     sink::{Writer, events::EventSink, status::StatusSink},
 };
 use tokio::{
@@ -51,7 +51,7 @@ impl Operator {
             Box::new(move |key: &_| index.lock().unwrap().report(key))
         };
         let events = Arc::new(EventSink::new(writer.clone(), Arc::clone(&clock)));
-        let status = StatusSink::new(reports, events.telling(), writer, Arc::clone(&clock));
+        let status = StatusSink::new(reports, events.pending_events(), writer, Arc::clone(&clock));
         let status = Arc::new(status);
         let reconciler = Reconciler {
             index: Arc::clone(&index),

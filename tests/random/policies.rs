@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 use sidewatch::{
     api::{ClusterSidecarPolicy, PolicyStatus, SidecarPolicy},
     domain::policy::{PolicyKey, PolicyKind},
-    inputs::{Input, SeenPolicy},
-    sink::status::Shown,
-    watch::Tell,
-    wire::policy::policy_update,
+    kubernetes::decode::policy::policy_update,
+    kubernetes::inputs::{Input, SeenPolicy},
+    kubernetes::watch::WatchEvent,
+    sink::status::ObservedStatus,
 };
 
 use crate::reads::{CLUSTER_POLICIES, POLICIES};
@@ -104,7 +104,7 @@ impl Stored {
         };
         Box::new(SeenPolicy {
             update: update.unwrap(),
-            shown: Shown {
+            shown: ObservedStatus {
                 uid: self.uid.as_str().into(),
                 version: self.version,
                 status: self.shown(),
@@ -113,7 +113,7 @@ impl Stored {
     }
 
     /// The watch of its kind tells of it.
-    pub(crate) fn tell(&self, tell: fn(Box<SeenPolicy>) -> Tell<Box<SeenPolicy>>) -> Input {
+    pub(crate) fn tell(&self, tell: fn(Box<SeenPolicy>) -> WatchEvent<Box<SeenPolicy>>) -> Input {
         Input::Policy(self.kind, None, tell(self.seen()))
     }
 }

@@ -14,10 +14,10 @@ use sidewatch::{
         observation::Observation,
         policy::Check,
     },
-    inputs::Input,
-    reconciler::step,
-    watch::Tell,
-    wire::{intern::Interner, pod::observe},
+    kubernetes::decode::{intern::Interner, pod::observe},
+    kubernetes::inputs::Input,
+    kubernetes::watch::WatchEvent,
+    operator::reconciler::step,
 };
 
 use crate::{
@@ -44,14 +44,14 @@ pub(crate) fn observed(pod: &Pod, interner: &mut Interner) -> Observation {
 
 /// The list of namespaces.
 pub(crate) fn namespaces() -> Vec<Input> {
-    let mut list = vec![Tell::Restarted {
-        last_look: Timestamp::MIN,
+    let mut list = vec![WatchEvent::Restarted {
+        last_synced: Timestamp::MIN,
     }];
     for name in ["pay", "shop"] {
         let labels = Arc::new([("team", name)].into_iter().collect());
-        list.push(Tell::Listed((name.into(), labels)));
+        list.push(WatchEvent::Listed((name.into(), labels)));
     }
-    list.push(Tell::Complete);
+    list.push(WatchEvent::Complete);
     list.into_iter().map(Input::Namespace).collect()
 }
 
@@ -65,11 +65,11 @@ impl Reference {
             events: BTreeMap::new(),
             policies: BTreeMap::new(),
         };
-        let last_look = Timestamp::MIN;
+        let last_synced = Timestamp::MIN;
         for input in namespaces() {
             reference.take(input);
         }
-        for tell in [Tell::Restarted { last_look }, Tell::Complete] {
+        for tell in [WatchEvent::Restarted { last_synced }, WatchEvent::Complete] {
             reference.take(Input::Pod(None, tell));
         }
         reference
@@ -90,20 +90,20 @@ impl Reference {
         match change {
             Change::Pod(pod) => {
                 let observation = observed(pod, &mut self.interner);
-                self.take(Input::Pod(None, Tell::Applied(observation)));
+                self.take(Input::Pod(None, WatchEvent::Applied(observation)));
             }
             Change::Gone(pod) => {
                 let observation = observed(pod, &mut self.interner);
-                self.take(Input::Pod(None, Tell::Deleted(observation)));
+                self.take(Input::Pod(None, WatchEvent::Deleted(observation)));
             }
             Change::Policy(policy) => {
                 self.policies.insert(policy.name, policy.clone());
-                self.take(policy.tell(Tell::Applied));
+                self.take(policy.tell(WatchEvent::Applied));
             }
             Change::Anew(old, policy) => {
                 self.policies.insert(policy.name, policy.clone());
-                self.take(old.tell(Tell::Deleted));
-                self.take(policy.tell(Tell::Applied));
+                self.take(old.tell(WatchEvent::Deleted));
+                self.take(policy.tell(WatchEvent::Applied));
             }
         }
     }

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 use sidewatch::{
     domain::{observation::Observation, policy::PolicyKind},
-    inputs::Input,
-    watch::Tell,
-    wire::intern::Interner,
+    kubernetes::decode::intern::Interner,
+    kubernetes::inputs::Input,
+    kubernetes::watch::WatchEvent,
 };
 use tokio::time::{Instant, advance, sleep_until};
 
@@ -138,7 +138,7 @@ struct World {
     /// The Pods as they are, by UID.
     pods: BTreeMap<String, Pod>,
     /// What happened to them while nobody looked; nothing while somebody does.
-    missed: Vec<Vec<Tell<Observation>>>,
+    missed: Vec<Vec<WatchEvent<Observation>>>,
     faults: Faults,
 }
 
@@ -147,7 +147,7 @@ impl World {
         until(self.begin, second).await;
     }
 
-    fn tell(&self, tell: Tell<Observation>) {
+    fn tell(&self, tell: WatchEvent<Observation>) {
         if let Some(operator) = &self.operator {
             operator.tell(Input::Pod(None, tell));
         }
@@ -158,12 +158,12 @@ impl World {
             Step::Change(Change::Pod(pod)) => {
                 self.pods.insert(pod.uid.clone(), pod.clone());
                 let observation = observed(pod, &mut self.interner);
-                self.happens(Tell::Applied(observation));
+                self.happens(WatchEvent::Applied(observation));
             }
             Step::Change(Change::Gone(pod)) => {
                 self.pods.remove(&pod.uid);
                 let observation = observed(pod, &mut self.interner);
-                self.happens(Tell::Deleted(observation));
+                self.happens(WatchEvent::Deleted(observation));
             }
             Step::Change(Change::Policy(policy) | Change::Anew(_, policy)) => self.server.put(policy.clone()),
             Step::Blind(blind) => self.blind(blind).await,
@@ -180,7 +180,7 @@ impl World {
     }
 
     /// The watch tells of a Pod, now or when it works again.
-    fn happens(&mut self, tell: Tell<Observation>) {
+    fn happens(&mut self, tell: WatchEvent<Observation>) {
         if let Some(missed) = self.missed.last_mut() {
             missed.push(tell);
             return;
@@ -196,11 +196,11 @@ impl World {
         self.missed.push(Vec::new());
         match blind.kind {
             Kind::Resumed | Kind::Relisted { .. } => {
-                let last_look = at(blind.begin);
-                self.tell(Tell::Broken { last_look });
+                let last_synced = at(blind.begin);
+                self.tell(WatchEvent::Disconnected { last_synced });
                 if self.rng.chance(30) {
                     self.fault("watch broken twice");
-                    self.tell(Tell::Broken { last_look });
+                    self.tell(WatchEvent::Disconnected { last_synced });
                 }
             }
             Kind::Restarted { graceful } => {
@@ -217,25 +217,25 @@ impl World {
 
     fn sight(&mut self, blind: Blind) {
         let missed = self.missed.pop().unwrap();
-        let last_look = at(blind.begin);
+        let last_synced = at(blind.begin);
         match blind.kind {
             Kind::Resumed => {
                 self.fault("watch resumed");
                 for tell in missed {
                     self.tell(tell);
                 }
-                self.tell(Tell::Resumed);
+                self.tell(WatchEvent::Resumed);
             }
             Kind::Relisted { twice } => {
                 self.fault(if twice { "list begun twice" } else { "list" });
                 if twice {
-                    let mut broken_off = self.list(last_look);
+                    let mut broken_off = self.list(last_synced);
                     broken_off.truncate(self.rng.below(broken_off.len()));
                     for tell in broken_off {
                         self.tell(tell);
                     }
                 }
-                for tell in self.list(last_look) {
+                for tell in self.list(last_synced) {
                     self.tell(tell);
                 }
                 if self.rng.chance(50) {
@@ -254,16 +254,16 @@ impl World {
     }
 
     /// A list of Pods in any order.
-    fn list(&mut self, last_look: Timestamp) -> Vec<Tell<Observation>> {
+    fn list(&mut self, last_synced: Timestamp) -> Vec<WatchEvent<Observation>> {
         let pods: Vec<Pod> = self.pods.values().cloned().collect();
         let mut listed: Vec<_> = pods
             .iter()
-            .map(|pod| Tell::Listed(observed(pod, &mut self.interner)))
+            .map(|pod| WatchEvent::Listed(observed(pod, &mut self.interner)))
             .collect();
         self.rng.shuffle(&mut listed);
-        let mut tells = vec![Tell::Restarted { last_look }];
+        let mut tells = vec![WatchEvent::Restarted { last_synced }];
         tells.extend(listed);
-        tells.push(Tell::Complete);
+        tells.push(WatchEvent::Complete);
         tells
     }
 
@@ -271,27 +271,27 @@ impl World {
     fn policies(&self) -> [Vec<Input>; 2] {
         let policies = self.server.policies();
         [PolicyKind::SidecarPolicy, PolicyKind::ClusterSidecarPolicy].map(|kind| {
-            let last_look = Timestamp::MIN;
-            let mut list = vec![Input::Policy(kind, None, Tell::Restarted { last_look })];
+            let last_synced = Timestamp::MIN;
+            let mut list = vec![Input::Policy(kind, None, WatchEvent::Restarted { last_synced })];
             list.extend(
                 policies
                     .iter()
                     .filter(|policy| policy.kind == kind)
-                    .map(|policy| policy.tell(Tell::Listed)),
+                    .map(|policy| policy.tell(WatchEvent::Listed)),
             );
-            list.push(Input::Policy(kind, None, Tell::Complete));
+            list.push(Input::Policy(kind, None, WatchEvent::Complete));
             list
         })
     }
 
     /// An operator starts; its watches list in any order.
-    fn start(&mut self, pods: Vec<Tell<Observation>>) {
+    fn start(&mut self, pods: Vec<WatchEvent<Observation>>) {
         let operator = Operator::start(&self.server, self.begin);
         let first = vec![
-            Tell::Restarted {
-                last_look: Timestamp::MIN,
+            WatchEvent::Restarted {
+                last_synced: Timestamp::MIN,
             },
-            Tell::Complete,
+            WatchEvent::Complete,
         ];
         let pods = if pods.is_empty() { first } else { pods };
         let [namespaced, cluster] = self.policies();

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use sidewatch::{client::Clients, inputs::Installation, operator::Operator};
+use sidewatch::{kubernetes::client::Clients, kubernetes::inputs::WatchScope, operator::Operator};
 use tokio::{
     sync::oneshot,
     task::JoinHandle,
@@ -156,7 +156,7 @@ impl Running {
             watch: server.client(&process),
             write: server.client(&process),
         };
-        let installation = Installation {
+        let installation = WatchScope {
             namespaces: Vec::new(),
         };
         let operator = Operator::new(clients, &installation, clock(begin)).unwrap();

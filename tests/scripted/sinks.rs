@@ -10,7 +10,7 @@ use sidewatch::{
         effects::{Delivery, Event},
         policy::{PolicyKey, PolicyKind},
     },
-    metrics::Metrics,
+    http::metrics::Metrics,
     sink::{Writer, events::EventSink},
 };
 

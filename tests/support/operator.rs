@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use http::Method;
 use sidewatch::{
-    client::Clients,
     clock::{Clock, SystemClock},
-    health::Health,
-    inputs::Installation,
-    metrics::MetricsPages,
+    http::health::Health,
+    http::metrics::MetricsPages,
+    http::server::Pages,
+    kubernetes::client::Clients,
+    kubernetes::inputs::WatchScope,
     operator::Operator,
-    server::Pages,
 };
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -50,11 +50,11 @@ pub fn start(server: &Server, namespaces: &[&str]) -> Running {
 /// The same, on a clock of the test's own.
 pub fn start_at(server: &Server, namespaces: &[&str], clock: Arc<dyn Clock>) -> Running {
     let namespaces = namespaces.iter().map(|name| Arc::from(*name)).collect();
-    run(clients(server), &Installation { namespaces }, clock)
+    run(clients(server), &WatchScope { namespaces }, clock)
 }
 
 /// Starts an operator with these clients.
-pub(super) fn run(clients: Clients, installation: &Installation, clock: Arc<dyn Clock>) -> Running {
+pub(super) fn run(clients: Clients, installation: &WatchScope, clock: Arc<dyn Clock>) -> Running {
     let operator = Operator::new(clients, installation, clock).unwrap();
     let (stop, stopped) = oneshot::channel();
     Running {

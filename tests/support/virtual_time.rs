@@ -12,7 +12,7 @@ use std::{
 use http::{Request, Response};
 use jiff::Timestamp;
 use kube::Client;
-use sidewatch::{client::Clients, clock::Clock, inputs::Installation};
+use sidewatch::{clock::Clock, kubernetes::client::Clients, kubernetes::inputs::WatchScope};
 use tokio::time::Instant;
 
 use super::{
@@ -55,7 +55,7 @@ pub fn virtual_clock() -> Arc<dyn Clock> {
 
 /// Starts an operator for the whole cluster on [`virtual_clock`], against these routes.
 pub fn start_in_process(routes: &Routes) -> Running {
-    let installation = Installation {
+    let installation = WatchScope {
         namespaces: Vec::new(),
     };
     run(clients_in_process(routes), &installation, virtual_clock())

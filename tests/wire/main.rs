@@ -16,7 +16,7 @@ mod recorded;
 
 use std::sync::Arc;
 
-use sidewatch::wire::{
+use sidewatch::kubernetes::decode::{
     intern::Interner,
     pod::{LeanPod, observe},
 };

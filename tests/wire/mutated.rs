@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use proptest::{prelude::*, sample::Index};
 use serde_json::Value;
-use sidewatch::wire::{
+use sidewatch::kubernetes::decode::{
     intern::Interner,
     pod::{LeanPod, observe},
 };

@@ -9,14 +9,14 @@ use kube::core::{ObjectList, WatchEvent};
 use serde_json::{Value, json};
 use sidewatch::{
     domain::observation::Observation,
-    wire::{
-        Unidentified,
+    kubernetes::decode::{
+        MissingIdentity,
         intern::Interner,
         pod::{LeanPod, observe},
     },
 };
 
-fn decoded(pod: &Value) -> Result<Observation, Unidentified> {
+fn decoded(pod: &Value) -> Result<Observation, MissingIdentity> {
     // Through text, as from the API server.
     let pod: LeanPod =
         serde_json::from_str(&pod.to_string()).unwrap_or_else(|error| panic!("{error}: {pod}"));

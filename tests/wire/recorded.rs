@@ -13,7 +13,7 @@ use sidewatch::{
             Phase, Probes, RestartPolicy, RestartRule, Shape, State, Workload,
         },
     },
-    wire::{
+    kubernetes::decode::{
         intern::Interner,
         pod::{LeanPod, observe},
     },

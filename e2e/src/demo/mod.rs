@@ -11,8 +11,8 @@
 //! Output: on standard output, what kubectl and the metrics show; an error when an expected finding did not come, or one came
 //! that should not.
 
-mod played;
-mod stand;
+mod env;
+mod simulated;
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ use kube::api::ListParams;
 use crate::ControlPlane;
 use crate::node;
 use crate::tools::Tool;
-use stand::Stand;
+use env::DemoEnv;
 
 const NAMESPACE: &str = "shop";
 const EVERYTHING_WITHIN: Duration = Duration::from_mins(2);
@@ -75,7 +75,7 @@ pub enum Kubelet {
     /// A kubelet with containerd: needs Linux and root.
     Real,
     /// Nothing: somebody writes their statuses.
-    Played,
+    Simulated,
 }
 
 /// Says which kubelet it is, by default a real one where it can run. For a real one, goes on in namespaces of its own as
@@ -84,7 +84,7 @@ pub fn enter(kubelet: Option<Kubelet>) -> Result<()> {
     if node::is_inside() {
         return Ok(());
     }
-    if kubelet == Some(Kubelet::Played) {
+    if kubelet == Some(Kubelet::Simulated) {
         say("The kubelet is played, as you wish: no container runs");
         return Ok(());
     }
@@ -101,7 +101,7 @@ pub fn enter(kubelet: Option<Kubelet>) -> Result<()> {
 
 /// Runs the demo; with `hold`, keeps everything up at the end until Ctrl-C.
 pub async fn run(hold: bool) -> Result<()> {
-    let stand = Stand::start().await?;
+    let stand = DemoEnv::start().await?;
     let plane = stand.plane();
     plane.kubectl(["create", "namespace", NAMESPACE]).await?;
     plane.apply(POLICY).await?;
@@ -180,7 +180,7 @@ async fn expect_findings(plane: &ControlPlane) -> Result<()> {
 }
 
 /// What a person would look at next.
-async fn show(stand: &Stand) -> Result<()> {
+async fn show(stand: &DemoEnv) -> Result<()> {
     wait_for_status(stand).await?;
     say("kubectl get sidecarpolicies -n shop -o wide");
     print!(
@@ -198,7 +198,7 @@ async fn show(stand: &Stand) -> Result<()> {
 }
 
 /// A status is written at most once in ten seconds; the metrics are always of the moment.
-async fn wait_for_status(stand: &Stand) -> Result<()> {
+async fn wait_for_status(stand: &DemoEnv) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(15);
     let query = [
         "get",
@@ -218,7 +218,7 @@ async fn wait_for_status(stand: &Stand) -> Result<()> {
     Ok(())
 }
 
-async fn firing(stand: &Stand) -> Result<Vec<String>> {
+async fn firing(stand: &DemoEnv) -> Result<Vec<String>> {
     let metrics = stand.metrics().await?;
     let is_firing =
         |line: &&str| line.starts_with("sidewatch_violation{") && line.contains("state=\"firing\"");

@@ -4,17 +4,16 @@
 //! `cargo test` keep there.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::operator::{repository, variables_of_this_crate};
-use crate::process::{Process, Spec};
+use crate::process::Spec;
+use crate::programs::{on_path, run_patiently, say};
 
+const TOPIC: &str = "images";
 /// The value of `p_type` in a program header that names the dynamic linker.
 const PT_INTERP: u32 = 3;
 
@@ -24,7 +23,7 @@ pub(super) struct Binaries {
     /// The operator.
     pub(super) operator: PathBuf,
     /// The workload of the tests.
-    pub(super) puppet: PathBuf,
+    pub(super) workload: PathBuf,
 }
 
 /// Compiles what has changed, with progress on standard error, and hands it to `use_them`. Until that returns, no other
@@ -37,9 +36,9 @@ pub(super) fn with<T>(use_them: impl FnOnce(&Binaries) -> Result<T>) -> Result<T
     let binaries = build(&dir.join("build.log"))?;
     let built = Binaries {
         operator: binaries.join("sidewatch"),
-        puppet: binaries.join("puppet"),
+        workload: binaries.join("test-workload"),
     };
-    for path in [&built.operator, &built.puppet] {
+    for path in [&built.operator, &built.workload] {
         ensure!(is_static(path)?, "{} is not static", path.display());
     }
     use_them(&built)
@@ -48,12 +47,12 @@ pub(super) fn with<T>(use_them: impl FnOnce(&Binaries) -> Result<T>) -> Result<T
 /// As `make binary` does for a release, but with a profile that compiles in a third of the time.
 fn build(log: &Path) -> Result<PathBuf> {
     let host = host()?;
-    let cargo = Spec::new(program("cargo")?)
+    let cargo = Spec::new(on_path("cargo").context("there is no cargo on the PATH")?)
         .args([
             "build",
             "--locked",
             "--package=sidewatch",
-            "--package=puppet",
+            "--package=test-workload",
             "--bins",
         ])
         .args(["--profile=image", "--target-dir=target"])
@@ -62,7 +61,7 @@ fn build(log: &Path) -> Result<PathBuf> {
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .unset(variables_of_this_crate())
         .dir(repository());
-    compile("the operator and the puppet", &cargo, log)?;
+    compile("the operator and the test workload", &cargo, log)?;
     Ok(repository().join("target").join(host).join("image"))
 }
 
@@ -81,43 +80,17 @@ fn host() -> Result<String> {
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-fn program(name: &str) -> Result<PathBuf> {
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&paths)
-        .map(|dir| dir.join(name))
-        .find(|path| path.is_file());
-    found.with_context(|| format!("there is no {name} on the PATH"))
-}
-
 /// Says nothing when it is done within seconds: then nothing had changed.
 fn compile(what: &str, command: &Spec, log: &Path) -> Result<()> {
-    const EVERY: Duration = Duration::from_secs(15);
-    fs::write(log, "").with_context(|| format!("write {}", log.display()))?;
-    let start = Instant::now();
-    let mut process = Process::start(command, log)?;
-    let mut next = EVERY;
-    let status = loop {
-        if let Some(status) = process.try_wait()? {
-            break status;
-        }
-        if start.elapsed() >= next {
-            say(&format!("compiling {what}: {} s", next.as_secs()));
-            next += EVERY;
-        }
-        sleep(Duration::from_millis(100));
-    };
-    if !status.success() {
-        bail!("{status}:\n{}", process.log_tail());
+    let announce = |seconds| say(TOPIC, &format!("compiling {what}: {seconds} s"));
+    let ended = run_patiently(command, log, announce)?;
+    if !ended.status.success() {
+        bail!("{}:\n{}", ended.status, ended.log_tail);
     }
-    if next > EVERY {
-        say(&format!("compiled {what} in {} s", start.elapsed().as_secs()));
+    if ended.was_announced {
+        say(TOPIC, &format!("compiled {what} in {} s", ended.took.as_secs()));
     }
     Ok(())
-}
-
-/// Straight to standard error: the test harness would keep what `eprintln!` says from the person who waits.
-fn say(message: &str) {
-    let _ = writeln!(io::stderr(), "images: {message}");
 }
 
 /// Whether the kernel can start it without a dynamic linker: none of its program headers names one.

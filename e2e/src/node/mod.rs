@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! enter()                                    this program again, in namespaces of its own (network, processes, mounts)
-//!   Node::start(images)
+//!   Node::start()
 //!     network   a bridge that is the node's address, and the Service address of the API server
 //!     plane     etcd, kube-apiserver on 192.168.77.1 and, for Pods, on 10.0.0.1
 //!     runtime   containerd with the images, and a bridge for Pods

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::process::Watchdog;
+use crate::programs::on_path;
 
 /// Set inside: the cgroup that everything is to be under, from the root of each hierarchy.
 const CGROUP: &str = "SIDEWATCH_NODE_CGROUP";
@@ -47,10 +48,10 @@ pub fn unavailable() -> Option<String> {
     }
     let needed = [("runc", "runc"), ("ip", "iproute2"), ("unshare", "util-linux")];
     for (program, package) in needed {
-        if on_path(program) {
+        if is_installed(program) {
             continue;
         }
-        if !on_path("apt-get") {
+        if !is_installed("apt-get") {
             return Some(format!(
                 "a node needs {program}: install the package {package} of your distribution"
             ));
@@ -170,13 +171,10 @@ impl Signals {
     }
 }
 
-fn on_path(program: &str) -> bool {
-    let path = env::var_os("PATH").unwrap_or_default();
+fn is_installed(program: &str) -> bool {
     // Where distributions put what only root uses.
-    let more = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    env::split_paths(&path)
-        .chain(more)
-        .any(|dir| dir.join(program).is_file())
+    let more = ["/usr/sbin", "/sbin"].map(Path::new);
+    on_path(program).is_some() || more.iter().any(|dir| dir.join(program).is_file())
 }
 
 fn install(package: &str) -> Result<()> {

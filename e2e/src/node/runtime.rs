@@ -3,7 +3,6 @@
 //! Input: a control plane for its directory, and an OCI layout. Output: a running containerd that pulls nothing.
 
 use std::collections::BTreeSet;
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -16,6 +15,7 @@ use super::Service;
 use crate::ControlPlane;
 use crate::images::PAUSE;
 use crate::process::Spec;
+use crate::programs::path_with;
 use crate::tools::{Tool, ToolPaths};
 
 const IMPORT_WITHIN: Duration = Duration::from_mins(1);
@@ -141,11 +141,4 @@ fn network(dir: &Path) -> serde_json::Value {
             },
         }],
     })
-}
-
-/// The PATH, with the directory of a program in front.
-fn path_with(program: &Path) -> Result<std::ffi::OsString> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let first = program.parent().map(Path::to_owned);
-    Ok(env::join_paths(first.into_iter().chain(env::split_paths(&path)))?)
 }

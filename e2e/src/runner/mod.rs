@@ -1,30 +1,31 @@
 //! Plays [scenarios](crate::scenario) to an operator that is installed as users install it, and judges what it says.
 //!
 //! ```text
-//! Place::on_node / on_existing   a cluster, the operator in it by its chart
+//! ScenarioCluster::on_node / on_existing   a cluster, the operator in it by its chart
 //!   one     namespace, policy, objects, steps; waits for what is expected      many at once, then the `alone` ones
 //!   judge   Events and violations of a scenario against what it expects        when it was quiet for a while
 //! ```
 //!
 //! Input: scenarios. Output: what was seen of each, and what is wrong.
 
+mod cluster;
+mod event_watch;
 mod judge;
-mod one;
-mod place;
-mod told;
+mod play;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::observers::{self, Alert, Timing};
 use crate::scenario::Scenario;
-pub use one::Played;
-pub use place::Place;
+pub use cluster::ScenarioCluster;
+pub use play::Played;
 
 /// Between the beginnings of two scenarios: a kubelet starts about three Pods in two seconds.
 const PACE: Duration = Duration::from_millis(700);
@@ -38,7 +39,7 @@ const REAL_TIME: Duration = Duration::from_mins(12);
 
 /// Plays all scenarios and judges them. With [`Timing::Real`] nothing is expected of them, and they are all there until all have
 /// had their time.
-pub async fn run(place: &Arc<Place>, scenarios: Vec<Scenario>) -> Result<Vec<Played>> {
+pub async fn run(place: &Arc<ScenarioCluster>, scenarios: Vec<Scenario>) -> Result<Vec<Played>> {
     let begin = Instant::now();
     let (alone, together): (Vec<_>, Vec<_>) =
         scenarios.into_iter().partition(|scenario| scenario.story.alone);
@@ -53,12 +54,13 @@ pub async fn run(place: &Arc<Place>, scenarios: Vec<Scenario>) -> Result<Vec<Pla
         running.spawn(async move {
             sleep_until(begin + PACE * at).await;
             let _slot = slots.acquire().await?;
-            let mut played = one::play(&place, scenario).await;
+            let mut played = play::play(&place, scenario).await;
             match place.timing() {
                 Timing::Hurried => sleep(QUIET).await,
                 Timing::Real => sleep_until(begin + REAL_TIME).await,
             }
-            judge(&place, &mut played).await?;
+            let until = place.caught_up().await?;
+            judge(&place, &mut played, until).await?;
             if place.timing() == Timing::Hurried {
                 place.remove(&played.scenario).await?;
             }
@@ -73,7 +75,7 @@ pub async fn run(place: &Arc<Place>, scenarios: Vec<Scenario>) -> Result<Vec<Pla
     }
     let mut lonely = Vec::new();
     for scenario in alone {
-        lonely.push(one::play(place, scenario).await);
+        lonely.push(play::play(place, scenario).await);
     }
     if !lonely.is_empty() {
         sleep(match place.timing() {
@@ -82,8 +84,9 @@ pub async fn run(place: &Arc<Place>, scenarios: Vec<Scenario>) -> Result<Vec<Pla
         })
         .await;
     }
+    let until = place.caught_up().await?;
     for mut played in lonely {
-        judge(place, &mut played).await?;
+        judge(place, &mut played, until).await?;
         say(&begin, &played);
         all.push(played);
     }
@@ -91,10 +94,8 @@ pub async fn run(place: &Arc<Place>, scenarios: Vec<Scenario>) -> Result<Vec<Pla
     Ok(all)
 }
 
-async fn judge(place: &Place, played: &mut Played) -> Result<()> {
-    if let Some(observers) = place.observers() {
-        played.until = observers.catch_up().await?;
-    }
+async fn judge(place: &ScenarioCluster, played: &mut Played, until: Timestamp) -> Result<()> {
+    played.until = until;
     if place.timing() == Timing::Hurried {
         let wrong = judge::judge(played, place.events().await?.as_slice());
         played.errors.extend(wrong);
@@ -109,7 +110,7 @@ async fn judge(place: &Place, played: &mut Played) -> Result<()> {
 
 /// What Prometheus saw of them, where there is one.
 pub async fn observed<'a>(
-    place: &Place,
+    place: &ScenarioCluster,
     played: &'a [Played],
 ) -> Result<Option<(Vec<observers::Played<'a>>, Vec<Alert>)>> {
     let Some(observers) = place.observers() else {

@@ -3,12 +3,13 @@
 //! Input: the directory of a Go module. Output: the path of a `go` that is new enough for it, and where the go.mod's
 //! requirements are unpacked. Must not: change the go.mod or its go.sum.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+
+use crate::programs::on_path;
 
 /// The directory with the files of a Go module that `e2e/tools/<family>/go.mod` requires, fetched if need be and checked
 /// against its go.sum.
@@ -43,12 +44,8 @@ pub(super) fn find(module: &Path) -> Result<PathBuf> {
         .find_map(|line| line.strip_prefix("go "))
         .context("no go line in go.mod")?
         .trim();
-    let paths = env::var_os("PATH").unwrap_or_default();
-    let go = env::split_paths(&paths)
-        .map(|dir| dir.join("go"))
-        .find(|go| go.is_file());
-    let go =
-        go.with_context(|| format!("building needs Go {wanted} or newer, and there is no go on the PATH"))?;
+    let go = on_path("go")
+        .with_context(|| format!("building needs Go {wanted} or newer, and there is no go on the PATH"))?;
     let output = Command::new(&go)
         .args(["env", "GOVERSION"])
         .current_dir(module)

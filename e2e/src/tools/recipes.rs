@@ -79,32 +79,14 @@ impl Tool {
     pub const RUNNER: [Self; 3] = [Self::Helm, Self::KubeStateMetrics, Self::Prometheus];
     /// Every tool that runs on this system: a node needs Linux.
     pub fn here() -> Vec<Self> {
-        let linux = cfg!(target_os = "linux");
-        let all = Self::ALL.into_iter();
-        all.filter(|tool| linux || !Self::NODE.contains(tool) || *tool == Self::KubeControllerManager)
-            .collect()
+        let node: &[Self] = if cfg!(target_os = "linux") {
+            &Self::NODE
+        } else {
+            &[Self::KubeControllerManager]
+        };
+        let others = [Self::Promtool, Self::Helm3];
+        [&Self::CONTROL_PLANE, node, &Self::RUNNER, &others].concat()
     }
-
-    /// Every tool.
-    pub const ALL: [Self; 17] = [
-        Self::Etcd,
-        Self::KubeApiserver,
-        Self::Kubectl,
-        Self::KubeControllerManager,
-        Self::KubeScheduler,
-        Self::Kubelet,
-        Self::Containerd,
-        Self::ContainerdShim,
-        Self::Ctr,
-        Self::CniBridge,
-        Self::CniLoopback,
-        Self::CniHostLocal,
-        Self::KubeStateMetrics,
-        Self::Promtool,
-        Self::Prometheus,
-        Self::Helm,
-        Self::Helm3,
-    ];
 
     /// The name of the binary.
     pub fn name(self) -> &'static str {

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use e2e::ControlPlane;
-use e2e::fake_kubelet::{Container, FakeKubelet, FakePod, PodSpec, Step};
 use e2e::operator::{NAMESPACE, Operator, SERVICE_ACCOUNT};
 use e2e::scratch::Scratch;
+use e2e::simulated_kubelet::{Container, PodSpec, SimulatedKubelet, SimulatedPod, Step};
 use serde_json::Value;
 
 use crate::helm::{Helm, VERSIONS, documents};
@@ -59,7 +59,7 @@ fn seen(log: &Path, user: &str) -> BTreeSet<Right> {
 }
 
 /// An Event is patched when the violation that it is named after comes again, and its name has a time in whole seconds.
-async fn flip(pod: &mut FakePod) {
+async fn flip(pod: &mut SimulatedPod) {
     for _ in 0..4 {
         pod.step(Step::Unready("istio-proxy")).await.unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -80,7 +80,7 @@ async fn the_operator_uses_all_of_its_rights_and_asks_for_no_other() {
     let plane = ControlPlane::start_with(&flags).await.unwrap();
     let (operator, _kubeconfig) = Operator::install(&plane).await.unwrap();
     plane.apply(POLICIES).await.unwrap();
-    let kubelet = FakeKubelet::new(plane.client().await.unwrap());
+    let kubelet = SimulatedKubelet::new(plane.client().await.unwrap());
     let web = PodSpec::new("web")
         .container(Container::native("istio-proxy").readiness_probe())
         .container(Container::regular("app"));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use e2e::fake_kubelet::{Container, PodSpec, PodState, RestartPolicy, Step};
+use e2e::simulated_kubelet::{Container, PodSpec, PodState, RestartPolicy, Step};
 use jiff::{SignedDuration, Timestamp};
 use kube::core::DeserializeGuard;
 use serde_json::{Value, json};
@@ -12,9 +12,9 @@ use sidewatch::domain::checks::rule;
 use sidewatch::domain::effects::{Effects, Event};
 use sidewatch::domain::index::Index;
 use sidewatch::domain::policy::Check;
-use sidewatch::wire::intern::Interner;
-use sidewatch::wire::pod::observe;
-use sidewatch::wire::policy::policy_update;
+use sidewatch::kubernetes::decode::intern::Interner;
+use sidewatch::kubernetes::decode::pod::observe;
+use sidewatch::kubernetes::decode::policy::policy_update;
 
 use crate::markdown::{Block, Page, repository};
 

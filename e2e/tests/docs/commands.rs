@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use e2e::ControlPlane;
-use e2e::fake_kubelet::{Container, FakeKubelet, PodSpec, Step};
+use e2e::simulated_kubelet::{Container, PodSpec, SimulatedKubelet, Step};
 
 use crate::markdown::{Block, Page, repository};
 use crate::shell::Shell;
@@ -52,7 +52,7 @@ async fn play(plane: &ControlPlane) -> Result<()> {
     let spec = PodSpec::new("web")
         .container(Container::native("helper").readiness_probe())
         .container(Container::regular("app"));
-    let mut pod = FakeKubelet::new(plane.client().await?)
+    let mut pod = SimulatedKubelet::new(plane.client().await?)
         .adopt("shop", spec)
         .await?;
     pod.schedule().await?;

@@ -14,18 +14,18 @@ use crate::shell::{POLL, Shell, comparable};
 const EVENTUALLY: Duration = Duration::from_mins(5);
 
 /// A command of a `console` block, and what the page shows of its output.
-struct Shown {
+struct ObservedStatus {
     command: String,
     output: Vec<String>,
 }
 
-fn shown(page: &Page) -> Vec<Shown> {
-    let mut all: Vec<Shown> = Vec::new();
+fn shown(page: &Page) -> Vec<ObservedStatus> {
+    let mut all: Vec<ObservedStatus> = Vec::new();
     for block in page.blocks().iter().filter(|block| block.language == "console") {
         for line in block.text.lines() {
             if let Some(command) = line.strip_prefix("$ ") {
                 let command = command.split(" #").next().unwrap_or(command).trim().to_owned();
-                all.push(Shown {
+                all.push(ObservedStatus {
                     command,
                     output: Vec::new(),
                 });
@@ -84,7 +84,7 @@ async fn the_demo_shows_what_the_readme_says() {
     let way_in = log.lines().find(|line| line.ends_with(" bash")).unwrap();
     let metrics = after(&log, "curl http://").unwrap();
     let mut checked = 0;
-    for Shown { command, output } in shown(&Page::read("README.md")) {
+    for ObservedStatus { command, output } in shown(&Page::read("README.md")) {
         if command.starts_with("make ") {
             assert!(
                 ["make demo", "make test"].contains(&&*command),
@@ -124,7 +124,7 @@ async fn the_demo_shows_what_the_readme_says() {
 #[tokio::test]
 async fn the_demo_without_a_node_shows_the_same_and_ends_by_itself() {
     let shell = Shell::start().await.unwrap();
-    let mut demo = shell.background("make demo KUBELET=played").unwrap();
+    let mut demo = shell.background("make demo KUBELET=simulated").unwrap();
     let status = demo.wait(EVENTUALLY).await.unwrap();
     assert!(status.success(), "{}", demo.log_tail());
     let log = std::fs::read_to_string(demo.log()).unwrap();
@@ -137,7 +137,7 @@ async fn the_demo_without_a_node_shows_the_same_and_ends_by_itself() {
         .into_iter()
         .filter(|shown| !shown.command.starts_with("kubectl get sidecarpolicies"));
     let checked: usize = printed
-        .map(|Shown { command, output }| assert_shown(&output, &log, &command))
+        .map(|ObservedStatus { command, output }| assert_shown(&output, &log, &command))
         .sum();
     assert!(checked > 6, "{checked} lines");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use e2e::observers::{check_shipped, page};
 use e2e::operator::repository;
-use e2e::runner::{self, Place, Played};
+use e2e::runner::{self, Played, ScenarioCluster};
 
 use super::{Verdict, say};
 
@@ -19,11 +19,11 @@ apiVersion: v1
 kind: Pod
 metadata: {name: privileged, namespace: sidewatch-system}
 spec:
-  containers: [{name: app, image: 'sidewatch.test/puppet:1', securityContext: {privileged: true}}]
+  containers: [{name: app, image: 'sidewatch.test/test-workload:1', securityContext: {privileged: true}}]
 ";
 
 /// Of the installation.
-pub(crate) async fn installed(place: &Place) -> Result<Vec<Verdict>> {
+pub(crate) async fn installed(place: &ScenarioCluster) -> Result<Vec<Verdict>> {
     let ready_after = place.installed.ready_after();
     say(&format!(
         "the operator was ready {:.1} s after helm began",
@@ -47,7 +47,7 @@ pub(crate) async fn installed(place: &Place) -> Result<Vec<Verdict>> {
 }
 
 /// Of the whole run.
-pub(crate) async fn afterwards(place: &Place, played: &[Played]) -> Result<Vec<Verdict>> {
+pub(crate) async fn afterwards(place: &ScenarioCluster, played: &[Played]) -> Result<Vec<Verdict>> {
     let log = place.installed.log().await?;
     let errors = log.lines().filter(|line| line.contains("\"level\":\"ERROR\""));
     let memory = place.installed.memory().await?;
@@ -73,7 +73,7 @@ pub(crate) async fn afterwards(place: &Place, played: &[Played]) -> Result<Vec<V
 }
 
 /// The alerts that we ship, and a page as docs/comparison.md, for a look.
-async fn alerts(place: &Place, played: &[Played]) -> Result<Option<Verdict>> {
+async fn alerts(place: &ScenarioCluster, played: &[Played]) -> Result<Option<Verdict>> {
     let Some((seen, alerts)) = runner::observed(place, played).await? else {
         return Ok(None);
     };

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use e2e::node::{self, Node};
 use e2e::observers::Timing;
-use e2e::runner::{self, Place};
+use e2e::runner::{self, ScenarioCluster};
 use e2e::scenario::Scenario;
 use e2e::tools::Tool;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -50,7 +50,7 @@ fn verdicts(arguments: &Arguments) -> Result<Vec<Verdict>> {
         let names = scenarios.into_iter().map(|scenario| scenario.name);
         return Ok(names.map(|name| (name, Vec::new())).collect());
     }
-    if existing.is_none() {
+    if existing.is_none() && !node::is_inside() {
         if let Some(reason) = node::unavailable() {
             return cannot_run(&reason);
         }
@@ -74,8 +74,8 @@ fn cannot_run(reason: &str) -> Result<Vec<Verdict>> {
 
 async fn run(existing: Option<&Path>, scenarios: Vec<Scenario>) -> Result<Vec<Verdict>> {
     let place = match existing {
-        Some(kubeconfig) => Place::on_existing(kubeconfig).await?,
-        None => Place::on_node(Node::start().await?, Timing::Hurried).await?,
+        Some(kubeconfig) => ScenarioCluster::on_existing(kubeconfig).await?,
+        None => ScenarioCluster::on_node(Node::start().await?, Timing::Hurried).await?,
     };
     let mut verdicts = holds::installed(&place).await?;
     let played = runner::run(&place, scenarios).await?;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use e2e::ControlPlane;
-use e2e::fake_kubelet::Step;
 use e2e::operator::{NAMESPACE, Operator, SERVICE_ACCOUNT, install_crds, install_rbac};
+use e2e::simulated_kubelet::Step;
 
-use super::support::{Place, eventually, series, web, world};
+use super::support::{TestNamespace, eventually, series, web, world};
 
 #[tokio::test]
 async fn without_its_role_it_is_not_ready_says_what_is_missing_and_recovers_when_the_role_arrives() {
@@ -85,8 +85,8 @@ async fn crds_that_come_later_are_waited_for() {
 #[tokio::test]
 async fn a_namespaced_installation_needs_no_right_outside_its_namespaces() {
     let world = world().await;
-    let place = Place::new(world.plane, "own").await;
-    let neighbour = Place::new(world.plane, "neighbour").await;
+    let place = TestNamespace::new(world.plane, "own").await;
+    let neighbour = TestNamespace::new(world.plane, "neighbour").await;
     let role = format!(
         r"
 apiVersion: rbac.authorization.k8s.io/v1

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::fake_kubelet::{Container, FakePod, PodSpec, RestartPolicy, Step};
+use e2e::simulated_kubelet::{Container, PodSpec, RestartPolicy, SimulatedPod, Step};
 use e2e::tools::{self, Tool};
 use kube::ResourceExt;
 
-use super::support::{Place, condition, eventually, series, web, world};
+use super::support::{TestNamespace, condition, eventually, series, web, world};
 
 /// A second is promised. What is asserted leaves room for a machine that does much else.
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -14,7 +14,7 @@ const AT_ONCE: Duration = Duration::from_secs(5);
 #[tokio::test]
 async fn a_change_of_a_pods_status_is_in_metrics_and_an_event_at_once() {
     let world = world().await;
-    let place = Place::new(world.plane, "at-once").await;
+    let place = TestNamespace::new(world.plane, "at-once").await;
     place
         .policy("p", "{checks: {notReady: {for: 0s, keepFiringFor: 0s}}}")
         .await;
@@ -86,7 +86,7 @@ async fn a_change_of_a_pods_status_is_in_metrics_and_an_event_at_once() {
 #[tokio::test]
 async fn an_event_says_who_what_and_under_which_policy() {
     let world = world().await;
-    let place = Place::new(world.plane, "event").await;
+    let place = TestNamespace::new(world.plane, "event").await;
     place
         .policy(
             "mesh",
@@ -163,7 +163,7 @@ async fn an_event_says_who_what_and_under_which_policy() {
 #[tokio::test]
 async fn each_fault_is_told_once_and_of_the_right_container() {
     let world = world().await;
-    let place = Place::new(world.plane, "faults").await;
+    let place = TestNamespace::new(world.plane, "faults").await;
     place
         .policy(
             "p",
@@ -240,7 +240,7 @@ async fn each_fault_is_told_once_and_of_the_right_container() {
 }
 
 /// One Pod for each way of going bad, and one that is fine; returns the one that crashes.
-async fn go_bad(place: &Place) -> anyhow::Result<FakePod> {
+async fn go_bad(place: &TestNamespace) -> anyhow::Result<SimulatedPod> {
     let (kubelet, namespace) = (&place.kubelet, &place.namespace);
 
     let crashing = PodSpec::new("crashing")
@@ -291,7 +291,7 @@ async fn go_bad(place: &Place) -> anyhow::Result<FakePod> {
 #[tokio::test]
 async fn promtool_finds_nothing_to_say_about_the_metrics() {
     let world = world().await;
-    let place = Place::new(world.plane, "promtool").await;
+    let place = TestNamespace::new(world.plane, "promtool").await;
     place.policy("p", "{checks: {notReady: {for: 0s}}}").await;
     let mut pod = place.kubelet.run(&place.namespace, web()).await.unwrap();
     pod.steps(&[

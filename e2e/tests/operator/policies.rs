@@ -1,8 +1,8 @@
 //! What happens to policies: invalid, without Pods, overlapping, edited, suspended, deleted; and who sees what.
 
-use e2e::fake_kubelet::Step;
+use e2e::simulated_kubelet::Step;
 
-use super::support::{Place, condition, eventually, series, status, time, web, world};
+use super::support::{TestNamespace, condition, eventually, series, status, time, web, world};
 
 /// RE2 knows `\C`, and so the API server takes it; the evaluation does not.
 const INVALID_FOR_US: &str = r"{sidecars: {namePattern: 'a\pNb'}, checks: {notReady: {for: 0s}}}";
@@ -10,7 +10,7 @@ const INVALID_FOR_US: &str = r"{sidecars: {namePattern: 'a\pNb'}, checks: {notRe
 #[tokio::test]
 async fn an_invalid_policy_says_why_keeps_its_last_good_version_and_disturbs_no_other() {
     let world = world().await;
-    let place = Place::new(world.plane, "invalid").await;
+    let place = TestNamespace::new(world.plane, "invalid").await;
     for policy in ["edited", "other"] {
         place.policy(policy, "{checks: {notReady: {for: 0s}}}").await;
     }
@@ -67,7 +67,7 @@ async fn an_invalid_policy_says_why_keeps_its_last_good_version_and_disturbs_no_
 #[tokio::test]
 async fn a_policy_that_matches_nothing_says_so() {
     let world = world().await;
-    let place = Place::new(world.plane, "nothing").await;
+    let place = TestNamespace::new(world.plane, "nothing").await;
     place.kubelet.run(&place.namespace, web()).await.unwrap();
     place
         .policy("p", "{podSelector: {matchLabels: {app: nobody}}}")
@@ -97,8 +97,8 @@ async fn a_policy_that_matches_nothing_says_so() {
 #[tokio::test]
 async fn overlapping_policies_each_have_their_own_status_events_and_series() {
     let world = world().await;
-    let place = Place::new(world.plane, "overlap").await;
-    let elsewhere = Place::new(world.plane, "elsewhere").await;
+    let place = TestNamespace::new(world.plane, "overlap").await;
+    let elsewhere = TestNamespace::new(world.plane, "elsewhere").await;
     place
         .policy("own", "{checks: {notReady: {for: 0s, severity: Info}}}")
         .await;
@@ -165,7 +165,7 @@ async fn overlapping_policies_each_have_their_own_status_events_and_series() {
 #[tokio::test]
 async fn an_edit_while_a_violation_is_pending_keeps_its_onset() {
     let world = world().await;
-    let place = Place::new(world.plane, "edit").await;
+    let place = TestNamespace::new(world.plane, "edit").await;
     place
         .policy(
             "p",
@@ -220,7 +220,7 @@ async fn an_edit_while_a_violation_is_pending_keeps_its_onset() {
 #[tokio::test]
 async fn a_deleted_policy_takes_its_series_along_and_sends_nothing() {
     let world = world().await;
-    let place = Place::new(world.plane, "deleted").await;
+    let place = TestNamespace::new(world.plane, "deleted").await;
     place.policy("p", "{checks: {notReady: {for: 0s}}}").await;
     let mut pod = place.kubelet.run(&place.namespace, web()).await.unwrap();
     pod.step(Step::Unready("istio-proxy")).await.unwrap();
@@ -256,8 +256,8 @@ async fn a_deleted_policy_takes_its_series_along_and_sends_nothing() {
 #[tokio::test]
 async fn a_namespaced_policy_does_not_see_its_neighbour() {
     let world = world().await;
-    let place = Place::new(world.plane, "mine").await;
-    let neighbour = Place::new(world.plane, "theirs").await;
+    let place = TestNamespace::new(world.plane, "mine").await;
+    let neighbour = TestNamespace::new(world.plane, "theirs").await;
     place.policy("p", "{checks: {notReady: {for: 0s}}}").await;
     let mut pod = neighbour.kubelet.run(&neighbour.namespace, web()).await.unwrap();
     pod.step(Step::Unready("istio-proxy")).await.unwrap();

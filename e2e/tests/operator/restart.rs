@@ -1,8 +1,8 @@
 //! A restart of the operator loses nothing that the policies' statuses list, and repeats nothing.
 
 use e2e::ControlPlane;
-use e2e::fake_kubelet::{FakeKubelet, Step};
 use e2e::operator::Operator;
+use e2e::simulated_kubelet::{SimulatedKubelet, Step};
 use kube::ResourceExt;
 
 use super::support::{eventually, status, time, web};
@@ -15,7 +15,7 @@ async fn a_restart_keeps_onsets_and_sends_no_second_event() {
     let policy = "apiVersion: sidewatch.dev/v1alpha1\nkind: SidecarPolicy\nmetadata: {name: p}\n\
                   spec: {checks: {notReady: {for: 1h}, mainReadySidecarNotReady: {for: 0s}}}\n";
     plane.apply_in(&namespace, policy).await.unwrap();
-    let mut pod = FakeKubelet::new(plane.client().await.unwrap())
+    let mut pod = SimulatedKubelet::new(plane.client().await.unwrap())
         .run(&namespace, web())
         .await
         .unwrap();

@@ -4,8 +4,8 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use e2e::fake_kubelet::{Container, FakeKubelet, PodSpec};
 use e2e::operator::Operator;
+use e2e::simulated_kubelet::{Container, PodSpec, SimulatedKubelet};
 use e2e::{ControlPlane, TokenKubeconfig};
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
@@ -39,16 +39,16 @@ pub(crate) async fn world() -> &'static World {
 }
 
 /// A namespace of a test, and what happens in it.
-pub(crate) struct Place {
+pub(crate) struct TestNamespace {
     pub(crate) plane: &'static ControlPlane,
     pub(crate) namespace: String,
-    pub(crate) kubelet: FakeKubelet,
+    pub(crate) kubelet: SimulatedKubelet,
 }
 
-impl Place {
+impl TestNamespace {
     pub(crate) async fn new(plane: &'static ControlPlane, prefix: &str) -> Self {
         let namespace = plane.namespace(prefix).await.unwrap();
-        let kubelet = FakeKubelet::new(plane.client().await.unwrap());
+        let kubelet = SimulatedKubelet::new(plane.client().await.unwrap());
         Self {
             plane,
             namespace,

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use e2e::compare::Tolerance;
+use e2e::fault_env::FaultEnv;
 use e2e::fault_proxy::{Fault, Point, Rule, Verb};
-use e2e::stage::Stage;
 use libtest_mimic::Trial;
 
 use super::story::{self, DELAYED, UNTIL_QUIET};
@@ -89,6 +89,6 @@ async fn terminated(weather: Weather) -> Result<()> {
     story.end(&mut stage, later, UNTIL_QUIET).await
 }
 
-fn events(stage: &Stage) -> usize {
+fn events(stage: &FaultEnv) -> usize {
     stage.proxy.calls_of(Verb::Create, "*/events").len()
 }

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use e2e::ControlPlane;
+use e2e::fault_env::FaultEnv;
 use e2e::fault_proxy::Verb;
-use e2e::stage::Stage;
 use libtest_mimic::Trial;
 
 use super::recovery::{POLICIES, recovered, says};
@@ -102,7 +102,7 @@ async fn frozen() -> Result<()> {
 async fn crds() -> Result<()> {
     let plane = start().await?;
     e2e::operator::install_rbac(&plane).await?;
-    let mut stage = Stage::set(&plane, "crds").await?;
+    let mut stage = FaultEnv::set(&plane, "crds").await?;
     stage.start_operator(&plane).await?;
     let proxy = &stage.proxy;
     proxy.wait_for_call(Verb::List, POLICIES, 2, PATIENCE).await?;
@@ -134,7 +134,7 @@ async fn crds() -> Result<()> {
     plane.stop()
 }
 
-async fn findings(stage: &mut Stage) -> Result<Vec<String>> {
+async fn findings(stage: &mut FaultEnv) -> Result<Vec<String>> {
     let metrics = stage.operator()?.metrics().await?;
     let series = metrics
         .lines()

@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use e2e::fault_env::FaultEnv;
 use e2e::fault_proxy::Verb;
 use e2e::operator::Operator;
-use e2e::stage::Stage;
 use tokio::time::sleep;
 
 /// What a namespaced installation watches.
@@ -36,7 +36,7 @@ pub(crate) async fn eventually(what: &str, is: impl Fn() -> bool) -> Result<()> 
 }
 
 /// Waits until `/metrics` has these.
-pub(crate) async fn says(stage: &mut Stage, words: &[&str]) -> Result<()> {
+pub(crate) async fn says(stage: &mut FaultEnv, words: &[&str]) -> Result<()> {
     let began = Instant::now();
     loop {
         let metrics = stage.operator()?.metrics().await?;
@@ -51,7 +51,7 @@ pub(crate) async fn says(stage: &mut Stage, words: &[&str]) -> Result<()> {
 
 /// Waits until every watch is in sync and the operator says that it is ready. What was wrong was over at `ended`: that the next
 /// try comes later is the back-off's doing, and from the last answer on, the way back is short.
-pub(crate) async fn recovered(stage: &mut Stage, ended: Instant) -> Result<()> {
+pub(crate) async fn recovered(stage: &mut FaultEnv, ended: Instant) -> Result<()> {
     let back = in_sync(stage).await?;
     let mut calls = stage.proxy.calls();
     calls.retain(|call| matches!(call.verb, Verb::List | Verb::Watch));
@@ -70,7 +70,7 @@ pub(crate) async fn recovered(stage: &mut Stage, ended: Instant) -> Result<()> {
 }
 
 /// Since when each of the watches is in sync, when all are.
-async fn in_sync(stage: &mut Stage) -> Result<[Instant; 2]> {
+async fn in_sync(stage: &mut FaultEnv) -> Result<[Instant; 2]> {
     let began = Instant::now();
     let mut since = [None; 2];
     loop {

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use e2e::fault_env::{ACCOUNT, FaultEnv, Right};
 use e2e::fault_proxy::{Fault, Rule, Verb};
-use e2e::stage::{ACCOUNT, Right, Stage};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
 use kube::api::DeleteParams;
@@ -41,7 +41,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     tests
 }
 
-async fn deprive(stage: &Stage, right: Right) -> Result<()> {
+async fn deprive(stage: &FaultEnv, right: Right) -> Result<()> {
     let all = READS.iter().chain(&WRITES).copied();
     let others: Vec<Right> = all.filter(|other| *other != right).collect();
     stage.restrict(&others, right).await
@@ -91,7 +91,7 @@ async fn writes(right: Right) -> Result<()> {
 }
 
 /// Waits until the log says what it may not do. A status may have to wait for its turn, ten seconds after the last one.
-async fn says_forbidden(stage: &mut Stage) -> Result<()> {
+async fn says_forbidden(stage: &mut FaultEnv) -> Result<()> {
     let began = Instant::now();
     loop {
         let log = stage.operator()?.log()?;

@@ -12,9 +12,9 @@ use std::time::Duration;
 use anyhow::Result;
 use e2e::ControlPlane;
 use e2e::compare::{Snapshot, Tolerance};
-use e2e::fake_kubelet::{Container, FakeKubelet, FakePod, PodSpec, RestartPolicy, Step};
+use e2e::fault_env::FaultEnv;
 use e2e::operator::{install_crds, install_rbac};
-use e2e::stage::Stage;
+use e2e::simulated_kubelet::{Container, PodSpec, RestartPolicy, SimulatedKubelet, SimulatedPod, Step};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -127,14 +127,14 @@ async fn play_undisturbed() -> Result<Snapshot> {
 }
 
 /// A stage on the shared control plane, and the first act played on it.
-pub(crate) async fn begin(name: &str) -> Result<(Stage, Story)> {
+pub(crate) async fn begin(name: &str) -> Result<(FaultEnv, Story)> {
     begin_on(plane().await?, name).await
 }
 
 /// The same on any control plane.
-pub(crate) async fn begin_on(plane: &ControlPlane, name: &str) -> Result<(Stage, Story)> {
+pub(crate) async fn begin_on(plane: &ControlPlane, name: &str) -> Result<(FaultEnv, Story)> {
     let _turn = turn().await?;
-    let stage = Stage::start(plane, name).await?;
+    let stage = FaultEnv::start(plane, name).await?;
     let story = Story::begin(&stage).await?;
     Ok((stage, story))
 }
@@ -166,20 +166,20 @@ fn expect_all_of_it(snapshot: &Snapshot) -> Result<()> {
 }
 
 /// Makes the two policies, anew or again.
-pub(crate) async fn apply_policies(stage: &Stage) -> Result<()> {
+pub(crate) async fn apply_policies(stage: &FaultEnv) -> Result<()> {
     stage.policy("fast", fast()).await?;
     stage.policy("late", late()).await
 }
 
 /// A history on its way.
 pub(crate) struct Story {
-    kubelet: FakeKubelet,
+    kubelet: SimulatedKubelet,
     pods: Api<Pod>,
     namespace: String,
     first_act_ended: tokio::time::Instant,
-    web: FakePod,
-    cart: FakePod,
-    fine: FakePod,
+    web: SimulatedPod,
+    cart: SimulatedPod,
+    fine: SimulatedPod,
     /// When the step was that each Pod's findings come from.
     steps: BTreeMap<&'static str, Timestamp>,
     recovered: Timestamp,
@@ -187,10 +187,10 @@ pub(crate) struct Story {
 
 impl Story {
     /// Applies the policies and plays the first act.
-    pub(crate) async fn begin(stage: &Stage) -> Result<Self> {
+    pub(crate) async fn begin(stage: &FaultEnv) -> Result<Self> {
         apply_policies(stage).await?;
         let namespace = stage.namespace();
-        let kubelet = FakeKubelet::new(stage.client());
+        let kubelet = SimulatedKubelet::new(stage.client());
         let run = async |spec: PodSpec| {
             let mut pod = kubelet.create(namespace, spec.clone().on_node("node-1")).await?;
             pod.together(&spec.healthy_start()).await?;
@@ -271,7 +271,7 @@ impl Story {
     }
 
     /// Brings up another Pod; when that fails half-way, one of the same name.
-    async fn late(&self) -> Result<FakePod> {
+    async fn late(&self) -> Result<SimulatedPod> {
         let spec = meshed("late").on_node("node-1");
         let mut pod = loop {
             match self.kubelet.create(&self.namespace, spec.clone()).await {
@@ -303,14 +303,19 @@ impl Story {
     }
 
     /// Expects in the end what an undisturbed run leaves.
-    pub(crate) async fn end(&self, stage: &mut Stage, tolerance: Tolerance, within: Duration) -> Result<()> {
+    pub(crate) async fn end(
+        &self,
+        stage: &mut FaultEnv,
+        tolerance: Tolerance,
+        within: Duration,
+    ) -> Result<()> {
         self.end_in(stage, |_| true, tolerance, within).await
     }
 
     /// The same for the wanted facts only.
     pub(crate) async fn end_in(
         &self,
-        stage: &mut Stage,
+        stage: &mut FaultEnv,
         wanted: impl Fn(&str) -> bool,
         tolerance: Tolerance,
         within: Duration,
@@ -338,7 +343,7 @@ fn app() -> Container {
 }
 
 /// Steps of a kubelet that writes its status again until the API server takes it.
-async fn insist(pod: &mut FakePod, steps: &[Step<'_>]) -> Result<()> {
+async fn insist(pod: &mut SimulatedPod, steps: &[Step<'_>]) -> Result<()> {
     let mut written = pod.together(steps).await;
     loop {
         match written {

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::{Case, Fault, Rule, View};
+use super::{Fault, MessageContext, Rule, View};
 use crate::domain::{policy::Check, roles::Role, time::Human};
 
 pub(super) struct Flapping;
@@ -23,8 +23,9 @@ impl Rule for Flapping {
     fn find(&self, view: &View<'_>, found: &mut Vec<Fault>) {
         let settings = view.policy.settings(Check::Flapping);
         for container in view.roles.with(Role::Sidecar) {
-            let past = view.past(container);
-            if let Some(until) = past.and_then(|p| p.flapped_often(settings.count, settings.window, view.now))
+            let history = view.history(container);
+            if let Some(until) =
+                history.and_then(|p| p.flapped_often(settings.count, settings.window, view.now))
             {
                 found.push(Fault {
                     container,
@@ -36,7 +37,7 @@ impl Rule for Flapping {
         }
     }
 
-    fn detail(&self, case: &Case<'_>) -> String {
+    fn detail(&self, case: &MessageContext<'_>) -> String {
         let settings = case.view.policy.settings(Check::Flapping);
         let window = Human(settings.window);
         format!(
@@ -45,12 +46,12 @@ impl Rule for Flapping {
         )
     }
 
-    fn note(&self, case: &Case<'_>) -> String {
+    fn note(&self, case: &MessageContext<'_>) -> String {
         let settings = case.view.policy.settings(Check::Flapping);
         let flaps = case
             .view
-            .past(case.at)
-            .map_or(0, |past| past.flaps_within(settings.window, case.view.now));
+            .history(case.at)
+            .map_or(0, |history| history.flaps_within(settings.window, case.view.now));
         format!(
             "{} went from ready to unready {flaps} times within {} without a restart (limit {}, {}). \
              Each time the Pod leaves its Services.",
@@ -61,12 +62,12 @@ impl Rule for Flapping {
         )
     }
 
-    fn recovered(&self, case: &Case<'_>) -> String {
+    fn recovered(&self, case: &MessageContext<'_>) -> String {
         let window = Human(case.view.policy.settings(Check::Flapping).window);
         format!("changes its readiness less often than the limit within {window} again")
     }
 
-    fn episode(&self, case: &Case<'_>) -> String {
+    fn episode(&self, case: &MessageContext<'_>) -> String {
         case.containers_ready_since()
     }
 }

@@ -4,7 +4,7 @@
 
 use jiff::SignedDuration;
 
-use super::{Case, Fault, Rule, View};
+use super::{Fault, MessageContext, Rule, View};
 use crate::domain::{
     history::DOWN_WINDOWS,
     observation::State,
@@ -39,15 +39,15 @@ impl Rule for FrequentRestarts {
         let settings = view.policy.settings(Check::FrequentRestarts);
         let (count, window) = (settings.count, settings.window);
         for (at, status) in view.pod.statuses.iter().enumerate() {
-            let (Some(status), Some(past)) = (status, view.past(at)) else {
+            let (Some(status), Some(history)) = (status, view.history(at)) else {
                 continue;
             };
             if !self.covers(view, at) {
                 continue;
             }
-            let often = past.restarted_often(count, window, view.now);
+            let often = history.restarted_often(count, window, view.now);
             let down = if is_down(view, at) {
-                past.went_down_often(count, window, view.now)
+                history.went_down_often(count, window, view.now)
             } else {
                 None
             };
@@ -63,7 +63,7 @@ impl Rule for FrequentRestarts {
         }
     }
 
-    fn detail(&self, case: &Case<'_>) -> String {
+    fn detail(&self, case: &MessageContext<'_>) -> String {
         let Some((_, status)) = case.view.container(case.at) else {
             return String::new();
         };
@@ -75,13 +75,13 @@ impl Rule for FrequentRestarts {
         format!("{} restarts in all{last}{down}", status.restart_count)
     }
 
-    fn note(&self, case: &Case<'_>) -> String {
+    fn note(&self, case: &MessageContext<'_>) -> String {
         let settings = case.view.policy.settings(Check::FrequentRestarts);
         let (count, window) = (settings.count, settings.window);
         let seen = case
             .view
-            .past(case.at)
-            .map_or(0, |past| past.restarts_within(window, case.view.now));
+            .history(case.at)
+            .map_or(0, |history| history.restarts_within(window, case.view.now));
         let total = case
             .view
             .container(case.at)
@@ -106,13 +106,13 @@ impl Rule for FrequentRestarts {
         format!("{fact}{last}. Only this container was restarted.")
     }
 
-    fn recovered(&self, case: &Case<'_>) -> String {
+    fn recovered(&self, case: &MessageContext<'_>) -> String {
         let window = Human(case.view.policy.settings(Check::FrequentRestarts).window);
         format!("restarts less often than the limit within {window} again")
     }
 
     /// The number of full `count`s of restarts: a new episode after recovery has had at least as many more.
-    fn episode(&self, case: &Case<'_>) -> String {
+    fn episode(&self, case: &MessageContext<'_>) -> String {
         let count = case.view.policy.settings(Check::FrequentRestarts).count.max(1);
         case.view
             .container(case.at)

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::{Case, Fault, Rule, View};
+use super::{Fault, MessageContext, Rule, View};
 use crate::domain::{
     observation::{ContainerKind, RestartPolicy, State},
     policy::Check,
@@ -52,11 +52,11 @@ impl Rule for JobHeldOpen {
         );
     }
 
-    fn detail(&self, case: &Case<'_>) -> String {
+    fn detail(&self, case: &MessageContext<'_>) -> String {
         format!("every main container finished; {}", still(case))
     }
 
-    fn note(&self, case: &Case<'_>) -> String {
+    fn note(&self, case: &MessageContext<'_>) -> String {
         let finished = last_main_finished(case.view).unwrap_or(case.onset);
         let waiting = match &*case.view.pod.workload.kind {
             "Job" | "CronJob" => "Job",
@@ -73,7 +73,7 @@ impl Rule for JobHeldOpen {
         )
     }
 
-    fn recovered(&self, case: &Case<'_>) -> String {
+    fn recovered(&self, case: &MessageContext<'_>) -> String {
         if case.view.is_finished(case.at) {
             "has finished".to_owned()
         } else {
@@ -81,7 +81,7 @@ impl Rule for JobHeldOpen {
         }
     }
 
-    fn episode(&self, _: &Case<'_>) -> String {
+    fn episode(&self, _: &MessageContext<'_>) -> String {
         String::new()
     }
 }
@@ -93,7 +93,7 @@ fn last_main_finished(view: &View<'_>) -> Option<Timestamp> {
         .max()
 }
 
-fn still(case: &Case<'_>) -> &'static str {
+fn still(case: &MessageContext<'_>) -> &'static str {
     let runs = case
         .view
         .container(case.at)

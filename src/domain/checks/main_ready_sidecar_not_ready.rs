@@ -1,7 +1,7 @@
 //! MainReadySidecarNotReady: as NotReady, and a main container is ready beside the unready sidecar. The subject is the
 //! sidecar, which is what somebody has to repair; the mains stand in the detail.
 
-use super::{Case, Fault, Rule, View, not_ready::readiness_recovered, words::name_list};
+use super::{Fault, MessageContext, Rule, View, messages::name_list, not_ready::readiness_recovered};
 use crate::domain::policy::Check;
 
 pub(super) struct MainReadySidecarNotReady;
@@ -33,11 +33,11 @@ impl Rule for MainReadySidecarNotReady {
         );
     }
 
-    fn detail(&self, case: &Case<'_>) -> String {
+    fn detail(&self, case: &MessageContext<'_>) -> String {
         format!("{}; ready: {}", case.cause(), mains(case))
     }
 
-    fn note(&self, case: &Case<'_>) -> String {
+    fn note(&self, case: &MessageContext<'_>) -> String {
         let plural = case.view.ready_mains().count() > 1;
         let (containers, are) = if plural {
             ("containers", "are")
@@ -53,15 +53,15 @@ impl Rule for MainReadySidecarNotReady {
         )
     }
 
-    fn recovered(&self, case: &Case<'_>) -> String {
+    fn recovered(&self, case: &MessageContext<'_>) -> String {
         readiness_recovered(case)
     }
 
-    fn episode(&self, case: &Case<'_>) -> String {
+    fn episode(&self, case: &MessageContext<'_>) -> String {
         case.containers_ready_since()
     }
 }
 
-fn mains(case: &Case<'_>) -> String {
+fn mains(case: &MessageContext<'_>) -> String {
     name_list(case.view.ready_mains().map(|(container, _)| &*container.name))
 }

@@ -7,10 +7,10 @@ mod flapping;
 mod frequent_restarts;
 mod job_held_open;
 mod main_ready_sidecar_not_ready;
+mod messages;
 mod not_ready;
 mod oom_killed;
 mod startup_blocked;
-mod words;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -51,7 +51,7 @@ pub struct Fault {
 
 /// What the words of a check need beyond the [`View`].
 #[derive(Clone, Copy)]
-pub struct Case<'a> {
+pub struct MessageContext<'a> {
     /// The Pod under the policy.
     pub view: &'a View<'a>,
     /// The container.
@@ -89,16 +89,16 @@ pub trait Rule: Sync {
     fn find(&self, view: &View<'_>, found: &mut Vec<Fault>);
 
     /// What the Pod's status tells of a failing container; for the policy's status, so without times that move.
-    fn detail(&self, case: &Case<'_>) -> String;
+    fn detail(&self, case: &MessageContext<'_>) -> String;
 
     /// The note of the Event: the fact, since when, the limit and who set it, the cause, the consequence.
-    fn note(&self, case: &Case<'_>) -> String;
+    fn note(&self, case: &MessageContext<'_>) -> String;
 
     /// How the container does now that it no longer fails, to follow its name in a sentence.
-    fn recovered(&self, case: &Case<'_>) -> String;
+    fn recovered(&self, case: &MessageContext<'_>) -> String;
 
     /// What tells this episode from another of the same container, as the object itself shows it.
-    fn episode(&self, case: &Case<'_>) -> String;
+    fn episode(&self, case: &MessageContext<'_>) -> String;
 }
 
 /// The rule of a check.
@@ -115,7 +115,7 @@ pub fn rule(check: Check) -> &'static dyn Rule {
 }
 
 /// The note of the Event that says that `check` no longer fails, `lasted` after its onset.
-pub fn recovery_note(check: Check, case: &Case<'_>, lasted: SignedDuration) -> String {
+pub fn recovery_note(check: Check, case: &MessageContext<'_>, lasted: SignedDuration) -> String {
     let what = rule(check).recovered(case);
     let lasted = super::time::Human(lasted);
     format!(
@@ -131,7 +131,7 @@ impl<'a> View<'a> {
         self.pod.container(at)
     }
 
-    fn past(&self, at: usize) -> Option<&'a ContainerHistory> {
+    fn history(&self, at: usize) -> Option<&'a ContainerHistory> {
         self.history.and_then(|history| history.container(at))
     }
 

@@ -1,6 +1,6 @@
 //! NotReady: the Pod is initialized, its app is still there, and a sidecar is unready.
 
-use super::{Case, Fault, Rule, View};
+use super::{Fault, MessageContext, Rule, View};
 use crate::domain::policy::Check;
 
 pub(super) struct NotReady;
@@ -23,11 +23,11 @@ impl Rule for NotReady {
         }));
     }
 
-    fn detail(&self, case: &Case<'_>) -> String {
+    fn detail(&self, case: &MessageContext<'_>) -> String {
         case.cause()
     }
 
-    fn note(&self, case: &Case<'_>) -> String {
+    fn note(&self, case: &MessageContext<'_>) -> String {
         let since = case.since(self.hold_for(case.view, case.at));
         format!(
             "{} is not ready {since}: {}. The Pod is out of its Services.",
@@ -36,17 +36,17 @@ impl Rule for NotReady {
         )
     }
 
-    fn recovered(&self, case: &Case<'_>) -> String {
+    fn recovered(&self, case: &MessageContext<'_>) -> String {
         readiness_recovered(case)
     }
 
-    fn episode(&self, case: &Case<'_>) -> String {
+    fn episode(&self, case: &MessageContext<'_>) -> String {
         case.containers_ready_since()
     }
 }
 
 /// What ended a time of not being ready: readiness, or that nobody needs it any more.
-pub(super) fn readiness_recovered(case: &Case<'_>) -> String {
+pub(super) fn readiness_recovered(case: &MessageContext<'_>) -> String {
     let is_ready = case
         .view
         .container(case.at)

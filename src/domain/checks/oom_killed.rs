@@ -3,7 +3,7 @@
 
 use jiff::SignedDuration;
 
-use super::{Case, Fault, Rule, View};
+use super::{Fault, MessageContext, Rule, View};
 use crate::domain::{
     observation::{ContainerStatus, Exit, OOM_KILLED},
     policy::Check,
@@ -43,8 +43,8 @@ impl Rule for OOMKilled {
             .max(INSTANT);
         for container in view.roles.with(Role::Sidecar) {
             let killed = view
-                .past(container)
-                .and_then(crate::domain::history::ContainerHistory::memory_killed_at);
+                .history(container)
+                .and_then(crate::domain::history::ContainerHistory::oom_killed_at);
             if let Some((at, until)) = killed
                 .map(|at| (at, later(at, keep)))
                 .filter(|(_, until)| *until > view.now)
@@ -59,15 +59,15 @@ impl Rule for OOMKilled {
         }
     }
 
-    fn detail(&self, case: &Case<'_>) -> String {
+    fn detail(&self, case: &MessageContext<'_>) -> String {
         format!("killed for memory{}", limit(case))
     }
 
-    fn note(&self, case: &Case<'_>) -> String {
+    fn note(&self, case: &MessageContext<'_>) -> String {
         let killed = case
             .view
-            .past(case.at)
-            .and_then(crate::domain::history::ContainerHistory::memory_killed_at);
+            .history(case.at)
+            .and_then(crate::domain::history::ContainerHistory::oom_killed_at);
         let at = Clock(killed.unwrap_or(case.onset));
         format!(
             "{} was killed for memory at {at}{}. The app was not restarted.",
@@ -76,12 +76,12 @@ impl Rule for OOMKilled {
         )
     }
 
-    fn recovered(&self, _: &Case<'_>) -> String {
+    fn recovered(&self, _: &MessageContext<'_>) -> String {
         "was not killed for memory again".to_owned()
     }
 
     /// The run that was killed.
-    fn episode(&self, case: &Case<'_>) -> String {
+    fn episode(&self, case: &MessageContext<'_>) -> String {
         match case
             .view
             .container(case.at)
@@ -103,7 +103,7 @@ fn killed(status: &ContainerStatus) -> Option<&Exit> {
     exits.find(|exit| &*exit.reason == OOM_KILLED)
 }
 
-fn limit(case: &Case<'_>) -> String {
+fn limit(case: &MessageContext<'_>) -> String {
     let container = case.view.pod.shape.containers.get(case.at);
     container
         .and_then(|c| c.memory_limit.as_ref())

@@ -5,7 +5,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Case, Fault, Rule, View, words::name_list};
+use super::{Fault, MessageContext, Rule, View, messages::name_list};
 use crate::domain::{
     observation::{ContainerKind, ContainerStatus, State},
     policy::Check,
@@ -63,11 +63,11 @@ impl Rule for StartupBlocked {
         }
     }
 
-    fn detail(&self, case: &Case<'_>) -> String {
+    fn detail(&self, case: &MessageContext<'_>) -> String {
         format!("{}; waiting: {}", blocked_by(case), waiting(case))
     }
 
-    fn note(&self, case: &Case<'_>) -> String {
+    fn note(&self, case: &MessageContext<'_>) -> String {
         let since = case.since(self.hold_for(case.view, case.at));
         let is_init = case
             .view
@@ -94,7 +94,7 @@ impl Rule for StartupBlocked {
         )
     }
 
-    fn recovered(&self, case: &Case<'_>) -> String {
+    fn recovered(&self, case: &MessageContext<'_>) -> String {
         let done = case
             .view
             .container(case.at)
@@ -106,7 +106,7 @@ impl Rule for StartupBlocked {
         }
     }
 
-    fn episode(&self, _: &Case<'_>) -> String {
+    fn episode(&self, _: &MessageContext<'_>) -> String {
         String::new()
     }
 }
@@ -147,7 +147,7 @@ fn previous_done(view: &View<'_>, at: usize) -> Option<Timestamp> {
     }
 }
 
-fn blocked_by(case: &Case<'_>) -> String {
+fn blocked_by(case: &MessageContext<'_>) -> String {
     match case.view.container(case.at) {
         Some((_, status)) if status.waits_to_be_created() => {
             "its image is still pulled, or its postStart hook has not returned".to_owned()
@@ -161,7 +161,7 @@ fn blocked_by(case: &Case<'_>) -> String {
     }
 }
 
-fn waiting_names<'a>(case: &Case<'a>) -> impl Iterator<Item = &'a str> + use<'a> {
+fn waiting_names<'a>(case: &MessageContext<'a>) -> impl Iterator<Item = &'a str> + use<'a> {
     case.view
         .pod
         .shape
@@ -171,6 +171,6 @@ fn waiting_names<'a>(case: &Case<'a>) -> impl Iterator<Item = &'a str> + use<'a>
         .map(|container| &*container.name)
 }
 
-fn waiting(case: &Case<'_>) -> String {
+fn waiting(case: &MessageContext<'_>) -> String {
     name_list(waiting_names(case))
 }

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::{
     Index, PodEntry,
-    announce::Announcer,
     entry::{PolicyEntry, PolicyId},
+    event_planner::EventPlanner,
 };
 use crate::domain::{
     checks::{View, rule},
@@ -57,7 +57,7 @@ pub(super) fn adopt(pod: &mut PodEntry, policies: &mut BTreeMap<PolicyId, Policy
                 continue;
             };
             if listed.check == Check::OOMKilled {
-                History::adopt_memory_kill(history, observation, at, listed.since);
+                History::adopt_oom_kill(history, observation, at, listed.since);
             }
             let Some(version) = &policy.policy else { continue };
             let view = View {
@@ -87,7 +87,7 @@ pub(super) fn adopt(pod: &mut PodEntry, policies: &mut BTreeMap<PolicyId, Policy
                 announced: None,
                 counted: listed.firing,
             };
-            let mut announcer = Announcer {
+            let mut announcer = EventPlanner {
                 policy,
                 view: &view,
                 written: &mut *written,

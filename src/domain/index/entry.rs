@@ -8,7 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::tally::Tally;
+use super::counts::Counts;
 use crate::domain::{
     observation::{ContainerKind, Labels, Observation, Shape, Workload},
     policy::{Check, ListedViolation, Mode, Policy, PolicyKey, PolicyKind, PolicyUpdate, Severity},
@@ -33,7 +33,7 @@ pub(super) struct PolicyEntry {
     pub(super) policy: Option<Policy>,
     /// What an operator before us left in the status, until every Pod has been looked at.
     pub(super) adopted: Vec<ListedViolation>,
-    pub(super) tally: Tally,
+    pub(super) counts: Counts,
     /// Its violations in the order of its status.
     pub(super) active: BTreeMap<ActiveKey, Active>,
     /// How many violations fired, by check.
@@ -109,7 +109,7 @@ impl PolicyEntry {
             invalid,
             policy,
             adopted: listed,
-            tally: Tally::default(),
+            counts: Counts::default(),
             active: BTreeMap::new(),
             fired: [0; Check::ALL.len()],
             restarts: BTreeMap::new(),
@@ -158,7 +158,7 @@ impl PolicyEntry {
             let Some((key, active)) = self.entry(pod, violation) else {
                 continue;
             };
-            self.tally.add_violation(violation);
+            self.counts.add_violation(violation);
             self.active.insert(key, active);
         }
     }
@@ -169,7 +169,7 @@ impl PolicyEntry {
             let Some((key, _)) = self.entry(pod, violation) else {
                 continue;
             };
-            self.tally.remove_violation(violation);
+            self.counts.remove_violation(violation);
             self.active.remove(&key);
         }
     }

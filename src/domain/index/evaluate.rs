@@ -7,14 +7,14 @@ use jiff::Timestamp;
 use super::{
     Index, PodEntry, PodKey,
     adopt::adopt,
-    announce::Announcer,
+    counts::Durations,
     entry::{PolicyEntry, PolicyId},
-    tally::Durations,
+    event_planner::EventPlanner,
 };
 use crate::domain::{
     checks::View,
     effects::{Change, Effects, Transition},
-    history::Look,
+    history::Observed,
     observation::Observation,
     tracker::{self, Changed, Tracked, sooner},
 };
@@ -22,7 +22,7 @@ use crate::domain::{
 impl Index {
     /// Brings a Pod up to `now`: judges it, or leaves it as it stands while it is held, or ends what it violates when
     /// it is not evaluated any more. Being not evaluated wins over being held.
-    pub(super) fn settle(&mut self, key: &PodKey, now: Timestamp, look: Look, effects: &mut Effects) {
+    pub(super) fn reevaluate(&mut self, key: &PodKey, now: Timestamp, look: Observed, effects: &mut Effects) {
         let Some(pod) = self
             .namespaces
             .get_mut(&key.0)
@@ -45,10 +45,10 @@ impl Index {
         } else {
             adopt(pod, &mut self.policies, now);
             if pod.observation.is_held() {
-                // Nothing to judge by, but from here on we see what it does.
+                // Nothing to evaluate by, but from here on we see what it does.
                 pod.matched.iter_mut().for_each(|matched| matched.looked = true);
             } else {
-                deadline = judge(pod, &mut self.policies, &mut self.durations, (now, look), effects);
+                deadline = evaluate(pod, &mut self.policies, &mut self.durations, (now, look), effects);
             }
         }
         if pod.deadline != deadline {
@@ -63,11 +63,11 @@ impl Index {
 }
 
 /// Advances the violations of a Pod, and returns when time alone changes something next.
-fn judge(
+fn evaluate(
     pod: &mut PodEntry,
     policies: &mut BTreeMap<PolicyId, PolicyEntry>,
     durations: &mut Durations,
-    (now, look): (Timestamp, Look),
+    (now, look): (Timestamp, Observed),
     effects: &mut Effects,
 ) -> Option<Timestamp> {
     let PodEntry {
@@ -94,10 +94,10 @@ fn judge(
         let look = if std::mem::replace(&mut matched.looked, true) {
             look
         } else {
-            Look::First
+            Observed::Initial
         };
         let (changed, next) = tracker::advance(&mut matched.tracked, &view, look);
-        let mut announcer = Announcer {
+        let mut announcer = EventPlanner {
             policy,
             view: &view,
             written: &mut *written,

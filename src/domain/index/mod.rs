@@ -4,7 +4,7 @@
 //! namespaces ── labels
 //!     └── pods, by UID ── observation, history
 //!             └── matched ── a policy that matches, the roles it gives, the violations it tracks
-//! policies ── the evaluated version, the tally of its Pods, its violations in the order of its status
+//! policies ── the evaluated version, the counts of its Pods, its violations in the order of its status
 //! deadlines ── (when, Pod): the next moment at which time alone changes something
 //! watches ── per Pod watch: synced or held, what a resync has seen, which Pods wait for the hold to end
 //! ```
@@ -13,13 +13,13 @@
 //! an update, the Pods of its namespaces for a policy's edit, nothing for an update that says nothing new.
 
 mod adopt;
-mod announce;
+mod counts;
 mod entry;
 mod evaluate;
+mod event_planner;
 mod policies;
 #[cfg(test)]
 pub(crate) mod recount;
-mod tally;
 mod views;
 mod watches;
 
@@ -30,18 +30,18 @@ use std::{
 
 use jiff::Timestamp;
 
+pub use self::{
+    counts::{ContainerClass, Durations},
+    views::{PolicyView, RestartView, ViolationView},
+    watches::Scope,
+};
 use self::{
     entry::{PolicyEntry, PolicyId},
     watches::Watches,
 };
-pub use self::{
-    tally::{ContainerClass, Durations},
-    views::{PolicyView, RestartView, ViolationView},
-    watches::Scope,
-};
 use super::{
     effects::Effects,
-    history::{History, Look, Restarts},
+    history::{History, Observed, Restarts},
     observation::{Labels, Observation, Workload},
     policy::PolicyKey,
     roles::{Role, Roles},
@@ -149,7 +149,7 @@ impl Index {
         let gap = self.watches.held_since(&key.0);
         for matched in &pod.matched {
             if let Some(policy) = self.policies.get_mut(&matched.policy) {
-                policy.tally.remove(&pod.observation, &matched.roles);
+                policy.counts.remove(&pod.observation, &matched.roles);
                 policy.unrecord(&pod.observation, &matched.tracked);
             }
         }
@@ -165,7 +165,7 @@ impl Index {
         }
         for matched in &pod.matched {
             if let Some(policy) = self.policies.get_mut(&matched.policy) {
-                policy.tally.add(&pod.observation, &matched.roles);
+                policy.counts.add(&pod.observation, &matched.roles);
                 policy.record(&pod.observation, &matched.tracked);
                 effects.changed.insert(policy.key.clone());
             }
@@ -182,7 +182,12 @@ impl Index {
         if relabelled || reshaped {
             self.rematch(&key, now, &mut effects);
         }
-        self.settle(&key, now, gap.map_or(Look::Live, Look::Gap), &mut effects);
+        self.reevaluate(
+            &key,
+            now,
+            gap.map_or(Observed::Live, Observed::AfterGap),
+            &mut effects,
+        );
         effects
     }
 
@@ -209,7 +214,7 @@ impl Index {
         for id in candidates {
             self.attach(id, key, now, effects);
         }
-        self.settle(key, now, Look::Live, effects);
+        self.reevaluate(key, now, Observed::Live, effects);
     }
 
     /// Forgets a Pod. Its violations end without an Event.
@@ -227,7 +232,7 @@ impl Index {
             let Some(policy) = self.policies.get_mut(&matched.policy) else {
                 continue;
             };
-            policy.tally.remove(&pod.observation, &matched.roles);
+            policy.counts.remove(&pod.observation, &matched.roles);
             evaluate::end(policy, &pod.observation, &mut matched.tracked, now, &mut effects);
             effects.changed.insert(policy.key.clone());
         }
@@ -262,7 +267,7 @@ impl Index {
             if let Some(pod) = self.pod_mut(&key) {
                 pod.deadline = None;
             }
-            self.settle(&key, at, Look::Live, &mut effects);
+            self.reevaluate(&key, at, Observed::Live, &mut effects);
         }
         effects
     }

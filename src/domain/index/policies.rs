@@ -13,7 +13,7 @@ use super::{
 use crate::domain::{
     checks::View,
     effects::Effects,
-    history::Look,
+    history::Observed,
     policy::{Policy, PolicyKey, PolicyKind, PolicyUpdate},
     tracker,
 };
@@ -90,7 +90,7 @@ impl Index {
         for pod in self.pods_in_sight(key) {
             self.detach(id, &pod);
             self.part(id, &pod, now, &mut effects);
-            self.settle(&pod, now, Look::Live, &mut effects);
+            self.reevaluate(&pod, now, Observed::Live, &mut effects);
         }
         self.policies.remove(&id);
         if let Some(places) = self.by_namespace.get_mut(&key.namespace) {
@@ -125,7 +125,7 @@ impl Index {
                     .for_each(|matched| matched.looked = false);
             }
             self.attach(id, key, now, effects);
-            self.settle(key, now, Look::Live, effects);
+            self.reevaluate(key, now, Observed::Live, effects);
         }
     }
 
@@ -151,7 +151,7 @@ impl Index {
             return;
         };
         for matched in pod.matched.iter().filter(|matched| matched.policy == id) {
-            policy.tally.remove(&pod.observation, &matched.roles);
+            policy.counts.remove(&pod.observation, &matched.roles);
             policy.unrecord(&pod.observation, &matched.tracked);
         }
     }
@@ -202,7 +202,7 @@ impl Index {
         };
         let ended = tracker::end_uncovered(&mut matched.tracked, &view);
         evaluate::report(policy, &pod.observation, &ended, now, effects);
-        policy.tally.add(&pod.observation, &matched.roles);
+        policy.counts.add(&pod.observation, &matched.roles);
         policy.record(&pod.observation, &matched.tracked);
         effects.changed.insert(policy.key.clone());
     }
@@ -249,7 +249,7 @@ impl Index {
         pods.sort_unstable();
         for key in pods {
             self.rematch(&key, now, &mut effects);
-            self.settle(&key, now, Look::Live, &mut effects);
+            self.reevaluate(&key, now, Observed::Live, &mut effects);
         }
         effects
     }

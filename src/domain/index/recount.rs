@@ -7,10 +7,10 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Index, PodEntry, PodKey, tally::Tally};
+use super::{Index, PodEntry, PodKey, counts::Counts};
 use crate::domain::{
     effects::Effects,
-    history::Look,
+    history::Observed,
     observation::Workload,
     policy::{Check, PolicyKey},
     roles::Roles,
@@ -57,7 +57,7 @@ impl Index {
         assert_eq!(self.ids.len(), self.policies.len());
         for (id, policy) in &self.policies {
             assert_eq!(self.ids.get(&policy.key), Some(id));
-            let (mut tally, mut active) = (Tally::default(), BTreeMap::new());
+            let (mut counts, mut active) = (Counts::default(), BTreeMap::new());
             for (key, pod) in self.all_pods() {
                 let labels = self.namespaces[&key.0].labels.as_deref();
                 let matched = pod.matched.iter().find(|matched| matched.policy == *id);
@@ -72,15 +72,15 @@ impl Index {
                 let Some(matched) = matched else { continue };
                 let roles = Roles::assign(policy.policy.as_ref().unwrap(), &pod.observation.shape);
                 assert_eq!(*matched.roles, roles);
-                tally.add(&pod.observation, &roles);
+                counts.add(&pod.observation, &roles);
                 for violation in &matched.tracked {
-                    tally.add_violation(violation);
+                    counts.add_violation(violation);
                     active.extend(policy.entry(&pod.observation, violation));
                 }
                 let keys: Vec<_> = matched.tracked.iter().map(|t| (t.container, t.check)).collect();
                 assert!(keys.is_sorted_by(|a, b| a < b), "ordered, each once");
             }
-            assert_eq!(policy.tally, tally, "{}", policy.key);
+            assert_eq!(policy.counts, counts, "{}", policy.key);
             assert_eq!(policy.active, active, "{}", policy.key);
             for (namespace, workload, _, _) in policy.restarts.keys() {
                 let series = (namespace.clone(), workload.clone());
@@ -111,7 +111,7 @@ impl Index {
         pods.sort_unstable();
         let mut effects = Effects::default();
         for key in pods {
-            self.settle(&key, now, Look::Live, &mut effects);
+            self.reevaluate(&key, now, Observed::Live, &mut effects);
         }
         effects
     }
@@ -161,7 +161,7 @@ impl Index {
         assert!(self.deadlines.is_empty() && self.workloads.is_empty());
         assert_eq!(self.watches.waiting().count(), 0);
         for policy in self.policies.values() {
-            assert_eq!(policy.tally, Tally::default());
+            assert_eq!(policy.counts, Counts::default());
             assert!(policy.active.is_empty() && policy.restarts.is_empty());
         }
     }

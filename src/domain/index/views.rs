@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{ContainerClass, Durations, Index, entry::PolicyEntry};
 use crate::domain::{
-    checks::{Case, View, rule},
+    checks::{MessageContext, View, rule},
     observation::Workload,
     policy::{Check, Mode, PolicyKey, Severity},
     roles::Role,
@@ -82,7 +82,7 @@ impl Index {
         if !synced || entry.needs_namespaces() && !self.watches.namespaces_synced {
             return None;
         }
-        let summary = entry.tally.summary();
+        let summary = entry.counts.summary();
         let listed = entry.active.iter().take(LISTED_VIOLATIONS);
         let violations: Vec<Violation> = listed
             .map(|(key, active)| Violation {
@@ -103,7 +103,7 @@ impl Index {
             generation: entry.generation,
             conditions: conditions(entry, &summary, self.failing(entry)),
             summary,
-            checks: entry.tally.checks(),
+            checks: entry.counts.checks(),
             violations,
             omitted: u32::try_from(omitted).unwrap_or(u32::MAX),
         })
@@ -125,7 +125,7 @@ impl Index {
             history: pod.history.as_deref(),
             now: self.latest,
         };
-        Some(rule(key.check).detail(&Case {
+        Some(rule(key.check).detail(&MessageContext {
             view: &view,
             at: active.at,
             onset: active.onset,
@@ -176,8 +176,8 @@ impl Index {
                 key: &entry.key,
                 ready: entry.invalid.is_none(),
                 mode: entry.policy.as_ref().map_or(Mode::Off, |policy| policy.mode),
-                pods: entry.tally.summary().pods,
-                containers: entry.tally.containers(),
+                pods: entry.counts.summary().pods,
+                containers: entry.counts.containers(),
                 fired,
             }
         })
@@ -313,7 +313,7 @@ fn conditions(entry: &PolicyEntry, summary: &Summary, failing: Failing) -> [Repo
 fn failing_message(entry: &PolicyEntry, summary: &Summary, failing: Failing) -> String {
     let mut by_check: Vec<(std::cmp::Reverse<Severity>, Check, u32)> = Vec::new();
     for counts in entry
-        .tally
+        .counts
         .checks()
         .into_iter()
         .filter(|counts| counts.firing > 0)

@@ -12,7 +12,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::{Index, PodKey};
-use crate::domain::{effects::Effects, history::Look, observation::Labels, policy::PolicyKind};
+use crate::domain::{effects::Effects, history::Observed, observation::Labels, policy::PolicyKind};
 
 /// What one watch sees: all namespaces, or one.
 pub type Scope = Option<Arc<str>>;
@@ -38,8 +38,8 @@ struct PodWatch {
     held: Option<Timestamp>,
     /// The Pods seen by the list under way, while there is one.
     seen: Option<HashSet<Arc<str>>>,
-    /// The Pods to judge when the hold ends, and how we look at them then.
-    waiting: BTreeMap<PodKey, Look>,
+    /// The Pods to evaluate when the hold ends, and how we look at them then.
+    waiting: BTreeMap<PodKey, Observed>,
 }
 
 impl Watches {
@@ -117,7 +117,7 @@ impl Watches {
     }
 
     /// Notes a Pod to be judged when the hold ends. The look that knows least wins.
-    pub(super) fn wait(&mut self, key: &PodKey, look: Look) {
+    pub(super) fn wait(&mut self, key: &PodKey, look: Observed) {
         if let Some(watch) = self.of_mut(&key.0) {
             let waiting = watch.waiting.entry(key.clone()).or_insert(look);
             *waiting = (*waiting).max(look);
@@ -131,9 +131,9 @@ fn covers(scope: &Scope, namespace: &str) -> bool {
 
 impl Index {
     /// A list of Pods begins, perhaps for the second time: holds the scope and starts a new set of what is seen.
-    /// `last_look` is when the watch last told us something.
-    pub fn begin_resync(&mut self, scope: &Scope, last_look: Timestamp) {
-        self.hold(scope, last_look);
+    /// `last_synced` is when the watch last told us something.
+    pub fn begin_resync(&mut self, scope: &Scope, last_synced: Timestamp) {
+        self.hold(scope, last_synced);
         if let Some(watch) = self.watches.pods.get_mut(scope) {
             watch.seen = Some(HashSet::new());
         }
@@ -167,9 +167,9 @@ impl Index {
     }
 
     /// The watch failed: nothing fires and nothing resolves until it works again.
-    pub fn hold(&mut self, scope: &Scope, last_look: Timestamp) {
+    pub fn hold(&mut self, scope: &Scope, last_synced: Timestamp) {
         if let Some(watch) = self.watches.pods.get_mut(scope) {
-            watch.held.get_or_insert(last_look);
+            watch.held.get_or_insert(last_synced);
         }
     }
 
@@ -193,7 +193,7 @@ impl Index {
         watch.held = None;
         let waiting = std::mem::take(&mut watch.waiting);
         for (key, look) in waiting {
-            self.settle(&key, now, look, &mut effects);
+            self.reevaluate(&key, now, look, &mut effects);
         }
         let synced = |key: &str| covers(scope, key) || key.is_empty();
         for policy in self

@@ -2,17 +2,17 @@
 //! each sentence.
 
 mod adoption;
+mod after_gap;
 mod edits;
 mod evaluated;
 mod event_names;
 mod events;
-mod first_look;
 mod frequent_restarts;
 mod held;
 mod histories;
+mod initial;
 mod instants;
 mod jobs;
-mod later_looks;
 mod machine;
 mod not_ready;
 mod notes;

@@ -14,7 +14,7 @@ use crate::domain::{
     testing::{Pod, World},
 };
 
-/// What a policy says of its Pods, whatever their past.
+/// What a policy says of its Pods, whatever their history.
 fn coverage(index: &Index) -> Vec<(PolicyKey, String, Option<Summary>)> {
     let line = |view: PolicyView<'_>| {
         let report = index.report(view.key);

@@ -45,7 +45,7 @@ pub(super) enum Change {
     Starting(usize),
     Waiting(usize),
     Exit(usize, i32),
-    MemoryKill(usize),
+    OomKill(usize),
     Restart(usize),
     Unreported(usize),
     Initialized(bool),
@@ -70,7 +70,7 @@ fn change() -> impl Strategy<Value = Change> {
         4 => container.clone().prop_map(Starting),
         2 => container.clone().prop_map(Waiting),
         4 => (container.clone(), select(vec![0, 1])).prop_map(|(c, code)| Exit(c, code)),
-        3 => container.clone().prop_map(MemoryKill),
+        3 => container.clone().prop_map(OomKill),
         10 => container.clone().prop_map(Restart),
         1 => container.prop_map(Unreported),
         3 => yes_no.prop_map(Initialized),
@@ -194,7 +194,7 @@ fn changed(pod: &Pod, change: &Change, second: i64) -> Pod {
         | Starting(c)
         | Waiting(c)
         | Exit(c, _)
-        | MemoryKill(c)
+        | OomKill(c)
         | Restart(c)
         | Unreported(c) => c % pod.0.shape.containers.len(),
         _ => 0,
@@ -207,7 +207,7 @@ fn changed(pod: &Pod, change: &Change, second: i64) -> Pod {
         Starting(_) => pod.starting(&name, second),
         Waiting(_) => pod.waiting(&name, "ImagePullBackOff"),
         Exit(_, code) => pod.exits(&name, *code, second),
-        MemoryKill(_) => pod.killed_for_memory(&name, second),
+        OomKill(_) => pod.killed_for_memory(&name, second),
         Restart(_) => pod.restarted(&name, second),
         Unreported(_) => pod.unreported(&name),
         Initialized(yes) => pod.conditions(|c| c.initialized = *yes),

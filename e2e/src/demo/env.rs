@@ -1,0 +1,144 @@
+//! Where the demo happens: a real node, or a control plane alone whose kubelet is played.
+//!
+//! Input: whether this program is inside namespaces of its own. Output: a [`DemoEnv`] with the operator at work, and the Pods
+//! of the story when they are asked for.
+
+use std::convert::Infallible;
+
+use anyhow::{Context, Result, bail};
+
+use super::{NAMESPACE, say, simulated};
+use crate::installed::Installed;
+use crate::node::{self, Node};
+use crate::operator::Operator;
+use crate::{ControlPlane, TokenKubeconfig};
+
+/// The story as objects for a real kubelet.
+const SHOP: &str = include_str!("shop.yaml");
+
+/// A cluster with the operator in it. Dropping it ends everything.
+pub(super) enum DemoEnv {
+    /// The operator is a process beside the control plane.
+    Simulated {
+        operator: Box<Operator>,
+        _kubeconfig: TokenKubeconfig,
+        plane: Box<ControlPlane>,
+    },
+    /// The operator is a Deployment.
+    Real { installed: Installed, node: Box<Node> },
+}
+
+impl DemoEnv {
+    pub(super) async fn start() -> Result<Self> {
+        if node::is_inside() {
+            say(
+                "Starting a control plane and its node, and Sidewatch by its chart, with the image built here",
+            );
+            let node = Node::start().await;
+            let node =
+                node.context("the node does not start (`make demo KUBELET=simulated` does without one)")?;
+            let installed = Installed::by_helm(node.plane.cluster()).await?;
+            return Ok(Self::Real {
+                installed,
+                node: Box::new(node),
+            });
+        }
+        say("Starting etcd and kube-apiserver, and Sidewatch under its own ServiceAccount");
+        let plane = Box::new(ControlPlane::start().await?);
+        let (operator, kubeconfig) = Operator::install(&plane).await?;
+        Ok(Self::Simulated {
+            operator: Box::new(operator),
+            _kubeconfig: kubeconfig,
+            plane,
+        })
+    }
+
+    pub(super) fn plane(&self) -> &ControlPlane {
+        match self {
+            Self::Simulated { plane, .. } => plane,
+            Self::Real { node, .. } => &node.plane,
+        }
+    }
+
+    /// The Pods, from their start on. Does not end by itself.
+    pub(super) async fn play(&self) -> Result<Infallible> {
+        match self {
+            Self::Simulated { plane, .. } => Box::pin(simulated::play(plane)).await,
+            Self::Real { node, .. } => run(&node.plane).await,
+        }
+    }
+
+    pub(super) async fn metrics(&self) -> Result<String> {
+        match self {
+            Self::Simulated { operator, .. } => operator.metrics().await,
+            Self::Real { installed, .. } => installed.metrics().await,
+        }
+    }
+
+    pub(super) async fn log(&self) -> Result<String> {
+        match self {
+            Self::Simulated { operator, .. } => operator.log(),
+            Self::Real { installed, .. } => installed.log().await,
+        }
+    }
+
+    /// What to type in another terminal: a shell in which kubectl works, and the metrics.
+    pub(super) async fn way_in(&self) -> Result<[String; 2]> {
+        let (prefix, metrics) = match self {
+            Self::Simulated { operator, .. } => (String::new(), operator.metrics_address().to_owned()),
+            Self::Real { installed, .. } => (node::way_in()?, installed.metrics_address().await?),
+        };
+        let plane = self.plane();
+        let programs = plane.kubectl_path().parent().unwrap_or(plane.dir());
+        Ok([
+            format!(
+                "{prefix}env KUBECONFIG={} KUBECACHEDIR={} PATH={}:\"$PATH\" bash",
+                plane.kubeconfig_path().display(),
+                plane.dir().join("kubectl").display(),
+                programs.display()
+            ),
+            format!("curl http://{metrics}/metrics"),
+        ])
+    }
+
+    pub(super) async fn stop(self) -> Result<()> {
+        match self {
+            Self::Simulated { operator, plane, .. } => {
+                let status = operator.stop().await?;
+                if !status.success() {
+                    bail!("the operator did not end well: {status}");
+                }
+                plane.stop()
+            }
+            // It all ends with the namespaces.
+            Self::Real { .. } => Ok(()),
+        }
+    }
+}
+
+/// Containers that do as their arguments say.
+async fn run(plane: &ControlPlane) -> Result<Infallible> {
+    plane.apply_in(NAMESPACE, SHOP).await?;
+    let search = [
+        "rollout",
+        "status",
+        "deployment/search",
+        "--timeout=1m",
+        "--namespace",
+        NAMESPACE,
+    ];
+    plane.kubectl(search).await?;
+    // What it does next it was told at its start. After the restart it keeps within its limit.
+    let patch = r#"{"data": {"buffer": "hold"}}"#;
+    let repair = [
+        "patch",
+        "configmap",
+        "fluent-bit",
+        "--patch",
+        patch,
+        "--namespace",
+        NAMESPACE,
+    ];
+    plane.kubectl(repair).await?;
+    std::future::pending().await
+}

@@ -1,0 +1,135 @@
+//! The words that the checks share.
+
+use jiff::SignedDuration;
+
+use crate::domain::{
+    observation::{Container, ContainerKind, ContainerStatus, Exit, State},
+    roles::Role,
+    time::{Clock, Human},
+};
+
+use super::MessageContext;
+
+impl MessageContext<'_> {
+    /// The container as a sentence begins with it: `Sidecar 'istio-proxy' (native)`.
+    pub(super) fn subject(&self) -> String {
+        let Some(container) = self.view.pod.shape.containers.get(self.at) else {
+            return "A container".to_owned();
+        };
+        let name = &container.name;
+        match (self.view.roles.of(self.at), container.kind) {
+            (Role::Sidecar, ContainerKind::Native) => format!("Sidecar '{name}' (native)"),
+            (Role::Sidecar, _) => format!("Sidecar '{name}' (classic)"),
+            (Role::Main, _) => format!("Main container '{name}'"),
+            (_, ContainerKind::Init) => format!("Init container '{name}'"),
+            _ => format!("Container '{name}'"),
+        }
+    }
+
+    /// The same within a sentence.
+    pub(super) fn subject_inside(&self) -> String {
+        let mut subject = self.subject();
+        if let Some(first) = subject.get_mut(..1) {
+            first.make_ascii_lowercase();
+        }
+        subject
+    }
+
+    /// `since 10:42:07Z (5m allowed by SidecarPolicy pay/mesh)`
+    pub(super) fn since(&self, allowed: SignedDuration) -> String {
+        format!(
+            "since {} ({} allowed by {})",
+            Clock(self.onset),
+            Human(allowed),
+            self.policy
+        )
+    }
+
+    /// Why the container is not ready or has not started, as far as its status tells.
+    pub(super) fn cause(&self) -> String {
+        match self.view.container(self.at) {
+            Some((container, status)) => cause(container, status),
+            None => "the kubelet has not reported it yet".to_owned(),
+        }
+    }
+
+    /// How the container's latest run ended, `last exit 1 (Error)`.
+    pub(super) fn last_exit(&self) -> Option<String> {
+        let (_, status) = self.view.container(self.at)?;
+        status
+            .latest_exit()
+            .map(|exit| format!("last exit {}", exit_words(exit)))
+    }
+
+    /// The same with its time, `last exit 1 (Error) at 10:41:55Z`.
+    pub(super) fn last_exit_at(&self) -> Option<String> {
+        let at = self.view.container(self.at)?.1.latest_exit()?.finished_at;
+        let exit = self.last_exit()?;
+        Some(at.map_or(exit.clone(), |at| format!("{exit} at {}", Clock(at))))
+    }
+
+    /// `ContainersReady.lastTransitionTime`: what tells one time of not being ready from the next.
+    pub(super) fn containers_ready_since(&self) -> String {
+        let since = self
+            .view
+            .pod
+            .conditions
+            .containers_ready
+            .and_then(|condition| condition.since.get());
+        since.map(|at| at.to_string()).unwrap_or_default()
+    }
+}
+
+/// `1 (Error)`
+fn exit_words(exit: &Exit) -> String {
+    if exit.reason.is_empty() {
+        exit.code.to_string()
+    } else {
+        format!("{} ({})", exit.code, exit.reason)
+    }
+}
+
+fn cause(container: &Container, status: &ContainerStatus) -> String {
+    let mut words = match &status.state {
+        State::Waiting(reason) if reason.is_empty() || status.waits_to_be_created() => {
+            "it has not been created yet".to_owned()
+        }
+        State::Waiting(reason) => format!("it waits in {reason}"),
+        State::Terminated(exit) => format!("it ended with exit {}", exit_words(exit)),
+        State::Running(_) if status.ready => "it is ready again".to_owned(),
+        State::Running(_) if !status.started && container.probes.startup => {
+            "its startup probe fails".to_owned()
+        }
+        State::Running(_) if !status.started => "it runs but has not started".to_owned(),
+        State::Running(_) if container.probes.readiness => "its readiness probe fails".to_owned(),
+        State::Running(_) => "it runs but the kubelet does not call it ready".to_owned(),
+    };
+    if status.restart_count > 0 {
+        let restarts = if status.restart_count == 1 {
+            "restart"
+        } else {
+            "restarts"
+        };
+        words = format!("{words}, {} {restarts}", status.restart_count);
+    }
+    if let Some(exit) = status
+        .last_exit
+        .as_ref()
+        .filter(|_| !matches!(status.state, State::Terminated(_)))
+    {
+        words = format!("{words}, last exit {}", exit_words(exit));
+    }
+    words
+}
+
+/// `'app'`, `'app' and 'worker'`, `'a', 'b' and 2 more`
+pub(super) fn name_list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 3;
+    let names: Vec<String> = names.map(|name| format!("'{name}'")).collect();
+    match names.as_slice() {
+        [] => String::new(),
+        [one] => one.clone(),
+        [most @ .., last] if names.len() <= SHOWN => format!("{} and {last}", most.join(", ")),
+        [first, second, ..] => format!("{first}, {second} and {} more", names.len() - 2),
+    }
+}

@@ -1,0 +1,224 @@
+//! Which Events a Pod's violations under one policy ask for: one when it begins to fire, one when it resolves, and a
+//! repetition each `repeatPeriod` while it fires, because the API server forgets Events after an hour.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{edit, entry::PolicyEntry};
+use crate::domain::{
+    checks::{MessageContext, View, recovery_note, rule},
+    effects::{Change, Delivery, Event},
+    hash::stable_hash,
+    observation::ContainerKind,
+    policy::{Check, Mode},
+    time::later,
+    tracker::{Announced, Changed, Tracked, sooner},
+};
+
+/// The longest note that the API server takes, in bytes.
+const NOTE_LIMIT: usize = 1024;
+/// The longest name of an object.
+const NAME_LIMIT: usize = 253;
+/// How many names of Events are remembered for one Pod.
+const WRITTEN_LIMIT: usize = 64;
+
+/// The Events of one Pod under one policy.
+pub(super) struct EventPlanner<'a> {
+    pub(super) policy: &'a PolicyEntry,
+    pub(super) view: &'a View<'a>,
+    /// The Pod's Events by the hash in their names, with how often each was written.
+    pub(super) written: &'a mut Box<[(u64, u32)]>,
+    pub(super) events: &'a mut Vec<Event>,
+}
+
+impl EventPlanner<'_> {
+    /// Adds an Event for each violation that resolved after one had told of it.
+    pub(super) fn recoveries(&mut self, changed: &[Changed]) {
+        for (violation, change) in changed {
+            let told = violation.announced.is_some() && self.alerts(violation.check);
+            if *change == Change::Resolved && told && self.view.policy.recovery_events {
+                let lasted = self.view.now.duration_since(violation.onset);
+                let note = recovery_note(violation.check, &self.case(violation), lasted);
+                let hash = self.hash(violation, "resolved");
+                let (delivery, _) = self.write(hash);
+                self.push(violation, (hash, delivery), ("SidecarRecovered", false), note);
+            }
+        }
+    }
+
+    /// Adds the first Event of each firing violation that has none, and the repetitions that are due; returns when the
+    /// next repetition is.
+    pub(super) fn firing(&mut self, tracked: &mut [Tracked]) -> Option<Timestamp> {
+        let mut next = None;
+        let period = self.view.policy.repeat_period;
+        for violation in tracked.iter_mut().filter(|violation| violation.is_firing()) {
+            if !self.alerts(violation.check) {
+                continue;
+            }
+            let due = repeats(violation, period, self.view.now);
+            match violation.announced {
+                None if violation.gone_since.is_some() => continue,
+                None => {
+                    let hash = self.hash(violation, "firing");
+                    let (delivery, before) = self.write(hash);
+                    self.push_firing(violation, hash, delivery);
+                    violation.announced = Some(Announced {
+                        hash,
+                        before,
+                        repeats: due,
+                    });
+                }
+                Some(told) if due > told.repeats => {
+                    let count = told.before.saturating_add(1).saturating_add(due);
+                    self.wrote(told.hash, count);
+                    self.push_firing(violation, told.hash, Delivery::Repeat(count));
+                    violation.announced = Some(Announced { repeats: due, ..told });
+                }
+                Some(_) => {}
+            }
+            let done = violation.announced.map_or(due, |told| told.repeats);
+            if let (Some(since), Ok(n)) = (violation.firing_since, i32::try_from(done.saturating_add(1))) {
+                sooner(&mut next, later(since, period.saturating_mul(n)), self.view.now);
+            }
+        }
+        next
+    }
+
+    /// Counts a firing violation as announced, by the operator whose status we take over.
+    pub(super) fn take_over(&mut self, violation: &mut Tracked) {
+        if violation.is_firing() && self.alerts(violation.check) {
+            let hash = self.hash(violation, "firing");
+            let repeats = repeats(violation, self.view.policy.repeat_period, self.view.now);
+            self.wrote(hash, repeats.saturating_add(1));
+            violation.announced = Some(Announced {
+                hash,
+                before: 0,
+                repeats,
+            });
+        }
+    }
+
+    fn alerts(&self, check: Check) -> bool {
+        self.view.policy.mode_of(check) == Mode::Alert
+    }
+
+    fn case(&self, violation: &Tracked) -> MessageContext<'_> {
+        let at = usize::from(violation.container);
+        MessageContext {
+            view: self.view,
+            at,
+            onset: violation.onset,
+            policy: &self.policy.key,
+        }
+    }
+
+    /// How to write an Event of this name, and how often one was written before.
+    fn write(&mut self, hash: u64) -> (Delivery, u32) {
+        let before = self
+            .written
+            .iter()
+            .find(|(known, _)| *known == hash)
+            .map_or(0, |(_, times)| *times);
+        let times = before.saturating_add(1);
+        self.wrote(hash, times);
+        (
+            if before == 0 {
+                Delivery::Create
+            } else {
+                Delivery::CreateOrRaise(times)
+            },
+            before,
+        )
+    }
+
+    fn wrote(&mut self, hash: u64, times: u32) {
+        edit(self.written, |written| {
+            written.retain(|(known, _)| *known != hash);
+            if written.len() == WRITTEN_LIMIT {
+                written.remove(0);
+            }
+            written.push((hash, times));
+        });
+    }
+
+    fn push_firing(&mut self, violation: &Tracked, hash: u64, delivery: Delivery) {
+        let rule = rule(violation.check);
+        let mut note = rule.note(&self.case(violation));
+        if !self.view.policy.runbook_url.is_empty() {
+            note.push_str(" Runbook: ");
+            note.push_str(&self.view.policy.runbook_url);
+        }
+        self.push(violation, (hash, delivery), (rule.reason(), true), note);
+    }
+
+    fn push(
+        &mut self,
+        violation: &Tracked,
+        (hash, delivery): (u64, Delivery),
+        (reason, warning): (&'static str, bool),
+        mut note: String,
+    ) {
+        let pod = self.view.pod;
+        let Some(container) = pod.shape.containers.get(usize::from(violation.container)) else {
+            return;
+        };
+        let list = if container.kind == ContainerKind::Regular {
+            "containers"
+        } else {
+            "initContainers"
+        };
+        note.truncate(note.floor_char_boundary(NOTE_LIMIT));
+        self.events.push(Event {
+            name: event_name(&pod.name, hash),
+            policy: self.policy.key.clone(),
+            policy_uid: self.policy.uid.clone(),
+            pod: pod.name.clone(),
+            namespace: pod.namespace.clone(),
+            pod_uid: pod.uid.clone(),
+            field_path: format!("spec.{list}{{{}}}", container.name),
+            reason,
+            warning,
+            note,
+            at: self.view.now,
+            delivery,
+        });
+    }
+
+    /// What tells this Event from all others, from the objects alone: any operator finds the same.
+    fn hash(&self, violation: &Tracked, what: &str) -> u64 {
+        let case = self.case(violation);
+        let container = self
+            .view
+            .pod
+            .shape
+            .containers
+            .get(case.at)
+            .map_or("", |c| &*c.name);
+        let episode = rule(violation.check).episode(&case);
+        let check = violation.check.as_str();
+        let parts = [
+            &*self.policy.uid,
+            &*self.view.pod.uid,
+            container,
+            check,
+            what,
+            &*episode,
+        ];
+        stable_hash(parts.map(str::as_bytes))
+    }
+}
+
+/// How often a violation that fires since then should have been repeated by `now`.
+fn repeats(violation: &Tracked, period: SignedDuration, now: Timestamp) -> u32 {
+    let since = violation.firing_since.unwrap_or(now);
+    let times = now.duration_since(since).as_millis() / period.as_millis().max(1);
+    u32::try_from(times).unwrap_or(0)
+}
+
+/// The Pod's name, cut if need be, and the hash.
+fn event_name(pod: &str, hash: u64) -> String {
+    const HASH: usize = 17;
+    let cut = pod
+        .get(..pod.floor_char_boundary(NAME_LIMIT - HASH))
+        .unwrap_or_default();
+    format!("{}.{hash:016x}", cut.trim_end_matches(['.', '-']))
+}

@@ -1,0 +1,5 @@
+//! What the operator serves: metrics and health pages, and the HTTP server that limits what a client may cost.
+
+pub mod health;
+pub mod metrics;
+pub mod server;

@@ -1,0 +1,150 @@
+//! Who an object is, and the little of `metadata` that we read.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use serde::{Deserialize, Deserializer};
+
+use super::decode::{list, or_default, text, time};
+
+/// What tells an object from every other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity<'a> {
+    /// `metadata.namespace`; empty for objects of the cluster.
+    pub namespace: &'a str,
+    /// `metadata.name`
+    pub name: &'a str,
+    /// `metadata.uid`
+    pub uid: &'a str,
+}
+
+/// An object that lacks what would tell it from others. The API server never stores one, so whoever answered is
+/// something else; it is skipped, as anything that was recorded for it could be recorded for the wrong object.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} {namespace:?}/{name:?} has no metadata.{missing}")]
+pub struct MissingIdentity {
+    /// The kind of the object.
+    pub kind: &'static str,
+    /// The field of `metadata` that is missing or empty.
+    pub missing: &'static str,
+    /// The namespace as far as it is known.
+    pub namespace: String,
+    /// The name as far as it is known.
+    pub name: String,
+}
+
+impl<'a> Identity<'a> {
+    /// The identity of a namespaced object.
+    pub(super) fn namespaced(kind: &'static str, metadata: &'a ObjectMeta) -> Result<Self, MissingIdentity> {
+        let identity = Self::cluster(kind, metadata)?;
+        match identity.namespace {
+            "" => Err(missing("namespace", kind, metadata)),
+            _ => Ok(identity),
+        }
+    }
+
+    /// The identity of an object that lives in no namespace, or may.
+    pub(super) fn cluster(kind: &'static str, metadata: &'a ObjectMeta) -> Result<Self, MissingIdentity> {
+        let required = |field: &'static str, value: &'a Option<String>| match value.as_deref() {
+            None | Some("") => Err(missing(field, kind, metadata)),
+            Some(value) => Ok(value),
+        };
+        Ok(Self {
+            namespace: metadata.namespace.as_deref().unwrap_or_default(),
+            name: required("name", &metadata.name)?,
+            uid: required("uid", &metadata.uid)?,
+        })
+    }
+}
+
+fn missing(field: &'static str, kind: &'static str, metadata: &ObjectMeta) -> MissingIdentity {
+    MissingIdentity {
+        kind,
+        missing: field,
+        namespace: metadata.namespace.clone().unwrap_or_default(),
+        name: metadata.name.clone().unwrap_or_default(),
+    }
+}
+
+/// `metadata` without what we never read. Annotations and `managedFields` are half of a Pod as it comes over the wire;
+/// nothing is allocated for them. Of the owners only the controller is kept.
+pub(super) fn lean_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    let Metadata {
+        name,
+        namespace,
+        uid,
+        resource_version,
+        labels,
+        creation_timestamp,
+        deletion_timestamp,
+        owner_references,
+    } = or_default(deserializer)?;
+    Ok(ObjectMeta {
+        name,
+        namespace,
+        uid,
+        resource_version,
+        labels: labels.map(|labels| {
+            labels
+                .into_iter()
+                .map(|(key, value)| (key, value.unwrap_or_default()))
+                .collect()
+        }),
+        creation_timestamp: creation_timestamp.map(Time),
+        deletion_timestamp: deletion_timestamp.map(Time),
+        owner_references: owner_references
+            .into_iter()
+            .find(|owner| owner.controller)
+            .map(|owner| vec![owner.into()]),
+        ..ObjectMeta::default()
+    })
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Metadata {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    labels: Option<BTreeMap<String, Option<String>>>,
+    #[serde(deserialize_with = "time")]
+    creation_timestamp: Option<Timestamp>,
+    #[serde(deserialize_with = "deletion")]
+    deletion_timestamp: Option<Timestamp>,
+    #[serde(deserialize_with = "list")]
+    owner_references: Vec<Owner>,
+}
+
+/// That the object is being deleted matters, not when: a time that cannot be read is still one.
+fn deletion<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    text(deserializer, |text| {
+        (!text.is_empty()).then(|| text.parse().unwrap_or(Timestamp::UNIX_EPOCH))
+    })
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Owner {
+    #[serde(deserialize_with = "or_default")]
+    api_version: String,
+    #[serde(deserialize_with = "or_default")]
+    kind: String,
+    #[serde(deserialize_with = "or_default")]
+    name: String,
+    #[serde(deserialize_with = "or_default")]
+    controller: bool,
+}
+
+impl From<Owner> for OwnerReference {
+    fn from(owner: Owner) -> Self {
+        Self {
+            api_version: owner.api_version,
+            kind: owner.kind,
+            name: owner.name,
+            controller: Some(owner.controller),
+            ..Self::default()
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Namespaces, of which only name and labels are kept: that is what a policy's `namespaceSelector` looks at.
+
+use std::sync::Arc;
+
+use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use kube::Resource;
+use serde::Deserialize;
+
+use super::{
+    identity::{Identity, MissingIdentity, lean_metadata},
+    intern::Interner,
+};
+use crate::domain::observation::Labels;
+
+/// A Namespace without what is not read.
+#[derive(Clone, Debug, Default, Deserialize, Resource)]
+#[resource(inherit = "Namespace")]
+#[serde(default)]
+pub struct LeanNamespace {
+    /// Name, labels and what the watch itself needs.
+    #[serde(deserialize_with = "lean_metadata")]
+    pub metadata: ObjectMeta,
+}
+
+impl LeanNamespace {
+    /// The Namespace's name.
+    pub fn identity(&self) -> Result<Identity<'_>, MissingIdentity> {
+        Identity::cluster("Namespace", &self.metadata)
+    }
+}
+
+/// Name and labels of a Namespace.
+pub fn observe_namespace(
+    mut namespace: LeanNamespace,
+    interner: &mut Interner,
+) -> Result<(Arc<str>, Arc<Labels>), MissingIdentity> {
+    let labels = namespace.metadata.labels.take().unwrap_or_default();
+    let name = interner.string(namespace.identity()?.name);
+    Ok((name, interner.labels(labels.into_iter().collect())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_namespace_is_its_name_and_labels() {
+        let namespace = json!({
+            "kind": "Namespace", "apiVersion": "v1",
+            "metadata": {
+                "name": "pay", "uid": "u", "resourceVersion": "7", "labels": {"team": "a", "odd": null},
+                "annotations": {"a": "b"}, "managedFields": [{"manager": "m"}],
+            },
+            "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"},
+        });
+        let namespace: LeanNamespace = serde_json::from_value(namespace).unwrap();
+        assert_eq!(namespace.metadata.annotations, None, "annotations are not kept");
+        assert_eq!(
+            namespace.metadata.managed_fields, None,
+            "managedFields are not kept"
+        );
+        assert_eq!(
+            namespace.metadata.resource_version.as_deref(),
+            Some("7"),
+            "the watch goes on from here"
+        );
+        let (name, labels) = observe_namespace(namespace, &mut Interner::default()).unwrap();
+        assert_eq!((&*name, labels.get("team")), ("pay", Some("a")));
+        assert_eq!(labels.get("odd"), Some(""), "a label of null is set, to nothing");
+    }
+
+    #[test]
+    fn a_namespace_without_a_name_is_an_error() {
+        for odd in [
+            json!({}),
+            json!({"metadata": null}),
+            json!({"metadata": {"uid": "u", "labels": null}}),
+        ] {
+            let namespace: LeanNamespace = serde_json::from_value(odd).unwrap();
+            let error = observe_namespace(namespace, &mut Interner::default()).unwrap_err();
+            assert_eq!(error.missing, "name");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Pods: decoded lean, and made into observations at once.
+//!
+//! In: a Pod's JSON, through kube's watcher. Out: an [`Observation`], with statuses joined to the spec by name. A
+//! [`LeanPod`] has only the fields that are read, so that a page of a list costs a fraction of what the whole type does.
+
+use std::{collections::HashMap, sync::Arc};
+
+use jiff::Timestamp;
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use kube::Resource;
+use serde::{Deserialize, Deserializer};
+
+use super::{
+    container::{LeanContainer, LeanStatus, restart_policy},
+    decode::{is_set, list, or_default, text, time},
+    identity::{Identity, MissingIdentity, lean_metadata},
+    intern::Interner,
+    workload::workload_of,
+};
+use crate::domain::observation::{
+    Condition, Conditions, ContainerStatus, Observation, Phase, RestartPolicy, Shape,
+};
+
+/// A Pod without what is not read.
+#[derive(Clone, Debug, Default, Deserialize, Resource)]
+#[resource(inherit = "Pod")]
+#[serde(default)]
+pub struct LeanPod {
+    /// Identity, labels, controller, and what the watch itself needs.
+    #[serde(deserialize_with = "lean_metadata")]
+    pub metadata: ObjectMeta,
+    #[serde(deserialize_with = "or_default")]
+    spec: LeanSpec,
+    #[serde(deserialize_with = "or_default")]
+    status: LeanPodStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct LeanSpec {
+    #[serde(rename = "nodeName", deserialize_with = "is_set")]
+    scheduled: bool,
+    #[serde(deserialize_with = "restart_policy")]
+    restart_policy: Option<RestartPolicy>,
+    #[serde(deserialize_with = "list")]
+    init_containers: Vec<LeanContainer>,
+    #[serde(deserialize_with = "list")]
+    containers: Vec<LeanContainer>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct LeanPodStatus {
+    #[serde(deserialize_with = "phase")]
+    phase: Phase,
+    #[serde(deserialize_with = "list")]
+    conditions: Vec<LeanCondition>,
+    #[serde(deserialize_with = "list")]
+    init_container_statuses: Vec<LeanStatus>,
+    #[serde(deserialize_with = "list")]
+    container_statuses: Vec<LeanStatus>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct LeanCondition {
+    #[serde(rename = "type", deserialize_with = "condition_type")]
+    kind: ConditionType,
+    #[serde(deserialize_with = "condition_status")]
+    status: ConditionStatus,
+    #[serde(rename = "reason", deserialize_with = "is_set")]
+    has_reason: bool,
+    #[serde(deserialize_with = "time")]
+    last_transition_time: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum ConditionType {
+    Initialized,
+    Ready,
+    ContainersReady,
+    PodReadyToStartContainers,
+    DisruptionTarget,
+    AllContainersRestarting,
+    PodResizeInProgress,
+    #[default]
+    Other,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum ConditionStatus {
+    True,
+    False,
+    #[default]
+    Unknown,
+}
+
+impl LeanPod {
+    /// Who the Pod is: all that matters of one that was deleted.
+    pub fn identity(&self) -> Result<Identity<'_>, MissingIdentity> {
+        Identity::namespaced("Pod", &self.metadata)
+    }
+}
+
+/// What the Pod shows. Fails for a Pod that cannot be told from others, which the caller counts, logs and skips.
+pub fn observe(pod: LeanPod, interner: &mut Interner) -> Result<Observation, MissingIdentity> {
+    let identity = pod.identity()?;
+    let namespace = interner.string(identity.namespace);
+    let (name, uid) = (Arc::from(identity.name), Arc::from(identity.uid));
+    let LeanPod {
+        metadata,
+        spec,
+        status,
+    } = pod;
+    let workload = workload_of(&metadata, &name, interner);
+    let (statuses, stray_statuses) = join(&spec, &status, interner);
+    let labels = metadata.labels.into_iter().flatten().collect();
+    Ok(Observation {
+        uid,
+        namespace,
+        name,
+        labels: interner.labels(labels),
+        workload,
+        created: metadata.creation_timestamp.map(|time| time.0).into(),
+        scheduled: spec.scheduled,
+        terminating: metadata.deletion_timestamp.is_some(),
+        phase: status.phase,
+        conditions: conditions(&status.conditions),
+        shape: shape(&spec, interner),
+        statuses,
+        stray_statuses,
+    })
+}
+
+fn shape(spec: &LeanSpec, interner: &mut Interner) -> Arc<Shape> {
+    let init = spec.init_containers.iter().map(|container| (container, true));
+    let regular = spec.containers.iter().map(|container| (container, false));
+    let containers = init
+        .chain(regular)
+        .map(|(container, init)| container.into_domain(init, interner))
+        .collect();
+    interner.shape(Shape {
+        restart_policy: spec.restart_policy.unwrap_or_default(),
+        containers,
+    })
+}
+
+/// The status of each container in the order of the spec, and how many statuses name none of them.
+///
+/// Names are unique in a Pod, so a status belongs to the container of its name in whichever of the two lists it stands:
+/// a node agent that knows nothing of native sidecars reports them among the regular ones. Of several statuses for one
+/// name the last holds, as in a map. A status without a name is a stray. In a spec that the API server would not store,
+/// a container without a name has no status, and of containers with one name the first has it.
+fn join(
+    spec: &LeanSpec,
+    status: &LeanPodStatus,
+    interner: &mut Interner,
+) -> (Box<[Option<ContainerStatus>]>, u16) {
+    let containers = spec.init_containers.iter().chain(&spec.containers);
+    let mut places = HashMap::new();
+    let mut joined: Vec<Option<&LeanStatus>> = Vec::new();
+    for (at, container) in containers.enumerate() {
+        joined.push(None);
+        if !container.name.is_empty() {
+            places.entry(container.name.as_str()).or_insert(at);
+        }
+    }
+    let mut strays: u16 = 0;
+    for status in status
+        .init_container_statuses
+        .iter()
+        .chain(&status.container_statuses)
+    {
+        match places
+            .get(status.name.as_str())
+            .and_then(|at| joined.get_mut(*at))
+        {
+            Some(place) => *place = Some(status),
+            None => strays = strays.saturating_add(1),
+        }
+    }
+    let statuses = joined
+        .into_iter()
+        .map(|status| status.map(|status| status.into_domain(interner)))
+        .collect();
+    (statuses, strays)
+}
+
+/// The conditions that are read, whatever their order. Of several entries of one type the last holds.
+fn conditions(list: &[LeanCondition]) -> Conditions {
+    let mut conditions = Conditions::default();
+    for condition in list {
+        let holds = condition.status == ConditionStatus::True;
+        let whole = Some(Condition {
+            holds,
+            since: condition.last_transition_time.into(),
+        });
+        match condition.kind {
+            ConditionType::Initialized => conditions.initialized = holds,
+            ConditionType::Ready => {
+                conditions.ready_false_without_reason =
+                    condition.status == ConditionStatus::False && !condition.has_reason;
+            }
+            ConditionType::ContainersReady => conditions.containers_ready = whole,
+            ConditionType::PodReadyToStartContainers => conditions.sandbox_ready = whole,
+            ConditionType::DisruptionTarget => conditions.disruption_target = holds,
+            ConditionType::AllContainersRestarting => conditions.all_containers_restarting = holds,
+            ConditionType::PodResizeInProgress => conditions.resize_in_progress = holds,
+            ConditionType::Other => {}
+        }
+    }
+    conditions
+}
+
+fn phase<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Phase, D::Error> {
+    text(deserializer, |text| match text {
+        // The API server's default, where the kubelet has not come by yet.
+        "Pending" | "" => Phase::Pending,
+        "Running" => Phase::Running,
+        "Succeeded" => Phase::Succeeded,
+        "Failed" => Phase::Failed,
+        _ => Phase::Unknown,
+    })
+}
+
+fn condition_type<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ConditionType, D::Error> {
+    text(deserializer, |text| match text {
+        "Initialized" => ConditionType::Initialized,
+        "Ready" => ConditionType::Ready,
+        "ContainersReady" => ConditionType::ContainersReady,
+        "PodReadyToStartContainers" => ConditionType::PodReadyToStartContainers,
+        "DisruptionTarget" => ConditionType::DisruptionTarget,
+        "AllContainersRestarting" => ConditionType::AllContainersRestarting,
+        "PodResizeInProgress" => ConditionType::PodResizeInProgress,
+        _ => ConditionType::Other,
+    })
+}
+
+fn condition_status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ConditionStatus, D::Error> {
+    text(deserializer, |text| match text {
+        "True" => ConditionStatus::True,
+        "False" => ConditionStatus::False,
+        _ => ConditionStatus::Unknown,
+    })
+}

@@ -1,0 +1,283 @@
+//! What a failed list or watch means: a reason from a fixed set for the counters, a sentence for people, and whether the
+//! watch can go on from where it was.
+
+use std::error::Error as _;
+
+use kube::{core::Status, runtime::watcher::Error};
+
+use crate::{domain::index::Scope, http::health::Resource};
+
+/// Why a list or watch failed. The label set of the counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// 401: no identity that the server accepts.
+    Unauthorized,
+    /// 403: the RBAC role is missing.
+    Forbidden,
+    /// 404: the CRD is missing.
+    NotFound,
+    /// 410: the server has forgotten the version that we know.
+    Gone,
+    /// 429: the server asks for patience.
+    Throttled,
+    /// 5xx.
+    Server,
+    /// The server was silent for too long.
+    Timeout,
+    /// No connection, or it broke.
+    Transport,
+    /// An answer that cannot be read.
+    Decode,
+    /// Anything else.
+    Other,
+}
+
+impl Reason {
+    /// The label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::Gone => "gone",
+            Self::Throttled => "throttled",
+            Self::Server => "server",
+            Self::Timeout => "timeout",
+            Self::Transport => "transport",
+            Self::Decode => "decode",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Why it failed.
+pub fn reason(error: &Error) -> Reason {
+    match cause(error) {
+        Cause::Status(status) => match status.code {
+            401 => Reason::Unauthorized,
+            403 => Reason::Forbidden,
+            404 => Reason::NotFound,
+            410 => Reason::Gone,
+            429 => Reason::Throttled,
+            408 | 504 => Reason::Timeout,
+            500..=599 => Reason::Server,
+            _ => Reason::Other,
+        },
+        Cause::Client(error) => match error {
+            kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Reason::Decode,
+            kube::Error::ReadEvents(_) | kube::Error::HyperError(_) | kube::Error::Service(_) => {
+                if timed_out(error) {
+                    Reason::Timeout
+                } else {
+                    Reason::Transport
+                }
+            }
+            _ => Reason::Other,
+        },
+        Cause::Unreadable | Cause::NoVersion => Reason::Decode,
+    }
+}
+
+/// What is wrong, in a sentence that says what would help where we know.
+pub fn problem(error: &Error, resource: Resource, scope: &Scope) -> String {
+    let name = resource.as_str();
+    let reason = reason(error);
+    if reason == Reason::NotFound && resource.is_policy() {
+        return format!(
+            "CRD {name}.{} is not installed: sidewatch crds | kubectl apply -f -",
+            crate::api::GROUP
+        );
+    }
+    let verb = match error {
+        Error::InitialListFailed(_) => "list",
+        _ => "watch",
+    };
+    let place = scope
+        .as_ref()
+        .map(|ns| format!(" in namespace {ns}"))
+        .unwrap_or_default();
+    let word = match reason {
+        Reason::Forbidden => "forbidden: ",
+        Reason::Decode => "the answer does not decode: ",
+        _ => "",
+    };
+    format!("cannot {verb} {name}{place}: {word}{}", describe(error))
+}
+
+/// Whether the watcher may go on from the last version that it saw. Otherwise the list must begin anew: the server has
+/// forgotten that version (kube would ask for it for ever), or an event could not be read and is lost.
+pub fn can_resume(error: &Error) -> bool {
+    match error {
+        Error::WatchStartFailed(_) => reason(error) != Reason::Gone,
+        Error::WatchFailed(kube::Error::ReadEvents(_)) => true,
+        _ => false,
+    }
+}
+
+enum Cause<'a> {
+    Status(&'a Status),
+    Client(&'a kube::Error),
+    /// An event that is not JSON of the right shape.
+    Unreadable,
+    NoVersion,
+}
+
+fn cause(error: &Error) -> Cause<'_> {
+    match error {
+        // kube takes an event that it cannot decode for a Status, all of whose fields may be missing.
+        Error::WatchFailed(kube::Error::Api(status)) if status.code == 0 => Cause::Unreadable,
+        Error::InitialListFailed(error) | Error::WatchStartFailed(error) | Error::WatchFailed(error) => {
+            match error {
+                kube::Error::Api(status) => Cause::Status(status),
+                error => Cause::Client(error),
+            }
+        }
+        Error::WatchError(status) => Cause::Status(status),
+        Error::NoResourceVersion => Cause::NoVersion,
+    }
+}
+
+fn describe(error: &Error) -> String {
+    match cause(error) {
+        Cause::Status(status) => describe_status(status),
+        Cause::Client(error) => chain(error),
+        Cause::Unreadable => "an event is not what was asked for".to_owned(),
+        Cause::NoVersion => "it has no metadata.resourceVersion".to_owned(),
+    }
+}
+
+/// What the API server says, without the struct around it.
+pub fn describe_status(status: &Status) -> String {
+    if status.message.is_empty() {
+        format!("status {} {}", status.code, status.reason)
+    } else {
+        status.message.clone()
+    }
+}
+
+/// An error and what caused it, each said once.
+pub fn chain(error: &kube::Error) -> String {
+    let mut said = match error {
+        // Their own text only repeats their source.
+        kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => String::new(),
+        error => error.to_string(),
+    };
+    let mut source = error.source();
+    while let Some(error) = source {
+        let text = error.to_string();
+        if !said.contains(&text) {
+            if !said.is_empty() {
+                said.push_str(": ");
+            }
+            said.push_str(&text);
+        }
+        source = error.source();
+    }
+    said
+}
+
+fn timed_out(error: &kube::Error) -> bool {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        if let Some(io) = error.downcast_ref::<std::io::Error>()
+            && io.kind() == std::io::ErrorKind::TimedOut
+        {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(code: u16, message: &str) -> Box<Status> {
+        Status::failure(message, "").with_code(code).boxed()
+    }
+
+    fn api(code: u16) -> kube::Error {
+        kube::Error::Api(status(code, "pods is forbidden: no role"))
+    }
+
+    fn decode() -> kube::Error {
+        kube::Error::SerdeError(serde_json::from_str::<u8>("x").unwrap_err())
+    }
+
+    fn io(kind: std::io::ErrorKind) -> std::io::Error {
+        std::io::Error::new(kind, "it broke")
+    }
+
+    #[test]
+    fn every_failure_has_a_reason_and_a_way_on() {
+        use std::io::ErrorKind::{ConnectionReset, TimedOut};
+        let table = [
+            (Error::InitialListFailed(api(403)), "forbidden", false),
+            (Error::InitialListFailed(api(401)), "unauthorized", false),
+            (Error::InitialListFailed(decode()), "decode", false),
+            (Error::WatchStartFailed(api(410)), "gone", false),
+            (Error::WatchStartFailed(api(429)), "throttled", true),
+            (Error::WatchStartFailed(api(503)), "server", true),
+            (Error::WatchStartFailed(api(504)), "timeout", true),
+            (
+                Error::WatchStartFailed(kube::Error::Service(Box::new(io(ConnectionReset)))),
+                "transport",
+                true,
+            ),
+            (
+                Error::WatchStartFailed(kube::Error::Service(Box::new(io(TimedOut)))),
+                "timeout",
+                true,
+            ),
+            (
+                Error::WatchFailed(kube::Error::ReadEvents(io(ConnectionReset))),
+                "transport",
+                true,
+            ),
+            (Error::WatchFailed(decode()), "decode", false),
+            (Error::WatchFailed(api(0)), "decode", false),
+            (Error::WatchError(status(410, "too old")), "gone", false),
+            (Error::WatchError(status(500, "etcd")), "server", false),
+            (Error::NoResourceVersion, "decode", false),
+            (Error::InitialListFailed(api(418)), "other", false),
+        ];
+        for (error, expected, resumes) in table {
+            assert_eq!(reason(&error).as_str(), expected, "{error:?}");
+            assert_eq!(can_resume(&error), resumes, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn problems_say_what_is_missing() {
+        let table = [
+            (
+                Error::InitialListFailed(api(403)),
+                Resource::Pods,
+                Some("pay".into()),
+                "cannot list pods in namespace pay: forbidden: pods is forbidden: no role",
+            ),
+            (
+                Error::InitialListFailed(api(404)),
+                Resource::SidecarPolicies,
+                None,
+                "CRD sidecarpolicies.sidewatch.dev is not installed: sidewatch crds | kubectl apply -f -",
+            ),
+            (
+                Error::WatchStartFailed(kube::Error::Service(Box::new(io(std::io::ErrorKind::Other)))),
+                Resource::Namespaces,
+                None,
+                "cannot watch namespaces: it broke",
+            ),
+            (
+                Error::WatchError(status(500, "")),
+                Resource::Pods,
+                None,
+                "cannot watch pods: status 500 ",
+            ),
+        ];
+        for (error, resource, scope, expected) in table {
+            assert_eq!(problem(&error, resource, &scope), expected);
+        }
+    }
+}

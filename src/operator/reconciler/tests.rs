@@ -1,0 +1,194 @@
+//! What an input does to the index, and that deadlines act in their time.
+
+use std::convert::Infallible;
+
+use futures::channel::mpsc;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use kube::{Client, client::Body, core::DeserializeGuard};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::{
+    api::SidecarPolicy,
+    domain::{index::Scope, observation::Observation, policy::PolicyKind},
+    kubernetes::decode::{intern::Interner, pod, policy},
+    kubernetes::inputs::SeenPolicy,
+    sink::{Writer, status::ObservedStatus},
+};
+
+const START: &str = "2026-11-20T10:00:00Z";
+
+fn pod(name: &str, sidecar_ready: bool) -> Observation {
+    let running = |name: &str, ready: bool| json!({"name": name, "ready": ready, "started": true, "state": {"running": {"startedAt": START}}});
+    let pod = json!({
+        "metadata": {"name": name, "namespace": "pay", "uid": name, "creationTimestamp": START},
+        "spec": {
+            "nodeName": "n",
+            "initContainers": [{"name": "proxy", "restartPolicy": "Always", "readinessProbe": {}}],
+            "containers": [{"name": "app"}],
+        },
+        "status": {
+            "phase": "Running",
+            "conditions": [{"type": "Initialized", "status": "True"}],
+            "initContainerStatuses": [running("proxy", sidecar_ready)],
+            "containerStatuses": [running("app", true)],
+        },
+    });
+    pod::observe(serde_json::from_value(pod).unwrap(), &mut Interner::default()).unwrap()
+}
+
+fn pods(tell: WatchEvent<Observation>) -> Input {
+    Input::Pod(None, tell)
+}
+
+/// A policy that allows 60 s of [`crate::domain::policy::Check::MainReadySidecarNotReady`], and its complete list.
+fn policies() -> Vec<Input> {
+    let object: Value = json!({
+        "metadata": {"name": "mesh", "namespace": "pay", "uid": "mesh", "generation": 1},
+        "spec": {"checks": {"mainReadySidecarNotReady": {"for": "60s"}, "notReady": {"mode": "Off"}}},
+    });
+    let object: DeserializeGuard<SidecarPolicy> = serde_json::from_value(object).unwrap();
+    let seen = SeenPolicy {
+        update: policy::policy_update(&object).unwrap(),
+        shown: ObservedStatus {
+            uid: "mesh".into(),
+            version: 1,
+            status: None,
+        },
+    };
+    let mut inputs = Vec::new();
+    let kinds = [
+        (PolicyKind::SidecarPolicy, Some(seen)),
+        (PolicyKind::ClusterSidecarPolicy, None),
+    ];
+    for (kind, seen) in kinds {
+        let last_synced = Timestamp::MIN;
+        inputs.push(Input::Policy(kind, None, WatchEvent::Restarted { last_synced }));
+        inputs.extend(seen.map(|seen| Input::Policy(kind, None, WatchEvent::Listed(Box::new(seen)))));
+        inputs.push(Input::Policy(kind, None, WatchEvent::Complete));
+    }
+    inputs
+}
+
+fn restarted() -> WatchEvent<Observation> {
+    WatchEvent::Restarted {
+        last_synced: Timestamp::MIN,
+    }
+}
+
+#[test]
+fn a_list_that_begins_again_forgets_what_it_has_seen() {
+    let scope: Scope = None;
+    let mut index = Index::new([scope], false);
+    let now = START.parse().unwrap();
+    let tells = [
+        (restarted(), 0, "nothing yet"),
+        (WatchEvent::Listed(pod("a", true)), 1, "an object of the list"),
+        (WatchEvent::Listed(pod("b", true)), 2, "another"),
+        (WatchEvent::Complete, 2, "both stay"),
+        (restarted(), 2, "nothing is gone before a list is complete"),
+        (restarted(), 2, "and kube may begin it twice"),
+        (WatchEvent::Listed(pod("a", true)), 2, "known"),
+        (WatchEvent::Complete, 1, "b was not listed"),
+        (WatchEvent::Applied(pod("c", true)), 2, "a new one"),
+        (WatchEvent::Deleted(pod("a", true)), 1, "gone"),
+    ];
+    for (tell, tracked, why) in tells {
+        let _ = step(&mut index, pods(tell), now);
+        assert_eq!(index.tracked_pods(), tracked, "{why}");
+    }
+}
+
+/// A reconciler on tokio's clock, and the requests that it makes.
+fn reconciler() -> (Reconciler, std::sync::mpsc::Receiver<String>) {
+    let (requests, seen) = std::sync::mpsc::channel();
+    let client = Client::new(Recorder(requests), "default");
+    let origin = Instant::now();
+    let start: Timestamp = START.parse().unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(move || start + origin.elapsed());
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let writer = Writer::new(client, Arc::clone(&metrics));
+    let index = Arc::new(Mutex::new(Index::new([None], false)));
+    let reports = {
+        let index = Arc::clone(&index);
+        Box::new(move |key: &PolicyKey| index.lock().unwrap().report(key))
+    };
+    let events = Arc::new(EventSink::new(writer.clone(), Arc::clone(&clock)));
+    let status = StatusSink::new(reports, events.pending_events(), writer, Arc::clone(&clock));
+    let reconciler = Reconciler {
+        index,
+        events,
+        status: Arc::new(status),
+        clock,
+        metrics,
+        health: Arc::new(Health::new(Vec::new())),
+    };
+    (reconciler, seen)
+}
+
+/// Notes method and path of each request, and answers it with an empty object.
+#[derive(Clone)]
+struct Recorder(std::sync::mpsc::Sender<String>);
+
+impl tower::Service<Request<Body>> for Recorder {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let what = format!("{} {}", request.method(), request.uri().path());
+        self.0.send(what).unwrap();
+        std::future::ready(Ok(Response::new(Full::from("{}"))))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_acts_in_its_time_without_any_input() {
+    let (reconciler, requests) = reconciler();
+    let (events, status) = (Arc::clone(&reconciler.events), Arc::clone(&reconciler.status));
+    tokio::spawn(async move { tokio::join!(events.run(), status.run()) });
+    let (inputs, stream) = mpsc::unbounded();
+    let (_running, stop) = oneshot::channel::<()>();
+    tokio::spawn(async move {
+        reconciler
+            .run(stream, async {
+                let _stopped = stop.await;
+            })
+            .await;
+    });
+    let send = |input| inputs.unbounded_send(input).unwrap();
+    let told = || {
+        let seen: Vec<String> = requests.try_iter().collect();
+        let events = seen.iter().filter(|request| request.starts_with("POST")).count();
+        (events, seen.len() - events)
+    };
+
+    policies().into_iter().for_each(send);
+    send(pods(restarted()));
+    send(pods(WatchEvent::Listed(pod("web", true))));
+    send(pods(WatchEvent::Listed(pod("api", true))));
+    send(pods(WatchEvent::Complete));
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(told(), (0, 1), "the first status");
+    send(pods(WatchEvent::Applied(pod("web", false))));
+    tokio::time::sleep(Duration::from_secs(59)).await;
+    assert_eq!(told(), (0, 1), "pending");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(told(), (1, 1), "firing, a minute after it was seen");
+
+    let last_synced = START.parse().unwrap();
+    send(pods(WatchEvent::Applied(pod("api", false))));
+    send(pods(WatchEvent::Disconnected { last_synced }));
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    assert_eq!(told().0, 0, "held: nobody knows");
+    send(pods(WatchEvent::Resumed));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(told().0, 1, "still there when the watch is back");
+}
