@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 
 use super::{
-    decode::{code, count, is_present, list, or_default, text, time},
     intern::Interner,
+    lenient::{code, count, is_present, list, or_default, text, time},
 };
 use crate::domain::{
     hash::stable_hash,
@@ -73,7 +73,7 @@ struct ExitCode(#[serde(deserialize_with = "code")] i32);
 
 impl LeanContainer {
     /// The container as the evaluation reads it. `init` says which of the spec's lists it comes from.
-    pub(super) fn into_domain(&self, init: bool, interner: &mut Interner) -> Container {
+    pub(super) fn to_domain(&self, init: bool, interner: &mut Interner) -> Container {
         let Self {
             name,
             image,
@@ -214,7 +214,7 @@ fn run<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
 
 impl LeanStatus {
     /// The status as the evaluation reads it.
-    pub(super) fn into_domain(&self, interner: &mut Interner) -> ContainerStatus {
+    pub(super) fn to_domain(&self, interner: &mut Interner) -> ContainerStatus {
         let Self {
             name: _,
             ready,
@@ -229,18 +229,18 @@ impl LeanStatus {
             started: *started,
             restart_count: *restart_count,
             run: *run,
-            state: state.into_domain(interner),
+            state: state.to_domain(interner),
             last_exit: last_state
                 .terminated
                 .as_ref()
-                .map(|exit| Box::new(exit.into_domain(interner))),
+                .map(|exit| Box::new(exit.to_domain(interner))),
         }
     }
 }
 
 impl LeanState {
     /// Of several members, which the API rules out, the one that says most of a run holds.
-    fn into_domain(&self, interner: &mut Interner) -> State {
+    fn to_domain(&self, interner: &mut Interner) -> State {
         match self {
             Self {
                 running: Some(running),
@@ -249,7 +249,7 @@ impl LeanState {
             Self {
                 terminated: Some(exit),
                 ..
-            } => State::Terminated(Box::new(exit.into_domain(interner))),
+            } => State::Terminated(Box::new(exit.to_domain(interner))),
             Self { waiting, .. } => State::Waiting(match waiting {
                 Some(waiting) => interner.string(&waiting.reason),
                 // Kubernetes defines no member at all as waiting.
@@ -260,7 +260,7 @@ impl LeanState {
 }
 
 impl Terminated {
-    fn into_domain(&self, interner: &mut Interner) -> Exit {
+    fn to_domain(&self, interner: &mut Interner) -> Exit {
         let Self {
             exit_code,
             reason,

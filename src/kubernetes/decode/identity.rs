@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use serde::{Deserialize, Deserializer};
 
-use super::decode::{list, or_default, text, time};
+use super::lenient::{list, or_default, text, time};
 
 /// What tells an object from every other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

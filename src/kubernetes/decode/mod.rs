@@ -10,9 +10,9 @@
 //! Nothing here talks to a cluster, waits, logs or decides what a fact is worth.
 
 mod container;
-mod decode;
 mod identity;
 pub mod intern;
+mod lenient;
 pub mod namespace;
 pub mod pod;
 pub mod policy;

@@ -12,9 +12,9 @@ use serde::{Deserialize, Deserializer};
 
 use super::{
     container::{LeanContainer, LeanStatus, restart_policy},
-    decode::{is_set, list, or_default, text, time},
     identity::{Identity, MissingIdentity, lean_metadata},
     intern::Interner,
+    lenient::{is_set, list, or_default, text, time},
     workload::workload_of,
 };
 use crate::domain::observation::{
@@ -137,7 +137,7 @@ fn shape(spec: &LeanSpec, interner: &mut Interner) -> Arc<Shape> {
     let regular = spec.containers.iter().map(|container| (container, false));
     let containers = init
         .chain(regular)
-        .map(|(container, init)| container.into_domain(init, interner))
+        .map(|(container, init)| container.to_domain(init, interner))
         .collect();
     interner.shape(Shape {
         restart_policy: spec.restart_policy.unwrap_or_default(),
@@ -181,7 +181,7 @@ fn join(
     }
     let statuses = joined
         .into_iter()
-        .map(|status| status.map(|status| status.into_domain(interner)))
+        .map(|status| status.map(|status| status.to_domain(interner)))
         .collect();
     (statuses, strays)
 }
