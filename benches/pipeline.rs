@@ -26,7 +26,8 @@ use sidewatch::{
         roles::Roles,
     },
     http::health::Health,
-    http::metrics::{Metrics, MetricsPages},
+    http::metrics::MetricsPages,
+    telemetry::metrics::Metrics,
 };
 
 use self::fleet::{Fleet, at, index_of, unready};

@@ -17,7 +17,7 @@ use sidewatch::{
     kubernetes::client::{self, Clients},
     kubernetes::inputs::WatchScope,
     operator::{Operator, serve_in_background},
-    telemetry,
+    telemetry::logging,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -52,7 +52,7 @@ fn print(text: Result<String, Failure>) -> Result<(), Failure> {
 }
 
 fn run(args: RunArgs) -> Result<(), Failure> {
-    telemetry::install(args.log_format, args.log_level)?;
+    logging::install(args.log_format, args.log_level)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(operate(args));
     runtime.shutdown_timeout(EXIT);

@@ -3,15 +3,14 @@
 //! Out: values that are checked already. What cannot be meant is refused here, with the flag's name and what would do,
 //! and exit code 2.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
-    str::FromStr,
-};
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::telemetry::{Format, Level};
+use crate::{
+    http::address::ListenAddress,
+    telemetry::logging::{Format, Level},
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -96,42 +95,6 @@ pub struct RunArgs {
     /// Which log lines are written
     #[arg(long, env = "SIDEWATCH_LOG_LEVEL", value_enum, default_value_t)]
     pub log_level: Level,
-}
-
-/// Where to listen: one address, or a port on all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListenAddress {
-    /// `127.0.0.1:8080`, `[::1]:8080`
-    At(SocketAddr),
-    /// `:8080`: every address, of both families where the machine has both.
-    Everywhere(u16),
-}
-
-impl ListenAddress {
-    /// The addresses to try, the first that works is taken.
-    pub fn candidates(self) -> Vec<SocketAddr> {
-        match self {
-            Self::At(address) => vec![address],
-            Self::Everywhere(port) => vec![
-                SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port),
-                SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port),
-            ],
-        }
-    }
-}
-
-impl FromStr for ListenAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let everywhere = text.strip_prefix(':').and_then(|port| port.parse().ok());
-        everywhere
-            .map(Self::Everywhere)
-            .or_else(|| text.parse().ok().map(Self::At))
-            .ok_or_else(|| {
-                "write :PORT or ADDRESS:PORT, such as :8080, 127.0.0.1:8080 or [::1]:8080".to_owned()
-            })
-    }
 }
 
 /// A namespace's name as the API server would accept it (an RFC 1123 label).

@@ -1,167 +1,20 @@
-//! Whether the operator sees what it should: one [`Monitor`] per watch, and the health pages over all of them.
-//!
-//! Written by the watches, read by the health pages and the metrics. Knows nothing of what the watches bring.
+//! `/livez` and `/readyz`: whether the reconciler makes progress and whether every watch is in sync.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use http::StatusCode;
-use jiff::Timestamp;
 use tokio::time::Instant;
-use tracing::{info, warn};
 
 use crate::{
-    clock::Clock,
-    domain::index::Scope,
     http::server::{Page, Pages},
-    kubernetes::client::Pulse,
-    telemetry::clean,
+    telemetry::monitor::Monitor,
 };
 
-/// How long a resource that was in sync may be out of it before the operator is not ready.
-const PATIENCE: Duration = Duration::from_mins(1);
 /// How long the reconciler may take for a turn before the process counts as stuck. An idle one turns far more often.
 const STUCK: Duration = Duration::from_mins(1);
-
-/// What is watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Resource {
-    /// `pods`
-    Pods,
-    /// `namespaces`
-    Namespaces,
-    /// `sidecarpolicies.sidewatch.dev`
-    SidecarPolicies,
-    /// `clustersidecarpolicies.sidewatch.dev`
-    ClusterSidecarPolicies,
-}
-
-impl Resource {
-    /// The plural name, as in RBAC rules.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pods => "pods",
-            Self::Namespaces => "namespaces",
-            Self::SidecarPolicies => "sidecarpolicies",
-            Self::ClusterSidecarPolicies => "clustersidecarpolicies",
-        }
-    }
-
-    /// Whether a CRD of ours defines it.
-    pub const fn is_policy(self) -> bool {
-        matches!(self, Self::SidecarPolicies | Self::ClusterSidecarPolicies)
-    }
-}
-
-/// The state of one watch.
-pub struct Monitor {
-    /// What is watched.
-    pub resource: Resource,
-    /// Where.
-    pub scope: Scope,
-    /// What the client sees of its requests.
-    pub pulse: Arc<Pulse>,
-    state: Mutex<State>,
-}
-
-struct State {
-    /// A list has been complete once.
-    was_synced: bool,
-    in_sync: bool,
-    out_since: Instant,
-    /// Until when our picture was the server's, as of when it was lost.
-    last_synced: Timestamp,
-    /// Why it is out of sync, in a sentence; as it was logged last.
-    problem: Option<String>,
-}
-
-impl Monitor {
-    /// A watch that has not begun.
-    pub fn new(resource: Resource, scope: Scope, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            resource,
-            scope,
-            pulse: Arc::new(Pulse::new(clock)),
-            state: Mutex::new(State {
-                was_synced: false,
-                in_sync: false,
-                out_since: Instant::now(),
-                last_synced: Timestamp::MIN,
-                problem: None,
-            }),
-        }
-    }
-
-    /// Our picture is no longer the server's. Returns until when it was: the first loss counts, until it is in sync
-    /// again, because the lists of a resync that fails half-way show only some of the objects.
-    pub fn lost(&self) -> Timestamp {
-        let mut state = self.state();
-        if state.in_sync {
-            state.in_sync = false;
-            state.out_since = Instant::now();
-            state.last_synced = self.pulse.last_activity().unwrap_or(Timestamp::MIN);
-        }
-        state.last_synced
-    }
-
-    /// A try failed, and why, in a sentence for people. Logged when that differs from the last failure.
-    pub fn failed(&self, reason: &'static str, problem: &str) {
-        let problem = clean(problem);
-        let mut state = self.state();
-        if state.problem.as_ref() == Some(&problem) {
-            return;
-        }
-        warn!(
-            resource = self.resource.as_str(),
-            scope = self.scope.as_deref(),
-            reason,
-            "{problem}"
-        );
-        state.problem = Some(problem);
-    }
-
-    /// Our picture is the server's.
-    pub fn in_sync(&self) {
-        let mut state = self.state();
-        if !state.was_synced || state.problem.is_some() {
-            info!(
-                resource = self.resource.as_str(),
-                scope = self.scope.as_deref(),
-                "in sync"
-            );
-        }
-        state.was_synced = true;
-        state.in_sync = true;
-        state.problem = None;
-    }
-
-    /// Whether our picture is the server's.
-    pub fn is_in_sync(&self) -> bool {
-        self.state().in_sync
-    }
-
-    /// What keeps the operator from being ready, if it is this watch.
-    fn awaited(&self) -> Option<String> {
-        let state = self.state();
-        if state.in_sync || state.was_synced && state.out_since.elapsed() < PATIENCE {
-            return None;
-        }
-        Some(state.problem.clone().unwrap_or_else(|| {
-            let place = self
-                .scope
-                .as_ref()
-                .map(|ns| format!(" in namespace {ns}"))
-                .unwrap_or_default();
-            format!("the list of {}{place} is under way", self.resource.as_str())
-        }))
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// All watches of the process, and its heartbeat.
 pub struct Health {
@@ -188,7 +41,7 @@ impl Health {
     pub fn awaited(&self) -> Vec<String> {
         self.monitors
             .iter()
-            .filter_map(|monitor| monitor.awaited())
+            .filter_map(|monitor| monitor.not_ready_reason())
             .collect()
     }
 
@@ -228,9 +81,11 @@ impl Pages for Health {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
     use tokio::time::advance;
 
     use super::*;
+    use crate::{clock::Clock, telemetry::monitor::Resource};
 
     fn health() -> Health {
         let clock: Arc<dyn Clock> = Arc::new(|| Timestamp::UNIX_EPOCH);
@@ -252,11 +107,11 @@ mod tests {
         let (status, body) = readyz(&health);
         assert_eq!(status, 503);
         assert!(
-            body.contains("the list of pods in namespace pay is under way"),
+            body.contains("the list of pods in namespace pay is in progress"),
             "{body}"
         );
         assert!(
-            body.contains("the list of sidecarpolicies is under way"),
+            body.contains("the list of sidecarpolicies is in progress"),
             "{body}"
         );
 

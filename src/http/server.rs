@@ -32,7 +32,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::commands::ListenAddress;
+use crate::http::address::ListenAddress;
 
 /// What a server shows.
 pub trait Pages: Send + Sync + 'static {

@@ -9,26 +9,20 @@ use std::{
     future::Future,
     path::Path,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicI64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
+use crate::telemetry::monitor::Pulse;
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::body::Bytes;
-use jiff::Timestamp;
 use kube::{
     Client, Config,
     client::{Body, ClientBuilder},
     config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
-use tokio::sync::Notify;
-
-use crate::clock::Clock;
 
 /// How long the server may be silent on a connection that waits for it. A watch is silent for at most a minute: it
 /// ends after 60 s, and shortly before that the server sends a bookmark.
@@ -102,55 +96,6 @@ impl Clients {
     }
 }
 
-/// What the client has seen of one watch's requests.
-pub struct Pulse {
-    clock: Arc<dyn Clock>,
-    /// When good bytes last came, in milliseconds since 1970; before the first, `i64::MIN`.
-    last_activity: AtomicI64,
-    answered: AtomicBool,
-    news: Notify,
-}
-
-impl Pulse {
-    /// Nothing seen yet.
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self {
-            clock,
-            last_activity: AtomicI64::new(i64::MIN),
-            answered: AtomicBool::new(false),
-            news: Notify::new(),
-        }
-    }
-
-    /// When the last bytes of a list or watch came, bookmarks included: until then we knew what the server knew.
-    /// An answer that is an error is none: it says nothing about the objects.
-    pub fn last_activity(&self) -> Option<Timestamp> {
-        Timestamp::from_millisecond(self.last_activity.load(Ordering::Relaxed)).ok()
-    }
-
-    /// Forgets that a watch was answered.
-    pub fn expect_answer(&self) {
-        self.answered.store(false, Ordering::Relaxed);
-    }
-
-    /// Waits until a watch request is answered with success. Ready at once when that was since [`Self::expect_answer`].
-    pub async fn answered(&self) {
-        while !self.answered.load(Ordering::Relaxed) {
-            self.news.notified().await;
-        }
-    }
-
-    fn record_activity(&self) {
-        self.last_activity
-            .store(self.clock.now().as_millisecond(), Ordering::Relaxed);
-    }
-
-    fn answer(&self) {
-        self.answered.store(true, Ordering::Relaxed);
-        self.news.notify_one();
-    }
-}
-
 /// The same client, with its traffic seen by `pulse`. One watch each.
 pub fn observed(client: Client, pulse: Arc<Pulse>) -> Client {
     let namespace = client.default_namespace().to_owned();
@@ -180,7 +125,7 @@ impl tower::Service<Request<Body>> for ObservedClient {
             let response = client.send(request).await?;
             let good = response.status().is_success();
             if good && watch {
-                pulse.answer();
+                pulse.record_answer();
             }
             Ok(response.map(|inner| ObservedBody {
                 inner,

@@ -5,7 +5,7 @@ use std::error::Error as _;
 
 use kube::{core::Status, runtime::watcher::Error};
 
-use crate::{domain::index::Scope, http::health::Resource};
+use crate::{domain::index::Scope, telemetry::monitor::Resource};
 
 /// Why a list or watch failed. The label set of the counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,8 +26,6 @@ use crate::{
         observation::{Labels, Observation},
         policy::{PolicyKey, PolicyKind, PolicyUpdate},
     },
-    http::health::{Monitor, Resource as WatchedResource},
-    http::metrics::Metrics,
     kubernetes::client::observed,
     kubernetes::decode::{
         MissingIdentity,
@@ -39,7 +37,11 @@ use crate::{
     kubernetes::failure::Reason,
     kubernetes::watch::{WatchEvent, watch},
     sink::status::{ObservedStatus, parse_version},
-    telemetry::clean,
+    telemetry::{
+        logging::clean,
+        metrics::Metrics,
+        monitor::{Monitor, Resource as WatchedResource},
+    },
 };
 
 /// Pods that are done say nothing more, and old Jobs leave many of them.

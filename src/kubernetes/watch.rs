@@ -23,10 +23,9 @@ use tokio::{
 };
 
 use crate::{
-    http::health::Monitor,
-    http::metrics::Metrics,
     kubernetes::backoff::Backoff,
     kubernetes::failure::{self, Reason},
+    telemetry::{metrics::Metrics, monitor::Monitor},
 };
 
 /// How long the server lets a watch run; kube gives up 5 s later.

@@ -16,12 +16,13 @@ use crate::{
     clock::Clock,
     domain::index::Index,
     http::health::Health,
-    http::metrics::{Metrics, MetricsPages},
+    http::metrics::MetricsPages,
     http::server::{Limits, Pages, serve},
     kubernetes::client::Clients,
     kubernetes::inputs::{WatchScope, inputs},
     operator::reconciler::Reconciler,
     sink::{Writer, events::EventSink, status::StatusSink},
+    telemetry::metrics::Metrics,
 };
 
 /// How long the sinks may take to write what is left.

@@ -27,10 +27,10 @@ use crate::{
         policy::PolicyKey,
     },
     http::health::Health,
-    http::metrics::Metrics,
     kubernetes::inputs::Input,
     kubernetes::watch::WatchEvent,
     sink::{events::EventSink, status::StatusSink},
+    telemetry::metrics::Metrics,
 };
 
 /// The longest sleep: so often at least the process shows that it turns, and a clock that was set forward is noticed.

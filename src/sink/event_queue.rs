@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::bucket::{Buckets, Rate};
 use crate::{
     domain::{effects::Event, policy::PolicyKey},
-    http::metrics::DropReason,
     kubernetes::backoff::Backoff,
+    telemetry::metrics::DropReason,
 };
 
 /// For one Pod: client-go's figures for its own Events.

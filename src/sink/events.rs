@@ -30,8 +30,10 @@ use super::{
 use crate::{
     clock::Clock,
     domain::effects::{Delivery, Event},
-    http::metrics::{DropReason, WriteKind},
-    telemetry::clean,
+    telemetry::{
+        logging::clean,
+        metrics::{DropReason, WriteKind},
+    },
 };
 
 /// How many writes are under way at a time.

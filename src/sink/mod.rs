@@ -23,8 +23,8 @@ use tokio::time::timeout;
 pub use pending_events::PendingEvents;
 
 use crate::{
-    http::metrics::{Metrics, WriteKind, WriteOutcome},
     kubernetes::failure,
+    telemetry::metrics::{Metrics, WriteKind, WriteOutcome},
 };
 
 /// The name under which the API server knows what we own.

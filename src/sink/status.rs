@@ -38,8 +38,7 @@ use crate::{
         policy::{PolicyKey, PolicyKind},
         summary::Report,
     },
-    http::metrics::WriteKind,
-    telemetry::clean,
+    telemetry::{logging::clean, metrics::WriteKind},
 };
 
 /// How many writes are under way at a time.

@@ -12,7 +12,7 @@ use sidewatch::{
     clock::Clock,
     domain::{index::Index, observation::Observation, policy::PolicyUpdate},
     http::health::Health,
-    http::metrics::{Metrics, MetricsPages},
+    http::metrics::MetricsPages,
     kubernetes::inputs::{Input, SeenPolicy},
     kubernetes::watch::WatchEvent,
     operator::reconciler::Reconciler,
@@ -21,6 +21,7 @@ use sidewatch::{
         events::EventSink,
         status::{ObservedStatus, StatusSink},
     },
+    telemetry::metrics::Metrics,
 };
 use tokio::time::{Instant, sleep};
 

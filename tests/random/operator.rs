@@ -8,10 +8,10 @@ use sidewatch::{
     clock::Clock,
     domain::index::Index,
     http::health::Health,
-    http::metrics::Metrics,
     kubernetes::inputs::Input,
     operator::reconciler::Reconciler,
     sink::{Writer, events::EventSink, status::StatusSink},
+    telemetry::metrics::Metrics,
 };
 use tokio::{
     sync::{mpsc, oneshot},

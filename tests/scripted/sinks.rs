@@ -10,8 +10,8 @@ use sidewatch::{
         effects::{Delivery, Event},
         policy::{PolicyKey, PolicyKind},
     },
-    http::metrics::Metrics,
     sink::{Writer, events::EventSink},
+    telemetry::metrics::Metrics,
 };
 
 use crate::support::{EVENTS, Server, clients, soon};

@@ -34,7 +34,7 @@ async fn lists_in_pages_and_then_watches() {
     let second = pods.next().await;
     assert_eq!(second.parameter("continue").as_deref(), Some("next"));
     assert!(
-        operator.readyz().1.contains("the list of pods is under way"),
+        operator.readyz().1.contains("the list of pods is in progress"),
         "half a list is none"
     );
     second.json(StatusCode::OK, &list("Pod", "7", &[pod("b", "2", true)]));

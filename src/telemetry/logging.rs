@@ -1,43 +1,43 @@
-//! Logs: one structured line per fact, on standard error, as text for people or JSON for machines.
+//! Structured logs on standard error: text for people or JSON for machines.
 //!
-//! In: format and level from the command line. Text that others wrote (messages of the API server, names in error
+//! Input: the format and level of the command line. Text of other origin (messages of the API server, object names, error
 //! texts) goes through [`clean`] before it is logged.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::{EnvFilter, fmt};
 
-/// How a line is written.
+/// Format of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// For people.
+    /// Text for people
     #[default]
     Text,
-    /// One JSON object per line.
+    /// One JSON object per line
     Json,
 }
 
-/// What is written.
+/// Lowest level of the log lines that are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Level {
-    /// Failures only.
+    /// Errors
     Error,
-    /// And what will not heal by itself.
+    /// And warnings: problems that need a person
     Warn,
-    /// And what happened to violations, watches and the process.
+    /// And changes of violations, watches and the process
     #[default]
     Info,
-    /// And pending violations.
+    /// And pending violations
     Debug,
-    /// And the client's requests.
+    /// And requests to the API server
     Trace,
 }
 
 impl Level {
-    /// The filter in tracing's own words.
+    /// Returns the filter directives for `tracing`.
     ///
-    /// The client library logs every failed try, and with a page that it cannot decode the whole page. Both are
-    /// reported by our own lines, once and cut, so the library is silent until someone asks for everything.
+    /// kube logs every failed attempt, and a page that it cannot decode in full length. Sidewatch logs both itself, once
+    /// and shortened. The library's own lines appear at `trace` only.
     fn directives(self) -> &'static str {
         match self {
             Self::Error => "error,kube_client=off,kube_runtime=off",
@@ -49,7 +49,7 @@ impl Level {
     }
 }
 
-/// Sends every log line of the process to standard error. Works once per process.
+/// Sends all log lines of the process to standard error. Fails when called a second time.
 pub fn install(format: Format, level: Level) -> Result<(), tracing_subscriber::util::TryInitError> {
     use tracing_subscriber::util::SubscriberInitExt;
     let builder = fmt()
@@ -70,15 +70,15 @@ pub fn install(format: Format, level: Level) -> Result<(), tracing_subscriber::u
     }
 }
 
-/// The longest foreign text in a line.
-const LONGEST: usize = 512;
+/// Maximum length of a cleaned text, in bytes.
+const MAX_BYTES: usize = 512;
 
-/// Text that others wrote, made fit for a line: no control characters, so that it can neither forge a line nor drive a
-/// terminal, and not longer than a line should be.
+/// Makes text of other origin safe to log: replaces control characters, so that it cannot forge a line or control a
+/// terminal, and cuts it to a maximum length.
 pub fn clean(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len().min(LONGEST));
+    let mut clean = String::with_capacity(text.len().min(MAX_BYTES));
     for c in text.chars() {
-        if clean.len() + c.len_utf8() > LONGEST {
+        if clean.len() + c.len_utf8() > MAX_BYTES {
             clean.push('…');
             break;
         }
@@ -87,7 +87,7 @@ pub fn clean(text: &str) -> String {
     clean
 }
 
-/// Control characters, line and paragraph separators, and the marks that reorder text on a screen.
+/// Reports control characters, line and paragraph separators, and marks that change the direction of text.
 fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -98,9 +98,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn foreign_text_is_made_fit_for_a_line() {
+    fn unsafe_characters_are_replaced_and_long_text_is_cut() {
         let table = [
-            ("plain", "plain", "stays"),
+            ("plain", "plain", "safe text stays"),
             (
                 "a\nlevel=error b\r\tc",
                 "a level=error b  c",
@@ -115,13 +115,13 @@ mod tests {
         }
         let long = clean(&"ü".repeat(10_000));
         assert!(
-            long.len() <= LONGEST + '…'.len_utf8() && long.ends_with('…'),
-            "is cut between characters"
+            long.len() <= MAX_BYTES + '…'.len_utf8() && long.ends_with('…'),
+            "the cut is between characters"
         );
     }
 
     #[test]
-    fn every_level_is_a_filter_that_parses() {
+    fn every_level_has_a_filter_that_parses() {
         for level in [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace] {
             assert!(EnvFilter::try_new(level.directives()).is_ok(), "{level:?}");
         }

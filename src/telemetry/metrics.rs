@@ -1,0 +1,192 @@
+//! The operator's own counters: watch events, errors, writes and evaluation times.
+//!
+//! The parts that do the work count here, and `/metrics` shows the result. No label carries the name of an object.
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+
+/// Counters and histograms of the operator's own work.
+pub struct Metrics {
+    watch_events: IntCounter,
+    watch_errors: IntCounterVec,
+    api_writes: IntCounterVec,
+    events_dropped: IntCounterVec,
+    evaluation: Histogram,
+}
+
+/// Kind of a write to the API server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteKind {
+    /// An Event.
+    Event,
+    /// A policy's status.
+    Status,
+}
+
+/// Outcome of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteOutcome {
+    /// The API server accepted it.
+    Ok,
+    /// The API server refused it or could not be reached.
+    Error,
+    /// The API server did not answer in time.
+    Timeout,
+}
+
+/// Reason why an Event was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropReason {
+    /// The limit for one Pod is reached.
+    PodLimit,
+    /// The limit for all Pods together is reached.
+    GlobalLimit,
+    /// The event queue is full.
+    QueueFull,
+    /// The API server refused it and will not accept it later.
+    Refused,
+    /// Every attempt failed for too long.
+    GaveUp,
+    /// The operator stopped before it was written.
+    Shutdown,
+}
+
+impl WriteKind {
+    /// Returns the label value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Status => "status",
+        }
+    }
+}
+
+impl WriteOutcome {
+    /// Returns the label value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error => "error",
+            Self::Timeout => "timeout",
+        }
+    }
+}
+
+impl DropReason {
+    const ALL: [Self; 6] = [
+        Self::PodLimit,
+        Self::GlobalLimit,
+        Self::QueueFull,
+        Self::Refused,
+        Self::GaveUp,
+        Self::Shutdown,
+    ];
+
+    /// Returns the label value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PodLimit => "pod_limit",
+            Self::GlobalLimit => "global_limit",
+            Self::QueueFull => "queue_full",
+            Self::Refused => "refused",
+            Self::GaveUp => "gave_up",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+impl Metrics {
+    /// Creates the counters at zero. Series with known labels exist from the start, because `rate` needs the zero.
+    pub fn new() -> prometheus::Result<Self> {
+        let vec = |name, help, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
+        let metrics = Self {
+            watch_events: IntCounter::new(
+                "sidewatch_watch_events_total",
+                "Objects that lists and watches delivered.",
+            )?,
+            watch_errors: vec(
+                "sidewatch_watch_errors_total",
+                "Failed lists and watches, and objects that did not decode.",
+                &["resource", "reason"],
+            )?,
+            api_writes: vec(
+                "sidewatch_api_writes_total",
+                "Writes to the API server: Events and statuses.",
+                &["kind", "outcome"],
+            )?,
+            events_dropped: vec(
+                "sidewatch_events_dropped_total",
+                "Events that were not written.",
+                &["reason"],
+            )?,
+            evaluation: Histogram::with_opts(
+                HistogramOpts::new(
+                    "sidewatch_evaluation_seconds",
+                    "Time to apply one watch event or deadline to the index.",
+                )
+                .buckets(vec![
+                    0.000_01, 0.000_05, 0.000_25, 0.001, 0.005, 0.025, 0.1, 0.5, 2.0,
+                ]),
+            )?,
+        };
+        for kind in [WriteKind::Event, WriteKind::Status] {
+            for outcome in [WriteOutcome::Ok, WriteOutcome::Error, WriteOutcome::Timeout] {
+                metrics.writes(kind, outcome).inc_by(0);
+            }
+        }
+        for reason in DropReason::ALL {
+            metrics
+                .events_dropped
+                .with_label_values(&[reason.as_str()])
+                .inc_by(0);
+        }
+        Ok(metrics)
+    }
+
+    /// Counts an object that a list or watch delivered.
+    pub fn watch_event(&self) {
+        self.watch_events.inc();
+    }
+
+    /// Counts a failed list or watch, or an object that does not decode.
+    pub fn watch_error(&self, resource: &'static str, reason: &'static str) {
+        self.watch_errors.with_label_values(&[resource, reason]).inc();
+    }
+
+    /// Counts a write.
+    pub fn write(&self, kind: WriteKind, outcome: WriteOutcome) {
+        self.writes(kind, outcome).inc();
+    }
+
+    /// Counts Events that will not be written.
+    pub fn dropped(&self, reason: DropReason, events: u64) {
+        self.events_dropped
+            .with_label_values(&[reason.as_str()])
+            .inc_by(events);
+    }
+
+    /// Records the duration of one step of the reconciler.
+    pub fn evaluated(&self, took: std::time::Duration) {
+        self.evaluation.observe(took.as_secs_f64());
+    }
+
+    fn writes(&self, kind: WriteKind, outcome: WriteOutcome) -> IntCounter {
+        self.api_writes
+            .with_label_values(&[kind.as_str(), outcome.as_str()])
+    }
+
+    /// Adds the counters to a registry.
+    pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        let Self {
+            watch_events,
+            watch_errors,
+            api_writes,
+            events_dropped,
+            evaluation,
+        } = self;
+        registry.register(Box::new(watch_events.clone()))?;
+        registry.register(Box::new(watch_errors.clone()))?;
+        registry.register(Box::new(api_writes.clone()))?;
+        registry.register(Box::new(events_dropped.clone()))?;
+        registry.register(Box::new(evaluation.clone()))
+    }
+}

@@ -1,0 +1,210 @@
+//! The state of each watch: what it watches, whether it is in sync, and when the API server last sent something.
+//!
+//! The watches write a [`Monitor`]; `/readyz` and the metrics read it.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::{sync::Notify, time::Instant};
+use tracing::{info, warn};
+
+use crate::{clock::Clock, domain::index::Scope, telemetry::logging::clean};
+
+/// How long a watch that was in sync may be out of sync before the operator is not ready.
+const OUT_OF_SYNC_LIMIT: Duration = Duration::from_mins(1);
+
+/// A watched resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Resource {
+    /// `pods`
+    Pods,
+    /// `namespaces`
+    Namespaces,
+    /// `sidecarpolicies.sidewatch.dev`
+    SidecarPolicies,
+    /// `clustersidecarpolicies.sidewatch.dev`
+    ClusterSidecarPolicies,
+}
+
+impl Resource {
+    /// Returns the plural name, as in RBAC rules.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pods => "pods",
+            Self::Namespaces => "namespaces",
+            Self::SidecarPolicies => "sidecarpolicies",
+            Self::ClusterSidecarPolicies => "clustersidecarpolicies",
+        }
+    }
+
+    /// Reports whether it is defined by one of Sidewatch's CRDs.
+    pub const fn is_policy(self) -> bool {
+        matches!(self, Self::SidecarPolicies | Self::ClusterSidecarPolicies)
+    }
+}
+
+/// The state of one watch.
+pub struct Monitor {
+    /// The watched resource.
+    pub resource: Resource,
+    /// The watched namespace, or the whole cluster.
+    pub scope: Scope,
+    /// Activity of its requests, recorded by the client.
+    pub pulse: Arc<Pulse>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// At least one list was complete.
+    was_synced: bool,
+    in_sync: bool,
+    out_since: Instant,
+    /// When the known objects last matched the API server's, recorded at the last disconnect.
+    last_synced: Timestamp,
+    /// Why the watch is out of sync, as last logged.
+    problem: Option<String>,
+}
+
+impl Monitor {
+    /// Creates the state of a watch that has not started.
+    pub fn new(resource: Resource, scope: Scope, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            resource,
+            scope,
+            pulse: Arc::new(Pulse::new(clock)),
+            state: Mutex::new(State {
+                was_synced: false,
+                in_sync: false,
+                out_since: Instant::now(),
+                last_synced: Timestamp::MIN,
+                problem: None,
+            }),
+        }
+    }
+
+    /// Records that the watch is out of sync. Returns when it was last in sync.
+    ///
+    /// Only the first call after a sync changes that time, because a list that fails half-way shows only some objects.
+    pub fn lost(&self) -> Timestamp {
+        let mut state = self.state();
+        if state.in_sync {
+            state.in_sync = false;
+            state.out_since = Instant::now();
+            state.last_synced = self.pulse.last_activity().unwrap_or(Timestamp::MIN);
+        }
+        state.last_synced
+    }
+
+    /// Records why a list or watch failed. Logs the problem when it differs from the last one.
+    pub fn failed(&self, reason: &'static str, problem: &str) {
+        let problem = clean(problem);
+        let mut state = self.state();
+        if state.problem.as_ref() == Some(&problem) {
+            return;
+        }
+        warn!(
+            resource = self.resource.as_str(),
+            scope = self.scope.as_deref(),
+            reason,
+            "{problem}"
+        );
+        state.problem = Some(problem);
+    }
+
+    /// Records that the watch is in sync.
+    pub fn in_sync(&self) {
+        let mut state = self.state();
+        if !state.was_synced || state.problem.is_some() {
+            info!(
+                resource = self.resource.as_str(),
+                scope = self.scope.as_deref(),
+                "in sync"
+            );
+        }
+        state.was_synced = true;
+        state.in_sync = true;
+        state.problem = None;
+    }
+
+    /// Reports whether the watch is in sync.
+    pub fn is_in_sync(&self) -> bool {
+        self.state().in_sync
+    }
+
+    /// Returns why the operator is not ready because of this watch, or `None` if this watch is ready.
+    pub fn not_ready_reason(&self) -> Option<String> {
+        let state = self.state();
+        if state.in_sync || state.was_synced && state.out_since.elapsed() < OUT_OF_SYNC_LIMIT {
+            return None;
+        }
+        Some(state.problem.clone().unwrap_or_else(|| {
+            let location = self
+                .scope
+                .as_ref()
+                .map(|ns| format!(" in namespace {ns}"))
+                .unwrap_or_default();
+            format!("the list of {}{location} is in progress", self.resource.as_str())
+        }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Activity of one watch's requests, recorded by the client.
+pub struct Pulse {
+    clock: Arc<dyn Clock>,
+    /// When the last data of a successful response arrived, in milliseconds since 1970; `i64::MIN` before the first.
+    last_activity: AtomicI64,
+    answered: AtomicBool,
+    notify: Notify,
+}
+
+impl Pulse {
+    /// Creates a record without activity.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            last_activity: AtomicI64::new(i64::MIN),
+            answered: AtomicBool::new(false),
+            notify: Notify::new(),
+        }
+    }
+
+    /// Returns when the last data of a list or watch arrived, bookmarks included. Until then the known objects matched
+    /// the API server's. Error responses do not count, because they say nothing about the objects.
+    pub fn last_activity(&self) -> Option<Timestamp> {
+        Timestamp::from_millisecond(self.last_activity.load(Ordering::Relaxed)).ok()
+    }
+
+    /// Forgets earlier watch responses, so that [`Self::answered`] waits for the next one.
+    pub fn expect_answer(&self) {
+        self.answered.store(false, Ordering::Relaxed);
+    }
+
+    /// Waits for a successful response to a watch request since [`Self::expect_answer`].
+    pub async fn answered(&self) {
+        while !self.answered.load(Ordering::Relaxed) {
+            self.notify.notified().await;
+        }
+    }
+
+    /// Records that data of a list or watch arrived.
+    pub fn record_activity(&self) {
+        self.last_activity
+            .store(self.clock.now().as_millisecond(), Ordering::Relaxed);
+    }
+
+    /// Records a successful response to a watch request.
+    pub fn record_answer(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+        self.notify.notify_one();
+    }
+}
