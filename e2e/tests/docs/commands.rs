@@ -8,7 +8,16 @@ use e2e::simulated_kubelet::{Container, PodSpec, SimulatedKubelet, Step};
 use crate::markdown::{Block, Page, repository};
 use crate::shell::Shell;
 
-/// What makes Pods of Deployments.
+/// Installs the first revision of the release.
+const HELM_INSTALL: &str =
+    "helm install sidewatch charts/sidewatch --namespace sidewatch-system --create-namespace";
+
+/// Installs the release and upgrades it, so that there is a revision to roll back to.
+const HELM_INSTALL_AND_UPGRADE: &str = "\
+helm install sidewatch charts/sidewatch --namespace sidewatch-system --create-namespace
+helm upgrade sidewatch charts/sidewatch --namespace sidewatch-system --set log.level=debug";
+
+/// The controllers that create the Pods of a Deployment.
 const CONTROLLERS: [&str; 2] = ["deployment-controller", "replicaset-controller"];
 
 #[tokio::test]
@@ -113,14 +122,19 @@ async fn run_sections(page: &str, before: impl Fn(&str) -> &'static str) {
 
 #[tokio::test]
 async fn installing_works_as_the_page_says() {
-    run_sections("docs/install.md", |_| "true").await;
+    run_sections("docs/install.md", |title| match title {
+        "Uninstalling" => HELM_INSTALL,
+        _ => "true",
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn upgrading_works_as_the_page_says() {
     run_sections("docs/upgrading.md", |title| match title {
         "With kustomize" | "From kustomize to Helm" => "kubectl apply -k config/default",
-        _ => "helm install sidewatch charts/sidewatch --namespace sidewatch-system --create-namespace",
+        "Rolling back" => HELM_INSTALL_AND_UPGRADE,
+        _ => HELM_INSTALL,
     })
     .await;
 }
