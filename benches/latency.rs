@@ -10,11 +10,6 @@
     reason = "a benchmark of a broken program may panic"
 )]
 
-#[path = "../tests/fixtures/pods.rs"]
-mod pods;
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},
@@ -28,9 +23,9 @@ use tokio::{
     net::TcpStream,
 };
 
-use self::{
+use testkit::{
+    api_server::{self, Server, list, policy, quiet_but_pods, start},
     pods::meshed_pod,
-    support::{Server, list, policy, quiet_but_pods, start},
 };
 
 /// How many Pods the operator knows.
@@ -68,7 +63,7 @@ async fn measure(changes: u32) -> Vec<Duration> {
     policy["spec"]["mode"] = json!("Observe");
     quiet_but_pods(&server, &[policy]);
     let listed: Vec<Value> = (0..PODS).map(|number| pod(number, number >= VIOLATING)).collect();
-    let route = support::pods(&server);
+    let route = api_server::pods(&server);
     let operator = start(&server, &[]);
     route
         .next()

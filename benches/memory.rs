@@ -9,17 +9,15 @@
     reason = "a benchmark of a broken program may panic"
 )]
 
-#[path = "../tests/fixtures/fleet.rs"]
-mod fleet;
-#[path = "../tests/fixtures/pods.rs"]
-mod pods;
-
 use allocation_counter::measure;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 use sidewatch::kubernetes::decode::pod::LeanPod;
 
-use self::fleet::{Fleet, index_of};
+use testkit::{
+    fleet::{self, Fleet, index_of},
+    pods,
+};
 
 /// The most that a decoded Pod of 17 kB may hold.
 const LEAN_POD: i64 = 4_000;

@@ -6,11 +6,6 @@
     reason = "a benchmark of a broken program may panic"
 )]
 
-#[path = "../tests/fixtures/fleet.rs"]
-mod fleet;
-#[path = "../tests/fixtures/pods.rs"]
-mod pods;
-
 use std::{
     cell::{Cell, RefCell},
     sync::{Arc, Mutex},
@@ -30,7 +25,10 @@ use sidewatch::{
     telemetry::metrics::Metrics,
 };
 
-use self::fleet::{Fleet, at, index_of, unready};
+use testkit::{
+    fleet::{self, Fleet, at, index_of, unready},
+    pods,
+};
 
 /// How many Pods the index knows.
 const PODS: u32 = 10_000;

@@ -1,19 +1,15 @@
-//! Replays the seeds of the fuzz targets, which also hold what fuzzing found: what once failed never does again.
+//! Replays the seeds of the fuzz targets, among them every input that fuzzing found.
 
 #![allow(
-    unreachable_pub,
     clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "the bodies of the targets are a library there, and say what they expect by panicking"
+    reason = "a helper of a test panics where its expectation fails"
 )]
 
 use std::{fs, path::Path};
 
-#[path = "../fuzz/src/lib.rs"]
-mod bodies;
+use testkit::fuzzing;
 
-/// Gives every seed of a target to its body.
+/// Runs the body of a target with each of its seeds.
 fn replay(target: &str, body: impl Fn(&[u8])) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fuzz/seeds")
@@ -32,20 +28,20 @@ fn replay(target: &str, body: impl Fn(&[u8])) {
 
 #[test]
 fn pods() {
-    replay("pods", bodies::pods);
+    replay("pods", fuzzing::pods);
 }
 
 #[test]
 fn policies() {
-    replay("policies", bodies::policies);
+    replay("policies", fuzzing::policies);
 }
 
 #[test]
 fn patterns() {
-    replay("patterns", bodies::patterns);
+    replay("patterns", fuzzing::patterns);
 }
 
 #[test]
 fn watch() {
-    replay("watch", bodies::watch);
+    replay("watch", fuzzing::watch);
 }

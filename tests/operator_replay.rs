@@ -10,11 +10,6 @@
     reason = "a test without the standard harness, which clippy does not see as one"
 )]
 
-#[path = "recordings/mod.rs"]
-mod recordings;
-#[path = "support/mod.rs"]
-mod support;
-
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
@@ -23,9 +18,13 @@ use std::{
 use http::{Method, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use libtest_mimic::{Arguments, Failed, Trial};
-use recordings::{Recording, Violation};
 use serde_json::{Value, json};
-use support::{CLUSTER_POLICIES, NAMESPACES, POLICIES, Running, Server, list, pods, start_at, until};
+use testkit::{
+    api_server::{
+        self, CLUSTER_POLICIES, NAMESPACES, POLICIES, Running, Server, list, pods, start_at, until,
+    },
+    recordings::{self, Recording, Violation},
+};
 
 /// Which reason tells of which check.
 const REASONS: [(&str, &str); 7] = [
@@ -97,7 +96,7 @@ async fn play(recording: &Recording) -> Vec<String> {
     }
     *now.lock().unwrap() = at(recording.end);
     // A Pod that no policy sees: time has passed when it is taken.
-    watch.event("ADDED", &support::pod("elsewhere", "999999999", true));
+    watch.event("ADDED", &api_server::pod("elsewhere", "999999999", true));
     until("the operator has taken it", || {
         received(&operator) > already + sent
     })

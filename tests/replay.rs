@@ -8,15 +8,11 @@
     reason = "a test without the standard harness, which clippy does not see as one"
 )]
 
-#[path = "recordings/mod.rs"]
-mod recordings;
-
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::core::DeserializeGuard;
 use libtest_mimic::{Arguments, Failed, Trial};
-use recordings::{Recording, Violation};
 use serde_json::json;
 use sidewatch::{
     api::SidecarPolicy,
@@ -31,6 +27,7 @@ use sidewatch::{
     operator::reconciler::step,
     sink::status::ObservedStatus,
 };
+use testkit::recordings::{self, Recording, Violation};
 
 fn main() {
     let arguments = Arguments::from_args();

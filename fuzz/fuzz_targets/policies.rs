@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| sidewatch_fuzz::policies(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| testkit::fuzzing::policies(data));

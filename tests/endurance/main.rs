@@ -7,13 +7,6 @@
     reason = "helpers of tests panic where their expectation fails"
 )]
 
-#[path = "../fixtures/fleet.rs"]
-mod fleet;
-#[path = "../fixtures/pods.rs"]
-mod pods;
-#[path = "../support/mod.rs"]
-mod support;
-
 mod quiet;
 mod rig;
 mod servers;

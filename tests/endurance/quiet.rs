@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::support::{
+use testkit::api_server::{
     CLUSTER_POLICIES, EVENTS, Exchange, MESH_STATUS, NAMESPACES, PODS, POLICIES, Routes, WatchStream, list,
     pod, policy, start_in_process,
 };

@@ -25,7 +25,7 @@ use sidewatch::{
 };
 use tokio::time::{Instant, sleep};
 
-use crate::support::{Exchange, Routes, clients_in_process, virtual_clock};
+use testkit::api_server::{Exchange, Routes, clients_in_process, virtual_clock};
 
 /// The namespace of the fleet.
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";

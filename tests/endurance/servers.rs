@@ -15,7 +15,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::support::{SOON, soon};
+use testkit::api_server::{SOON, soon};
 
 /// A page as long as that of a cluster with very many faults, longer than what sockets buffer.
 struct Long;

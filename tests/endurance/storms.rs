@@ -6,10 +6,9 @@ use allocation_counter::measure;
 use serde_json::{Value, json};
 use sidewatch::domain::{observation::Observation, policy::PolicyUpdate};
 
-use crate::{
-    fleet::{Fleet, at, policy, unready},
-    rig::Rig,
-};
+use testkit::fleet::{Fleet, at, policy, unready};
+
+use crate::rig::Rig;
 
 const PODS: u32 = 10_000;
 /// Each of them is found by each of the two policies.

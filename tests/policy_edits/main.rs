@@ -14,9 +14,6 @@
 
 mod cases;
 mod fields;
-#[path = "../fixtures/kubelet.rs"]
-#[allow(dead_code, reason = "each test uses its part")]
-mod kubelet;
 mod world;
 
 use std::collections::HashMap;

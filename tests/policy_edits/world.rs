@@ -6,21 +6,22 @@ use std::{
 };
 
 use jiff::Timestamp;
-use kube::core::DeserializeGuard;
 use serde_json::{Value, json};
 use sidewatch::{
-    api::{ClusterSidecarPolicy, SidecarPolicy},
     domain::{
         effects::{Change, Effects, Event, Transition},
         index::Index,
         observation::Observation,
-        policy::{Check, Mode, PolicyKey, PolicyKind, PolicyUpdate, Severity},
+        policy::{Check, Mode, PolicyKey, PolicyKind, Severity},
         summary::Report,
     },
-    kubernetes::decode::{intern::Interner, pod::observe, policy::policy_update},
+    kubernetes::decode::{intern::Interner, pod::observe},
 };
 
-use crate::kubelet::{Place, Pod, at};
+use testkit::{
+    kubelet::{Kind, Pod, at},
+    policies::policy,
+};
 
 /// When edits happen: some violations are pending and some fire, and none is in its `keepFiringFor`, which no API shows.
 pub(crate) const MOMENTS: [i64; 3] = [450, 1000, 1950];
@@ -85,7 +86,7 @@ impl World {
             played: 0,
             now: 0,
             kind,
-            key: update(kind, "edited", 1, &json!({})).key,
+            key: policy(kind, "edited", 1, &json!({})).key,
             generation: 0,
             transitions: Vec::new(),
             events: Vec::new(),
@@ -105,7 +106,7 @@ impl World {
             (PolicyKind::SidecarPolicy, "bystander"),
             (PolicyKind::ClusterSidecarPolicy, "bystander"),
         ] {
-            let update = update(kind, name, 1, &json!({}));
+            let update = policy(kind, name, 1, &json!({}));
             let effects = world.index.apply_policy(update, at(0));
             world.listen(effects);
         }
@@ -146,7 +147,7 @@ impl World {
     /// The next version of the policy.
     pub(crate) fn edit(&mut self, spec: &Value) {
         self.generation += 1;
-        let update = update(self.kind, "edited", self.generation, spec);
+        let update = policy(self.kind, "edited", self.generation, spec);
         let effects = self.index.apply_policy(update, at(self.now));
         self.listen(effects);
     }
@@ -266,32 +267,13 @@ impl ObservedStatus {
     }
 }
 
-/// A policy object with that spec, as the watch would bring it.
-fn update(kind: PolicyKind, name: &str, generation: i64, spec: &Value) -> PolicyUpdate {
-    let mut object = json!({
-        "apiVersion": "sidewatch.dev/v1alpha1", "kind": kind.as_str(), "spec": spec,
-        "metadata": {"name": name, "uid": format!("uid-of-{name}"), "generation": generation},
-    });
-    match kind {
-        PolicyKind::SidecarPolicy => {
-            object["metadata"]["namespace"] = json!("pay");
-            let object = serde_json::from_value::<DeserializeGuard<SidecarPolicy>>(object);
-            policy_update(&object.unwrap()).unwrap()
-        }
-        PolicyKind::ClusterSidecarPolicy => {
-            let object = serde_json::from_value::<DeserializeGuard<ClusterSidecarPolicy>>(object);
-            policy_update(&object.unwrap()).unwrap()
-        }
-    }
-}
-
 /// What the Pods do, in the order of time.
 fn script() -> Vec<(i64, Pod)> {
     let registry = "registry.example/acme/app:1";
     let with_envoy = |namespace, name| {
         Pod::new(namespace, name, 0)
-            .with(Place::Native, "envoy", "registry.example/envoy:1")
-            .with(Place::Regular, "app", registry)
+            .container(Kind::Native, "envoy", "registry.example/envoy:1")
+            .container(Kind::Regular, "app", registry)
     };
     let mut script = Vec::new();
     let mut says = |second: i64, pod: Pod| {
@@ -301,18 +283,18 @@ fn script() -> Vec<(i64, Pod)> {
 
     let pod = says(
         0,
-        with_envoy("pay", "web-1").with(Place::Regular, "second", registry),
+        with_envoy("pay", "web-1").container(Kind::Regular, "second", registry),
     );
     let pod = says(100, pod.ready("envoy", false, 100));
-    says(2000, pod.ready("envoy", true, 2000));
+    let _last = says(2000, pod.ready("envoy", true, 2000));
     let pod = says(0, with_envoy("shop", "web-2"));
     let pod = says(150, pod.ready("envoy", false, 150));
-    says(2100, pod.ready("envoy", true, 2100));
+    let _last = says(2100, pod.ready("envoy", true, 2100));
 
-    let pod = Pod::new("pay", "db-1", 0).with(Place::Regular, "app", registry);
+    let pod = Pod::new("pay", "db-1", 0).container(Kind::Regular, "app", registry);
     let mut pod = says(
         0,
-        pod.with(Place::Regular, "istio-proxy", "registry.example/istio/proxyv2:1"),
+        pod.container(Kind::Regular, "istio-proxy", "registry.example/istio/proxyv2:1"),
     );
     for second in [200, 260, 320] {
         pod = says(second, pod.restarted("istio-proxy", 1, "Error", second));
@@ -322,36 +304,38 @@ fn script() -> Vec<(i64, Pod)> {
         pod = says(second, pod.restarted("app", 1, "Error", second));
     }
 
-    let pod = Pod::new("pay", "start-1", 100).with(Place::Native, "agent", "registry.example/agent:1");
+    let pod = Pod::new("pay", "start-1", 100).container(Kind::Native, "agent", "registry.example/agent:1");
     let pod = says(
         100,
-        pod.with(Place::Regular, "app", registry).starting("agent", 100),
+        pod.container(Kind::Regular, "app", registry)
+            .starting("agent", 100),
     );
-    says(2000, pod.through("agent", 2000));
-    let pod = Pod::new("pay", "migration-1", 100).with(Place::Init, "migrate", registry);
+    let _last = says(2000, pod.started("agent", 2000));
+    let pod = Pod::new("pay", "migration-1", 100).container(Kind::Init, "migrate", registry);
     let pod = says(
         100,
-        pod.with(Place::Regular, "app", registry).starting("migrate", 100),
+        pod.container(Kind::Regular, "app", registry)
+            .starting("migrate", 100),
     );
-    says(2600, pod.through("migrate", 2600));
+    let _last = says(2600, pod.started("migrate", 2600));
 
     let pod = Pod::new("pay", "job-1", 0)
-        .restarts("Never")
-        .with(Place::Regular, "main", registry);
+        .restart_policy("Never")
+        .container(Kind::Regular, "main", registry);
     let pod = says(
         0,
-        pod.with(
-            Place::Regular,
+        pod.container(
+            Kind::Regular,
             "fluent-bit",
             "registry.example/fluent/fluent-bit:3",
         ),
     );
     let pod = says(300, pod.exits("main", 0, 300));
-    says(2500, pod.exits("fluent-bit", 0, 2500));
+    let _last = says(2500, pod.exits("fluent-bit", 0, 2500));
 
-    let pod = Pod::new("pay", "cache-1", 0).with(Place::Native, "cache", "registry.example/cache:1");
-    let pod = says(0, pod.with(Place::Regular, "app", registry));
-    says(420, pod.restarted("cache", 1, "OOMKilled", 420));
+    let pod = Pod::new("pay", "cache-1", 0).container(Kind::Native, "cache", "registry.example/cache:1");
+    let pod = says(0, pod.container(Kind::Regular, "app", registry));
+    let _last = says(420, pod.restarted("cache", 1, "OOMKilled", 420));
 
     let mut pod = says(0, with_envoy("pay", "flap-1"));
     for second in (500..620).step_by(20) {
@@ -359,13 +343,13 @@ fn script() -> Vec<(i64, Pod)> {
         pod = says(second + 10, pod.ready("envoy", true, second + 10));
     }
 
-    let pod = Pod::new("pay", "tool-1", 0).with(Place::Regular, "app", registry);
+    let pod = Pod::new("pay", "tool-1", 0).container(Kind::Regular, "app", registry);
     let pod = says(
         0,
-        pod.with(Place::Regular, "tool", "registry.example/acme/tool:1"),
+        pod.container(Kind::Regular, "tool", "registry.example/acme/tool:1"),
     );
     let pod = says(200, pod.ready("tool", false, 200));
-    says(1500, pod.ready("tool", true, 1500));
+    let _last = says(1500, pod.ready("tool", true, 1500));
 
     script.sort_by_key(|(second, _)| *second);
     script

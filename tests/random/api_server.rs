@@ -19,12 +19,13 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+use testkit::rng::Rng;
+
 use crate::{
     compare::{self, Told},
     plan::Plan,
     policies::Stored,
     reads::Reads,
-    rng::Rng,
     tally::Faults,
 };
 

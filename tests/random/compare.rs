@@ -14,8 +14,9 @@ use sidewatch::{
     },
 };
 
+use testkit::kubelet::at;
+
 use crate::{
-    kubelet::at,
     plan::{Kind, Plan, UNWRITTEN},
     policies::{KEEP, Stored},
 };

@@ -15,13 +15,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sidewatch::domain::policy::Check;
 
+use testkit::{kubelet::Pod, rng::Rng};
+
 use crate::{
-    kubelet::Pod,
     life::{Life, Template, Trouble},
     plan::{Blind, CALM, Kind, Plan},
     policies::{EDITS, INVALID, LONG, Stored, policies},
     reference::Reference,
-    rng::Rng,
 };
 
 /// How many Events of one Pod a story may have. More would meet the limits of a Pod, which are not the subject here.
@@ -287,8 +287,8 @@ impl Writer<'_> {
         match life.trouble {
             Trouble::Unready(name) => life.pod = pod.ready(name, true, at),
             Trouble::Down(_) if blind.is_some() => return None,
-            Trouble::Down(name) => life.pod = pod.comes_back(name, true, at),
-            Trouble::Starting(name) => life.pod = pod.through(name, at),
+            Trouble::Down(name) => life.pod = pod.starts_again(name, true, at),
+            Trouble::Starting(name) => life.pod = pod.started(name, at),
             Trouble::HeldOpen => life.pod = pod.exits("fluent-bit", 0, at),
             Trouble::NodeLost => life.pod = pod.node_lost(false),
             Trouble::Terminating => return Some(life),

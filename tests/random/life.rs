@@ -1,6 +1,6 @@
 //! A Pod of a story: what it is made of, what is wrong with it, and what happened to it last.
 
-use crate::kubelet::{Place, Pod};
+use testkit::kubelet::{Kind as ContainerKind, Pod};
 
 /// What is wrong with a Pod: one thing at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,20 +61,26 @@ impl Life {
         let image = "registry.example/acme/app:1";
         let (sidecar, main) = (template.sidecar(), template.main());
         let native = |pod: Pod| {
-            pod.with(Place::Native, sidecar, image)
-                .with(Place::Regular, main, image)
+            pod.container(ContainerKind::Native, sidecar, image).container(
+                ContainerKind::Regular,
+                main,
+                image,
+            )
         };
         let classic = |pod: Pod| {
-            pod.with(Place::Regular, main, image)
-                .with(Place::Regular, sidecar, image)
+            pod.container(ContainerKind::Regular, main, image).container(
+                ContainerKind::Regular,
+                sidecar,
+                image,
+            )
         };
         let (pod, trouble) = match template {
             Template::Web => (native(pod), Trouble::None),
             Template::Classic => (classic(pod), Trouble::None),
-            Template::Job => (classic(pod.restarts("Never")), Trouble::None),
+            Template::Job => (classic(pod.restart_policy("Never")), Trouble::None),
             Template::Start => (native(pod).starting(sidecar, at), Trouble::Starting(sidecar)),
             Template::Migration => (
-                native(pod.with(Place::Init, "migrate", image)).starting("migrate", at),
+                native(pod.container(ContainerKind::Init, "migrate", image)).starting("migrate", at),
                 Trouble::Starting("migrate"),
             ),
         };

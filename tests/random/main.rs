@@ -21,16 +21,12 @@
 mod api_server;
 mod compare;
 mod history;
-#[path = "../fixtures/kubelet.rs"]
-#[allow(dead_code, reason = "each test uses its part")]
-mod kubelet;
 mod life;
 mod operator;
 mod plan;
 mod policies;
 mod reads;
 mod reference;
-mod rng;
 mod story;
 mod tally;
 mod whole;
@@ -44,6 +40,8 @@ use std::{
     },
     thread,
 };
+
+use testkit::rng::Rng;
 
 use tally::{FAULTS, OUTAGES, Tally};
 
@@ -114,7 +112,7 @@ fn after_any_outage_the_whole_operator_says_the_same() {
 #[test]
 fn a_seed_is_a_story() {
     let story = |seed| {
-        let mut rng = rng::Rng::new(seed);
+        let mut rng = Rng::new(seed);
         let plan = plan::Plan::new(&mut rng, 0);
         let history = history::History::new(&plan, &mut rng);
         format!("{plan:?} {:?}", history.changes)

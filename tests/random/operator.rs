@@ -19,7 +19,9 @@ use tokio::{
     time::{Duration, Instant, timeout},
 };
 
-use crate::{api_server::ApiServer, kubelet::at};
+use testkit::kubelet::at;
+
+use crate::api_server::ApiServer;
 
 /// The time since the beginning of a story. A timer fires up to a millisecond late; the stories are told in seconds.
 pub(crate) fn clock(begin: Instant) -> Arc<dyn Clock> {

@@ -1,6 +1,6 @@
 //! What goes wrong when. Drawn before the Pods' history, which has to know when nobody looks.
 
-use crate::rng::Rng;
+use testkit::rng::Rng;
 
 /// The faults end here.
 pub(crate) const CALM: i64 = 1500;

@@ -9,9 +9,10 @@ use hyper::body::{Bytes, Frame};
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::sleep};
 
+use testkit::rng::Rng;
+
 use crate::{
     api_server::{Answer, Error, answer},
-    rng::Rng,
     tally::Faults,
 };
 

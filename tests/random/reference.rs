@@ -20,10 +20,11 @@ use sidewatch::{
     operator::reconciler::step,
 };
 
+use testkit::kubelet::{Pod, at};
+
 use crate::{
     compare::{Picture, Told},
     history::Change,
-    kubelet::{Pod, at},
     policies::Stored,
 };
 

@@ -11,16 +11,19 @@ use sidewatch::{
 };
 use tokio::time::{Instant, advance, sleep_until};
 
+use testkit::{
+    kubelet::{Pod, at},
+    rng::Rng,
+};
+
 use crate::{
     api_server::ApiServer,
     compare::{Picture, assert_same_events},
     history::{Change, History},
-    kubelet::{Pod, at},
     operator::Operator,
     plan::{Blind, CALM, Kind, Plan},
     policies::SHORT,
     reference::{namespaces, observed},
-    rng::Rng,
     tally::{Faults, Tally},
 };
 

@@ -13,15 +13,15 @@ use tokio::{
     time::{Duration, Instant, advance},
 };
 
+use testkit::{kubelet::Pod, rng::Rng};
+
 use crate::{
     api_server::ApiServer,
     history::{Change, History},
-    kubelet::Pod,
     operator::clock,
     plan::{Blind, CALM, Kind, Plan},
     policies::SHORT,
     reads::{NAMESPACES, PODS, Reads},
-    rng::Rng,
     story::{OVER, QUIET, Step, in_virtual_time, steps, until},
     tally::{Faults, Tally},
 };

@@ -4,7 +4,7 @@ use futures::future::join_all;
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::support::{
+use testkit::api_server::{
     CLUSTER_POLICIES, MESH_STATUS, NAMESPACES, PODS, POLICIES, Route, Server, list, pod, policy,
     quiet_but_pods, soon, start, until,
 };

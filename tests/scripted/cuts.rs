@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::support::{Exchange, PODS, Route, Routes, list, pod, start_in_process};
+use testkit::api_server::{Exchange, PODS, Route, Routes, list, pod, start_in_process};
 
 /// More than the longest wait between two tries.
 const PATIENCE: Duration = Duration::from_mins(1);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::support::{
+use testkit::api_server::{
     EVENTS, MESH_STATUS, Server, list, pod, pods, policy, quiet_but_pods, start, status_error,
 };
 

@@ -7,9 +7,6 @@
     reason = "helpers of tests panic where their expectation fails"
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod access;
 mod cuts;
 mod events;

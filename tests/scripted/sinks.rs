@@ -14,7 +14,7 @@ use sidewatch::{
     telemetry::metrics::Metrics,
 };
 
-use crate::support::{EVENTS, Server, clients, soon};
+use testkit::api_server::{EVENTS, Server, clients, soon};
 
 fn event(delivery: Delivery) -> Event {
     Event {

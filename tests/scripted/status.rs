@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{
+use testkit::api_server::{
     CLUSTER_POLICIES, MESH_STATUS, NAMESPACES, PODS, POLICIES, Server, list, pod, policy, quiet_but_pods,
     start,
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::support::{
+use testkit::api_server::{
     PODS, Routes, Server, list, pod, pods, quiet_but_pods, start, start_in_process, status_error, until,
 };
 

@@ -10,8 +10,6 @@
 
 mod mutated;
 mod odd;
-#[path = "../fixtures/pods.rs"]
-mod pods;
 mod recorded;
 
 use std::sync::Arc;
@@ -20,6 +18,7 @@ use sidewatch::kubernetes::decode::{
     intern::Interner,
     pod::{LeanPod, observe},
 };
+use testkit::pods;
 
 #[test]
 fn a_meshed_pod_is_as_large_as_real_ones_and_leaves_nothing_behind() {

@@ -4,20 +4,6 @@
 //! A test takes the requests of a path from a [`Route`] and answers each; every wait has a limit, so a request that
 //! does not come fails the test too. Requests of paths that nobody took wait unanswered, as at a server that hangs.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    unreachable_pub,
-    reason = "each test binary uses its part"
-)]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test support that panics where its expectation fails"
-)]
-
 mod objects;
 mod operator;
 mod server;

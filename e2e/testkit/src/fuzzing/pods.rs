@@ -1,4 +1,4 @@
-//! Pods: whatever a status writer makes up decodes where the API's own type does, and the index lives with it.
+//! Pods: every Pod that the type of `k8s_openapi` accepts decodes here too, and the index keeps its invariants.
 
 use serde_json::{Value, json};
 use sidewatch::kubernetes::decode::{
@@ -7,14 +7,14 @@ use sidewatch::kubernetes::decode::{
 };
 
 use super::{
+    checked_index::{CheckedIndex, Fact, policy},
     lines,
-    watched::{Fact, Watched, policy},
 };
 
-/// A life of Pods in the namespace `pay`, under policies from sensitive to patient.
+/// Pods that are created, updated and deleted, under policies with short, default and unusual settings.
 pub fn pods(data: &[u8]) {
     let mut interner = Interner::default();
-    let mut watched = Watched::new(&[
+    let mut index = CheckedIndex::new(&[
         policy("usual", &json!({})),
         policy("sensitive", &sensitive()),
         policy("odd", &odd()),
@@ -30,19 +30,19 @@ pub fn pods(data: &[u8]) {
         assert_eq!(observed, again, "an interner makes a difference");
         let Ok(observation) = observed else { continue };
         assert_eq!(observation.statuses.len(), observation.shape.containers.len());
-        watched.pass(line.seconds);
+        index.pass(line.seconds);
         if line.deleted {
-            watched.take(&Fact::Gone(&observation));
+            index.take(&Fact::PodDeleted(&observation));
         } else {
-            watched.take(&Fact::Pod(&observation));
+            index.take(&Fact::Pod(&observation));
             alive.push(observation);
         }
     }
-    watched.pass(7200);
-    watched.empty(&alive);
+    index.pass(7200);
+    index.empty(&alive);
 }
 
-/// Everything counts, at once or after seconds.
+/// Every limit is as short as possible.
 fn sensitive() -> Value {
     json!({"checks": {
         "notReady": {"for": "0s", "keepFiringFor": "0s"},
@@ -55,7 +55,7 @@ fn sensitive() -> Value {
     }, "events": {"repeatPeriod": "15m"}})
 }
 
-/// Roles turned around.
+/// The roles of containers are swapped.
 fn odd() -> Value {
     json!({
         "mode": "Observe",
@@ -65,14 +65,14 @@ fn odd() -> Value {
     })
 }
 
-/// Decodes a Pod; one that the whole type can be made of must be one here too.
+/// Decodes a Pod. Where this fails, the type of `k8s_openapi` must refuse the Pod too.
 fn decode(json: &Value) -> Option<LeanPod> {
     let text = json.to_string();
     match serde_json::from_str(&text) {
         Ok(lean) => Some(lean),
         Err(error) => {
-            let whole = serde_json::from_str::<k8s_openapi::api::core::v1::Pod>(&text);
-            assert!(whole.is_err(), "{error}, but the whole type takes {text}");
+            let full = serde_json::from_str::<k8s_openapi::api::core::v1::Pod>(&text);
+            assert!(full.is_err(), "{error}, but k8s_openapi accepts {text}");
             None
         }
     }

@@ -1,11 +1,11 @@
-//! The small languages of a policy, against slow and simple readings of the same.
+//! Patterns, globs, durations and image names, compared with slow and simple implementations.
 
 use sidewatch::{
     api::Duration,
     domain::pattern::{Glob, Pattern, Repository},
 };
 
-/// Lines: a pattern or glob or duration, then names or images that it is held against.
+/// The first line is a pattern, a glob and a duration; the other lines are names or images to match.
 pub fn patterns(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let mut lines = text.lines();
@@ -46,7 +46,7 @@ pub fn patterns(data: &[u8]) {
     }
 }
 
-/// The names under which a glob may mean an image's repository.
+/// The names of an image's repository that a glob may match.
 fn names(image: &str) -> Vec<String> {
     let name = image.split('@').next().unwrap_or_default();
     let tag = name.rfind(':').filter(|colon| !name[*colon..].contains('/'));
@@ -67,7 +67,7 @@ fn names(image: &str) -> Vec<String> {
     vec![format!("{registry}/{path}"), path.to_owned(), name.to_owned()]
 }
 
-/// Whether a glob matches, by trying everything: one row of a table for each byte of the glob.
+/// Whether a glob matches: tries all splits, with a row of a table for each byte of the glob.
 fn matches(glob: &[u8], text: &[u8]) -> bool {
     let mut reach = vec![false; text.len() + 1];
     reach[0] = true;

@@ -1,18 +1,6 @@
-//! Recordings of real kubelets, and what must be found in them. The form is told in `tests/traces/README.md`.
+//! Recordings of real kubelets, and what must be found in them.
 //!
-//! They are in `tests/traces`; `SIDEWATCH_TRACES` names another directory of the same form.
-
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test support that panics where its expectation fails"
-)]
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "included by several tests, each of which uses its part"
-)]
+//! They are in `tests/traces`, where `README.md` describes the format. `SIDEWATCH_TRACES` names another directory.
 
 use std::{
     collections::BTreeMap,
@@ -26,11 +14,11 @@ use serde::Deserialize;
 struct Expected {
     tolerance_seconds: f64,
     policies: BTreeMap<String, serde_json::Value>,
-    traces: BTreeMap<String, BTreeMap<String, Verdict>>,
+    traces: BTreeMap<String, BTreeMap<String, Expectation>>,
 }
 
 #[derive(Clone, Deserialize)]
-struct Verdict {
+struct Expectation {
     end: f64,
     violations: Vec<Violation>,
 }
@@ -38,47 +26,61 @@ struct Verdict {
 /// A violation that fired. All times are seconds since the recorder started.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Violation {
+    /// The namespace of the Pod.
     pub namespace: String,
+    /// The name of the Pod.
     pub pod: String,
+    /// The container at fault.
     pub container: String,
+    /// The name of the check.
     pub check: String,
+    /// When the fault began.
     pub onset: f64,
+    /// When the violation began to fire.
     pub firing: f64,
-    /// Without it, it still fires at the end.
+    /// When it was resolved. `None` if it still fires at the end.
     pub resolved: Option<f64>,
-    /// It may be there or not.
+    /// Whether a correct run may lack it.
     #[serde(default)]
     pub optional: bool,
 }
 
-/// One watch event.
+/// A watch event of a recording.
 #[derive(Deserialize)]
 pub struct Line {
+    /// Seconds since the recorder started.
     pub t: f64,
+    /// The wall clock of the recorder.
     pub wall: Timestamp,
+    /// `ADDED`, `MODIFIED` or `DELETED`.
     #[serde(rename = "type")]
     pub kind: String,
+    /// The Pod.
     pub object: serde_json::Value,
 }
 
-/// A recording with what must be found in it under one policy.
+/// A recording, and what must be found in it under one policy.
 #[derive(Clone)]
 pub struct Recording {
+    /// The name of its file, without `.jsonl`.
     pub name: String,
     file: PathBuf,
+    /// The name of the policy.
     pub policy: String,
-    /// The spec of that policy.
+    /// The spec of the policy.
     pub spec: serde_json::Value,
-    /// Until when time goes on after the last event.
+    /// The second at which the run ends.
     pub end: f64,
+    /// What must fire.
     pub violations: Vec<Violation>,
+    /// By how many seconds a time may differ.
     pub tolerance: f64,
 }
 
-/// Every recording under each of its policies.
+/// Every recording, once for each of its policies.
 pub fn all() -> Vec<Recording> {
     let directory = std::env::var_os("SIDEWATCH_TRACES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces"),
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/traces"),
         PathBuf::from,
     );
     let file = directory.join("expected.json");
@@ -86,9 +88,12 @@ pub fn all() -> Vec<Recording> {
     let expected: Expected = serde_json::from_slice(&text).expect("expected.json has the documented form");
     let (policies, tolerance) = (expected.policies, expected.tolerance_seconds);
     let mut recordings = Vec::new();
-    for (name, verdicts) in expected.traces {
-        assert!(!verdicts.is_empty(), "{name} without a verdict proves nothing");
-        for (policy, Verdict { end, violations }) in verdicts {
+    for (name, expectations) in expected.traces {
+        assert!(
+            !expectations.is_empty(),
+            "{name} without an expectation proves nothing"
+        );
+        for (policy, Expectation { end, violations }) in expectations {
             recordings.push(Recording {
                 file: directory.join(format!("{name}.jsonl")),
                 spec: policies[&policy].clone(),
@@ -105,7 +110,7 @@ pub fn all() -> Vec<Recording> {
 }
 
 impl Recording {
-    /// The events, and the instant at which the recorder started.
+    /// The instant at which the recorder started, and the events.
     pub fn lines(&self) -> (Timestamp, Vec<Line>) {
         let text = std::fs::read_to_string(&self.file)
             .unwrap_or_else(|error| panic!("{}: {error}", self.file.display()));
@@ -115,7 +120,7 @@ impl Recording {
         (first.wall - SignedDuration::from_secs_f64(first.t), lines)
     }
 
-    /// What is missing in `found`, and what should not be there.
+    /// The expected violations that `found` lacks, and the unexpected ones that it has.
     pub fn differences(&self, found: &[Violation]) -> Vec<String> {
         let close = |a: f64, b: f64| (a - b).abs() <= self.tolerance;
         let same = |e: &Violation, f: &Violation| {
@@ -132,7 +137,7 @@ impl Recording {
         let mut differences = Vec::new();
         for violation in &self.violations {
             match unmatched.iter().position(|found| same(violation, found)) {
-                Some(place) => drop(unmatched.remove(place)),
+                Some(index) => drop(unmatched.remove(index)),
                 None if violation.optional => {}
                 None => differences.push(format!("missing {violation:?}")),
             }

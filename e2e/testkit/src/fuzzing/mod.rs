@@ -1,17 +1,17 @@
-//! The bodies of the fuzz targets: plain functions from bytes to nothing, that panic where an invariant fails.
+//! The bodies of the fuzz targets: plain functions that take bytes and panic if an invariant fails.
 //!
-//! `fuzz_targets/` calls them with what libFuzzer makes up; `tests/fuzz_corpus.rs` of the main package compiles the same
-//! file and calls them with `seeds/`, on stable and in every test run.
+//! `fuzz/fuzz_targets` calls them with the input of libFuzzer. `tests/fuzz_corpus.rs` calls them with `fuzz/seeds` on the
+//! stable compiler, in every test run.
 //!
-//! Pods and policies are read as lines, each a whole object in JSON that comes some seconds after the line before it
-//! (`90 {...}`; without a number 30), and is deleted where a `-` stands before the object. A line that is no object is
-//! left out, so that most mutations still lead somewhere.
+//! `pods` and `policies` read lines. Each line is an object in JSON, with the seconds that pass before it (`90 {...}`;
+//! default 30). A `-` before the object deletes it. Lines that are no objects are skipped, so that most mutations of an
+//! input are still useful.
 
+mod checked_index;
 mod patterns;
 mod pods;
 mod policies;
 mod watch;
-mod watched;
 
 pub use self::{patterns::patterns, pods::pods, policies::policies, watch::watch};
 
@@ -22,7 +22,7 @@ struct Line<'a> {
     json: &'a str,
 }
 
-/// More lines say nothing new and make a run slow.
+/// Limit of lines: more lines find nothing new and make a run slow.
 const LINES: usize = 32;
 
 /// The lines of an input.

@@ -1,65 +1,55 @@
-//! An index that is watched while facts come in: after each, what it says of itself must hold together.
+//! An index whose invariants are checked after every fact that it takes in.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use kube::core::DeserializeGuard;
-use serde_json::{Value, json};
-use sidewatch::{
-    api::SidecarPolicy,
-    domain::{
-        effects::{Change, Effects, Event, Transition},
-        index::Index,
-        observation::Observation,
-        policy::{Check, PolicyKey, PolicyUpdate},
-        summary::{LISTED_VIOLATIONS, Report},
-    },
-    kubernetes::decode::policy::policy_update,
+use serde_json::Value;
+use sidewatch::domain::{
+    effects::{Change, Effects, Event, Transition},
+    index::Index,
+    observation::Observation,
+    policy::{Check, PolicyKey, PolicyKind, PolicyUpdate},
+    summary::{LISTED_VIOLATIONS, Report},
 };
+
+use crate::policies;
 
 /// One violation: policy, Pod's UID, container, check.
 type Key = (PolicyKey, String, String, Check);
 
-/// Two indexes with the same facts: one whose timer is always in time, one whose timer never comes.
-pub(crate) struct Watched {
+/// Two indexes with the same facts: the timer of one is always on time, the timer of the other never fires.
+pub(crate) struct CheckedIndex {
     punctual: Index,
     late: Index,
     now: Timestamp,
-    told: Effects,
-    told_late: Effects,
-    /// What the transitions add up to: whether each violation fires.
+    effects: Effects,
+    late_effects: Effects,
+    /// Whether each violation fires, according to the transitions.
     firing: BTreeMap<Key, bool>,
     /// The names of each Pod's containers, which the API server never lets change.
     containers: BTreeMap<String, Vec<String>>,
 }
 
-/// A fact.
+/// A fact that the index takes in.
 #[derive(Clone)]
 pub(crate) enum Fact<'a> {
     /// A Pod as it is now.
     Pod(&'a Observation),
-    /// A Pod is gone.
-    Gone(&'a Observation),
+    /// A Pod was deleted.
+    PodDeleted(&'a Observation),
     /// A policy as it is now.
     Policy(&'a PolicyUpdate),
-    /// A policy is gone.
-    Withdrawn(&'a PolicyKey),
+    /// A policy was deleted.
+    PolicyDeleted(&'a PolicyKey),
 }
 
 /// A policy of the namespace `pay` with that spec.
 pub(crate) fn policy(name: &str, spec: &Value) -> PolicyUpdate {
-    let object: DeserializeGuard<SidecarPolicy> = serde_json::from_value(json!({
-        "apiVersion": "sidewatch.dev/v1alpha1",
-        "kind": "SidecarPolicy",
-        "metadata": {"name": name, "namespace": "pay", "uid": format!("uid-of-{name}"), "generation": 1},
-        "spec": spec,
-    }))
-    .unwrap();
-    policy_update(&object).unwrap()
+    policies::policy(PolicyKind::SidecarPolicy, name, 1, spec)
 }
 
-impl Watched {
-    /// With these policies, and no Pods.
+impl CheckedIndex {
+    /// An index with these policies and without Pods.
     pub(crate) fn new(policies: &[PolicyUpdate]) -> Self {
         let empty = || {
             let mut index = Index::new([None], false);
@@ -71,8 +61,8 @@ impl Watched {
             punctual: empty(),
             late: empty(),
             now: at(0),
-            told: Effects::default(),
-            told_late: Effects::default(),
+            effects: Effects::default(),
+            late_effects: Effects::default(),
             firing: BTreeMap::new(),
             containers: BTreeMap::new(),
         };
@@ -90,30 +80,30 @@ impl Watched {
             let next = self.punctual.next_deadline();
             assert!(
                 next.is_none_or(|next| next > due),
-                "a deadline that was acted on is due again"
+                "a deadline that was handled is due again"
             );
-            self.listen(effects);
+            self.record(effects);
         }
     }
 
-    /// Takes in a fact that may be, and then the same once more.
+    /// Takes in a fact twice, if the API server can report it: it never changes the containers of a Pod.
     pub(crate) fn take(&mut self, fact: &Fact<'_>) {
-        if !self.may_be(fact) {
+        if !self.is_possible(fact) {
             return;
         }
-        let effects = tell(&mut self.punctual, fact, self.now);
-        self.listen(effects);
-        let again = tell(&mut self.punctual, fact, self.now);
-        assert_eq!(again, Effects::default(), "what is known already has effects");
-        let late = tell(&mut self.late, fact, self.now);
-        self.told_late.append(late);
-        assert_eq!(self.told, self.told_late, "a late timer makes a difference");
-        self.told = Effects::default();
-        self.told_late = Effects::default();
+        let effects = apply(&mut self.punctual, fact, self.now);
+        self.record(effects);
+        let again = apply(&mut self.punctual, fact, self.now);
+        assert_eq!(again, Effects::default(), "a repeated fact has effects");
+        let late = apply(&mut self.late, fact, self.now);
+        self.late_effects.append(late);
+        assert_eq!(self.effects, self.late_effects, "a late timer makes a difference");
+        self.effects = Effects::default();
+        self.late_effects = Effects::default();
         self.check();
     }
 
-    fn may_be(&mut self, fact: &Fact<'_>) -> bool {
+    fn is_possible(&mut self, fact: &Fact<'_>) -> bool {
         match fact {
             Fact::Pod(pod) => {
                 let containers = pod.shape.containers.iter().map(|c| c.name.to_string());
@@ -121,29 +111,29 @@ impl Watched {
                 let key = format!("{}/{}", pod.namespace, pod.uid);
                 *self.containers.entry(key).or_insert_with(|| containers.clone()) == containers
             }
-            Fact::Gone(pod) => {
+            Fact::PodDeleted(pod) => {
                 self.containers.remove(&format!("{}/{}", pod.namespace, pod.uid));
                 true
             }
-            Fact::Policy(_) | Fact::Withdrawn(_) => true,
+            Fact::Policy(_) | Fact::PolicyDeleted(_) => true,
         }
     }
 
-    fn listen(&mut self, effects: Effects) {
+    fn record(&mut self, effects: Effects) {
         for transition in &effects.transitions {
             follow(&mut self.firing, transition);
         }
         for event in &effects.events {
             check_event(event);
         }
-        self.told.append(effects);
+        self.effects.append(effects);
     }
 
     fn check(&self) {
         for violation in self.punctual.violations() {
             assert!(
                 violation.onset <= self.now,
-                "a fault of the future: {violation:?}"
+                "an onset in the future: {violation:?}"
             );
         }
         let policies: Vec<PolicyKey> = self
@@ -159,10 +149,13 @@ impl Watched {
                 .violations()
                 .filter(|violation| violation.policy == key);
             let mut shown: Vec<bool> = shown.map(|violation| violation.firing).collect();
-            let mut told = self.states(key);
+            let mut expected = self.states(key);
             shown.sort_unstable();
-            told.sort_unstable();
-            assert_eq!(shown, told, "{key}: transitions do not add up to what is shown");
+            expected.sort_unstable();
+            assert_eq!(
+                shown, expected,
+                "{key}: transitions do not add up to what is shown"
+            );
             assert_eq!(
                 self.late.report(key).as_ref(),
                 Some(&report),
@@ -173,21 +166,21 @@ impl Watched {
         assert!(due.is_none_or(|due| due > self.now), "a deadline passed: {due:?}");
     }
 
-    /// Whether each violation under a policy fires, as the transitions told.
+    /// Whether each violation of a policy fires, according to the transitions.
     fn states(&self, policy: &PolicyKey) -> Vec<bool> {
         let of_policy = self.firing.iter().filter(|((key, ..), _)| key == policy);
         of_policy.map(|(_, firing)| *firing).collect()
     }
 
-    /// What a policy says.
+    /// The report of a policy.
     pub(crate) fn report(&self, key: &PolicyKey) -> Option<Report> {
         self.punctual.report(key)
     }
 
-    /// Deletes these Pods: nothing may be left of them.
+    /// Deletes these Pods. The index must be empty then.
     pub(crate) fn empty(mut self, pods: &[Observation]) {
         for pod in pods {
-            self.take(&Fact::Gone(pod));
+            self.take(&Fact::PodDeleted(pod));
         }
         let index = &self.punctual;
         assert_eq!(index.tracked_pods(), 0);
@@ -207,16 +200,16 @@ fn at(seconds: i64) -> Timestamp {
     beginning + SignedDuration::from_secs(seconds)
 }
 
-fn tell(index: &mut Index, fact: &Fact<'_>, now: Timestamp) -> Effects {
+fn apply(index: &mut Index, fact: &Fact<'_>, now: Timestamp) -> Effects {
     match fact {
         Fact::Pod(pod) => index.apply((*pod).clone(), now),
-        Fact::Gone(pod) => index.delete(&pod.namespace, &pod.uid, now),
+        Fact::PodDeleted(pod) => index.delete(&pod.namespace, &pod.uid, now),
         Fact::Policy(update) => index.apply_policy((*update).clone(), now),
-        Fact::Withdrawn(key) => index.delete_policy(key, now),
+        Fact::PolicyDeleted(key) => index.delete_policy(key, now),
     }
 }
 
-/// Follows the state machine, and panics where a transition does not fit the state.
+/// Applies a transition to the states. Panics if the transition does not fit the state.
 fn follow(states: &mut BTreeMap<Key, bool>, transition: &Transition) {
     let Transition {
         policy,
@@ -249,7 +242,7 @@ fn check_event(event: &Event) {
     assert!(event.field_path.starts_with("spec."), "{}", event.field_path);
 }
 
-/// Holds a report against the violations that there are, of each whether it fires.
+/// Compares a report with the violations, of which `true` fires.
 fn check_report(report: &Report, key: &PolicyKey, violations: &[bool]) {
     let all = violations.len();
     let firing = violations.iter().filter(|firing| **firing).count();

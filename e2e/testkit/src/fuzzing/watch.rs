@@ -1,5 +1,5 @@
-//! A watch of Pods from the bytes of an answer on: kube cuts lines out of them and decodes, and whatever they are, the
-//! stream goes on or ends, and what it brings the index can take.
+//! A watch of Pods, from the bytes of the response on. kube splits them into lines and decodes these. The stream goes on
+//! or ends, and the index keeps its invariants.
 
 use std::convert::Infallible;
 
@@ -13,9 +13,9 @@ use sidewatch::kubernetes::decode::{
     pod::{LeanPod, observe},
 };
 
-use super::watched::{Fact, Watched, policy};
+use super::checked_index::{CheckedIndex, Fact, policy};
 
-/// The body of the answer to a watch. Its first byte says into how large pieces the network cuts it.
+/// The first byte is the size of the chunks in which the network delivers the other bytes, the body of the response.
 pub fn watch(data: &[u8]) {
     let Some((piece, body)) = data.split_first() else {
         return;
@@ -26,10 +26,10 @@ pub fn watch(data: &[u8]) {
     assert_eq!(
         format!("{events:?}"),
         format!("{in_one_piece:?}"),
-        "how the network cuts an answer makes a difference"
+        "the size of the chunks makes a difference"
     );
     let mut interner = Interner::default();
-    let mut watched = Watched::new(&[policy("usual", &serde_json::json!({}))]);
+    let mut index = CheckedIndex::new(&[policy("usual", &serde_json::json!({}))]);
     let mut alive = Vec::new();
     for event in events.into_iter().flatten() {
         let (pod, deleted) = match event {
@@ -40,18 +40,18 @@ pub fn watch(data: &[u8]) {
         let Ok(observation) = observe(pod, &mut interner) else {
             continue;
         };
-        watched.pass(45);
+        index.pass(45);
         if deleted {
-            watched.take(&Fact::Gone(&observation));
+            index.take(&Fact::PodDeleted(&observation));
         } else {
-            watched.take(&Fact::Pod(&observation));
+            index.take(&Fact::Pod(&observation));
             alive.push(observation);
         }
     }
-    watched.empty(&alive);
+    index.empty(&alive);
 }
 
-/// What kube makes of an answer that comes in these pieces.
+/// What kube decodes from a response that arrives in these chunks.
 fn read(pieces: Vec<Bytes>) -> Vec<kube::Result<WatchEvent<LeanPod>>> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {

@@ -1,11 +1,12 @@
-//! Choices that a seed decides (SplitMix64), so that a seed tells the same story on every machine.
+//! Random choices that a seed decides (SplitMix64): a seed makes the same test on every machine.
 
-/// A source of choices.
+/// A source of random choices.
 #[derive(Clone, Debug)]
-pub(crate) struct Rng(u64);
+pub struct Rng(u64);
 
 impl Rng {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// A source with this seed.
+    pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
     }
 
@@ -17,28 +18,28 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// One of the numbers below `n`.
-    pub(crate) fn below(&mut self, n: usize) -> usize {
+    /// A number below `n`.
+    pub fn below(&mut self, n: usize) -> usize {
         usize::try_from(self.next() % u64::try_from(n.max(1)).unwrap()).unwrap()
     }
 
-    /// One of the numbers from `low` to `high`.
-    pub(crate) fn between(&mut self, low: i64, high: i64) -> i64 {
+    /// A number from `low` to `high`, both included.
+    pub fn between(&mut self, low: i64, high: i64) -> i64 {
         low + i64::try_from(self.below(usize::try_from(high - low + 1).unwrap())).unwrap()
     }
 
-    /// Yes, in so many of a hundred cases.
-    pub(crate) fn chance(&mut self, percent: usize) -> bool {
+    /// True in this percentage of calls.
+    pub fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
-    /// One of these.
-    pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+    /// One of these items.
+    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]
     }
 
-    /// These in another order.
-    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
+    /// Puts the items into a random order.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for at in (1..items.len()).rev() {
             items.swap(at, self.below(at + 1));
         }

@@ -1,4 +1,4 @@
-//! Policies: whatever was stored under whatever schema becomes a policy or a complaint, and disturbs no other.
+//! Policies: every stored object becomes a policy or an error message, and does not affect other policies.
 
 use kube::core::DeserializeGuard;
 use serde::de::DeserializeOwned;
@@ -14,18 +14,18 @@ use sidewatch::{
 };
 
 use super::{
+    checked_index::{CheckedIndex, Fact, policy},
     lines,
-    watched::{Fact, Watched, policy},
 };
 
-/// Policies that come, change and go beside one that must not notice.
+/// Policies that are created, edited and deleted beside one that must not be affected.
 pub fn policies(data: &[u8]) {
     let bystander = policy("bystander", &json!({"checks": {"notReady": {"for": "1m"}}}));
-    let mut watched = Watched::new(std::slice::from_ref(&bystander));
-    let mut alone = Watched::new(std::slice::from_ref(&bystander));
+    let mut index = CheckedIndex::new(std::slice::from_ref(&bystander));
+    let mut alone = CheckedIndex::new(std::slice::from_ref(&bystander));
     let pods = examples();
     for pod in &pods {
-        watched.take(&Fact::Pod(pod));
+        index.take(&Fact::Pod(pod));
         alone.take(&Fact::Pod(pod));
     }
     for line in lines(data) {
@@ -40,46 +40,46 @@ pub fn policies(data: &[u8]) {
         let Some(update) = update.filter(|update| update.key != bystander.key) else {
             continue;
         };
-        watched.pass(line.seconds);
+        index.pass(line.seconds);
         alone.pass(line.seconds);
         if line.deleted {
-            watched.take(&Fact::Withdrawn(&update.key));
+            index.take(&Fact::PolicyDeleted(&update.key));
         } else {
-            let before = watched.report(&update.key);
-            watched.take(&Fact::Policy(&update));
+            let before = index.report(&update.key);
+            index.take(&Fact::Policy(&update));
             if let (Err(_), Some(before)) = (&update.spec, before) {
-                let after = watched.report(&update.key).unwrap();
+                let after = index.report(&update.key).unwrap();
                 assert_eq!(
                     before.summary, after.summary,
-                    "an invalid version changes what is evaluated"
+                    "an invalid version changes the evaluation"
                 );
                 assert_eq!(
                     before.violations, after.violations,
-                    "an invalid version changes what is found"
+                    "an invalid version changes the violations"
                 );
             }
         }
         assert_eq!(
-            watched.report(&bystander.key),
+            index.report(&bystander.key),
             alone.report(&bystander.key),
-            "one policy disturbs another: {json}"
+            "a policy affects another: {json}"
         );
     }
-    watched.pass(7200);
-    watched.empty(&pods);
+    index.pass(7200);
+    index.empty(&pods);
 }
 
-/// What the watch would make of an object; nothing where the whole list would fail.
+/// Decodes an object as the watch does, or `None` if the list that contains it would fail.
 fn decode<K: PolicyObject + DeserializeOwned>(json: &Value) -> Option<PolicyUpdate> {
     let object = serde_json::from_value::<DeserializeGuard<K>>(json.clone()).ok()?;
     let update = policy_update(&object).ok()?;
-    if let Err(complaint) = &update.spec {
-        assert!(!complaint.is_empty() && complaint.len() < 100_000, "{complaint}");
+    if let Err(message) = &update.spec {
+        assert!(!message.is_empty() && message.len() < 100_000, "{message}");
     }
     Some(update)
 }
 
-/// Pods that fail in several ways, and one that does not.
+/// Two Pods with several faults, and one without.
 fn examples() -> Vec<Observation> {
     let mut interner = Interner::default();
     let mut pod = |name: &str, labels: Value, init: Value, regular: Value, statuses: Value| {

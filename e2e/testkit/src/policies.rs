@@ -1,0 +1,29 @@
+//! Policies as the watch delivers them.
+
+use kube::core::DeserializeGuard;
+use serde_json::{Value, json};
+use sidewatch::{
+    api::{ClusterSidecarPolicy, SidecarPolicy},
+    domain::policy::{PolicyKind, PolicyUpdate},
+    kubernetes::decode::policy::policy_update,
+};
+
+/// A policy with this spec. A SidecarPolicy is in the namespace `pay`.
+pub fn policy(kind: PolicyKind, name: &str, generation: i64, spec: &Value) -> PolicyUpdate {
+    let mut object = json!({
+        "apiVersion": "sidewatch.dev/v1alpha1", "kind": kind.as_str(), "spec": spec,
+        "metadata": {"name": name, "uid": format!("uid-of-{name}"), "generation": generation},
+    });
+    let update = match kind {
+        PolicyKind::SidecarPolicy => {
+            object["metadata"]["namespace"] = json!("pay");
+            let object = serde_json::from_value::<DeserializeGuard<SidecarPolicy>>(object);
+            policy_update(&object.unwrap())
+        }
+        PolicyKind::ClusterSidecarPolicy => {
+            let object = serde_json::from_value::<DeserializeGuard<ClusterSidecarPolicy>>(object);
+            policy_update(&object.unwrap())
+        }
+    };
+    update.unwrap()
+}
