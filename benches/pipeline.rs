@@ -8,10 +8,11 @@
 
 use std::{
     cell::{Cell, RefCell},
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 use divan::{Bencher, black_box};
+use parking_lot::Mutex;
 use serde_json::json;
 use sidewatch::{
     domain::{

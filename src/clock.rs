@@ -3,12 +3,10 @@
 //! Out: instants that never go backwards, because deadlines and onsets are compared with each other. The domain reads
 //! no clock: it is given `now`, and this is where `now` comes from. Tests pass a function of their own.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 /// A source of `now`.
 pub trait Clock: Send + Sync {
@@ -40,7 +38,7 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         let instant = Instant::now();
         *last = (
             advance(last.0, Timestamp::now(), instant.duration_since(last.1)),

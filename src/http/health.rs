@@ -1,11 +1,9 @@
 //! `/livez` and `/readyz`: whether the reconciler makes progress and whether every watch is in sync.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::{
@@ -34,7 +32,7 @@ impl Health {
 
     /// The reconciler has made a turn.
     pub fn turned(&self) {
-        *self.turned.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.turned.lock() = Instant::now();
     }
 
     /// What keeps the operator from being ready, a line each; empty when it is ready.
@@ -46,11 +44,7 @@ impl Health {
     }
 
     fn is_alive(&self) -> bool {
-        self.turned
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .elapsed()
-            < STUCK
+        self.turned.lock().elapsed() < STUCK
     }
 }
 

@@ -3,11 +3,7 @@
 //! In: a client and where to look. Out: one stream of [`Input`]s. Objects are made into the domain's values here, at
 //! once; one that cannot be is logged, counted and left out, and disturbs no other.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Debug,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use futures::{
     Stream, StreamExt,
@@ -15,6 +11,7 @@ use futures::{
 };
 use k8s_openapi::NamespaceResourceScope;
 use kube::{Api, Client, Resource, core::DeserializeGuard};
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
@@ -213,7 +210,7 @@ impl Source {
         tell: WatchEvent<K>,
         decode: impl FnOnce(K, &mut Interner) -> Result<T, MissingIdentity>,
     ) -> Option<WatchEvent<T>> {
-        let mut interner = self.interner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut interner = self.interner.lock();
         match tell.try_map(|object| decode(object, &mut interner)) {
             Ok(tell) => Some(tell),
             Err(error) => {

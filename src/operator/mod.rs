@@ -2,13 +2,9 @@
 
 pub mod reconciler;
 
-use std::{
-    future::Future,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::{net::TcpListener, time::timeout};
 use tracing::{info, warn};
 
@@ -57,7 +53,7 @@ impl Operator {
         let writer = Writer::new(clients.write.clone(), Arc::clone(&metrics));
         let reports = {
             let index = Arc::clone(&index);
-            Box::new(move |key: &_| index.lock().unwrap_or_else(PoisonError::into_inner).report(key))
+            Box::new(move |key: &_| index.lock().report(key))
         };
         let events = Arc::new(EventSink::new(writer.clone(), Arc::clone(&clock)));
         let status = StatusSink::new(reports, events.pending_events(), writer, Arc::clone(&clock));

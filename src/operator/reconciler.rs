@@ -4,15 +4,11 @@
 //! [`step`] is the whole of its judgement, a plain function that tests call with a clock of their own; [`Reconciler`]
 //! only waits, calls it and forwards. It never waits for the API server.
 
-use std::{
-    collections::BTreeSet,
-    future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     pin, select,
     time::{Instant, sleep},
@@ -176,7 +172,7 @@ impl Reconciler {
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+        self.index.lock()
     }
 }
 

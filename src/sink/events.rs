@@ -3,7 +3,7 @@
 //! much.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -15,6 +15,7 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
     core::Request,
 };
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 use tokio::{
     select,
@@ -242,7 +243,7 @@ impl EventSink {
     }
 
     fn event_queue(&self) -> MutexGuard<'_, EventQueue> {
-        self.event_queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.event_queue.lock()
     }
 }
 

@@ -4,11 +4,9 @@
 //! status that lists a violation as firing tells the next process that its Event is out, so the Event must go first:
 //! what dies between the two then finds the violation anew, and writes the same Event.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::HashMap;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::domain::policy::PolicyKey;
@@ -51,7 +49,7 @@ impl PendingEvents {
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<PolicyKey, usize>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock()
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -17,6 +17,7 @@ use kube::{
     api::{Patch, PatchParams},
     core::Request,
 };
+use parking_lot::{Mutex, MutexGuard};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::{
@@ -212,7 +213,7 @@ impl StatusSink {
 
     fn troubled(&self, key: &PolicyKey, error: &WriteError) {
         let message = clean(&error.message);
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut trouble = self.trouble.lock();
         if trouble.as_ref() != Some(&message) {
             warn!(policy = %key, "cannot write a status, will try again: {message}");
             *trouble = Some(message);
@@ -220,7 +221,7 @@ impl StatusSink {
     }
 
     fn untroubled(&self) {
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut trouble = self.trouble.lock();
         if trouble.take().is_some() {
             info!("statuses are written again");
         }
@@ -231,7 +232,7 @@ impl StatusSink {
     }
 
     fn queue(&self) -> MutexGuard<'_, StatusQueue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 }
 

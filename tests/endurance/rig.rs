@@ -1,12 +1,10 @@
 //! The operator from the reconciler to the API server, with all its queues: facts go in as values, requests come out.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures::{SinkExt, channel::mpsc};
 use http::{Method, StatusCode};
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 use sidewatch::{
     clock::Clock,
@@ -68,7 +66,7 @@ impl Rig {
         let events = Arc::new(EventSink::new(writer.clone(), Arc::clone(&clock)));
         let reports = {
             let index = Arc::clone(&index);
-            Box::new(move |key: &_| index.lock().unwrap_or_else(PoisonError::into_inner).report(key))
+            Box::new(move |key: &_| index.lock().report(key))
         };
         let status = Arc::new(StatusSink::new(
             reports,
@@ -131,7 +129,7 @@ impl Rig {
 
     /// How many violations fire.
     pub(crate) fn firing(&self) -> usize {
-        let index = self.index.lock().unwrap();
+        let index = self.index.lock();
         index.violations().filter(|violation| violation.firing).count()
     }
 
@@ -167,8 +165,8 @@ impl Rig {
     }
 
     /// What was written so far.
-    pub(crate) fn written(&self) -> std::sync::MutexGuard<'_, Written> {
-        self.written.lock().unwrap()
+    pub(crate) fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock()
     }
 
     /// The sum of the series of a metric whose labels contain this text.
@@ -200,13 +198,13 @@ fn answer(routes: &Routes, policies: &[PolicyUpdate], written: &Arc<Mutex<Writte
     let begun = Instant::now();
     serve(routes, Method::POST, EVENTS, {
         let written = Arc::clone(written);
-        move |_| written.lock().unwrap().events.push(begun.elapsed())
+        move |_| written.lock().events.push(begun.elapsed())
     });
     serve(routes, Method::POST, SUMMARIES, {
         let written = Arc::clone(written);
         move |exchange| {
             let note = exchange.body["note"].as_str().unwrap().to_owned();
-            written.lock().unwrap().summaries.push(note);
+            written.lock().summaries.push(note);
         }
     });
     for policy in policies {
@@ -217,7 +215,6 @@ fn answer(routes: &Routes, policies: &[PolicyUpdate], written: &Arc<Mutex<Writte
             let status = exchange.body["status"].clone();
             written
                 .lock()
-                .unwrap()
                 .statuses
                 .push((name.clone(), begun.elapsed(), status));
         });

@@ -116,7 +116,7 @@ fn ten_thousand_failures_within_a_second_stay_within_the_limits_and_are_all_coun
 
         storm(&mut rig, &pods, |pod| pod).await;
         rig.pass(600).await;
-        assert_eq!(rig.index.lock().unwrap().violations().count(), 0);
+        assert_eq!(rig.index.lock().violations().count(), 0);
         assert_eq!(
             rig.sum("sidewatch_violation_duration_seconds_count", ""),
             FOUND,
@@ -167,7 +167,6 @@ fn check_statuses(rig: &Rig, seconds: usize) {
         let firing = rig
             .index
             .lock()
-            .unwrap()
             .violations()
             .filter(|v| *v.policy.name == *policy)
             .count();
@@ -228,7 +227,7 @@ fn five_thousand_pods_deleted_at_once_leave_nothing_behind() {
         }
         rig.pass(60).await;
         assert_eq!(rig.sum("sidewatch_tracked_pods", ""), left.len() as u64);
-        assert_eq!(rig.index.lock().unwrap().violations().count(), 2 * left.len());
+        assert_eq!(rig.index.lock().violations().count(), 2 * left.len());
         assert_eq!(
             rig.written().events.len(),
             events,

@@ -1,9 +1,10 @@
 //! An operator less its watches: the reconciler and both sinks, on a clock that only sleeping moves.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use futures::stream;
 use jiff::SignedDuration;
+use parking_lot::{Mutex, MutexGuard};
 use sidewatch::{
     clock::Clock,
     domain::index::Index,
@@ -50,7 +51,7 @@ impl Operator {
         let writer = Writer::new(server.client(&process), Arc::clone(&metrics));
         let reports = {
             let index = Arc::clone(&index);
-            Box::new(move |key: &_| index.lock().unwrap().report(key))
+            Box::new(move |key: &_| index.lock().report(key))
         };
         let events = Arc::new(EventSink::new(writer.clone(), Arc::clone(&clock)));
         let status = StatusSink::new(reports, events.pending_events(), writer, Arc::clone(&clock));
@@ -99,8 +100,8 @@ impl Operator {
     }
 
     /// The model, while nothing moves.
-    pub(crate) fn index(&self) -> std::sync::MutexGuard<'_, Index> {
-        self.index.lock().unwrap()
+    pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock()
     }
 
     /// SIGKILL: what was under way is under way no more.

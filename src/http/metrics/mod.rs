@@ -5,9 +5,10 @@
 
 mod model;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use http::StatusCode;
+use parking_lot::Mutex;
 use prometheus::{IntGauge, Opts, Registry, TEXT_FORMAT, TextEncoder, process_collector::ProcessCollector};
 
 use self::model::ModelCollector;

@@ -3,11 +3,9 @@
 //! Severity, mode and state are written in lower case, as people write them in Alertmanager's routes; check, kinds and
 //! names as the API writes them.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
+use parking_lot::Mutex;
 use prometheus::{
     core::{Collector, Desc},
     proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType},
@@ -160,7 +158,7 @@ impl Collector for ModelCollector {
     fn collect(&self) -> Vec<MetricFamily> {
         let mut families = Vec::with_capacity(FAMILIES.len());
         families.extend(self.watches());
-        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = self.index.lock();
         let (violations, onsets) = index
             .violations()
             .map(|violation| violation_series(&violation))

@@ -114,7 +114,7 @@ fn reconciler() -> (Reconciler, std::sync::mpsc::Receiver<String>) {
     let index = Arc::new(Mutex::new(Index::new([None], false)));
     let reports = {
         let index = Arc::clone(&index);
-        Box::new(move |key: &PolicyKey| index.lock().unwrap().report(key))
+        Box::new(move |key: &PolicyKey| index.lock().report(key))
     };
     let events = Arc::new(EventSink::new(writer.clone(), Arc::clone(&clock)));
     let status = StatusSink::new(reports, events.pending_events(), writer, Arc::clone(&clock));
