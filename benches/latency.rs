@@ -72,7 +72,11 @@ async fn measure(changes: u32) -> Vec<Duration> {
     let watch = route.next().await.watch();
     operator.ready().await;
     let (listener, address) = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let serving = tokio::spawn(serve(listener, operator.pages(), Limits::default()));
+    let limits = Limits {
+        page_age: Duration::ZERO,
+        ..Limits::default()
+    };
+    let serving = tokio::spawn(serve(listener, operator.pages(), limits));
 
     let mut times = Vec::new();
     for change in 0..changes {

@@ -13,7 +13,7 @@ use sidewatch::{
     api::crds,
     clock::SystemClock,
     commands::{Cli, Command, RunArgs},
-    http::server::listen,
+    http::server::{Limits, listen},
     kubernetes::client::{self, Clients},
     kubernetes::inputs::WatchScope,
     operator::{Operator, serve_in_background},
@@ -78,8 +78,12 @@ async fn operate(args: RunArgs) -> Result<(), Failure> {
         &WatchScope { namespaces },
         Arc::new(SystemClock::default()),
     )?;
-    serve_in_background("metrics", metrics, operator.metrics());
-    serve_in_background("health", health, operator.health());
+    serve_in_background("metrics", metrics, operator.metrics(), Limits::default());
+    let uncached = Limits {
+        page_age: Duration::ZERO,
+        ..Limits::default()
+    };
+    serve_in_background("health", health, operator.health(), uncached);
     operator
         .run(async move {
             tokio::select! {

@@ -92,7 +92,7 @@ mod tests {
 
     fn readyz(health: &Health) -> (u16, String) {
         let page = health.page("/readyz").unwrap();
-        (page.status.as_u16(), page.body)
+        (page.status.as_u16(), page.body.to_text())
     }
 
     #[tokio::test(start_paused = true)]

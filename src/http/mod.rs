@@ -1,6 +1,9 @@
-//! What the operator serves: metrics and health pages, and the HTTP server that limits what a client may cost.
+//! The HTTP server, and its pages: metrics and health.
 
 pub mod address;
+mod connections;
 pub mod health;
 pub mod metrics;
+mod page;
+mod page_cache;
 pub mod server;

@@ -1,90 +1,54 @@
-//! A small HTTP server for pages that are made on request: `/metrics`, `/livez`, `/readyz`.
+//! A small HTTP server for pages that are rendered on request: `/metrics`, `/livez`, `/readyz`.
 //!
-//! In: a listener and [`Pages`]. It is reachable by every Pod of the cluster, so nothing a client does or leaves undone
-//! may cost more than its share: one request per connection, a limit on the header's time and size, on the whole
-//! connection's time and on the number of connections. At that limit the oldest connection that has not sent its
-//! request yet gives way, so that many half-open connections cannot hold up a scrape. Request bodies are never read.
+//! Input: a listener and [`Pages`]. Every Pod of the cluster can reach the server, so its cost is bounded whatever
+//! clients do: one request per connection, limits on the header (time, size), on the connection (time) and on the
+//! number of connections ([`super::connections`]), one render at a time and two pages ([`super::page_cache`]). Request
+//! bodies are never read.
 
-use std::{
-    collections::VecDeque,
-    convert::Infallible,
-    io,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
-use hyper::{
-    body::{Bytes, Incoming},
-    server::conn::http1,
-    service::service_fn,
-};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Mutex,
-    task::AbortHandle,
     time::{sleep, timeout},
 };
 
-use crate::http::address::ListenAddress;
+pub use super::page::{Body, Page, Pages};
+use super::{
+    address::ListenAddress,
+    connections::{Activity, Connections},
+    page::{Reader, SharedPage},
+    page_cache::PageCache,
+};
 
-/// What a server shows.
-pub trait Pages: Send + Sync + 'static {
-    /// The page at `path`, when there is one. Runs on a thread that may block.
-    fn page(&self, path: &str) -> Option<Page>;
-}
-
-/// One answer.
-#[derive(Debug)]
-pub struct Page {
-    /// The status code.
-    pub status: StatusCode,
-    /// The `Content-Type`.
-    pub content_type: &'static str,
-    /// The body.
-    pub body: String,
-}
-
-impl Page {
-    /// Plain text.
-    pub fn text(status: StatusCode, body: impl Into<String>) -> Self {
-        Self {
-            status,
-            content_type: "text/plain; charset=utf-8",
-            body: body.into(),
-        }
-    }
-}
-
-/// What a client may take.
+/// Limits on what clients can use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// How long a client may take to send its request.
     pub header: Duration,
-    /// How long a connection may last, the time to read the answer included.
+    /// How long a connection may last, including the time to read the response.
     pub connection: Duration,
-    /// How many connections there are at a time.
+    /// The number of connections at a time.
     pub connections: usize,
+    /// Requests that arrive within this time after a render began share its page.
+    pub page_age: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             header: Duration::from_secs(5),
-            // Prometheus gives a scrape 10 s by default.
+            // The default timeout of a Prometheus scrape is 10 s.
             connection: Duration::from_secs(15),
             connections: 64,
+            page_age: Duration::from_secs(1),
         }
     }
 }
 
-/// Listens on the first of the addresses that the machine has.
+/// Listens on the first of the addresses that the machine supports.
 pub async fn listen(address: ListenAddress) -> io::Result<(TcpListener, SocketAddr)> {
     let mut failure = io::Error::other("no address to listen on");
     for candidate in address.candidates() {
@@ -101,123 +65,67 @@ pub async fn listen(address: ListenAddress) -> io::Result<(TcpListener, SocketAd
     Err(failure)
 }
 
-/// Serves until it is dropped.
+/// Serves until the future is dropped.
 pub async fn serve(listener: TcpListener, pages: Arc<dyn Pages>, limits: Limits) -> Infallible {
-    // Pages are made one at a time: a page may lock the model, and many scrapers must not make that many at once.
-    let turn = Arc::new(Mutex::new(()));
+    let cache = Arc::new(PageCache::new(pages, limits.page_age));
     let mut open = Connections::default();
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            // Out of file descriptors, most likely; connections end within seconds.
+        let Ok((stream, peer)) = listener.accept().await else {
+            // The process is most likely out of file descriptors; connections end within seconds.
             sleep(Duration::from_millis(100)).await;
             continue;
         };
-        if !open.make_room(limits.connections) {
-            continue;
-        }
-        let asked = Arc::new(AtomicBool::new(false));
+        let activity = Arc::new(Activity::new(peer.ip()));
         let task = tokio::spawn(connection(
             stream,
             limits,
-            Arc::clone(&asked),
-            Arc::clone(&pages),
-            Arc::clone(&turn),
+            Arc::clone(&activity),
+            Arc::clone(&cache),
         ));
-        open.0.push_back(Open {
-            asked,
-            task: task.abort_handle(),
-        });
+        open.add(activity, task.abort_handle(), limits.connections);
     }
 }
 
-/// The open connections, the oldest first.
-#[derive(Default)]
-struct Connections(VecDeque<Open>);
-
-struct Open {
-    /// Its request has arrived.
-    asked: Arc<AtomicBool>,
-    task: AbortHandle,
-}
-
-impl Connections {
-    /// Whether there is room for one more, after the oldest one that has not asked yet gave way if need be.
-    fn make_room(&mut self, limit: usize) -> bool {
-        self.0.retain(|open| !open.task.is_finished());
-        if self.0.len() < limit {
-            return true;
-        }
-        let idle = self.0.iter().position(|open| !open.asked.load(Ordering::Relaxed));
-        match idle.and_then(|at| self.0.remove(at)) {
-            Some(open) => {
-                open.task.abort();
-                true
-            }
-            None => false,
-        }
-    }
-}
-
-impl Drop for Connections {
-    fn drop(&mut self) {
-        for open in &self.0 {
-            open.task.abort();
-        }
-    }
-}
-
-/// Serves one connection. How it ends is the client's business alone.
-async fn connection(
-    stream: TcpStream,
-    limits: Limits,
-    asked: Arc<AtomicBool>,
-    pages: Arc<dyn Pages>,
-    turn: Arc<Mutex<()>>,
-) {
-    let answer = service_fn(move |request: Request<Incoming>| {
-        asked.store(true, Ordering::Relaxed);
-        respond(request, Arc::clone(&pages), Arc::clone(&turn))
+/// Serves one connection. A failure of the client is not reported.
+async fn connection(stream: TcpStream, limits: Limits, activity: Arc<Activity>, cache: Arc<PageCache>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        activity.requested();
+        respond(request, Arc::clone(&activity), Arc::clone(&cache))
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header)
         .max_buf_size(16 * 1024)
         .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), answer);
-    let _ended = timeout(limits.connection, serving).await;
+        .serve_connection(TokioIo::new(stream), service);
+    let _outcome = timeout(limits.connection, serving).await;
 }
 
 async fn respond(
     request: Request<Incoming>,
-    pages: Arc<dyn Pages>,
-    turn: Arc<Mutex<()>>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
-    let mut response = Response::new(Full::default());
+    activity: Arc<Activity>,
+    cache: Arc<PageCache>,
+) -> Result<Response<Reader>, Infallible> {
+    let respond_with = |page| Response::new(Reader::new(page, activity));
     if ![Method::GET, Method::HEAD].contains(request.method()) {
+        let mut response = respond_with(text(StatusCode::METHOD_NOT_ALLOWED, ""));
         *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-        response
-            .headers_mut()
-            .insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+        let allowed = header::HeaderValue::from_static("GET, HEAD");
+        response.headers_mut().insert(header::ALLOW, allowed);
         return Ok(response);
     }
-    let path = request.uri().path().to_owned();
-    let page = {
-        let _turn = turn.lock().await;
-        tokio::task::spawn_blocking(move || pages.page(&path)).await
-    };
-    let page = match page {
-        Ok(Some(page)) => page,
-        Ok(None) => Page::text(StatusCode::NOT_FOUND, "there is no such page\n"),
-        Err(_panicked) => Page::text(StatusCode::INTERNAL_SERVER_ERROR, "this page cannot be shown\n"),
-    };
-    *response.status_mut() = page.status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static(page.content_type),
-    );
-    // hyper sends the length and no body in answer to HEAD.
-    *response.body_mut() = Full::from(page.body);
+    let page = cache.get(request.uri().path()).await;
+    let page = page.unwrap_or_else(|| text(StatusCode::NOT_FOUND, "page not found\n"));
+    let (status, content_type) = (page.status, header::HeaderValue::from_static(page.content_type));
+    // hyper answers HEAD with the length and without the body.
+    let mut response = respond_with(page);
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     Ok(response)
+}
+
+fn text(status: StatusCode, body: &str) -> Arc<SharedPage> {
+    Arc::new(SharedPage::new(Page::text(status, body)))
 }
 
 #[cfg(test)]
@@ -247,19 +155,19 @@ mod tests {
         address
     }
 
-    async fn ask(address: SocketAddr, request: &str) -> String {
+    async fn get(address: SocketAddr, request: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        timeout(Duration::from_secs(10), stream.read_to_string(&mut answer))
+        let mut response = String::new();
+        timeout(Duration::from_secs(10), stream.read_to_string(&mut response))
             .await
-            .expect("an answer, and then the end")
+            .expect("a response, and then the end of the connection")
             .unwrap();
-        answer
+        response
     }
 
     #[tokio::test]
-    async fn answers_what_it_has_and_nothing_else() {
+    async fn responds_with_a_page_or_an_error() {
         let address = start(Limits::default()).await;
         let table = [
             (
@@ -272,7 +180,7 @@ mod tests {
                 "HEAD /small HTTP/1.1\r\nhost: x\r\n\r\n",
                 "200 OK",
                 "",
-                "its header alone",
+                "the header alone",
             ),
             (
                 "GET /small?x=1 HTTP/1.1\r\nhost: x\r\n\r\n",
@@ -283,7 +191,7 @@ mod tests {
             (
                 "GET /else HTTP/1.1\r\nhost: x\r\n\r\n",
                 "404 Not Found",
-                "there is no such page\n",
+                "page not found\n",
                 "no page",
             ),
             (
@@ -295,7 +203,7 @@ mod tests {
             (
                 "GET /broken HTTP/1.1\r\nhost: x\r\n\r\n",
                 "500 Internal",
-                "this page cannot be shown\n",
+                "the page could not be rendered\n",
                 "a panic",
             ),
             (
@@ -306,17 +214,17 @@ mod tests {
             ),
         ];
         for (request, status, body, why) in table {
-            let answer = ask(address, request).await;
-            let (head, rest) = answer.split_once("\r\n\r\n").unwrap();
+            let response = get(address, request).await;
+            let (head, rest) = response.split_once("\r\n\r\n").unwrap();
             assert!(head.contains(status), "{why}: {head}");
             assert_eq!(rest, body, "{why}");
         }
-        let head = ask(address, "HEAD /small HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        let head = get(address, "HEAD /small HTTP/1.1\r\nhost: x\r\n\r\n").await;
         assert!(head.contains("content-length: 6"), "{head}");
     }
 
     #[tokio::test]
-    async fn a_header_that_never_ends_is_cut() {
+    async fn a_header_that_never_ends_is_closed() {
         let limits = Limits {
             header: Duration::from_millis(200),
             ..Limits::default()
@@ -324,32 +232,32 @@ mod tests {
         let address = start(limits).await;
         for beginning in ["", "GET /small HTTP/1.1\r\nx: "] {
             let begun = Instant::now();
-            ask(address, beginning).await;
+            get(address, beginning).await;
             assert!(
                 begun.elapsed() >= Duration::from_millis(150),
-                "not before its time: {beginning:?}"
+                "not before the limit: {beginning:?}"
             );
         }
         let flood = format!("GET /small HTTP/1.1\r\nx: {}", "y".repeat(1 << 20));
         let mut stream = TcpStream::connect(address).await.unwrap();
-        // The server hangs up before it has read all of it, which the client may see as an error.
+        // The server closes the connection before it has read all, which the client may see as an error.
         let _refused = stream.write_all(flood.as_bytes()).await;
-        let mut answer = Vec::new();
-        let _reset = timeout(Duration::from_secs(10), stream.read_to_end(&mut answer))
+        let mut response = Vec::new();
+        let _reset = timeout(Duration::from_secs(10), stream.read_to_end(&mut response))
             .await
-            .expect("an end");
+            .expect("the end of the connection");
     }
 
     #[tokio::test]
-    async fn half_open_connections_do_not_hold_up_a_scrape() {
+    async fn half_open_connections_do_not_delay_a_scrape() {
         let address = start(Limits::default()).await;
         let mut idle = Vec::new();
         for _ in 0..500 {
             idle.push(TcpStream::connect(address).await.unwrap());
         }
         let begun = Instant::now();
-        let answer = ask(address, "GET /small HTTP/1.1\r\nhost: x\r\n\r\n").await;
-        assert!(answer.ends_with("hello\n"), "{answer}");
+        let response = get(address, "GET /small HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert!(response.ends_with("hello\n"), "{response}");
         assert!(
             begun.elapsed() < Duration::from_secs(3),
             "took {:?}",
@@ -357,34 +265,71 @@ mod tests {
         );
     }
 
+    /// A client that sends a request for the large page and reads one byte of the response.
+    async fn slow_reader(address: SocketAddr) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream
+            .write_all(b"GET /huge HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
+        // The first byte shows that the server has read the request.
+        stream.read_u8().await.unwrap();
+        stream
+    }
+
+    /// Reads to the end of the connection, and fails if the response is complete.
+    async fn assert_is_cut(mut stream: TcpStream) {
+        let mut rest = Vec::new();
+        let _reset = timeout(Duration::from_secs(10), stream.read_to_end(&mut rest))
+            .await
+            .expect("the end of the connection");
+        assert!(rest.len() < 32 << 20, "the response is complete");
+    }
+
     #[tokio::test]
-    async fn a_slow_reader_is_cut_and_makes_room() {
+    async fn a_slow_reader_gives_way_to_a_new_connection() {
         let limits = Limits {
-            connection: Duration::from_secs(3),
+            connection: Duration::from_mins(1),
             connections: 2,
             ..Limits::default()
         };
         let address = start(limits).await;
-        let mut slow = Vec::new();
-        for _ in 0..2 {
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            stream
-                .write_all(b"GET /huge HTTP/1.1\r\nhost: x\r\n\r\n")
-                .await
-                .unwrap();
-            // Its first byte says that the request was read.
-            stream.read_u8().await.unwrap();
-            slow.push(stream);
-        }
-        let refused = ask(address, "").await;
-        assert_eq!(refused, "", "no room for a third");
-        sleep(Duration::from_millis(3200)).await;
-        let answer = ask(address, "GET /small HTTP/1.1\r\nhost: x\r\n\r\n").await;
-        assert!(answer.ends_with("hello\n"), "{answer}");
+        let slow = [slow_reader(address).await, slow_reader(address).await];
+        let response = get(address, "GET /small HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert!(response.ends_with("hello\n"), "{response}");
+        let [first, _] = slow;
+        assert_is_cut(first).await;
     }
 
     #[tokio::test]
-    async fn listening_names_the_address_that_is_taken() {
+    async fn a_slow_reader_is_closed_after_the_limit() {
+        let limits = Limits {
+            connection: Duration::from_secs(1),
+            ..Limits::default()
+        };
+        let address = start(limits).await;
+        let slow = slow_reader(address).await;
+        sleep(Duration::from_secs(2)).await;
+        assert_is_cut(slow).await;
+    }
+
+    #[tokio::test]
+    async fn a_reader_of_an_older_page_is_cut() {
+        let limits = Limits {
+            page_age: Duration::ZERO,
+            ..Limits::default()
+        };
+        let address = start(limits).await;
+        let slow = slow_reader(address).await;
+        for _ in 0..2 {
+            let response = get(address, "GET /small HTTP/1.1\r\nhost: x\r\n\r\n").await;
+            assert!(response.ends_with("hello\n"), "{response}");
+        }
+        assert_is_cut(slow).await;
+    }
+
+    #[tokio::test]
+    async fn listen_names_the_address_that_is_in_use() {
         let (_held, address) = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let error = listen(ListenAddress::At(address)).await.unwrap_err();
         assert!(error.to_string().contains(&address.to_string()), "{error}");

@@ -116,12 +116,13 @@ impl Operator {
     }
 }
 
-/// Serves pages in the background, as long as the runtime lives.
+/// Serves pages in the background until the runtime stops.
 pub fn serve_in_background(
     what: &'static str,
     (listener, address): (TcpListener, SocketAddr),
     pages: Arc<dyn Pages>,
+    limits: Limits,
 ) {
     info!(%address, "serving {what}");
-    tokio::spawn(serve(listener, pages, Limits::default()));
+    tokio::spawn(serve(listener, pages, limits));
 }

@@ -1,9 +1,11 @@
-//! The pages for people and machines, and clients that ask too much of them or nothing at all. On the machine's own
-//! clock: these clients are sockets.
+//! The HTTP server under clients that are slow, silent or gone. On the system clock, because the clients are sockets.
 
 use std::{
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -17,19 +19,31 @@ use tokio::{
 
 use testkit::api_server::{SOON, soon};
 
-/// A page as long as that of a cluster with very many faults, longer than what sockets buffer.
-struct Long;
+/// `/metrics` is larger than the buffers of the sockets; every other page has 2 bytes. Counts renders.
+#[derive(Default)]
+struct Large {
+    running: AtomicUsize,
+    most: AtomicUsize,
+}
 
-impl Pages for Long {
+impl Pages for Large {
     fn page(&self, path: &str) -> Option<Page> {
+        let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(running, Ordering::SeqCst);
         let length = if path == "/metrics" { 32 << 20 } else { 2 };
-        Some(Page::text(StatusCode::OK, "x".repeat(length)))
+        let page = Page::text(StatusCode::OK, "x".repeat(length));
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        Some(page)
     }
 }
 
 async fn start(limits: Limits) -> SocketAddr {
+    start_with(limits, Arc::default()).await
+}
+
+async fn start_with(limits: Limits, pages: Arc<Large>) -> SocketAddr {
     let (listener, address) = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    tokio::spawn(serve(listener, Arc::new(Long), limits));
+    tokio::spawn(serve(listener, pages, limits));
     address
 }
 
@@ -39,18 +53,39 @@ async fn send(address: SocketAddr, bytes: &str) -> TcpStream {
     stream
 }
 
-/// Whether the server has hung up.
-async fn is_cut(stream: &mut TcpStream) -> bool {
+/// Whether the server has closed the connection.
+async fn is_closed(stream: &mut TcpStream) -> bool {
     let read = timeout(Duration::from_millis(1), stream.read(&mut [0])).await;
     matches!(read, Ok(Ok(0) | Err(_)))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_client_holds_up_another() {
-    // Nobody is cut for being slow, so a scrape that had to wait for those would wait longer than `soon` allows.
+async fn abandoned_scrapes_run_one_render_at_a_time() {
+    let pages = Arc::new(Large::default());
+    let limits = Limits {
+        page_age: Duration::ZERO,
+        ..Limits::default()
+    };
+    let address = start_with(limits, Arc::clone(&pages)).await;
+    for _ in 0..120 {
+        drop(send(address, "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await);
+    }
+    let mut response = Vec::new();
+    let mut scraper = send(address, "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    soon("a complete response", scraper.read_to_end(&mut response))
+        .await
+        .unwrap();
+    assert!(response.len() > 32 << 20, "{} bytes", response.len());
+    assert_eq!(pages.most.load(Ordering::SeqCst), 1, "renders in flight");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_and_silent_clients_do_not_delay_others() {
+    // Longer than `soon` allows: a scrape that waits for a slow client fails the test.
     let address = start(Limits {
         header: Duration::from_mins(2),
         connection: Duration::from_mins(2),
+        page_age: Duration::from_mins(2),
         ..Limits::default()
     })
     .await;
@@ -74,44 +109,44 @@ async fn no_client_holds_up_another() {
         half_open.push(send(address, begun).await);
     }
     for _ in 0..5 {
-        let mut answer = String::new();
+        let mut response = String::new();
         let mut scraper = send(address, "GET /small HTTP/1.1\r\nhost: x\r\n\r\n").await;
-        soon("an answer", scraper.read_to_string(&mut answer))
+        soon("a response", scraper.read_to_string(&mut response))
             .await
             .unwrap();
-        assert!(answer.ends_with("xx"), "{answer}");
+        assert!(response.ends_with("xx"), "{response}");
     }
-    soon("all give way but as many as there may be", async {
-        let mut cut = 0;
-        while cut < 500 - Limits::default().connections {
-            cut = 0;
+    soon("the server closes all silent connections over the limit", async {
+        let mut closed = 0;
+        while closed < 500 - Limits::default().connections {
+            closed = 0;
             for stream in &mut half_open {
-                cut += usize::from(is_cut(stream).await);
+                closed += usize::from(is_closed(stream).await);
             }
         }
     })
     .await;
     assert!(
         slow.iter().all(|reader| !reader.is_finished()),
-        "who has asked is served"
+        "a connection with a request stays open"
     );
     slow.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_header_that_never_ends_is_cut_after_five_seconds() {
+async fn a_connection_whose_header_never_ends_is_closed_after_five_seconds() {
     let address = start(Limits::default()).await;
     let begun = Instant::now();
     let mut stream = send(address, "GET /small HTTP/1.1\r\nx: ").await;
-    // A byte now and then is no reason to wait longer.
-    while !is_cut(&mut stream).await {
-        let _cut = stream.write_all(b"y").await;
+    // More bytes do not extend the limit.
+    while !is_closed(&mut stream).await {
+        let _closed = stream.write_all(b"y").await;
         sleep(Duration::from_millis(100)).await;
         assert!(begun.elapsed() < SOON, "still open");
     }
     assert!(
         begun.elapsed() >= Duration::from_millis(4_900),
-        "cut after {:?}",
+        "closed after {:?}",
         begun.elapsed()
     );
 }

@@ -9,13 +9,15 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use parking_lot::Mutex;
-use prometheus::{IntGauge, Opts, Registry, TEXT_FORMAT, TextEncoder, process_collector::ProcessCollector};
+use prometheus::{
+    Encoder as _, IntGauge, Opts, Registry, TEXT_FORMAT, TextEncoder, process_collector::ProcessCollector,
+};
 
 use self::model::ModelCollector;
 use crate::{
     domain::index::Index,
     http::health::Health,
-    http::server::{Page, Pages},
+    http::server::{Body, Page, Pages},
     telemetry::metrics::Metrics,
 };
 
@@ -45,7 +47,13 @@ impl MetricsPages {
 
     /// The series in the text format.
     pub fn text(&self) -> prometheus::Result<String> {
-        TextEncoder::new().encode_to_string(&self.registry.gather())
+        let mut body = Body::default();
+        self.encode(&mut body)?;
+        Ok(body.to_text())
+    }
+
+    fn encode(&self, body: &mut Body) -> prometheus::Result<()> {
+        TextEncoder::new().encode(&self.registry.gather(), body)
     }
 }
 
@@ -54,8 +62,9 @@ impl Pages for MetricsPages {
         if path != "/metrics" {
             return None;
         }
-        Some(match self.text() {
-            Ok(body) => Page {
+        let mut body = Body::default();
+        Some(match self.encode(&mut body) {
+            Ok(()) => Page {
                 status: StatusCode::OK,
                 content_type: TEXT_FORMAT,
                 body,

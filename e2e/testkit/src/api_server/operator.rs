@@ -75,7 +75,7 @@ impl Running {
     /// What `/readyz` says, and its status code.
     pub fn readyz(&self) -> (u16, String) {
         let page = self.health.page("/readyz").unwrap();
-        (page.status.as_u16(), page.body)
+        (page.status.as_u16(), page.body.to_text())
     }
 
     /// Waits until it is ready.

@@ -1,0 +1,153 @@
+//! The open connections of a server, and which one to close when there are too many.
+//!
+//! A connection gives way if its client has the most connections. Among those, one without a request goes first, then
+//! the one that has been idle for longest. A client that opens many connections closes only its own, and a scrape that
+//! makes progress is the last to go.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use tokio::{task::AbortHandle, time::Instant};
+
+/// What a connection has done so far.
+#[derive(Debug)]
+pub(super) struct Activity {
+    peer: IpAddr,
+    requested: AtomicBool,
+    last: Mutex<Instant>,
+}
+
+impl Activity {
+    pub(super) fn new(peer: IpAddr) -> Self {
+        Self {
+            // A client may reach a dual-stack listener by either family.
+            peer: peer.to_canonical(),
+            requested: AtomicBool::new(false),
+            last: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// The request has arrived.
+    pub(super) fn requested(&self) {
+        self.requested.store(true, Ordering::Relaxed);
+        self.record();
+    }
+
+    /// The client has taken more of the response.
+    pub(super) fn record(&self) {
+        *self.last.lock() = Instant::now();
+    }
+
+    fn last(&self) -> Instant {
+        *self.last.lock()
+    }
+}
+
+/// The open connections.
+#[derive(Default)]
+pub(super) struct Connections(Vec<(Arc<Activity>, AbortHandle)>);
+
+impl Connections {
+    /// Adds a connection, and closes another one if there would be more than `limit`.
+    pub(super) fn add(&mut self, activity: Arc<Activity>, task: AbortHandle, limit: usize) {
+        self.0.retain(|(_, task)| !task.is_finished());
+        if self.0.len() >= limit {
+            self.close_one(activity.peer);
+        }
+        self.0.push((activity, task));
+    }
+
+    fn close_one(&mut self, newcomer: IpAddr) {
+        let mut by_peer = HashMap::from([(newcomer, 1_usize)]);
+        for (activity, _) in &self.0 {
+            *by_peer.entry(activity.peer).or_default() += 1;
+        }
+        let rank = |activity: &Activity| {
+            let count = by_peer.get(&activity.peer).copied().unwrap_or_default();
+            let is_idle = !activity.requested.load(Ordering::Relaxed);
+            (count, is_idle, std::cmp::Reverse(activity.last()))
+        };
+        let worst = (self.0.iter().enumerate()).max_by_key(|(_, (activity, _))| rank(activity));
+        if let Some(position) = worst.map(|(position, _)| position) {
+            self.0.swap_remove(position).1.abort();
+        }
+    }
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        for (_, task) in &self.0 {
+            task.abort();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, time::Duration};
+
+    use tokio::{task::JoinHandle, time::advance};
+
+    use super::*;
+
+    struct Client {
+        activity: Arc<Activity>,
+        task: JoinHandle<()>,
+    }
+
+    fn connect(open: &mut Connections, host: u8, limit: usize) -> Client {
+        let activity = Arc::new(Activity::new(Ipv4Addr::new(10, 0, 0, host).into()));
+        let task = tokio::spawn(std::future::pending());
+        open.add(Arc::clone(&activity), task.abort_handle(), limit);
+        Client { activity, task }
+    }
+
+    async fn is_closed(client: &Client) -> bool {
+        tokio::task::yield_now().await;
+        client.task.is_finished()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_with_many_connections_closes_only_its_own() {
+        let mut open = Connections::default();
+        let scraper = connect(&mut open, 1, 8);
+        advance(Duration::from_millis(1)).await;
+        for _ in 0..100 {
+            let client = connect(&mut open, 2, 8);
+            client.activity.requested();
+            advance(Duration::from_millis(1)).await;
+        }
+        assert!(
+            !is_closed(&scraper).await,
+            "although it is the oldest and has sent nothing"
+        );
+        assert_eq!(open.0.len(), 8);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_a_request_is_closed_first_and_then_the_most_idle_one() {
+        let mut open = Connections::default();
+        let stalled = connect(&mut open, 1, 3);
+        stalled.activity.requested();
+        advance(Duration::from_millis(1)).await;
+        let silent = connect(&mut open, 1, 3);
+        advance(Duration::from_millis(1)).await;
+        let reading = connect(&mut open, 1, 3);
+        reading.activity.requested();
+
+        let third = connect(&mut open, 1, 3);
+        third.activity.requested();
+        assert!(is_closed(&silent).await && !is_closed(&stalled).await);
+        advance(Duration::from_millis(1)).await;
+        reading.activity.record();
+        connect(&mut open, 1, 3);
+        assert!(is_closed(&stalled).await && !is_closed(&reading).await);
+    }
+}
