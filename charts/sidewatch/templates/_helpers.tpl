@@ -48,33 +48,33 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end }}
 
-{{/* What the operator may do in every namespace that it watches. */}}
+{{/* The permissions of the operator in each namespace that it watches. */}}
 {{- define "sidewatch.namespacedRules" -}}
-# Readiness, restarts and ends of containers stand in the status of Pods, the roles of containers in their spec.
+# The status of a Pod shows the readiness, restarts and exits of its containers. The spec determines their roles.
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
-# Policies say what to look for.
+# The policies define the checks.
 - apiGroups: [sidewatch.dev]
   resources: [sidecarpolicies]
   verbs: [list, watch]
-# What was found is written into the status of the policy, by server-side apply.
+# Sidewatch writes its results into the status of the policy by server-side apply.
 - apiGroups: [sidewatch.dev]
   resources: [sidecarpolicies/status]
   verbs: [patch]
-# Each violation is told as an Event, which is patched while the violation goes on.
+# Sidewatch reports each violation in an Event, and patches the Event while the violation continues.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
 {{- end }}
 
-{{/* What it may do beside that when it watches the whole cluster. */}}
+{{/* The additional permissions for watching the whole cluster. */}}
 {{- define "sidewatch.clusterRules" -}}
-# The namespaceSelector of a ClusterSidecarPolicy selects by the labels of namespaces.
+# The namespaceSelector of a ClusterSidecarPolicy selects namespaces by their labels.
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [list, watch]
-# The same as above, for the policies of the whole cluster.
+# The same permissions for cluster-scoped policies.
 - apiGroups: [sidewatch.dev]
   resources: [clustersidecarpolicies]
   verbs: [list, watch]
