@@ -1,31 +1,31 @@
-# Two ways to the same image:
-#   docker build --tag sidewatch .      compiles in a container; for everybody
-#   make image                          takes a binary that is built already, and needs no network (target `prebuilt`)
-# The image holds one static binary and nothing else.
+# Two commands build the same image:
+#   docker build --tag sidewatch .      compiles in a container
+#   make image                          uses an existing binary and needs no network (target `prebuilt`)
+# The image contains only one static binary.
 
 FROM scratch AS base
 ARG VERSION=dev
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Sidewatch" \
-      org.opencontainers.image.description="Watches sidecars and says when one lets its Pod down" \
+      org.opencontainers.image.description="Reports sidecars that fail or block their Pod" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-# A number, so that `runAsNonRoot` can be checked without an /etc/passwd.
+# A numeric user: the kubelet can check `runAsNonRoot` without an /etc/passwd.
 USER 65532:65532
-# metrics, health
+# Ports: metrics, health.
 EXPOSE 8080 8081
 ENTRYPOINT ["/sidewatch"]
 CMD ["run"]
 
-# Its context is the directory that the binary is in. Before `build`, so that no builder starts that one for it.
+# The build context is the directory of the binary. This stage comes before `build`, so that no builder runs `build` for it.
 FROM base AS prebuilt
 COPY sidewatch /sidewatch
 
 FROM rust:1.95.0-bookworm AS build
 WORKDIR /src
 COPY . .
-# The target is named, or build scripts and procedural macros would have to be static as well.
+# `--target` limits the static linking to the binary. Without it, RUSTFLAGS also apply to build scripts and procedural macros.
 RUN target="$(rustc --print host-tuple)" \
  && RUSTFLAGS="-C target-feature=+crt-static" \
     cargo build --release --locked --package sidewatch --bin sidewatch --target "$target" \

@@ -84,7 +84,7 @@ fn operator(binary: &Path) -> Image {
             label("title", "Sidewatch"),
             label(
                 "description",
-                "Watches sidecars and says when one lets its Pod down",
+                "Reports sidecars that fail or block their Pod",
             ),
             label("licenses", "Apache-2.0"),
             label("version", env!("CARGO_PKG_VERSION")),

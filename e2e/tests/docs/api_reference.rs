@@ -11,8 +11,8 @@ use crate::markdown::repository;
 const PREAMBLE: &str = "\
 # API reference
 
-`sidewatch.dev/v1alpha1` has two kinds that share their spec and status. This page is written from their schema, as
-`kubectl explain --recursive` shows it too. Durations are strings such as `90s`, `5m` or `1h30m`.
+The API group `sidewatch.dev/v1alpha1` has two kinds with the same spec and status. This page is generated from their
+schema, which `kubectl explain --recursive` also shows. Durations are strings such as `90s`, `5m` or `1h30m`.
 
 ";
 
@@ -52,7 +52,7 @@ fn reference() -> String {
         "the kinds differ by the namespaceSelector alone"
     );
 
-    page.push_str("Its spec has one field more than that of a SidecarPolicy:\n\n");
+    page.push_str("Its spec has one additional field:\n\n");
     let mut only = Map::new();
     only.insert("namespaceSelector".into(), selector);
     section(&mut page, "spec (ClusterSidecarPolicy)", &only);
