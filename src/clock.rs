@@ -1,7 +1,7 @@
-//! What time it is, for everything outside the pure core.
+//! The source of `now` for everything outside the domain. Only this module reads the clocks of the machine.
 //!
-//! Out: instants that never go backwards, because deadlines and onsets are compared with each other. The domain reads
-//! no clock: it is given `now`, and this is where `now` comes from. Tests pass a function of their own.
+//! The times never go backwards, because deadlines and onsets are compared with each other. The domain reads no clock: it
+//! gets `now` as an argument. Tests pass a function as a [`Clock`].
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 /// A source of `now`.
 pub trait Clock: Send + Sync {
-    /// The present instant, never before one that was handed out already.
+    /// Returns the current time, never earlier than a time returned before.
     fn now(&self) -> Timestamp;
 }
 
@@ -20,10 +20,10 @@ impl<F: Fn() -> Timestamp + Send + Sync> Clock for F {
     }
 }
 
-/// The machine's wall clock, made monotonic.
+/// The wall clock of the machine, made monotonic.
 ///
-/// When the wall clock is set back, time goes on at half speed until the wall clock has caught up: neither do
-/// deadlines stand still for as long as the step was, nor are we ahead of the cluster for ever.
+/// When the wall clock is set back, the time continues at half speed until the wall clock has caught up. So deadlines do
+/// not stop for the length of the step, and the time does not stay ahead of the cluster for ever.
 pub struct SystemClock {
     last: Mutex<(Timestamp, Instant)>,
 }
@@ -48,7 +48,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// The instant that follows `last` after `elapsed`, when the wall clock shows `wall`.
+/// Returns the time `elapsed` after `last`, when the wall clock shows `wall`.
 fn advance(last: Timestamp, wall: Timestamp, elapsed: Duration) -> Timestamp {
     last.checked_add(elapsed / 2)
         .map_or(last, |least| least.max(wall))
@@ -66,12 +66,12 @@ mod tests {
             (
                 "2026-11-20T10:00:10Z",
                 "2026-11-20T10:00:10Z",
-                "the wall clock is right",
+                "the wall clock runs normally",
             ),
             (
                 "2026-11-20T11:00:00Z",
                 "2026-11-20T11:00:00Z",
-                "the machine slept, or its clock was set forward",
+                "the machine was suspended, or its clock was set forward",
             ),
             (
                 "2026-11-20T09:00:00Z",

@@ -1,25 +1,6 @@
-//! Sidewatch: says when a sidecar lets its Pod down.
+//! Sidewatch: a Kubernetes operator that reports when a sidecar container harms its Pod.
 //!
-//! ```text
-//!            API server: list, watch                   API server: create, patch, apply
-//!                      │                                              ▲
-//!   client    two clients, the pulse of each watch                    │
-//!   watch     lists, watches, waits, holds, resumes        sink   events · status
-//!   inputs    objects → values, by `wire`                             ▲
-//!                      │  Input                                       │  Effects
-//!                      ▼                                              │
-//!   reconciler         one task: facts, deadlines, stop  ─────────────┘
-//!                      │  apply · delete · resync · tick(now)
-//!                      ▼
-//!   domain             PURE: roles → checks → state machine → index
-//!                      ▲
-//!                      └── metrics, at scrape ──┐
-//!   health             state of each watch ─────┴── server   /metrics · /livez · /readyz
-//! ```
-//!
-//! Imports go one way: `domain` and `api` know nobody; `wire` makes the one of the other; `sink` and `metrics` know the
-//! domain but not the reconciler; [`operator`] puts everything together, and `main` runs it. `now` comes from
-//! [`clock`] alone.
+//! `docs/architecture.md` has the drawing of the modules, what each may import, and the glossary.
 
 pub mod api;
 pub mod clock;

@@ -22,10 +22,10 @@ use sidewatch::{
         policy::PolicyKind,
     },
     kubernetes::decode::{intern::Interner, pod::observe, policy::policy_update},
-    kubernetes::inputs::{Input, SeenPolicy},
+    kubernetes::inputs::{Input, ObservedPolicy},
+    kubernetes::observed_status::ObservedStatus,
     kubernetes::watch::WatchEvent,
     operator::reconciler::step,
-    sink::status::ObservedStatus,
 };
 use testkit::recordings::{self, Recording, Violation};
 
@@ -148,7 +148,7 @@ impl Found {
 }
 
 /// The policy of this spec in a namespace, as the watch of policies would bring it.
-fn policy(namespace: &str, spec: &serde_json::Value) -> SeenPolicy {
+fn policy(namespace: &str, spec: &serde_json::Value) -> ObservedPolicy {
     let object: DeserializeGuard<SidecarPolicy> = serde_json::from_value(json!({
         "apiVersion": "sidewatch.dev/v1alpha1",
         "kind": "SidecarPolicy",
@@ -157,9 +157,9 @@ fn policy(namespace: &str, spec: &serde_json::Value) -> SeenPolicy {
     }))
     .expect("a policy");
     let update = policy_update(&object).expect("it has a name and a UID");
-    SeenPolicy {
+    ObservedPolicy {
         update,
-        shown: ObservedStatus {
+        status: ObservedStatus {
             uid: "replay".into(),
             version: 0,
             status: None,

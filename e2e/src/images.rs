@@ -82,10 +82,7 @@ fn operator(binary: &Path) -> Image {
         env: Vec::new(),
         labels: [
             label("title", "Sidewatch"),
-            label(
-                "description",
-                "Reports sidecars that fail or block their Pod",
-            ),
+            label("description", "Reports sidecars that fail or block their Pod"),
             label("licenses", "Apache-2.0"),
             label("version", env!("CARGO_PKG_VERSION")),
             // a work tree may differ from every commit

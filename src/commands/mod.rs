@@ -1,20 +1,24 @@
-//! The command line: subcommands and flags, every flag also an environment variable.
+//! The command line: one file per subcommand.
 //!
-//! Out: values that are checked already. What cannot be meant is refused here, with the flag's name and what would do,
-//! and exit code 2.
+//! Input: arguments and environment variables; each flag has a variable. An invalid value is refused with the name of the
+//! flag and a correction, and exit code 2. A subcommand that fails returns a [`Failure`], and the exit code is 1.
 
-use std::path::PathBuf;
+mod crds;
+mod run;
+mod version;
 
-use clap::{Args, Parser, Subcommand};
+use std::io::{self, Write};
 
-use crate::{
-    http::address::ListenAddress,
-    telemetry::logging::{Format, Level},
-};
+use clap::{Parser, Subcommand};
+
+use self::run::RunArgs;
+
+/// An error that ends the process.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 const EXAMPLES: &str = "\
 Examples:
-  sidewatch crds | kubectl apply -f -      install the two kinds of policy
+  sidewatch crds | kubectl apply -f -      install the CustomResourceDefinitions
   sidewatch run                            watch the whole cluster
   sidewatch run --namespace pay            watch one namespace
 ";
@@ -22,24 +26,23 @@ Examples:
 const RUN_EXAMPLES: &str = "\
 Examples:
   sidewatch run                                          in a cluster, or with $KUBECONFIG
-  sidewatch run --kubeconfig dev.yaml --context kind     on a desk
+  sidewatch run --kubeconfig dev.yaml --context kind     with a kubeconfig file and one of its contexts
   sidewatch run --namespace pay --namespace shop         only these namespaces
-  SIDEWATCH_LOG_FORMAT=json sidewatch run                every flag is also an environment variable
+  SIDEWATCH_LOG_FORMAT=json sidewatch run                every flag has an environment variable
 ";
 
-/// Watches sidecars and says, in Events, metrics and the policy's status, when one lets its Pod down.
+/// Watches sidecar containers and reports those that harm their Pod, in Events, metrics and policy statuses
 #[derive(Debug, Parser)]
 #[command(name = "sidewatch", version, before_help = EXAMPLES, disable_help_subcommand = true)]
 pub struct Cli {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
-    pub command: Command,
+    command: Command,
 }
 
-/// The subcommands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Run the operator until it is told to stop
+enum Command {
+    /// Run the operator until SIGTERM or SIGINT
     #[command(before_help = RUN_EXAMPLES)]
     Run(RunArgs),
     /// Print the CustomResourceDefinitions as YAML
@@ -48,75 +51,29 @@ pub enum Command {
     Version,
 }
 
-/// The flags of `run`.
-#[derive(Clone, Debug, Args)]
-pub struct RunArgs {
-    /// The kubeconfig file; without it $KUBECONFIG, then the Pod's own ServiceAccount, then ~/.kube/config
-    #[arg(long, env = "SIDEWATCH_KUBECONFIG", value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-
-    /// The context of the kubeconfig; without it the current one
-    #[arg(long, env = "SIDEWATCH_CONTEXT", value_name = "NAME")]
-    pub context: Option<String>,
-
-    /// Watch only this namespace, and no ClusterSidecarPolicies; may be given several times
-    #[arg(
-        long = "namespace",
-        short = 'n',
-        env = "SIDEWATCH_NAMESPACE",
-        value_name = "NAME",
-        value_delimiter = ',',
-        value_parser = namespace
-    )]
-    pub namespaces: Vec<String>,
-
-    /// Where /metrics is served
-    #[arg(
-        long,
-        env = "SIDEWATCH_METRICS_ADDRESS",
-        value_name = "[HOST]:PORT",
-        default_value = ":8080"
-    )]
-    pub metrics_address: ListenAddress,
-
-    /// Where /livez and /readyz are served
-    #[arg(
-        long,
-        env = "SIDEWATCH_HEALTH_ADDRESS",
-        value_name = "[HOST]:PORT",
-        default_value = ":8081"
-    )]
-    pub health_address: ListenAddress,
-
-    /// How log lines are written
-    #[arg(long, env = "SIDEWATCH_LOG_FORMAT", value_enum, default_value_t)]
-    pub log_format: Format,
-
-    /// Which log lines are written
-    #[arg(long, env = "SIDEWATCH_LOG_LEVEL", value_enum, default_value_t)]
-    pub log_level: Level,
+impl Cli {
+    /// Runs the subcommand.
+    pub fn execute(self) -> Result<(), Failure> {
+        match self.command {
+            Command::Run(args) => run::execute(args),
+            Command::Crds => crds::execute(),
+            Command::Version => version::execute(),
+        }
+    }
 }
 
-/// A namespace's name as the API server would accept it (an RFC 1123 label).
-fn namespace(name: &str) -> Result<String, String> {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if name.is_empty()
-        || name.len() > 63
-        || !name.chars().all(inner)
-        || name.starts_with('-')
-        || name.ends_with('-')
-    {
-        return Err(
-            "a namespace's name has 1 to 63 of a-z, 0-9 and '-', and neither starts nor ends with '-'"
-                .to_owned(),
-        );
+/// Writes text to standard output. A closed pipe is not an error: `sidewatch crds | head` succeeds.
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
     }
-    Ok(name.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::address::ListenAddress;
 
     fn run(args: &[&str]) -> Result<RunArgs, clap::Error> {
         let args = ["sidewatch", "run"].iter().chain(args);
@@ -127,13 +84,13 @@ mod tests {
     }
 
     #[test]
-    fn the_definition_is_sound() {
+    fn the_command_line_definition_is_valid() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn defaults_need_no_flag() {
+    fn run_has_defaults_for_all_flags() {
         let args = run(&[]).unwrap();
         assert_eq!(args.metrics_address, ListenAddress::Everywhere(8080));
         assert_eq!(args.health_address, ListenAddress::Everywhere(8081));
@@ -141,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_repeat() {
+    fn namespace_flag_can_be_repeated() {
         assert_eq!(
             run(&["--namespace", "a", "--namespace", "b"]).unwrap().namespaces,
             ["a", "b"]
@@ -149,12 +106,12 @@ mod tests {
         assert_eq!(
             run(&["--namespace", "a,b"]).unwrap().namespaces,
             ["a", "b"],
-            "as in the environment"
+            "a comma separates names, as in the environment variable"
         );
     }
 
     #[test]
-    fn bad_input_is_refused_with_the_flag_and_the_fix() {
+    fn an_invalid_value_is_refused_with_the_flag_and_a_correction() {
         let table = [
             (
                 ["--metrics-address", "8080"],
@@ -189,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flag_is_an_environment_variable() {
+    fn every_flag_has_an_environment_variable() {
         use clap::CommandFactory;
         let command = Cli::command();
         let run = command.find_subcommand("run").unwrap();

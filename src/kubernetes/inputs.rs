@@ -1,7 +1,7 @@
-//! The watches of an installation, decoded: every fact that reaches the reconciler.
+//! The decoded watches of an installation, merged into one stream for the reconciler.
 //!
-//! In: a client and where to look. Out: one stream of [`Input`]s. Objects are made into the domain's values here, at
-//! once; one that cannot be is logged, counted and left out, and disturbs no other.
+//! Input: a client and the watches. Output: a stream of [`Input`]s. Objects are converted to values of the domain here. An
+//! object that cannot be converted is logged, counted and skipped.
 
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
@@ -23,17 +23,19 @@ use crate::{
         observation::{Labels, Observation},
         policy::{PolicyKey, PolicyKind, PolicyUpdate},
     },
-    kubernetes::client::observed,
-    kubernetes::decode::{
-        MissingIdentity,
-        intern::Interner,
-        namespace::observe_namespace,
-        pod::observe,
-        policy::{PolicyObject, policy_update},
+    kubernetes::{
+        client::observed,
+        decode::{
+            MissingIdentity,
+            intern::Interner,
+            namespace::observe_namespace,
+            pod::observe,
+            policy::{PolicyObject, policy_update},
+        },
+        failure::Reason,
+        observed_status::ObservedStatus,
+        watch::{WatchEvent, watch},
     },
-    kubernetes::failure::Reason,
-    kubernetes::watch::{WatchEvent, watch},
-    sink::status::{ObservedStatus, parse_version},
     telemetry::{
         logging::clean,
         metrics::Metrics,
@@ -41,38 +43,38 @@ use crate::{
     },
 };
 
-/// Pods that are done say nothing more, and old Jobs leave many of them.
+/// Field selector without finished Pods: they do not change any more, and old Jobs leave many of them.
 const LIVE_PODS: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
-/// One fact for the reconciler.
+/// A watch event for the reconciler.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// Of the Pods in a scope.
+    /// From the Pod watch of a scope.
     Pod(Scope, WatchEvent<Observation>),
-    /// Of the policies of a kind in a scope.
-    Policy(PolicyKind, Scope, WatchEvent<Box<SeenPolicy>>),
-    /// Of the namespaces.
+    /// From the watch of one kind of policy in a scope.
+    Policy(PolicyKind, Scope, WatchEvent<Box<ObservedPolicy>>),
+    /// From the namespace watch: names and labels.
     Namespace(WatchEvent<(Arc<str>, Arc<Labels>)>),
 }
 
-/// A policy object.
+/// A policy object, decoded.
 #[derive(Clone, Debug)]
-pub struct SeenPolicy {
-    /// What it asks for.
+pub struct ObservedPolicy {
+    /// Its identity and its spec.
     pub update: PolicyUpdate,
-    /// What its status shows.
-    pub shown: ObservedStatus,
+    /// Its status.
+    pub status: ObservedStatus,
 }
 
-/// What an installation watches.
+/// The part of the cluster that an installation watches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchScope {
-    /// The namespaces; without any, the whole cluster.
+    /// The watched namespaces. Empty: the whole cluster.
     pub namespaces: Vec<Arc<str>>,
 }
 
 impl WatchScope {
-    /// One Pod watch each.
+    /// Returns the scopes; each has its own Pod watch and policy watch.
     pub fn scopes(&self) -> Vec<Scope> {
         if self.namespaces.is_empty() {
             return vec![None];
@@ -80,12 +82,12 @@ impl WatchScope {
         self.namespaces.iter().cloned().map(Some).collect()
     }
 
-    /// Whether the whole cluster is watched, with its namespaces and policies of the cluster kind.
+    /// Reports whether the whole cluster is watched, with its Namespaces and ClusterSidecarPolicies.
     pub fn is_cluster_wide(&self) -> bool {
         self.namespaces.is_empty()
     }
 
-    /// A monitor per watch.
+    /// Creates a monitor for each watch.
     pub fn monitors(&self, clock: &Arc<dyn Clock>) -> Vec<Arc<Monitor>> {
         let monitor = |resource, scope| Arc::new(Monitor::new(resource, scope, Arc::clone(clock)));
         let mut monitors = Vec::new();
@@ -101,7 +103,7 @@ impl WatchScope {
     }
 }
 
-/// Everything that these monitors' watches tell.
+/// Starts the watches of these monitors and merges their events.
 pub fn inputs(
     client: &Client,
     monitors: &[Arc<Monitor>],
@@ -114,7 +116,7 @@ pub fn inputs(
             monitor: Arc::clone(monitor),
             metrics: Arc::clone(metrics),
             interner: Arc::clone(&interner),
-            complaints: BTreeMap::new(),
+            logged_errors: BTreeMap::new(),
         };
         let client = source.client.clone();
         match monitor.resource {
@@ -132,33 +134,33 @@ pub fn inputs(
     select_all(streams.collect::<Vec<_>>())
 }
 
-/// One watch, and what its objects are decoded with.
+/// One watch and the state that decoding its objects needs.
 struct Source {
     client: Client,
     monitor: Arc<Monitor>,
     metrics: Arc<Metrics>,
-    /// Shared, so that a namespace's name in a Pod and in the Namespace is one string.
+    /// Shared by all watches, so that equal strings of Pods and Namespaces use the same memory.
     interner: Arc<Mutex<Interner>>,
-    /// The invalid policies and what was logged about them.
-    complaints: BTreeMap<PolicyKey, String>,
+    /// The invalid policies, each with the error that was logged last.
+    logged_errors: BTreeMap<PolicyKey, String>,
 }
 
 impl Source {
     fn pods(self) -> BoxStream<'static, Input> {
-        let tells = self.watch(self.api(), Some(LIVE_PODS));
+        let events = self.watch(self.api(), Some(LIVE_PODS));
         let scope = self.monitor.scope.clone();
-        let inputs = tells.filter_map(move |tell| {
-            let tell = self.decoded(tell, observe);
-            std::future::ready(tell.map(|tell| Input::Pod(scope.clone(), tell)))
+        let inputs = events.filter_map(move |event| {
+            let event = self.decoded(event, observe);
+            std::future::ready(event.map(|event| Input::Pod(scope.clone(), event)))
         });
         inputs.boxed()
     }
 
     fn namespaces(self) -> BoxStream<'static, Input> {
-        let tells = self.watch(Api::all(self.client.clone()), None);
-        let inputs = tells.filter_map(move |tell| {
-            let tell = self.decoded(tell, observe_namespace);
-            std::future::ready(tell.map(Input::Namespace))
+        let events = self.watch(Api::all(self.client.clone()), None);
+        let inputs = events.filter_map(move |event| {
+            let event = self.decoded(event, observe_namespace);
+            std::future::ready(event.map(Input::Namespace))
         });
         inputs.boxed()
     }
@@ -168,55 +170,55 @@ impl Source {
         K: PolicyObject + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
         K::DynamicType: Default,
     {
-        let tells = self.watch(api, None);
+        let events = self.watch(api, None);
         let scope = self.monitor.scope.clone();
-        let inputs = tells.filter_map(move |tell| {
-            let tell = self.decoded(tell, |object, _| {
+        let inputs = events.filter_map(move |event| {
+            let event = self.decoded(event, |object, _| {
                 if object.0.is_err() {
                     self.metrics
                         .watch_error(self.monitor.resource.as_str(), Reason::Decode.as_str());
                 }
-                Ok(Box::new(SeenPolicy {
+                Ok(Box::new(ObservedPolicy {
                     update: policy_update(&object)?,
-                    shown: shown(&object),
+                    status: ObservedStatus::of(&object),
                 }))
             });
-            if let Some(WatchEvent::Listed(policy) | WatchEvent::Applied(policy)) = &tell {
-                self.complain(&policy.update);
+            if let Some(WatchEvent::Listed(policy) | WatchEvent::Applied(policy)) = &event {
+                self.log_invalid(&policy.update);
             }
-            std::future::ready(tell.map(|tell| Input::Policy(K::KIND, scope.clone(), tell)))
+            std::future::ready(event.map(|event| Input::Policy(K::KIND, scope.clone(), event)))
         });
         inputs.boxed()
     }
 
-    /// Logs an invalid policy: once for each version of the complaint, not each time the object passes.
-    fn complain(&mut self, update: &PolicyUpdate) {
+    /// Logs an invalid policy when its error differs from the one logged last.
+    fn log_invalid(&mut self, update: &PolicyUpdate) {
         match &update.spec {
             Ok(_) => {
-                self.complaints.remove(&update.key);
+                self.logged_errors.remove(&update.key);
             }
             Err(message) => {
-                let known = self.complaints.insert(update.key.clone(), message.clone());
+                let known = self.logged_errors.insert(update.key.clone(), message.clone());
                 if known.as_ref() != Some(message) {
-                    warn!(policy = %update.key, "invalid policy: {}", clean(message));
+                    warn!(policy = %update.key, error = clean(message), "invalid policy");
                 }
             }
         }
     }
 
-    /// What is told, of the domain's values; nothing when the object cannot be told from others.
+    /// Decodes the object of an event. Counts and logs an object without identity, and returns `None`.
     fn decoded<K, T>(
         &self,
-        tell: WatchEvent<K>,
+        event: WatchEvent<K>,
         decode: impl FnOnce(K, &mut Interner) -> Result<T, MissingIdentity>,
     ) -> Option<WatchEvent<T>> {
         let mut interner = self.interner.lock();
-        match tell.try_map(|object| decode(object, &mut interner)) {
-            Ok(tell) => Some(tell),
+        match event.try_map(|object| decode(object, &mut interner)) {
+            Ok(event) => Some(event),
             Err(error) => {
                 let resource = self.monitor.resource.as_str();
                 self.metrics.watch_error(resource, Reason::Decode.as_str());
-                warn!(resource, "skipped an object: {}", clean(&error.to_string()));
+                warn!(resource, error = clean(&error.to_string()), "object skipped");
                 None
             }
         }
@@ -229,7 +231,7 @@ impl Source {
         watch(api, fields, Arc::clone(&self.monitor), Arc::clone(&self.metrics))
     }
 
-    /// The API of a namespaced resource, in the watch's scope.
+    /// Returns the API of a namespaced resource in the scope of the watch.
     fn api<K>(&self) -> Api<K>
     where
         K: Resource<Scope = NamespaceResourceScope>,
@@ -239,15 +241,5 @@ impl Source {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         }
-    }
-}
-
-/// What a policy object shows. Of one that does not decode the status is unknown, and is written anew.
-fn shown<K: PolicyObject>(object: &DeserializeGuard<K>) -> ObservedStatus {
-    let metadata = object.meta();
-    ObservedStatus {
-        uid: metadata.uid.as_deref().unwrap_or_default().into(),
-        version: parse_version(metadata.resource_version.as_deref()),
-        status: object.0.as_ref().ok().and_then(|object| object.status().cloned()),
     }
 }

@@ -1,11 +1,12 @@
-//! The API server as a source of facts: clients, watches, and the decoding of what they bring.
+//! Reads from the API server: clients, watches and the decoding of objects.
 //!
-//! Input: a kubeconfig or the service account, and the scope to watch. Output: one stream of [`inputs::Input`] values that
-//! name no Kubernetes type.
+//! Input: a kubeconfig or the ServiceAccount, and the namespaces to watch. Output: one stream of [`inputs::Input`] values
+//! that contain no Kubernetes type. [`failure`] and [`backoff`] are shared with the writes in `sink`.
 
 pub mod backoff;
 pub mod client;
 pub mod decode;
 pub mod failure;
 pub mod inputs;
+pub mod observed_status;
 pub mod watch;

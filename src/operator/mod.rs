@@ -1,4 +1,4 @@
-//! One running operator: puts the parts together, and takes them apart again when it is told to stop.
+//! A running operator: connects the watches, the reconciler, the sinks and the pages, and stops them in order.
 
 pub mod reconciler;
 
@@ -17,12 +17,11 @@ use crate::{
     kubernetes::client::Clients,
     kubernetes::inputs::{WatchScope, inputs},
     operator::reconciler::Reconciler,
-    sink::{Writer, events::EventSink, status::StatusSink},
     telemetry::metrics::Metrics,
 };
 
-/// How long the sinks may take to write what is left.
-const FLUSH: Duration = Duration::from_secs(5);
+/// How long the sinks may take to write what is queued at shutdown.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An operator that is ready to run.
 pub struct Operator {
@@ -32,39 +31,21 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Puts an operator together. Talks to nobody yet.
-    pub fn new(
-        clients: Clients,
-        installation: &WatchScope,
-        clock: Arc<dyn Clock>,
-    ) -> prometheus::Result<Self> {
-        if !installation.is_cluster_wide() {
-            info!(namespaces = ?installation.namespaces, "namespaced installation: ClusterSidecarPolicies are not watched");
+    /// Creates an operator. Sends no request.
+    pub fn new(clients: Clients, scope: &WatchScope, clock: Arc<dyn Clock>) -> prometheus::Result<Self> {
+        if !scope.is_cluster_wide() {
+            info!(namespaces = ?scope.namespaces, "namespaced installation, ClusterSidecarPolicies are not watched");
         }
         let metrics = Arc::new(Metrics::new()?);
-        let health = Arc::new(Health::new(installation.monitors(&clock)));
-        let index = Index::new(installation.scopes(), installation.is_cluster_wide());
+        let health = Arc::new(Health::new(scope.monitors(&clock)));
+        let index = Index::new(scope.scopes(), scope.is_cluster_wide());
         let index = Arc::new(Mutex::new(index));
         let metrics_pages = Arc::new(MetricsPages::new(
             &metrics,
             Arc::clone(&index),
             Arc::clone(&health),
         )?);
-        let writer = Writer::new(clients.write.clone(), Arc::clone(&metrics));
-        let reports = {
-            let index = Arc::clone(&index);
-            Box::new(move |key: &_| index.lock().report(key))
-        };
-        let events = Arc::new(EventSink::new(writer.clone(), Arc::clone(&clock)));
-        let status = StatusSink::new(reports, events.pending_events(), writer, Arc::clone(&clock));
-        let reconciler = Reconciler {
-            index,
-            events,
-            status: Arc::new(status),
-            clock,
-            metrics,
-            health,
-        };
+        let reconciler = Reconciler::new(index, clients.write.clone(), clock, metrics, health);
         Ok(Self {
             clients,
             reconciler,
@@ -72,17 +53,17 @@ impl Operator {
         })
     }
 
-    /// The health pages.
+    /// Returns the health pages.
     pub fn health(&self) -> Arc<Health> {
         Arc::clone(&self.reconciler.health)
     }
 
-    /// The metrics page.
+    /// Returns the metrics page.
     pub fn metrics(&self) -> Arc<MetricsPages> {
         Arc::clone(&self.metrics_pages)
     }
 
-    /// Runs until `stop` is ready, and then writes what is left, for as long as that may take.
+    /// Runs until `stop` is ready, then writes what is queued, for at most five seconds.
     pub async fn run(&self, stop: impl Future<Output = ()>) {
         let reconciler = &self.reconciler;
         let (events, status) = (Arc::clone(&reconciler.events), Arc::clone(&reconciler.status));
@@ -101,28 +82,28 @@ impl Operator {
         );
         reconciler.run(inputs, stop).await;
 
-        info!("stopping: writing what is left");
+        info!("stopping");
         events.close();
         status.close();
         let abort = [events_task.abort_handle(), status_task.abort_handle()];
-        if timeout(FLUSH, async { tokio::join!(events_task, status_task) })
+        if timeout(FLUSH_TIMEOUT, async { tokio::join!(events_task, status_task) })
             .await
             .is_err()
         {
-            warn!("the API server did not take everything in time");
+            warn!(timeout = ?FLUSH_TIMEOUT, "shutdown flush timed out");
             abort.iter().for_each(tokio::task::AbortHandle::abort);
             events.abandon();
         }
     }
 }
 
-/// Serves pages in the background until the runtime stops.
+/// Serves pages in the background until the runtime ends.
 pub fn serve_in_background(
-    what: &'static str,
+    pages_name: &'static str,
     (listener, address): (TcpListener, SocketAddr),
     pages: Arc<dyn Pages>,
     limits: Limits,
 ) {
-    info!(%address, "serving {what}");
+    info!(%address, pages = pages_name, "serving");
     tokio::spawn(serve(listener, pages, limits));
 }

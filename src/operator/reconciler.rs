@@ -1,13 +1,14 @@
-//! The one task that owns time: facts and deadlines in, effects out.
+//! The task that applies watch events and deadlines to the index and forwards the effects.
 //!
-//! In: a stream of [`Input`]s and a clock. Out: Events and changed statuses to the sinks, a log line per transition.
-//! [`step`] is the whole of its judgement, a plain function that tests call with a clock of their own; [`Reconciler`]
-//! only waits, calls it and forwards. It never waits for the API server.
+//! Input: a stream of [`Input`]s and a clock. Output: Events and changed policies to the sinks, and a log line per
+//! transition. [`step`] is a plain function that tests call with a clock of their own. [`Reconciler`] waits, calls it and
+//! forwards the effects. It never waits for the API server.
 
 use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
+use kube::Client;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     pin, select,
@@ -19,23 +20,26 @@ use crate::{
     clock::Clock,
     domain::{
         effects::{Change, Effects, Transition},
-        index::Index,
-        policy::PolicyKey,
+        index::{Index, Scope},
+        policy::{PolicyKey, PolicyKind},
     },
     http::health::Health,
-    kubernetes::inputs::Input,
-    kubernetes::watch::WatchEvent,
-    sink::{events::EventSink, status::StatusSink},
+    kubernetes::{inputs::Input, observed_status::ObservedStatus, watch::WatchEvent},
+    sink::{
+        Writer,
+        events::EventSink,
+        status::{Reports, StatusSink},
+    },
     telemetry::metrics::Metrics,
 };
 
-/// The longest sleep: so often at least the process shows that it turns, and a clock that was set forward is noticed.
-const LONGEST_SLEEP: Duration = Duration::from_secs(10);
+/// Maximum sleep. It bounds the age of the heartbeat, and the delay until a clock that was set forward is noticed.
+const MAX_SLEEP: Duration = Duration::from_secs(10);
 
-/// Takes one fact into the index.
+/// Applies one watch event to the index.
 pub fn step(index: &mut Index, input: Input, now: Timestamp) -> Effects {
     match input {
-        Input::Pod(scope, tell) => match tell {
+        Input::Pod(scope, event) => match event {
             WatchEvent::Restarted { last_synced } => {
                 index.begin_resync(&scope, last_synced);
                 Effects::default()
@@ -49,7 +53,7 @@ pub fn step(index: &mut Index, input: Input, now: Timestamp) -> Effects {
             }
             WatchEvent::Resumed => index.resume(&scope, now),
         },
-        Input::Policy(kind, scope, tell) => match tell {
+        Input::Policy(kind, scope, event) => match event {
             WatchEvent::Restarted { .. } => {
                 index.begin_policy_resync(kind, &scope);
                 Effects::default()
@@ -59,10 +63,10 @@ pub fn step(index: &mut Index, input: Input, now: Timestamp) -> Effects {
             }
             WatchEvent::Complete => index.finish_policy_resync(kind, &scope, now),
             WatchEvent::Deleted(policy) => index.delete_policy(&policy.update.key, now),
-            // A policy that is out of date is better than none.
+            // A policy that may be out of date is better than none.
             WatchEvent::Disconnected { .. } | WatchEvent::Resumed => Effects::default(),
         },
-        Input::Namespace(tell) => match tell {
+        Input::Namespace(event) => match event {
             WatchEvent::Restarted { .. } => {
                 index.begin_namespace_resync();
                 Effects::default()
@@ -77,24 +81,46 @@ pub fn step(index: &mut Index, input: Input, now: Timestamp) -> Effects {
     }
 }
 
-/// Where effects go, and what they are computed from.
+/// The index, its inputs other than the watches, and the receivers of its effects.
 pub struct Reconciler {
-    /// The model, shared with the metrics and the status sink.
+    /// The index, shared with the metrics and the status sink.
     pub index: Arc<Mutex<Index>>,
-    /// What time it is.
+    /// The source of `now`.
     pub clock: Arc<dyn Clock>,
-    /// Where Events go.
+    /// Receives Events.
     pub events: Arc<EventSink>,
-    /// Where statuses go.
+    /// Receives observed and changed statuses.
     pub status: Arc<StatusSink>,
-    /// Where evaluation times are counted.
+    /// Counts the duration of each step.
     pub metrics: Arc<Metrics>,
-    /// Where turns are shown.
+    /// Heartbeat that /livez reports.
     pub health: Arc<Health>,
 }
 
 impl Reconciler {
-    /// Turns until `stop` is ready or the inputs end.
+    /// Creates a reconciler and its sinks.
+    pub fn new(
+        index: Arc<Mutex<Index>>,
+        client: Client,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        health: Arc<Health>,
+    ) -> Self {
+        let writer = Writer::new(client, Arc::clone(&metrics));
+        let events = EventSink::new(writer.clone(), Arc::clone(&clock));
+        let reports = Reports::new(Arc::clone(&index));
+        let status = StatusSink::new(reports, events.pending_events(), writer, Arc::clone(&clock));
+        Self {
+            index,
+            clock,
+            events: Arc::new(events),
+            status: Arc::new(status),
+            metrics,
+            health,
+        }
+    }
+
+    /// Runs until `stop` is ready or the inputs end.
     pub async fn run(&self, inputs: impl Stream<Item = Input>, stop: impl Future<Output = ()>) {
         pin!(inputs, stop);
         loop {
@@ -103,33 +129,33 @@ impl Reconciler {
             select! {
                 biased;
                 () = &mut stop => return,
-                // Before the inputs, which may never pause; a deadline that is due stops being so.
+                // Deadlines come before the inputs, which may never pause.
                 () = sleep(wait) => {
                     let effects = self.timed(Index::tick);
                     self.forward(effects);
                 }
                 input = inputs.next() => match input {
-                    Some(input) => self.take(input),
+                    Some(input) => self.apply(input),
                     None => return,
                 },
             }
         }
     }
 
-    fn take(&self, input: Input) {
-        let about = StatusUpdate::new(&input);
+    fn apply(&self, input: Input) {
+        let update = StatusUpdate::new(&input);
         let effects = self.timed(|index, now| step(index, input, now));
-        match about {
-            // The sink must know the object before it is asked to write to it.
-            StatusUpdate::Seen(key, shown) => self.status.seen(&key, shown),
-            StatusUpdate::Gone(key) => self.status.remove(&key),
+        match update {
+            // The sink must know the object before it is asked to write its status.
+            StatusUpdate::Observed(key, status) => self.status.observe(&key, status),
+            StatusUpdate::Deleted(key) => self.status.remove(&key),
             StatusUpdate::Listed(kind, scope) => {
-                let exist: BTreeSet<PolicyKey> =
+                let existing: BTreeSet<PolicyKey> =
                     self.index().policies().map(|policy| policy.key.clone()).collect();
-                let is_meant = |key: &PolicyKey| {
+                let is_listed = |key: &PolicyKey| {
                     key.kind == kind && scope.as_ref().is_none_or(|namespace| *namespace == key.namespace)
                 };
-                self.status.retain(is_meant, &exist);
+                self.status.retain(is_listed, &existing);
             }
             StatusUpdate::Other => {}
         }
@@ -149,26 +175,24 @@ impl Reconciler {
             self.events.push(event);
         }
         if !changed.is_empty() {
-            self.status.changed(&changed);
+            self.status.mark_changed(&changed);
         }
     }
 
     fn timed(&self, act: impl FnOnce(&mut Index, Timestamp) -> Effects) -> Effects {
-        let begun = Instant::now();
+        let start = Instant::now();
         let effects = act(&mut self.index(), self.clock.now());
-        self.metrics.evaluated(begun.elapsed());
+        self.metrics.evaluated(start.elapsed());
         effects
     }
 
     fn until_deadline(&self) -> Duration {
         let Some(deadline) = self.index().next_deadline() else {
-            return LONGEST_SLEEP;
+            return MAX_SLEEP;
         };
         let wait = deadline.duration_since(self.clock.now());
-        // A deadline in the past is due at once.
-        Duration::try_from(wait)
-            .unwrap_or(Duration::ZERO)
-            .min(LONGEST_SLEEP)
+        // The conversion fails for a deadline in the past, which is due at once.
+        Duration::try_from(wait).unwrap_or(Duration::ZERO).min(MAX_SLEEP)
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {
@@ -176,24 +200,24 @@ impl Reconciler {
     }
 }
 
-/// What an input means to the status sink.
+/// The meaning of an input for the status sink.
 enum StatusUpdate {
-    Seen(PolicyKey, crate::sink::status::ObservedStatus),
-    Gone(PolicyKey),
-    Listed(crate::domain::policy::PolicyKind, crate::domain::index::Scope),
+    Observed(PolicyKey, ObservedStatus),
+    Deleted(PolicyKey),
+    Listed(PolicyKind, Scope),
     Other,
 }
 
 impl StatusUpdate {
     fn new(input: &Input) -> Self {
-        let Input::Policy(kind, scope, tell) = input else {
+        let Input::Policy(kind, scope, event) = input else {
             return Self::Other;
         };
-        match tell {
+        match event {
             WatchEvent::Listed(policy) | WatchEvent::Applied(policy) => {
-                Self::Seen(policy.update.key.clone(), policy.shown.clone())
+                Self::Observed(policy.update.key.clone(), policy.status.clone())
             }
-            WatchEvent::Deleted(policy) => Self::Gone(policy.update.key.clone()),
+            WatchEvent::Deleted(policy) => Self::Deleted(policy.update.key.clone()),
             WatchEvent::Complete => Self::Listed(*kind, scope.clone()),
             WatchEvent::Restarted { .. } | WatchEvent::Disconnected { .. } | WatchEvent::Resumed => {
                 Self::Other
@@ -202,7 +226,7 @@ impl StatusUpdate {
     }
 }
 
-/// One line per transition. What may come to nothing is for those who look closely.
+/// Logs a transition. Pending violations are logged at debug level.
 fn log(transition: &Transition) {
     let Transition {
         policy,

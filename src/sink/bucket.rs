@@ -1,15 +1,15 @@
-//! Token buckets: how many Events may be written.
+//! Token buckets that limit how many Events are written.
 
 use std::{collections::HashMap, hash::Hash, time::Duration};
 
 use tokio::time::Instant;
 
-/// How much a bucket holds, and how fast it fills.
+/// Size and refill rate of a bucket.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rate {
-    /// Tokens in a full bucket.
+    /// Number of tokens in a full bucket.
     pub(super) burst: u32,
-    /// The time in which one token comes.
+    /// The time after which one token is added.
     pub(super) every: Duration,
 }
 
@@ -17,21 +17,21 @@ pub(super) struct Rate {
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
     tokens: f64,
-    at: Instant,
+    updated: Instant,
 }
 
 impl Bucket {
     fn full(rate: Rate, now: Instant) -> Self {
         Self {
             tokens: f64::from(rate.burst),
-            at: now,
+            updated: now,
         }
     }
 
     fn fill(&mut self, rate: Rate, now: Instant) {
-        let came = now.saturating_duration_since(self.at).as_secs_f64() / rate.every.as_secs_f64();
-        self.tokens = (self.tokens + came).min(f64::from(rate.burst));
-        self.at = now;
+        let added = now.saturating_duration_since(self.updated).as_secs_f64() / rate.every.as_secs_f64();
+        self.tokens = (self.tokens + added).min(f64::from(rate.burst));
+        self.updated = now;
     }
 
     fn has_one(&self) -> bool {
@@ -43,7 +43,7 @@ impl Bucket {
     }
 }
 
-/// A bucket per key. Those that are full again are forgotten: they are as good as new.
+/// A bucket for each key. Full buckets are removed, because they equal new ones.
 #[derive(Debug)]
 pub(super) struct Buckets<K> {
     rate: Rate,
@@ -60,7 +60,7 @@ impl<K: Hash + Eq> Buckets<K> {
         }
     }
 
-    /// Whether the key has a token.
+    /// Reports whether the key has a token.
     pub(super) fn has_one(&mut self, key: K, now: Instant) -> bool {
         self.bucket(key, now).has_one()
     }
@@ -103,37 +103,37 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_and_then_one_at_a_time() {
+    fn a_burst_is_followed_by_one_token_per_period() {
         let start = Instant::now();
         let mut buckets = Buckets::new(RATE);
         let table = [
-            (0, true, "first of the burst"),
+            (0, true, "first token of the burst"),
             (0, true, "second"),
             (0, true, "third"),
             (0, false, "the bucket is empty"),
-            (9, false, "not yet"),
-            (10, true, "one came"),
-            (11, false, "and is gone"),
+            (9, false, "too early"),
+            (10, true, "one token was added"),
+            (11, false, "and is used"),
             (100, true, "full again"),
             (100, true, "with the whole burst"),
-            (100, true, "but not more"),
-            (100, false, "than that"),
+            (100, true, "up to its size"),
+            (100, false, "and no more"),
         ];
         for (seconds, expected, why) in table {
             let now = start + Duration::from_secs(seconds);
             assert_eq!(try_take(&mut buckets, 1, now), expected, "{seconds} s: {why}");
         }
-        assert!(try_take(&mut buckets, 2, start), "each key has its own");
+        assert!(try_take(&mut buckets, 2, start), "each key has its own bucket");
     }
 
     #[test]
-    fn full_buckets_are_forgotten() {
+    fn full_buckets_are_removed() {
         let start = Instant::now();
         let mut buckets = Buckets::new(RATE);
         for key in 0..5000 {
             try_take(&mut buckets, key, start);
         }
-        assert!(buckets.by_key.len() >= 5000, "none is full");
+        assert!(buckets.by_key.len() >= 5000, "none is full yet");
         let later = start + Duration::from_secs(10);
         for key in 5000..50_000 {
             try_take(&mut buckets, key, later + Duration::from_secs(u64::from(key)));

@@ -1,4 +1,4 @@
-//! Events as the API server takes them (`events.k8s.io/v1`): plain functions from values to requests' bodies.
+//! Converts Events to request bodies of `events.k8s.io/v1`.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -12,16 +12,16 @@ use crate::{
     },
 };
 
-/// Who reports: a name that the API server accepts as a controller's.
+/// `reportingController`.
 const CONTROLLER: &str = "sidewatch.dev/operator";
-/// What the reporter does.
+/// `action`.
 const ACTION: &str = "Evaluate";
-/// The longest `reportingInstance`.
+/// Maximum length of `reportingInstance`.
 const INSTANCE_LIMIT: usize = 128;
-/// The longest name of an object.
+/// Maximum length of the name of an object.
 const NAME_LIMIT: usize = 253;
 
-/// The name of this process among its like: its Pod's name, which is also the host's name there, or the host's.
+/// Returns the name of this process: the name of its Pod, or the name of the host outside a cluster.
 pub(super) fn instance() -> String {
     let named = ["POD_NAME", "HOSTNAME"]
         .iter()
@@ -37,7 +37,7 @@ pub(super) fn instance() -> String {
     }
 }
 
-/// A new Event. `count` above one says that it stands for as many.
+/// Returns the body that creates an Event. A `count` above one adds a series of that length.
 pub(super) fn event(event: &Event, instance: &str, count: u32) -> Value {
     let mut object = object(&Parts {
         name: &event.name,
@@ -69,23 +69,24 @@ pub(super) fn event(event: &Event, instance: &str, count: u32) -> Value {
     object
 }
 
-/// The merge patch that makes an Event stand for `count`.
-pub(super) fn raise(count: u32, at: Timestamp) -> Value {
+/// Returns the merge patch that sets the series of an Event to `count`.
+pub(super) fn series_patch(count: u32, at: Timestamp) -> Value {
     json!({ "series": series(count, at) })
 }
 
-/// Events of one policy that were not written.
+/// The Events of one policy that were dropped.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct DroppedSummary {
     pub(super) policy: PolicyKey,
     pub(super) policy_uid: std::sync::Arc<str>,
-    /// How many since the last summary.
+    /// Number of dropped Events since the last summary.
     pub(super) dropped: u64,
     pub(super) at: Timestamp,
 }
 
 impl DroppedSummary {
-    /// Where the Event is: the policy's namespace; for an object without one the API server accepts only `default`.
+    /// Returns the namespace of the summary: that of the policy, or `default`, the only one that the API server accepts
+    /// for a cluster-scoped object.
     pub(super) fn namespace(&self) -> &str {
         match self.policy.kind {
             PolicyKind::SidecarPolicy => &self.policy.namespace,
@@ -93,7 +94,7 @@ impl DroppedSummary {
         }
     }
 
-    /// A name that this process and its replicas use once.
+    /// Returns a name that no other summary of this process or its replicas has.
     fn name(&self, instance: &str) -> String {
         let at = self.at.as_nanosecond().to_be_bytes();
         let hash = stable_hash([self.policy_uid.as_bytes(), instance.as_bytes(), at.as_slice()]);
@@ -101,11 +102,11 @@ impl DroppedSummary {
         format!("{}.{hash:016x}", name.trim_end_matches(['.', '-']))
     }
 
-    /// The summary Event.
+    /// Returns the body of the summary Event.
     pub(super) fn event(&self, instance: &str) -> Value {
         let note = format!(
-            "{} Events under {} were not written: there were more than the limits allow (25 for a Pod and then one every \
-             5 minutes, 200 for the cluster and then 10 a second). The policy's status and the metrics cover them all.",
+            "{} Events of {} were dropped because they exceeded the limits: 25 per Pod and one more every 5 minutes, 200 per \
+             cluster and 10 more per second. The status of the policy and the metrics are complete.",
             self.dropped, self.policy
         );
         let mut object = object(&Parts {
@@ -173,12 +174,12 @@ fn policy_reference(policy: &PolicyKey, uid: &str) -> Value {
     reference
 }
 
-/// Kubernetes' MicroTime: exactly six digits.
+/// Formats a MicroTime of Kubernetes, which has exactly six fractional digits.
 fn micro_time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }
 
-/// The beginning of a text, cut between characters.
+/// Cuts a text to at most `limit` bytes, between characters.
 fn cut(text: &str, limit: usize) -> &str {
     text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
 }
@@ -218,7 +219,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_event_is_complete() {
+    fn an_event_has_all_fields() {
         let expected = json!({
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
@@ -248,53 +249,53 @@ pub(super) mod tests {
         assert_eq!(
             object["related"].get("namespace"),
             None,
-            "a cluster-scoped object has none"
+            "a cluster-scoped object has no namespace"
         );
         assert_eq!(object["type"], "Normal");
         let series = json!({"count": 3, "lastObservedTime": "2026-11-20T10:42:07.500000Z"});
-        assert_eq!(object["series"], series, "it stands for three");
-        assert_eq!(raise(3, cluster.at), json!({ "series": series }));
+        assert_eq!(object["series"], series, "a series of three");
+        assert_eq!(series_patch(3, cluster.at), json!({ "series": series }));
     }
 
     #[test]
-    fn a_storm_is_told_on_the_policy() {
-        let mut storm = DroppedSummary {
+    fn a_summary_of_dropped_events_regards_the_policy() {
+        let mut summary = DroppedSummary {
             policy: policy(PolicyKind::SidecarPolicy),
             policy_uid: "policy-uid".into(),
             dropped: 1234,
             at: "2026-11-20T10:42:07Z".parse().unwrap(),
         };
-        let object = storm.event("sidewatch-0");
+        let object = summary.event("sidewatch-0");
         assert_eq!(object["metadata"]["namespace"], "pay");
         assert_eq!(object["regarding"]["kind"], "SidecarPolicy");
         assert!(
             object["note"]
                 .as_str()
                 .unwrap()
-                .starts_with("1234 Events under SidecarPolicy pay/mesh")
+                .starts_with("1234 Events of SidecarPolicy pay/mesh")
         );
         assert!(object["note"].as_str().unwrap().len() <= 1024);
         assert_ne!(
             object["metadata"]["name"],
-            storm.event("sidewatch-1")["metadata"]["name"],
-            "a replica's own"
+            summary.event("sidewatch-1")["metadata"]["name"],
+            "each replica has its own name"
         );
 
-        storm.policy = policy(PolicyKind::ClusterSidecarPolicy);
-        storm.policy.name = "x.".repeat(126).into();
-        let object = storm.event("sidewatch-0");
+        summary.policy = policy(PolicyKind::ClusterSidecarPolicy);
+        summary.policy.name = "x.".repeat(126).into();
+        let object = summary.event("sidewatch-0");
         let name = object["metadata"]["name"].as_str().unwrap();
         assert!(name.len() <= NAME_LIMIT && !name.contains(".."), "{name}");
         assert_eq!(
             object["metadata"]["namespace"], "default",
-            "the only one for cluster-scoped objects"
+            "the namespace for cluster-scoped objects"
         );
     }
 
     #[test]
-    fn an_instance_has_a_name_that_fits() {
+    fn the_instance_name_is_within_the_limit() {
         let name = instance();
         assert!(!name.is_empty() && name.len() <= INSTANCE_LIMIT, "{name}");
-        assert_eq!(cut("häuser", 2), "h", "cut between characters");
+        assert_eq!(cut("häuser", 2), "h", "the cut is between characters");
     }
 }

@@ -1,4 +1,4 @@
-//! Which Event is written when: limits, retries, and the summaries of what was dropped. No I/O; time is an argument.
+//! Decides which Event is written when: limits, retries and summaries of dropped Events. No I/O; time is an argument.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -15,31 +15,31 @@ use crate::{
     telemetry::metrics::DropReason,
 };
 
-/// For one Pod: client-go's figures for its own Events.
+/// Limit per Pod, the same as client-go's limit per object.
 const PER_POD: Rate = Rate {
     burst: 25,
     every: Duration::from_mins(5),
 };
-/// For all of them together.
+/// Limit for all Pods together.
 const GLOBAL: Rate = Rate {
     burst: 200,
     every: Duration::from_millis(100),
 };
-/// How many may wait, those to be tried again included.
+/// Maximum number of queued Events, retries included.
 const CAPACITY: usize = 4096;
-/// A storm is told this long after its first dropped Event, so that the number is worth reading,
-const STORM_DELAY: Duration = Duration::from_secs(10);
-/// and not again before this.
-const STORM_PERIOD: Duration = Duration::from_mins(5);
-/// An Event that could not be written for this long is given up.
+/// Time between the first dropped Event of a policy and its summary.
+const SUMMARY_DELAY: Duration = Duration::from_secs(10);
+/// Minimum time between two summaries of a policy.
+const SUMMARY_PERIOD: Duration = Duration::from_mins(5);
+/// Time after which an Event that cannot be written is dropped.
 const GIVE_UP: Duration = Duration::from_mins(15);
 
-/// What there is to write.
+/// A message to write.
 #[derive(Clone, Debug)]
 pub(super) enum Message {
     /// An Event of the domain.
     Event(Event),
-    /// This many Events under a policy were dropped.
+    /// A summary of the dropped Events of a policy.
     DroppedSummary {
         policy: PolicyKey,
         policy_uid: Arc<str>,
@@ -47,11 +47,11 @@ pub(super) enum Message {
     },
 }
 
-/// A message and how often it was tried.
+/// A message with its retries.
 #[derive(Clone, Debug)]
 pub(super) struct QueuedEvent {
     pub(super) message: Message,
-    since: Instant,
+    queued_at: Instant,
     backoff: Backoff,
 }
 
@@ -62,16 +62,18 @@ struct DroppedSummary {
     due: Instant,
 }
 
-/// The Events to be written.
+/// The queue of Events.
 #[derive(Debug)]
 pub(super) struct EventQueue {
     per_pod: Buckets<Arc<str>>,
     global: Buckets<()>,
+    /// Never attempted, oldest first.
     ready: VecDeque<QueuedEvent>,
-    later: BTreeMap<(Instant, u64), QueuedEvent>,
-    sequence: u64,
-    /// Given out and not back yet.
-    under_way: usize,
+    /// Retries by their time; the number makes keys unique.
+    retries: BTreeMap<(Instant, u64), QueuedEvent>,
+    next_retry_id: u64,
+    /// Number of messages that are being written.
+    in_flight: usize,
     dropped: HashMap<PolicyKey, DroppedSummary>,
 }
 
@@ -81,16 +83,16 @@ impl EventQueue {
             per_pod: Buckets::new(PER_POD),
             global: Buckets::new(GLOBAL),
             ready: VecDeque::new(),
-            later: BTreeMap::new(),
-            sequence: 0,
-            under_way: 0,
+            retries: BTreeMap::new(),
+            next_retry_id: 0,
+            in_flight: 0,
             dropped: HashMap::new(),
         }
     }
 
-    /// Takes an Event in, or drops it.
+    /// Queues an Event, or drops it and returns the reason.
     pub(super) fn push(&mut self, event: Event, now: Instant) -> Result<(), DropReason> {
-        let refused = if !self.per_pod.has_one(Arc::clone(&event.pod_uid), now) {
+        let exceeded = if !self.per_pod.has_one(Arc::clone(&event.pod_uid), now) {
             Some(DropReason::PodLimit)
         } else if !self.global.has_one((), now) {
             Some(DropReason::GlobalLimit)
@@ -99,92 +101,92 @@ impl EventQueue {
         } else {
             None
         };
-        if let Some(reason) = refused {
-            let storm = self.dropped.entry(event.policy).or_insert(DroppedSummary {
+        if let Some(reason) = exceeded {
+            let summary = self.dropped.entry(event.policy).or_insert(DroppedSummary {
                 policy_uid: event.policy_uid,
                 dropped: 0,
-                due: now + STORM_DELAY,
+                due: now + SUMMARY_DELAY,
             });
-            storm.dropped += 1;
+            summary.dropped += 1;
             return Err(reason);
         }
         self.per_pod.take(Arc::clone(&event.pod_uid), now);
         self.global.take((), now);
         self.ready.push_back(QueuedEvent {
             message: Message::Event(event),
-            since: now,
+            queued_at: now,
             backoff: Backoff::default(),
         });
         Ok(())
     }
 
-    /// The next message to write now. It comes back by [`Self::done`] or [`Self::retry`].
+    /// Returns the next message to write. The caller ends it with [`Self::done`] or [`Self::retry`].
     pub(super) fn take(&mut self, now: Instant) -> Option<QueuedEvent> {
-        let letter = match self.later.first_entry() {
+        let queued = match self.retries.first_entry() {
             Some(entry) if entry.key().0 <= now => Some(entry.remove()),
-            _ => self.ready.pop_front().or_else(|| self.storm(now)),
+            _ => self.ready.pop_front().or_else(|| self.summary(now)),
         };
-        self.under_way += usize::from(letter.is_some());
-        letter
+        self.in_flight += usize::from(queued.is_some());
+        queued
     }
 
-    /// A message is written, or never will be.
+    /// Ends a message that was written or refused.
     pub(super) fn done(&mut self) {
-        self.under_way = self.under_way.saturating_sub(1);
+        self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    fn storm(&mut self, now: Instant) -> Option<QueuedEvent> {
-        // A storm that was told and then had nothing more to tell is over.
+    fn summary(&mut self, now: Instant) -> Option<QueuedEvent> {
+        // Forgets policies without a dropped Event since their last summary.
         self.dropped
-            .retain(|_, storm| storm.dropped > 0 || storm.due > now);
-        let (policy, storm) = self
+            .retain(|_, summary| summary.dropped > 0 || summary.due > now);
+        let (policy, summary) = self
             .dropped
             .iter_mut()
-            .find(|(_, storm)| storm.dropped > 0 && storm.due <= now)?;
-        storm.due = now + STORM_PERIOD;
+            .find(|(_, summary)| summary.dropped > 0 && summary.due <= now)?;
+        summary.due = now + SUMMARY_PERIOD;
         Some(QueuedEvent {
             message: Message::DroppedSummary {
                 policy: policy.clone(),
-                policy_uid: Arc::clone(&storm.policy_uid),
-                dropped: std::mem::take(&mut storm.dropped),
+                policy_uid: Arc::clone(&summary.policy_uid),
+                dropped: std::mem::take(&mut summary.dropped),
             },
-            since: now,
+            queued_at: now,
             backoff: Backoff::default(),
         })
     }
 
-    /// Puts a message back that could not be written; `asked` is how long the API server asked us to wait.
+    /// Queues a message again after a failed write, or drops it after too long.
     pub(super) fn retry(
         &mut self,
-        mut letter: QueuedEvent,
-        asked: Option<Duration>,
+        mut queued: QueuedEvent,
+        retry_after: Option<Duration>,
         now: Instant,
     ) -> Result<(), DropReason> {
         self.done();
-        let wait = letter.backoff.next_wait_asked(asked);
-        if now.saturating_duration_since(letter.since) + wait > GIVE_UP {
+        let wait = queued.backoff.next_wait_or(retry_after);
+        if now.saturating_duration_since(queued.queued_at) + wait > GIVE_UP {
             return Err(DropReason::GaveUp);
         }
-        self.sequence += 1;
-        self.later.insert((now + wait, self.sequence), letter);
+        self.next_retry_id += 1;
+        self.retries.insert((now + wait, self.next_retry_id), queued);
         Ok(())
     }
 
-    /// When [`Self::take`] has something next, if nothing else happens.
+    /// Returns when the next retry or summary is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let retry = self.later.keys().next().map(|(due, _)| *due);
-        let storm = self
+        let retry = self.retries.keys().next().map(|(due, _)| *due);
+        let summary = self
             .dropped
             .values()
-            .filter(|storm| storm.dropped > 0)
-            .map(|storm| storm.due)
+            .filter(|summary| summary.dropped > 0)
+            .map(|summary| summary.due)
             .min();
-        retry.into_iter().chain(storm).min()
+        retry.into_iter().chain(summary).min()
     }
 
-    /// How many messages are not written yet.
+    /// Returns the number of messages that are not written yet.
     pub(super) fn len(&self) -> usize {
-        self.ready.len() + self.later.len() + self.under_way
+        self.ready.len() + self.retries.len() + self.in_flight
     }
 }
 
@@ -198,7 +200,7 @@ mod tests {
 
     fn names(event_queue: &mut EventQueue, now: Instant) -> Vec<String> {
         std::iter::from_fn(|| event_queue.take(now))
-            .map(|letter| match letter.message {
+            .map(|queued| match queued.message {
                 Message::Event(event) => event.name,
                 Message::DroppedSummary { dropped, .. } => format!("{dropped} dropped"),
             })
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn events_come_out_in_their_order() {
+    fn events_leave_the_queue_in_order() {
         let now = Instant::now();
         let mut event_queue = EventQueue::new();
         for name in ["a", "b", "c"] {
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_has_25_and_then_one_every_five_minutes() {
+    fn a_pod_is_limited_to_25_events_and_one_more_every_five_minutes() {
         let start = Instant::now();
         let mut event_queue = EventQueue::new();
         let pushed = (0..100).filter(|n| event_queue.push(example(&n.to_string(), "pod"), start).is_ok());
@@ -229,7 +231,7 @@ mod tests {
         assert_eq!(
             event_queue.push(example("x", "pod"), start + secs(300)),
             Ok(()),
-            "one came"
+            "one token was added"
         );
         assert_eq!(
             event_queue.push(example("x", "pod"), start + secs(300)),
@@ -238,12 +240,12 @@ mod tests {
         assert_eq!(
             event_queue.push(example("x", "other"), start),
             Ok(()),
-            "another Pod has its own"
+            "another Pod has its own limit"
         );
     }
 
     #[test]
-    fn all_pods_have_200_and_then_ten_a_second() {
+    fn all_pods_are_limited_to_200_events_and_ten_more_per_second() {
         let start = Instant::now();
         let mut event_queue = EventQueue::new();
         let mut push = |n: u32, now| event_queue.push(example("x", &n.to_string()), now);
@@ -256,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded() {
+    fn the_queue_is_bounded() {
         let start = Instant::now();
         let mut event_queue = EventQueue::new();
         let mut refused = None;
@@ -271,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_storm_is_told_once_in_five_minutes() {
+    fn dropped_events_are_summarised_at_most_every_five_minutes() {
         let start = Instant::now();
         let mut event_queue = EventQueue::new();
         for n in 0..125 {
@@ -285,46 +287,47 @@ mod tests {
             event_queue.push(example("x", "pod"), again),
             Err(DropReason::PodLimit)
         );
-        assert_eq!(names(&mut event_queue, again), [""; 0], "told not long ago");
+        assert_eq!(
+            names(&mut event_queue, again),
+            [""; 0],
+            "too soon after the last summary"
+        );
         assert_eq!(event_queue.next_due(), Some(start + secs(310)));
         assert_eq!(names(&mut event_queue, start + secs(310)), ["1 dropped"]);
         assert_eq!(
             names(&mut event_queue, start + secs(620)),
             [""; 0],
-            "nothing more to tell"
+            "no dropped Event since"
         );
-        assert!(
-            event_queue.dropped.is_empty(),
-            "a storm that is over is forgotten"
-        );
+        assert!(event_queue.dropped.is_empty(), "the entry is removed");
     }
 
     #[test]
-    fn a_retry_waits_and_blocks_nobody() {
+    fn a_retry_waits_and_does_not_delay_other_events() {
         let start = Instant::now();
         let mut event_queue = EventQueue::new();
         event_queue.push(example("busy", "pod"), start).unwrap();
         event_queue.push(example("other", "pod"), start).unwrap();
-        let letter = event_queue.take(start).unwrap();
-        event_queue.retry(letter, Some(secs(7)), start).unwrap();
+        let queued = event_queue.take(start).unwrap();
+        event_queue.retry(queued, Some(secs(7)), start).unwrap();
         assert_eq!(names(&mut event_queue, start), ["other"]);
-        assert_eq!(event_queue.len(), 2, "one waits, one is under way");
+        assert_eq!(event_queue.len(), 2, "one waits, one is being written");
         event_queue.done();
         assert_eq!(
             event_queue.next_due(),
             Some(start + secs(7)),
-            "as the API server asked"
+            "Retry-After is respected"
         );
-        let letter = event_queue.take(start + secs(7)).unwrap();
-        event_queue.retry(letter, None, start + secs(7)).unwrap();
+        let queued = event_queue.take(start + secs(7)).unwrap();
+        event_queue.retry(queued, None, start + secs(7)).unwrap();
         let due = event_queue.next_due().unwrap().duration_since(start + secs(7));
         assert!(
             due >= Duration::from_millis(800) && due <= Duration::from_millis(1600),
             "doubled: {due:?}"
         );
-        let letter = event_queue.take(start + secs(60)).unwrap();
+        let queued = event_queue.take(start + secs(60)).unwrap();
         assert_eq!(
-            event_queue.retry(letter, None, start + GIVE_UP),
+            event_queue.retry(queued, None, start + GIVE_UP),
             Err(DropReason::GaveUp)
         );
         assert_eq!(event_queue.len(), 0);

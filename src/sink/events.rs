@@ -1,6 +1,7 @@
-//! Writes Events. In: [`Event`]s from the domain, at any time and without waiting. Out: creates and merge patches of
-//! `events.k8s.io/v1` Events; no other request. What cannot be written is counted, and told on the policy if it was too
-//! much.
+//! Writes Events.
+//!
+//! Input: [`Event`]s of the domain; [`EventSink::push`] does not wait. Output: creates and merge patches of
+//! `events.k8s.io/v1` Events. Dropped Events are counted, and a summary on the policy reports those over the limits.
 
 use std::sync::{
     Arc,
@@ -37,14 +38,14 @@ use crate::{
     },
 };
 
-/// How many writes are under way at a time.
+/// Maximum number of concurrent writes.
 const CONCURRENCY: usize = 8;
 
-/// The Events on their way.
+/// The queue of Events and the task that writes them.
 pub struct EventSink {
     event_queue: Mutex<EventQueue>,
-    /// Something came, or the end has come.
-    news: Notify,
+    /// Signals a new Event, or that the sink is closed.
+    notify: Notify,
     pending_events: Arc<PendingEvents>,
     closed: AtomicBool,
     writer: Writer,
@@ -53,11 +54,11 @@ pub struct EventSink {
 }
 
 impl EventSink {
-    /// A sink that writes once [`Self::run`] runs.
+    /// Creates a sink. It writes while [`Self::run`] runs.
     pub fn new(writer: Writer, clock: Arc<dyn Clock>) -> Self {
         Self {
             event_queue: Mutex::new(EventQueue::new()),
-            news: Notify::new(),
+            notify: Notify::new(),
             pending_events: Arc::default(),
             closed: AtomicBool::new(false),
             writer,
@@ -66,49 +67,49 @@ impl EventSink {
         }
     }
 
-    /// Which policies have Events on their way.
+    /// Returns the counts of pending Events.
     pub fn pending_events(&self) -> Arc<PendingEvents> {
         Arc::clone(&self.pending_events)
     }
 
-    /// Takes an Event in. What is too much is dropped and counted.
+    /// Queues an Event. An Event over the limits is dropped and counted.
     pub fn push(&self, event: Event) {
         let policy = event.policy.clone();
-        // First, as another thread may write it at once.
+        // Before the push, because another thread may write the Event at once.
         self.pending_events.begin(&policy);
         if let Err(reason) = self.event_queue().push(event, Instant::now()) {
             self.pending_events.end(&policy);
             self.writer.metrics().dropped(reason, 1);
         }
-        self.news.notify_one();
+        self.notify.notify_one();
     }
 
-    /// No more Events will come: [`Self::run`] ends when all are written.
+    /// Closes the sink: [`Self::run`] ends when all Events are written.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
-        self.news.notify_one();
+        self.notify.notify_one();
     }
 
-    /// Counts what is left when there is no more time to write it.
+    /// Counts the remaining Events as dropped by the shutdown.
     pub fn abandon(&self) {
         let left = self.event_queue().len();
         if left > 0 {
-            warn!(events = left, "stopped before all Events were written");
+            warn!(dropped = left, "shutdown dropped queued Events");
             self.writer.metrics().dropped(DropReason::Shutdown, left as u64);
         }
     }
 
-    /// Writes until the sink is closed and empty.
+    /// Writes until the sink is closed and the queue is empty.
     pub async fn run(&self) {
-        let mut under_way = FuturesUnordered::new();
-        let mut trouble = Trouble::default();
+        let mut writes = FuturesUnordered::new();
+        let mut log = ErrorLog::default();
         loop {
-            while under_way.len() < CONCURRENCY
-                && let Some(letter) = self.event_queue().take(Instant::now())
+            while writes.len() < CONCURRENCY
+                && let Some(queued) = self.event_queue().take(Instant::now())
             {
-                under_way.push(async move {
-                    let result = self.deliver(&letter.message).await;
-                    (letter, result)
+                writes.push(async move {
+                    let result = self.deliver(&queued.message).await;
+                    (queued, result)
                 });
             }
             let due = {
@@ -120,42 +121,42 @@ impl EventSink {
                 event_queue.next_due()
             };
             select! {
-                Some((letter, result)) = under_way.next() => self.delivered(letter, result, &mut trouble),
-                () = self.news.notified() => {}
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && under_way.len() < CONCURRENCY => {}
+                Some((queued, result)) = writes.next() => self.delivered(queued, result, &mut log),
+                () = self.notify.notified() => {}
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && writes.len() < CONCURRENCY => {}
             }
         }
     }
 
-    fn delivered(&self, letter: QueuedEvent, result: Result<(), WriteError>, trouble: &mut Trouble) {
-        let policy = match &letter.message {
+    fn delivered(&self, queued: QueuedEvent, result: Result<(), WriteError>, log: &mut ErrorLog) {
+        let policy = match &queued.message {
             Message::Event(event) => Some(event.policy.clone()),
             Message::DroppedSummary { .. } => None,
         };
-        let over = match result {
+        let is_done = match result {
             Ok(()) => {
                 self.event_queue().done();
-                trouble.over();
+                log.recovered();
                 true
             }
             Err(error) if error.is_transient() => {
-                trouble.failed(&error);
+                log.failed(&error);
                 let retry = self
                     .event_queue()
-                    .retry(letter, error.retry_after, Instant::now());
+                    .retry(queued, error.retry_after, Instant::now());
                 if let Err(reason) = retry {
                     self.writer.metrics().dropped(reason, 1);
                 }
                 retry.is_err()
             }
             Err(error) => {
-                trouble.refused(&letter, &error);
+                log.refused(&queued, &error);
                 self.event_queue().done();
                 self.writer.metrics().dropped(DropReason::Refused, 1);
                 true
             }
         };
-        if let Some(policy) = policy.filter(|_| over) {
+        if let Some(policy) = policy.filter(|_| is_done) {
             self.pending_events.end(&policy);
         }
     }
@@ -168,13 +169,13 @@ impl EventSink {
                 policy_uid,
                 dropped,
             } => {
-                let storm = event_object::DroppedSummary {
+                let summary = event_object::DroppedSummary {
                     policy: policy.clone(),
                     policy_uid: Arc::clone(policy_uid),
                     dropped: *dropped,
                     at: self.clock.now(),
                 };
-                self.create(storm.namespace(), &storm.event(&self.instance))
+                self.create(summary.namespace(), &summary.event(&self.instance))
                     .await
                     .map(drop)
             }
@@ -184,19 +185,19 @@ impl EventSink {
     async fn deliver_event(&self, event: &Event) -> Result<(), WriteError> {
         match event.delivery {
             Delivery::Create => {
-                // When it is there already, an earlier try or another replica wrote it.
+                // A conflict means that an earlier attempt or another replica created it.
                 self.create(&event.namespace, &event_object::event(event, &self.instance, 1))
                     .await?;
             }
             Delivery::CreateOrRaise(count) => {
                 let object = event_object::event(event, &self.instance, 1);
                 if self.create(&event.namespace, &object).await? == StatusCode::CONFLICT {
-                    self.raise(event, count).await?;
+                    self.patch_series(event, count).await?;
                 }
             }
             Delivery::Repeat(count) => {
-                if self.raise(event, count).await? == StatusCode::NOT_FOUND {
-                    // Events expire after an hour.
+                if self.patch_series(event, count).await? == StatusCode::NOT_FOUND {
+                    // The API server deletes Events after one hour.
                     self.create(
                         &event.namespace,
                         &event_object::event(event, &self.instance, count),
@@ -208,7 +209,7 @@ impl EventSink {
         Ok(())
     }
 
-    /// Creates an Event. `409 Conflict` is an answer.
+    /// Creates an Event. Returns the status code, which may be `409 Conflict`.
     async fn create(&self, namespace: &str, object: &Value) -> Result<StatusCode, WriteError> {
         let params = PostParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
@@ -223,13 +224,13 @@ impl EventSink {
         Ok(status)
     }
 
-    /// Sets the count of an Event. `404 Not Found` is an answer.
-    async fn raise(&self, event: &Event, count: u32) -> Result<StatusCode, WriteError> {
+    /// Sets the series of an Event. Returns the status code, which may be `404 Not Found`.
+    async fn patch_series(&self, event: &Event, count: u32) -> Result<StatusCode, WriteError> {
         let params = PatchParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
         };
-        let patch = Patch::Merge(event_object::raise(count, event.at));
+        let patch = Patch::Merge(event_object::series_patch(count, event.at));
         let request = Request::new(EventObject::url_path(&(), Some(&event.namespace))).patch(
             &event.name,
             &params,
@@ -247,40 +248,42 @@ impl EventSink {
     }
 }
 
-/// What was logged of the trouble that we are in: a line when it changes, not one per Event.
+/// Logs errors when they change, not once per Event.
 #[derive(Default)]
-struct Trouble {
+struct ErrorLog {
+    /// The error that was logged last, until a write succeeds.
     failing: Option<String>,
+    /// Status code of the refusal that was logged last, until a write succeeds.
     refused: Option<StatusCode>,
 }
 
-impl Trouble {
+impl ErrorLog {
     fn failed(&mut self, error: &WriteError) {
         let message = clean(&error.message);
         if self.failing.as_ref() != Some(&message) {
-            warn!("cannot write Events, will try again: {message}");
+            warn!(error = message, "event write failed, will retry");
             self.failing = Some(message);
         }
     }
 
-    fn refused(&mut self, letter: &QueuedEvent, error: &WriteError) {
-        let event = match &letter.message {
+    fn refused(&mut self, queued: &QueuedEvent, error: &WriteError) {
+        let event = match &queued.message {
             Message::Event(event) => event.name.as_str(),
             Message::DroppedSummary { policy, .. } => &policy.name,
         };
         let message = clean(&error.message);
         if self.refused == error.status {
-            debug!(event = %event, "the API server refused an Event: {message}");
+            debug!(event, error = message, "event refused");
         } else {
-            warn!(event = %event, "the API server refused an Event: {message}");
+            warn!(event, error = message, "event refused");
             self.refused = error.status;
         }
     }
 
-    fn over(&mut self) {
+    fn recovered(&mut self) {
         self.refused = None;
         if self.failing.take().is_some() {
-            info!("Events are written again");
+            info!("event write succeeded again");
         }
     }
 }

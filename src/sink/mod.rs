@@ -1,7 +1,7 @@
-//! Effects on their way to the API server: [`events`] and [`status`].
+//! Writes to the API server: [`events`] and [`status`].
 //!
-//! Each has a queue, a plain struct that decides what is written when, and a task that writes it through [`Writer`].
-//! A write that fails is logged and counted, and never stops anything else.
+//! Each has a queue, a struct without I/O that decides what is written when, and a task that writes through [`Writer`]. A
+//! failed write is logged and counted, and does not stop other writes.
 
 mod bucket;
 mod event_object;
@@ -27,14 +27,14 @@ use crate::{
     telemetry::metrics::{Metrics, WriteKind, WriteOutcome},
 };
 
-/// The name under which the API server knows what we own.
+/// The field manager of Sidewatch.
 const FIELD_MANAGER: &str = "sidewatch";
-/// How long the API server may take to answer a write.
+/// Timeout of a write.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longer answers are not read; an object of ours is far smaller.
-const LONGEST_ANSWER: usize = 4 << 20;
+/// Maximum size of a response in bytes.
+const MAX_RESPONSE: usize = 4 << 20;
 
-/// Sends writes: each with a time limit, each counted, none tried twice.
+/// Sends writes, with a timeout and counters, and without retries.
 #[derive(Clone)]
 pub struct Writer {
     client: Client,
@@ -45,22 +45,22 @@ pub struct Writer {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct WriteError {
-    /// The status code, when there was an answer.
+    /// Status code of the response; `None` without a response.
     pub status: Option<StatusCode>,
-    /// How long the API server asked us to wait.
+    /// `Retry-After` of the response.
     pub retry_after: Option<Duration>,
-    /// What is wrong, for people.
+    /// Description of the error.
     pub message: String,
-    /// The namespace is being deleted, and takes in nothing new.
-    pub namespace_ends: bool,
+    /// The namespace is being deleted and accepts no new objects.
+    pub is_namespace_terminating: bool,
 }
 
 impl WriteError {
-    /// Whether the same write may succeed later: no answer, no connection, or a server that is busy or ill. A token
-    /// that has just expired is among these, and a right that was taken away, which may be given back.
+    /// Reports whether a retry may succeed: no connection, no response in time, a server error or throttling. An expired
+    /// token and a missing permission are included, because both can be corrected without a change of the request.
     pub fn is_transient(&self) -> bool {
         self.status.is_none_or(|status| match status {
-            StatusCode::FORBIDDEN => !self.namespace_ends,
+            StatusCode::FORBIDDEN => !self.is_namespace_terminating,
             StatusCode::UNAUTHORIZED | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => true,
             status => status.is_server_error(),
         })
@@ -68,42 +68,42 @@ impl WriteError {
 }
 
 impl Writer {
-    /// Sends through a client that does not retry.
+    /// Creates a writer; the client must not retry.
     pub fn new(client: Client, metrics: Arc<Metrics>) -> Self {
         Self { client, metrics }
     }
 
-    /// The counters that writes count into.
+    /// Returns the counters.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// Sends one request. A success, or one of the codes that the caller `expects`, is an answer.
+    /// Sends one request. A success status and the codes in `expected` are returned, other codes are errors.
     async fn send(
         &self,
         kind: WriteKind,
         request: Result<Request<Vec<u8>>, kube::core::request::Error>,
-        expects: &[StatusCode],
+        expected: &[StatusCode],
     ) -> Result<(StatusCode, Bytes), WriteError> {
         let result = match request {
-            Ok(request) => timeout(WRITE_TIMEOUT, self.exchange(request.map(Body::from), expects)).await,
+            Ok(request) => timeout(WRITE_TIMEOUT, self.exchange(request.map(Body::from), expected)).await,
             Err(error) => Ok(Err(WriteError {
-                // It can never be sent: as final as a refusal.
+                // A request that cannot be built is final, like a refusal.
                 status: Some(StatusCode::BAD_REQUEST),
                 retry_after: None,
                 message: error.to_string(),
-                namespace_ends: false,
+                is_namespace_terminating: false,
             })),
         };
         let (outcome, result) = match result {
-            Ok(Ok(answer)) => (WriteOutcome::Ok, Ok(answer)),
+            Ok(Ok(response)) => (WriteOutcome::Ok, Ok(response)),
             Ok(Err(error)) => (WriteOutcome::Error, Err(error)),
             Err(_elapsed) => {
                 let error = WriteError {
                     status: None,
                     retry_after: None,
-                    message: format!("no answer within {} s", WRITE_TIMEOUT.as_secs()),
-                    namespace_ends: false,
+                    message: format!("no response within {} s", WRITE_TIMEOUT.as_secs()),
+                    is_namespace_terminating: false,
                 };
                 (WriteOutcome::Timeout, Err(error))
             }
@@ -115,13 +115,13 @@ impl Writer {
     async fn exchange(
         &self,
         request: Request<Body>,
-        expects: &[StatusCode],
+        expected: &[StatusCode],
     ) -> Result<(StatusCode, Bytes), WriteError> {
         let failed = |message: String| WriteError {
             status: None,
             retry_after: None,
             message,
-            namespace_ends: false,
+            is_namespace_terminating: false,
         };
         let response = self
             .client
@@ -130,34 +130,34 @@ impl Writer {
             .map_err(|error| failed(failure::chain(&error)))?;
         let status = response.status();
         let retry_after = response.headers().get(header::RETRY_AFTER).and_then(seconds);
-        let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await;
+        let body = Limited::new(response.into_body(), MAX_RESPONSE).collect().await;
         let body = body.map_err(|error| failed(error.to_string()))?.to_bytes();
-        if status.is_success() || expects.contains(&status) {
+        if status.is_success() || expected.contains(&status) {
             return Ok((status, body));
         }
-        // Not every answer is a Status: a proxy, or the server's own flow control, answers in plain text.
-        let said = serde_json::from_slice::<Status>(&body).ok();
+        // Proxies and the flow control of the API server answer in plain text.
+        let parsed = serde_json::from_slice::<Status>(&body).ok();
         Err(WriteError {
             status: Some(status),
             retry_after,
-            namespace_ends: said.as_ref().is_some_and(namespace_ends),
-            message: said.map_or_else(
+            is_namespace_terminating: parsed.as_ref().is_some_and(is_namespace_terminating),
+            message: parsed.map_or_else(
                 || format!("{status}: {}", String::from_utf8_lossy(&body)),
-                |said| failure::describe_status(&said),
+                |status| failure::describe_status(&status),
             ),
         })
     }
 }
 
-/// Whether the API server refuses because the namespace is being deleted: it says so in a cause, with 403.
-fn namespace_ends(status: &Status) -> bool {
+/// Reports whether a status with code 403 has the cause that the namespace is being deleted.
+fn is_namespace_terminating(status: &Status) -> bool {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     causes
         .into_iter()
         .any(|cause| cause.reason == "NamespaceTerminating")
 }
 
-/// A `Retry-After` in seconds, the form that Kubernetes uses.
+/// Parses `Retry-After` in seconds, the form that Kubernetes uses.
 fn seconds(value: &header::HeaderValue) -> Option<Duration> {
     value.to_str().ok()?.parse().ok().map(Duration::from_secs)
 }

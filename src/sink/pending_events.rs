@@ -1,55 +1,52 @@
-//! Which policies have Events on their way.
+//! Counts the pending Events of each policy: queued, or being written.
 //!
-//! In: Events that are taken in, and that are written or never will be. Out: a way to wait until a policy has none. A
-//! status that lists a violation as firing tells the next process that its Event is out, so the Event must go first:
-//! what dies between the two then finds the violation anew, and writes the same Event.
+//! A status waits until its policy has no pending Event. A status that lists a violation as firing tells the next process
+//! that the Event was written. If the process dies between the two writes, the next process finds the violation again and
+//! writes the same Event.
 
 use std::collections::HashMap;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::domain::policy::PolicyKey;
 
-/// Counts the Events of each policy that are on their way.
+/// The number of pending Events of each policy.
 #[derive(Debug, Default)]
 pub struct PendingEvents {
-    open: Mutex<HashMap<PolicyKey, usize>>,
-    /// A policy's last Event is out.
-    told: Notify,
+    counts: Mutex<HashMap<PolicyKey, usize>>,
+    /// Signals that a policy has no pending Event any more.
+    drained: Notify,
 }
 
 impl PendingEvents {
+    /// Adds a pending Event.
     pub(super) fn begin(&self, policy: &PolicyKey) {
-        *self.open().entry(policy.clone()).or_default() += 1;
+        *self.counts.lock().entry(policy.clone()).or_default() += 1;
     }
 
-    /// One is written, or never will be.
+    /// Removes a pending Event: it was written or dropped.
     pub(super) fn end(&self, policy: &PolicyKey) {
-        let mut open = self.open();
-        if let Some(count) = open.get_mut(policy) {
+        let mut counts = self.counts.lock();
+        if let Some(count) = counts.get_mut(policy) {
             *count = count.saturating_sub(1);
             if *count == 0 {
-                open.remove(policy);
-                self.told.notify_waiters();
+                counts.remove(policy);
+                self.drained.notify_waiters();
             }
         }
     }
 
-    /// Waits until no Event of the policy is on its way.
-    pub(super) async fn told(&self, policy: &PolicyKey) {
+    /// Waits until the policy has no pending Event.
+    pub(super) async fn drained(&self, policy: &PolicyKey) {
         loop {
-            // Made before the look, so that what ends in between is not missed.
-            let told = self.told.notified();
-            if !self.open().contains_key(policy) {
+            // Created before the check, so that an Event that ends in between is not missed.
+            let drained = self.drained.notified();
+            if !self.counts.lock().contains_key(policy) {
                 return;
             }
-            told.await;
+            drained.await;
         }
-    }
-
-    fn open(&self) -> MutexGuard<'_, HashMap<PolicyKey, usize>> {
-        self.open.lock()
     }
 }
 
@@ -63,29 +60,29 @@ mod tests {
     use crate::domain::policy::PolicyKind;
 
     #[tokio::test(start_paused = true)]
-    async fn a_policy_is_told_when_its_last_event_is_out() {
+    async fn a_policy_is_drained_after_its_last_event() {
         let pending_events = PendingEvents::default();
         let one = policy(PolicyKind::SidecarPolicy);
         let other = policy(PolicyKind::ClusterSidecarPolicy);
-        pending_events.told(&one).await;
+        pending_events.drained(&one).await;
         pending_events.begin(&one);
         pending_events.begin(&one);
-        pending_events.told(&other).await;
+        pending_events.drained(&other).await;
         let wait = Duration::from_secs(1);
         assert!(
-            timeout(wait, pending_events.told(&one)).await.is_err(),
-            "two on their way"
+            timeout(wait, pending_events.drained(&one)).await.is_err(),
+            "two are pending"
         );
         pending_events.end(&one);
         assert!(
-            timeout(wait, pending_events.told(&one)).await.is_err(),
-            "one on its way"
+            timeout(wait, pending_events.drained(&one)).await.is_err(),
+            "one is pending"
         );
         let end = async {
             tokio::time::sleep(wait).await;
             pending_events.end(&one);
         };
-        tokio::join!(pending_events.told(&one), end);
-        assert!(pending_events.open().is_empty(), "nothing is kept of it");
+        tokio::join!(pending_events.drained(&one), end);
+        assert!(pending_events.counts.lock().is_empty(), "no entry remains");
     }
 }

@@ -1,5 +1,7 @@
-//! Writes policies' statuses, by server-side apply to the status subresource. In: which policies changed, and what
-//! their objects show. Out: an apply when, and only when, an object does not show what there is to say.
+//! Writes policy statuses by server-side apply to the `status` subresource.
+//!
+//! Input: the statuses that a watch observed, and the keys of policies whose status may have changed. Output: an apply
+//! when the wanted status differs from the observed one, and no other request.
 
 use std::{
     collections::BTreeSet,
@@ -27,7 +29,6 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-pub use super::status_queue::ObservedStatus;
 use super::{
     FIELD_MANAGER, PendingEvents, WriteError, Writer, status_object,
     status_queue::{Outcome, StatusQueue},
@@ -36,36 +37,53 @@ use crate::{
     api::{self, ClusterSidecarPolicy, PolicyStatus, SidecarPolicy},
     clock::Clock,
     domain::{
+        index::Index,
         policy::{PolicyKey, PolicyKind},
         summary::Report,
     },
+    kubernetes::observed_status::{ObservedStatus, parse_version},
     telemetry::{logging::clean, metrics::WriteKind},
 };
 
-/// How many writes are under way at a time.
+/// Maximum number of concurrent writes.
 const CONCURRENCY: usize = 8;
-/// How long a status waits for the Events of what it tells. Events that cannot be written must not silence it.
-const EVENTS_FIRST: Duration = Duration::from_secs(5);
+/// How long a status waits for the Events of its policy. If Events cannot be written, the status is written without them.
+const EVENTS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What there is to say about a policy; `None` while that is not known.
-pub type Reports = Box<dyn Fn(&PolicyKey) -> Option<Report> + Send + Sync>;
+/// Read access to the reports of the index.
+///
+/// The sink takes a report when a write is due, not when a policy changes, so that a burst of changes costs one report. A
+/// report is a value; the index is locked only while the report is computed.
+pub struct Reports(Arc<Mutex<Index>>);
 
-/// The statuses that are kept up to date.
+impl Reports {
+    /// Creates read access to the reports of this index.
+    pub fn new(index: Arc<Mutex<Index>>) -> Self {
+        Self(index)
+    }
+
+    /// Computes the report of a policy; `None` while it is not known, as before the first list of Pods is complete.
+    fn get(&self, policy: &PolicyKey) -> Option<Report> {
+        self.0.lock().report(policy)
+    }
+}
+
+/// Keeps the statuses of all policies up to date.
 pub struct StatusSink {
     queue: Mutex<StatusQueue>,
-    /// Something changed, or the end has come.
-    news: Notify,
+    /// Signals a change of the queue, or that the sink is closed.
+    notify: Notify,
     closed: AtomicBool,
     reports: Reports,
     pending_events: Arc<PendingEvents>,
     writer: Writer,
     clock: Arc<dyn Clock>,
-    /// The trouble that was logged last.
-    trouble: Mutex<Option<String>>,
+    /// The error that was logged last, until a write succeeds.
+    logged_error: Mutex<Option<String>>,
 }
 
 impl StatusSink {
-    /// A sink that writes once [`Self::run`] runs.
+    /// Creates a sink. It writes while [`Self::run`] runs.
     pub fn new(
         reports: Reports,
         pending_events: Arc<PendingEvents>,
@@ -74,59 +92,59 @@ impl StatusSink {
     ) -> Self {
         Self {
             queue: Mutex::default(),
-            news: Notify::new(),
+            notify: Notify::new(),
             closed: AtomicBool::new(false),
             reports,
             pending_events,
             writer,
             clock,
-            trouble: Mutex::default(),
+            logged_error: Mutex::default(),
         }
     }
 
-    /// A watch showed the policy.
-    pub fn seen(&self, key: &PolicyKey, shown: ObservedStatus) {
-        self.queue().seen(key, shown, Instant::now());
-        self.news.notify_one();
+    /// Takes in the status that a watch observed.
+    pub fn observe(&self, key: &PolicyKey, status: ObservedStatus) {
+        self.queue().observe(key, status, Instant::now());
+        self.notify.notify_one();
     }
 
-    /// The statuses of these policies may read differently now.
-    pub fn changed<'a>(&self, keys: impl IntoIterator<Item = &'a PolicyKey>) {
+    /// Marks policies whose status may have changed.
+    pub fn mark_changed<'a>(&self, keys: impl IntoIterator<Item = &'a PolicyKey>) {
         let now = Instant::now();
         let mut queue = self.queue();
         for key in keys {
-            queue.changed(key, now);
+            queue.mark_changed(key, now);
         }
-        self.news.notify_one();
+        self.notify.notify_one();
     }
 
-    /// The policy is gone.
+    /// Removes a deleted policy.
     pub fn remove(&self, key: &PolicyKey) {
         self.queue().remove(key);
     }
 
-    /// Of the policies that `is_meant`, all but those that `exist` are gone.
-    pub fn retain(&self, is_meant: impl Fn(&PolicyKey) -> bool, exist: &BTreeSet<PolicyKey>) {
-        self.queue().retain(is_meant, exist);
+    /// Removes the policies for which `is_listed` holds and that are not in `existing`.
+    pub fn retain(&self, is_listed: impl Fn(&PolicyKey) -> bool, existing: &BTreeSet<PolicyKey>) {
+        self.queue().retain(is_listed, existing);
     }
 
-    /// Nothing will change any more: [`Self::run`] ends when all is written.
+    /// Closes the sink: [`Self::run`] writes the remaining changes at once and ends.
     pub fn close(&self) {
         self.queue().flush(Instant::now());
         self.closed.store(true, Ordering::Relaxed);
-        self.news.notify_one();
+        self.notify.notify_one();
     }
 
-    /// Writes until the sink is closed and all is written.
+    /// Writes until the sink is closed and everything is written.
     pub async fn run(&self) {
-        let mut under_way = FuturesUnordered::new();
+        let mut writes = FuturesUnordered::new();
         loop {
-            while under_way.len() < CONCURRENCY
-                && let Some((key, shown)) = self.take()
+            while writes.len() < CONCURRENCY
+                && let Some((key, observed)) = self.take()
             {
-                under_way.push(async move {
-                    let uid = Arc::clone(&shown.uid);
-                    let outcome = self.look(&key, shown).await;
+                writes.push(async move {
+                    let uid = Arc::clone(&observed.uid);
+                    let outcome = self.sync(&key, observed).await;
                     (key, uid, outcome)
                 });
             }
@@ -138,66 +156,60 @@ impl StatusSink {
                 queue.next_due()
             };
             select! {
-                Some((key, uid, outcome)) = under_way.next() => {
-                    self.queue().finished(&key, &uid, outcome, Instant::now());
+                Some((key, uid, outcome)) = writes.next() => {
+                    self.queue().finish(&key, &uid, outcome, Instant::now());
                 }
-                () = self.news.notified() => {}
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && under_way.len() < CONCURRENCY => {}
+                () = self.notify.notified() => {}
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && writes.len() < CONCURRENCY => {}
             }
         }
     }
 
-    /// Compares what there is to say with what the object shows, and writes it if they differ.
-    async fn look(&self, key: &PolicyKey, shown: ObservedStatus) -> Outcome {
-        let Some(report) = (self.reports)(key) else {
-            return Outcome::Nothing;
+    /// Compares the wanted status of a policy with the observed one, and writes it if they differ.
+    async fn sync(&self, key: &PolicyKey, observed: ObservedStatus) -> Outcome {
+        let Some(report) = self.reports.get(key) else {
+            return Outcome::Unchanged;
         };
-        let wanted = status_object::status(&report, shown.status.as_ref(), self.clock.now());
-        if status_object::is_shown(&wanted, shown.status.as_ref()) {
-            return Outcome::Nothing;
+        let wanted = status_object::status(&report, observed.status.as_ref(), self.clock.now());
+        if status_object::is_current(&wanted, observed.status.as_ref()) {
+            return Outcome::Unchanged;
         }
-        // After the look, so that what it tells is among what it waits for.
-        let _elapsed = timeout(EVENTS_FIRST, self.pending_events.told(key)).await;
-        match self.apply(key, &shown.uid, &wanted).await {
-            Ok(None) => Outcome::Gone,
+        // The report comes first, so that the Events of all its violations are among those that are waited for.
+        let _elapsed = timeout(EVENTS_TIMEOUT, self.pending_events.drained(key)).await;
+        match self.apply(key, &observed.uid, &wanted).await {
+            Ok(None) => Outcome::NotFound,
             Ok(Some(version)) => {
-                self.untroubled();
+                self.log_recovery();
                 Outcome::Written(ObservedStatus {
-                    uid: shown.uid,
+                    uid: observed.uid,
                     version,
                     status: Some(wanted),
                 })
             }
             Err(error) => {
-                self.troubled(key, &error);
+                self.log_error(key, &error);
                 Outcome::Failed {
-                    asked: error.retry_after,
+                    retry_after: error.retry_after,
                 }
             }
         }
     }
 
-    /// Applies a status; returns the object's new version, or nothing when it is not there any more.
+    /// Applies a status. Returns the new version of the object, or `None` if the object does not exist.
     async fn apply(
         &self,
         key: &PolicyKey,
         uid: &str,
         status: &PolicyStatus,
     ) -> Result<Option<u64>, WriteError> {
-        let (path, kind) = match key.kind {
-            PolicyKind::SidecarPolicy => (
-                SidecarPolicy::url_path(&(), Some(&key.namespace)),
-                key.kind.as_str(),
-            ),
-            PolicyKind::ClusterSidecarPolicy => {
-                (ClusterSidecarPolicy::url_path(&(), None), key.kind.as_str())
-            }
+        let path = match key.kind {
+            PolicyKind::SidecarPolicy => SidecarPolicy::url_path(&(), Some(&key.namespace)),
+            PolicyKind::ClusterSidecarPolicy => ClusterSidecarPolicy::url_path(&(), None),
         };
-        // With the UID, a policy that was made anew under the same name refuses what was meant for the old one; the
-        // watch is about to tell of it.
+        // With the UID, the API server refuses this status for a policy that was created again under the same name.
         let object = json!({
             "apiVersion": format!("{}/{}", api::GROUP, api::VERSION),
-            "kind": kind,
+            "kind": key.kind.as_str(),
             "metadata": { "name": key.name, "uid": uid },
             "status": status,
         });
@@ -211,19 +223,18 @@ impl StatusSink {
         Ok(code.is_success().then(|| version(&body)))
     }
 
-    fn troubled(&self, key: &PolicyKey, error: &WriteError) {
+    fn log_error(&self, key: &PolicyKey, error: &WriteError) {
         let message = clean(&error.message);
-        let mut trouble = self.trouble.lock();
-        if trouble.as_ref() != Some(&message) {
-            warn!(policy = %key, "cannot write a status, will try again: {message}");
-            *trouble = Some(message);
+        let mut logged = self.logged_error.lock();
+        if logged.as_ref() != Some(&message) {
+            warn!(policy = %key, error = message, "status apply failed, will retry");
+            *logged = Some(message);
         }
     }
 
-    fn untroubled(&self) {
-        let mut trouble = self.trouble.lock();
-        if trouble.take().is_some() {
-            info!("statuses are written again");
+    fn log_recovery(&self) {
+        if self.logged_error.lock().take().is_some() {
+            info!("status apply succeeded again");
         }
     }
 
@@ -236,14 +247,7 @@ impl StatusSink {
     }
 }
 
-/// `metadata.resourceVersion` as a number; 0 if it is none.
-pub fn parse_version(version: Option<&str>) -> u64 {
-    version
-        .and_then(|version| version.parse().ok())
-        .unwrap_or_default()
-}
-
-/// The version of the object in an answer.
+/// Reads the version of the object in a response.
 fn version(body: &[u8]) -> u64 {
     #[derive(Deserialize)]
     struct Object {

@@ -1,4 +1,4 @@
-//! A [`Report`] as the API's `status`, and whether it says anything that the object does not show.
+//! Converts a [`Report`](summary::Report) to the `status` of the API, and compares it with an observed one.
 
 use jiff::{Timestamp, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -8,8 +8,12 @@ use crate::{
     domain::{policy, summary},
 };
 
-/// The status to be shown. A condition whose status is as it was keeps its `lastTransitionTime`.
-pub(super) fn status(report: &summary::Report, shown: Option<&PolicyStatus>, now: Timestamp) -> PolicyStatus {
+/// Converts a report. A condition whose status is unchanged keeps its `lastTransitionTime`.
+pub(super) fn status(
+    report: &summary::Report,
+    observed: Option<&PolicyStatus>,
+    now: Timestamp,
+) -> PolicyStatus {
     let summary::Report {
         generation,
         conditions,
@@ -18,7 +22,7 @@ pub(super) fn status(report: &summary::Report, shown: Option<&PolicyStatus>, now
         violations,
         omitted,
     } = report;
-    let before = shown
+    let before = observed
         .map(|status| status.conditions.as_slice())
         .unwrap_or_default();
     PolicyStatus {
@@ -48,9 +52,9 @@ pub(super) fn status(report: &summary::Report, shown: Option<&PolicyStatus>, now
     }
 }
 
-/// Whether the object shows all of this. Conditions of others do not count.
-pub(super) fn is_shown(wanted: &PolicyStatus, shown: Option<&PolicyStatus>) -> bool {
-    let Some(shown) = shown else { return false };
+/// Reports whether the observed status equals the wanted one. Conditions of other writers do not count.
+pub(super) fn is_current(wanted: &PolicyStatus, observed: Option<&PolicyStatus>) -> bool {
+    let Some(observed) = observed else { return false };
     let PolicyStatus {
         observed_generation,
         conditions,
@@ -59,14 +63,14 @@ pub(super) fn is_shown(wanted: &PolicyStatus, shown: Option<&PolicyStatus>) -> b
         violations,
         violations_omitted,
     } = wanted;
-    *observed_generation == shown.observed_generation
+    *observed_generation == observed.observed_generation
         && conditions
             .iter()
-            .all(|condition| shown.conditions.contains(condition))
-        && *summary == shown.summary
-        && *checks == shown.checks
-        && *violations == shown.violations
-        && *violations_omitted == shown.violations_omitted
+            .all(|condition| observed.conditions.contains(condition))
+        && *summary == observed.summary
+        && *checks == observed.checks
+        && *violations == observed.violations
+        && *violations_omitted == observed.violations_omitted
 }
 
 fn condition(
@@ -112,7 +116,8 @@ fn violation(violation: &summary::Violation) -> Violation {
         container: violation.container.to_string(),
         native: violation.native,
         since: time(violation.since),
-        // Reasons in it are whoever's who may write the status of a Pod; the API server would refuse the whole status.
+        // It contains reasons that anyone with write access to Pod statuses chooses. A longer text would make the API
+        // server refuse the whole status.
         detail: violation.detail.chars().take(MAX_DETAIL).collect(),
     }
 }
@@ -129,7 +134,7 @@ fn check(check: policy::Check) -> CheckName {
     }
 }
 
-/// A time as the API writes it, in whole seconds: what is read back must equal what was written.
+/// Rounds a time down to whole seconds, the precision of the API, so that the status reads back as it was written.
 fn time(at: Timestamp) -> Time {
     let whole = jiff::TimestampRound::new()
         .smallest(Unit::Second)
@@ -195,17 +200,20 @@ pub(super) mod tests {
             "whole seconds: {text}"
         );
         assert!(text.contains(r#""check":"OOMKilled""#), "{text}");
-        let mut shown: PolicyStatus = serde_json::from_str(&text).unwrap();
-        assert!(is_shown(&wanted, Some(&shown)), "nothing to write");
-        let mut foreign = shown.conditions[0].clone();
+        let mut observed: PolicyStatus = serde_json::from_str(&text).unwrap();
+        assert!(is_current(&wanted, Some(&observed)), "nothing to write");
+        let mut foreign = observed.conditions[0].clone();
         foreign.type_ = "Reviewed".to_owned();
-        shown.conditions.insert(0, foreign);
-        assert!(is_shown(&wanted, Some(&shown)), "a condition of somebody else");
-        assert!(!is_shown(&wanted, None), "a policy without status");
+        observed.conditions.insert(0, foreign);
+        assert!(
+            is_current(&wanted, Some(&observed)),
+            "a condition of another writer"
+        );
+        assert!(!is_current(&wanted, None), "a policy without status");
     }
 
     #[test]
-    fn a_detail_is_cut_to_what_the_api_server_takes() {
+    fn a_detail_is_cut_to_the_limit_of_the_schema() {
         let mut report = report(1);
         report.violations[0].detail = "\u{e4}".repeat(MAX_DETAIL + 1);
         let wanted = status(&report, None, at("2026-11-20T10:42:08Z"));
@@ -213,10 +221,10 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_transition_time_moves_with_the_status_only() {
-        let shown = status(&report(1), None, at("2026-11-20T10:00:00Z"));
+    fn a_transition_time_changes_only_with_the_status() {
+        let observed = status(&report(1), None, at("2026-11-20T10:00:00Z"));
         let times = |report: &Report| {
-            let status = status(report, Some(&shown), at("2026-11-20T11:00:00Z"));
+            let status = status(report, Some(&observed), at("2026-11-20T11:00:00Z"));
             status
                 .conditions
                 .iter()

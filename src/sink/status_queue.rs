@@ -1,63 +1,53 @@
-//! Which policy's status is looked at when. No I/O; time is an argument.
+//! Decides which policy's status is synced when. No I/O; time is an argument.
 //!
-//! A policy is *dirty* when its status may read differently from what the object shows. A dirty policy is due at once,
-//! unless it was written or looked at not long ago. Only the name is queued: what is written is computed when it is
-//! due, so the latest wins.
+//! A policy is *dirty* when its status may differ from the observed one. A dirty policy is due at once, unless its status
+//! was written or compared a short time ago. The queue holds keys only: the status is computed when it is due.
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::Arc,
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use crate::{api::PolicyStatus, domain::policy::PolicyKey, kubernetes::backoff::Backoff};
+use crate::{
+    domain::policy::PolicyKey,
+    kubernetes::{backoff::Backoff, observed_status::ObservedStatus},
+};
 
-/// The time between two writes to one policy.
+/// Minimum time between two writes to one policy.
 const WRITE_PERIOD: Duration = Duration::from_secs(10);
-/// The time after a look that found nothing to write. Looking is not free, and most updates of Pods change nothing that
-/// a status shows.
-const LOOK_PERIOD: Duration = Duration::from_millis(500);
-
-/// What a policy object showed when we last saw it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ObservedStatus {
-    /// `metadata.uid`
-    pub uid: Arc<str>,
-    /// `metadata.resourceVersion` as a number, which it is in every supported version; 0 for one that is not.
-    pub version: u64,
-    /// `status`
-    pub status: Option<PolicyStatus>,
-}
+/// Minimum time after a sync that wrote nothing. A report costs time, and most Pod updates do not change a status.
+const SYNC_PERIOD: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 struct Entry {
-    shown: ObservedStatus,
+    observed: ObservedStatus,
     dirty: bool,
+    /// A sync is running.
     busy: bool,
-    /// Not to be looked at before.
+    /// Time of the earliest next sync.
     not_before: Instant,
     backoff: Backoff,
 }
 
-/// How a look at a policy ended.
+/// Result of a sync.
 #[derive(Clone, Debug)]
 pub(super) enum Outcome {
-    /// The object shows all there is to say, or there is nothing to say yet.
-    Nothing,
-    /// Written; the object shows this now.
+    /// The observed status is current, or there is no report yet.
+    Unchanged,
+    /// The status was written.
     Written(ObservedStatus),
-    /// Not written; to be tried again.
+    /// The write failed and is retried.
     Failed {
-        /// How long the API server asked us to wait.
-        asked: Option<Duration>,
+        /// `Retry-After` of the response.
+        retry_after: Option<Duration>,
     },
-    /// The object is gone.
-    Gone,
+    /// The policy does not exist.
+    NotFound,
 }
 
-/// The policies whose status is kept up to date.
+/// The known policies, and when each is due.
 #[derive(Debug, Default)]
 pub(super) struct StatusQueue {
     entries: HashMap<PolicyKey, Entry>,
@@ -65,37 +55,37 @@ pub(super) struct StatusQueue {
 }
 
 impl StatusQueue {
-    /// A watch showed the policy.
-    pub(super) fn seen(&mut self, key: &PolicyKey, shown: ObservedStatus, now: Instant) {
+    /// Takes in the status that a watch observed.
+    pub(super) fn observe(&mut self, key: &PolicyKey, observed: ObservedStatus, now: Instant) {
         match self.entries.get_mut(key) {
-            Some(entry) if entry.shown.uid == shown.uid => {
-                if shown.version < entry.shown.version {
-                    // From before our last write.
+            Some(entry) if entry.observed.uid == observed.uid => {
+                if observed.version < entry.observed.version {
+                    // Older than the last write.
                     return;
                 }
-                let is_news = entry.shown.status != shown.status;
-                entry.shown = shown;
-                if is_news {
-                    self.changed(key, now);
+                let is_changed = entry.observed.status != observed.status;
+                entry.observed = observed;
+                if is_changed {
+                    self.mark_changed(key, now);
                 }
             }
             _ => {
                 self.remove(key);
                 let entry = Entry {
-                    shown,
+                    observed,
                     dirty: false,
                     busy: false,
                     not_before: now,
                     backoff: Backoff::default(),
                 };
                 self.entries.insert(key.clone(), entry);
-                self.changed(key, now);
+                self.mark_changed(key, now);
             }
         }
     }
 
-    /// The policy's status may read differently now.
-    pub(super) fn changed(&mut self, key: &PolicyKey, now: Instant) {
+    /// Marks a policy whose status may have changed.
+    pub(super) fn mark_changed(&mut self, key: &PolicyKey, now: Instant) {
         if let Some(entry) = self.entries.get_mut(key)
             && !entry.dirty
         {
@@ -106,20 +96,20 @@ impl StatusQueue {
         }
     }
 
-    /// The policy is gone.
+    /// Removes a deleted policy.
     pub(super) fn remove(&mut self, key: &PolicyKey) {
         self.entries.remove(key);
         self.due.retain(|(_, due)| due != key);
     }
 
-    /// Of the policies that `is_meant`, all but those that `exist` are gone.
-    pub(super) fn retain(&mut self, is_meant: impl Fn(&PolicyKey) -> bool, exist: &BTreeSet<PolicyKey>) {
-        let stays = |key: &PolicyKey| !is_meant(key) || exist.contains(key);
+    /// Removes the policies for which `is_listed` holds and that are not in `existing`.
+    pub(super) fn retain(&mut self, is_listed: impl Fn(&PolicyKey) -> bool, existing: &BTreeSet<PolicyKey>) {
+        let stays = |key: &PolicyKey| !is_listed(key) || existing.contains(key);
         self.entries.retain(|key, _| stays(key));
         self.due.retain(|(_, key)| stays(key));
     }
 
-    /// The next policy to look at now, and what its object shows. It is not given out again before [`Self::finished`].
+    /// Returns the next policy that is due, with its observed status. It is not returned again before [`Self::finish`].
     pub(super) fn take(&mut self, now: Instant) -> Option<(PolicyKey, ObservedStatus)> {
         let first = self.due.first().filter(|(due, _)| *due <= now).cloned()?;
         self.due.remove(&first);
@@ -127,44 +117,48 @@ impl StatusQueue {
         let entry = self.entries.get_mut(&key)?;
         entry.dirty = false;
         entry.busy = true;
-        Some((key, entry.shown.clone()))
+        Some((key, entry.observed.clone()))
     }
 
-    /// A look ended; `uid` is that of the object that was looked at.
-    pub(super) fn finished(&mut self, key: &PolicyKey, uid: &str, outcome: Outcome, now: Instant) {
-        let Some(entry) = self.entries.get_mut(key).filter(|entry| *entry.shown.uid == *uid) else {
+    /// Takes in the result of a sync; `uid` is that of the object that was compared.
+    pub(super) fn finish(&mut self, key: &PolicyKey, uid: &str, outcome: Outcome, now: Instant) {
+        let Some(entry) = self
+            .entries
+            .get_mut(key)
+            .filter(|entry| *entry.observed.uid == *uid)
+        else {
             return;
         };
         entry.busy = false;
         match outcome {
-            Outcome::Nothing => {
-                entry.not_before = now + LOOK_PERIOD;
+            Outcome::Unchanged => {
+                entry.not_before = now + SYNC_PERIOD;
                 entry.backoff.reset();
             }
-            Outcome::Written(shown) => {
-                if shown.version >= entry.shown.version {
-                    entry.shown = shown;
+            Outcome::Written(written) => {
+                if written.version >= entry.observed.version {
+                    entry.observed = written;
                 }
                 entry.not_before = now + WRITE_PERIOD;
                 entry.backoff.reset();
             }
-            Outcome::Failed { asked } => {
-                entry.not_before = now + entry.backoff.next_wait_asked(asked);
+            Outcome::Failed { retry_after } => {
+                entry.not_before = now + entry.backoff.next_wait_or(retry_after);
                 entry.dirty = true;
             }
-            Outcome::Gone => return self.remove(key),
+            Outcome::NotFound => return self.remove(key),
         }
         if entry.dirty {
             self.due.insert((entry.not_before, key.clone()));
         }
     }
 
-    /// When [`Self::take`] has something next, if nothing else happens.
+    /// Returns when the next policy is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// Makes everything dirty due now: there will be no later.
+    /// Makes all dirty policies due now, for the shutdown.
     pub(super) fn flush(&mut self, now: Instant) {
         let waiting = std::mem::take(&mut self.due);
         self.due.extend(waiting.into_iter().map(|(_, key)| (now, key)));
@@ -173,7 +167,7 @@ impl StatusQueue {
         }
     }
 
-    /// Nothing waits and nothing is under way.
+    /// Reports whether no policy is dirty and no sync is running.
     pub(super) fn is_idle(&self) -> bool {
         self.due.is_empty() && self.entries.values().all(|entry| !entry.busy)
     }
@@ -195,7 +189,7 @@ mod tests {
         policy(PolicyKind::SidecarPolicy)
     }
 
-    fn shown(version: u64, firing: u32) -> ObservedStatus {
+    fn observed(version: u64, firing: u32) -> ObservedStatus {
         let report = status_object::tests::report(firing);
         ObservedStatus {
             uid: "u".into(),
@@ -204,74 +198,74 @@ mod tests {
         }
     }
 
-    /// A queue with one policy that was looked at and had nothing to write.
+    /// A queue with one policy that was synced and had nothing to write.
     fn clean(start: Instant) -> StatusQueue {
         let mut queue = StatusQueue::default();
-        queue.seen(&key(), shown(1, 0), start);
-        assert!(queue.take(start).is_some(), "a new policy is looked at");
-        queue.finished(&key(), "u", Outcome::Nothing, start);
+        queue.observe(&key(), observed(1, 0), start);
+        assert!(queue.take(start).is_some(), "a new policy is due");
+        queue.finish(&key(), "u", Outcome::Unchanged, start);
         assert_eq!(queue.next_due(), None);
         queue
     }
 
     #[test]
-    fn the_first_write_is_at_once_and_then_one_in_ten_seconds() {
+    fn a_policy_is_written_at_once_and_then_every_ten_seconds() {
         let start = Instant::now();
         let mut queue = clean(start);
         let now = start + secs(60);
-        queue.changed(&key(), now);
+        queue.mark_changed(&key(), now);
         assert!(queue.take(now).is_some(), "at once");
-        queue.changed(&key(), now);
+        queue.mark_changed(&key(), now);
         assert!(queue.take(now).is_none(), "one write at a time");
-        queue.finished(&key(), "u", Outcome::Written(shown(2, 1)), now);
+        queue.finish(&key(), "u", Outcome::Written(observed(2, 1)), now);
         for n in 1..10 {
-            queue.changed(&key(), now + secs(n));
+            queue.mark_changed(&key(), now + secs(n));
             assert!(queue.take(now + secs(n)).is_none(), "{n} s after a write");
         }
         assert_eq!(queue.next_due(), Some(now + secs(10)));
-        let (_, seen) = queue.take(now + secs(10)).unwrap();
-        assert_eq!(seen, shown(2, 1), "compared with what was written");
-        queue.finished(&key(), "u", Outcome::Nothing, now + secs(10));
-        assert_eq!(queue.next_due(), None, "all changes are one look");
+        let (_, taken) = queue.take(now + secs(10)).unwrap();
+        assert_eq!(taken, observed(2, 1), "the written status counts as observed");
+        queue.finish(&key(), "u", Outcome::Unchanged, now + secs(10));
+        assert_eq!(queue.next_due(), None, "all changes are one sync");
     }
 
     #[test]
-    fn a_look_that_finds_nothing_costs_no_ten_seconds() {
+    fn the_next_sync_after_one_that_wrote_nothing_is_soon() {
         let start = Instant::now();
         let mut queue = clean(start);
-        queue.changed(&key(), start);
-        assert_eq!(queue.next_due(), Some(start + LOOK_PERIOD));
+        queue.mark_changed(&key(), start);
+        assert_eq!(queue.next_due(), Some(start + SYNC_PERIOD));
     }
 
     #[test]
-    fn our_own_write_comes_back_and_is_no_news() {
+    fn the_watch_event_of_an_own_write_is_not_a_change() {
         let start = Instant::now();
         let mut queue = clean(start);
-        queue.changed(&key(), start + secs(1));
+        queue.mark_changed(&key(), start + secs(1));
         queue.take(start + secs(1)).unwrap();
-        queue.finished(&key(), "u", Outcome::Written(shown(5, 1)), start + secs(1));
-        queue.seen(&key(), shown(3, 0), start + secs(1));
-        assert_eq!(queue.next_due(), None, "a version from before the write");
-        queue.seen(&key(), shown(5, 1), start + secs(1));
+        queue.finish(&key(), "u", Outcome::Written(observed(5, 1)), start + secs(1));
+        queue.observe(&key(), observed(3, 0), start + secs(1));
+        assert_eq!(queue.next_due(), None, "a version older than the write");
+        queue.observe(&key(), observed(5, 1), start + secs(1));
         assert_eq!(queue.next_due(), None, "the write itself");
-        queue.seen(&key(), shown(6, 0), start + secs(2));
+        queue.observe(&key(), observed(6, 0), start + secs(2));
         assert_eq!(
             queue.next_due(),
             Some(start + secs(11)),
-            "somebody else changed the status"
+            "another client changed the status"
         );
     }
 
     #[test]
-    fn failures_are_tried_again_ever_later() {
+    fn a_failed_write_is_retried_with_back_off() {
         let start = Instant::now();
         let mut queue = clean(start);
         let mut now = start + secs(60);
-        queue.changed(&key(), now);
+        queue.mark_changed(&key(), now);
         let mut waits = Vec::new();
         for _ in 0..8 {
             queue.take(now).unwrap();
-            queue.finished(&key(), "u", Outcome::Failed { asked: None }, now);
+            queue.finish(&key(), "u", Outcome::Failed { retry_after: None }, now);
             let due = queue.next_due().unwrap();
             waits.push(due - now);
             now = due;
@@ -279,35 +273,39 @@ mod tests {
         assert!(waits[0] <= Duration::from_millis(800), "{waits:?}");
         assert!(waits[7] >= secs(15) && waits[7] <= secs(30), "{waits:?}");
         queue.take(now).unwrap();
-        queue.finished(
+        queue.finish(
             &key(),
             "u",
             Outcome::Failed {
-                asked: Some(secs(45)),
+                retry_after: Some(secs(45)),
             },
             now,
         );
-        assert_eq!(queue.next_due(), Some(now + secs(45)), "as the API server asked");
+        assert_eq!(queue.next_due(), Some(now + secs(45)), "Retry-After is respected");
     }
 
     #[test]
-    fn a_policy_that_is_gone_is_forgotten() {
+    fn a_deleted_policy_is_removed() {
         let start = Instant::now();
         let mut queue = clean(start);
-        queue.changed(&key(), start);
+        queue.mark_changed(&key(), start);
         queue.remove(&key());
         assert!(queue.take(start + secs(60)).is_none(), "deleted");
-        queue.changed(&key(), start);
-        assert!(queue.take(start + secs(60)).is_none(), "unknown");
+        queue.mark_changed(&key(), start);
+        assert!(queue.take(start + secs(60)).is_none(), "unknown policy");
 
-        queue.seen(&key(), shown(1, 0), start);
+        queue.observe(&key(), observed(1, 0), start);
         queue.take(start).unwrap();
-        queue.finished(&key(), "u", Outcome::Gone, start);
-        assert!(queue.entries.is_empty(), "the API server does not have it");
+        queue.finish(&key(), "u", Outcome::NotFound, start);
+        assert!(queue.entries.is_empty(), "the API server does not know it");
 
-        queue.seen(&key(), shown(1, 0), start);
+        queue.observe(&key(), observed(1, 0), start);
         queue.retain(|_| false, &BTreeSet::new());
-        assert_eq!(queue.entries.len(), 1, "another list says nothing about it");
+        assert_eq!(
+            queue.entries.len(),
+            1,
+            "a list of another kind or namespace does not remove it"
+        );
         queue.retain(|_| true, &BTreeSet::from([key()]));
         assert_eq!(queue.entries.len(), 1, "listed");
         queue.retain(|_| true, &BTreeSet::new());
@@ -318,37 +316,33 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_made_anew_is_another_one() {
+    fn a_policy_created_again_is_a_new_policy() {
         let start = Instant::now();
         let mut queue = clean(start);
-        queue.changed(&key(), start + secs(1));
+        queue.mark_changed(&key(), start + secs(1));
         queue.take(start + secs(1)).unwrap();
-        let anew = ObservedStatus {
+        let created = ObservedStatus {
             uid: "u2".into(),
             version: 9,
             status: None,
         };
-        queue.seen(&key(), anew.clone(), start + secs(1));
-        queue.finished(&key(), "u", Outcome::Written(shown(8, 1)), start + secs(1));
-        assert_eq!(
-            queue.take(start + secs(1)),
-            Some((key(), anew)),
-            "at once, as it is now"
-        );
+        queue.observe(&key(), created.clone(), start + secs(1));
+        queue.finish(&key(), "u", Outcome::Written(observed(8, 1)), start + secs(1));
+        assert_eq!(queue.take(start + secs(1)), Some((key(), created)), "due at once");
     }
 
     #[test]
-    fn at_the_end_nothing_waits() {
+    fn flush_makes_dirty_policies_due_at_once() {
         let start = Instant::now();
         let mut queue = clean(start);
-        queue.changed(&key(), start + secs(1));
+        queue.mark_changed(&key(), start + secs(1));
         queue.take(start + secs(1)).unwrap();
-        queue.finished(&key(), "u", Outcome::Written(shown(5, 1)), start + secs(1));
-        queue.changed(&key(), start + secs(2));
+        queue.finish(&key(), "u", Outcome::Written(observed(5, 1)), start + secs(1));
+        queue.mark_changed(&key(), start + secs(2));
         queue.flush(start + secs(2));
         assert!(queue.take(start + secs(2)).is_some());
         assert!(!queue.is_idle());
-        queue.finished(&key(), "u", Outcome::Nothing, start + secs(2));
+        queue.finish(&key(), "u", Outcome::Unchanged, start + secs(2));
         assert!(queue.is_idle());
     }
 }

@@ -11,14 +11,11 @@ use sidewatch::{
     domain::{index::Index, observation::Observation, policy::PolicyUpdate},
     http::health::Health,
     http::metrics::MetricsPages,
-    kubernetes::inputs::{Input, SeenPolicy},
+    kubernetes::inputs::{Input, ObservedPolicy},
+    kubernetes::observed_status::ObservedStatus,
     kubernetes::watch::WatchEvent,
     operator::reconciler::Reconciler,
-    sink::{
-        Writer,
-        events::EventSink,
-        status::{ObservedStatus, StatusSink},
-    },
+    sink::events::EventSink,
     telemetry::metrics::Metrics,
 };
 use tokio::time::{Instant, sleep};
@@ -62,27 +59,15 @@ impl Rig {
         let metrics = Arc::new(Metrics::new().unwrap());
         let index = Arc::new(Mutex::new(Index::new([None], false)));
         let health = Arc::new(Health::new(Vec::new()));
-        let writer = Writer::new(clients_in_process(&routes).write, Arc::clone(&metrics));
-        let events = Arc::new(EventSink::new(writer.clone(), Arc::clone(&clock)));
-        let reports = {
-            let index = Arc::clone(&index);
-            Box::new(move |key: &_| index.lock().report(key))
-        };
-        let status = Arc::new(StatusSink::new(
-            reports,
-            events.pending_events(),
-            writer,
-            Arc::clone(&clock),
-        ));
         let pages = MetricsPages::new(&metrics, Arc::clone(&index), Arc::clone(&health)).unwrap();
-        let reconciler = Reconciler {
-            index: Arc::clone(&index),
-            clock: Arc::clone(&clock),
-            events: Arc::clone(&events),
-            status: Arc::clone(&status),
+        let reconciler = Reconciler::new(
+            Arc::clone(&index),
+            clients_in_process(&routes).write,
+            Arc::clone(&clock),
             metrics,
             health,
-        };
+        );
+        let (events, status) = (Arc::clone(&reconciler.events), Arc::clone(&reconciler.status));
         let (inputs, facts) = mpsc::channel(16);
         tokio::spawn(async move { reconciler.run(facts, std::future::pending()).await });
         tokio::spawn({
@@ -99,12 +84,12 @@ impl Rig {
             inputs,
         };
         for update in policies {
-            let shown = ObservedStatus {
+            let status = ObservedStatus {
                 uid: Arc::clone(&update.uid),
                 version: 1,
                 status: None,
             };
-            let seen = Box::new(SeenPolicy { update, shown });
+            let seen = Box::new(ObservedPolicy { update, status });
             rig.tell(Input::Policy(
                 seen.update.key.kind,
                 None,

@@ -11,7 +11,7 @@ use sidewatch::{
     http::health::Health,
     kubernetes::inputs::Input,
     operator::reconciler::Reconciler,
-    sink::{Writer, events::EventSink, status::StatusSink},
+    sink::{events::EventSink, status::StatusSink},
     telemetry::metrics::Metrics,
 };
 use tokio::{
@@ -48,22 +48,14 @@ impl Operator {
         let metrics = Arc::new(Metrics::new().unwrap());
         let index = Arc::new(Mutex::new(Index::new([None], true)));
         let process = Arc::new(());
-        let writer = Writer::new(server.client(&process), Arc::clone(&metrics));
-        let reports = {
-            let index = Arc::clone(&index);
-            Box::new(move |key: &_| index.lock().report(key))
-        };
-        let events = Arc::new(EventSink::new(writer.clone(), Arc::clone(&clock)));
-        let status = StatusSink::new(reports, events.pending_events(), writer, Arc::clone(&clock));
-        let status = Arc::new(status);
-        let reconciler = Reconciler {
-            index: Arc::clone(&index),
+        let reconciler = Reconciler::new(
+            Arc::clone(&index),
+            server.client(&process),
             clock,
-            events: Arc::clone(&events),
-            status: Arc::clone(&status),
             metrics,
-            health: Arc::new(Health::new(Vec::new())),
-        };
+            Arc::new(Health::new(Vec::new())),
+        );
+        let (events, status) = (Arc::clone(&reconciler.events), Arc::clone(&reconciler.status));
         let (inputs, received) = mpsc::unbounded_channel();
         let (stop, stopped) = oneshot::channel::<()>();
         server.watch(Some(inputs.clone()));

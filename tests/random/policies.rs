@@ -5,9 +5,9 @@ use sidewatch::{
     api::{ClusterSidecarPolicy, PolicyStatus, SidecarPolicy},
     domain::policy::{PolicyKey, PolicyKind},
     kubernetes::decode::policy::policy_update,
-    kubernetes::inputs::{Input, SeenPolicy},
+    kubernetes::inputs::{Input, ObservedPolicy},
+    kubernetes::observed_status::ObservedStatus,
     kubernetes::watch::WatchEvent,
-    sink::status::ObservedStatus,
 };
 
 use crate::reads::{CLUSTER_POLICIES, POLICIES};
@@ -92,7 +92,7 @@ impl Stored {
     }
 
     /// The object as the watch shows it.
-    pub(crate) fn seen(&self) -> Box<SeenPolicy> {
+    pub(crate) fn seen(&self) -> Box<ObservedPolicy> {
         let object = self.object();
         let update = match self.kind {
             PolicyKind::SidecarPolicy => {
@@ -102,9 +102,9 @@ impl Stored {
                 policy_update::<ClusterSidecarPolicy>(&serde_json::from_value(object).unwrap())
             }
         };
-        Box::new(SeenPolicy {
+        Box::new(ObservedPolicy {
             update: update.unwrap(),
-            shown: ObservedStatus {
+            status: ObservedStatus {
                 uid: self.uid.as_str().into(),
                 version: self.version,
                 status: self.shown(),
@@ -113,7 +113,7 @@ impl Stored {
     }
 
     /// The watch of its kind tells of it.
-    pub(crate) fn tell(&self, tell: fn(Box<SeenPolicy>) -> WatchEvent<Box<SeenPolicy>>) -> Input {
+    pub(crate) fn tell(&self, tell: fn(Box<ObservedPolicy>) -> WatchEvent<Box<ObservedPolicy>>) -> Input {
         Input::Policy(self.kind, None, tell(self.seen()))
     }
 }

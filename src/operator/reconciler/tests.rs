@@ -1,4 +1,4 @@
-//! What an input does to the index, and that deadlines act in their time.
+//! Inputs change the index, and deadlines act on time.
 
 use std::convert::Infallible;
 
@@ -13,10 +13,9 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::{
     api::SidecarPolicy,
-    domain::{index::Scope, observation::Observation, policy::PolicyKind},
+    domain::observation::Observation,
     kubernetes::decode::{intern::Interner, pod, policy},
-    kubernetes::inputs::SeenPolicy,
-    sink::{Writer, status::ObservedStatus},
+    kubernetes::inputs::ObservedPolicy,
 };
 
 const START: &str = "2026-11-20T10:00:00Z";
@@ -40,20 +39,20 @@ fn pod(name: &str, sidecar_ready: bool) -> Observation {
     pod::observe(serde_json::from_value(pod).unwrap(), &mut Interner::default()).unwrap()
 }
 
-fn pods(tell: WatchEvent<Observation>) -> Input {
-    Input::Pod(None, tell)
+fn pods(event: WatchEvent<Observation>) -> Input {
+    Input::Pod(None, event)
 }
 
-/// A policy that allows 60 s of [`crate::domain::policy::Check::MainReadySidecarNotReady`], and its complete list.
+/// Complete lists of both kinds, with one policy whose check MainReadySidecarNotReady fires after 60 s.
 fn policies() -> Vec<Input> {
     let object: Value = json!({
         "metadata": {"name": "mesh", "namespace": "pay", "uid": "mesh", "generation": 1},
         "spec": {"checks": {"mainReadySidecarNotReady": {"for": "60s"}, "notReady": {"mode": "Off"}}},
     });
     let object: DeserializeGuard<SidecarPolicy> = serde_json::from_value(object).unwrap();
-    let seen = SeenPolicy {
+    let observed = ObservedPolicy {
         update: policy::policy_update(&object).unwrap(),
-        shown: ObservedStatus {
+        status: ObservedStatus {
             uid: "mesh".into(),
             version: 1,
             status: None,
@@ -61,13 +60,13 @@ fn policies() -> Vec<Input> {
     };
     let mut inputs = Vec::new();
     let kinds = [
-        (PolicyKind::SidecarPolicy, Some(seen)),
+        (PolicyKind::SidecarPolicy, Some(observed)),
         (PolicyKind::ClusterSidecarPolicy, None),
     ];
-    for (kind, seen) in kinds {
+    for (kind, observed) in kinds {
         let last_synced = Timestamp::MIN;
         inputs.push(Input::Policy(kind, None, WatchEvent::Restarted { last_synced }));
-        inputs.extend(seen.map(|seen| Input::Policy(kind, None, WatchEvent::Listed(Box::new(seen)))));
+        inputs.extend(observed.map(|policy| Input::Policy(kind, None, WatchEvent::Listed(Box::new(policy)))));
         inputs.push(Input::Policy(kind, None, WatchEvent::Complete));
     }
     inputs
@@ -80,56 +79,42 @@ fn restarted() -> WatchEvent<Observation> {
 }
 
 #[test]
-fn a_list_that_begins_again_forgets_what_it_has_seen() {
+fn a_restarted_list_ignores_what_the_interrupted_list_contained() {
     let scope: Scope = None;
     let mut index = Index::new([scope], false);
     let now = START.parse().unwrap();
-    let tells = [
-        (restarted(), 0, "nothing yet"),
+    let events = [
+        (restarted(), 0, "no Pod yet"),
         (WatchEvent::Listed(pod("a", true)), 1, "an object of the list"),
         (WatchEvent::Listed(pod("b", true)), 2, "another"),
-        (WatchEvent::Complete, 2, "both stay"),
-        (restarted(), 2, "nothing is gone before a list is complete"),
-        (restarted(), 2, "and kube may begin it twice"),
-        (WatchEvent::Listed(pod("a", true)), 2, "known"),
-        (WatchEvent::Complete, 1, "b was not listed"),
-        (WatchEvent::Applied(pod("c", true)), 2, "a new one"),
-        (WatchEvent::Deleted(pod("a", true)), 1, "gone"),
+        (WatchEvent::Complete, 2, "both Pods stay"),
+        (restarted(), 2, "no Pod is removed before a list is complete"),
+        (restarted(), 2, "a list may start twice"),
+        (WatchEvent::Listed(pod("a", true)), 2, "a known Pod"),
+        (WatchEvent::Complete, 1, "b was not listed and is removed"),
+        (WatchEvent::Applied(pod("c", true)), 2, "a new Pod"),
+        (WatchEvent::Deleted(pod("a", true)), 1, "a deleted Pod"),
     ];
-    for (tell, tracked, why) in tells {
-        let _ = step(&mut index, pods(tell), now);
+    for (event, tracked, why) in events {
+        let _ = step(&mut index, pods(event), now);
         assert_eq!(index.tracked_pods(), tracked, "{why}");
     }
 }
 
-/// A reconciler on tokio's clock, and the requests that it makes.
+/// A reconciler on the clock of tokio, and the requests that its sinks send.
 fn reconciler() -> (Reconciler, std::sync::mpsc::Receiver<String>) {
-    let (requests, seen) = std::sync::mpsc::channel();
+    let (requests, received) = std::sync::mpsc::channel();
     let client = Client::new(Recorder(requests), "default");
     let origin = Instant::now();
     let start: Timestamp = START.parse().unwrap();
     let clock: Arc<dyn Clock> = Arc::new(move || start + origin.elapsed());
     let metrics = Arc::new(Metrics::new().unwrap());
-    let writer = Writer::new(client, Arc::clone(&metrics));
     let index = Arc::new(Mutex::new(Index::new([None], false)));
-    let reports = {
-        let index = Arc::clone(&index);
-        Box::new(move |key: &PolicyKey| index.lock().report(key))
-    };
-    let events = Arc::new(EventSink::new(writer.clone(), Arc::clone(&clock)));
-    let status = StatusSink::new(reports, events.pending_events(), writer, Arc::clone(&clock));
-    let reconciler = Reconciler {
-        index,
-        events,
-        status: Arc::new(status),
-        clock,
-        metrics,
-        health: Arc::new(Health::new(Vec::new())),
-    };
-    (reconciler, seen)
+    let reconciler = Reconciler::new(index, client, clock, metrics, Arc::new(Health::new(Vec::new())));
+    (reconciler, received)
 }
 
-/// Notes method and path of each request, and answers it with an empty object.
+/// Records method and path of each request, and responds with an empty object.
 #[derive(Clone)]
 struct Recorder(std::sync::mpsc::Sender<String>);
 
@@ -150,7 +135,7 @@ impl tower::Service<Request<Body>> for Recorder {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_acts_in_its_time_without_any_input() {
+async fn a_deadline_acts_on_time_without_inputs() {
     let (reconciler, requests) = reconciler();
     let (events, status) = (Arc::clone(&reconciler.events), Arc::clone(&reconciler.status));
     tokio::spawn(async move { tokio::join!(events.run(), status.run()) });
@@ -164,10 +149,13 @@ async fn a_deadline_acts_in_its_time_without_any_input() {
             .await;
     });
     let send = |input| inputs.unbounded_send(input).unwrap();
-    let told = || {
-        let seen: Vec<String> = requests.try_iter().collect();
-        let events = seen.iter().filter(|request| request.starts_with("POST")).count();
-        (events, seen.len() - events)
+    let written = || {
+        let requests: Vec<String> = requests.try_iter().collect();
+        let events = requests
+            .iter()
+            .filter(|request| request.starts_with("POST"))
+            .count();
+        (events, requests.len() - events)
     };
 
     policies().into_iter().for_each(send);
@@ -176,19 +164,23 @@ async fn a_deadline_acts_in_its_time_without_any_input() {
     send(pods(WatchEvent::Listed(pod("api", true))));
     send(pods(WatchEvent::Complete));
     tokio::time::sleep(Duration::from_secs(30)).await;
-    assert_eq!(told(), (0, 1), "the first status");
+    assert_eq!(written(), (0, 1), "the first status");
     send(pods(WatchEvent::Applied(pod("web", false))));
     tokio::time::sleep(Duration::from_secs(59)).await;
-    assert_eq!(told(), (0, 1), "pending");
+    assert_eq!(written(), (0, 1), "pending");
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(told(), (1, 1), "firing, a minute after it was seen");
+    assert_eq!(written(), (1, 1), "firing after one minute");
 
     let last_synced = START.parse().unwrap();
     send(pods(WatchEvent::Applied(pod("api", false))));
     send(pods(WatchEvent::Disconnected { last_synced }));
     tokio::time::sleep(Duration::from_mins(10)).await;
-    assert_eq!(told().0, 0, "held: nobody knows");
+    assert_eq!(
+        written().0,
+        0,
+        "deadlines are held while the watch is disconnected"
+    );
     send(pods(WatchEvent::Resumed));
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(told().0, 1, "still there when the watch is back");
+    assert_eq!(written().0, 1, "the violation fires after the watch has resumed");
 }

@@ -1,0 +1,138 @@
+//! `sidewatch run`: runs the operator until SIGTERM or SIGINT.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+use super::Failure;
+use crate::{
+    clock::SystemClock,
+    http::{
+        address::ListenAddress,
+        server::{Limits, listen},
+    },
+    kubernetes::{
+        client::{self, Clients},
+        inputs::WatchScope,
+    },
+    operator::{Operator, serve_in_background},
+    telemetry::logging::{self, Format, Level},
+};
+
+/// How long blocking work may delay the exit.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Flags of `sidewatch run`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct RunArgs {
+    /// Kubeconfig file; default: $KUBECONFIG, then the ServiceAccount of the Pod, then ~/.kube/config
+    #[arg(long, env = "SIDEWATCH_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Context of the kubeconfig; default: its current context
+    #[arg(long, env = "SIDEWATCH_CONTEXT", value_name = "NAME")]
+    pub context: Option<String>,
+
+    /// Watch only this namespace, without ClusterSidecarPolicies; repeat for several namespaces
+    #[arg(
+        long = "namespace",
+        short = 'n',
+        env = "SIDEWATCH_NAMESPACE",
+        value_name = "NAME",
+        value_delimiter = ',',
+        value_parser = namespace
+    )]
+    pub namespaces: Vec<String>,
+
+    /// Address that serves /metrics
+    #[arg(
+        long,
+        env = "SIDEWATCH_METRICS_ADDRESS",
+        value_name = "[HOST]:PORT",
+        default_value = ":8080"
+    )]
+    pub metrics_address: ListenAddress,
+
+    /// Address that serves /livez and /readyz
+    #[arg(
+        long,
+        env = "SIDEWATCH_HEALTH_ADDRESS",
+        value_name = "[HOST]:PORT",
+        default_value = ":8081"
+    )]
+    pub health_address: ListenAddress,
+
+    /// Format of log lines
+    #[arg(long, env = "SIDEWATCH_LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: Format,
+
+    /// Lowest level of log lines
+    #[arg(long, env = "SIDEWATCH_LOG_LEVEL", value_enum, default_value_t)]
+    pub log_level: Level,
+}
+
+/// Runs the operator until it is asked to stop.
+pub(super) fn execute(args: RunArgs) -> Result<(), Failure> {
+    logging::install(args.log_format, args.log_level)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(operate(args));
+    runtime.shutdown_timeout(EXIT_TIMEOUT);
+    result
+}
+
+async fn operate(args: RunArgs) -> Result<(), Failure> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let metrics = listen(args.metrics_address)
+        .await
+        .map_err(|error| format!("--metrics-address: {error}"))?;
+    let health = listen(args.health_address)
+        .await
+        .map_err(|error| format!("--health-address: {error}"))?;
+    let config = client::config(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
+    info!(version = env!("CARGO_PKG_VERSION"), server = %config.cluster_url, "starting");
+
+    let mut namespaces: Vec<Arc<str>> = args.namespaces.iter().map(|name| name.as_str().into()).collect();
+    namespaces.sort_unstable();
+    namespaces.dedup();
+    let operator = Operator::new(
+        Clients::new(config)?,
+        &WatchScope { namespaces },
+        Arc::new(SystemClock::default()),
+    )?;
+    serve_in_background("metrics", metrics, operator.metrics(), Limits::default());
+    let uncached = Limits {
+        page_age: Duration::ZERO,
+        ..Limits::default()
+    };
+    serve_in_background("health", health, operator.health(), uncached);
+    operator
+        .run(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        })
+        .await;
+    Ok(())
+}
+
+/// Accepts an RFC 1123 label, the form that the API server requires for the name of a namespace.
+fn namespace(name: &str) -> Result<String, InvalidNamespace> {
+    let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let is_label = (1..=63).contains(&name.len())
+        && name.chars().all(is_allowed)
+        && !name.starts_with('-')
+        && !name.ends_with('-');
+    if is_label {
+        Ok(name.to_owned())
+    } else {
+        Err(InvalidNamespace)
+    }
+}
+
+/// A text that is not the name of a namespace.
+#[derive(Debug, thiserror::Error)]
+#[error("the name of a namespace has 1 to 63 of a-z, 0-9 and '-', and does not start or end with '-'")]
+struct InvalidNamespace;

@@ -1,0 +1,8 @@
+//! `sidewatch version`: prints the version.
+
+use super::{Failure, print};
+
+/// Prints the name of the program and its version.
+pub(super) fn execute() -> Result<(), Failure> {
+    print(&format!("sidewatch {}\n", env!("CARGO_PKG_VERSION")))
+}
