@@ -10,10 +10,7 @@
     reason = "a benchmark of a broken program may panic"
 )]
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, time::Duration};
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -84,7 +81,7 @@ async fn measure(changes: u32) -> Vec<Duration> {
         let (number, ready) = (VIOLATING + change / 2 % (PODS - VIOLATING), change % 2 == 1);
         let event = format!("{}\n", json!({"type": "MODIFIED", "object": pod(number, ready)}));
         let name = format!("pod=\"checkout-6d5f7c9b8d-{number:05x}\"");
-        let begun = Instant::now();
+        let begun = tokio::time::Instant::now();
         watch.raw(&event);
         while scrape(address).await.contains(&name) == ready {}
         times.push(begun.elapsed());

@@ -31,7 +31,7 @@ pub struct SystemClock {
 impl Default for SystemClock {
     fn default() -> Self {
         Self {
-            last: Mutex::new((Timestamp::now(), Instant::now())),
+            last: Mutex::new(read()),
         }
     }
 }
@@ -39,13 +39,19 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let mut last = self.last.lock();
-        let instant = Instant::now();
-        *last = (
-            advance(last.0, Timestamp::now(), instant.duration_since(last.1)),
-            instant,
-        );
+        let (wall, instant) = read();
+        *last = (advance(last.0, wall, instant.duration_since(last.1)), instant);
         last.0
     }
+}
+
+/// Reads the wall clock and the monotonic clock.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the only place that reads the clocks of the machine"
+)]
+fn read() -> (Timestamp, Instant) {
+    (Timestamp::now(), Instant::now())
 }
 
 /// Returns the time `elapsed` after `last`, when the wall clock shows `wall`.
@@ -93,6 +99,6 @@ mod tests {
         let clock = SystemClock::default();
         let first = clock.now();
         assert!(clock.now() >= first);
-        assert!((Timestamp::now().as_second() - first.as_second()).abs() <= 1);
+        assert!((read().0.as_second() - first.as_second()).abs() <= 1);
     }
 }

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use http::StatusCode;
@@ -136,7 +136,7 @@ async fn slow_and_silent_clients_do_not_delay_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_whose_header_never_ends_is_closed_after_five_seconds() {
     let address = start(Limits::default()).await;
-    let begun = Instant::now();
+    let begun = tokio::time::Instant::now();
     let mut stream = send(address, "GET /small HTTP/1.1\r\nx: ").await;
     // More bytes do not extend the limit.
     while !is_closed(&mut stream).await {

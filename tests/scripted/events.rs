@@ -1,6 +1,6 @@
 //! Events of the whole operator.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -23,7 +23,7 @@ async fn a_fault_is_told_once_and_at_once() {
     let watch = pods.next().await.watch();
     operator.ready().await;
 
-    let begun = Instant::now();
+    let begun = tokio::time::Instant::now();
     watch.event("MODIFIED", &pod("a", "6", false));
     let event = events.next().await;
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
@@ -80,7 +80,7 @@ async fn a_busy_server_is_asked_again_when_it_says_so_and_blocks_no_other_event(
 
     let refused = events.next().await;
     let name = refused.body["metadata"]["name"].clone();
-    let begun = Instant::now();
+    let begun = tokio::time::Instant::now();
     refused.fail_for(429, 2);
     watch.event("ADDED", &pod("b", "6", false));
     let other = events.next().await;
