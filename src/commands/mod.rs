@@ -31,7 +31,7 @@ Examples:
   SIDEWATCH_LOG_FORMAT=json sidewatch run                every flag has an environment variable
 ";
 
-/// Watches sidecar containers and reports those that harm their Pod, in Events, metrics and policy statuses
+/// Reports sidecars that fail or block their Pod, in Events, metrics and the statuses of policies
 #[derive(Debug, Parser)]
 #[command(name = "sidewatch", version, before_help = EXAMPLES, disable_help_subcommand = true)]
 pub struct Cli {
