@@ -10,18 +10,21 @@
     reason = "a benchmark of a broken program may panic"
 )]
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use sidewatch::http::server::{Limits, listen, serve};
+use sidewatch::{
+    clock::SystemClock,
+    http::server::{Limits, listen, serve},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
 use testkit::{
-    api_server::{self, Server, list, policy, quiet_but_pods, start},
+    api_server::{ApiServer, PODS as POD_LIST, list, policy, start_at},
     pods::meshed_pod,
 };
 
@@ -54,14 +57,15 @@ fn pod(number: u32, ready: bool) -> Value {
 }
 
 async fn measure(changes: u32) -> Vec<Duration> {
-    let server = Server::start().await;
+    let server = ApiServer::default();
+    let listener = server.listen().await;
     let mut policy = policy("mesh", "3");
     policy["metadata"]["namespace"] = json!("shop");
     policy["spec"]["mode"] = json!("Observe");
-    quiet_but_pods(&server, &[policy]);
+    server.serve_all_but_pods(&[policy]);
     let listed: Vec<Value> = (0..PODS).map(|number| pod(number, number >= VIOLATING)).collect();
-    let route = api_server::pods(&server);
-    let operator = start(&server, &[]);
+    let route = server.route(Method::GET, POD_LIST);
+    let operator = start_at(listener.clients(), &[], Arc::new(SystemClock::default()));
     route
         .next()
         .await
@@ -82,7 +86,7 @@ async fn measure(changes: u32) -> Vec<Duration> {
         let event = format!("{}\n", json!({"type": "MODIFIED", "object": pod(number, ready)}));
         let name = format!("pod=\"checkout-6d5f7c9b8d-{number:05x}\"");
         let begun = tokio::time::Instant::now();
-        watch.raw(&event);
+        watch.raw(event);
         while scrape(address).await.contains(&name) == ready {}
         times.push(begun.elapsed());
         // Changes come when they come, and not in step with scrapes.

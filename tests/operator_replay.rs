@@ -1,6 +1,6 @@
-//! Plays recordings of a real kubelet to the whole operator: an API server that lists nothing and then tells what a
-//! real one told, as fast as the operator takes it, on a clock that the test moves. The same violations must fire, and
-//! each must be told in one Event that names the right container. A test per recording and policy.
+//! Replays recordings of a real kubelet through the complete operator. The API server lists no Pods and then sends the
+//! recorded watch events as fast as the operator takes them in, while the test sets the clock. The same violations must
+//! fire, and each must have one Event for the right container. One test per recording and policy.
 
 #![allow(
     clippy::expect_used,
@@ -21,12 +21,12 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{Value, json};
 use testkit::{
     api_server::{
-        self, CLUSTER_POLICIES, NAMESPACES, POLICIES, Running, Server, list, pods, start_at, until,
+        self, ApiServer, CLUSTER_POLICIES, NAMESPACES, PODS, POLICIES, Running, list, start_at, until,
     },
     recordings::{self, Recording, Violation},
 };
 
-/// Which reason tells of which check.
+/// The check of each Event reason.
 const REASONS: [(&str, &str); 7] = [
     ("SidecarContainerNotReady", "NotReady"),
     ("MainContainerReadyButSidecarNot", "MainReadySidecarNotReady"),
@@ -41,9 +41,10 @@ fn main() {
     let arguments = Arguments::from_args();
     let trial = |recording: Recording| {
         Trial::test(format!("{} {}", recording.name, recording.policy), move || {
-            // One thread: what the operator counts as received it has also judged when anybody else looks.
+            // One thread: the operator has evaluated what it counts as received before the test can read the counter.
             let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
+                .enable_time()
+                .start_paused(true)
                 .build()?;
             let differences = runtime.block_on(play(&recording));
             if differences.is_empty() {
@@ -56,7 +57,7 @@ fn main() {
     libtest_mimic::run(&arguments, recordings::all().into_iter().map(trial).collect()).exit();
 }
 
-/// Plays a recording to its end, and returns what is wrong.
+/// Replays a recording to its end, and returns the differences.
 async fn play(recording: &Recording) -> Vec<String> {
     let (start, lines) = recording.lines();
     let at = |t: f64| start + SignedDuration::from_secs_f64(t);
@@ -65,43 +66,45 @@ async fn play(recording: &Recording) -> Vec<String> {
         .unwrap()
         .to_owned();
     let containers = containers(lines.iter().map(|line| &line.object));
-    let server = Server::start().await;
-    let told = serve(&server, &namespace, &recording.spec);
+    let server = ApiServer::default();
+    let written = serve(&server, &namespace, &recording.spec);
     let now = Arc::new(Mutex::new(start));
     let clock = {
         let now = Arc::clone(&now);
         move || *now.lock().unwrap()
     };
-    let operator = start_at(&server, &[], Arc::new(clock));
-    let pods = pods(&server);
+    let operator = start_at(server.clients(), &[], Arc::new(clock));
+    let pods = server.route(Method::GET, PODS);
     pods.next().await.json(StatusCode::OK, &list("Pod", "1", &[]));
     let watch = pods.next().await.watch();
     operator.ready().await;
 
-    let already = received(&operator);
+    let before = received(&operator);
     let mut sent = 0;
     for line in lines {
         *now.lock().unwrap() = at(line.t);
-        // The operator asks for Pods that are not done: one that is leaves its view.
-        let done = matches!(
+        // The field selector excludes finished Pods: the watch reports their end as a deletion.
+        let finished = matches!(
             line.object["status"]["phase"].as_str(),
             Some("Succeeded" | "Failed")
         );
-        watch.event(if done { "DELETED" } else { &line.kind }, &line.object);
+        watch.event(if finished { "DELETED" } else { &line.kind }, &line.object);
         sent += 1;
-        until("the operator has taken it", || {
-            received(&operator) >= already + sent
+        until("the operator receives the event", || {
+            received(&operator) >= before + sent
         })
         .await;
     }
     *now.lock().unwrap() = at(recording.end);
-    // A Pod that no policy sees: time has passed when it is taken.
+    // A Pod that no policy selects. Once it is received, the operator has handled all deadlines before it.
     watch.event("ADDED", &api_server::pod("elsewhere", "999999999", true));
-    until("the operator has taken it", || {
-        received(&operator) > already + sent
+    until("the operator receives the event", || {
+        received(&operator) > before + sent
     })
     .await;
-    let (counted, firing, dropped) = (fired(&operator), firing(&operator), dropped(&operator));
+    let firing = firing(&operator);
+    let counted = sum(&operator, "sidewatch_violations_total");
+    let dropped = sum(&operator, "sidewatch_events_dropped_total");
     operator.stop().await;
 
     let mut wrong = Vec::new();
@@ -115,7 +118,7 @@ async fn play(recording: &Recording) -> Vec<String> {
     wrong.extend(compare_firing(recording, &firing));
     wrong.extend(compare_events(
         recording,
-        &told.lock().unwrap(),
+        &written.lock().unwrap(),
         &containers,
         start,
         dropped,
@@ -123,11 +126,11 @@ async fn play(recording: &Recording) -> Vec<String> {
     wrong
 }
 
-/// One pending_events of a violation: the Event as first written, and when.
-type Told = Arc<Mutex<Vec<(Value, Timestamp)>>>;
+/// Each Event as first written, with the time of the occurrence: again for each occurrence that raises its series.
+type Written = Arc<Mutex<Vec<(Value, Timestamp)>>>;
 
-/// Answers for everything but Pods, and keeps Events as the API server would: one object per name.
-fn serve(server: &Server, namespace: &str, spec: &Value) -> Told {
+/// Answers all requests except those for Pods, and stores Events as the API server does: one object per name.
+fn serve(server: &ApiServer, namespace: &str, spec: &Value) -> Written {
     let object = json!({"metadata": {"name": namespace, "uid": namespace, "resourceVersion": "1"}});
     server.serve_quietly(NAMESPACES, list("Namespace", "1", &[object]));
     server.serve_quietly(CLUSTER_POLICIES, list("ClusterSidecarPolicy", "1", &[]));
@@ -150,41 +153,42 @@ fn serve(server: &Server, namespace: &str, spec: &Value) -> Told {
             exchange.json(StatusCode::OK, &answer);
         }
     });
-    let told = Told::default();
+    let written = Written::default();
     let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
     let created = server.route(Method::POST, &path);
-    let server = server.handle();
+    let server = server.clone();
     tokio::spawn({
-        let told = Arc::clone(&told);
+        let written = Arc::clone(&written);
         async move {
-            let mut kept: BTreeMap<String, Value> = BTreeMap::new();
+            let mut stored: BTreeMap<String, Value> = BTreeMap::new();
             loop {
                 let exchange = created.any().await;
                 let event = exchange.body.clone();
                 let name = event["metadata"]["name"].as_str().unwrap().to_owned();
                 let time = |value: &Value| value.as_str().unwrap().parse::<Timestamp>().unwrap();
-                if let Some(known) = kept.get(&name) {
-                    // A new episode under an old name is told by the series of the Event that is there.
+                if let Some(known) = stored.get(&name) {
+                    // A later occurrence of the same name raises the series of the stored Event.
                     let raised = server.route(Method::PATCH, &format!("{path}/{name}"));
-                    let (known, told) = (known.clone(), Arc::clone(&told));
+                    let (known, written) = (known.clone(), Arc::clone(&written));
                     tokio::spawn(async move {
                         let exchange = raised.any().await;
                         let at = time(&exchange.body["series"]["lastObservedTime"]);
-                        told.lock().unwrap().push((known.clone(), at));
+                        written.lock().unwrap().push((known.clone(), at));
                         exchange.json(StatusCode::OK, &known);
                     });
                     exchange.fail(409, "already exists");
                 } else {
-                    told.lock()
+                    written
+                        .lock()
                         .unwrap()
                         .push((event.clone(), time(&event["eventTime"])));
-                    kept.insert(name, event.clone());
+                    stored.insert(name, event.clone());
                     exchange.json(StatusCode::CREATED, &event);
                 }
             }
         }
     });
-    told
+    written
 }
 
 /// The field path of each container, by Pod and name.
@@ -205,11 +209,11 @@ fn containers<'a>(pods: impl Iterator<Item = &'a Value>) -> BTreeMap<(String, St
     paths
 }
 
-/// Each violation must have been told once, when it fired; each recovery when it resolved. A Pod's Events have a
-/// budget: what it swallowed is counted.
+/// Compares the Events with the violations: one when each fires, one when each resolves. The limit of a Pod may drop
+/// some, which the operator counts.
 fn compare_events(
     recording: &Recording,
-    told: &[(Value, Timestamp)],
+    written: &[(Value, Timestamp)],
     paths: &BTreeMap<(String, String), String>,
     start: Timestamp,
     dropped: usize,
@@ -222,9 +226,9 @@ fn compare_events(
             && event["regarding"]["fieldPath"].as_str() == paths.get(&(pod, container)).map(String::as_str)
     };
     let mut wrong = Vec::new();
-    let mut untold: Vec<&Violation> = recording.violations.iter().collect();
-    let mut recoveries: Vec<&Violation> = untold.iter().copied().filter(|v| v.resolved.is_some()).collect();
-    for (event, at) in told {
+    let mut missing: Vec<&Violation> = recording.violations.iter().collect();
+    let mut recoveries: Vec<&Violation> = missing.iter().copied().filter(|v| v.resolved.is_some()).collect();
+    for (event, at) in written {
         let reason = event["reason"].as_str().unwrap();
         let check = REASONS
             .iter()
@@ -232,7 +236,7 @@ fn compare_events(
             .map(|(_, check)| *check);
         let found = if let Some(check) = check {
             let is = |v: &&Violation| v.check == check && is_about(v, event) && close(v.firing, *at);
-            untold.iter().position(is).map(|place| untold.remove(place))
+            missing.iter().position(is).map(|index| missing.remove(index))
         } else {
             let note = event["note"].as_str().unwrap();
             let is = |v: &&Violation| {
@@ -243,7 +247,7 @@ fn compare_events(
             recoveries
                 .iter()
                 .position(is)
-                .map(|place| recoveries.remove(place))
+                .map(|index| recoveries.remove(index))
         };
         if found.is_none() {
             wrong.push(format!(
@@ -252,16 +256,16 @@ fn compare_events(
             ));
         }
     }
-    untold.retain(|violation| !violation.optional);
-    if untold.len() > dropped {
-        wrong.push(format!("not told, while {dropped} were dropped: {untold:?}"));
+    missing.retain(|violation| !violation.optional);
+    if missing.len() > dropped {
+        wrong.push(format!("no Event, while {dropped} were dropped: {missing:?}"));
     }
     wrong
 }
 
-/// The series at the end must be those of the violations that still fire.
+/// Compares the series at the end with the violations that still fire.
 fn compare_firing(recording: &Recording, series: &[String]) -> Vec<String> {
-    let is_of = |violation: &Violation, line: &str| {
+    let matches = |violation: &Violation, line: &str| {
         [
             ("pod", &violation.pod),
             ("container", &violation.container),
@@ -276,42 +280,23 @@ fn compare_firing(recording: &Recording, series: &[String]) -> Vec<String> {
         .filter(|violation| violation.resolved.is_none());
     let missing = lasting
         .clone()
-        .filter(|violation| !violation.optional && !series.iter().any(|line| is_of(violation, line)))
+        .filter(|violation| !violation.optional && !series.iter().any(|line| matches(violation, line)))
         .map(|violation| format!("no series of {violation:?}"));
-    let foreign = series
+    let unexpected = series
         .iter()
-        .filter(|line| !lasting.clone().any(|violation| is_of(violation, line)))
-        .map(|line| format!("a series that should not be there: {line}"));
-    missing.chain(foreign).collect()
+        .filter(|line| !lasting.clone().any(|violation| matches(violation, line)))
+        .map(|line| format!("an unexpected series: {line}"));
+    missing.chain(unexpected).collect()
 }
 
-/// The value at the end of a line of the metrics.
-fn value(line: &str) -> usize {
-    line.rsplit(' ').next().unwrap().parse().unwrap()
+/// The sum of the series of a counter.
+fn sum(operator: &Running, metric: &str) -> usize {
+    let value = |line: &String| -> usize { line.rsplit(' ').next().unwrap().parse().unwrap() };
+    operator.series(metric).iter().map(value).sum()
 }
 
 fn received(operator: &Running) -> usize {
-    operator
-        .series("sidewatch_watch_events_total")
-        .iter()
-        .map(|line| value(line))
-        .sum()
-}
-
-fn fired(operator: &Running) -> usize {
-    operator
-        .series("sidewatch_violations_total")
-        .iter()
-        .map(|line| value(line))
-        .sum()
-}
-
-fn dropped(operator: &Running) -> usize {
-    operator
-        .series("sidewatch_events_dropped_total")
-        .iter()
-        .map(|line| value(line))
-        .sum()
+    sum(operator, "sidewatch_watch_events_total")
 }
 
 fn firing(operator: &Running) -> Vec<String> {

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use testkit::api_server::{
-    CLUSTER_POLICIES, EVENTS, Exchange, MESH_STATUS, NAMESPACES, PODS, POLICIES, Routes, WatchStream, list,
-    pod, policy, start_in_process,
+    ApiServer, CLUSTER_POLICIES, EVENTS, Exchange, MESH_STATUS, NAMESPACES, PODS, POLICIES, WatchStream,
+    list, pod, policy, start,
 };
 
 /// How long the API server lets a watch live before its last bookmark, and after it.
@@ -27,12 +27,12 @@ struct Asked {
 
 /// A server that does nothing by itself but what a real one does: it ends watches after their time, with a bookmark
 /// shortly before, and tells of the statuses that were written.
-fn serve(routes: &Routes, pods: Vec<Value>) -> Arc<Mutex<Asked>> {
+fn serve(server: &ApiServer, pods: Vec<Value>) -> Arc<Mutex<Asked>> {
     let asked = Arc::<Mutex<Asked>>::default();
     let mesh = Arc::new(Mutex::new((policy("mesh", "3"), None)));
     let namespace = json!({"metadata": {"name": "pay", "uid": "uid-pay", "resourceVersion": "1"}});
     resource(
-        routes,
+        server,
         &asked,
         NAMESPACES,
         "Namespace",
@@ -40,25 +40,25 @@ fn serve(routes: &Routes, pods: Vec<Value>) -> Arc<Mutex<Asked>> {
         |_| {},
     );
     resource(
-        routes,
+        server,
         &asked,
         CLUSTER_POLICIES,
         "ClusterSidecarPolicy",
         Vec::new,
         |_| {},
     );
-    resource(routes, &asked, PODS, "Pod", move || pods.clone(), |_| {});
+    resource(server, &asked, PODS, "Pod", move || pods.clone(), |_| {});
     let (shown, watched) = (Arc::clone(&mesh), Arc::clone(&mesh));
     resource(
-        routes,
+        server,
         &asked,
         POLICIES,
         "SidecarPolicy",
         move || vec![shown.lock().unwrap().0.clone()],
         move |watch| watched.lock().unwrap().1 = Some(watch),
     );
-    let statuses = routes.route(Method::PATCH, MESH_STATUS);
-    let events = routes.route(Method::POST, EVENTS);
+    let statuses = server.route(Method::PATCH, MESH_STATUS);
+    let events = server.route(Method::POST, EVENTS);
     let seen = Arc::clone(&asked);
     tokio::spawn(async move {
         for version in 10.. {
@@ -85,14 +85,14 @@ fn serve(routes: &Routes, pods: Vec<Value>) -> Arc<Mutex<Asked>> {
 }
 
 fn resource(
-    routes: &Routes,
+    server: &ApiServer,
     asked: &Arc<Mutex<Asked>>,
     path: &'static str,
     kind: &'static str,
     objects: impl Fn() -> Vec<Value> + Send + 'static,
     keep: impl Fn(Arc<WatchStream>) + Send + 'static,
 ) {
-    let (route, asked) = (routes.route(Method::GET, path), Arc::clone(asked));
+    let (route, asked) = (server.route(Method::GET, path), Arc::clone(asked));
     tokio::spawn(async move {
         loop {
             let exchange: Exchange = route.any().await;
@@ -116,11 +116,11 @@ fn resource(
 
 #[tokio::test(start_paused = true)]
 async fn five_minutes_without_a_change_are_five_minutes_without_a_write() {
-    let routes = Routes::default();
+    let server = ApiServer::default();
     let mut pods: Vec<Value> = (0..200).map(|n| pod(&format!("good-{n}"), "1", true)).collect();
     pods.extend((0..30).map(|n| pod(&format!("bad-{n}"), "1", false)));
-    let asked = serve(&routes, pods);
-    let operator = start_in_process(&routes);
+    let asked = serve(&server, pods);
+    let operator = start(&server, &[]);
     operator.ready().await;
     sleep(Duration::from_mins(1)).await;
     {

@@ -20,7 +20,7 @@ use sidewatch::{
 };
 use tokio::time::{Instant, sleep};
 
-use testkit::api_server::{Exchange, Routes, clients_in_process, virtual_clock};
+use testkit::api_server::{ApiServer, Exchange, virtual_clock};
 
 /// The namespace of the fleet.
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
@@ -52,9 +52,9 @@ impl Rig {
     /// A rig that knows these policies and no Pods yet. Without `answers` the API server takes requests and never
     /// answers one.
     pub(crate) async fn start(policies: Vec<PolicyUpdate>, answers: bool) -> Self {
-        let (routes, clock, written) = (Routes::default(), virtual_clock(), Arc::default());
+        let (server, clock, written) = (ApiServer::default(), virtual_clock(), Arc::default());
         if answers {
-            answer(&routes, &policies, &written);
+            answer(&server, &policies, &written);
         }
         let metrics = Arc::new(Metrics::new().unwrap());
         let index = Arc::new(Mutex::new(Index::new([None], false)));
@@ -62,7 +62,7 @@ impl Rig {
         let pages = MetricsPages::new(&metrics, Arc::clone(&index), Arc::clone(&health)).unwrap();
         let reconciler = Reconciler::new(
             Arc::clone(&index),
-            clients_in_process(&routes).write,
+            server.clients().write,
             Arc::clone(&clock),
             metrics,
             health,
@@ -179,13 +179,13 @@ impl Rig {
 }
 
 /// Accepts every write, and keeps of it what tests ask for.
-fn answer(routes: &Routes, policies: &[PolicyUpdate], written: &Arc<Mutex<Written>>) {
+fn answer(server: &ApiServer, policies: &[PolicyUpdate], written: &Arc<Mutex<Written>>) {
     let begun = Instant::now();
-    serve(routes, Method::POST, EVENTS, {
+    serve(server, Method::POST, EVENTS, {
         let written = Arc::clone(written);
         move |_| written.lock().events.push(begun.elapsed())
     });
-    serve(routes, Method::POST, SUMMARIES, {
+    serve(server, Method::POST, SUMMARIES, {
         let written = Arc::clone(written);
         move |exchange| {
             let note = exchange.body["note"].as_str().unwrap().to_owned();
@@ -196,7 +196,7 @@ fn answer(routes: &Routes, policies: &[PolicyUpdate], written: &Arc<Mutex<Writte
         let name = policy.key.name.to_string();
         let path = format!("/apis/sidewatch.dev/v1alpha1/clustersidecarpolicies/{name}/status");
         let written = Arc::clone(written);
-        serve(routes, Method::PATCH, &path, move |exchange| {
+        serve(server, Method::PATCH, &path, move |exchange| {
             let status = exchange.body["status"].clone();
             written
                 .lock()
@@ -206,8 +206,8 @@ fn answer(routes: &Routes, policies: &[PolicyUpdate], written: &Arc<Mutex<Writte
     }
 }
 
-fn serve(routes: &Routes, method: Method, path: &str, mut keep: impl FnMut(&Exchange) + Send + 'static) {
-    let route = routes.route(method, path);
+fn serve(server: &ApiServer, method: Method, path: &str, mut keep: impl FnMut(&Exchange) + Send + 'static) {
+    let route = server.route(method, path);
     tokio::spawn(async move {
         for version in 2.. {
             let exchange = route.any().await;

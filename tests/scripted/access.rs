@@ -1,13 +1,15 @@
-//! What the operator lacks, it waits for, and says so.
+//! Missing permissions, a missing CRD, an unreadable policy, a server that hangs.
+
+use std::time::Duration;
 
 use futures::future::join_all;
 use http::{Method, StatusCode};
 use serde_json::json;
-
 use testkit::api_server::{
-    CLUSTER_POLICIES, MESH_STATUS, NAMESPACES, PODS, POLICIES, Route, Server, list, pod, policy,
-    quiet_but_pods, soon, start, until,
+    ApiServer, CLUSTER_POLICIES, MESH_STATUS, NAMESPACES, PODS, POLICIES, Route, Setup, list, pod, policy,
+    start, until,
 };
+use tokio::time::Instant;
 
 /// What a cluster-wide installation reads: path, kind, resource.
 const READ: [(&str, &str, &str); 4] = [
@@ -17,9 +19,9 @@ const READ: [(&str, &str, &str); 4] = [
     (CLUSTER_POLICIES, "ClusterSidecarPolicy", "clustersidecarpolicies"),
 ];
 
-/// A server on which all is quiet but the requests for one resource, which the test answers.
-async fn quiet_but(path: &str) -> (Server, Route) {
-    let server = Server::start().await;
+/// A server that answers reads of every resource except this one.
+fn server_without(path: &str) -> (ApiServer, Route) {
+    let server = ApiServer::default();
     for (other, kind, _) in READ.into_iter().filter(|(other, ..)| *other != path) {
         server.serve_quietly(other, list(kind, "1", &[]));
     }
@@ -28,15 +30,18 @@ async fn quiet_but(path: &str) -> (Server, Route) {
 }
 
 fn forbidden(verb: &str, resource: &str) -> String {
-    format!(
-        "{resource} is forbidden: User \"system:serviceaccount:x:y\" cannot {verb} resource \"{resource}\""
-    )
+    let user = "system:serviceaccount:x:y";
+    format!("{resource} is forbidden: User \"{user}\" cannot {verb} resource \"{resource}\"")
 }
 
-#[tokio::test]
-async fn each_right_to_list_is_waited_for() {
+fn errors(resource: &str) -> String {
+    format!(r#"sidewatch_watch_errors_total{{reason="forbidden",resource="{resource}"}}"#)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_operator_waits_for_each_permission_to_list() {
     join_all(READ.map(|(path, kind, resource)| async move {
-        let (server, route) = quiet_but(path).await;
+        let (server, route) = server_without(path);
         let operator = start(&server, &[]);
         for _ in 0..2 {
             route.next().await.fail(403, &forbidden("list", resource));
@@ -54,10 +59,10 @@ async fn each_right_to_list_is_waited_for() {
     .await;
 }
 
-#[tokio::test]
-async fn each_right_to_watch_is_waited_for() {
+#[tokio::test(start_paused = true)]
+async fn the_operator_waits_for_each_permission_to_watch() {
     join_all(READ.map(|(path, kind, resource)| async move {
-        let (server, route) = quiet_but(path).await;
+        let (server, route) = server_without(path);
         let operator = start(&server, &[]);
         let synced = format!(r#"sidewatch_watch_synced{{resource="{resource}"}}"#);
         route.next().await.json(StatusCode::OK, &list(kind, "5", &[]));
@@ -74,49 +79,40 @@ async fn each_right_to_watch_is_waited_for() {
     .await;
 }
 
-fn errors(resource: &str) -> String {
-    format!(r#"sidewatch_watch_errors_total{{reason="forbidden",resource="{resource}"}}"#)
-}
-
-#[tokio::test]
-async fn a_missing_crd_is_waited_for() {
-    let (server, policies) = quiet_but(POLICIES).await;
+#[tokio::test(start_paused = true)]
+async fn the_operator_waits_for_a_missing_crd() {
+    let (server, policies) = server_without(POLICIES);
     let operator = start(&server, &[]);
-
-    policies
-        .next()
-        .await
-        .text(StatusCode::NOT_FOUND, "404 page not found\n");
+    let missing = policies.next().await;
+    missing.text(StatusCode::NOT_FOUND, "404 page not found\n");
     let request = policies.next().await;
     let (status, body) = operator.readyz();
     assert_eq!(status, 503);
-    assert!(
-        body.contains("CRD sidecarpolicies.sidewatch.dev is not installed"),
-        "{body}"
-    );
-    assert!(body.contains("kubectl apply -f"), "says what to do: {body}");
+    for text in [
+        "CRD sidecarpolicies.sidewatch.dev is not installed",
+        "kubectl apply -f",
+    ] {
+        assert!(body.contains(text), "{body}");
+    }
     request.json(StatusCode::OK, &list("SidecarPolicy", "1", &[]));
     let _watch = policies.next().await.watch();
     operator.ready().await;
 }
 
-#[tokio::test]
-async fn a_namespaced_installation_asks_for_its_namespaces_only() {
-    let server = Server::start().await;
+#[tokio::test(start_paused = true)]
+async fn a_namespaced_installation_reads_only_its_namespaces() {
+    let server = ApiServer::default();
     let mut routes = Vec::new();
     for namespace in ["pay", "shop"] {
-        for (resource, kind) in [
-            (format!("/api/v1/namespaces/{namespace}/pods"), "Pod"),
-            (
-                format!("/apis/sidewatch.dev/v1alpha1/namespaces/{namespace}/sidecarpolicies"),
-                "SidecarPolicy",
-            ),
+        for (group, resource, kind) in [
+            ("/api/v1", "pods", "Pod"),
+            ("/apis/sidewatch.dev/v1alpha1", "sidecarpolicies", "SidecarPolicy"),
         ] {
-            routes.push((server.route(Method::GET, &resource), kind));
+            let path = format!("{group}/namespaces/{namespace}/{resource}");
+            routes.push((server.route(Method::GET, &path), kind));
         }
     }
-    let elsewhere =
-        [PODS, NAMESPACES, POLICIES, CLUSTER_POLICIES].map(|path| server.route(Method::GET, path));
+    let elsewhere = READ.map(|(path, ..)| server.route(Method::GET, path));
     let operator = start(&server, &["pay", "shop"]);
     let mut watches = Vec::new();
     for (route, kind) in &routes {
@@ -125,57 +121,45 @@ async fn a_namespaced_installation_asks_for_its_namespaces_only() {
     }
     operator.ready().await;
     for route in elsewhere {
-        route.stays_silent(std::time::Duration::from_millis(50)).await;
+        route.stays_silent(Duration::from_secs(10)).await;
     }
 }
 
-#[tokio::test]
-async fn one_unreadable_policy_disturbs_no_other() {
-    let server = Server::start().await;
+#[tokio::test(start_paused = true)]
+async fn an_unreadable_policy_does_not_affect_others() {
     let mut broken = policy("broken", "2");
     broken["spec"]["checks"]["notReady"] = json!("whenever");
-    quiet_but_pods(&server, &[broken, policy("mesh", "3")]);
-    server.serve_quietly(PODS, list("Pod", "1", &[pod("a", "1", true)]));
-    let status = server.route(Method::PATCH, MESH_STATUS);
-    let broken = server.route(Method::PATCH, &MESH_STATUS.replace("mesh", "broken"));
-    let operator = start(&server, &[]);
-    operator.ready().await;
+    let setup = Setup::start(&[broken, policy("mesh", "3")]);
+    let broken = MESH_STATUS.replace("mesh", "broken");
+    let broken = setup.server.route(Method::PATCH, &broken);
+    let _watch = setup.list_pods(&[pod("a", "1", true)]).await;
+    setup.operator.ready().await;
 
-    let written = status.next().await;
-    assert_eq!(
-        written.body["status"]["summary"]["sidecars"], 1,
-        "{}",
-        written.body
-    );
-    let told = broken.next().await;
-    let ready = &told.body["status"]["conditions"][0];
-    assert_eq!(
-        (&ready["type"], &ready["status"], &ready["reason"]),
-        (&json!("Ready"), &json!("False"), &json!("Invalid"))
-    );
+    let body = setup.statuses.next().await.body.clone();
+    assert_eq!(body["status"]["summary"]["sidecars"], 1, "{body}");
+    let body = broken.next().await.body.clone();
+    let ready = &body["status"]["conditions"][0];
+    let shown = [&ready["type"], &ready["status"], &ready["reason"]];
+    assert_eq!(shown, ["Ready", "False", "Invalid"]);
     let labels = r#"policy="broken",policy_kind="SidecarPolicy",policy_namespace="pay""#;
-    assert_eq!(
-        operator.metric(&format!("sidewatch_policy_ready{{{labels}}}")),
-        Some(0.0)
-    );
-    let decode = r#"sidewatch_watch_errors_total{reason="decode",resource="sidecarpolicies"}"#;
-    assert_eq!(operator.metric(decode), Some(1.0));
+    for (series, value) in [
+        (format!("sidewatch_policy_ready{{{labels}}}"), 0.0),
+        (
+            r#"sidewatch_watch_errors_total{reason="decode",resource="sidecarpolicies"}"#.into(),
+            1.0,
+        ),
+    ] {
+        assert_eq!(setup.operator.metric(&series), Some(value), "{series}");
+    }
 }
 
-#[tokio::test]
-async fn an_operator_that_is_told_to_stop_does_so_while_the_server_hangs() {
-    let server = Server::start().await;
-    quiet_but_pods(&server, &[policy("mesh", "3")]);
-    server.serve_quietly(PODS, list("Pod", "1", &[pod("a", "1", false)]));
-    let status = server.route(Method::PATCH, MESH_STATUS);
-    let operator = start(&server, &[]);
-    let _unanswered = status.next().await;
-    until("an Event is on its way", || operator.readyz().0 == 200).await;
-    let begun = tokio::time::Instant::now();
-    soon("the end", operator.stop()).await;
-    assert!(
-        begun.elapsed() < std::time::Duration::from_secs(8),
-        "{:?}",
-        begun.elapsed()
-    );
+#[tokio::test(start_paused = true)]
+async fn the_operator_stops_within_eight_seconds_although_the_server_hangs() {
+    let setup = Setup::start(&[policy("mesh", "3")]);
+    let _watch = setup.list_pods(&[pod("a", "1", false)]).await;
+    let _unanswered = setup.statuses.next().await;
+    until("the operator is ready", || setup.operator.readyz().0 == 200).await;
+    let begun = Instant::now();
+    setup.operator.stop().await;
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
 }

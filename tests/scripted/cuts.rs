@@ -1,21 +1,10 @@
-//! A watch that is cut at every byte of an event. Time is virtual, as the waits between the tries grow.
+//! A watch that is cut at every byte of an event.
 
-use std::time::Duration;
-
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde_json::json;
-use tokio::time::timeout;
+use testkit::api_server::{Setup, list, pod};
 
-use testkit::api_server::{Exchange, PODS, Route, Routes, list, pod, start_in_process};
-
-/// More than the longest wait between two tries.
-const PATIENCE: Duration = Duration::from_mins(1);
-
-async fn next(route: &Route) -> Exchange {
-    timeout(PATIENCE, route.any()).await.unwrap()
-}
-
-/// An event of version 6; short, for there are tries for each byte.
+/// An event of version 6. It is short, because each byte needs two requests.
 fn event() -> String {
     let mut pod = pod("a", "6", true);
     pod["spec"] = json!({"containers": [{"name": "app", "image": "app"}]});
@@ -24,16 +13,14 @@ fn event() -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_that_is_cut_at_any_byte_comes_once_and_nothing_is_listed_again() {
-    let routes = Routes::default();
-    let pods = routes.route(Method::GET, PODS);
-    let operator = start_in_process(&routes);
-    next(&pods).await.json(StatusCode::OK, &list("Pod", "5", &[]));
+async fn an_event_that_is_cut_at_any_byte_is_received_once_without_a_new_list() {
+    let Setup { pods, operator, .. } = Setup::start(&[]);
+    pods.next().await.json(StatusCode::OK, &list("Pod", "5", &[]));
 
     let line = event();
     let cuts = (0..line.len() - 1).flat_map(|length| [(length, true), (length, false)]);
     for (length, broken) in cuts {
-        let request = next(&pods).await;
+        let request = pods.next().await;
         let version = request.parameter("resourceVersion");
         assert!(
             request.is_watch() && version.as_deref() == Some("5"),
@@ -41,16 +28,17 @@ async fn an_event_that_is_cut_at_any_byte_comes_once_and_nothing_is_listed_again
             request.query
         );
         let watch = request.watch();
-        watch.raw(&line[..length]);
+        watch.raw(line[..length].to_owned());
         if broken {
             watch.cut();
         }
     }
-    let watch = next(&pods).await.watch();
-    watch.raw(&line);
+    let watch = pods.next().await.watch();
+    watch.raw(line);
     operator.until_metric("sidewatch_tracked_pods", 1.0).await;
-    assert_eq!(operator.metric("sidewatch_watch_events_total"), Some(1.0));
+    let received = operator.metric("sidewatch_watch_events_total");
+    assert_eq!(received, Some(2.0), "the namespace and the Pod");
     drop(watch);
-    let request = next(&pods).await;
+    let request = pods.next().await;
     assert_eq!(request.parameter("resourceVersion").as_deref(), Some("6"));
 }

@@ -1,10 +1,11 @@
-//! The operator against a scripted API server: what it asks, in which order, and how it lives through every answer.
-//! A module per subject.
+//! The operator against a scripted API server: its requests, their order, and its reaction to every kind of response.
+//!
+//! Time is virtual: requests do not pass a network, so waits end at once.
 
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "helpers of tests panic where their expectation fails"
+    reason = "a helper of a test panics where its expectation fails"
 )]
 
 mod access;

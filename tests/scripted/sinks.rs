@@ -1,11 +1,10 @@
-//! How an Event is delivered: created, raised, repeated.
+//! How an Event is delivered: created, patched, repeated.
 
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use sidewatch::{
-    clock::SystemClock,
     domain::{
         effects::{Delivery, Event},
         policy::{PolicyKey, PolicyKind},
@@ -14,7 +13,7 @@ use sidewatch::{
     telemetry::metrics::Metrics,
 };
 
-use testkit::api_server::{EVENTS, Server, clients, soon};
+use testkit::api_server::{ApiServer, EVENTS, soon, virtual_clock};
 
 fn event(delivery: Delivery) -> Event {
     Event {
@@ -37,14 +36,14 @@ fn event(delivery: Delivery) -> Event {
     }
 }
 
-/// The requests that a delivery makes when the server answers with these codes, as method and body.
+/// The method and the body of each request of a delivery when the server answers with these codes.
 async fn requests(delivery: Delivery, codes: &[u16]) -> Vec<(&'static str, Value)> {
-    let server = Server::start().await;
+    let server = ApiServer::default();
     let create = server.route(Method::POST, EVENTS);
     let patch = server.route(Method::PATCH, &format!("{EVENTS}/web-1.0a"));
     let metrics = Arc::new(Metrics::new().unwrap());
-    let writer = Writer::new(clients(&server).write, metrics);
-    let sink = EventSink::new(writer, Arc::new(SystemClock::default()));
+    let writer = Writer::new(server.clients().write, metrics);
+    let sink = EventSink::new(writer, virtual_clock());
     sink.push(event(delivery));
     sink.close();
     let serve = async {
@@ -72,8 +71,8 @@ async fn requests(delivery: Delivery, codes: &[u16]) -> Vec<(&'static str, Value
     seen
 }
 
-#[tokio::test]
-async fn every_delivery_ends_with_one_event() {
+#[tokio::test(start_paused = true)]
+async fn every_delivery_results_in_one_event() {
     let series =
         |count: u32| json!({"series": {"count": count, "lastObservedTime": "2026-11-20T10:42:07.000000Z"}});
     let ok = StatusCode::OK.as_u16();
@@ -103,19 +102,19 @@ async fn every_delivery_ends_with_one_event() {
             Delivery::Repeat(3),
             &[404, 409],
             &["PATCH", "POST"],
-            "a replica was faster",
+            "another replica was faster",
         ),
         (
             Delivery::Repeat(3),
             &[503, ok],
             &["PATCH", "PATCH"],
-            "the server is ill",
+            "the server fails",
         ),
         (
             Delivery::Repeat(3),
             &[403, ok],
             &["PATCH", "PATCH"],
-            "the right to patch Events is away for a while",
+            "the permission to patch Events is missing for a while",
         ),
     ];
     for (delivery, codes, methods, why) in table {

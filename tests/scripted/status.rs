@@ -1,55 +1,43 @@
-//! Statuses of the whole operator.
+//! Statuses of policies.
 
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-
 use testkit::api_server::{
-    CLUSTER_POLICIES, MESH_STATUS, NAMESPACES, PODS, POLICIES, Server, list, pod, policy, quiet_but_pods,
-    start,
+    ApiServer, CLUSTER_POLICIES, MESH_STATUS, NAMESPACES, PODS, POLICIES, Setup, list, pod, policy, start,
 };
 
-/// The policy as the API server holds it after a status was applied.
+/// The policy `mesh` as the API server returns it after this status was applied.
 fn with_status(version: &str, status: &Value) -> Value {
     let mut object = policy("mesh", version);
     object["status"] = status.clone();
     object
 }
 
-#[tokio::test]
-async fn a_status_is_applied_once_and_then_all_is_quiet() {
-    let server = Server::start().await;
+#[tokio::test(start_paused = true)]
+async fn a_status_is_applied_once_and_again_only_if_another_client_changes_it() {
+    let server = ApiServer::default();
     server.serve_quietly(PODS, list("Pod", "1", &[pod("a", "1", true)]));
     server.serve_quietly(NAMESPACES, list("Namespace", "1", &[]));
     server.serve_quietly(CLUSTER_POLICIES, list("ClusterSidecarPolicy", "1", &[]));
     let policies = server.route(Method::GET, POLICIES);
     let statuses = server.route(Method::PATCH, MESH_STATUS);
     let operator = start(&server, &[]);
-    policies.next().await.json(
-        StatusCode::OK,
-        &list("SidecarPolicy", "3", &[policy("mesh", "3")]),
-    );
+    let listed = list("SidecarPolicy", "3", &[policy("mesh", "3")]);
+    policies.next().await.json(StatusCode::OK, &listed);
     let watch = policies.next().await.watch();
 
     let request = statuses.next().await;
-    assert_eq!(
-        request.content_type.as_deref(),
-        Some("application/apply-patch+yaml")
-    );
+    let content_type = request.content_type.as_deref();
+    assert_eq!(content_type, Some("application/apply-patch+yaml"));
     assert_eq!(request.parameter("fieldManager").as_deref(), Some("sidewatch"));
     assert_eq!(request.parameter("force").as_deref(), Some("true"));
-    assert_eq!(
-        request.body["metadata"],
-        json!({"name": "mesh", "uid": "uid-mesh"})
-    );
+    let metadata = json!({"name": "mesh", "uid": "uid-mesh"});
+    assert_eq!(request.body["metadata"], metadata);
     let status = request.body["status"].clone();
-    let conditions: Vec<_> = status["conditions"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|c| &c["type"])
-        .collect();
+    let conditions = status["conditions"].as_array().unwrap();
+    let conditions: Vec<_> = conditions.iter().map(|c| &c["type"]).collect();
     assert_eq!(conditions, ["Ready", "SidecarsHealthy", "TargetsFound"]);
     assert_eq!(status["observedGeneration"], 1);
     assert_eq!(status["summary"]["pods"], 1);
@@ -58,74 +46,52 @@ async fn a_status_is_applied_once_and_then_all_is_quiet() {
     request.json(StatusCode::OK, &written);
     watch.event("MODIFIED", &written);
     operator.ready().await;
-    // A resync brings everything again, and there is still nothing to say.
+    // A relist delivers the same objects.
     drop(watch);
-    let again = policies.next().await;
-    again.fail(410, "too old");
-    policies.next().await.json(
-        StatusCode::OK,
-        &list("SidecarPolicy", "9", std::slice::from_ref(&written)),
-    );
+    policies.next().await.fail(410, "too old");
+    let listed = list("SidecarPolicy", "9", std::slice::from_ref(&written));
+    policies.next().await.json(StatusCode::OK, &listed);
     let watch = policies.next().await.watch();
-    statuses.stays_silent(Duration::from_secs(1)).await;
+    statuses.stays_silent(Duration::from_secs(30)).await;
 
-    // Somebody else writes nonsense: it is put right, ten seconds after the last write.
-    let mut nonsense = status.clone();
-    nonsense["summary"]["pods"] = json!(99);
-    watch.event("MODIFIED", &with_status("12", &nonsense));
+    let mut wrong = status.clone();
+    wrong["summary"]["pods"] = json!(99);
+    watch.event("MODIFIED", &with_status("12", &wrong));
     let request = statuses.next().await;
-    assert_eq!(
-        request.body["status"], status,
-        "as before, transition times included"
-    );
+    assert_eq!(request.body["status"], status, "transition times do not change");
     request.json(StatusCode::OK, &with_status("13", &status));
 }
 
-#[tokio::test]
-async fn a_restarted_operator_with_nothing_new_to_say_is_silent() {
-    let server = Server::start().await;
-    let first = start(&server, &[]);
-    quiet_but_pods(&server, &[policy("mesh", "3")]);
-    server.serve_quietly(PODS, list("Pod", "1", &[pod("a", "1", true)]));
-    let statuses = server.route(Method::PATCH, MESH_STATUS);
-    let request = statuses.next().await;
+#[tokio::test(start_paused = true)]
+async fn a_restarted_operator_does_not_write_the_same_status_again() {
+    let first = Setup::start(&[policy("mesh", "3")]);
+    let _watch = first.list_pods(&[pod("a", "1", true)]).await;
+    let request = first.statuses.next().await;
     let status = request.body["status"].clone();
     request.json(StatusCode::OK, &with_status("4", &status));
-    first.stop().await;
+    first.operator.stop().await;
 
-    let server = Server::start().await;
-    quiet_but_pods(&server, &[with_status("4", &status)]);
-    server.serve_quietly(PODS, list("Pod", "1", &[pod("a", "1", true)]));
-    let second = start(&server, &[]);
-    second.ready().await;
-    server
-        .route(Method::PATCH, MESH_STATUS)
-        .stays_silent(Duration::from_secs(1))
-        .await;
+    let second = Setup::start(&[with_status("4", &status)]);
+    let _watch = second.list_pods(&[pod("a", "1", true)]).await;
+    second.operator.ready().await;
+    second.statuses.stays_silent(Duration::from_secs(30)).await;
 }
 
-#[tokio::test]
-async fn a_status_that_fails_is_tried_again_and_one_of_a_deleted_policy_is_not() {
-    let server = Server::start().await;
-    quiet_but_pods(&server, &[policy("mesh", "3"), policy("gone", "4")]);
-    server.serve_quietly(PODS, list("Pod", "1", &[pod("a", "1", true)]));
-    let statuses = server.route(Method::PATCH, MESH_STATUS);
-    let gone = server.route(Method::PATCH, &MESH_STATUS.replace("mesh", "gone"));
-    let operator = start(&server, &[]);
-    gone.next()
-        .await
-        .fail(404, "sidecarpolicies.sidewatch.dev \"gone\" not found");
+#[tokio::test(start_paused = true)]
+async fn a_failed_status_is_retried_unless_its_policy_is_deleted() {
+    let setup = Setup::start(&[policy("mesh", "3"), policy("gone", "4")]);
+    let gone = MESH_STATUS.replace("mesh", "gone");
+    let gone = setup.server.route(Method::PATCH, &gone);
+    let _watch = setup.list_pods(&[pod("a", "1", true)]).await;
+    let not_found = "sidecarpolicies.sidewatch.dev \"gone\" not found";
+    gone.next().await.fail(404, not_found);
     for code in [403, 500] {
-        statuses.next().await.fail(code, "not now");
+        setup.statuses.next().await.fail(code, "not now");
     }
-    let request = statuses.next().await;
+    let request = setup.statuses.next().await;
     let status = request.body["status"].clone();
     request.json(StatusCode::OK, &with_status("5", &status));
-    operator
-        .until_metric(
-            r#"sidewatch_api_writes_total{kind="status",outcome="error"}"#,
-            2.0,
-        )
-        .await;
-    gone.stays_silent(Duration::from_millis(500)).await;
+    let errors = r#"sidewatch_api_writes_total{kind="status",outcome="error"}"#;
+    setup.operator.until_metric(errors, 2.0).await;
+    gone.stays_silent(Duration::from_secs(30)).await;
 }

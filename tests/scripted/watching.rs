@@ -1,13 +1,11 @@
-//! Lists and watches: resyncs, outages, and answers that cannot be read.
+//! Lists and watches: pages, relists, outages, and responses that do not decode.
 
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde_json::json;
-
-use testkit::api_server::{
-    PODS, Routes, Server, list, pod, pods, quiet_but_pods, start, start_in_process, status_error, until,
-};
+use testkit::api_server::{Exchange, Setup, list, pod, start_at, status_error, until, virtual_clock};
+use tokio::time::Instant;
 
 const PODS_SYNCED: &str = r#"sidewatch_watch_synced{resource="pods"}"#;
 const TRACKED: &str = "sidewatch_tracked_pods";
@@ -16,42 +14,42 @@ fn errors(reason: &str) -> String {
     format!(r#"sidewatch_watch_errors_total{{reason="{reason}",resource="pods"}}"#)
 }
 
-#[tokio::test]
-async fn lists_in_pages_and_then_watches() {
-    let server = Server::start().await;
-    quiet_but_pods(&server, &[]);
-    let pods = pods(&server);
-    let operator = start(&server, &[]);
+fn assert_parameters(request: &Exchange, parameters: &[(&str, Option<&str>)]) {
+    for (name, expected) in parameters {
+        assert_eq!(request.parameter(name).as_deref(), *expected, "{name}");
+    }
+}
 
+fn assert_list(request: &Exchange) {
+    assert!(!request.is_watch(), "a list: {}", request.query);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_operator_lists_in_pages_and_then_watches() {
+    let Setup { pods, operator, .. } = Setup::start(&[]);
     let first = pods.next().await;
     let live = "status.phase!=Succeeded,status.phase!=Failed";
-    assert_eq!(first.parameter("fieldSelector").as_deref(), Some(live));
-    assert_eq!(first.parameter("limit").as_deref(), Some("500"));
-    assert!(!first.is_watch());
+    assert_parameters(&first, &[("fieldSelector", Some(live)), ("limit", Some("500"))]);
+    assert_list(&first);
     let mut page = list("Pod", "7", &[pod("a", "1", true)]);
     page["metadata"]["continue"] = json!("next");
     first.json(StatusCode::OK, &page);
     let second = pods.next().await;
-    assert_eq!(second.parameter("continue").as_deref(), Some("next"));
-    assert!(
-        operator.readyz().1.contains("the list of pods is in progress"),
-        "half a list is none"
-    );
+    assert_parameters(&second, &[("continue", Some("next"))]);
+    let body = operator.readyz().1;
+    assert!(body.contains("the list of pods is in progress"), "{body}");
     second.json(StatusCode::OK, &list("Pod", "7", &[pod("b", "2", true)]));
 
     let request = pods.next().await;
-    for (parameter, expected) in [
-        ("resourceVersion", "7"),
-        ("timeoutSeconds", "60"),
-        ("allowWatchBookmarks", "true"),
-        ("fieldSelector", live),
-    ] {
-        assert_eq!(
-            request.parameter(parameter).as_deref(),
-            Some(expected),
-            "{parameter}"
-        );
-    }
+    assert_parameters(
+        &request,
+        &[
+            ("resourceVersion", Some("7")),
+            ("timeoutSeconds", Some("60")),
+            ("allowWatchBookmarks", Some("true")),
+            ("fieldSelector", Some(live)),
+        ],
+    );
     let watch = request.watch();
     operator.ready().await;
     assert_eq!(operator.metric(TRACKED), Some(2.0));
@@ -63,107 +61,78 @@ async fn lists_in_pages_and_then_watches() {
 
     drop(watch);
     let again = pods.next().await;
+    assert_parameters(&again, &[("resourceVersion", Some("21"))]);
+    let synced = operator.metric(PODS_SYNCED);
     assert_eq!(
-        again.parameter("resourceVersion").as_deref(),
-        Some("21"),
-        "goes on where it was"
-    );
-    assert_eq!(
-        operator.metric(PODS_SYNCED),
+        synced,
         Some(1.0),
-        "the end of a watch's time is no failure"
+        "a watch that reaches its timeout is no failure"
     );
     let _watch = again.watch();
 }
 
-#[tokio::test]
-async fn a_version_that_the_server_forgot_is_listed_anew() {
-    let server = Server::start().await;
-    quiet_but_pods(&server, &[]);
-    let pods = pods(&server);
-    let operator = start(&server, &[]);
-
-    pods.next().await.json(
-        StatusCode::OK,
-        &list("Pod", "5", &[pod("a", "1", true), pod("b", "2", true)]),
-    );
-    // As an answer: kube's own watcher would ask for the same version for ever.
+#[tokio::test(start_paused = true)]
+async fn an_expired_version_leads_to_a_new_list() {
+    let Setup { pods, operator, .. } = Setup::start(&[]);
+    let listed = list("Pod", "5", &[pod("a", "1", true), pod("b", "2", true)]);
+    pods.next().await.json(StatusCode::OK, &listed);
+    // 410 as the status of the response: the watcher of kube would repeat the request for ever.
     pods.next().await.fail(410, "too old resource version: 5 (9)");
     let again = pods.next().await;
-    assert!(!again.is_watch(), "a list: {}", again.query);
-    assert_eq!(
-        operator.metric(PODS_SYNCED),
-        Some(0.0),
-        "out of sync until the list is complete"
-    );
+    assert_list(&again);
+    let synced = operator.metric(PODS_SYNCED);
+    assert_eq!(synced, Some(0.0), "out of sync until the list is complete");
     again.json(StatusCode::OK, &list("Pod", "9", &[pod("b", "2", true)]));
     let watch = pods.next().await.watch();
     operator.until_metric(TRACKED, 1.0).await;
     operator.until_metric(PODS_SYNCED, 1.0).await;
 
-    // As an event within an answer that began well.
+    // 410 as an event.
     watch.event("ERROR", &status_error(410, "too old resource version"));
     let again = pods.next().await;
-    assert!(!again.is_watch(), "a list: {}", again.query);
+    assert_list(&again);
     again.json(StatusCode::OK, &list("Pod", "12", &[]));
     let _watch = pods.next().await.watch();
     operator.until_metric(TRACKED, 0.0).await;
     assert_eq!(operator.metric(&errors("gone")), Some(2.0));
 }
 
-#[tokio::test]
-async fn a_list_that_begins_twice_counts_once() {
-    let server = Server::start().await;
-    quiet_but_pods(&server, &[]);
-    let pods = pods(&server);
-    let operator = start(&server, &[]);
-
-    pods.next().await.json(
-        StatusCode::OK,
-        &list("Pod", "5", &[pod("a", "1", true), pod("b", "2", true)]),
-    );
-    let watch = pods.next().await.watch();
+#[tokio::test(start_paused = true)]
+async fn a_list_that_starts_over_counts_once() {
+    let setup = Setup::start(&[]);
+    let Setup { pods, operator, .. } = &setup;
+    let watch = setup.list_pods(&[pod("a", "1", true), pod("b", "2", true)]).await;
     operator.ready().await;
     watch.event("ERROR", &status_error(410, "too old"));
     drop(watch);
-    // The first page shows b, and then the list fails: it begins anew, and b is gone by then.
+    // The first page contains b. The second page fails, so the list starts over; by then b is deleted.
     let mut page = list("Pod", "8", &[pod("b", "2", true)]);
     page["metadata"]["continue"] = json!("next");
     pods.next().await.json(StatusCode::OK, &page);
     pods.next().await.fail(500, "etcd has no leader");
     let third = pods.next().await;
-    assert_eq!(third.parameter("continue"), None, "from the start");
-    assert_eq!(
-        operator.metric(TRACKED),
-        Some(2.0),
-        "nothing is gone before a list is complete"
-    );
+    assert_parameters(&third, &[("continue", None)]);
+    let tracked = operator.metric(TRACKED);
+    assert_eq!(tracked, Some(2.0), "an incomplete list deletes nothing");
     third.json(StatusCode::OK, &list("Pod", "9", &[pod("a", "1", true)]));
     let _watch = pods.next().await.watch();
     operator.until_metric(TRACKED, 1.0).await;
 }
 
-#[tokio::test]
-async fn a_cut_watch_resumes_and_is_held_meanwhile() {
-    let server = Server::start().await;
-    quiet_but_pods(&server, &[]);
-    let pods = pods(&server);
-    let operator = start(&server, &[]);
-
-    pods.next().await.json(StatusCode::OK, &list("Pod", "5", &[]));
-    let watch = pods.next().await.watch();
+#[tokio::test(start_paused = true)]
+async fn a_broken_watch_resumes_and_is_out_of_sync_meanwhile() {
+    let setup = Setup::start(&[]);
+    let Setup { pods, operator, .. } = &setup;
+    let watch = setup.list_pods(&[]).await;
     watch.event("ADDED", &pod("a", "6", true));
     operator.until_metric(TRACKED, 1.0).await;
     watch.cut();
-    // A cut alone is asked for again at once; only when that fails something may have been missed for longer.
+    // The first retry is immediate. The watch is out of sync only if that fails too.
     pods.next().await.fail(503, "the server is starting");
     let request = pods.next().await;
-    assert_eq!(operator.metric(PODS_SYNCED), Some(0.0), "held");
-    assert!(
-        request.is_watch() && request.parameter("resourceVersion").as_deref() == Some("6"),
-        "{}",
-        request.query
-    );
+    assert_eq!(operator.metric(PODS_SYNCED), Some(0.0));
+    assert!(request.is_watch(), "{}", request.query);
+    assert_parameters(&request, &[("resourceVersion", Some("6"))]);
     let watch = request.watch();
     operator.until_metric(PODS_SYNCED, 1.0).await;
     watch.event("ADDED", &pod("b", "7", true));
@@ -171,13 +140,14 @@ async fn a_cut_watch_resumes_and_is_held_meanwhile() {
     assert_eq!(operator.metric(&errors("server")), Some(1.0));
 }
 
+/// The same over a TCP connection, where hyper reports the broken response.
 #[tokio::test]
-async fn half_a_line_is_asked_for_again() {
-    let server = Server::start().await;
-    quiet_but_pods(&server, &[]);
-    let pods = pods(&server);
-    let operator = start(&server, &[]);
-
+async fn half_a_line_is_requested_again() {
+    let setup = Setup::start(&[]);
+    setup.operator.stop().await;
+    let listener = setup.server.listen().await;
+    let operator = start_at(listener.clients(), &[], virtual_clock());
+    let pods = setup.pods;
     pods.next().await.json(StatusCode::OK, &list("Pod", "5", &[]));
     let watch = pods.next().await.watch();
     watch.event("ADDED", &pod("a", "6", true));
@@ -185,46 +155,30 @@ async fn half_a_line_is_asked_for_again() {
     operator.until_metric(TRACKED, 1.0).await;
     drop(watch);
     let request = pods.next().await;
-    assert_eq!(
-        request.parameter("resourceVersion").as_deref(),
-        Some("6"),
-        "from before the half line"
-    );
+    assert_parameters(&request, &[("resourceVersion", Some("6"))]);
     request.watch().event("ADDED", &pod("b", "7", true));
     operator.until_metric(TRACKED, 2.0).await;
 }
 
-#[tokio::test]
-async fn an_event_that_cannot_be_read_is_not_lost() {
-    let server = Server::start().await;
-    quiet_but_pods(&server, &[]);
-    let pods = pods(&server);
-    let operator = start(&server, &[]);
-
-    pods.next().await.json(StatusCode::OK, &list("Pod", "5", &[]));
-    let watch = pods.next().await.watch();
+#[tokio::test(start_paused = true)]
+async fn an_event_that_does_not_decode_leads_to_a_new_list() {
+    let setup = Setup::start(&[]);
+    let Setup { pods, operator, .. } = &setup;
+    let watch = setup.list_pods(&[]).await;
     operator.ready().await;
     watch.raw("{\"type\":\"ADDED\",\"object\":{\"metadata\":7}}\n");
     let again = pods.next().await;
-    assert!(
-        !again.is_watch(),
-        "what it said is lost, so a list: {}",
-        again.query
-    );
-    assert!(!watch.is_open(), "the old watch was dropped");
+    assert_list(&again);
+    assert!(!watch.is_open(), "the operator closes the old watch");
     again.json(StatusCode::OK, &list("Pod", "9", &[pod("a", "8", true)]));
     let _watch = pods.next().await.watch();
     operator.until_metric(TRACKED, 1.0).await;
     assert_eq!(operator.metric(&errors("decode")), Some(1.0));
 }
 
-#[tokio::test]
-async fn a_page_that_cannot_be_read_is_tried_again() {
-    let server = Server::start().await;
-    quiet_but_pods(&server, &[]);
-    let pods = pods(&server);
-    let operator = start(&server, &[]);
-
+#[tokio::test(start_paused = true)]
+async fn a_page_that_does_not_decode_is_requested_again() {
+    let Setup { pods, operator, .. } = Setup::start(&[]);
     for body in [
         "<html>a proxy's page</html>",
         r#"{"metadata":{"resourceVersion":"5"},"items":[{"spec":"#,
@@ -235,23 +189,17 @@ async fn a_page_that_cannot_be_read_is_tried_again() {
     let again = pods.next().await;
     assert_eq!(operator.metric(&errors("decode")), Some(3.0));
     let (status, body) = operator.readyz();
-    assert!(
-        status == 503 && body.contains("cannot list pods: the answer does not decode"),
-        "{body}"
-    );
+    let reason = "cannot list pods: the answer does not decode";
+    assert!(status == 503 && body.contains(reason), "{body}");
     again.json(StatusCode::OK, &list("Pod", "5", &[pod("a", "1", true)]));
     let _watch = pods.next().await.watch();
     operator.ready().await;
     assert_eq!(operator.metric(TRACKED), Some(1.0));
 }
 
-#[tokio::test]
-async fn an_odd_pod_stops_nothing() {
-    let server = Server::start().await;
-    quiet_but_pods(&server, &[]);
-    let pods = pods(&server);
-    let operator = start(&server, &[]);
-
+#[tokio::test(start_paused = true)]
+async fn a_malformed_pod_does_not_stop_the_list() {
+    let setup = Setup::start(&[]);
     let mut nulls = pod("nulls", "2", true);
     nulls["spec"]["initContainers"] = json!(null);
     nulls["status"]["containerStatuses"] = json!(null);
@@ -259,36 +207,25 @@ async fn an_odd_pod_stops_nothing() {
         json!([{"type": "FromTheFuture", "status": "Perhaps", "lastTransitionTime": null}]);
     let mut nameless = pod("nameless", "3", true);
     nameless["metadata"]["uid"] = json!(null);
-    let odd = [json!({}), nulls, nameless, pod("a", "4", true)];
-    pods.next().await.json(StatusCode::OK, &list("Pod", "5", &odd));
-    let watch = pods.next().await.watch();
+    let malformed = [json!({}), nulls, nameless, pod("a", "4", true)];
+    let watch = setup.list_pods(&malformed).await;
+    let operator = &setup.operator;
     operator.ready().await;
-    assert_eq!(
-        operator.metric(TRACKED),
-        Some(2.0),
-        "those that can be told from others"
-    );
-    assert_eq!(
-        operator.metric(&errors("decode")),
-        Some(2.0),
-        "the others are counted"
-    );
+    assert_eq!(operator.metric(TRACKED), Some(2.0), "Pods with an identity");
+    assert_eq!(operator.metric(&errors("decode")), Some(2.0), "the others");
     watch.event("ADDED", &pod("b", "6", true));
     operator.until_metric(TRACKED, 3.0).await;
 }
 
-#[tokio::test]
-async fn a_server_that_fails_at_once_is_asked_ever_later() {
-    let server = Server::start().await;
-    quiet_but_pods(&server, &[]);
-    let pods = pods(&server);
-    let operator = start(&server, &[]);
-    let begun = tokio::time::Instant::now();
+#[tokio::test(start_paused = true)]
+async fn a_server_that_fails_repeatedly_is_asked_with_growing_delays() {
+    let Setup { pods, operator, .. } = Setup::start(&[]);
+    let begun = Instant::now();
     for _ in 0..4 {
         pods.next().await.json(StatusCode::OK, &list("Pod", "5", &[]));
         pods.next().await.fail(410, "too old");
     }
-    // Each wait is at least half of 0.8, 1.6, 3.2 s, although each list was a success.
+    // Each delay is at least half of 0.8, 1.6 and 3.2 s, although each list succeeds.
     assert!(
         begun.elapsed() >= Duration::from_millis(2800),
         "{:?}",
@@ -298,22 +235,23 @@ async fn a_server_that_fails_at_once_is_asked_ever_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_long_outage_a_forgotten_version_is_listed_anew_at_once() {
-    let routes = Routes::default();
-    let pods = routes.route(Method::GET, PODS);
-    let _operator = start_in_process(&routes);
-    pods.any().await.json(StatusCode::OK, &list("Pod", "5", &[]));
+async fn after_a_long_outage_an_expired_version_is_listed_at_once() {
+    let Setup {
+        pods,
+        operator: _operator,
+        ..
+    } = Setup::start(&[]);
+    pods.next().await.json(StatusCode::OK, &list("Pod", "5", &[]));
     for _ in 0..8 {
-        pods.any().await.fail(503, "the server is starting");
+        pods.next().await.fail(503, "the server is starting");
     }
-    let watch = pods.any().await.watch();
+    let watch = pods.next().await.watch();
     watch.event("ERROR", &status_error(410, "too old resource version"));
-    let answered = tokio::time::Instant::now();
-    let request = pods.any().await;
-    assert!(!request.is_watch(), "a list: {}", request.query);
-    let waited = answered.elapsed();
+    let begun = Instant::now();
+    assert_list(&pods.next().await);
+    let waited = begun.elapsed();
     assert!(
         waited < Duration::from_secs(1),
-        "no more of the outage's waits: {waited:?}"
+        "no delay of the outage: {waited:?}"
     );
 }

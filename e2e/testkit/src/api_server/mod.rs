@@ -1,34 +1,35 @@
-//! A scripted API server for tests: an HTTP server on loopback that answers exactly what a test tells it to, request by
-//! request, and an operator that talks to it.
+//! A scripted API server, and an operator that talks to it.
 //!
-//! A test takes the requests of a path from a [`Route`] and answers each; every wait has a limit, so a request that
-//! does not come fails the test too. Requests of paths that nobody took wait unanswered, as at a server that hangs.
+//! A test takes the requests of one method and path from a [`Route`] and answers each. Every wait has a limit, so a
+//! request that does not come fails the test too. Requests that no test takes stay unanswered, as at a server that hangs.
+//!
+//! Requests reach the server without a network, so a test can pause the clock of tokio: minutes then pass in
+//! milliseconds. [`ApiServer::listen`] serves the same routes on loopback.
 
 mod objects;
 mod operator;
 mod server;
-mod virtual_time;
+mod transport;
 
 pub use objects::{list, pod, policy, status_error};
 pub use operator::{
-    CLUSTER_POLICIES, EVENTS, MESH_STATUS, NAMESPACES, PODS, POLICIES, Running, clients, pods,
-    quiet_but_pods, start, start_at,
+    CLUSTER_POLICIES, EVENTS, MESH_STATUS, NAMESPACES, PODS, POLICIES, Running, Setup, start, start_at,
 };
-pub use server::{Exchange, Route, Routes, Server, WatchStream};
-pub use virtual_time::{clients_in_process, start_in_process, virtual_clock};
+pub use server::{ApiServer, Exchange, Route, WatchStream};
+pub use transport::{Listener, virtual_clock};
 
 use std::{future::Future, time::Duration};
 
-/// How long a test waits for what must come. Generous: the machine may be busy.
-pub const SOON: Duration = Duration::from_secs(20);
+/// How long a test waits for something: longer than the longest back-off of the operator.
+pub const SOON: Duration = Duration::from_mins(1);
 
-/// Waits for what must come.
+/// Waits for a future, at most [`SOON`].
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     let value = tokio::time::timeout(SOON, future).await;
-    value.unwrap_or_else(|_| panic!("waited {SOON:?} in vain: {what}"))
+    value.unwrap_or_else(|_| panic!("timed out after {SOON:?}: {what}"))
 }
 
-/// Waits until a condition holds.
+/// Polls until a condition holds, at most [`SOON`].
 pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     soon(what, async {
         while !condition() {

@@ -1,8 +1,8 @@
-//! Objects as the API server would show them.
+//! Objects as the API server returns them.
 
 use serde_json::{Value, json};
 
-/// A list of a kind, complete, at a version.
+/// A complete list of objects of one kind, at a version.
 pub fn list(kind: &str, version: &str, items: &[Value]) -> Value {
     let api_version = if kind.ends_with("Policy") {
         "sidewatch.dev/v1alpha1"
@@ -15,7 +15,7 @@ pub fn list(kind: &str, version: &str, items: &[Value]) -> Value {
     })
 }
 
-/// A Pod `pay/<name>` with a main `app`, which is ready, and a native sidecar `proxy`.
+/// A Pod `pay/<name>` with a ready main container `app` and a native sidecar `proxy`.
 pub fn pod(name: &str, version: &str, sidecar_ready: bool) -> Value {
     let status = |name: &str, ready: bool| {
         json!({
@@ -73,7 +73,7 @@ pub fn policy(name: &str, version: &str) -> Value {
     })
 }
 
-/// A failure.
+/// The body of a failed request.
 pub fn status_error(code: u16, message: &str) -> Value {
     json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "code": code,

@@ -1,40 +1,31 @@
-//! A whole operator against the scripted server.
+//! An operator that talks to the scripted server.
 
 use std::sync::Arc;
 
-use http::Method;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
 use sidewatch::{
-    clock::{Clock, SystemClock},
-    http::health::Health,
-    http::metrics::MetricsPages,
-    http::server::Pages,
-    kubernetes::client::Clients,
-    kubernetes::inputs::WatchScope,
-    operator::Operator,
+    clock::Clock, http::health::Health, http::metrics::MetricsPages, http::server::Pages,
+    kubernetes::client::Clients, kubernetes::inputs::WatchScope, operator::Operator,
 };
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use super::{Server, list, soon, until};
+use super::{ApiServer, Route, WatchStream, list, soon, until, virtual_clock};
 
-/// The paths of what a cluster-wide installation watches.
+/// The path of the Pods that a cluster-wide installation watches.
 pub const PODS: &str = "/api/v1/pods";
-/// See [`PODS`].
+/// The path of the namespaces.
 pub const NAMESPACES: &str = "/api/v1/namespaces";
-/// See [`PODS`].
+/// The path of the SidecarPolicies.
 pub const POLICIES: &str = "/apis/sidewatch.dev/v1alpha1/sidecarpolicies";
-/// See [`PODS`].
+/// The path of the ClusterSidecarPolicies.
 pub const CLUSTER_POLICIES: &str = "/apis/sidewatch.dev/v1alpha1/clustersidecarpolicies";
-/// Where Events of the namespace `pay` go.
+/// The path of the Events in the namespace `pay`.
 pub const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/pay/events";
-/// Where the status of the policy `pay/mesh` goes.
+/// The path of the status of the policy `pay/mesh`.
 pub const MESH_STATUS: &str = "/apis/sidewatch.dev/v1alpha1/namespaces/pay/sidecarpolicies/mesh/status";
 
-/// Clients of the server.
-pub fn clients(server: &Server) -> Clients {
-    Clients::new(kube::Config::new(server.url().parse().unwrap())).unwrap()
-}
-
-/// An operator that runs.
+/// A running operator. Dropped, it is aborted.
 pub struct Running {
     health: Arc<Health>,
     metrics: Arc<MetricsPages>,
@@ -42,20 +33,15 @@ pub struct Running {
     task: JoinHandle<()>,
 }
 
-/// Starts an operator for these namespaces, or the whole cluster.
-pub fn start(server: &Server, namespaces: &[&str]) -> Running {
-    start_at(server, namespaces, Arc::new(SystemClock::default()))
+/// Starts an operator on [`virtual_clock`] for these namespaces, or for the whole cluster if there are none.
+pub fn start(server: &ApiServer, namespaces: &[&str]) -> Running {
+    start_at(server.clients(), namespaces, virtual_clock())
 }
 
-/// The same, on a clock of the test's own.
-pub fn start_at(server: &Server, namespaces: &[&str], clock: Arc<dyn Clock>) -> Running {
+/// Starts an operator with these clients and this clock.
+pub fn start_at(clients: Clients, namespaces: &[&str], clock: Arc<dyn Clock>) -> Running {
     let namespaces = namespaces.iter().map(|name| Arc::from(*name)).collect();
-    run(clients(server), &WatchScope { namespaces }, clock)
-}
-
-/// Starts an operator with these clients.
-pub(super) fn run(clients: Clients, installation: &WatchScope, clock: Arc<dyn Clock>) -> Running {
-    let operator = Operator::new(clients, installation, clock).unwrap();
+    let operator = Operator::new(clients, &WatchScope { namespaces }, clock).unwrap();
     let (stop, stopped) = oneshot::channel();
     Running {
         health: operator.health(),
@@ -72,7 +58,7 @@ pub(super) fn run(clients: Clients, installation: &WatchScope, clock: Arc<dyn Cl
 }
 
 impl Running {
-    /// What `/readyz` says, and its status code.
+    /// The status code and the body of `/readyz`.
     pub fn readyz(&self) -> (u16, String) {
         let page = self.health.page("/readyz").unwrap();
         (page.status.as_u16(), page.body.to_text())
@@ -88,17 +74,17 @@ impl Running {
         Arc::clone(&self.metrics) as _
     }
 
-    /// The lines of a metric.
+    /// The series of a metric, as lines of the text format.
     pub fn series(&self, metric: &str) -> Vec<String> {
         let text = self.metrics.text().unwrap();
-        let is_meant = |line: &&str| {
+        let has_name = |line: &&str| {
             line.strip_prefix(metric)
                 .is_some_and(|rest| rest.starts_with(['{', ' ']))
         };
-        text.lines().filter(is_meant).map(str::to_owned).collect()
+        text.lines().filter(has_name).map(str::to_owned).collect()
     }
 
-    /// The value of a series, written as in the text format with its labels in order.
+    /// The value of a series, which is given as in the text format, with its labels in order.
     pub fn metric(&self, series: &str) -> Option<f64> {
         let text = self.metrics.text().unwrap();
         let line = text.lines().find(|line| {
@@ -116,7 +102,7 @@ impl Running {
         .await;
     }
 
-    /// Tells it to stop, and waits until it has.
+    /// Stops the operator as SIGTERM does, and waits for its end.
     pub async fn stop(mut self) {
         if let Some(stop) = self.stop.take() {
             let _gone = stop.send(());
@@ -131,15 +117,49 @@ impl Drop for Running {
     }
 }
 
-/// Answers for everything but Pods: namespaces, no policies of the cluster kind, and these policies.
-pub fn quiet_but_pods(server: &Server, policies: &[serde_json::Value]) {
-    let pay = serde_json::json!({"metadata": {"name": "pay", "uid": "uid-pay", "resourceVersion": "1"}});
-    server.serve_quietly(NAMESPACES, list("Namespace", "1", &[pay]));
-    server.serve_quietly(CLUSTER_POLICIES, list("ClusterSidecarPolicy", "1", &[]));
-    server.serve_quietly(POLICIES, list("SidecarPolicy", "1", policies));
+/// An operator for the whole cluster whose server answers everything except requests for Pods and writes: those are the
+/// test's.
+pub struct Setup {
+    /// The server.
+    pub server: ApiServer,
+    /// Lists and watches of Pods.
+    pub pods: Route,
+    /// Events that are created in the namespace `pay`.
+    pub events: Route,
+    /// Applies of the status of the policy `pay/mesh`.
+    pub statuses: Route,
+    /// The operator.
+    pub operator: Running,
 }
 
-/// The route of the Pods.
-pub fn pods(server: &Server) -> super::Route {
-    server.route(Method::GET, PODS)
+impl Setup {
+    /// Starts the operator in a cluster with these SidecarPolicies.
+    pub fn start(policies: &[Value]) -> Self {
+        let server = ApiServer::default();
+        server.serve_all_but_pods(policies);
+        Self {
+            pods: server.route(Method::GET, PODS),
+            events: server.route(Method::POST, EVENTS),
+            statuses: server.route(Method::PATCH, MESH_STATUS),
+            operator: start(&server, &[]),
+            server,
+        }
+    }
+
+    /// Answers the next list of Pods with these Pods at version 5, and accepts the watch that follows.
+    pub async fn list_pods(&self, pods: &[Value]) -> WatchStream {
+        let list = list("Pod", "5", pods);
+        self.pods.next().await.json(StatusCode::OK, &list);
+        self.pods.next().await.watch()
+    }
+}
+
+impl ApiServer {
+    /// Answers lists and watches of everything except Pods: the namespace `pay` and these SidecarPolicies.
+    pub fn serve_all_but_pods(&self, policies: &[Value]) {
+        let pay = json!({"metadata": {"name": "pay", "uid": "uid-pay", "resourceVersion": "1"}});
+        self.serve_quietly(NAMESPACES, list("Namespace", "1", &[pay]));
+        self.serve_quietly(CLUSTER_POLICIES, list("ClusterSidecarPolicy", "1", &[]));
+        self.serve_quietly(POLICIES, list("SidecarPolicy", "1", policies));
+    }
 }

@@ -5,111 +5,55 @@ use std::{
     convert::Infallible,
     fmt::Debug,
     io,
-    net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use futures::channel::mpsc;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderName, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Either, Full, StreamBody};
-use hyper::{
-    body::{Bytes, Frame},
-    server::conn::http1,
-    service::service_fn,
-};
-use hyper_util::rt::TokioIo;
+use hyper::body::{Bytes, Frame};
 use serde_json::{Value, json};
-use tokio::{
-    net::TcpListener,
-    sync::{Mutex as AsyncMutex, mpsc as queue, oneshot},
-    task::JoinHandle,
-};
+use tokio::sync::{Mutex as AsyncMutex, mpsc as queue, oneshot};
 
 use super::{soon, status_error};
 
 type Chunks = mpsc::UnboundedReceiver<io::Result<Frame<Bytes>>>;
 pub(super) type Body = Either<Full<Bytes>, StreamBody<Chunks>>;
-type Waiting = (
+type Requests = (
     queue::UnboundedSender<Exchange>,
     Arc<AsyncMutex<queue::UnboundedReceiver<Exchange>>>,
 );
 
-/// The server. Ends with its handle.
-pub struct Server {
-    address: SocketAddr,
-    routes: Routes,
-    accepting: JoinHandle<()>,
-}
-
-/// The routes of a server, for a task that learns of a path while it serves another.
+/// A scripted API server. Clones share their routes.
 #[derive(Clone, Default)]
-pub struct Routes(Arc<Mutex<HashMap<(Method, String), Waiting>>>);
+pub struct ApiServer(Arc<Mutex<HashMap<(Method, String), Requests>>>);
 
-impl Routes {
-    /// The requests of one method and path.
-    pub fn route(&self, method: Method, path: &str) -> Route {
-        let name = format!("{method} {path}");
+impl ApiServer {
+    fn requests(&self, method: Method, path: &str) -> Requests {
         let mut routes = self.0.lock().unwrap();
-        let (_, requests) = routes.entry((method, path.to_owned())).or_insert_with(waiting);
-        Route {
-            name,
-            requests: Arc::clone(requests),
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
-impl Server {
-    /// Listens on a free port of loopback.
-    pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let routes = Routes::default();
-        let accepting = tokio::spawn({
-            let routes = routes.clone();
-            async move {
-                loop {
-                    let (stream, _) = listener.accept().await.unwrap();
-                    let routes = routes.clone();
-                    let service = service_fn(move |request| handle(request, routes.clone()));
-                    tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-                }
-            }
+        let requests = routes.entry((method, path.to_owned())).or_insert_with(|| {
+            let (sender, receiver) = queue::unbounded_channel();
+            (sender, Arc::new(AsyncMutex::new(receiver)))
         });
-        Self {
-            address,
-            routes,
-            accepting,
-        }
-    }
-
-    /// Where it listens.
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        requests.clone()
     }
 
     /// The requests of one method and path.
     pub fn route(&self, method: Method, path: &str) -> Route {
-        self.routes.route(method, path)
+        Route {
+            name: format!("{method} {path}"),
+            requests: self.requests(method, path).1,
+        }
     }
 
-    /// The routes, for a task of their own.
-    pub fn handle(&self) -> Routes {
-        self.routes.clone()
-    }
-
-    /// Answers a resource's lists with this list and its watches with silence, for as long as the server lives.
+    /// Answers every list of a resource with this list. Watches stay open and have no events.
     pub fn serve_quietly(&self, path: &str, list: Value) {
         let route = self.route(Method::GET, path);
         tokio::spawn(async move {
             let mut open = Vec::new();
-            while let Some(exchange) = route.requests.lock().await.recv().await {
+            loop {
+                let exchange = route.any().await;
                 if exchange.is_watch() {
                     open.push(exchange.watch());
                 } else {
@@ -118,44 +62,33 @@ impl Server {
             }
         });
     }
-}
 
-fn waiting() -> Waiting {
-    let (sender, receiver) = queue::unbounded_channel();
-    (sender, Arc::new(AsyncMutex::new(receiver)))
-}
-
-/// Makes an exchange of a request, and waits for its answer.
-pub(super) async fn handle<B: http_body::Body<Error: Debug>>(
-    request: Request<B>,
-    routes: Routes,
-) -> Result<Response<Body>, Infallible> {
-    let (parts, body) = request.into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
-    let (reply, answer) = oneshot::channel();
-    let exchange = Exchange {
-        query: parts.uri.query().unwrap_or_default().to_owned(),
-        body: serde_json::from_slice(&body).unwrap_or_default(),
-        content_type: parts
-            .headers
-            .get(header::CONTENT_TYPE)
-            .map(|value| value.to_str().unwrap().to_owned()),
-        reply,
-    };
-    let key = (parts.method, parts.uri.path().to_owned());
-    let sender = routes
-        .0
-        .lock()
-        .unwrap()
-        .entry(key)
-        .or_insert_with(waiting)
-        .0
-        .clone();
-    sender.send(exchange).unwrap();
-    match answer.await {
-        Ok(response) => Ok(response),
-        // The test dropped the exchange: a server that hangs.
-        Err(_dropped) => std::future::pending().await,
+    /// Passes a request to its route, and waits for the answer of the test.
+    pub(super) async fn handle<B: http_body::Body<Error: Debug>>(
+        self,
+        request: Request<B>,
+    ) -> Result<Response<Body>, Infallible> {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let header = |name: HeaderName| {
+            let value = parts.headers.get(name)?;
+            Some(value.to_str().unwrap().to_owned())
+        };
+        let (reply, answer) = oneshot::channel();
+        let exchange = Exchange {
+            query: parts.uri.query().unwrap_or_default().to_owned(),
+            body: serde_json::from_slice(&body).unwrap_or_default(),
+            content_type: header(header::CONTENT_TYPE),
+            accept: header(header::ACCEPT),
+            reply,
+        };
+        let (requests, _) = self.requests(parts.method, parts.uri.path());
+        requests.send(exchange).unwrap();
+        match answer.await {
+            Ok(response) => Ok(response),
+            // The test dropped the exchange: a server that hangs.
+            Err(_dropped) => std::future::pending().await,
+        }
     }
 }
 
@@ -166,27 +99,25 @@ pub struct Route {
 }
 
 impl Route {
-    /// The next request, which must come.
+    /// The next request. Fails the test if none comes soon.
     pub async fn next(&self) -> Exchange {
-        let mut requests = soon(&self.name, self.requests.lock()).await;
-        soon(&self.name, requests.recv()).await.unwrap()
+        soon(&self.name, self.any()).await
     }
 
-    /// The next request, whenever it comes.
+    /// The next request, without a time limit.
     pub async fn any(&self) -> Exchange {
         self.requests.lock().await.recv().await.unwrap()
     }
 
     /// Asserts that no request comes for a while.
     pub async fn stays_silent(&self, time: Duration) {
-        let mut requests = self.requests.lock().await;
-        if let Ok(Some(exchange)) = tokio::time::timeout(time, requests.recv()).await {
+        if let Ok(exchange) = tokio::time::timeout(time, self.any()).await {
             panic!("unexpected {}?{} {}", self.name, exchange.query, exchange.body);
         }
     }
 }
 
-/// A request that waits for its answer. Dropped without one, it hangs.
+/// A request that waits for its answer. Dropped, it stays unanswered.
 pub struct Exchange {
     /// The query of the URI.
     pub query: String,
@@ -194,11 +125,13 @@ pub struct Exchange {
     pub body: Value,
     /// The `Content-Type`.
     pub content_type: Option<String>,
+    /// The `Accept`.
+    pub accept: Option<String>,
     reply: oneshot::Sender<Response<Body>>,
 }
 
 impl Exchange {
-    /// Whether it is a watch, and not a list.
+    /// Whether it is a watch, not a list.
     pub fn is_watch(&self) -> bool {
         self.parameter("watch").as_deref() == Some("true")
     }
@@ -215,64 +148,77 @@ impl Exchange {
         self.text(status, &body.to_string());
     }
 
+    /// Answers with text that claims to be JSON.
+    pub fn text(self, status: StatusCode, body: &str) {
+        self.respond(
+            status,
+            (header::CONTENT_TYPE, "application/json"),
+            body.to_owned(),
+        );
+    }
+
     /// Answers with a failure as the API server writes it.
     pub fn fail(self, code: u16, message: &str) {
         self.json(StatusCode::from_u16(code).unwrap(), &status_error(code, message));
     }
 
-    /// Answers with a failure and asks for patience.
+    /// Answers with a failure and a `Retry-After` header.
     pub fn fail_for(self, code: u16, seconds: u32) {
-        let response = Response::builder()
-            .status(code)
-            .header(header::RETRY_AFTER, seconds)
-            .body(Either::Left(Full::from(
-                "Too many requests, please try again later.",
-            )));
-        let _gone = self.reply.send(response.unwrap());
+        let retry_after = seconds.to_string();
+        self.respond(
+            StatusCode::from_u16(code).unwrap(),
+            (header::RETRY_AFTER, &retry_after),
+            "Too many requests, please try again later.",
+        );
     }
 
-    /// Answers with anything.
-    pub fn text(self, status: StatusCode, body: &str) {
+    /// Answers with these bytes and one header.
+    pub fn respond(self, status: StatusCode, (name, value): (HeaderName, &str), body: impl Into<Bytes>) {
         let response = Response::builder()
             .status(status)
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Either::Left(Full::from(body.to_owned())));
+            .header(name, value)
+            .body(Either::Left(Full::new(body.into())));
         // The client may have given up.
         let _gone = self.reply.send(response.unwrap());
     }
 
     /// Accepts a watch.
     pub fn watch(self) -> WatchStream {
+        self.watch_as("application/json")
+    }
+
+    /// Accepts a watch whose events have this content type.
+    pub fn watch_as(self, content_type: &str) -> WatchStream {
         assert!(self.is_watch(), "a watch, not {:?}", self.query);
         let (sender, receiver) = mpsc::unbounded();
-        let body = Either::Right(StreamBody::new(receiver));
-        let _gone = self.reply.send(Response::new(body));
+        let response = Response::builder()
+            .header(header::CONTENT_TYPE, content_type)
+            .body(Either::Right(StreamBody::new(receiver)));
+        let _gone = self.reply.send(response.unwrap());
         WatchStream { sender }
     }
 }
 
-/// A watch that was accepted. Dropped, it ends as after its time.
+/// An open watch. Dropped, it ends as after its timeout.
 pub struct WatchStream {
     sender: mpsc::UnboundedSender<io::Result<Frame<Bytes>>>,
 }
 
 impl WatchStream {
-    /// Tells of an object.
+    /// Sends an event.
     pub fn event(&self, kind: &str, object: &Value) {
-        self.raw(&format!("{}\n", json!({ "type": kind, "object": object })));
+        self.raw(format!("{}\n", json!({ "type": kind, "object": object })));
     }
 
-    /// Tells that the server has nothing to tell up to this version.
+    /// Sends a bookmark.
     pub fn bookmark(&self, kind: &str, version: &str) {
         let object = json!({"kind": kind, "apiVersion": "v1", "metadata": {"resourceVersion": version}});
         self.event("BOOKMARK", &object);
     }
 
     /// Sends bytes.
-    pub fn raw(&self, bytes: &str) {
-        self.sender
-            .unbounded_send(Ok(Frame::data(Bytes::from(bytes.to_owned()))))
-            .unwrap();
+    pub fn raw(&self, bytes: impl Into<Bytes>) {
+        self.sender.unbounded_send(Ok(Frame::data(bytes.into()))).unwrap();
     }
 
     /// Breaks the connection.
@@ -280,12 +226,12 @@ impl WatchStream {
         self.sender.unbounded_send(Err(io::Error::other("cut"))).unwrap();
     }
 
-    /// Ends it, as after its time.
+    /// Ends the watch as after its timeout.
     pub fn end(&self) {
         self.sender.close_channel();
     }
 
-    /// Whether the client still listens.
+    /// Whether the client still reads.
     pub fn is_open(&self) -> bool {
         !self.sender.is_closed()
     }
