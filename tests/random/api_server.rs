@@ -1,5 +1,5 @@
-//! An API server in memory. Writes of Events and of the statuses of policies are here, with the answers that a real one
-//! gives; and, while it is ill, with what networks and busy servers make of them.
+//! The model of an API server. It stores Events and policies and answers writes. Within a period of failing writes, it or
+//! the network fails as in production.
 
 use std::{
     collections::BTreeMap,
@@ -22,18 +22,18 @@ use tokio::{
 use testkit::rng::Rng;
 
 use crate::{
-    compare::{self, Told},
+    compare::{self, StoredEvent},
+    counts::Faults,
     plan::Plan,
-    policies::Stored,
+    policies::StoredPolicy,
     reads::Reads,
-    tally::Faults,
 };
 
-/// An answer, with a body that may go on for as long as a watch.
+/// A response whose body may be as long as a watch.
 pub(crate) type Answer = Response<UnsyncBoxBody<Bytes, io::Error>>;
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// See the module's documentation.
+/// The API server. Clones share its state.
 #[derive(Clone)]
 pub(crate) struct ApiServer(Arc<Mutex<State>>);
 
@@ -42,41 +42,44 @@ struct State {
     plan: Plan,
     begin: Instant,
     events: BTreeMap<String, Value>,
-    policies: BTreeMap<&'static str, Stored>,
+    policies: BTreeMap<&'static str, StoredPolicy>,
     reads: Reads,
     requests: usize,
     watchers: Option<UnboundedSender<Input>>,
 }
 
-/// What becomes of a write.
+/// What happens to a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    /// It is answered.
+enum Outcome {
+    /// It is done and answered.
     Answered,
-    /// It is answered with this code and not done; 429 asks to wait.
+    /// It is not done, and answered with this code. 429 comes with `Retry-After`.
     Refused(u16),
-    /// It is done, and the answer is this code.
+    /// It is done, but answered with this code.
     DoneBut(u16),
-    /// It gets no answer, done or not.
+    /// It has no answer, done or not.
     Unanswered { done: bool },
-    /// The connection breaks, before it is done or after.
+    /// The connection breaks before or after it is done.
     Disconnected { done: bool },
 }
 
-/// What an ill server and its network make of writes.
-const ILLS: [(&str, Fate); 10] = [
-    ("none", Fate::Answered),
-    ("write refused with 429", Fate::Refused(429)),
-    ("write refused with 500", Fate::Refused(500)),
-    ("write refused with 503", Fate::Refused(503)),
-    ("write done but answered with 504", Fate::DoneBut(504)),
-    ("write done but answered with 500", Fate::DoneBut(500)),
-    ("write never answered", Fate::Unanswered { done: false }),
-    ("write done but never answered", Fate::Unanswered { done: true }),
-    ("connection broken", Fate::Disconnected { done: false }),
+/// The outcomes of writes within a period of failing writes.
+const WRITE_FAULTS: [(&str, Outcome); 10] = [
+    ("none", Outcome::Answered),
+    ("write refused with 429", Outcome::Refused(429)),
+    ("write refused with 500", Outcome::Refused(500)),
+    ("write refused with 503", Outcome::Refused(503)),
+    ("write done but answered with 504", Outcome::DoneBut(504)),
+    ("write done but answered with 500", Outcome::DoneBut(500)),
+    ("write never answered", Outcome::Unanswered { done: false }),
+    (
+        "write done but never answered",
+        Outcome::Unanswered { done: true },
+    ),
+    ("connection broken", Outcome::Disconnected { done: false }),
     (
         "connection broken after the write",
-        Fate::Disconnected { done: true },
+        Outcome::Disconnected { done: true },
     ),
 ];
 
@@ -98,25 +101,25 @@ impl ApiServer {
         self.0.lock().unwrap()
     }
 
-    /// A client of it, for as long as the process lives.
+    /// A client that works as long as this process exists.
     pub(crate) fn client(&self, process: &Arc<()>) -> Client {
         let (server, process) = (self.clone(), Arc::downgrade(process));
         let answer = move |request| server.clone().answer(request, process.clone());
         Client::new(tower::service_fn(answer), "default")
     }
 
-    /// The lists and watches of it.
+    /// Accesses the lists and watches.
     pub(crate) fn reads<T>(&self, act: impl FnOnce(&mut Reads) -> T) -> T {
         act(&mut self.state().reads)
     }
 
-    /// Tells of policies here from now on.
+    /// Sends the updates of policies to this channel from now on.
     pub(crate) fn watch(&self, watchers: Option<UnboundedSender<Input>>) {
         self.state().watchers = watchers;
     }
 
-    /// Stores a policy. Its status stays, unless it is another object.
-    pub(crate) fn put(&self, mut policy: Stored) {
+    /// Stores a policy. Keeps its status if the UID is the same.
+    pub(crate) fn put(&self, mut policy: StoredPolicy) {
         let mut state = self.state();
         policy.version = state.reads.next_version();
         let before = state.policies.get(policy.name);
@@ -124,48 +127,48 @@ impl ApiServer {
             .filter(|before| before.uid == policy.uid)
             .and_then(|before| before.status.clone());
         if let Some(before) = before.filter(|before| before.uid != policy.uid).cloned() {
-            state.tell(before.tell(WatchEvent::Deleted));
+            state.send(before.input(WatchEvent::Deleted));
             state.reads.delete(before.path(), &before.uid);
             policy.version = state.reads.next_version();
         }
-        state.tell(policy.tell(WatchEvent::Applied));
+        state.send(policy.input(WatchEvent::Applied));
         state.reads.put(policy.path(), policy.object());
         state.policies.insert(policy.name, policy);
     }
 
-    /// The policies that it stores.
-    pub(crate) fn policies(&self) -> Vec<Stored> {
+    /// The stored policies.
+    pub(crate) fn policies(&self) -> Vec<StoredPolicy> {
         self.state().policies.values().cloned().collect()
     }
 
-    /// The statuses that it stores.
+    /// The stored statuses by policy.
     pub(crate) fn statuses(&self) -> BTreeMap<&'static str, Value> {
         let state = self.state();
         let statuses = state.policies.values().map(|policy| {
             let status = policy
-                .shown()
+                .decoded_status()
                 .unwrap_or_else(|| panic!("{} has no status", policy.name));
             (policy.name, compare::status(&status))
         });
         statuses.collect()
     }
 
-    /// The Events that it stores.
-    pub(crate) fn events(&self) -> BTreeMap<String, Told> {
+    /// The stored Events by name.
+    pub(crate) fn events(&self) -> BTreeMap<String, StoredEvent> {
         let state = self.state();
         state
             .events
             .iter()
-            .map(|(name, event)| (name.clone(), Told::read(event)))
+            .map(|(name, event)| (name.clone(), StoredEvent::read(event)))
             .collect()
     }
 
-    /// How often each fault came.
+    /// How often each fault occurred.
     pub(crate) fn faults(&self) -> Faults {
         self.state().reads.faults.clone()
     }
 
-    /// How many writes have come.
+    /// The number of writes so far.
     pub(crate) fn requests(&self) -> usize {
         self.state().requests
     }
@@ -179,26 +182,26 @@ impl ApiServer {
         if process.strong_count() == 0 {
             return std::future::pending().await;
         }
-        let (fate, wait) = self.state().fate();
+        let (outcome, wait) = self.state().outcome();
         sleep(wait).await;
         if process.strong_count() == 0 {
             return std::future::pending().await;
         }
         let done = || self.state().write(&parts.method, parts.uri.path(), &body);
-        match fate {
-            Fate::Answered => Ok(done()),
-            Fate::Refused(code) => Ok(answer(code, &json!({}))),
-            Fate::DoneBut(code) => {
+        match outcome {
+            Outcome::Answered => Ok(done()),
+            Outcome::Refused(code) => Ok(answer(code, &json!({}))),
+            Outcome::DoneBut(code) => {
                 drop(done());
                 Ok(answer(code, &json!({})))
             }
-            Fate::Unanswered { done: is_done } => {
+            Outcome::Unanswered { done: is_done } => {
                 if is_done {
                     drop(done());
                 }
                 std::future::pending().await
             }
-            Fate::Disconnected { done: is_done } => {
+            Outcome::Disconnected { done: is_done } => {
                 if is_done {
                     drop(done());
                 }
@@ -219,27 +222,27 @@ pub(crate) fn answer(code: u16, body: &Value) -> Answer {
 }
 
 impl State {
-    fn fate(&mut self) -> (Fate, Duration) {
+    fn outcome(&mut self) -> (Outcome, Duration) {
         self.requests += 1;
         let now = i64::try_from(self.begin.elapsed().as_secs()).unwrap();
-        let fate = if self.plan.is_ill(now) {
-            let (name, fate) = self.rng.pick(&ILLS);
-            if fate != Fate::Answered {
+        let outcome = if self.plan.writes_fail(now) {
+            let (name, outcome) = self.rng.pick(&WRITE_FAULTS);
+            if outcome != Outcome::Answered {
                 *self.reads.faults.entry(name).or_default() += 1;
             }
-            fate
+            outcome
         } else {
-            Fate::Answered
+            Outcome::Answered
         };
         (
-            fate,
+            outcome,
             Duration::from_millis(u64::try_from(self.rng.between(1, 300)).unwrap()),
         )
     }
 
-    fn tell(&self, input: Input) {
+    fn send(&self, input: Input) {
         if let Some(watchers) = &self.watchers {
-            // An operator that has just ended does not listen any more.
+            // An operator that has just ended has closed the channel.
             drop(watchers.send(input));
         }
     }
@@ -295,12 +298,12 @@ impl State {
             return answer(409, &json!({"kind": "Status", "code": 409, "reason": "Conflict"}));
         }
         let status: PolicyStatus = serde_json::from_value(body["status"].clone()).unwrap();
-        if policy.shown().as_ref() != Some(&status) {
+        if policy.decoded_status().as_ref() != Some(&status) {
             policy.version = self.reads.next_version();
             policy.status = Some(body["status"].clone());
-            let told = policy.tell(WatchEvent::Applied);
+            let event = policy.input(WatchEvent::Applied);
             self.reads.put(policy.path(), policy.object());
-            self.tell(told);
+            self.send(event);
         }
         let policy = &self.policies[name];
         answer(

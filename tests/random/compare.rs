@@ -1,4 +1,4 @@
-//! Two runs of one story, side by side: what the operator shows, and the Events that it left.
+//! Comparison of two runs: what the operator shows, and the Events that it wrote.
 
 use std::collections::BTreeMap;
 
@@ -17,30 +17,30 @@ use sidewatch::{
 use testkit::kubelet::at;
 
 use crate::{
-    plan::{Kind, Plan, UNWRITTEN},
-    policies::{KEEP, Stored},
+    plan::{GapKind, Plan, STATUS_DELAY},
+    policies::{KEEP, StoredPolicy},
 };
 
 /// Policy, namespace, Pod, container, check.
 type Key = (String, String, String, String, Check);
-/// Whether it fires, how bad it is, what may be done about it, its onset.
+/// Whether it fires, severity, mode, onset.
 type Violation = (bool, Severity, Mode, Timestamp);
 
-/// What the operator shows at a moment.
+/// What the operator shows at one moment.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Picture {
+pub(crate) struct Observed {
     violations: BTreeMap<Key, Violation>,
     /// The statuses by policy, without the times of their conditions.
     pub(crate) statuses: BTreeMap<&'static str, Value>,
-    /// How many violations fired since the operator began, by policy and check.
+    /// The number of violations that fired since the operator started, by policy and check.
     fired: BTreeMap<(String, Check), u64>,
-    /// Restarts since the operator began, by policy and series.
+    /// The number of restarts since the operator started, by policy and series.
     restarts: BTreeMap<String, u64>,
     pods: usize,
 }
 
-impl Picture {
-    pub(crate) fn of<'a>(index: &Index, policies: impl Iterator<Item = &'a Stored>) -> Self {
+impl Observed {
+    pub(crate) fn of<'a>(index: &Index, policies: impl Iterator<Item = &'a StoredPolicy>) -> Self {
         let violations = index.violations().map(|v| {
             let policy = v.policy.name.to_string();
             let key = (
@@ -66,7 +66,12 @@ impl Picture {
         Self {
             violations: violations.collect(),
             statuses: policies
-                .map(|policy| (policy.name, reported(&index.report(&policy.key()).unwrap())))
+                .map(|policy| {
+                    (
+                        policy.name,
+                        report_as_status(&index.report(&policy.key()).unwrap()),
+                    )
+                })
                 .collect(),
             fired: fired.collect(),
             restarts: restarts.collect(),
@@ -74,10 +79,10 @@ impl Picture {
         }
     }
 
-    /// That two runs show the same of one policy.
+    /// Asserts that two runs show the same for one policy.
     pub(crate) fn assert_same_of(&self, policy: &str, other: &Self) {
-        let of = |picture: &Self| -> BTreeMap<Key, Violation> {
-            picture
+        let of = |observed: &Self| -> BTreeMap<Key, Violation> {
+            observed
                 .violations
                 .clone()
                 .into_iter()
@@ -91,8 +96,8 @@ impl Picture {
         );
     }
 
-    /// That two runs show the same. Counters begin anew with an operator, and so are compared only where it lives through
-    /// the story.
+    /// Asserts that two runs show the same. Counters start at zero with each operator, so they are compared only without
+    /// restarts.
     pub(crate) fn assert_same(&self, other: &Self, restarts: bool) {
         assert_eq!(self.violations, other.violations, "violations");
         assert_eq!(self.statuses, other.statuses, "statuses");
@@ -104,8 +109,8 @@ impl Picture {
     }
 }
 
-/// A report as a status shows it.
-fn reported(report: &Report) -> Value {
+/// A report in the form of [`status`].
+fn report_as_status(report: &Report) -> Value {
     let conditions = report.conditions.iter().map(|c| {
         let status = c
             .status
@@ -140,7 +145,7 @@ fn reported(report: &Report) -> Value {
     })
 }
 
-/// A status in the same form.
+/// A status without the times of its conditions.
 pub(crate) fn status(status: &PolicyStatus) -> Value {
     let text = |value: Value| value.as_str().unwrap().to_owned();
     let conditions = status
@@ -176,9 +181,9 @@ pub(crate) fn status(status: &PolicyStatus) -> Value {
     })
 }
 
-/// An Event as the API server holds it.
+/// An Event as the API server stores it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Told {
+pub(crate) struct StoredEvent {
     pub(crate) pod_uid: String,
     field_path: String,
     pub(crate) reason: String,
@@ -188,7 +193,7 @@ pub(crate) struct Told {
     pub(crate) count: u32,
 }
 
-impl Told {
+impl StoredEvent {
     pub(crate) fn new(event: &Event, count: u32) -> Self {
         Self {
             pod_uid: event.pod_uid.to_string(),
@@ -201,7 +206,7 @@ impl Told {
         }
     }
 
-    /// From an object of the API server.
+    /// Reads an object of the API server.
     pub(crate) fn read(object: &Value) -> Self {
         let text = |place: &str| object.pointer(place).unwrap().as_str().unwrap().to_owned();
         Self {
@@ -218,79 +223,82 @@ impl Told {
     }
 }
 
-/// That a disturbed run left the Events of the undisturbed one, but for
-/// * their time and words, where something was noticed late: what begins to fire while nobody looks is told when somebody
-///   does, and a recovery may come as much later as its beginning was noticed late;
-/// * how often a new episode raised an old Event, which only one process knows;
-/// * what an operator could not write before it ended, when its status already told of it.
+/// Asserts that a disturbed run left the same Events as the undisturbed run. Differences that are correct:
+/// * time and note, where something was noticed late: a violation that begins to fire in a gap has its Event at the end of
+///   the gap, and its recovery may be as late as its onset was;
+/// * the number of occurrences in a series, which only one process knows;
+/// * an Event that the operator could not write before it ended, although it had written the status.
 pub(crate) fn assert_same_events(
-    expected: &BTreeMap<String, Told>,
-    found: &BTreeMap<String, Told>,
+    expected: &BTreeMap<String, StoredEvent>,
+    found: &BTreeMap<String, StoredEvent>,
     plan: &Plan,
 ) {
-    for (name, told) in found {
+    for (name, expected_event) in found {
         assert!(
             expected.contains_key(name),
-            "an Event that nothing asked for: {name} {told:?}"
+            "an Event that nothing asked for: {name} {expected_event:?}"
         );
     }
-    for (name, told) in expected {
-        let lost = lost(plan, told.at);
+    for (name, expected_event) in expected {
+        let lost = lost(plan, expected_event.at);
         let Some(found) = found.get(name) else {
-            assert!(lost.is_some(), "an Event is missing: {name} {told:?}");
+            assert!(lost.is_some(), "an Event is missing: {name} {expected_event:?}");
             continue;
         };
-        let like_told = Told {
+        let expected_like = StoredEvent {
             count: found.count,
-            ..told.clone()
+            ..expected_event.clone()
         };
-        if *found != like_told {
-            let late = if told.warning {
-                noticed(plan, told.at)
+        if *found != expected_like {
+            let late = if expected_event.warning {
+                noticed(plan, expected_event.at)
             } else {
-                recovered(plan, told.at)
+                recovered(plan, expected_event.at)
             };
             let in_time = late.is_some_and(|(from, to)| (from..=to).contains(&found.at));
             let again = lost.is_some_and(|end| found.at == end);
-            assert!(in_time || again, "{name} is {found:?} instead of {told:?}");
-            let but_for_time = Told {
+            assert!(
+                in_time || again,
+                "{name} is {found:?} instead of {expected_event:?}"
+            );
+            let but_for_time = StoredEvent {
                 note: found.note.clone(),
                 at: found.at,
-                ..like_told
+                ..expected_like
             };
             assert_eq!(*found, but_for_time, "{name}");
         }
         if plan.restarts {
             assert!(
-                found.count <= told.count,
-                "{name} was raised too often: {found:?}, {told:?}"
+                found.count <= expected_event.count,
+                "{name} was raised too often: {found:?}, {expected_event:?}"
             );
         } else {
-            assert_eq!(found.count, told.count, "{name}");
+            assert_eq!(found.count, expected_event.count, "{name}");
         }
     }
 }
 
-/// When it is told that something began to fire at a moment at which nobody looked.
+/// When the Event of a violation is written that begins to fire at this moment in a gap.
 fn noticed(plan: &Plan, moment: Timestamp) -> Option<(Timestamp, Timestamp)> {
-    let end = plan.blind(moment.duration_since(at(0)).as_secs())?.end;
+    let end = plan.gap(moment.duration_since(at(0)).as_secs())?.end;
     Some((at(end), at(end)))
 }
 
-/// When it is told that something resolved at a moment, if its end may have come while nobody looked.
+/// The period in which the Event of a recovery at this moment is written, if a gap may have delayed it.
 fn recovered(plan: &Plan, moment: Timestamp) -> Option<(Timestamp, Timestamp)> {
-    let blind = plan.blinds.iter().rev().find(|blind| at(blind.begin) <= moment)?;
-    let latest = at(blind.end + KEEP);
+    let gap = plan.gaps.iter().rev().find(|gap| at(gap.begin) <= moment)?;
+    let latest = at(gap.end + KEEP);
     (moment <= latest).then_some((moment, latest))
 }
 
-/// Where an operator ended soon after this moment, while writes did not get through: when its successor began to look.
+/// The end of a restart soon after this moment, if writes failed then.
 fn lost(plan: &Plan, moment: Timestamp) -> Option<Timestamp> {
-    let end = plan.blinds.iter().find(|blind| {
-        let is_end = matches!(blind.kind, Kind::Restarted { .. });
-        let since = plan.unwritten_since(blind.begin);
-        let was_ill = since < blind.begin - UNWRITTEN;
-        is_end && was_ill && (at(since)..=at(blind.begin)).contains(&moment)
+    let end = plan.gaps.iter().find(|gap| {
+        let is_end = matches!(gap.kind, GapKind::Restarted { .. });
+        let since = plan.unwritten_since(gap.begin);
+        let failed = since < gap.begin - STATUS_DELAY;
+        is_end && failed && (at(since)..=at(gap.begin)).contains(&moment)
     });
-    end.map(|blind| at(blind.end))
+    end.map(|gap| at(gap.end))
 }

@@ -1,15 +1,15 @@
-//! What happens to Pods and policies, drawn step by step beside an undisturbed run of it.
+//! The changes of Pods and policies, drawn step by step beside an undisturbed run of them.
 //!
-//! Where nobody looks, only happens what the API still shows when somebody looks again, or what is lost by design:
-//! * of several versions only the last is seen, so a Pod changes at most once in a time of blindness (and a flap within it
-//!   is in no run, as nobody can know of it);
-//! * an end that is noticed late lets a violation fire on for as long, so its Pod then rests until that is over;
-//! * a deadline that passes unseen acts late, and only if the fault is still there, so nothing ends a fault whose deadline
-//!   passed unseen;
-//! * flaps have no time of their own, so a flap that is seen late stands alone;
-//! * an instant (a memory kill, restarts in a row) is unseen only so briefly that it still counts afterwards;
-//! * an operator that restarts knows no flaps, no restarts before the last, no valid version of a policy that has become
-//!   invalid, and nothing that its predecessor did not write.
+//! In a gap, only such changes happen that the API still shows at its end, or that are lost by design:
+//! * only the last of several versions of a Pod is seen, so a Pod changes at most once in a gap (a flap within a gap is in
+//!   neither run, as the operator cannot know of it);
+//! * a violation whose end is noticed late fires longer, so its Pod does not change until that is over;
+//! * a deadline in a gap takes effect at the end of the gap, and only if the fault is still present, so no fault ends whose
+//!   deadline was in the gap;
+//! * the API shows no time of a flap, so no other flap is near one in a gap;
+//! * an instantaneous fault (an OOM kill, several restarts) happens so late in a gap that it still counts at its end;
+//! * an operator that restarts does not know flaps, restarts except the last, the last valid version of a policy that is
+//!   now invalid, and what its predecessor did not write.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,34 +18,34 @@ use sidewatch::domain::policy::Check;
 use testkit::{kubelet::Pod, rng::Rng};
 
 use crate::{
-    life::{Life, Template, Trouble},
-    plan::{Blind, CALM, Kind, Plan},
-    policies::{EDITS, INVALID, LONG, Stored, policies},
+    lifecycle::{Lifecycle, PodFault, Template},
+    plan::{FAULTS_END, Gap, GapKind, Plan},
+    policies::{EDITS, INVALID, LONG_MEMORY, StoredPolicy, policies},
     reference::Reference,
 };
 
-/// How many Events of one Pod a story may have. More would meet the limits of a Pod, which are not the subject here.
+/// The limit of Events of one Pod in a run. The operator's own limit for a Pod is not under test here.
 const EVENTS: usize = 14;
-/// Longer than any `keepFiringFor`, and than any window of flaps.
-const REST: i64 = 150;
+/// Longer than every `keepFiringFor` and every window of flaps.
+const UNCHANGED: i64 = 150;
 
-/// One change of the world.
+/// A change of the cluster.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
-    /// A Pod is written.
+    /// A Pod is created or updated.
     Pod(Pod),
-    /// A Pod is gone.
-    Gone(Pod),
-    /// A policy has another spec.
-    Policy(Stored),
-    /// A policy is deleted and made anew.
-    Anew(Stored, Stored),
+    /// A Pod is deleted.
+    PodDeleted(Pod),
+    /// The spec of a policy changes.
+    Policy(StoredPolicy),
+    /// A policy is deleted and created again.
+    PolicyRecreated(StoredPolicy, StoredPolicy),
 }
 
-/// What happens when, in order.
+/// All changes in order.
 pub(crate) struct History {
     pub(crate) changes: Vec<(i64, Change)>,
-    /// The undisturbed run of it, until the calm.
+    /// The undisturbed run, up to the end of the faults.
     pub(crate) reference: Reference,
 }
 
@@ -56,24 +56,24 @@ impl History {
             rng,
             reference: Reference::new(),
             changes: Vec::new(),
-            lives: BTreeMap::new(),
+            lifecycles: BTreeMap::new(),
             policies: policies(),
-            born: 0,
+            created: 0,
         };
         for policy in writer.policies.clone() {
-            writer.say(0, Change::Policy(policy));
+            writer.record(0, Change::Policy(policy));
         }
         for _ in 0..5 {
-            writer.birth(1);
+            writer.create_pod(1);
         }
         let mut at = 2;
-        while at < CALM {
+        while at < FAULTS_END {
             at += writer.rng.between(1, 25);
-            writer.look_ahead(at);
+            writer.exclude_counted_pods(at);
             let is_due = plan.edits.iter().any(|edit| (at - 25..at).contains(edit));
-            if is_due && plan.blind(at).is_none() {
+            if is_due && plan.gap(at).is_none() {
                 writer.edit(at);
-            } else if at < CALM {
+            } else if at < FAULTS_END {
                 writer.step(at);
             }
         }
@@ -89,63 +89,61 @@ struct Writer<'a> {
     rng: &'a mut Rng,
     reference: Reference,
     changes: Vec<(i64, Change)>,
-    lives: BTreeMap<String, Life>,
-    policies: Vec<Stored>,
-    born: usize,
+    lifecycles: BTreeMap<String, Lifecycle>,
+    policies: Vec<StoredPolicy>,
+    created: usize,
 }
 
 impl Writer<'_> {
-    fn say(&mut self, at: i64, change: Change) {
+    fn record(&mut self, at: i64, change: Change) {
         self.reference.change(at, &change);
         self.changes.push((at, change));
     }
 
-    /// Lets Pods rest whose counts lose their weight while nobody looks: that is noticed late.
-    fn look_ahead(&mut self, at: i64) {
+    /// Excludes Pods from changes whose counts decrease in a gap, as the operator notices that late.
+    fn exclude_counted_pods(&mut self, at: i64) {
         self.reference.pass(at);
-        for blind in self
+        for gap in self
             .plan
-            .blinds
+            .gaps
             .iter()
-            .filter(|blind| (blind.begin..=blind.end + 30).contains(&at))
+            .filter(|gap| (gap.begin..=gap.end + 30).contains(&at))
         {
             let counted =
                 self.reference
                     .pods_with(&[Check::FrequentRestarts, Check::Flapping, Check::OOMKilled]);
-            let changed = self
-                .reference
-                .pods_that_changed(blind.begin - 1, at.min(blind.end));
+            let changed = self.reference.pods_that_changed(gap.begin - 1, at.min(gap.end));
             let counted: BTreeSet<String> = counted.chain(changed).collect();
-            let until = blind.end + (blind.end - blind.begin) + LONG;
-            for life in self
-                .lives
+            let until = gap.end + (gap.end - gap.begin) + LONG_MEMORY;
+            for lifecycle in self
+                .lifecycles
                 .values_mut()
-                .filter(|life| counted.contains(&life.pod.name))
+                .filter(|lifecycle| counted.contains(&lifecycle.pod.name))
             {
-                life.rests_until = life.rests_until.max(until);
+                lifecycle.unchanged_until = lifecycle.unchanged_until.max(until);
             }
         }
     }
 
-    fn birth(&mut self, at: i64) {
+    fn create_pod(&mut self, at: i64) {
         let template = self.rng.pick(&Template::ALL);
         let name = format!(
             "{}-{}",
             if template == Template::Web { "web" } else { "other" },
-            self.born
+            self.created
         );
-        self.born += 1;
-        self.give_birth(at, template, &name, &format!("uid-{}", self.born));
+        self.created += 1;
+        self.create_pod_as(at, template, &name, &format!("uid-{}", self.created));
     }
 
-    fn give_birth(&mut self, at: i64, template: Template, name: &str, uid: &str) {
+    fn create_pod_as(&mut self, at: i64, template: Template, name: &str, uid: &str) {
         let namespace = if self.rng.chance(70) { "pay" } else { "shop" };
-        let life = Life::new(at, template, Pod::new(namespace, name, at), uid);
-        self.say(at, Change::Pod(life.pod.clone()));
-        self.lives.insert(uid.to_owned(), life);
+        let lifecycle = Lifecycle::new(at, template, Pod::new(namespace, name, at), uid);
+        self.record(at, Change::Pod(lifecycle.pod.clone()));
+        self.lifecycles.insert(uid.to_owned(), lifecycle);
     }
 
-    /// Something happens, if something may.
+    /// Changes a Pod, if one may change.
     fn step(&mut self, at: i64) {
         if self
             .plan
@@ -155,157 +153,157 @@ impl Writer<'_> {
         {
             return;
         }
-        let blind = self.plan.blind(at);
-        let at_edge = self
-            .plan
-            .blinds
-            .iter()
-            .any(|blind| blind.begin == at || blind.end == at);
+        let gap = self.plan.gap(at);
+        let at_edge = self.plan.gaps.iter().any(|gap| gap.begin == at || gap.end == at);
         if at_edge {
             return;
         }
         let ready: Vec<String> = self
-            .lives
+            .lifecycles
             .iter()
-            .filter(|(_, life)| self.may_change(life, at, blind))
+            .filter(|(_, lifecycle)| self.may_change(lifecycle, at, gap))
             .map(|(uid, _)| uid.clone())
             .collect();
-        if ready.is_empty() || self.lives.len() < 4 {
-            if blind.is_none_or(|blind| blind.kind.skips_versions()) && self.lives.len() < 9 {
-                self.birth(at);
+        if ready.is_empty() || self.lifecycles.len() < 4 {
+            if gap.is_none_or(|gap| gap.kind.skips_versions()) && self.lifecycles.len() < 9 {
+                self.create_pod(at);
             }
             return;
         }
         let uid = ready[self.rng.below(ready.len())].clone();
-        let life = self.lives[&uid].clone();
-        let next = if life.trouble == Trouble::None {
-            self.trouble(life.clone(), at, blind)
+        let lifecycle = self.lifecycles[&uid].clone();
+        let next = if lifecycle.fault == PodFault::None {
+            self.fail(lifecycle.clone(), at, gap)
         } else {
-            self.relief(life.clone(), at, blind)
+            self.recover(lifecycle.clone(), at, gap)
         };
         let Some(mut next) = next else { return };
         next.last_change = at;
-        if let Some(blind) = blind {
-            next.rests_until = blind.end + REST;
+        if let Some(gap) = gap {
+            next.unchanged_until = gap.end + UNCHANGED;
         }
-        let gone = next.trouble == Trouble::Terminating && life.trouble == Trouble::Terminating;
+        let gone = next.fault == PodFault::Terminating && lifecycle.fault == PodFault::Terminating;
         if gone {
-            self.lives.remove(&uid);
+            self.lifecycles.remove(&uid);
             let name = next.pod.name.clone();
-            self.say(at, Change::Gone(next.pod));
+            self.record(at, Change::PodDeleted(next.pod));
             if self.rng.chance(50) {
-                // As a StatefulSet does: another Pod of the same name.
-                self.give_birth(at, life.template, &name, &format!("{uid}-again"));
+                // As a StatefulSet does: a new Pod with the same name.
+                self.create_pod_as(at, lifecycle.template, &name, &format!("{uid}-again"));
             }
         } else {
-            self.say(at, Change::Pod(next.pod.clone()));
-            self.lives.insert(uid, next);
+            self.record(at, Change::Pod(next.pod.clone()));
+            self.lifecycles.insert(uid, next);
         }
     }
 
-    /// Whether anything may happen to a Pod now.
-    fn may_change(&self, life: &Life, at: i64, blind: Option<Blind>) -> bool {
-        if at <= life.rests_until || self.reference.events_of(&life.pod.uid) > EVENTS {
+    /// Whether this Pod may change now.
+    fn may_change(&self, lifecycle: &Lifecycle, at: i64, gap: Option<Gap>) -> bool {
+        if at <= lifecycle.unchanged_until || self.reference.events_of(&lifecycle.pod.uid) > EVENTS {
             return false;
         }
-        let Some(blind) = blind else { return true };
-        let mut since = blind.begin;
-        if let Kind::Restarted { .. } = blind.kind {
-            since = self.plan.unwritten_since(blind.begin);
+        let Some(gap) = gap else { return true };
+        let mut since = gap.begin;
+        if let GapKind::Restarted { .. } = gap.kind {
+            since = self.plan.unwritten_since(gap.begin);
         }
-        life.last_change < since.min(blind.begin - 10) && !self.reference.changed(&life.pod.name, since, at)
+        lifecycle.last_change < since.min(gap.begin - 10)
+            && !self.reference.changed(&lifecycle.pod.name, since, at)
     }
 
-    /// Whether an operator ends so soon that it may not tell its successor of an end that comes now.
+    /// Whether the operator ends so soon that its successor may not learn of a recovery at this moment.
     fn ends_soon(&self, at: i64) -> bool {
-        self.plan.blinds.iter().any(|blind| {
-            matches!(blind.kind, Kind::Restarted { .. })
-                && (self.plan.unwritten_since(blind.begin)..=blind.begin).contains(&at)
+        self.plan.gaps.iter().any(|gap| {
+            matches!(gap.kind, GapKind::Restarted { .. })
+                && (self.plan.unwritten_since(gap.begin)..=gap.begin).contains(&at)
         })
     }
 
-    /// Something breaks.
-    fn trouble(&mut self, mut life: Life, at: i64, blind: Option<Blind>) -> Option<Life> {
-        let (sidecar, main) = (life.template.sidecar(), life.template.main());
-        let pod = life.pod.clone();
-        // Flaps and restarts are counted, and what is counted does not outlive an operator.
-        let counts = |last: i64| !self.plan.restarts || at - last > LONG;
-        let is_brief = blind.is_none_or(|blind| blind.end - at <= 7);
-        let is_lone = |last: i64| blind.is_none_or(|blind| last < blind.begin - LONG);
-        // A run shorter than a window would count for an operator that starts later; and nothing is over just now.
-        let was_calm = at - life.last_change > REST;
+    /// A Pod gets a fault.
+    fn fail(&mut self, mut lifecycle: Lifecycle, at: i64, gap: Option<Gap>) -> Option<Lifecycle> {
+        let (sidecar, main) = (lifecycle.template.sidecar(), lifecycle.template.main());
+        let pod = lifecycle.pod.clone();
+        // An operator that restarts forgets the counts of flaps and restarts.
+        let counts = |last: i64| !self.plan.restarts || at - last > LONG_MEMORY;
+        let is_brief = gap.is_none_or(|gap| gap.end - at <= 7);
+        let is_lone = |last: i64| gap.is_none_or(|gap| last < gap.begin - LONG_MEMORY);
+        // A run shorter than the window would count after a restart of the operator.
+        let was_calm = at - lifecycle.last_change > UNCHANGED;
         match self.rng.below(9) {
-            0..=2 if counts(life.last_flap) && is_lone(life.last_flap) => {
-                (life.pod, life.trouble) = (pod.ready(sidecar, false, at), Trouble::Unready(sidecar));
-                life.last_flap = at;
+            0..=2 if counts(lifecycle.last_flap) && is_lone(lifecycle.last_flap) => {
+                (lifecycle.pod, lifecycle.fault) =
+                    (pod.ready(sidecar, false, at), PodFault::Unready(sidecar));
+                lifecycle.last_flap = at;
             }
-            3 => (life.pod, life.trouble) = (pod.ready(main, false, at), Trouble::Unready(main)),
+            3 => (lifecycle.pod, lifecycle.fault) = (pod.ready(main, false, at), PodFault::Unready(main)),
             4 if !self.plan.restarts
                 && is_brief
-                && is_lone(life.last_restart)
-                && life.template != Template::Job =>
+                && is_lone(lifecycle.last_restart)
+                && lifecycle.template != Template::Job =>
             {
                 let times = u32::try_from(self.rng.between(1, 3)).unwrap();
                 let who = if self.rng.chance(30) { main } else { sidecar };
-                life.pod = pod.restarted(who, times, "Error", at);
-                life.last_restart = at;
+                lifecycle.pod = pod.restarted(who, times, "Error", at);
+                lifecycle.last_restart = at;
             }
             5 if was_calm
                 && is_brief
-                && counts(life.last_restart)
-                && is_lone(life.last_restart)
+                && counts(lifecycle.last_restart)
+                && is_lone(lifecycle.last_restart)
                 && !self.ends_soon(at)
-                && life.template != Template::Job =>
+                && lifecycle.template != Template::Job =>
             {
-                life.pod = pod.restarted(sidecar, 1, "OOMKilled", at);
-                life.last_restart = at;
+                lifecycle.pod = pod.restarted(sidecar, 1, "OOMKilled", at);
+                lifecycle.last_restart = at;
             }
-            6 if life.template == Template::Job => {
-                (life.pod, life.trouble) = (pod.exits(main, 0, at), Trouble::HeldOpen);
+            6 if lifecycle.template == Template::Job => {
+                (lifecycle.pod, lifecycle.fault) = (pod.exits(main, 0, at), PodFault::HeldOpen);
             }
-            6 if was_calm && counts(life.last_restart) && is_lone(life.last_restart) => {
-                (life.pod, life.trouble) = (pod.backs_off(sidecar, at), Trouble::Down(sidecar));
-                life.last_restart = at;
+            6 if was_calm && counts(lifecycle.last_restart) && is_lone(lifecycle.last_restart) => {
+                (lifecycle.pod, lifecycle.fault) = (pod.backs_off(sidecar, at), PodFault::Down(sidecar));
+                lifecycle.last_restart = at;
             }
-            7 if was_calm => (life.pod, life.trouble) = (pod.node_lost(true), Trouble::NodeLost),
-            8 if self.rng.chance(50) => (life.pod, life.trouble) = (pod.terminating(), Trouble::Terminating),
-            // Nobody ever knows of a flap that is over before the next look.
-            8 if blind.is_some_and(|blind| blind.kind.skips_versions()) && is_lone(life.last_flap) => {
-                life.pod = pod.ready(sidecar, false, at - 1).ready(sidecar, true, at);
+            7 if was_calm => (lifecycle.pod, lifecycle.fault) = (pod.node_lost(true), PodFault::NodeLost),
+            8 if self.rng.chance(50) => {
+                (lifecycle.pod, lifecycle.fault) = (pod.terminating(), PodFault::Terminating);
+            }
+            // A flap that is over before the end of the gap stays unknown.
+            8 if gap.is_some_and(|gap| gap.kind.skips_versions()) && is_lone(lifecycle.last_flap) => {
+                lifecycle.pod = pod.ready(sidecar, false, at - 1).ready(sidecar, true, at);
             }
             _ => return None,
         }
-        Some(life)
+        Some(lifecycle)
     }
 
-    /// What is broken is repaired, or gone.
-    fn relief(&mut self, mut life: Life, at: i64, blind: Option<Blind>) -> Option<Life> {
-        let pod = life.pod.clone();
-        if life.trouble != Trouble::Terminating && self.ends_soon(at) {
+    /// A Pod recovers, or is deleted.
+    fn recover(&mut self, mut lifecycle: Lifecycle, at: i64, gap: Option<Gap>) -> Option<Lifecycle> {
+        let pod = lifecycle.pod.clone();
+        if lifecycle.fault != PodFault::Terminating && self.ends_soon(at) {
             return None;
         }
-        match life.trouble {
-            Trouble::Unready(name) => life.pod = pod.ready(name, true, at),
-            Trouble::Down(_) if blind.is_some() => return None,
-            Trouble::Down(name) => life.pod = pod.starts_again(name, true, at),
-            Trouble::Starting(name) => life.pod = pod.started(name, at),
-            Trouble::HeldOpen => life.pod = pod.exits("fluent-bit", 0, at),
-            Trouble::NodeLost => life.pod = pod.node_lost(false),
-            Trouble::Terminating => return Some(life),
-            Trouble::None => return None,
+        match lifecycle.fault {
+            PodFault::Unready(name) => lifecycle.pod = pod.ready(name, true, at),
+            PodFault::Down(_) if gap.is_some() => return None,
+            PodFault::Down(name) => lifecycle.pod = pod.starts_again(name, true, at),
+            PodFault::Starting(name) => lifecycle.pod = pod.started(name, at),
+            PodFault::HeldOpen => lifecycle.pod = pod.exits("fluent-bit", 0, at),
+            PodFault::NodeLost => lifecycle.pod = pod.node_lost(false),
+            PodFault::Terminating => return Some(lifecycle),
+            PodFault::None => return None,
         }
-        life.trouble = if life.trouble == Trouble::HeldOpen {
-            Trouble::Terminating
+        lifecycle.fault = if lifecycle.fault == PodFault::HeldOpen {
+            PodFault::Terminating
         } else {
-            Trouble::None
+            PodFault::None
         };
-        if life.trouble == Trouble::Terminating {
-            life.pod = life.pod.terminating();
+        if lifecycle.fault == PodFault::Terminating {
+            lifecycle.pod = lifecycle.pod.terminating();
         }
-        Some(life)
+        Some(lifecycle)
     }
 
-    /// Somebody edits a policy, or replaces it.
+    /// Edits or recreates a policy.
     fn edit(&mut self, at: i64) {
         let (name, place, value) = if !self.plan.restarts && self.rng.chance(20) {
             INVALID
@@ -322,7 +320,7 @@ impl Writer<'_> {
             policy.uid.push_str("-anew");
             policy.generation = 1;
             let policy = policy.clone();
-            self.say(at, Change::Anew(before, policy));
+            self.record(at, Change::PolicyRecreated(before, policy));
             return;
         }
         let value = serde_json::from_str(value).unwrap();
@@ -330,6 +328,6 @@ impl Writer<'_> {
         policy.spec.pointer_mut(parent).unwrap()[field] = value;
         policy.generation += 1;
         let policy = policy.clone();
-        self.say(at, Change::Policy(policy));
+        self.record(at, Change::Policy(policy));
     }
 }

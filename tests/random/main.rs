@@ -1,35 +1,37 @@
-//! Random stories of Pods with random faults, then calm: what the operator shows and has written must equal an
-//! undisturbed run of the same story, within 60 s of virtual time, and then nothing is written any more.
+//! Random Pods with random faults of the operator, the network and the API server. When the faults have ended, what the
+//! operator shows and has written must equal an undisturbed run of the same changes within 60 s of virtual time. After
+//! that, nothing may be written.
 //!
-//! The disturbed run is the reconciler with both sinks against a model of the API server: watches break, resume, list
-//! anew and twice; the operator is killed, stopped and started; the process stands still; writes are refused, delayed,
-//! lost before and after they were done. The undisturbed run is the index alone, and what it asks for. What a fault may
-//! change by design, as the API no longer shows it, is said where it is: in [`history`] and [`compare`].
+//! * [`reconciler_run`]: the reconciler with both sinks, against a model of the API server. Watches break, resume, relist
+//!   and relist twice; the operator is killed, stopped and started; the process stalls; writes are refused, delayed or lost,
+//!   before or after they are done.
+//! * [`operator_run`]: the complete operator. It compares less, because the operator chooses its retry delays at random.
+//! * [`reference`]: the undisturbed run, which is the index alone.
 //!
-//! The same stories, less what depends on when a watch works again, are told to the [`whole`] operator.
+//! [`history`] and [`compare`] list the differences that a fault may cause by design.
 //!
-//! `SIDEWATCH_SEED=17` tells one story alone, `SIDEWATCH_SEEDS=5000` more of them.
+//! `SIDEWATCH_SEED=17` runs one seed, `SIDEWATCH_SEEDS=5000` runs more than the default.
 
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::expect_used,
-    reason = "helpers of tests panic where their expectation fails"
+    reason = "a helper of a test panics where its expectation fails"
 )]
 
 mod api_server;
 mod compare;
+mod counts;
 mod history;
-mod life;
+mod lifecycle;
 mod operator;
+mod operator_run;
 mod plan;
 mod policies;
 mod reads;
+mod reconciler_run;
 mod reference;
-mod story;
-mod tally;
-mod whole;
 
 use std::{
     collections::BTreeSet,
@@ -43,12 +45,12 @@ use std::{
 
 use testkit::rng::Rng;
 
-use tally::{FAULTS, OUTAGES, Tally};
+use counts::{Counts, FAULTS, OUTAGES};
 
-/// How many stories are told by default.
+/// Default number of seeds for the reconciler.
 const SEEDS: u64 = 200;
-/// How many of them the whole operator is told.
-const WHOLE_SEEDS: u64 = 60;
+/// Default number of seeds for the complete operator.
+const OPERATOR_SEEDS: u64 = 60;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable)
@@ -56,24 +58,24 @@ fn number(variable: &str) -> Option<u64> {
         .map(|text| text.parse().expect("a number"))
 }
 
-/// Tells stories, on all processors, and returns what they were made of if they are as many as by default.
-fn tell(by_default: u64, story: impl Fn(u64) -> Tally + Sync + RefUnwindSafe) -> Option<Tally> {
+/// Runs the seeds on all processors. Returns the sum of their counts if there are at least `default` seeds.
+fn run_seeds(default: u64, run: impl Fn(u64) -> Counts + Sync + RefUnwindSafe) -> Option<Counts> {
     let seeds = match number("SIDEWATCH_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("SIDEWATCH_SEEDS").unwrap_or(by_default),
+        None => 0..number("SIDEWATCH_SEEDS").unwrap_or(default),
     };
     let next = AtomicU64::new(seeds.start);
-    let results = Mutex::new((Tally::default(), BTreeSet::new()));
+    let results = Mutex::new((Counts::default(), BTreeSet::new()));
     let work = || {
         while let seed = next.fetch_add(1, Ordering::Relaxed)
             && seeds.contains(&seed)
         {
-            let told = catch_unwind(|| story(seed));
-            let (tally, failed) = &mut *results.lock().unwrap();
-            if let Ok(told) = told {
-                tally.add(&told);
+            let result = catch_unwind(|| run(seed));
+            let (counts, failed) = &mut *results.lock().unwrap();
+            if let Ok(result) = result {
+                counts.add(&result);
             } else {
-                println!("story {seed} ends badly");
+                println!("seed {seed} fails");
                 failed.insert(seed);
             }
         }
@@ -83,40 +85,40 @@ fn tell(by_default: u64, story: impl Fn(u64) -> Tally + Sync + RefUnwindSafe) ->
             scope.spawn(work);
         }
     });
-    let (tally, failed) = results.into_inner().unwrap();
+    let (counts, failed) = results.into_inner().unwrap();
     if let Some(first) = failed.first() {
         panic!(
-            "{} stories end badly; SIDEWATCH_SEED={first} tells the first of {failed:?}",
+            "{} seeds fail; run the first with SIDEWATCH_SEED={first}: {failed:?}",
             failed.len()
         );
     }
-    println!("{tally:?}");
-    (seeds.end - seeds.start >= by_default).then_some(tally)
+    println!("{counts:?}");
+    (seeds.end - seeds.start >= default).then_some(counts)
 }
 
 #[test]
-fn after_any_faults_everything_is_as_without_them() {
-    if let Some(tally) = tell(SEEDS, story::tell) {
-        tally.assert_rich(&FAULTS);
+fn the_reconciler_converges_after_any_faults() {
+    if let Some(counts) = run_seeds(SEEDS, reconciler_run::run) {
+        counts.assert_sufficient(&FAULTS);
     }
 }
 
 #[test]
-fn after_any_outage_the_whole_operator_says_the_same() {
-    if let Some(tally) = tell(WHOLE_SEEDS, whole::tell) {
-        tally.assert_rich(&OUTAGES);
+fn the_operator_converges_after_any_outage() {
+    if let Some(counts) = run_seeds(OPERATOR_SEEDS, operator_run::run) {
+        counts.assert_sufficient(&OUTAGES);
     }
 }
 
-/// Which seed is which story must not depend on the machine, nor on anything that the operator does.
+/// A seed must mean the same on every machine, whatever the operator does.
 #[test]
-fn a_seed_is_a_story() {
-    let story = |seed| {
+fn a_seed_always_draws_the_same_run() {
+    let run = |seed| {
         let mut rng = Rng::new(seed);
         let plan = plan::Plan::new(&mut rng, 0);
         let history = history::History::new(&plan, &mut rng);
         format!("{plan:?} {:?}", history.changes)
     };
-    assert_eq!(story(7), story(7));
-    assert_ne!(story(7), story(8));
+    assert_eq!(run(7), run(7));
+    assert_ne!(run(7), run(8));
 }

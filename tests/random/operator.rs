@@ -1,4 +1,4 @@
-//! An operator less its watches: the reconciler and both sinks, on a clock that only sleeping moves.
+//! An operator without its watches: the reconciler and both sinks, on virtual time.
 
 use std::sync::Arc;
 
@@ -24,14 +24,14 @@ use testkit::kubelet::at;
 
 use crate::api_server::ApiServer;
 
-/// The time since the beginning of a story. A timer fires up to a millisecond late; the stories are told in seconds.
+/// A clock with whole milliseconds: a timer of tokio fires up to a millisecond late, and runs are in seconds.
 pub(crate) fn clock(begin: Instant) -> Arc<dyn Clock> {
     Arc::new(move || at(0) + SignedDuration::from_millis(i64::try_from(begin.elapsed().as_millis()).unwrap()))
 }
 
-/// A running process.
+/// A running operator.
 pub(crate) struct Operator {
-    /// What the API server knows the process by.
+    /// Identifies the process to the API server.
     _process: Arc<()>,
     index: Arc<Mutex<Index>>,
     inputs: mpsc::UnboundedSender<Input>,
@@ -86,24 +86,24 @@ impl Operator {
         }
     }
 
-    /// A watch tells something.
-    pub(crate) fn tell(&self, input: Input) {
+    /// Sends an input, as a watch does.
+    pub(crate) fn send(&self, input: Input) {
         self.inputs.send(input).unwrap();
     }
 
-    /// The model, while nothing moves.
+    /// Locks the index.
     pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock()
     }
 
-    /// SIGKILL: what was under way is under way no more.
+    /// SIGKILL: requests that are in progress end too.
     pub(crate) fn kill(self, server: &ApiServer) {
         server.watch(None);
         self.reconciler.abort();
         self.sinks.iter().for_each(JoinHandle::abort);
     }
 
-    /// SIGTERM: writes what is left, for at most five seconds.
+    /// SIGTERM: writes what is queued, for at most five seconds.
     pub(crate) async fn stop(self, server: &ApiServer) {
         server.watch(None);
         self.stop.send(()).unwrap();

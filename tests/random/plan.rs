@@ -1,154 +1,155 @@
-//! What goes wrong when. Drawn before the Pods' history, which has to know when nobody looks.
+//! The faults of a run. The plan is drawn before the changes of the Pods, which depend on it.
 
 use testkit::rng::Rng;
 
-/// The faults end here.
-pub(crate) const CALM: i64 = 1500;
-/// What happened so long before may not be in a status yet, though writes get through: a policy is written once in ten
-/// seconds, and what ends is over only after its `keepFiringFor`.
-pub(crate) const UNWRITTEN: i64 = 70;
-/// How long no fault comes, so that a policy can be edited while both runs know the same.
-const LULL: i64 = 400;
+/// The second at which the faults end.
+pub(crate) const FAULTS_END: i64 = 1500;
+/// What happened this many seconds ago may not be in a status yet, even if no write fails: the operator writes a status
+/// once in ten seconds, and a violation ends after its `keepFiringFor`.
+pub(crate) const STATUS_DELAY: i64 = 70;
+/// A period without faults, so that policies are edited while both runs know the same.
+const EDIT_PERIOD: i64 = 400;
 
-/// A time in which the operator does not see the Pods.
+/// A period in which the operator does not see the Pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Blind {
+pub(crate) struct Gap {
     pub(crate) begin: i64,
-    /// When the API server can be reached again.
-    pub(crate) heal: i64,
-    /// When the operator surely sees again.
+    /// When the API server is reachable again.
+    pub(crate) reachable: i64,
+    /// When the operator has certainly caught up.
     pub(crate) end: i64,
-    pub(crate) kind: Kind,
+    pub(crate) kind: GapKind,
 }
 
-/// How it comes and ends.
+/// How a gap begins and ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// The watch breaks and goes on where it was: nothing that happened meanwhile is missed.
+pub(crate) enum GapKind {
+    /// The watch breaks and resumes: no event is missed.
     Resumed,
-    /// The watch breaks and a list takes its place; `twice` when that is begun twice.
+    /// The watch breaks, and a list replaces it.
     Relisted {
-        /// A first list breaks off.
+        /// The first list fails.
         twice: bool,
     },
-    /// The operator ends and another starts.
+    /// The operator ends, and another one starts.
     Restarted {
-        /// It was told to, and wrote what was left.
+        /// SIGTERM, not SIGKILL.
         graceful: bool,
     },
 }
 
-impl Kind {
-    /// Only the last version of what happened meanwhile is ever seen.
+impl GapKind {
+    /// Whether only the last version of each object is seen.
     pub(crate) fn skips_versions(self) -> bool {
         self != Self::Resumed
     }
 }
 
-/// Everything that goes wrong.
+/// All faults of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    pub(crate) blinds: Vec<Blind>,
-    /// The process stands still, timers and all: it wakes too late.
+    pub(crate) gaps: Vec<Gap>,
+    /// The process stalls, with its timers.
     pub(crate) stalls: Vec<(i64, i64)>,
-    /// The API server does not take writes as it should.
-    pub(crate) ill: Vec<(i64, i64)>,
+    /// Periods of failing writes.
+    pub(crate) failing_writes: Vec<(i64, i64)>,
     /// When policies are edited.
     pub(crate) edits: Vec<i64>,
-    /// The operator restarts in this story.
+    /// Whether the operator restarts in this run.
     pub(crate) restarts: bool,
 }
 
 impl Plan {
-    /// Draws a plan in which the operator sees again at most `slack` seconds after it could.
-    pub(crate) fn new(rng: &mut Rng, slack: i64) -> Self {
+    /// Draws a plan in which a gap lasts up to `reconnect_limit` seconds longer than the outage.
+    pub(crate) fn new(rng: &mut Rng, reconnect_limit: i64) -> Self {
         let restarts = rng.chance(50);
-        let (mut blinds, mut stalls, mut edits) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut gaps, mut stalls, mut edits) = (Vec::new(), Vec::new(), Vec::new());
         let lull_after = rng.between(1, 4);
         let mut at = 20 + rng.between(0, 100);
         for n in 0.. {
             if n == lull_after {
-                at += LULL;
+                at += EDIT_PERIOD;
                 edits = vec![at - 120, at - 80, at - 45];
             }
             let mut length = rng.between(10, 80);
-            if at + length + slack > CALM {
+            if at + length + reconnect_limit > FAULTS_END {
                 break;
             }
             if rng.chance(20) {
                 stalls.push((at, at + length));
             } else {
                 let kind = match rng.below(if restarts { 6 } else { 3 }) {
-                    0 => Kind::Resumed,
-                    1 => Kind::Relisted { twice: false },
-                    2 => Kind::Relisted { twice: true },
-                    n => Kind::Restarted { graceful: n == 3 },
+                    0 => GapKind::Resumed,
+                    1 => GapKind::Relisted { twice: false },
+                    2 => GapKind::Relisted { twice: true },
+                    n => GapKind::Restarted { graceful: n == 3 },
                 };
-                let heal = at + length;
-                if !matches!(kind, Kind::Restarted { .. }) {
-                    length += slack;
+                let reachable = at + length;
+                if !matches!(kind, GapKind::Restarted { .. }) {
+                    length += reconnect_limit;
                 }
-                blinds.push(Blind {
+                gaps.push(Gap {
                     begin: at,
-                    heal,
+                    reachable,
                     end: at + length,
                     kind,
                 });
             }
             at += length + rng.between(60, 200);
         }
-        edits.retain(|at| *at < CALM - 20);
-        let mut ill = Vec::new();
+        edits.retain(|at| *at < FAULTS_END - 20);
+        let mut failing_writes = Vec::new();
         let mut at = rng.between(0, 200);
-        while at < CALM - 10 {
-            let end = (at + rng.between(5, 200)).min(CALM);
-            ill.push((at, end));
+        while at < FAULTS_END - 10 {
+            let end = (at + rng.between(5, 200)).min(FAULTS_END);
+            failing_writes.push((at, end));
             at = end + rng.between(50, 400);
         }
         let mut plan = Self {
-            blinds,
+            gaps,
             stalls,
-            ill,
+            failing_writes,
             edits,
             restarts,
         };
         if rng.chance(70) {
-            plan.heal_before_restarts();
+            plan.repair_writes_before_restarts();
         }
         plan
     }
 
-    /// Lets the API server take writes for a while before each restart, so that nothing is lost on the way.
-    fn heal_before_restarts(&mut self) {
+    /// Removes the failing writes before each restart, so that the operator loses nothing.
+    fn repair_writes_before_restarts(&mut self) {
         let restarts = self
-            .blinds
+            .gaps
             .iter()
-            .filter(|blind| matches!(blind.kind, Kind::Restarted { .. }));
-        let before: Vec<(i64, i64)> = restarts.map(|blind| (blind.begin - 90, blind.begin)).collect();
-        self.ill
+            .filter(|gap| matches!(gap.kind, GapKind::Restarted { .. }));
+        let before: Vec<(i64, i64)> = restarts.map(|gap| (gap.begin - 90, gap.begin)).collect();
+        self.failing_writes
             .retain(|(begin, end)| before.iter().all(|(from, to)| end < from || begin > to));
     }
 
-    /// The time of blindness that holds this moment.
-    pub(crate) fn blind(&self, at: i64) -> Option<Blind> {
-        self.blinds
+    /// The gap that contains this moment.
+    pub(crate) fn gap(&self, at: i64) -> Option<Gap> {
+        self.gaps
             .iter()
             .copied()
-            .find(|blind| (blind.begin..=blind.end).contains(&at))
+            .find(|gap| (gap.begin..=gap.end).contains(&at))
     }
 
     /// Whether writes fail at this moment.
-    pub(crate) fn is_ill(&self, at: i64) -> bool {
-        self.ill.iter().any(|(begin, end)| (*begin..*end).contains(&at))
+    pub(crate) fn writes_fail(&self, at: i64) -> bool {
+        self.failing_writes
+            .iter()
+            .any(|(begin, end)| (*begin..*end).contains(&at))
     }
 
-    /// Since when writes may not have reached the API server when the operator ended at `end`: not all that happened
-    /// shortly before is known to its successor.
+    /// For an operator that ends at `end`: the moment since which its writes may be missing.
     pub(crate) fn unwritten_since(&self, end: i64) -> i64 {
-        let ill = self
-            .ill
+        let failing_writes = self
+            .failing_writes
             .iter()
             .filter(|(begin, until)| *begin <= end && *until >= end - 90);
-        ill.map(|(begin, _)| *begin).min().unwrap_or(end) - UNWRITTEN
+        failing_writes.map(|(begin, _)| *begin).min().unwrap_or(end) - STATUS_DELAY
     }
 }

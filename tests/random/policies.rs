@@ -1,4 +1,4 @@
-//! The policies of a story, and how they are edited. None remembers anything for longer than [`SHORT`] or [`LONG`].
+//! The policies of a run and their edits. Their effects last at most [`SHORT_MEMORY`] or [`LONG_MEMORY`] seconds.
 
 use serde_json::{Value, json};
 use sidewatch::{
@@ -10,19 +10,19 @@ use sidewatch::{
     kubernetes::watch::WatchEvent,
 };
 
-use crate::reads::{CLUSTER_POLICIES, POLICIES};
+use testkit::api_server::{CLUSTER_POLICIES, POLICIES};
 
-/// For how many seconds the policy `short` remembers what is over.
-pub(crate) const SHORT: i64 = 60;
-/// For how many seconds the others do.
-pub(crate) const LONG: i64 = 300;
+/// For how many seconds a past fault affects the policy `short`.
+pub(crate) const SHORT_MEMORY: i64 = 60;
+/// For how many seconds a past fault affects the other policies.
+pub(crate) const LONG_MEMORY: i64 = 300;
 
-/// The longest `keepFiringFor` of any of them.
+/// The longest `keepFiringFor` of all policies.
 pub(crate) const KEEP: i64 = 60;
 
-/// A policy object as the API server keeps it.
+/// A policy as the API server stores it.
 #[derive(Clone, Debug)]
-pub(crate) struct Stored {
+pub(crate) struct StoredPolicy {
     pub(crate) kind: PolicyKind,
     pub(crate) name: &'static str,
     pub(crate) uid: String,
@@ -32,7 +32,7 @@ pub(crate) struct Stored {
     pub(crate) status: Option<Value>,
 }
 
-impl Stored {
+impl StoredPolicy {
     fn new(kind: PolicyKind, name: &'static str, spec: Value) -> Self {
         Self {
             kind,
@@ -60,14 +60,14 @@ impl Stored {
         }
     }
 
-    /// What its status says.
-    pub(crate) fn shown(&self) -> Option<PolicyStatus> {
+    /// The decoded status.
+    pub(crate) fn decoded_status(&self) -> Option<PolicyStatus> {
         self.status
             .clone()
             .map(|status| serde_json::from_value(status).unwrap())
     }
 
-    /// Where the API server has it.
+    /// The path of its resource.
     pub(crate) fn path(&self) -> &'static str {
         match self.kind {
             PolicyKind::SidecarPolicy => POLICIES,
@@ -91,8 +91,8 @@ impl Stored {
         object
     }
 
-    /// The object as the watch shows it.
-    pub(crate) fn seen(&self) -> Box<ObservedPolicy> {
+    /// The decoded object.
+    pub(crate) fn decoded(&self) -> Box<ObservedPolicy> {
         let object = self.object();
         let update = match self.kind {
             PolicyKind::SidecarPolicy => {
@@ -107,23 +107,23 @@ impl Stored {
             status: ObservedStatus {
                 uid: self.uid.as_str().into(),
                 version: self.version,
-                status: self.shown(),
+                status: self.decoded_status(),
             },
         })
     }
 
-    /// The watch of its kind tells of it.
-    pub(crate) fn tell(&self, tell: fn(Box<ObservedPolicy>) -> WatchEvent<Box<ObservedPolicy>>) -> Input {
-        Input::Policy(self.kind, None, tell(self.seen()))
+    /// An event of its watch.
+    pub(crate) fn input(&self, event: fn(Box<ObservedPolicy>) -> WatchEvent<Box<ObservedPolicy>>) -> Input {
+        Input::Policy(self.kind, None, event(self.decoded()))
     }
 }
 
-/// The policies at the beginning.
-pub(crate) fn policies() -> Vec<Stored> {
+/// The policies at the start.
+pub(crate) fn policies() -> Vec<StoredPolicy> {
     vec![
-        Stored::new(PolicyKind::SidecarPolicy, "short", short()),
-        Stored::new(PolicyKind::ClusterSidecarPolicy, "long", long()),
-        Stored::new(
+        StoredPolicy::new(PolicyKind::SidecarPolicy, "short", short()),
+        StoredPolicy::new(PolicyKind::ClusterSidecarPolicy, "long", long()),
+        StoredPolicy::new(
             PolicyKind::ClusterSidecarPolicy,
             "teams",
             json!({
@@ -168,7 +168,7 @@ fn long() -> Value {
 /// An edit that makes a policy invalid.
 pub(crate) const INVALID: (&str, &str, &str) = ("short", "/checks/notReady/for", "\"25h\"");
 
-/// How policies are edited: which one, where, and to what.
+/// Valid edits: policy, field, value.
 pub(crate) const EDITS: [(&str, &str, &str); 8] = [
     ("short", "/checks/notReady/for", "\"20s\""),
     ("short", "/checks/mainReadySidecarNotReady/mode", "\"Observe\""),

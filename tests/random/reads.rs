@@ -1,4 +1,4 @@
-//! The reading half of the API server: lists and watches of everything that it stores, and what outages make of them.
+//! Lists and watches of the API server, and their outages.
 
 use std::{collections::BTreeMap, io, time::Duration};
 
@@ -9,50 +9,44 @@ use hyper::body::{Bytes, Frame};
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::sleep};
 
-use testkit::rng::Rng;
+use testkit::{
+    api_server::{CLUSTER_POLICIES, NAMESPACES, PODS, POLICIES},
+    rng::Rng,
+};
 
 use crate::{
     api_server::{Answer, Error, answer},
-    tally::Faults,
+    counts::Faults,
 };
 
-/// Where Pods are listed.
-pub(crate) const PODS: &str = "/api/v1/pods";
-/// Where namespaces are.
-pub(crate) const NAMESPACES: &str = "/api/v1/namespaces";
-/// Where policies are.
-pub(crate) const POLICIES: &str = "/apis/sidewatch.dev/v1alpha1/sidecarpolicies";
-/// Where policies of the cluster kind are.
-pub(crate) const CLUSTER_POLICIES: &str = "/apis/sidewatch.dev/v1alpha1/clustersidecarpolicies";
-
-/// How long the server lets a watch run.
+/// The timeout of a watch.
 const WATCH_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// See the module's documentation.
+/// The objects and the watches of all resources.
 pub(crate) struct Reads {
     rng: Rng,
     version: u64,
     collections: BTreeMap<&'static str, Collection>,
-    /// No list or watch gets through.
+    /// Every list and watch fails.
     is_out: bool,
-    /// The next list of Pods breaks off in its middle.
+    /// The next list of Pods is incomplete.
     breaks_off: bool,
     pub(crate) faults: Faults,
 }
 
-/// The objects of one kind.
+/// The objects of one resource.
 #[derive(Default)]
 struct Collection {
     /// By UID.
     objects: BTreeMap<String, Value>,
-    /// The events of each version, as lines.
+    /// The event of each version, as a line.
     events: Vec<(u64, Bytes)>,
-    /// What came before this version is forgotten.
+    /// Older versions are expired.
     oldest: u64,
     watches: Vec<mpsc::UnboundedSender<Piece>>,
 }
 
-/// A piece of an answer, or the end of its connection.
+/// A part of a response, or the failure of its connection.
 type Piece = io::Result<Bytes>;
 
 impl Reads {
@@ -70,22 +64,22 @@ impl Reads {
         }
     }
 
-    /// The version of what is written now.
+    /// Increments and returns the version.
     pub(crate) fn next_version(&mut self) -> u64 {
         self.version += 1;
         self.version
     }
 
-    /// Stores an object, and tells of it.
+    /// Stores an object, and sends the event.
     pub(crate) fn put(&mut self, path: &'static str, mut object: Value) {
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         let uid = object["metadata"]["uid"].as_str().unwrap().to_owned();
         let collection = self.collections.get_mut(path).unwrap();
         let is_new = collection.objects.insert(uid, object.clone()).is_none();
-        self.tell(path, if is_new { "ADDED" } else { "MODIFIED" }, &object);
+        self.send(path, if is_new { "ADDED" } else { "MODIFIED" }, &object);
     }
 
-    /// Deletes an object, and tells of it.
+    /// Deletes an object, and sends the event.
     pub(crate) fn delete(&mut self, path: &'static str, uid: &str) {
         let mut object = self
             .collections
@@ -95,10 +89,10 @@ impl Reads {
             .remove(uid)
             .unwrap();
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        self.tell(path, "DELETED", &object);
+        self.send(path, "DELETED", &object);
     }
 
-    fn tell(&mut self, path: &'static str, kind: &str, object: &Value) {
+    fn send(&mut self, path: &'static str, kind: &str, object: &Value) {
         let line = Bytes::from(format!("{}\n", json!({"type": kind, "object": object})));
         let is_twice = self.rng.chance(20);
         let collection = self.collections.get_mut(path).unwrap();
@@ -114,8 +108,8 @@ impl Reads {
         }
     }
 
-    /// An outage begins: every watch ends, some of them in the middle of an event.
-    pub(crate) fn cut(&mut self) {
+    /// Starts an outage: every watch ends, some of them in the middle of an event.
+    pub(crate) fn begin_outage(&mut self) {
         self.is_out = true;
         for collection in self.collections.values_mut() {
             for watch in collection.watches.drain(..) {
@@ -130,8 +124,8 @@ impl Reads {
         }
     }
 
-    /// It ends. The server may have forgotten what happened before, and the first list of Pods may break off.
-    pub(crate) fn heal(&mut self, forgets: bool, breaks_off: bool) {
+    /// Ends the outage. `expires` makes all older versions expire; `breaks_off` makes the next list of Pods incomplete.
+    pub(crate) fn end_outage(&mut self, forgets: bool, breaks_off: bool) {
         self.is_out = false;
         self.breaks_off = breaks_off;
         if forgets {
@@ -147,7 +141,7 @@ impl Reads {
         *self.faults.entry(fault).or_default() += 1;
     }
 
-    /// The answer to a list or a watch.
+    /// Answers a list or a watch.
     pub(crate) fn answer(&mut self, uri: &Uri) -> Result<Answer, Error> {
         let (path, collection) = self
             .collections
@@ -187,7 +181,7 @@ impl Reads {
             .ok_or_else(|| "connection refused".into())
     }
 
-    /// 410, as an answer or as an event of a watch.
+    /// Answers 410, as the status of the response or as an event.
     fn gone(&mut self) -> Answer {
         if self.rng.chance(50) {
             self.fault("410 as an answer");

@@ -1,5 +1,5 @@
-//! The undisturbed run: an index that sees everything when it happens and acts on time, and the Events that this asks
-//! for, as an API server would hold them that takes every write at once.
+//! The undisturbed run: an index that sees every change at once and handles every deadline on time, and the Events that
+//! result from it.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -23,22 +23,22 @@ use sidewatch::{
 use testkit::kubelet::{Pod, at};
 
 use crate::{
-    compare::{Picture, Told},
+    compare::{Observed, StoredEvent},
     history::Change,
-    policies::Stored,
+    policies::StoredPolicy,
 };
 
-/// See the module's documentation.
+/// The undisturbed run.
 pub(crate) struct Reference {
     index: Index,
     interner: Interner,
     now: i64,
     transitions: Vec<Transition>,
-    pub(crate) events: BTreeMap<String, Told>,
-    policies: BTreeMap<&'static str, Stored>,
+    pub(crate) events: BTreeMap<String, StoredEvent>,
+    policies: BTreeMap<&'static str, StoredPolicy>,
 }
 
-/// A Pod as the watch brings it.
+/// Decodes a Pod.
 pub(crate) fn observed(pod: &Pod, interner: &mut Interner) -> Observation {
     observe(serde_json::from_value(pod.object()).unwrap(), interner).unwrap()
 }
@@ -70,22 +70,22 @@ impl Reference {
         for input in namespaces() {
             reference.take(input);
         }
-        for tell in [WatchEvent::Restarted { last_synced }, WatchEvent::Complete] {
-            reference.take(Input::Pod(None, tell));
+        for event in [WatchEvent::Restarted { last_synced }, WatchEvent::Complete] {
+            reference.take(Input::Pod(None, event));
         }
         reference
     }
 
-    /// Lets time pass.
+    /// Passes time up to this second.
     pub(crate) fn pass(&mut self, until: i64) {
         while let Some(due) = self.index.next_deadline().filter(|due| *due <= at(until)) {
             let effects = self.index.tick(due);
-            self.listen(effects);
+            self.record(effects);
         }
         self.now = until;
     }
 
-    /// Takes in what happens now.
+    /// Applies a change.
     pub(crate) fn change(&mut self, second: i64, change: &Change) {
         self.pass(second);
         match change {
@@ -93,28 +93,28 @@ impl Reference {
                 let observation = observed(pod, &mut self.interner);
                 self.take(Input::Pod(None, WatchEvent::Applied(observation)));
             }
-            Change::Gone(pod) => {
+            Change::PodDeleted(pod) => {
                 let observation = observed(pod, &mut self.interner);
                 self.take(Input::Pod(None, WatchEvent::Deleted(observation)));
             }
             Change::Policy(policy) => {
                 self.policies.insert(policy.name, policy.clone());
-                self.take(policy.tell(WatchEvent::Applied));
+                self.take(policy.input(WatchEvent::Applied));
             }
-            Change::Anew(old, policy) => {
+            Change::PolicyRecreated(old, policy) => {
                 self.policies.insert(policy.name, policy.clone());
-                self.take(old.tell(WatchEvent::Deleted));
-                self.take(policy.tell(WatchEvent::Applied));
+                self.take(old.input(WatchEvent::Deleted));
+                self.take(policy.input(WatchEvent::Applied));
             }
         }
     }
 
     fn take(&mut self, input: Input) {
         let effects = step(&mut self.index, input, at(self.now));
-        self.listen(effects);
+        self.record(effects);
     }
 
-    fn listen(&mut self, effects: Effects) {
+    fn record(&mut self, effects: Effects) {
         for event in &effects.events {
             self.write(event);
         }
@@ -125,27 +125,28 @@ impl Reference {
         let known = self.events.get_mut(&event.name);
         match (event.delivery, known) {
             (Delivery::Create, Some(_)) => {}
-            (Delivery::CreateOrRaise(count) | Delivery::Repeat(count), Some(told)) => told.count = count,
+            (Delivery::CreateOrRaise(count) | Delivery::Repeat(count), Some(event)) => event.count = count,
             (Delivery::Create | Delivery::CreateOrRaise(_), None) => {
-                self.events.insert(event.name.clone(), Told::new(event, 1));
+                self.events.insert(event.name.clone(), StoredEvent::new(event, 1));
             }
             (Delivery::Repeat(count), None) => {
-                self.events.insert(event.name.clone(), Told::new(event, count));
+                self.events
+                    .insert(event.name.clone(), StoredEvent::new(event, count));
             }
         }
     }
 
-    /// What is there to see.
-    pub(crate) fn picture(&self) -> Picture {
-        Picture::of(&self.index, self.policies.values())
+    /// What the index shows.
+    pub(crate) fn observed(&self) -> Observed {
+        Observed::of(&self.index, self.policies.values())
     }
 
-    /// How many Events a Pod has.
+    /// The number of Events of a Pod.
     pub(crate) fn events_of(&self, uid: &str) -> usize {
-        self.events.values().filter(|told| told.pod_uid == uid).count()
+        self.events.values().filter(|event| event.pod_uid == uid).count()
     }
 
-    /// The Pods that have a violation of one of these checks now.
+    /// The Pods with a violation of one of these checks.
     pub(crate) fn pods_with(&self, checks: &[Check]) -> impl Iterator<Item = String> {
         let violations = self.index.violations().filter(|v| checks.contains(&v.check));
         violations.map(|v| v.pod.to_owned())
@@ -160,12 +161,12 @@ impl Reference {
             .filter(within)
     }
 
-    /// The Pods of which a violation changed within these seconds.
+    /// The Pods of which a violation changed within this period.
     pub(crate) fn pods_that_changed(&self, from: i64, to: i64) -> HashSet<String> {
         self.changes(from, to).map(|t| t.pod.to_string()).collect()
     }
 
-    /// Whether a violation of this Pod did.
+    /// Whether a violation of this Pod changed within this period.
     pub(crate) fn changed(&self, pod: &str, from: i64, to: i64) -> bool {
         self.changes(from, to).any(|t| *t.pod == *pod)
     }

@@ -1,4 +1,4 @@
-//! One story: drawn from a seed, told to a disturbed operator, and compared.
+//! A run of the reconciler with both sinks, which gets its inputs directly.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,37 +18,37 @@ use testkit::{
 
 use crate::{
     api_server::ApiServer,
-    compare::{Picture, assert_same_events},
+    compare::{Observed, assert_same_events},
+    counts::{Counts, Faults},
     history::{Change, History},
     operator::Operator,
-    plan::{Blind, CALM, Kind, Plan},
-    policies::SHORT,
+    plan::{FAULTS_END, Gap, GapKind, Plan},
+    policies::SHORT_MEMORY,
     reference::{namespaces, observed},
-    tally::{Faults, Tally},
 };
 
-/// When all that any policy remembers of the faults is over.
-pub(crate) const OVER: i64 = CALM + 700;
-/// For how long nothing may be written then.
-pub(crate) const QUIET: i64 = 300;
+/// The second at which no policy is affected by the faults any more.
+pub(crate) const MEMORY_END: i64 = FAULTS_END + 700;
+/// For how many seconds nothing may be written then.
+pub(crate) const IDLE_PERIOD: i64 = 300;
 
-/// What a driver does next.
+/// A step of a run.
 pub(crate) enum Step<'a> {
     Change(&'a Change),
-    Blind(Blind),
-    Sight(Blind),
+    BeginGap(Gap),
+    EndGap(Gap),
     Stall(i64),
 }
 
-/// Tells a story, and panics where it ends badly.
-pub(crate) fn tell(seed: u64) -> Tally {
+/// Runs a seed. Panics if the runs differ.
+pub(crate) fn run(seed: u64) -> Counts {
     let mut rng = Rng::new(seed);
     let plan = Plan::new(&mut rng, 0);
     let mut history = History::new(&plan, &mut rng);
     let (soon, end, events, faults) = in_virtual_time(async {
         let begin = Instant::now();
         let server = ApiServer::new(&plan, rng.clone());
-        let mut world = World {
+        let mut environment = Environment {
             operator: None,
             server,
             begin,
@@ -58,52 +58,49 @@ pub(crate) fn tell(seed: u64) -> Tally {
             missed: Vec::new(),
             faults: Faults::new(),
         };
-        world.start(Vec::new());
+        environment.start(Vec::new());
         for (second, step) in steps(&plan, &history.changes) {
-            world.until(second).await;
-            world.step(step).await;
+            environment.until(second).await;
+            environment.step(step).await;
         }
-        world.until(CALM + SHORT).await;
-        // Under the others, deadlines still come.
-        let soon = world.picture(|policy| policy == "short");
-        world.until(OVER).await;
-        let end = world.picture(|_| true);
-        let requests = world.server.requests();
-        world.until(OVER + QUIET).await;
+        environment.until(FAULTS_END + SHORT_MEMORY).await;
+        // Under the other policies, deadlines are still to come.
+        let soon = environment.observed(|policy| policy == "short");
+        environment.until(MEMORY_END).await;
+        let end = environment.observed(|_| true);
+        let requests = environment.server.requests();
+        environment.until(MEMORY_END + IDLE_PERIOD).await;
         assert_eq!(
-            world.server.requests() - requests,
+            environment.server.requests() - requests,
             0,
-            "writes while nothing happens"
+            "writes without a cause"
         );
-        assert!(
-            end == world.picture(|_| true),
-            "something happens while nothing happens"
-        );
-        let mut faults = world.faults;
-        faults.extend(world.server.faults());
-        (soon, end, world.server.events(), faults)
+        assert!(end == environment.observed(|_| true), "a change without a cause");
+        let mut faults = environment.faults;
+        faults.extend(environment.server.faults());
+        (soon, end, environment.server.events(), faults)
     });
 
     let reference = &mut history.reference;
-    reference.pass(CALM + SHORT);
-    reference.picture().assert_same_of("short", &soon);
-    reference.pass(OVER);
-    reference.picture().assert_same(&end, plan.restarts);
+    reference.pass(FAULTS_END + SHORT_MEMORY);
+    reference.observed().assert_same_of("short", &soon);
+    reference.pass(MEMORY_END);
+    reference.observed().assert_same(&end, plan.restarts);
     assert_same_events(&reference.events, &events, &plan);
-    Tally::new(&plan, &history.changes, &events, faults)
+    Counts::new(&plan, &history.changes, &events, faults)
 }
 
-/// Runs a story whose seconds pass as soon as nothing is left to do in them.
-pub(crate) fn in_virtual_time<T>(story: impl Future<Output = T>) -> T {
+/// Runs a future on virtual time.
+pub(crate) fn in_virtual_time<T>(run: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .unwrap();
-    runtime.block_on(story)
+    runtime.block_on(run)
 }
 
-/// Everything that happens, in order.
+/// All steps in order.
 pub(crate) fn steps<'a>(plan: &Plan, changes: &'a [(i64, Change)]) -> Vec<(i64, Step<'a>)> {
     let mut steps: Vec<(i64, Step<'_>)> = Vec::new();
     steps.extend(
@@ -111,8 +108,8 @@ pub(crate) fn steps<'a>(plan: &Plan, changes: &'a [(i64, Change)]) -> Vec<(i64, 
             .iter()
             .map(|(second, change)| (*second, Step::Change(change))),
     );
-    steps.extend(plan.blinds.iter().map(|blind| (blind.begin, Step::Blind(*blind))));
-    steps.extend(plan.blinds.iter().map(|blind| (blind.heal, Step::Sight(*blind))));
+    steps.extend(plan.gaps.iter().map(|gap| (gap.begin, Step::BeginGap(*gap))));
+    steps.extend(plan.gaps.iter().map(|gap| (gap.reachable, Step::EndGap(*gap))));
     steps.extend(
         plan.stalls
             .iter()
@@ -122,37 +119,37 @@ pub(crate) fn steps<'a>(plan: &Plan, changes: &'a [(i64, Change)]) -> Vec<(i64, 
     steps
 }
 
-/// Sleeps until a second of the story.
+/// Sleeps until this second of the run.
 pub(crate) async fn until(begin: Instant, second: i64) {
     sleep_until(begin + Duration::from_secs(u64::try_from(second).unwrap())).await;
-    // All that this second brings comes before what the driver does next.
+    // The operator handles everything of this second before the next step.
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
 }
 
 /// The disturbed run.
-struct World {
+struct Environment {
     operator: Option<Operator>,
     server: ApiServer,
     begin: Instant,
     rng: Rng,
     interner: Interner,
-    /// The Pods as they are, by UID.
+    /// The current Pods by UID.
     pods: BTreeMap<String, Pod>,
-    /// What happened to them while nobody looked; nothing while somebody does.
+    /// The events of each gap that is in progress.
     missed: Vec<Vec<WatchEvent<Observation>>>,
     faults: Faults,
 }
 
-impl World {
+impl Environment {
     async fn until(&self, second: i64) {
         until(self.begin, second).await;
     }
 
-    fn tell(&self, tell: WatchEvent<Observation>) {
+    fn send(&self, event: WatchEvent<Observation>) {
         if let Some(operator) = &self.operator {
-            operator.tell(Input::Pod(None, tell));
+            operator.send(Input::Pod(None, event));
         }
     }
 
@@ -161,18 +158,20 @@ impl World {
             Step::Change(Change::Pod(pod)) => {
                 self.pods.insert(pod.uid.clone(), pod.clone());
                 let observation = observed(pod, &mut self.interner);
-                self.happens(WatchEvent::Applied(observation));
+                self.deliver(WatchEvent::Applied(observation));
             }
-            Step::Change(Change::Gone(pod)) => {
+            Step::Change(Change::PodDeleted(pod)) => {
                 self.pods.remove(&pod.uid);
                 let observation = observed(pod, &mut self.interner);
-                self.happens(WatchEvent::Deleted(observation));
+                self.deliver(WatchEvent::Deleted(observation));
             }
-            Step::Change(Change::Policy(policy) | Change::Anew(_, policy)) => self.server.put(policy.clone()),
-            Step::Blind(blind) => self.blind(blind).await,
-            Step::Sight(blind) => self.sight(blind),
+            Step::Change(Change::Policy(policy) | Change::PolicyRecreated(_, policy)) => {
+                self.server.put(policy.clone());
+            }
+            Step::BeginGap(gap) => self.begin_gap(gap).await,
+            Step::EndGap(gap) => self.end_gap(gap),
             Step::Stall(seconds) => {
-                self.fault("process stands still");
+                self.fault("process stalls");
                 advance(Duration::from_secs(u64::try_from(seconds).unwrap())).await;
             }
         }
@@ -182,31 +181,31 @@ impl World {
         *self.faults.entry(fault).or_default() += 1;
     }
 
-    /// The watch tells of a Pod, now or when it works again.
-    fn happens(&mut self, tell: WatchEvent<Observation>) {
+    /// Sends an event of a Pod, now or at the end of the gap.
+    fn deliver(&mut self, event: WatchEvent<Observation>) {
         if let Some(missed) = self.missed.last_mut() {
-            missed.push(tell);
+            missed.push(event);
             return;
         }
         if self.rng.chance(20) {
             self.fault("event twice");
-            self.tell(tell.clone());
+            self.send(event.clone());
         }
-        self.tell(tell);
+        self.send(event);
     }
 
-    async fn blind(&mut self, blind: Blind) {
+    async fn begin_gap(&mut self, gap: Gap) {
         self.missed.push(Vec::new());
-        match blind.kind {
-            Kind::Resumed | Kind::Relisted { .. } => {
-                let last_synced = at(blind.begin);
-                self.tell(WatchEvent::Disconnected { last_synced });
+        match gap.kind {
+            GapKind::Resumed | GapKind::Relisted { .. } => {
+                let last_synced = at(gap.begin);
+                self.send(WatchEvent::Disconnected { last_synced });
                 if self.rng.chance(30) {
                     self.fault("watch broken twice");
-                    self.tell(WatchEvent::Disconnected { last_synced });
+                    self.send(WatchEvent::Disconnected { last_synced });
                 }
             }
-            Kind::Restarted { graceful } => {
+            GapKind::Restarted { graceful } => {
                 let operator = self.operator.take().unwrap();
                 self.fault(if graceful { "SIGTERM" } else { "SIGKILL" });
                 if graceful {
@@ -218,45 +217,45 @@ impl World {
         }
     }
 
-    fn sight(&mut self, blind: Blind) {
+    fn end_gap(&mut self, gap: Gap) {
         let missed = self.missed.pop().unwrap();
-        let last_synced = at(blind.begin);
-        match blind.kind {
-            Kind::Resumed => {
+        let last_synced = at(gap.begin);
+        match gap.kind {
+            GapKind::Resumed => {
                 self.fault("watch resumed");
-                for tell in missed {
-                    self.tell(tell);
+                for event in missed {
+                    self.send(event);
                 }
-                self.tell(WatchEvent::Resumed);
+                self.send(WatchEvent::Resumed);
             }
-            Kind::Relisted { twice } => {
+            GapKind::Relisted { twice } => {
                 self.fault(if twice { "list begun twice" } else { "list" });
                 if twice {
                     let mut broken_off = self.list(last_synced);
                     broken_off.truncate(self.rng.below(broken_off.len()));
-                    for tell in broken_off {
-                        self.tell(tell);
+                    for event in broken_off {
+                        self.send(event);
                     }
                 }
-                for tell in self.list(last_synced) {
-                    self.tell(tell);
+                for event in self.list(last_synced) {
+                    self.send(event);
                 }
                 if self.rng.chance(50) {
                     self.fault("list of policies");
                     self.policies()
                         .into_iter()
                         .flatten()
-                        .for_each(|input| self.operator.as_ref().unwrap().tell(input));
+                        .for_each(|input| self.operator.as_ref().unwrap().send(input));
                 }
             }
-            Kind::Restarted { .. } => {
+            GapKind::Restarted { .. } => {
                 let pods = self.list(Timestamp::MIN);
                 self.start(pods);
             }
         }
     }
 
-    /// A list of Pods in any order.
+    /// A list of the Pods in random order.
     fn list(&mut self, last_synced: Timestamp) -> Vec<WatchEvent<Observation>> {
         let pods: Vec<Pod> = self.pods.values().cloned().collect();
         let mut listed: Vec<_> = pods
@@ -264,10 +263,10 @@ impl World {
             .map(|pod| WatchEvent::Listed(observed(pod, &mut self.interner)))
             .collect();
         self.rng.shuffle(&mut listed);
-        let mut tells = vec![WatchEvent::Restarted { last_synced }];
-        tells.extend(listed);
-        tells.push(WatchEvent::Complete);
-        tells
+        let mut events = vec![WatchEvent::Restarted { last_synced }];
+        events.extend(listed);
+        events.push(WatchEvent::Complete);
+        events
     }
 
     /// A list of each kind of policy.
@@ -280,14 +279,14 @@ impl World {
                 policies
                     .iter()
                     .filter(|policy| policy.kind == kind)
-                    .map(|policy| policy.tell(WatchEvent::Listed)),
+                    .map(|policy| policy.input(WatchEvent::Listed)),
             );
             list.push(Input::Policy(kind, None, WatchEvent::Complete));
             list
         })
     }
 
-    /// An operator starts; its watches list in any order.
+    /// Starts an operator, whose watches list in random order.
     fn start(&mut self, pods: Vec<WatchEvent<Observation>>) {
         let operator = Operator::start(&self.server, self.begin);
         let first = vec![
@@ -302,30 +301,30 @@ impl World {
             namespaces(),
             namespaced,
             cluster,
-            pods.into_iter().map(|tell| Input::Pod(None, tell)).collect(),
+            pods.into_iter().map(|event| Input::Pod(None, event)).collect(),
         ]
         .map(Vec::into_iter);
         while lists.iter().any(|list| list.len() > 0) {
             let at = self.rng.below(lists.len());
             if let Some(input) = lists[at].next() {
-                operator.tell(input);
+                operator.send(input);
             }
         }
         self.operator = Some(operator);
     }
 
-    /// What there is to see; and what the API server has of these policies must be the same.
-    fn picture(&self, of: impl Fn(&str) -> bool) -> Picture {
+    /// What the operator shows. The stored statuses of the selected policies must equal it.
+    fn observed(&self, of: impl Fn(&str) -> bool) -> Observed {
         let operator = self.operator.as_ref().unwrap();
         let policies = self.server.policies();
-        let picture = Picture::of(&operator.index(), policies.iter());
+        let observed = Observed::of(&operator.index(), policies.iter());
         for (name, status) in self.server.statuses() {
             assert!(
-                !of(name) || status == picture.statuses[name],
+                !of(name) || status == observed.statuses[name],
                 "the status of {name} lags behind: {status} instead of {}",
-                picture.statuses[name]
+                observed.statuses[name]
             );
         }
-        picture
+        observed
     }
 }

@@ -1,10 +1,10 @@
-//! A Pod of a story: what it is made of, what is wrong with it, and what happened to it last.
+//! A Pod of a run: its template, its fault, its latest changes.
 
-use testkit::kubelet::{Kind as ContainerKind, Pod};
+use testkit::kubelet::{Kind, Pod};
 
-/// What is wrong with a Pod: one thing at a time.
+/// The fault of a Pod. A Pod has at most one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trouble {
+pub(crate) enum PodFault {
     None,
     Unready(&'static str),
     Down(&'static str),
@@ -14,20 +14,20 @@ pub(crate) enum Trouble {
     Terminating,
 }
 
-/// See the module's documentation.
+/// A Pod and its state.
 #[derive(Clone, Debug)]
-pub(crate) struct Life {
+pub(crate) struct Lifecycle {
     pub(crate) pod: Pod,
     pub(crate) template: Template,
-    pub(crate) trouble: Trouble,
-    /// It does not change before.
-    pub(crate) rests_until: i64,
+    pub(crate) fault: PodFault,
+    /// It does not change before this second.
+    pub(crate) unchanged_until: i64,
     pub(crate) last_flap: i64,
     pub(crate) last_restart: i64,
     pub(crate) last_change: i64,
 }
 
-/// What a Pod is made of.
+/// The containers of a Pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Template {
     Web,
@@ -54,41 +54,35 @@ impl Template {
     }
 }
 
-impl Life {
-    /// The Pod is made, and given its containers.
+impl Lifecycle {
+    /// A new Pod with the containers of its template.
     pub(crate) fn new(at: i64, template: Template, mut pod: Pod, uid: &str) -> Self {
         uid.clone_into(&mut pod.uid);
         let image = "registry.example/acme/app:1";
         let (sidecar, main) = (template.sidecar(), template.main());
         let native = |pod: Pod| {
-            pod.container(ContainerKind::Native, sidecar, image).container(
-                ContainerKind::Regular,
-                main,
-                image,
-            )
+            pod.container(Kind::Native, sidecar, image)
+                .container(Kind::Regular, main, image)
         };
         let classic = |pod: Pod| {
-            pod.container(ContainerKind::Regular, main, image).container(
-                ContainerKind::Regular,
-                sidecar,
-                image,
-            )
+            pod.container(Kind::Regular, main, image)
+                .container(Kind::Regular, sidecar, image)
         };
-        let (pod, trouble) = match template {
-            Template::Web => (native(pod), Trouble::None),
-            Template::Classic => (classic(pod), Trouble::None),
-            Template::Job => (classic(pod.restart_policy("Never")), Trouble::None),
-            Template::Start => (native(pod).starting(sidecar, at), Trouble::Starting(sidecar)),
+        let (pod, fault) = match template {
+            Template::Web => (native(pod), PodFault::None),
+            Template::Classic => (classic(pod), PodFault::None),
+            Template::Job => (classic(pod.restart_policy("Never")), PodFault::None),
+            Template::Start => (native(pod).starting(sidecar, at), PodFault::Starting(sidecar)),
             Template::Migration => (
-                native(pod.container(ContainerKind::Init, "migrate", image)).starting("migrate", at),
-                Trouble::Starting("migrate"),
+                native(pod.container(Kind::Init, "migrate", image)).starting("migrate", at),
+                PodFault::Starting("migrate"),
             ),
         };
         Self {
             pod,
             template,
-            trouble,
-            rests_until: at,
+            fault,
+            unchanged_until: at,
             last_flap: -1000,
             last_restart: -1000,
             last_change: at,

@@ -1,27 +1,27 @@
-//! What stories were made of, so that it shows when they become poor.
+//! Counts of what the seeds covered, so that a loss of coverage fails the test.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{compare::Told, history::Change, plan::Plan};
+use crate::{compare::StoredEvent, history::Change, plan::Plan};
 
-/// See the module's documentation.
+/// Counts of one run, or the sum of several.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
-    stories: usize,
+pub(crate) struct Counts {
+    runs: usize,
     changes: usize,
-    /// How many of them happened while nobody looked.
-    unseen: usize,
+    /// The changes that happened in gaps.
+    in_gaps: usize,
     events: usize,
-    /// In how many stories there was an Event for this reason.
+    /// The number of runs with an Event of each reason.
     reasons: BTreeMap<String, usize>,
-    /// How often each fault came.
+    /// How often each fault occurred.
     faults: Faults,
 }
 
-/// How often each fault came.
+/// How often each fault occurred.
 pub(crate) type Faults = BTreeMap<&'static str, usize>;
 
-/// What may become of a write.
+/// The faults of writes.
 const WRITES: [&str; 9] = [
     "write refused with 429",
     "write refused with 500",
@@ -34,7 +34,7 @@ const WRITES: [&str; 9] = [
     "connection broken after the write",
 ];
 
-/// What may become of a watch, as the reconciler is told of it.
+/// The faults of watches in tests of the reconciler.
 pub(crate) const FAULTS: [&str; 9] = [
     "watch resumed",
     "watch broken twice",
@@ -44,10 +44,10 @@ pub(crate) const FAULTS: [&str; 9] = [
     "event twice",
     "SIGTERM",
     "SIGKILL",
-    "process stands still",
+    "process stalls",
 ];
 
-/// What may become of a watch, as the API server answers.
+/// The faults of watches in tests of the complete operator.
 pub(crate) const OUTAGES: [&str; 14] = [
     "outage",
     "watch ended",
@@ -62,52 +62,52 @@ pub(crate) const OUTAGES: [&str; 14] = [
     "event twice",
     "SIGTERM",
     "SIGKILL",
-    "process stands still",
+    "process stalls",
 ];
 
-impl Tally {
-    /// Of one story.
+impl Counts {
+    /// The counts of one run.
     pub(crate) fn new(
         plan: &Plan,
         changes: &[(i64, Change)],
-        events: &BTreeMap<String, Told>,
+        events: &BTreeMap<String, StoredEvent>,
         faults: Faults,
     ) -> Self {
-        let is_unseen = |(second, _): &&(i64, Change)| plan.blind(*second).is_some();
-        let reasons: BTreeSet<&String> = events.values().map(|told| &told.reason).collect();
+        let is_in_gap = |(second, _): &&(i64, Change)| plan.gap(*second).is_some();
+        let reasons: BTreeSet<&String> = events.values().map(|event| &event.reason).collect();
         Self {
-            stories: 1,
+            runs: 1,
             changes: changes.len(),
-            unseen: changes.iter().filter(is_unseen).count(),
+            in_gaps: changes.iter().filter(is_in_gap).count(),
             events: events.len(),
             reasons: reasons.into_iter().map(|reason| (reason.clone(), 1)).collect(),
             faults,
         }
     }
 
-    pub(crate) fn add(&mut self, told: &Self) {
-        self.stories += told.stories;
-        self.changes += told.changes;
-        self.unseen += told.unseen;
-        self.events += told.events;
-        for (reason, count) in &told.reasons {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.runs += other.runs;
+        self.changes += other.changes;
+        self.in_gaps += other.in_gaps;
+        self.events += other.events;
+        for (reason, count) in &other.reasons {
             *self.reasons.entry(reason.clone()).or_default() += count;
         }
-        for (fault, count) in &told.faults {
+        for (fault, count) in &other.faults {
             *self.faults.entry(fault).or_default() += count;
         }
     }
 
-    /// That all of it happened, and often.
-    pub(crate) fn assert_rich(&self, faults: &[&'static str]) {
+    /// Asserts that every reason and every fault occurred often enough.
+    pub(crate) fn assert_sufficient(&self, faults: &[&'static str]) {
         assert_eq!(self.reasons.len(), 8, "seven checks and recoveries: {self:?}");
-        let often = |count: &usize| *count >= self.stories / 10;
+        let often = |count: &usize| *count >= self.runs / 10;
         assert!(self.reasons.values().all(often), "{self:?}");
         let expected: BTreeSet<&str> = WRITES.iter().chain(faults).copied().collect();
         let found: BTreeSet<&str> = self.faults.keys().copied().collect();
         assert_eq!(found, expected, "every fault, and no other");
         assert!(self.faults.values().all(often), "{self:?}");
-        assert!(self.events > 10 * self.stories, "{self:?}");
-        assert!(self.unseen > 3 * self.stories, "{self:?}");
+        assert!(self.events > 10 * self.runs, "{self:?}");
+        assert!(self.in_gaps > 3 * self.runs, "{self:?}");
     }
 }
