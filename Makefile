@@ -1,7 +1,7 @@
 help: ## what make can do here
-	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
-.PHONY: help tools test e2e comparison lint fmt demo crds docs chart binary image images bench fuzz mutants
+.PHONY: help tools test e2e comparison lint fmt demo crds docs chart binary image images bench bench-scale fuzz mutants
 
 tools: ## find or build what the tests need: etcd, kube-apiserver, helm ..., and images for a real node
 	cargo run --quiet --package e2e --locked -- tools
@@ -17,6 +17,13 @@ comparison: ## write docs/comparison.md: who saw what on a real node; half an ho
 
 bench: ## what each step costs, in time and memory (docs/performance.md)
 	cargo bench --package sidewatch --locked --bench memory --bench pipeline --bench latency
+
+PODS ?= 50000
+RUNS ?= 3
+
+bench-scale: tools binary ## the operator beside kube-state-metrics on PODS=50000 Pods (docs/performance.md); half an hour
+	SIDEWATCH_BINARY=target/image/sidewatch RUSTFLAGS="$(STATIC)" cargo run --quiet --release --package e2e --locked \
+		--target $(TARGET) --target-dir target -- bench-scale --pods $(PODS) --runs $(RUNS)
 
 lint: ## formatting and lints, as CI runs them
 	cargo fmt --all --check
@@ -50,9 +57,10 @@ chart: ## write the chart's copies of crds/ and config/prometheus/, and the list
 	UPDATE_CHART=1 cargo test --quiet --package e2e --test chart --locked -- files readme
 
 TARGET = $(shell rustc --print host-tuple)
+STATIC = -C target-feature=+crt-static
 
 binary: ## the static binary that runs in an empty image: target/image/sidewatch
-	RUSTFLAGS="-C target-feature=+crt-static" cargo $(shell cargo auditable --version >/dev/null 2>&1 && echo auditable) \
+	RUSTFLAGS="$(STATIC)" cargo $(shell cargo auditable --version >/dev/null 2>&1 && echo auditable) \
 		build --release --package sidewatch --bin sidewatch --locked --target $(TARGET) --target-dir target
 	mkdir -p target/image
 	cp target/$(TARGET)/release/sidewatch target/image/sidewatch

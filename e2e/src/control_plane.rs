@@ -169,6 +169,11 @@ impl ControlPlane {
         self.address.into()
     }
 
+    /// The address of etcd, `http://HOST:PORT`.
+    pub(crate) fn etcd_url(&self) -> &str {
+        &self.etcd_url
+    }
+
     pub(crate) fn ca_path(&self) -> &Path {
         &self.pki.ca
     }
@@ -340,6 +345,8 @@ fn etcd_command(program: &Path, dir: &Path, url: &str) -> Spec {
         .args(["--listen-peer-urls", "http://127.0.0.1:0"])
         // the data need not outlive the machine
         .arg("--unsafe-no-fsync=true")
+        // the default of 2 GiB is too small for the Pods of a large cluster
+        .arg("--quota-backend-bytes=8589934592")
 }
 
 fn api_server_command(program: &Path, dir: &Path, etcd_url: &str, address: SocketAddrV4, pki: &Pki) -> Spec {

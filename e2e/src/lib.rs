@@ -6,6 +6,7 @@
 //! node, which runs [`images`]; [`runner`] plays each [`scenario`] there, and [`observers`] look on as people's monitoring does.
 //! Everything ends with the process that started it.
 
+pub mod bench_scale;
 pub mod compare;
 pub mod control_plane;
 mod controller_manager;

@@ -14,7 +14,7 @@ use e2e::programs::path_with;
 use e2e::runner::{self, ScenarioCluster};
 use e2e::scenario::Scenario;
 use e2e::tools::{self, Tool};
-use e2e::{ControlPlane, images};
+use e2e::{ControlPlane, bench_scale, images};
 
 /// The test cluster of Sidewatch.
 #[derive(Parser)]
@@ -39,6 +39,18 @@ enum Command {
     },
     /// Play the scenarios with the default limits to both sets of alerts, and write docs/comparison.md
     Comparison,
+    /// Measure the operator and kube-state-metrics on a cluster with many Pods, and write the table of docs/performance.md
+    BenchScale {
+        /// Number of Pods in the cluster
+        #[arg(long, default_value_t = 50_000)]
+        pods: u32,
+        /// Number of runs per client
+        #[arg(long, default_value_t = 3)]
+        runs: usize,
+        /// Number of status updates per run
+        #[arg(long, default_value_t = 10_000)]
+        updates: u32,
+    },
     /// Show the operator at work on Pods that go bad
     Demo {
         /// Which kubelet: by default a real one where it can run
@@ -66,7 +78,7 @@ fn start(command: Command) -> Result<()> {
         Command::Node { .. } => node::enter(&[])?,
         Command::Demo { kubelet, .. } => demo::enter(kubelet)?,
         Command::Comparison => node::enter(&Tool::RUNNER)?,
-        Command::Tools | Command::Up | Command::Images => {}
+        Command::Tools | Command::Up | Command::Images | Command::BenchScale { .. } => {}
     }
     tokio::runtime::Runtime::new()?.block_on(run(command))
 }
@@ -94,6 +106,26 @@ async fn run(command: Command) -> Result<()> {
             let (seen, alerts) = observed.context("nobody observed it")?;
             let page = page("make comparison", Timing::Real, &seen, &alerts)?;
             std::fs::write(repository().join("docs/comparison.md"), page)?;
+        }
+        Command::BenchScale { pods, runs, updates } => {
+            let options = bench_scale::Options {
+                pods,
+                runs,
+                updates,
+                probes: 100,
+                scrapes: 100,
+            };
+            let report = tokio::select! {
+                report = Box::pin(bench_scale::run(options)) => report?,
+                interrupted = tokio::signal::ctrl_c() => {
+                    interrupted?;
+                    bail!("interrupted");
+                }
+            };
+            writeln!(out, "{}", report.table()?)?;
+            if !report.write()? {
+                writeln!(out, "docs/performance.md has no table for {pods} Pods")?;
+            }
         }
         Command::Images => {
             let path = tokio::task::spawn_blocking(images::build).await??;

@@ -48,15 +48,28 @@ pub struct Answer {
 impl Operator {
     /// Starts `sidewatch run` with this kubeconfig and further flags. Does not wait until it is ready.
     pub async fn start(plane: &ControlPlane, kubeconfig: &Path, flags: &[&str]) -> Result<Self> {
+        Self::start_with_env(plane, kubeconfig, flags, &[]).await
+    }
+
+    /// The same with environment variables.
+    pub(crate) async fn start_with_env(
+        plane: &ControlPlane,
+        kubeconfig: &Path,
+        flags: &[&str],
+        env: &[(&str, &str)],
+    ) -> Result<Self> {
         let binary = binary().await?;
         let (metrics, health) = free_ports()?;
         let (metrics, health) = (format!("127.0.0.1:{metrics}"), format!("127.0.0.1:{health}"));
-        let command = Spec::new(binary)
+        let mut command = Spec::new(binary)
             .arg("run")
             .arg("--kubeconfig")
             .arg(kubeconfig)
             .args(["--metrics-address", &metrics, "--health-address", &health])
             .args(flags);
+        for (name, value) in env {
+            command = command.env(name, value);
+        }
         let log = plane.dir().join(format!("{}.log", plane.unique("operator")));
         Ok(Self {
             process: Process::start(&command, &log)?,

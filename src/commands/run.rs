@@ -71,6 +71,16 @@ pub(super) struct RunArgs {
     /// Lowest level of log lines
     #[arg(long, env = "SIDEWATCH_LOG_LEVEL", value_enum, default_value_t)]
     pub log_level: Level,
+
+    /// Time for which requests share a rendered metrics page, in milliseconds; for benchmarks
+    #[arg(
+        long,
+        env = "SIDEWATCH_PAGE_AGE_MS",
+        value_name = "MILLISECONDS",
+        default_value_t = 1000,
+        hide = true
+    )]
+    pub page_age_ms: u64,
 }
 
 /// Runs the operator until it is asked to stop.
@@ -101,12 +111,13 @@ async fn operate(args: RunArgs) -> Result<(), Failure> {
         &WatchScope { namespaces },
         Arc::new(SystemClock::default()),
     )?;
-    serve_in_background("metrics", metrics, operator.metrics(), Limits::default());
-    let uncached = Limits {
-        page_age: Duration::ZERO,
+    let limits = |page_age| Limits {
+        page_age,
         ..Limits::default()
     };
-    serve_in_background("health", health, operator.health(), uncached);
+    let page_age = Duration::from_millis(args.page_age_ms);
+    serve_in_background("metrics", metrics, operator.metrics(), limits(page_age));
+    serve_in_background("health", health, operator.health(), limits(Duration::ZERO));
     operator
         .run(async move {
             tokio::select! {

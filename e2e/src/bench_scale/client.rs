@@ -1,0 +1,237 @@
+//! The clients under test: the operator and kube-state-metrics.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use hyper::body::Bytes;
+use tokio::time::sleep;
+
+use super::http;
+use super::population::Population;
+use super::process_stats::cpu_seconds;
+use crate::ControlPlane;
+use crate::control_plane::free_ports;
+use crate::operator::{Answer, Operator};
+use crate::process::{Process, Spec};
+use crate::tools::{self, Tool};
+
+const IN_SYNC_WITHIN: Duration = Duration::from_mins(10);
+const STOP_WITHIN: Duration = Duration::from_secs(30);
+/// The metrics that the usual alerts about sidecars need.
+const ALLOWED_METRICS: [&str; 5] = [
+    "kube_pod_container_status_ready",
+    "kube_pod_container_status_restarts_total",
+    "kube_pod_init_container_status_ready",
+    "kube_pod_init_container_status_restarts_total",
+    "kube_pod_init_container_info",
+];
+
+/// A client under test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientKind {
+    /// The operator.
+    Sidewatch,
+    /// kube-state-metrics, with Pods and five metrics only.
+    KubeStateMetrics,
+}
+
+impl ClientKind {
+    /// Both, in the order in which they run.
+    pub const ALL: [Self; 2] = [Self::Sidewatch, Self::KubeStateMetrics];
+
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sidewatch => "Sidewatch",
+            Self::KubeStateMetrics => "kube-state-metrics",
+        }
+    }
+}
+
+/// A running client. Dropping it kills it.
+pub(super) enum RunningClient {
+    Sidewatch(Operator),
+    KubeStateMetrics { process: Process, address: String },
+}
+
+/// One scrape.
+pub(super) struct Scrape {
+    pub(super) body: Bytes,
+    pub(super) began: Instant,
+    pub(super) ended: Instant,
+}
+
+/// When a client was in sync.
+pub(super) struct InSync {
+    pub(super) at: Instant,
+    /// CPU seconds of the client until then.
+    pub(super) cpu: f64,
+    /// The first scrape with all series.
+    pub(super) scrape: Scrape,
+}
+
+impl RunningClient {
+    /// Starts the client. Both use the same kubeconfig.
+    pub(super) async fn start(plane: &ControlPlane, kind: ClientKind) -> Result<Self> {
+        match kind {
+            ClientKind::Sidewatch => {
+                // Each scrape is rendered, as kube-state-metrics does.
+                let env = [("SIDEWATCH_PAGE_AGE_MS", "0")];
+                let kubeconfig = plane.kubeconfig_path();
+                Operator::start_with_env(plane, kubeconfig, &["--log-level=warn"], &env)
+                    .await
+                    .map(Self::Sidewatch)
+            }
+            ClientKind::KubeStateMetrics => start_kube_state_metrics(plane).await,
+        }
+    }
+
+    pub(super) fn pid(&mut self) -> u32 {
+        match self {
+            Self::Sidewatch(operator) => operator.process().id(),
+            Self::KubeStateMetrics { process, .. } => process.id(),
+        }
+    }
+
+    pub(super) async fn scrape(&self) -> Result<Scrape> {
+        let address = match self {
+            Self::Sidewatch(operator) => operator.metrics_address(),
+            Self::KubeStateMetrics { address, .. } => address,
+        };
+        let began = Instant::now();
+        let body = http::get(address, "/metrics").await?;
+        Ok(Scrape {
+            body,
+            began,
+            ended: Instant::now(),
+        })
+    }
+
+    /// Waits until the client has all Pods.
+    ///
+    /// The operator reports this itself. kube-state-metrics does not: it is in sync when it used its last CPU time before
+    /// the first scrape that has all series, as scrapes in between would cost it CPU time.
+    pub(super) async fn wait_until_in_sync(&mut self, population: Population) -> Result<InSync> {
+        let pid = self.pid();
+        match self {
+            Self::Sidewatch(operator) => {
+                wait_until_ready(operator, Duration::from_millis(20)).await?;
+                let at = Instant::now();
+                let cpu = cpu_seconds(pid)?;
+                let scrape = self.scrape().await?;
+                let tracked = format!("sidewatch_tracked_pods {}", population.pods);
+                if !has_line(&scrape.body, &tracked) {
+                    bail!("the operator is ready, but its metrics have no line {tracked}");
+                }
+                Ok(InSync { at, cpu, scrape })
+            }
+            Self::KubeStateMetrics { .. } => {
+                let deadline = Instant::now() + IN_SYNC_WITHIN;
+                loop {
+                    let (at, cpu) = self.wait_until_quiet(deadline).await?;
+                    let scrape = self.scrape().await?;
+                    if count_series(&scrape.body) >= population.kube_state_metrics_series() {
+                        return Ok(InSync { at, cpu, scrape });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until the client uses no CPU time for a moment; returns when it used the last, and how much it used in all.
+    async fn wait_until_quiet(&mut self, deadline: Instant) -> Result<(Instant, f64)> {
+        const INTERVAL: Duration = Duration::from_millis(100);
+        let (mut at, mut cpu, mut quiet) = (Instant::now(), 0.0, 0);
+        while quiet < 4 {
+            if Instant::now() > deadline {
+                bail!("not in sync within {IN_SYNC_WITHIN:?}");
+            }
+            sleep(INTERVAL).await;
+            let now = cpu_seconds(self.pid())?;
+            if now - cpu > 0.01 {
+                (at, quiet) = (Instant::now(), 0);
+            } else if now > 0.1 {
+                quiet += 1;
+            }
+            cpu = now;
+        }
+        Ok((at, cpu))
+    }
+
+    /// Ends the client (SIGTERM).
+    pub(super) async fn stop(self) -> Result<()> {
+        match self {
+            Self::Sidewatch(operator) => operator.stop().await.map(drop),
+            Self::KubeStateMetrics { mut process, .. } => process.terminate(STOP_WITHIN).await.map(drop),
+        }
+    }
+}
+
+async fn start_kube_state_metrics(plane: &ControlPlane) -> Result<RunningClient> {
+    let tools = tokio::task::spawn_blocking(|| tools::ensure(&[Tool::KubeStateMetrics])).await??;
+    let (port, telemetry_port) = free_ports()?;
+    let allowed = ALLOWED_METRICS.map(|metric| format!("^{metric}$")).join(",");
+    let command = Spec::new(tools.path(Tool::KubeStateMetrics)?)
+        .arg(format!("--kubeconfig={}", plane.kubeconfig_path().display()))
+        .arg("--resources=pods")
+        .arg(format!("--metric-allowlist={allowed}"))
+        .arg(format!("--host={}", Ipv4Addr::LOCALHOST))
+        .arg(format!("--port={port}"))
+        .arg(format!("--telemetry-host={}", Ipv4Addr::LOCALHOST))
+        .arg(format!("--telemetry-port={telemetry_port}"));
+    let log = plane
+        .dir()
+        .join(format!("{}.log", plane.unique("kube-state-metrics")));
+    Ok(RunningClient::KubeStateMetrics {
+        process: Process::start(&command, &log)?,
+        address: format!("{}:{port}", Ipv4Addr::LOCALHOST),
+    })
+}
+
+/// Waits until `/readyz` answers 200, and asks at this interval.
+pub(super) async fn wait_until_ready(operator: &mut Operator, interval: Duration) -> Result<()> {
+    let deadline = Instant::now() + IN_SYNC_WITHIN;
+    while !matches!(operator.readyz().await, Ok(Answer { status: 200, .. })) {
+        if let Some(status) = operator.process().try_wait()? {
+            bail!(
+                "the operator ended ({status}):\n{}",
+                operator.process().log_tail()
+            );
+        }
+        if Instant::now() > deadline {
+            bail!(
+                "the operator is not ready within {IN_SYNC_WITHIN:?}:\n{}",
+                operator.process().log_tail()
+            );
+        }
+        sleep(interval).await;
+    }
+    Ok(())
+}
+
+fn has_line(body: &[u8], line: &str) -> bool {
+    body.split(|byte| *byte == b'\n')
+        .any(|found| found == line.as_bytes())
+}
+
+/// The number of series in a page.
+fn count_series(body: &[u8]) -> usize {
+    let lines = body.split(|byte| *byte == b'\n');
+    lines
+        .filter(|line| !line.is_empty() && !line.starts_with(b"#"))
+        .count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_are_no_series() {
+        let page = b"# HELP a b\n# TYPE a gauge\na{x=\"1\"} 1\na{x=\"2\"} 0\n\nb 3\n";
+        assert_eq!(count_series(page), 3);
+        assert!(has_line(page, "b 3"));
+        assert!(!has_line(page, "b"));
+    }
+}

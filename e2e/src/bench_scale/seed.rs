@@ -1,0 +1,177 @@
+//! Many Pods in etcd, without a request for each.
+//!
+//! One Pod of each kind and one Namespace go through the API server. Their stored bytes become templates, and the copies
+//! are written while the API server is down, so that its watch cache starts with them.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use super::etcd::{Entry, Etcd};
+use super::pods;
+use super::population::{self, Identity, NAMESPACES, PodKind, Population};
+use super::template::Template;
+use crate::ControlPlane;
+
+const SERVED_WITHIN: Duration = Duration::from_mins(5);
+/// What must be served before a client starts: Pods from the watch cache, and the custom resources.
+const SERVED: [&str; 3] = [
+    "/api/v1/pods?resourceVersion=0&limit=1&fieldSelector=metadata.name%3Dnone",
+    "/apis/sidewatch.dev/v1alpha1/clustersidecarpolicies?limit=1",
+    "/apis/sidewatch.dev/v1alpha1/sidecarpolicies?limit=1",
+];
+const POLL: Duration = Duration::from_millis(100);
+
+/// What was seeded.
+pub(super) struct Seeded {
+    pub(super) population: Population,
+    /// Bytes of a Pod in JSON, on average.
+    pub(super) json_bytes: usize,
+}
+
+struct PodTemplate {
+    template: Template,
+    json_bytes: usize,
+}
+
+/// Writes the Pods and their Namespaces, and returns when the API server has them in its watch cache.
+pub(super) async fn seed(plane: &mut ControlPlane, count: u32) -> Result<Seeded> {
+    let etcd = Etcd::new(plane.etcd_url());
+    let namespace = namespace_template(plane, &etcd).await?;
+    let native = pod_template(plane, &etcd, PodKind::Native).await?;
+    let classic = pod_template(plane, &etcd, PodKind::Classic).await?;
+    let placeholder = Identity::placeholders().namespace;
+    plane.kill_api_server()?;
+    etcd.delete(&namespace_key(&placeholder)).await?;
+
+    let namespaces = (0..NAMESPACES).map(|number| {
+        let name = population::namespace(number);
+        let value = namespace.copy(&[&name, &population::uid(2, number)])?;
+        Ok(Entry {
+            key: namespace_key(&name),
+            value,
+        })
+    });
+    etcd.put_all(namespaces).await?;
+    let copies = (0..count).map(|number| {
+        let template = match population::kind(number) {
+            PodKind::Native => &native,
+            PodKind::Classic => &classic,
+        };
+        copy(&template.template, &Identity::of(number))
+    });
+    etcd.put_all(copies).await?;
+
+    plane.restart_api_server().await?;
+    for path in SERVED {
+        wait_until_served(plane, path).await?;
+    }
+    let json_bytes = (0..count).map(|number| match population::kind(number) {
+        PodKind::Native => native.json_bytes,
+        PodKind::Classic => classic.json_bytes,
+    });
+    let count_or_one = usize::try_from(count.max(1))?;
+    Ok(Seeded {
+        population: Population { pods: count },
+        json_bytes: json_bytes.sum::<usize>() / count_or_one,
+    })
+}
+
+fn copy(template: &Template, identity: &Identity) -> Result<Entry> {
+    let value = template.copy(&values(identity))?;
+    Ok(Entry {
+        key: pod_key(identity),
+        value,
+    })
+}
+
+/// The values in the order of the placeholders.
+fn values(identity: &Identity) -> [&str; 9] {
+    let Identity {
+        namespace,
+        workload,
+        suffix,
+        uid,
+        owner_uid,
+        node,
+        pod_ip,
+        host_ip,
+        container_id,
+    } = identity;
+    [
+        namespace,
+        workload,
+        suffix,
+        uid,
+        owner_uid,
+        node,
+        pod_ip,
+        host_ip,
+        container_id,
+    ]
+}
+
+async fn namespace_template(plane: &ControlPlane, etcd: &Etcd) -> Result<Template> {
+    let name = Identity::placeholders().namespace;
+    let api: Api<Namespace> = Api::all(plane.client().await?);
+    let namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
+    let namespace = api.create(&PostParams::default(), &namespace).await?;
+    let uid = namespace.uid().context("a Namespace without a UID")?;
+    Template::new(etcd.get(&namespace_key(&name)).await?, &[&name, &uid])
+}
+
+async fn pod_template(plane: &ControlPlane, etcd: &Etcd, kind: PodKind) -> Result<PodTemplate> {
+    let mut identity = Identity::placeholders();
+    let api: Api<Pod> = Api::namespaced(plane.client().await?, &identity.namespace);
+    let pod: Pod = serde_json::from_value(pods::pod(kind, &identity))?;
+    let create = PostParams {
+        field_manager: Some("kube-controller-manager".into()),
+        ..PostParams::default()
+    };
+    let created = api
+        .create(&create, &pod)
+        .await
+        .context("create the template Pod")?;
+    let kubelet = PatchParams {
+        field_manager: Some("kubelet".into()),
+        ..PatchParams::default()
+    };
+    let status = Patch::Merge(json!({"status": pods::status(kind, &identity)}));
+    let written = api
+        .patch_status(&identity.pod_name(), &kubelet, &status)
+        .await
+        .context("write the status of the template Pod")?;
+    identity.uid = created.uid().context("a Pod without a UID")?;
+    let key = pod_key(&identity);
+    let template = Template::new(etcd.get(&key).await?, &values(&identity))?;
+    etcd.delete(&key).await?;
+    Ok(PodTemplate {
+        template,
+        json_bytes: serde_json::to_vec(&written)?.len(),
+    })
+}
+
+async fn wait_until_served(plane: &ControlPlane, path: &str) -> Result<()> {
+    let client = plane.client().await?;
+    let deadline = Instant::now() + SERVED_WITHIN;
+    loop {
+        let request = http::Request::get(path).body(Vec::new())?;
+        match client.request_text(request).await {
+            Ok(_) => return Ok(()),
+            Err(_) if Instant::now() < deadline => tokio::time::sleep(POLL).await,
+            Err(error) => bail!("the API server does not serve {path}: {error}"),
+        }
+    }
+}
+
+fn namespace_key(name: &str) -> String {
+    format!("/registry/namespaces/{name}")
+}
+
+fn pod_key(identity: &Identity) -> String {
+    format!("/registry/pods/{}/{}", identity.namespace, identity.pod_name())
+}

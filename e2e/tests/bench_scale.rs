@@ -1,0 +1,44 @@
+//! A small run of the scale benchmark: 2,000 Pods. No limit on time, as other tests run at the same time.
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
+
+use e2e::bench_scale::{self, ClientKind, Figure, Options, Run};
+
+const PODS: u32 = 2000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_run_stays_within_the_limits_on_bytes_and_requests() {
+    let options = Options {
+        pods: PODS,
+        runs: 1,
+        updates: 200,
+        probes: 4,
+        scrapes: 5,
+    };
+    let report = bench_scale::run(options).await.unwrap();
+    let run = |client| report.of(client).next().unwrap();
+    let (operator, other) = (run(ClientKind::Sidewatch), run(ClientKind::KubeStateMetrics));
+    let value = |run: &Run, figure| run.figures[&figure];
+
+    assert!(
+        (11_000..14_000).contains(&report.pod_json_bytes),
+        "{}",
+        report.pod_json_bytes
+    );
+    let bytes = value(operator, Figure::ScrapeBytes);
+    assert!(bytes < 40_000.0, "a scrape without violations has {bytes} bytes");
+    assert!(
+        value(other, Figure::ScrapeBytes) > 10.0 * bytes,
+        "{:?}",
+        other.figures
+    );
+    let requests = &operator.requests;
+    let pages = f64::from(PODS.div_ceil(500));
+    assert!(value(operator, Figure::PodLists) <= pages, "{requests:?}");
+    assert!(value(operator, Figure::Requests) < 40.0, "{requests:?}");
+    let table = report.table().unwrap();
+    for figure in Figure::ALL {
+        assert!(operator.figures.contains_key(&figure), "{figure:?} is missing");
+        assert!(other.figures.contains_key(&figure), "{figure:?} is missing");
+        assert!(table.contains(figure.label()), "{table}");
+    }
+}
