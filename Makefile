@@ -1,83 +1,83 @@
-help: ## what make can do here
+help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
 .PHONY: help tools test e2e comparison lint fmt demo crds docs chart binary image images bench bench-scale fuzz mutants
 
-tools: ## find or build what the tests need: etcd, kube-apiserver, helm ..., and images for a real node
+tools: ## find or build the tools of the tests (etcd, kube-apiserver, helm ...) and the images for a real node
 	cargo run --quiet --package e2e --locked -- tools
 
-test: tools e2e ## every test of the project, the real API server and the real node included
+test: tools e2e ## run all tests, including those with a real API server and a real node
 	cargo test --workspace --locked
 
-e2e: ## the tests on a real node alone; SIDEWATCH_E2E_KUBECONFIG=FILE runs them on a cluster that you have
+e2e: ## run the tests on a real node; SIDEWATCH_E2E_KUBECONFIG=FILE uses an existing cluster
 	cargo test --package e2e --test node --locked
 
-comparison: ## write docs/comparison.md: who saw what on a real node; half an hour
+comparison: ## write docs/comparison.md, the comparison with the usual alerts on a real node; takes half an hour
 	cargo run --quiet --package e2e --locked -- comparison
 
-bench: ## what each step costs, in time and memory (docs/performance.md)
+bench: ## run the benchmarks (docs/performance.md)
 	cargo bench --package sidewatch --locked --bench memory --bench pipeline --bench latency
 
 PODS ?= 50000
 RUNS ?= 3
 
-bench-scale: tools binary ## the operator beside kube-state-metrics on PODS=50000 Pods (docs/performance.md); half an hour
+bench-scale: tools binary ## compare the operator with kube-state-metrics on PODS=50000 Pods (docs/performance.md); takes half an hour
 	SIDEWATCH_BINARY=target/image/sidewatch RUSTFLAGS="$(STATIC)" cargo run --quiet --release --package e2e --locked \
 		--target $(TARGET) --target-dir target -- bench-scale --pods $(PODS) --runs $(RUNS)
 
-lint: ## formatting and lints, as CI runs them
+lint: ## check formatting and lints, as in CI
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 fmt: ## format the code
 	cargo fmt --all
 
-crds: ## write crds/ from the types in src/api
+crds: ## generate crds/ from the types in src/api
 	UPDATE_CRDS=1 cargo test --quiet --package sidewatch --lib --locked crds
 
-docs: ## write docs/api.md from the schema
+docs: ## generate docs/api.md from the schema
 	UPDATE_DOCS=1 cargo test --quiet --package e2e --test docs --locked api_reference
 
 FUZZ_TARGETS = pods policies patterns watch
 FUZZ_SECONDS ?= 300
 
-fuzz: ## every fuzz target for FUZZ_SECONDS, from the seeds on; needs cargo-fuzz and a nightly toolchain
+fuzz: ## run every fuzz target for FUZZ_SECONDS; needs cargo-fuzz and a nightly toolchain
 	for target in $(FUZZ_TARGETS); do \
 		mkdir -p fuzz/corpus/$$target && cargo +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 || exit 1; \
 	done
 
-mutants: ## mutation testing of src/domain; FILE=src/domain/hash.rs of one file; needs cargo-mutants
+mutants: ## run mutation tests of src/domain; FILE=src/domain/hash.rs limits them to one file; needs cargo-mutants
 	cargo mutants $(if $(FILE),--re "^$(FILE):")
 
-demo: ## the operator at work on Pods that go bad; HOLD=1 keeps it up, KUBELET=simulated does without a node
+demo: ## run the demo; HOLD=1 keeps it running, KUBELET=simulated uses no real node
 	cargo run --quiet --package e2e --locked -- demo $(if $(HOLD),--hold) $(if $(KUBELET),--kubelet=$(KUBELET))
 
-chart: ## write the chart's copies of crds/ and config/prometheus/, and the list of values in its README
+chart: ## generate the chart's copies of crds/ and config/prometheus/, and the list of values in its README
 	UPDATE_CHART=1 cargo test --quiet --package e2e --test chart --locked -- files readme
 
 TARGET = $(shell rustc --print host-tuple)
 STATIC = -C target-feature=+crt-static
 
-binary: ## the static binary that runs in an empty image: target/image/sidewatch
+binary: ## build the static binary for the image: target/image/sidewatch
 	RUSTFLAGS="$(STATIC)" cargo $(shell cargo auditable --version >/dev/null 2>&1 && echo auditable) \
 		build --release --package sidewatch --bin sidewatch --locked --target $(TARGET) --target-dir target
 	mkdir -p target/image
 	cp target/$(TARGET)/release/sidewatch target/image/sidewatch
 
-images: ## the archive with the operator's image and the test Pods', for `kind load image-archive`; prints its path
+images: ## build the archive with the images of the operator and the test Pods, for `kind load image-archive`; prints its path
 	@cargo run --quiet --package e2e --locked -- images
 
 IMAGE ?= sidewatch:$(VERSION)
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 REVISION = $(shell git rev-parse HEAD)
 
-image: ## the image, from that binary, with docker, podman or buildah; IMAGE=REGISTRY/sidewatch:TAG names it
+image: ## build the image from the binary with docker, podman or buildah; IMAGE=REGISTRY/sidewatch:TAG sets its name
 	@for engine in docker podman buildah; do \
 		if $$engine info >/dev/null 2>&1; then found=$$engine; break; fi; \
 	done; \
 	if [ -z "$$found" ]; then \
-		echo "make image: no engine answers to 'docker info', 'podman info' or 'buildah info'" >&2; exit 1; \
+		echo "make image: found no working docker, podman or buildah" >&2; exit 1; \
 	fi; \
 	$(MAKE) binary && $$found build --file Dockerfile --target prebuilt --tag $(IMAGE) \
 		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) target/image
