@@ -83,7 +83,7 @@ async fn measure(changes: u32) -> Vec<Duration> {
     for change in 0..changes {
         // The Pod becomes unready, and with the next change ready again.
         let (number, ready) = (VIOLATING + change / 2 % (PODS - VIOLATING), change % 2 == 1);
-        let event = format!("{}\n", json!({"type": "MODIFIED", "object": pod(number, ready)}));
+        let event = watch.encode("MODIFIED", &pod(number, ready));
         let name = format!("pod=\"checkout-6d5f7c9b8d-{number:05x}\"");
         let begun = tokio::time::Instant::now();
         watch.raw(event);

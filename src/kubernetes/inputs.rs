@@ -33,6 +33,7 @@ use crate::{
             policy::{PolicyObject, policy_update},
         },
         failure::Reason,
+        list_watch::watch_pods,
         observed_status::ObservedStatus,
         watch::{WatchEvent, watch},
     },
@@ -112,7 +113,11 @@ pub fn inputs(
     let interner = Arc::new(Mutex::new(Interner::default()));
     let streams = monitors.iter().map(|monitor| {
         let source = Source {
-            client: observed(client.clone(), Arc::clone(&monitor.pulse)),
+            client: if monitor.resource == WatchedResource::Pods {
+                client.clone()
+            } else {
+                observed(client.clone(), Arc::clone(&monitor.pulse))
+            },
             monitor: Arc::clone(monitor),
             metrics: Arc::clone(metrics),
             interner: Arc::clone(&interner),
@@ -147,7 +152,12 @@ struct Source {
 
 impl Source {
     fn pods(self) -> BoxStream<'static, Input> {
-        let events = self.watch(self.api(), Some(LIVE_PODS));
+        let events = watch_pods(
+            self.client.clone(),
+            LIVE_PODS,
+            Arc::clone(&self.monitor),
+            Arc::clone(&self.metrics),
+        );
         let scope = self.monitor.scope.clone();
         let inputs = events.filter_map(move |event| {
             let event = self.decoded(event, observe);

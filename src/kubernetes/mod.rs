@@ -4,9 +4,13 @@
 //! that contain no Kubernetes type. [`failure`] and [`backoff`] are shared with the writes in `sink`.
 
 pub mod backoff;
+mod body;
 pub mod client;
 pub mod decode;
 pub mod failure;
 pub mod inputs;
+mod list_watch;
 pub mod observed_status;
+pub mod protobuf;
+mod recovery;
 pub mod watch;

@@ -1,9 +1,9 @@
-//! One watch: an endless stream of what the API server tells about one resource, through every failure.
+//! The watch of a resource other than Pods: an endless stream of its objects, through every failure.
 //!
-//! In: an `Api` whose client is [observed](crate::kubernetes::client::observed). Out: [`WatchEvent`]s. kube's `watcher` lists in pages and
-//! then watches; around it stand the waits between tries, the end of an outage, which the watcher does not tell, and a
-//! fresh start where the watcher would go on with a version that the server has forgotten or after an event it could
-//! not read. Errors are counted, and logged when they change; the process lives through all of them.
+//! Input: an `Api` whose client is [observed](crate::kubernetes::client::observed). Output: [`WatchEvent`]s. kube's
+//! `watcher` lists in pages and then watches. This module adds the waits between tries, the end of an outage, which the
+//! watcher does not report, and a fresh start where the watcher would ask for a version that the server has forgotten or
+//! go on after an event that it could not read. Errors are counted, and logged when they change.
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
@@ -19,28 +19,22 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::{
     select,
-    time::{Instant, sleep, sleep_until},
+    time::{sleep, sleep_until},
 };
 
 use crate::{
-    kubernetes::backoff::Backoff,
-    kubernetes::failure::{self, Reason},
+    kubernetes::failure,
+    kubernetes::recovery::{Outage, Recovery, Resuming},
     telemetry::{metrics::Metrics, monitor::Monitor},
 };
 
-/// How long the server lets a watch run; kube gives up 5 s later.
-const WATCH_TIMEOUT: u32 = 60;
-/// What happened during an outage comes right after the resumed watch is answered. It is taken in before the outage
-/// counts as over, or deadlines would act on what the server is about to correct: it is over after this much silence,
-const QUIET: Duration = Duration::from_millis(500);
-/// and in a cluster that is never silent after this.
-const CATCH_UP: Duration = Duration::from_secs(3);
+/// How long the server lets a watch run, in seconds; kube gives up 5 s later.
+pub(super) const WATCH_TIMEOUT: u32 = 60;
 
-/// What a watch tells, in order.
+/// What a watch reports, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WatchEvent<T> {
-    /// A list begins, or begins again: what it does not show is gone when it is complete. Until `last_synced` the picture
-    /// was complete.
+    /// A list begins, or begins again. An object that it does not contain is gone when the list is complete.
     Restarted {
         /// When the picture was last complete; `Timestamp::MIN` before the first list.
         last_synced: Timestamp,
@@ -63,7 +57,7 @@ pub enum WatchEvent<T> {
 }
 
 impl<T> WatchEvent<T> {
-    /// The same, told of something else, unless that cannot be made.
+    /// Maps the object of the event, or returns the mapping error.
     pub fn try_map<U, E>(self, f: impl FnOnce(T) -> Result<U, E>) -> Result<WatchEvent<U>, E> {
         Ok(match self {
             Self::Restarted { last_synced } => WatchEvent::Restarted { last_synced },
@@ -77,7 +71,7 @@ impl<T> WatchEvent<T> {
     }
 }
 
-/// Watches for ever. `fields` is a field selector.
+/// Watches without end. `fields` is a field selector.
 pub fn watch<K>(
     api: Api<K>,
     fields: Option<&str>,
@@ -93,18 +87,14 @@ where
     let watch = Watch {
         stream: start(),
         start,
+        recovery: Recovery::new(Arc::clone(&monitor), metrics),
         monitor,
-        metrics,
-        backoff: Backoff::default(),
-        last_wait: Duration::ZERO,
-        last_failure: None,
-        healthy_since: None,
         resuming: None,
         wait: None,
     };
     stream::unfold(watch, |mut watch| async move {
-        let tell = watch.next().await;
-        Some((tell, watch))
+        let event = watch.next().await;
+        Some((event, watch))
     })
 }
 
@@ -114,14 +104,10 @@ struct Watch<K> {
     stream: Events<K>,
     start: Box<dyn Fn() -> Events<K> + Send>,
     monitor: Arc<Monitor>,
-    metrics: Arc<Metrics>,
-    backoff: Backoff,
-    last_wait: Duration,
-    last_failure: Option<Reason>,
-    healthy_since: Option<Instant>,
-    /// The watch broke, and will go on from where it was.
+    recovery: Recovery,
+    /// The watch broke, and goes on from its last version.
     resuming: Option<Resuming>,
-    /// To wait before the next try.
+    /// The wait before the next try.
     wait: Option<Duration>,
 }
 
@@ -135,7 +121,7 @@ impl<K> Watch<K> {
                 biased;
                 () = settled(&mut self.resuming, &self.monitor) => {
                     self.resuming = None;
-                    self.healthy();
+                    self.recovery.healthy();
                     return WatchEvent::Resumed;
                 }
                 item = self.stream.next() => item,
@@ -151,68 +137,41 @@ impl<K> Watch<K> {
 
     fn event(&mut self, event: Event<K>) -> WatchEvent<K> {
         if let Some(resuming) = &mut self.resuming {
-            resuming.last_event = Instant::now();
+            resuming.received();
         }
         match event {
             Event::Init => {
                 self.resuming = None;
                 WatchEvent::Restarted {
-                    last_synced: self.monitor.lost(),
+                    last_synced: self.recovery.lost(),
                 }
             }
             Event::InitDone => {
-                self.healthy();
+                self.recovery.healthy();
                 WatchEvent::Complete
             }
             Event::InitApply(object) => {
-                self.metrics.watch_event();
+                self.recovery.received();
                 WatchEvent::Listed(object)
             }
             Event::Apply(object) => {
-                self.metrics.watch_event();
+                self.recovery.received();
                 WatchEvent::Applied(object)
             }
             Event::Delete(object) => {
-                self.metrics.watch_event();
+                self.recovery.received();
                 WatchEvent::Deleted(object)
             }
         }
     }
 
-    fn healthy(&mut self) {
-        self.healthy_since = Some(Instant::now());
-        self.monitor.in_sync();
-    }
-
     fn failure(&mut self, error: &watcher::Error) -> WatchEvent<K> {
-        let last_synced = self.monitor.lost();
-        let reason = failure::reason(error);
-        self.metrics
-            .watch_error(self.monitor.resource.as_str(), reason.as_str());
-        let problem = failure::problem(error, self.monitor.resource, &self.monitor.scope);
-        self.monitor.failed(reason.as_str(), &problem);
-
-        // A watch that held no longer than the wait before it has not recovered: a server that answers and then fails
-        // at once must not be asked ever faster.
-        let recovered = self
-            .healthy_since
-            .take()
-            .is_some_and(|since| since.elapsed() >= self.last_wait);
-        // A server that has forgotten our version after other failures is back: that is how long outages end.
-        let before = self.last_failure.replace(reason);
-        let back = reason == Reason::Gone && before != Some(Reason::Gone);
-        if recovered || back {
-            self.backoff.reset();
-        }
-        self.last_wait = self.backoff.next_wait();
-        self.wait = Some(self.last_wait);
+        let Outage { last_synced, wait } = self.recovery.failed(error, None);
+        self.wait = Some(wait);
         self.resuming = None;
         if failure::can_resume(error) {
             self.monitor.pulse.expect_answer();
-            self.resuming = Some(Resuming {
-                answered: None,
-                last_event: Instant::now(),
-            });
+            self.resuming = Some(Resuming::new());
         } else {
             self.stream = (self.start)();
         }
@@ -220,24 +179,17 @@ impl<K> Watch<K> {
     }
 }
 
-/// A watch on its way back.
-struct Resuming {
-    answered: Option<Instant>,
-    last_event: Instant,
-}
-
-/// Waits until a resumed watch was answered and has caught up; for ever when none is being resumed. May be dropped and
+/// Waits until a resumed watch is answered and has caught up; without end when none is being resumed. May be dropped and
 /// called again.
 async fn settled(resuming: &mut Option<Resuming>, monitor: &Monitor) {
     let Some(resuming) = resuming else {
         return std::future::pending().await;
     };
-    let answered = if let Some(answered) = resuming.answered {
-        answered
-    } else {
+    if !resuming.is_answered() {
         monitor.pulse.answered().await;
-        *resuming.answered.insert(Instant::now())
-    };
-    let quiet = resuming.last_event.max(answered) + QUIET;
-    sleep_until(quiet.min(answered + CATCH_UP)).await;
+        resuming.answered();
+    }
+    if let Some(settled_at) = resuming.settled_at() {
+        sleep_until(settled_at).await;
+    }
 }

@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, io, time::Duration};
 
 use futures::{StreamExt, stream};
 use http::{Response, Uri};
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Bytes, Frame};
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::sleep};
 
 use testkit::{
     api_server::{CLUSTER_POLICIES, NAMESPACES, PODS, POLICIES},
+    protobuf,
     rng::Rng,
 };
 
@@ -39,7 +40,7 @@ pub(crate) struct Reads {
 struct Collection {
     /// By UID.
     objects: BTreeMap<String, Value>,
-    /// The event of each version, as a line.
+    /// The event of each version, encoded.
     events: Vec<(u64, Bytes)>,
     /// Older versions are expired.
     oldest: u64,
@@ -93,7 +94,7 @@ impl Reads {
     }
 
     fn send(&mut self, path: &'static str, kind: &str, object: &Value) {
-        let line = Bytes::from(format!("{}\n", json!({"type": kind, "object": object})));
+        let line = event(path, kind, object);
         let is_twice = self.rng.chance(20);
         let collection = self.collections.get_mut(path).unwrap();
         collection.events.push((self.version, line.clone()));
@@ -111,11 +112,12 @@ impl Reads {
     /// Starts an outage: every watch ends, some of them in the middle of an event.
     pub(crate) fn begin_outage(&mut self) {
         self.is_out = true;
-        for collection in self.collections.values_mut() {
+        for (path, collection) in &mut self.collections {
             for watch in collection.watches.drain(..) {
                 if self.rng.chance(50) {
                     *self.faults.entry("watch cut in an event").or_default() += 1;
-                    drop(watch.send(Ok(Bytes::from_static(b"{\"type\":\"MODIFIED\",\"obj"))));
+                    let half = event(path, "MODIFIED", &json!({"kind": "Pod"})).slice(..20);
+                    drop(watch.send(Ok(half)));
                     drop(watch.send(Err(io::ErrorKind::ConnectionReset.into())));
                 } else {
                     *self.faults.entry("watch ended").or_default() += 1;
@@ -158,10 +160,13 @@ impl Reads {
                 .split('&')
                 .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
         };
+        if value("sendInitialEvents").is_some() {
+            return Ok(answer(422, &status(422)));
+        }
         if value("watch") == Some("true") {
             let since: u64 = value("resourceVersion").unwrap().parse().unwrap();
             if since < oldest {
-                return Ok(self.gone());
+                return Ok(self.gone(path));
             }
             return Ok(self.watch(path, since));
         }
@@ -182,14 +187,13 @@ impl Reads {
     }
 
     /// Answers 410, as the status of the response or as an event.
-    fn gone(&mut self) -> Answer {
+    fn gone(&mut self, path: &str) -> Answer {
         if self.rng.chance(50) {
             self.fault("410 as an answer");
             return answer(410, &status(410));
         }
         self.fault("410 as an event");
-        let event = json!({"type": "ERROR", "object": status(410)});
-        answer(200, &event)
+        encoded(path, whole(event(path, "ERROR", &status(410))))
     }
 
     fn list(&mut self, path: &str, is_rest: bool) -> Answer {
@@ -205,10 +209,13 @@ impl Reads {
             items.truncate(self.rng.below(items.len()));
             metadata["continue"] = json!("the-rest");
         }
-        answer(
-            200,
-            &json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items}),
-        )
+        let list = json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items});
+        let body = if is_protobuf(path) {
+            protobuf::object(&list)
+        } else {
+            list.to_string().into_bytes()
+        };
+        encoded(path, whole(body.into()))
     }
 
     fn watch(&mut self, path: &str, since: u64) -> Answer {
@@ -223,8 +230,39 @@ impl Reads {
             Some((piece.map(Frame::data), pieces))
         });
         let until_timeout = pieces.take_until(Box::pin(sleep(WATCH_TIMEOUT)));
-        Response::new(StreamBody::new(until_timeout).boxed_unsync())
+        encoded(path, StreamBody::new(until_timeout).boxed_unsync())
     }
+}
+
+/// Whether responses about this path are in protobuf.
+fn is_protobuf(path: &str) -> bool {
+    path == PODS && !protobuf::is_disabled()
+}
+
+/// The bytes of an event.
+fn event(path: &str, kind: &str, object: &Value) -> Bytes {
+    if is_protobuf(path) {
+        protobuf::event(kind, object).into()
+    } else {
+        Bytes::from(format!("{}\n", json!({"type": kind, "object": object})))
+    }
+}
+
+fn whole(body: Bytes) -> UnsyncBoxBody<Bytes, io::Error> {
+    Full::new(body).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A success with this body.
+fn encoded(path: &str, body: UnsyncBoxBody<Bytes, io::Error>) -> Answer {
+    let content_type = if is_protobuf(path) {
+        protobuf::CONTENT_TYPE
+    } else {
+        "application/json"
+    };
+    Response::builder()
+        .header("content-type", content_type)
+        .body(body)
+        .unwrap()
 }
 
 fn status(code: u16) -> Value {

@@ -1,15 +1,15 @@
 //! A watch that is cut at every byte of an event.
 
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::api_server::{Setup, list, pod};
 
-/// An event of version 6. It is short, because each byte needs two requests.
-fn event() -> String {
+/// A Pod of version 6. It is small, because each byte of its event needs two requests.
+fn small_pod() -> Value {
     let mut pod = pod("a", "6", true);
     pod["spec"] = json!({"containers": [{"name": "app", "image": "app"}]});
     pod["status"] = json!({"phase": "Running"});
-    format!("{}\n", json!({"type": "ADDED", "object": pod}))
+    pod
 }
 
 #[tokio::test(start_paused = true)]
@@ -17,8 +17,10 @@ async fn an_event_that_is_cut_at_any_byte_is_received_once_without_a_new_list() 
     let Setup { pods, operator, .. } = Setup::start(&[]);
     pods.next().await.json(StatusCode::OK, &list("Pod", "5", &[]));
 
-    let line = event();
-    let cuts = (0..line.len() - 1).flat_map(|length| [(length, true), (length, false)]);
+    let watch = pods.next().await.watch();
+    let event = watch.encode("ADDED", &small_pod());
+    drop(watch);
+    let cuts = (0..event.len() - 1).flat_map(|length| [(length, true), (length, false)]);
     for (length, broken) in cuts {
         let request = pods.next().await;
         let version = request.parameter("resourceVersion");
@@ -28,13 +30,13 @@ async fn an_event_that_is_cut_at_any_byte_is_received_once_without_a_new_list() 
             request.query
         );
         let watch = request.watch();
-        watch.raw(line[..length].to_owned());
+        watch.raw(event[..length].to_vec());
         if broken {
             watch.cut();
         }
     }
     let watch = pods.next().await.watch();
-    watch.raw(line);
+    watch.raw(event);
     operator.until_metric("sidewatch_tracked_pods", 1.0).await;
     let received = operator.metric("sidewatch_watch_events_total");
     assert_eq!(received, Some(2.0), "the namespace and the Pod");

@@ -13,4 +13,5 @@ mod cuts;
 mod events;
 mod sinks;
 mod status;
+mod streaming;
 mod watching;

@@ -151,7 +151,8 @@ async fn half_a_line_is_requested_again() {
     pods.next().await.json(StatusCode::OK, &list("Pod", "5", &[]));
     let watch = pods.next().await.watch();
     watch.event("ADDED", &pod("a", "6", true));
-    watch.raw(r#"{"type":"ADDED","object":{"kind":"Pod","metadata":{"name":"#);
+    let event = watch.encode("ADDED", &pod("b", "7", true));
+    watch.raw(event[..event.len() / 2].to_vec());
     operator.until_metric(TRACKED, 1.0).await;
     drop(watch);
     let request = pods.next().await;
@@ -166,7 +167,7 @@ async fn an_event_that_does_not_decode_leads_to_a_new_list() {
     let Setup { pods, operator, .. } = &setup;
     let watch = setup.list_pods(&[]).await;
     operator.ready().await;
-    watch.raw("{\"type\":\"ADDED\",\"object\":{\"metadata\":7}}\n");
+    watch.undecodable_event();
     let again = pods.next().await;
     assert_list(&again);
     assert!(!watch.is_open(), "the operator closes the old watch");

@@ -4,6 +4,7 @@
 //! * [`kubelet`]: a Pod that changes as a kubelet changes it;
 //! * [`pods`], [`fleet`]: Pods as large as in real clusters, one or many thousand;
 //! * [`policies`]: policies as the watch delivers them;
+//! * [`protobuf`]: an encoder from JSON to protobuf;
 //! * [`recordings`]: what real kubelets reported, and what must be found in it;
 //! * [`fuzzing`]: the bodies of the fuzz targets;
 //! * [`rng`]: random choices that a seed decides.
@@ -23,5 +24,6 @@ pub mod fuzzing;
 pub mod kubelet;
 pub mod pods;
 pub mod policies;
+pub mod protobuf;
 pub mod recordings;
 pub mod rng;

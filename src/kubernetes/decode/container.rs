@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 
 use super::{
+    bounded::{bounded, bounded_image},
     intern::Interner,
     lenient::{code, count, is_present, list, or_default, text, time},
 };
@@ -17,59 +18,59 @@ use crate::domain::{
 /// An entry of `spec.containers` or `spec.initContainers`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct LeanContainer {
+pub(in crate::kubernetes) struct LeanContainer {
     #[serde(deserialize_with = "or_default")]
-    pub(super) name: String,
+    pub(in crate::kubernetes) name: String,
     #[serde(deserialize_with = "or_default")]
-    image: String,
+    pub(in crate::kubernetes) image: String,
     #[serde(deserialize_with = "restart_policy")]
-    restart_policy: Option<RestartPolicy>,
+    pub(in crate::kubernetes) restart_policy: Option<RestartPolicy>,
     #[serde(deserialize_with = "list")]
-    restart_policy_rules: Vec<LeanRule>,
+    pub(in crate::kubernetes) restart_policy_rules: Vec<LeanRule>,
     #[serde(deserialize_with = "is_present")]
-    readiness_probe: bool,
+    pub(in crate::kubernetes) readiness_probe: bool,
     #[serde(deserialize_with = "is_present")]
-    liveness_probe: bool,
+    pub(in crate::kubernetes) liveness_probe: bool,
     #[serde(deserialize_with = "is_present")]
-    startup_probe: bool,
+    pub(in crate::kubernetes) startup_probe: bool,
     #[serde(deserialize_with = "or_default")]
-    resources: Resources,
+    pub(in crate::kubernetes) resources: Resources,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-struct Resources {
+pub(in crate::kubernetes) struct Resources {
     #[serde(deserialize_with = "or_default")]
-    limits: Limits,
+    pub(in crate::kubernetes) limits: Limits,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-struct Limits {
-    memory: Option<String>,
+pub(in crate::kubernetes) struct Limits {
+    pub(in crate::kubernetes) memory: Option<String>,
 }
 
 /// An entry of `restartPolicyRules` (KEP-5307, and KEP-5532 for the second action).
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct LeanRule {
+pub(in crate::kubernetes) struct LeanRule {
     #[serde(deserialize_with = "restarts")]
-    action: bool,
+    pub(in crate::kubernetes) action: bool,
     #[serde(deserialize_with = "or_default")]
-    exit_codes: ExitCodes,
+    pub(in crate::kubernetes) exit_codes: ExitCodes,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-struct ExitCodes {
+pub(in crate::kubernetes) struct ExitCodes {
     #[serde(deserialize_with = "is_in")]
-    operator: Option<bool>,
+    pub(in crate::kubernetes) operator: Option<bool>,
     #[serde(deserialize_with = "list")]
-    values: Vec<ExitCode>,
+    pub(in crate::kubernetes) values: Vec<ExitCode>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
-struct ExitCode(#[serde(deserialize_with = "code")] i32);
+pub(in crate::kubernetes) struct ExitCode(#[serde(deserialize_with = "code")] pub(in crate::kubernetes) i32);
 
 impl LeanContainer {
     /// The container as the evaluation reads it. `init` says which of the spec's lists it comes from.
@@ -86,7 +87,7 @@ impl LeanContainer {
         } = self;
         Container {
             name: interner.string(name),
-            image: interner.string(image),
+            image: interner.string(&bounded_image(image)),
             kind: match (init, restart_policy) {
                 (false, _) => ContainerKind::Regular,
                 (true, Some(RestartPolicy::Always)) => ContainerKind::Native,
@@ -101,7 +102,7 @@ impl LeanContainer {
             },
             memory_limit: match resources.limits.memory.as_deref() {
                 None | Some("") => None,
-                Some(limit) => Some(interner.string(limit)),
+                Some(limit) => Some(interner.string(&bounded(limit))),
             },
         }
     }
@@ -119,97 +120,112 @@ impl LeanRule {
     }
 }
 
-/// `restartPolicy`, of which a value that this version does not know is as good as none.
 pub(super) fn restart_policy<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<RestartPolicy>, D::Error> {
-    text(deserializer, |text| match text {
+    text(deserializer, restart_policy_of)
+}
+
+/// A `restartPolicy`. A value that this version does not know counts as none.
+pub(in crate::kubernetes) fn restart_policy_of(text: &str) -> Option<RestartPolicy> {
+    match text {
         "Always" => Some(RestartPolicy::Always),
         "OnFailure" => Some(RestartPolicy::OnFailure),
         "Never" => Some(RestartPolicy::Never),
         _ => None,
-    })
+    }
+}
+
+fn restarts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    text(deserializer, is_restart_action)
 }
 
 /// Whether a rule's action means that the container is not finished.
-fn restarts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    text(deserializer, |text| {
-        matches!(text, "Restart" | "RestartAllContainers")
-    })
+pub(in crate::kubernetes) fn is_restart_action(text: &str) -> bool {
+    matches!(text, "Restart" | "RestartAllContainers")
 }
 
 fn is_in<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
-    text(deserializer, |text| match text {
+    text(deserializer, exit_code_operator)
+}
+
+/// Whether an operator over exit codes is `In`; `None` for one that this version does not know.
+pub(in crate::kubernetes) fn exit_code_operator(text: &str) -> Option<bool> {
+    match text {
         "In" => Some(true),
         "NotIn" => Some(false),
         _ => None,
-    })
+    }
 }
 
 /// An entry of `status.containerStatuses` or `status.initContainerStatuses`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct LeanStatus {
+pub(in crate::kubernetes) struct LeanStatus {
     #[serde(deserialize_with = "or_default")]
-    pub(super) name: String,
+    pub(in crate::kubernetes) name: String,
     #[serde(deserialize_with = "or_default")]
-    ready: bool,
+    pub(in crate::kubernetes) ready: bool,
     #[serde(deserialize_with = "or_default")]
-    started: bool,
+    pub(in crate::kubernetes) started: bool,
     #[serde(deserialize_with = "count")]
-    restart_count: u32,
+    pub(in crate::kubernetes) restart_count: u32,
     #[serde(rename = "containerID", deserialize_with = "run")]
-    run: u64,
+    pub(in crate::kubernetes) run: u64,
     #[serde(deserialize_with = "or_default")]
-    state: LeanState,
+    pub(in crate::kubernetes) state: LeanState,
     #[serde(deserialize_with = "or_default")]
-    last_state: LeanState,
+    pub(in crate::kubernetes) last_state: LeanState,
 }
 
 /// `state` or `lastState`: an object with one member, which says by its name what the container does.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-struct LeanState {
-    waiting: Option<Waiting>,
-    running: Option<Running>,
-    terminated: Option<Box<Terminated>>,
+pub(in crate::kubernetes) struct LeanState {
+    pub(in crate::kubernetes) waiting: Option<Waiting>,
+    pub(in crate::kubernetes) running: Option<Running>,
+    pub(in crate::kubernetes) terminated: Option<Box<Terminated>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-struct Waiting {
+pub(in crate::kubernetes) struct Waiting {
     #[serde(deserialize_with = "or_default")]
-    reason: String,
+    pub(in crate::kubernetes) reason: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Running {
+pub(in crate::kubernetes) struct Running {
     #[serde(deserialize_with = "time")]
-    started_at: Option<Timestamp>,
+    pub(in crate::kubernetes) started_at: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Terminated {
+pub(in crate::kubernetes) struct Terminated {
     #[serde(deserialize_with = "code")]
-    exit_code: i32,
+    pub(in crate::kubernetes) exit_code: i32,
     #[serde(deserialize_with = "or_default")]
-    reason: String,
+    pub(in crate::kubernetes) reason: String,
     #[serde(deserialize_with = "time")]
-    started_at: Option<Timestamp>,
+    pub(in crate::kubernetes) started_at: Option<Timestamp>,
     #[serde(deserialize_with = "time")]
-    finished_at: Option<Timestamp>,
+    pub(in crate::kubernetes) finished_at: Option<Timestamp>,
     #[serde(rename = "containerID", deserialize_with = "run")]
-    run: u64,
+    pub(in crate::kubernetes) run: u64,
+}
+
+fn run<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    text(deserializer, run_of)
 }
 
 /// A `containerID` as the identity of a run; 0 without one.
-fn run<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    text(deserializer, |text| match text {
+pub(in crate::kubernetes) fn run_of(text: &str) -> u64 {
+    match text {
         "" => 0,
         id => stable_hash([id.as_bytes()]),
-    })
+    }
 }
 
 impl LeanStatus {
@@ -251,7 +267,7 @@ impl LeanState {
                 ..
             } => State::Terminated(Box::new(exit.to_domain(interner))),
             Self { waiting, .. } => State::Waiting(match waiting {
-                Some(waiting) => interner.string(&waiting.reason),
+                Some(waiting) => interner.string(&bounded(&waiting.reason)),
                 // Kubernetes defines no member at all as waiting.
                 None => interner.string(""),
             }),
@@ -270,7 +286,7 @@ impl Terminated {
         } = self;
         Exit {
             code: *exit_code,
-            reason: interner.string(reason),
+            reason: interner.string(&bounded(reason)),
             started_at: *started_at,
             finished_at: *finished_at,
             run: *run,

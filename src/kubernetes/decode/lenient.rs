@@ -82,23 +82,35 @@ pub(super) fn is_set<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool,
 /// A time of the kubelet's or the API server's clock. Null, nonsense and times before 1971 are none: the zero value of a
 /// runtime's clock shows as 1970, that of Go's as the year 1.
 pub(super) fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-    const END_OF_1970: i64 = 365 * 24 * 60 * 60;
     text(deserializer, |text| {
-        let time: Timestamp = text.parse().ok()?;
-        (time.as_second() >= END_OF_1970).then_some(time)
+        text.parse().ok().filter(|time| is_known_time(*time))
     })
+}
+
+/// Whether a time says anything: one before 1971 is the zero value of some clock.
+pub(in crate::kubernetes) fn is_known_time(time: Timestamp) -> bool {
+    const END_OF_1970: i64 = 365 * 24 * 60 * 60;
+    time.as_second() >= END_OF_1970
 }
 
 /// An integer, cut to what a `u32` holds; null is 0.
 pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    let number = integer(deserializer)?;
-    Ok(u32::try_from(number.max(0)).unwrap_or(u32::MAX))
+    integer(deserializer).map(clamp_count)
+}
+
+/// The nearest `u32`.
+pub(in crate::kubernetes) fn clamp_count(number: i64) -> u32 {
+    u32::try_from(number.max(0)).unwrap_or(u32::MAX)
 }
 
 /// An integer, cut to what an `i32` holds; null is 0.
 pub(super) fn code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
-    let number = integer(deserializer)?;
-    Ok(i32::try_from(number).unwrap_or(if number < 0 { i32::MIN } else { i32::MAX }))
+    integer(deserializer).map(clamp_code)
+}
+
+/// The nearest `i32`.
+pub(in crate::kubernetes) fn clamp_code(number: i64) -> i32 {
+    i32::try_from(number).unwrap_or(if number < 0 { i32::MIN } else { i32::MAX })
 }
 
 fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {

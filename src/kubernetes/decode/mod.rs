@@ -9,7 +9,8 @@
 //!
 //! Nothing here talks to a cluster, waits, logs or decides what a fact is worth.
 
-mod container;
+mod bounded;
+pub(super) mod container;
 mod identity;
 pub mod intern;
 mod lenient;
@@ -19,3 +20,4 @@ pub mod policy;
 mod workload;
 
 pub use identity::{Identity, MissingIdentity};
+pub(super) use lenient::{clamp_code, clamp_count, is_known_time};

@@ -6,7 +6,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use jiff::Timestamp;
-use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::{
+    api::core::v1::Pod,
+    apimachinery::pkg::apis::meta::v1::{ListMeta, ObjectMeta},
+};
 use kube::Resource;
 use serde::{Deserialize, Deserializer};
 
@@ -30,52 +33,52 @@ pub struct LeanPod {
     #[serde(deserialize_with = "lean_metadata")]
     pub metadata: ObjectMeta,
     #[serde(deserialize_with = "or_default")]
-    spec: LeanSpec,
+    pub(in crate::kubernetes) spec: LeanSpec,
     #[serde(deserialize_with = "or_default")]
-    status: LeanPodStatus,
+    pub(in crate::kubernetes) status: LeanPodStatus,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct LeanSpec {
+pub(in crate::kubernetes) struct LeanSpec {
     #[serde(rename = "nodeName", deserialize_with = "is_set")]
-    scheduled: bool,
+    pub(in crate::kubernetes) scheduled: bool,
     #[serde(deserialize_with = "restart_policy")]
-    restart_policy: Option<RestartPolicy>,
+    pub(in crate::kubernetes) restart_policy: Option<RestartPolicy>,
     #[serde(deserialize_with = "list")]
-    init_containers: Vec<LeanContainer>,
+    pub(in crate::kubernetes) init_containers: Vec<LeanContainer>,
     #[serde(deserialize_with = "list")]
-    containers: Vec<LeanContainer>,
+    pub(in crate::kubernetes) containers: Vec<LeanContainer>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct LeanPodStatus {
+pub(in crate::kubernetes) struct LeanPodStatus {
     #[serde(deserialize_with = "phase")]
-    phase: Phase,
+    pub(in crate::kubernetes) phase: Phase,
     #[serde(deserialize_with = "list")]
-    conditions: Vec<LeanCondition>,
+    pub(in crate::kubernetes) conditions: Vec<LeanCondition>,
     #[serde(deserialize_with = "list")]
-    init_container_statuses: Vec<LeanStatus>,
+    pub(in crate::kubernetes) init_container_statuses: Vec<LeanStatus>,
     #[serde(deserialize_with = "list")]
-    container_statuses: Vec<LeanStatus>,
+    pub(in crate::kubernetes) container_statuses: Vec<LeanStatus>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct LeanCondition {
+pub(in crate::kubernetes) struct LeanCondition {
     #[serde(rename = "type", deserialize_with = "condition_type")]
-    kind: ConditionType,
+    pub(in crate::kubernetes) kind: ConditionType,
     #[serde(deserialize_with = "condition_status")]
-    status: ConditionStatus,
+    pub(in crate::kubernetes) status: ConditionStatus,
     #[serde(rename = "reason", deserialize_with = "is_set")]
-    has_reason: bool,
+    pub(in crate::kubernetes) has_reason: bool,
     #[serde(deserialize_with = "time")]
-    last_transition_time: Option<Timestamp>,
+    pub(in crate::kubernetes) last_transition_time: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-enum ConditionType {
+pub(in crate::kubernetes) enum ConditionType {
     Initialized,
     Ready,
     ContainersReady,
@@ -88,7 +91,7 @@ enum ConditionType {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum ConditionStatus {
+pub(in crate::kubernetes) enum ConditionStatus {
     True,
     False,
     #[default]
@@ -213,33 +216,64 @@ fn conditions(list: &[LeanCondition]) -> Conditions {
 }
 
 fn phase<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Phase, D::Error> {
-    text(deserializer, |text| match text {
+    text(deserializer, phase_of)
+}
+
+/// A `status.phase`.
+pub(in crate::kubernetes) fn phase_of(text: &str) -> Phase {
+    match text {
         // The API server's default, where the kubelet has not come by yet.
         "Pending" | "" => Phase::Pending,
         "Running" => Phase::Running,
         "Succeeded" => Phase::Succeeded,
         "Failed" => Phase::Failed,
         _ => Phase::Unknown,
-    })
+    }
 }
 
 fn condition_type<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ConditionType, D::Error> {
-    text(deserializer, |text| match text {
-        "Initialized" => ConditionType::Initialized,
-        "Ready" => ConditionType::Ready,
-        "ContainersReady" => ConditionType::ContainersReady,
-        "PodReadyToStartContainers" => ConditionType::PodReadyToStartContainers,
-        "DisruptionTarget" => ConditionType::DisruptionTarget,
-        "AllContainersRestarting" => ConditionType::AllContainersRestarting,
-        "PodResizeInProgress" => ConditionType::PodResizeInProgress,
-        _ => ConditionType::Other,
-    })
+    text(deserializer, ConditionType::new)
 }
 
 fn condition_status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ConditionStatus, D::Error> {
-    text(deserializer, |text| match text {
-        "True" => ConditionStatus::True,
-        "False" => ConditionStatus::False,
-        _ => ConditionStatus::Unknown,
-    })
+    text(deserializer, ConditionStatus::new)
+}
+
+impl ConditionType {
+    /// The type with this name.
+    pub(in crate::kubernetes) fn new(text: &str) -> Self {
+        match text {
+            "Initialized" => Self::Initialized,
+            "Ready" => Self::Ready,
+            "ContainersReady" => Self::ContainersReady,
+            "PodReadyToStartContainers" => Self::PodReadyToStartContainers,
+            "DisruptionTarget" => Self::DisruptionTarget,
+            "AllContainersRestarting" => Self::AllContainersRestarting,
+            "PodResizeInProgress" => Self::PodResizeInProgress,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl ConditionStatus {
+    /// The status with this name.
+    pub(in crate::kubernetes) fn new(text: &str) -> Self {
+        match text {
+            "True" => Self::True,
+            "False" => Self::False,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// A page of Pods in JSON.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::kubernetes) struct LeanPodList {
+    /// Version and continue token.
+    #[serde(deserialize_with = "or_default")]
+    pub(in crate::kubernetes) metadata: ListMeta,
+    /// The Pods.
+    #[serde(deserialize_with = "list")]
+    pub(in crate::kubernetes) items: Vec<LeanPod>,
 }

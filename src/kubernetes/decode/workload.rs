@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::intern::Interner;
+use super::{bounded::bounded, intern::Interner};
 use crate::domain::observation::Workload;
 
 /// The workload of the Pod with this metadata. `pod` is the Pod's name, which stands for it when no controller owns it.
 pub(super) fn workload_of(metadata: &ObjectMeta, pod: &Arc<str>, interner: &mut Interner) -> Arc<Workload> {
     match controller_of(metadata) {
         Some((kind, name)) => {
-            let (kind, name) = (interner.string(kind), interner.string(name));
+            let (kind, name) = (interner.string(&bounded(kind)), interner.string(&bounded(name)));
             interner.workload(Workload { kind, name })
         }
         // Its own name is nobody else's: there is nothing to share.

@@ -5,7 +5,10 @@ use std::{
     convert::Infallible,
     fmt::Debug,
     io,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex as AsyncMutex, mpsc as queue, oneshot};
 
 use super::{soon, status_error};
+use crate::protobuf;
 
 type Chunks = mpsc::UnboundedReceiver<io::Result<Frame<Bytes>>>;
 pub(super) type Body = Either<Full<Bytes>, StreamBody<Chunks>>;
@@ -27,11 +31,19 @@ type Requests = (
 
 /// A scripted API server. Clones share their routes.
 #[derive(Clone, Default)]
-pub struct ApiServer(Arc<Mutex<HashMap<(Method, String), Requests>>>);
+pub struct ApiServer {
+    routes: Arc<Mutex<HashMap<(Method, String), Requests>>>,
+    streaming_lists: Arc<AtomicBool>,
+}
 
 impl ApiServer {
+    /// Passes streaming lists to the routes. Without it the server refuses them, as Kubernetes 1.33 does by default.
+    pub fn allow_streaming_lists(&self) {
+        self.streaming_lists.store(true, Ordering::Relaxed);
+    }
+
     fn requests(&self, method: Method, path: &str) -> Requests {
-        let mut routes = self.0.lock().unwrap();
+        let mut routes = self.routes.lock().unwrap();
         let requests = routes.entry((method, path.to_owned())).or_insert_with(|| {
             let (sender, receiver) = queue::unbounded_channel();
             (sender, Arc::new(AsyncMutex::new(receiver)))
@@ -79,9 +91,16 @@ impl ApiServer {
             query: parts.uri.query().unwrap_or_default().to_owned(),
             body: serde_json::from_slice(&body).unwrap_or_default(),
             content_type: header(header::CONTENT_TYPE),
+            protobuf: header(header::ACCEPT).is_some_and(|accept| accept.contains("protobuf"))
+                && !protobuf::is_disabled(),
             accept: header(header::ACCEPT),
             reply,
         };
+        let is_streaming_list = exchange.parameter("sendInitialEvents").is_some();
+        if is_streaming_list && !self.streaming_lists.load(Ordering::Relaxed) {
+            exchange.fail(422, "sendInitialEvents is forbidden");
+            return Ok(answer.await.unwrap());
+        }
         let (requests, _) = self.requests(parts.method, parts.uri.path());
         requests.send(exchange).unwrap();
         match answer.await {
@@ -127,6 +146,8 @@ pub struct Exchange {
     pub content_type: Option<String>,
     /// The `Accept`.
     pub accept: Option<String>,
+    /// Whether the response is in protobuf.
+    protobuf: bool,
     reply: oneshot::Sender<Response<Body>>,
 }
 
@@ -143,9 +164,21 @@ impl Exchange {
         found.map(|(_, value)| value.replace("%21", "!").replace("%3D", "=").replace("%2C", ","))
     }
 
-    /// Answers with JSON.
+    /// Answers with an object, in the encoding that the client prefers.
     pub fn json(self, status: StatusCode, body: &Value) {
-        self.text(status, &body.to_string());
+        if self.protobuf {
+            let content_type = (header::CONTENT_TYPE, protobuf::CONTENT_TYPE);
+            self.respond(status, content_type, protobuf::object(body));
+        } else {
+            self.text(status, &body.to_string());
+        }
+    }
+
+    /// Makes the response JSON, whatever the client prefers.
+    #[must_use]
+    pub fn as_json(mut self) -> Self {
+        self.protobuf = false;
+        self
     }
 
     /// Answers with text that claims to be JSON.
@@ -184,7 +217,12 @@ impl Exchange {
 
     /// Accepts a watch.
     pub fn watch(self) -> WatchStream {
-        self.watch_as("application/json")
+        let content_type = if self.protobuf {
+            protobuf::WATCH_CONTENT_TYPE
+        } else {
+            "application/json"
+        };
+        self.watch_as(content_type)
     }
 
     /// Accepts a watch whose events have this content type.
@@ -195,19 +233,51 @@ impl Exchange {
             .header(header::CONTENT_TYPE, content_type)
             .body(Either::Right(StreamBody::new(receiver)));
         let _gone = self.reply.send(response.unwrap());
-        WatchStream { sender }
+        WatchStream {
+            sender,
+            protobuf: content_type.starts_with(protobuf::CONTENT_TYPE),
+        }
     }
 }
 
 /// An open watch. Dropped, it ends as after its timeout.
 pub struct WatchStream {
     sender: mpsc::UnboundedSender<io::Result<Frame<Bytes>>>,
+    protobuf: bool,
 }
 
 impl WatchStream {
     /// Sends an event.
     pub fn event(&self, kind: &str, object: &Value) {
-        self.raw(format!("{}\n", json!({ "type": kind, "object": object })));
+        self.raw(self.encode(kind, object));
+    }
+
+    /// The bytes of an event.
+    pub fn encode(&self, kind: &str, object: &Value) -> Vec<u8> {
+        if self.protobuf {
+            protobuf::event(kind, object)
+        } else {
+            format!("{}\n", json!({ "type": kind, "object": object })).into_bytes()
+        }
+    }
+
+    /// Sends an event that does not decode.
+    pub fn undecodable_event(&self) {
+        if self.protobuf {
+            self.raw(protobuf::frame(b"\x0a\x05ADDED\x12\x7fcut"));
+        } else {
+            self.raw("{\"type\":\"ADDED\",\"object\":{\"metadata\":7}}\n");
+        }
+    }
+
+    /// Sends the bookmark that ends the initial events of a streaming list.
+    pub fn end_of_list(&self, version: &str) {
+        let metadata =
+            json!({"resourceVersion": version, "annotations": {"k8s.io/initial-events-end": "true"}});
+        self.event(
+            "BOOKMARK",
+            &json!({"kind": "Pod", "apiVersion": "v1", "metadata": metadata}),
+        );
     }
 
     /// Sends a bookmark.

@@ -81,5 +81,6 @@ proptest! {
         if let Ok(observation) = observation {
             prop_assert_eq!(observation.statuses.len(), observation.shape.containers.len(), "{}", text);
         }
+        crate::protobuf::assert_equal(&pod);
     }
 }

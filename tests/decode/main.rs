@@ -1,5 +1,5 @@
-//! Pods through the wire: real ones decode to what the whole type says, odd ones to their nearest meaning, and none stops
-//! the list that it is part of.
+//! Decoding of Pods: real ones decode to what the whole type says, odd ones to their nearest meaning, and none stops the
+//! list that it is part of. Protobuf decodes as JSON does.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,6 +10,7 @@
 
 mod mutated;
 mod odd;
+mod protobuf;
 mod recorded;
 
 use std::sync::Arc;

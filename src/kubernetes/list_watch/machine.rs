@@ -1,0 +1,344 @@
+//! The state machine of a list-watch: which request comes next, and what the answers mean.
+//!
+//! Input: [`Input`]s, one at a time. Output: a [`Step`] for each: an event for the consumer, and what to do next on the
+//! network. No I/O; the only clock is that of the timers.
+//!
+//! ```text
+//!            ┌──────────── 410, ERROR event, undecodable event ───────────┐
+//!            ▼                                                            │
+//!     streaming list ──────────── initial-events-end ─────────────▶ watch from version
+//!            │ 422, or broken half-way                               ▲    │ ▲
+//!            ▼                                                       │    └─┘ end of the watch, broken connection
+//!       paged list ──────────────── last page ───────────────────────┘
+//! ```
+
+use std::time::Duration;
+
+use kube::{core::Status, runtime::watcher};
+use serde::de::Error as _;
+use tokio::time::Instant;
+
+use crate::kubernetes::{
+    failure,
+    protobuf::{EventKind, Refusal},
+    recovery::{Outage, Recovery, Resuming},
+    watch::WatchEvent,
+};
+
+/// A watch that ends sooner and brings nothing counts as failed, as in client-go: a server that accepts each watch and
+/// ends it at once must not be asked without a pause.
+const SHORTEST_WATCH: Duration = Duration::from_secs(1);
+
+/// A request to the API server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    /// A watch that begins with all objects (KEP-3157) and then goes on.
+    StreamingList,
+    /// One page of a list.
+    Page {
+        /// The token of the page; `None` for the first one.
+        continue_token: Option<String>,
+    },
+    /// A watch of what changed since a version.
+    Watch {
+        /// The version.
+        version: String,
+    },
+}
+
+/// Why a request or its answer failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: kube::Error,
+    /// How long the API server asks to wait (`Retry-After`).
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl From<kube::Error> for Failure {
+    fn from(error: kube::Error) -> Self {
+        Self {
+            error,
+            retry_after: None,
+        }
+    }
+}
+
+/// What happened.
+#[derive(Debug)]
+pub(super) enum Input<T> {
+    /// The wait before the request is over.
+    Ready,
+    /// The API server refused the request, or it did not arrive.
+    Refused(Failure),
+    /// The API server accepted the request.
+    Accepted,
+    /// An item of a page.
+    Item(T),
+    /// A page is complete.
+    PageEnd { version: String, continue_token: String },
+    /// An event with an object and its `resourceVersion`.
+    Event(EventKind, T, String),
+    /// A bookmark.
+    Bookmark {
+        version: String,
+        ends_initial_events: bool,
+    },
+    /// An ERROR event.
+    Error(Refusal),
+    /// The body ended or broke off where no event or item was lost.
+    Ended,
+    /// The body cannot be read or decoded any further.
+    Broken(Failure),
+    /// The time of [`ListWatch::settled_at`] has come.
+    Settled,
+}
+
+/// What to do on the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Go on reading the answer.
+    Read,
+    /// Drop the connection, and report [`Input::Ready`] at this time.
+    Wait(Instant),
+    /// Send this request.
+    Send(Request),
+}
+
+/// The reaction to an input.
+#[derive(Debug)]
+pub(super) struct Step<T> {
+    pub(super) event: Option<WatchEvent<T>>,
+    pub(super) next: Next,
+}
+
+/// See the module's documentation.
+pub(super) struct ListWatch {
+    request: Request,
+    recovery: Recovery,
+    /// The watch broke, and goes on from its last version.
+    resuming: Option<Resuming>,
+    /// When the request was accepted.
+    accepted: Option<Instant>,
+    /// Whether the connection brought an event.
+    has_events: bool,
+    /// The consumer knows that the list has begun.
+    restarted: bool,
+}
+
+impl ListWatch {
+    /// A list-watch that begins with a list.
+    pub(super) fn new(recovery: Recovery) -> Self {
+        Self {
+            request: Request::StreamingList,
+            recovery,
+            resuming: None,
+            accepted: None,
+            has_events: false,
+            restarted: false,
+        }
+    }
+
+    /// When a resumed watch has caught up.
+    pub(super) fn settled_at(&self) -> Option<Instant> {
+        self.resuming.as_ref().and_then(Resuming::settled_at)
+    }
+
+    /// Takes one input.
+    pub(super) fn step<T>(&mut self, input: Input<T>) -> Step<T> {
+        match input {
+            Input::Ready => self.send(),
+            Input::Accepted => {
+                self.accepted = Some(Instant::now());
+                self.has_events = false;
+                if let Some(resuming) = &mut self.resuming {
+                    resuming.answered();
+                }
+                read(None)
+            }
+            Input::Refused(failure) => self.refused(failure),
+            Input::Item(object) => {
+                self.recovery.received();
+                read(Some(WatchEvent::Listed(object)))
+            }
+            Input::PageEnd {
+                version,
+                continue_token,
+            } => self.page_end(version, continue_token),
+            Input::Event(kind, object, version) => self.event(kind, object, version),
+            Input::Bookmark {
+                version,
+                ends_initial_events,
+            } => self.bookmark(version, ends_initial_events),
+            Input::Error(Refusal { status, retry_after }) => {
+                self.fail(&watcher::Error::WatchError(status), retry_after)
+            }
+            Input::Ended => self.ended(),
+            Input::Broken(failure) => {
+                let Failure { error, retry_after } = failure;
+                let error = match self.request {
+                    Request::Watch { .. } => watcher::Error::WatchFailed(error),
+                    _ => watcher::Error::InitialListFailed(error),
+                };
+                self.fail(&error, retry_after)
+            }
+            Input::Settled => {
+                self.resuming = None;
+                self.recovery.healthy();
+                read(Some(WatchEvent::Resumed))
+            }
+        }
+    }
+
+    /// Sends the request. Before the first request of a list the consumer learns that one begins.
+    fn send<T>(&mut self) -> Step<T> {
+        let begins = !matches!(self.request, Request::Watch { .. }) && !self.restarted;
+        let event = begins.then(|| {
+            self.restarted = true;
+            WatchEvent::Restarted {
+                last_synced: self.recovery.lost(),
+            }
+        });
+        self.accepted = None;
+        let next = Next::Send(self.request.clone());
+        Step { event, next }
+    }
+
+    fn refused<T>(&mut self, failure: Failure) -> Step<T> {
+        let Failure { error, retry_after } = failure;
+        if self.request == Request::StreamingList && is_refused_streaming_list(&error) {
+            self.request = Request::Page { continue_token: None };
+            return self.send();
+        }
+        let error = match self.request {
+            Request::Watch { .. } => watcher::Error::WatchStartFailed(error),
+            _ => watcher::Error::InitialListFailed(error),
+        };
+        self.fail(&error, retry_after)
+    }
+
+    fn page_end<T>(&mut self, version: String, continue_token: String) -> Step<T> {
+        if !continue_token.is_empty() {
+            self.request = Request::Page {
+                continue_token: Some(continue_token),
+            };
+            return self.send();
+        }
+        if version.is_empty() {
+            let error = serde_json::Error::custom("the list has no metadata.resourceVersion");
+            return self.step(Input::Broken(kube::Error::SerdeError(error).into()));
+        }
+        self.complete(version);
+        let Step { next, .. } = self.send::<T>();
+        Step {
+            event: Some(WatchEvent::Complete),
+            next,
+        }
+    }
+
+    fn event<T>(&mut self, kind: EventKind, object: T, version: String) -> Step<T> {
+        self.has_events = true;
+        if let Some(resuming) = &mut self.resuming {
+            resuming.received();
+        }
+        if version.is_empty() {
+            return self.fail(&watcher::Error::NoResourceVersion, None);
+        }
+        self.recovery.received();
+        let listed = match &mut self.request {
+            Request::Watch { version: last } => {
+                *last = version;
+                false
+            }
+            _ => true,
+        };
+        read(Some(match kind {
+            EventKind::Applied if listed => WatchEvent::Listed(object),
+            EventKind::Applied => WatchEvent::Applied(object),
+            // A streaming list may also report changes that came before its end.
+            EventKind::Deleted => WatchEvent::Deleted(object),
+        }))
+    }
+
+    fn bookmark<T>(&mut self, version: String, ends_initial_events: bool) -> Step<T> {
+        self.has_events = true;
+        if version.is_empty() {
+            return self.fail(&watcher::Error::NoResourceVersion, None);
+        }
+        match &mut self.request {
+            Request::Watch { version: last } => {
+                *last = version;
+                read(None)
+            }
+            _ if ends_initial_events => {
+                self.complete(version);
+                read(Some(WatchEvent::Complete))
+            }
+            _ => read(None),
+        }
+    }
+
+    /// The list is complete at this version.
+    fn complete(&mut self, version: String) {
+        self.recovery.healthy();
+        self.request = Request::Watch { version };
+        self.restarted = false;
+    }
+
+    /// The body is over. A watch goes on at once with the version of its last event; a list is not complete.
+    fn ended<T>(&mut self) -> Step<T> {
+        if !matches!(self.request, Request::Watch { .. }) {
+            let error = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the list is not complete");
+            return self.step(Input::Broken(kube::Error::ReadEvents(error).into()));
+        }
+        let is_short = self
+            .accepted
+            .is_some_and(|accepted| accepted.elapsed() < SHORTEST_WATCH);
+        if is_short && !self.has_events {
+            let error = std::io::Error::new(
+                std::io::ErrorKind::UnexpectedEof,
+                "the watch ended at once and without an event",
+            );
+            return self.step(Input::Broken(kube::Error::ReadEvents(error).into()));
+        }
+        if let Some(resuming) = &mut self.resuming {
+            *resuming = Resuming::new();
+        }
+        self.send()
+    }
+
+    /// Counts the failure, and waits before the next request: the same watch where that is possible, else a list.
+    fn fail<T>(&mut self, error: &watcher::Error, asked: Option<Duration>) -> Step<T> {
+        let Outage { last_synced, wait } = self.recovery.failed(error, asked);
+        let is_watch = matches!(self.request, Request::Watch { .. });
+        self.resuming = None;
+        if is_watch && failure::can_resume(error) {
+            self.resuming = Some(Resuming::new());
+        } else {
+            // A streaming list that broke off may do so each time, for example because it takes too long.
+            let broke_off = self.request == Request::StreamingList && self.accepted.is_some();
+            self.request = if broke_off {
+                Request::Page { continue_token: None }
+            } else {
+                Request::StreamingList
+            };
+            self.restarted = false;
+        }
+        Step {
+            event: Some(WatchEvent::Disconnected { last_synced }),
+            next: Next::Wait(Instant::now() + wait),
+        }
+    }
+}
+
+fn read<T>(event: Option<WatchEvent<T>>) -> Step<T> {
+    let next = Next::Read;
+    Step { event, next }
+}
+
+/// Whether the API server does not know streaming lists: they are off by default in Kubernetes 1.30, 1.31 and 1.33.
+fn is_refused_streaming_list(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(**status, Status { code: 400 | 422, .. }))
+}
+
+#[cfg(test)]
+mod tests;

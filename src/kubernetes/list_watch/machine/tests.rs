@@ -1,0 +1,352 @@
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::time::advance;
+
+use super::*;
+use crate::{
+    clock::Clock,
+    telemetry::{
+        metrics::Metrics,
+        monitor::{Monitor, Resource},
+    },
+};
+
+/// A list-watch of strings.
+struct Rig {
+    machine: ListWatch,
+    monitor: Arc<Monitor>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(|| Timestamp::UNIX_EPOCH);
+        let monitor = Arc::new(Monitor::new(Resource::Pods, None, clock));
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let machine = ListWatch::new(Recovery::new(Arc::clone(&monitor), metrics));
+        Self { machine, monitor }
+    }
+
+    fn step(&mut self, input: Input<&'static str>) -> (Option<WatchEvent<&'static str>>, Next) {
+        let Step { event, next } = self.machine.step(input);
+        (event, next)
+    }
+
+    /// The same, for inputs that a wait must follow. Returns the event and the wait.
+    fn fail(&mut self, input: Input<&'static str>) -> (Option<WatchEvent<&'static str>>, Duration) {
+        match self.step(input) {
+            (event, Next::Wait(until)) => (event, until - Instant::now()),
+            other => panic!("a wait must follow: {other:?}"),
+        }
+    }
+
+    /// A list-watch whose list is complete at version 5 and whose watch is accepted.
+    fn watching() -> Self {
+        let mut rig = Self::new();
+        rig.step(Input::Ready);
+        rig.step(Input::Accepted);
+        assert_eq!(
+            rig.step(end_of_list("5")),
+            (Some(WatchEvent::Complete), Next::Read)
+        );
+        rig
+    }
+}
+
+const RESTARTED: Option<WatchEvent<&str>> = Some(WatchEvent::Restarted {
+    last_synced: Timestamp::MIN,
+});
+const DISCONNECTED: Option<WatchEvent<&str>> = Some(WatchEvent::Disconnected {
+    last_synced: Timestamp::MIN,
+});
+
+fn end_of_list(version: &str) -> Input<&'static str> {
+    Input::Bookmark {
+        version: version.to_owned(),
+        ends_initial_events: true,
+    }
+}
+
+fn page_end(version: &str, continue_token: &str) -> Input<&'static str> {
+    Input::PageEnd {
+        version: version.to_owned(),
+        continue_token: continue_token.to_owned(),
+    }
+}
+
+fn event(kind: EventKind, object: &'static str, version: &str) -> Input<&'static str> {
+    Input::Event(kind, object, version.to_owned())
+}
+
+fn status(code: u16) -> Box<Status> {
+    Status::failure("no", "").with_code(code).boxed()
+}
+
+fn refused(code: u16) -> Input<&'static str> {
+    Input::Refused(kube::Error::Api(status(code)).into())
+}
+
+fn error_event(code: u16) -> Input<&'static str> {
+    Input::Error(Refusal {
+        status: status(code),
+        retry_after: None,
+    })
+}
+
+fn broken() -> Input<&'static str> {
+    let error = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+    Input::Broken(kube::Error::ReadEvents(error).into())
+}
+
+fn undecodable() -> Input<&'static str> {
+    Input::Broken(kube::Error::SerdeError(serde_json::Error::custom("bad")).into())
+}
+
+fn page(continue_token: Option<&str>) -> Next {
+    Next::Send(Request::Page {
+        continue_token: continue_token.map(str::to_owned),
+    })
+}
+
+fn watch(version: &str) -> Next {
+    let version = version.to_owned();
+    Next::Send(Request::Watch { version })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_streaming_list_goes_on_as_a_watch() {
+    let mut rig = Rig::new();
+    assert_eq!(
+        rig.step(Input::Ready),
+        (RESTARTED, Next::Send(Request::StreamingList))
+    );
+    assert_eq!(rig.step(Input::Accepted), (None, Next::Read));
+    let listed = rig.step(event(EventKind::Applied, "a", "3"));
+    assert_eq!(listed, (Some(WatchEvent::Listed("a")), Next::Read));
+    let deleted = rig.step(event(EventKind::Deleted, "a", "4"));
+    assert_eq!(
+        deleted,
+        (Some(WatchEvent::Deleted("a")), Next::Read),
+        "a change before the end of the list"
+    );
+    let bookmark = Input::Bookmark {
+        version: "4".to_owned(),
+        ends_initial_events: false,
+    };
+    assert_eq!(
+        rig.step(bookmark),
+        (None, Next::Read),
+        "another bookmark is not the end"
+    );
+    assert!(!rig.monitor.is_in_sync());
+    assert_eq!(
+        rig.step(end_of_list("5")),
+        (Some(WatchEvent::Complete), Next::Read)
+    );
+    assert!(rig.monitor.is_in_sync());
+    let applied = rig.step(event(EventKind::Applied, "b", "6"));
+    assert_eq!(applied, (Some(WatchEvent::Applied("b")), Next::Read));
+    assert_eq!(rig.step(Input::Ended), (None, watch("6")), "from the last event");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_streaming_list_becomes_a_paged_one_and_is_tried_again_at_the_next_list() {
+    let mut rig = Rig::new();
+    rig.step(Input::Ready);
+    assert_eq!(
+        rig.step(refused(422)),
+        (None, page(None)),
+        "at once, and no error"
+    );
+    rig.step(Input::Accepted);
+    assert_eq!(
+        rig.step(Input::Item("a")),
+        (Some(WatchEvent::Listed("a")), Next::Read)
+    );
+    assert_eq!(rig.step(page_end("5", "more")), (None, page(Some("more"))));
+    rig.step(Input::Accepted);
+    assert_eq!(
+        rig.step(page_end("5", "")),
+        (Some(WatchEvent::Complete), watch("5"))
+    );
+    rig.step(Input::Accepted);
+    let (event, _) = rig.fail(error_event(410));
+    assert!(
+        matches!(event, Some(WatchEvent::Disconnected { .. })),
+        "{event:?}"
+    );
+    let (event, next) = rig.step(Input::Ready);
+    assert!(matches!(event, Some(WatchEvent::Restarted { .. })), "{event:?}");
+    assert_eq!(next, Next::Send(Request::StreamingList));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_streaming_list_that_breaks_off_is_followed_by_a_paged_one() {
+    for end in [Input::Ended, broken(), undecodable(), error_event(500)] {
+        let mut rig = Rig::new();
+        rig.step(Input::Ready);
+        rig.step(Input::Accepted);
+        rig.step(event(EventKind::Applied, "a", "3"));
+        assert_eq!(rig.fail(end).0, DISCONNECTED);
+        assert_eq!(rig.step(Input::Ready), (RESTARTED, page(None)));
+        let (event, _) = rig.fail(refused(500));
+        assert_eq!(event, DISCONNECTED);
+        assert_eq!(
+            rig.step(Input::Ready).1,
+            Next::Send(Request::StreamingList),
+            "and that by a streaming one"
+        );
+    }
+    let mut rig = Rig::new();
+    rig.step(Input::Ready);
+    rig.fail(refused(503));
+    assert_eq!(
+        rig.step(Input::Ready).1,
+        Next::Send(Request::StreamingList),
+        "a server that is starting says nothing about streaming lists"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_follows_a_failed_watch_depends_on_what_was_lost() {
+    let list = Next::Send(Request::StreamingList);
+    let table = [
+        (refused(503), watch("5"), "nothing is lost"),
+        (refused(429), watch("5"), "nothing is lost"),
+        (refused(410), list.clone(), "the version is forgotten"),
+        (error_event(410), list.clone(), "the version is forgotten"),
+        (error_event(500), list.clone(), "the server cannot go on"),
+        (broken(), watch("5"), "the connection broke"),
+        (undecodable(), list.clone(), "an event is lost"),
+        (
+            event(EventKind::Applied, "a", ""),
+            list,
+            "an event without a version",
+        ),
+    ];
+    for (input, expected, why) in table {
+        let mut rig = Rig::watching();
+        let (event, _) = rig.fail(input);
+        assert!(
+            matches!(event, Some(WatchEvent::Disconnected { .. })),
+            "{why}: {event:?}"
+        );
+        assert!(!rig.monitor.is_in_sync(), "{why}");
+        assert_eq!(rig.step(Input::Ready).1, expected, "{why}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resumed_watch_has_caught_up_after_half_a_second_of_silence() {
+    let mut rig = Rig::watching();
+    rig.fail(broken());
+    assert_eq!(rig.machine.settled_at(), None, "not yet answered");
+    rig.step(Input::Ready);
+    rig.step(Input::Accepted);
+    let answered = Instant::now();
+    let settled = |rig: &Rig| rig.machine.settled_at().map(|at| at - answered);
+    assert_eq!(settled(&rig), Some(Duration::from_millis(500)));
+    advance(Duration::from_millis(400)).await;
+    rig.step(event(EventKind::Applied, "a", "6"));
+    assert_eq!(
+        settled(&rig),
+        Some(Duration::from_millis(900)),
+        "silence since the event"
+    );
+    advance(Duration::from_millis(2400)).await;
+    rig.step(event(EventKind::Applied, "a", "7"));
+    assert_eq!(
+        settled(&rig),
+        Some(Duration::from_secs(3)),
+        "at most three seconds"
+    );
+    assert!(!rig.monitor.is_in_sync());
+    assert_eq!(rig.step(Input::Settled), (Some(WatchEvent::Resumed), Next::Read));
+    assert!(rig.monitor.is_in_sync());
+    assert_eq!(rig.machine.settled_at(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resumed_watch_that_ends_must_be_answered_again() {
+    let mut rig = Rig::watching();
+    rig.fail(broken());
+    rig.step(Input::Ready);
+    rig.step(Input::Accepted);
+    rig.step(event(EventKind::Applied, "a", "6"));
+    assert_eq!(rig.step(Input::Ended), (None, watch("6")));
+    assert_eq!(rig.machine.settled_at(), None, "the new request is not answered");
+    rig.step(Input::Accepted);
+    assert!(rig.machine.settled_at().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_ends_at_once_and_empty_is_a_failure() {
+    let mut rig = Rig::watching();
+    assert_eq!(
+        rig.step(Input::Ended),
+        (None, watch("5")),
+        "it brought a bookmark"
+    );
+    rig.step(Input::Accepted);
+    let (event, wait) = rig.fail(Input::Ended);
+    assert!(
+        matches!(event, Some(WatchEvent::Disconnected { .. })),
+        "{event:?}"
+    );
+    assert!(wait >= Duration::from_millis(400), "{wait:?}");
+    assert_eq!(rig.step(Input::Ready).1, watch("5"), "nothing is lost");
+    rig.step(Input::Accepted);
+    advance(Duration::from_secs(1)).await;
+    assert_eq!(rig.step(Input::Ended).1, watch("5"), "it lasted long enough");
+}
+
+#[tokio::test(start_paused = true)]
+async fn waits_grow_and_are_not_shorter_than_the_server_asks() {
+    let mut rig = Rig::watching();
+    let asked = |seconds| {
+        Input::Refused(Failure {
+            error: kube::Error::Api(status(429)),
+            retry_after: Some(Duration::from_secs(seconds)),
+        })
+    };
+    assert_eq!(rig.fail(asked(7)).1, Duration::from_secs(7));
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        rig.step(Input::Ready);
+        waits.push(rig.fail(refused(503)).1);
+    }
+    assert_eq!(waits.last(), Some(&Duration::from_secs(30)), "{waits:?}");
+    rig.step(Input::Ready);
+    rig.step(Input::Accepted);
+    let (_, wait) = rig.fail(error_event(410));
+    assert!(
+        wait < Duration::from_secs(1),
+        "a server that has forgotten the version is back: {wait:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_incomplete_page_begins_the_list_again() {
+    let mut rig = Rig::new();
+    rig.step(Input::Ready);
+    rig.step(refused(422));
+    rig.step(Input::Accepted);
+    rig.step(page_end("5", "more"));
+    let (event, _) = rig.fail(refused(410));
+    assert_eq!(event, DISCONNECTED, "the continue token has expired");
+    assert_eq!(
+        rig.step(Input::Ready),
+        (RESTARTED, Next::Send(Request::StreamingList))
+    );
+    rig.step(refused(422));
+    rig.step(Input::Accepted);
+    assert_eq!(rig.fail(Input::Ended).0, DISCONNECTED, "half a page");
+    assert_eq!(rig.step(Input::Ready).0, RESTARTED);
+    rig.step(refused(422));
+    rig.step(Input::Accepted);
+    assert_eq!(
+        rig.fail(page_end("", "")).0,
+        DISCONNECTED,
+        "a page without a version"
+    );
+}

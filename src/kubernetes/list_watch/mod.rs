@@ -1,0 +1,152 @@
+//! The list-watch of Pods.
+//!
+//! Input: a client and the scope. Output: a stream of [`WatchEvent`]s with [`LeanPod`]s, without end. [`machine`] decides
+//! what to do, [`connection`] speaks HTTP and decodes the answers, and this module connects the two: it waits, sends,
+//! reads, and passes inputs to the state machine.
+//!
+//! Pods have a list-watch of their own because kube's `watcher` reads only JSON and does not report when a watch was
+//! answered.
+
+mod connection;
+mod machine;
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use futures::{Stream, stream};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Client, Resource};
+use tokio::{
+    select,
+    time::{Instant, sleep_until, timeout},
+};
+
+use self::{
+    connection::{Answer, Selection, send},
+    machine::{Failure, Input, ListWatch, Next, Step},
+};
+use super::{
+    decode::pod::LeanPod,
+    recovery::Recovery,
+    watch::{WATCH_TIMEOUT, WatchEvent},
+};
+use crate::telemetry::{metrics::Metrics, monitor::Monitor};
+
+/// How long an answer may bring nothing. The server ends a watch before that, and sends bookmarks.
+const IDLE: Duration = Duration::from_secs(WATCH_TIMEOUT as u64 + 5);
+
+/// Lists and watches Pods without end. `fields` is a field selector.
+pub(super) fn watch_pods(
+    client: Client,
+    fields: &str,
+    monitor: Arc<Monitor>,
+    metrics: Arc<Metrics>,
+) -> impl Stream<Item = WatchEvent<LeanPod>> + Send + use<> {
+    let pods = PodWatch {
+        client,
+        selection: Selection {
+            path: Pod::url_path(&(), monitor.scope.as_deref()),
+            fields: fields.to_owned(),
+        },
+        machine: ListWatch::new(Recovery::new(Arc::clone(&monitor), metrics)),
+        monitor,
+        connection: Connection::Waiting(Instant::now()),
+    };
+    stream::unfold(pods, |mut pods| async move {
+        let event = pods.next().await;
+        Some((event, pods))
+    })
+}
+
+struct PodWatch {
+    client: Client,
+    selection: Selection,
+    machine: ListWatch,
+    monitor: Arc<Monitor>,
+    connection: Connection,
+}
+
+/// What the list-watch waits for.
+enum Connection {
+    /// The time of the next request.
+    Waiting(Instant),
+    /// The answer.
+    Sent(Pin<Box<dyn Future<Output = Result<Answer, Failure>> + Send>>),
+    /// More bytes of the answer.
+    Open(Box<Answer>),
+}
+
+impl PodWatch {
+    async fn next(&mut self) -> WatchEvent<LeanPod> {
+        loop {
+            let settled = self.machine.settled_at();
+            let input = select! {
+                biased;
+                () = at(settled) => Input::Settled,
+                input = self.connection.next() => input,
+            };
+            if is_activity(&input) {
+                self.monitor.pulse.record_activity();
+            }
+            let Step { event, next } = self.machine.step(input);
+            match next {
+                Next::Read => {}
+                Next::Wait(until) => self.connection = Connection::Waiting(until),
+                Next::Send(request) => {
+                    let answer = send(self.client.clone(), self.selection.clone(), request);
+                    self.connection = Connection::Sent(Box::pin(answer));
+                }
+            }
+            if let Some(event) = event {
+                return event;
+            }
+        }
+    }
+}
+
+/// Whether an input shows that the picture is that of the server at this moment.
+fn is_activity(input: &Input<LeanPod>) -> bool {
+    matches!(
+        input,
+        Input::Item(_) | Input::PageEnd { .. } | Input::Event(..) | Input::Bookmark { .. }
+    )
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Connection {
+    /// The next input. May be dropped and called again.
+    async fn next(&mut self) -> Input<LeanPod> {
+        loop {
+            match self {
+                Self::Waiting(until) => {
+                    sleep_until(*until).await;
+                    return Input::Ready;
+                }
+                Self::Sent(answer) => {
+                    return match answer.await {
+                        Ok(answer) => {
+                            *self = Self::Open(Box::new(answer));
+                            Input::Accepted
+                        }
+                        Err(failure) => Input::Refused(failure),
+                    };
+                }
+                Self::Open(answer) => {
+                    if let Some(input) = answer.next() {
+                        return input;
+                    }
+                    match timeout(IDLE, answer.receive()).await {
+                        Ok(Some(input)) => return input,
+                        Ok(None) => {}
+                        Err(_elapsed) => return Input::Ended,
+                    }
+                }
+            }
+        }
+    }
+}

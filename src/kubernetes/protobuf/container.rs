@@ -1,0 +1,158 @@
+//! Containers: `Container` of the spec and `ContainerStatus`.
+
+use super::{
+    metadata::{entry, time},
+    reader::{Fields, Malformed, Value},
+};
+use crate::kubernetes::decode::{
+    clamp_code, clamp_count,
+    container::{
+        ExitCode, ExitCodes, LeanContainer, LeanRule, LeanState, LeanStatus, Limits, Resources, Running,
+        Terminated, Waiting, exit_code_operator, is_restart_action, restart_policy_of, run_of,
+    },
+};
+
+/// A `Container`.
+pub(super) fn container(mut fields: Fields<'_>) -> Result<LeanContainer, Malformed> {
+    let mut container = LeanContainer::default();
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => container.name = value.string()?,
+            2 => container.image = value.free_text()?,
+            8 => container.resources = resources(value)?,
+            10 => container.liveness_probe = true,
+            11 => container.readiness_probe = true,
+            22 => container.startup_probe = true,
+            24 => container.restart_policy = restart_policy_of(&value.text()?),
+            25 => container.restart_policy_rules.push(rule(value)?),
+            _ => {}
+        }
+    }
+    Ok(container)
+}
+
+/// `ResourceRequirements`, of which the memory limit is kept.
+fn resources(value: Value<'_>) -> Result<Resources, Malformed> {
+    let mut resources = Resources::default();
+    let mut fields = value.message()?;
+    while let Some((number, value)) = fields.next()? {
+        if number != 1 {
+            continue;
+        }
+        let (resource, quantity) = entry(value)?;
+        if resource == "memory" {
+            let memory = quantity.map(quantity_text).transpose()?;
+            resources.limits = Limits { memory };
+        }
+    }
+    Ok(resources)
+}
+
+/// A `Quantity`: a message with the text of the number.
+fn quantity_text(value: Value<'_>) -> Result<String, Malformed> {
+    let mut text = String::new();
+    let mut fields = value.message()?;
+    while let Some((number, value)) = fields.next()? {
+        if number == 1 {
+            text = value.string()?;
+        }
+    }
+    Ok(text)
+}
+
+/// A `ContainerRestartRule`.
+fn rule(value: Value<'_>) -> Result<LeanRule, Malformed> {
+    let mut rule = LeanRule::default();
+    let mut fields = value.message()?;
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => rule.action = is_restart_action(&value.text()?),
+            2 => rule.exit_codes = exit_codes(value)?,
+            _ => {}
+        }
+    }
+    Ok(rule)
+}
+
+fn exit_codes(value: Value<'_>) -> Result<ExitCodes, Malformed> {
+    let mut codes = ExitCodes::default();
+    let mut fields = value.message()?;
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => codes.operator = exit_code_operator(&value.text()?),
+            2 => codes.values.push(ExitCode(clamp_code(value.integer()?))),
+            _ => {}
+        }
+    }
+    Ok(codes)
+}
+
+/// A `ContainerStatus`.
+pub(super) fn container_status(mut fields: Fields<'_>) -> Result<LeanStatus, Malformed> {
+    let mut status = LeanStatus::default();
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => status.name = value.string()?,
+            2 => status.state = state(value)?,
+            3 => status.last_state = state(value)?,
+            4 => status.ready = value.boolean()?,
+            5 => status.restart_count = clamp_count(value.integer()?),
+            8 => status.run = run_of(&value.text()?),
+            9 => status.started = value.boolean()?,
+            _ => {}
+        }
+    }
+    Ok(status)
+}
+
+fn state(value: Value<'_>) -> Result<LeanState, Malformed> {
+    let mut state = LeanState::default();
+    let mut fields = value.message()?;
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => state.waiting = Some(waiting(value)?),
+            2 => state.running = Some(running(value)?),
+            3 => state.terminated = Some(Box::new(terminated(value)?)),
+            _ => {}
+        }
+    }
+    Ok(state)
+}
+
+fn waiting(value: Value<'_>) -> Result<Waiting, Malformed> {
+    let mut waiting = Waiting::default();
+    let mut fields = value.message()?;
+    while let Some((number, value)) = fields.next()? {
+        if number == 1 {
+            waiting.reason = value.free_text()?;
+        }
+    }
+    Ok(waiting)
+}
+
+fn running(value: Value<'_>) -> Result<Running, Malformed> {
+    let mut running = Running::default();
+    let mut fields = value.message()?;
+    while let Some((number, value)) = fields.next()? {
+        if number == 1 {
+            running.started_at = time(value)?;
+        }
+    }
+    Ok(running)
+}
+
+fn terminated(value: Value<'_>) -> Result<Terminated, Malformed> {
+    let mut exit = Terminated::default();
+    let mut fields = value.message()?;
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => exit.exit_code = clamp_code(value.integer()?),
+            3 => exit.reason = value.free_text()?,
+            5 => exit.started_at = time(value)?,
+            6 => exit.finished_at = time(value)?,
+            7 => exit.run = run_of(&value.text()?),
+            _ => {}
+        }
+    }
+    Ok(exit)
+}

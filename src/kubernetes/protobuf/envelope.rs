@@ -1,0 +1,118 @@
+//! What stands around an object: the prefix and `runtime.Unknown` around each object, and `WatchEvent` around the objects
+//! of a watch.
+
+use super::{
+    Refusal, decode_pod,
+    reader::{Fields, Malformed, Value},
+    status::status,
+};
+use crate::kubernetes::decode::pod::LeanPod;
+
+/// The first bytes of every object in an answer
+/// (`k8s.io/apimachinery/pkg/runtime/serializer/protobuf`).
+pub(super) const PREFIX: &[u8] = b"k8s\0";
+
+/// The annotation of the bookmark that ends the initial events of a streaming list (KEP-3157).
+pub const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
+/// What happened to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// ADDED or MODIFIED.
+    Applied,
+    /// DELETED.
+    Deleted,
+}
+
+/// An event of a watch of Pods.
+#[derive(Debug)]
+pub enum Event {
+    /// A Pod was added, changed or deleted.
+    Pod(EventKind, Box<LeanPod>),
+    /// BOOKMARK: the server has no other event up to this version.
+    Bookmark {
+        /// `metadata.resourceVersion`
+        version: String,
+        /// Whether it ends the initial events of a streaming list.
+        ends_initial_events: bool,
+    },
+    /// ERROR.
+    Error(Refusal),
+}
+
+/// Decodes a `WatchEvent` with a Pod or a Status.
+pub fn decode_event(frame: &[u8]) -> Result<Event, Malformed> {
+    let (mut kind, mut object) = (&b""[..], &b""[..]);
+    let mut fields = Fields::new(frame);
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => kind = value.bytes()?,
+            2 => object = raw_extension(value)?,
+            _ => {}
+        }
+    }
+    let object = unwrap(object)?;
+    match kind {
+        b"ADDED" | b"MODIFIED" => Ok(Event::Pod(EventKind::Applied, Box::new(decode_pod(object)?))),
+        b"DELETED" => Ok(Event::Pod(EventKind::Deleted, Box::new(decode_pod(object)?))),
+        b"BOOKMARK" => bookmark(object),
+        b"ERROR" => status(Value::Bytes(object)).map(Event::Error),
+        _ => Err(Malformed("an event of unknown type")),
+    }
+}
+
+/// Decodes a `Status` that is the body of an answer.
+pub fn decode_status(body: &[u8]) -> Result<Refusal, Malformed> {
+    status(Value::Bytes(unwrap(body)?))
+}
+
+/// The bytes of a `RawExtension`.
+fn raw_extension(value: Value<'_>) -> Result<&[u8], Malformed> {
+    let mut fields = value.message()?;
+    while let Some((number, value)) = fields.next()? {
+        if number == 1 {
+            return value.bytes();
+        }
+    }
+    Ok(&[])
+}
+
+/// The bytes of the message within the prefix and the `runtime.Unknown`.
+fn unwrap(object: &[u8]) -> Result<&[u8], Malformed> {
+    let unknown = object
+        .strip_prefix(PREFIX)
+        .ok_or(Malformed("the prefix of an object is missing"))?;
+    let mut raw = None;
+    let mut fields = Fields::new(unknown);
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            2 => raw = Some(value.bytes()?),
+            3 if !value.bytes()?.is_empty() => return Err(Malformed("an object is compressed")),
+            _ => {}
+        }
+    }
+    raw.ok_or(Malformed("an object is empty"))
+}
+
+/// A bookmark is a Pod with nothing but a version and annotations.
+fn bookmark(pod: &[u8]) -> Result<Event, Malformed> {
+    let (mut version, mut ends_initial_events) = (String::new(), false);
+    let mut fields = Fields::new(pod);
+    while let Some((number, value)) = fields.next()? {
+        if number != 1 {
+            continue;
+        }
+        let mut metadata = value.message()?;
+        while let Some((number, value)) = metadata.next()? {
+            match number {
+                6 => version = value.string()?,
+                12 => ends_initial_events |= super::metadata::entry(value)?.0 == INITIAL_EVENTS_END,
+                _ => {}
+            }
+        }
+    }
+    Ok(Event::Bookmark {
+        version,
+        ends_initial_events,
+    })
+}

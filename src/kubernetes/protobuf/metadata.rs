@@ -1,0 +1,93 @@
+//! `ObjectMeta`, and times.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+
+use super::reader::{Fields, Malformed, Value};
+use crate::kubernetes::decode::is_known_time;
+
+/// `metadata` as [`crate::kubernetes::decode`] keeps it: annotations and `managedFields` are skipped, and of the owners
+/// only the controller is kept.
+pub(super) fn object_meta(mut fields: Fields<'_>) -> Result<ObjectMeta, Malformed> {
+    let mut metadata = ObjectMeta::default();
+    let mut labels = BTreeMap::new();
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => metadata.name = Some(value.string()?),
+            3 => metadata.namespace = Some(value.string()?),
+            5 => metadata.uid = Some(value.string()?),
+            6 => metadata.resource_version = Some(value.string()?),
+            8 => metadata.creation_timestamp = time(value)?.map(Time),
+            // That the object is being deleted matters, not when: a time that is out of range is still one.
+            9 => {
+                let seconds = seconds(value)?;
+                metadata.deletion_timestamp = seconds
+                    .map(|seconds| Time(Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH)));
+            }
+            11 => {
+                let (key, value) = entry(value)?;
+                let value = value.map(Value::string).transpose()?.unwrap_or_default();
+                labels.insert(key, value);
+            }
+            13 if metadata.owner_references.is_none() => {
+                metadata.owner_references = controller(value)?.map(|owner| vec![owner]);
+            }
+            _ => {}
+        }
+    }
+    if !labels.is_empty() {
+        metadata.labels = Some(labels);
+    }
+    Ok(metadata)
+}
+
+/// An `OwnerReference`, if it is the controller.
+fn controller(value: Value<'_>) -> Result<Option<OwnerReference>, Malformed> {
+    let mut owner = OwnerReference::default();
+    let mut fields = value.message()?;
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => owner.kind = value.free_text()?,
+            3 => owner.name = value.free_text()?,
+            5 => owner.api_version = value.free_text()?,
+            6 => owner.controller = Some(value.boolean()?),
+            _ => {}
+        }
+    }
+    Ok((owner.controller == Some(true)).then_some(owner))
+}
+
+/// Key and value of an entry of a map with string keys.
+pub(super) fn entry(value: Value<'_>) -> Result<(String, Option<Value<'_>>), Malformed> {
+    let (mut key, mut mapped) = (String::new(), None);
+    let mut fields = value.message()?;
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => key = value.string()?,
+            2 => mapped = Some(value),
+            _ => {}
+        }
+    }
+    Ok((key, mapped))
+}
+
+/// A time of the API server's or the kubelet's clock, under the rules of the JSON decoder.
+pub(super) fn time(value: Value<'_>) -> Result<Option<Timestamp>, Malformed> {
+    let time = seconds(value)?.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    Ok(time.filter(|time| is_known_time(*time)))
+}
+
+/// The seconds of a `Time` since 1970. Go's zero time is an empty message; JSON shows it as null. Fractions are dropped,
+/// as JSON has none.
+fn seconds(value: Value<'_>) -> Result<Option<i64>, Malformed> {
+    let mut seconds = None;
+    let mut fields = value.message()?;
+    while let Some((number, value)) = fields.next()? {
+        if number == 1 {
+            seconds = Some(value.integer()?);
+        }
+    }
+    Ok(seconds)
+}

@@ -1,0 +1,227 @@
+//! A reader for the protobuf wire format: varints, lengths, and the fields of one message.
+
+use std::borrow::Cow;
+
+/// Bytes that are not the protobuf message that was expected. The text says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid protobuf: {0}")]
+pub struct Malformed(pub &'static str);
+
+/// The longest varint: 64 bits in groups of seven.
+const MAX_VARINT: usize = 10;
+
+/// Reads a varint. Returns the value and the number of its bytes, or `None` if the bytes end before the varint does.
+pub(super) fn varint(bytes: &[u8]) -> Result<Option<(u64, usize)>, Malformed> {
+    let mut value = 0_u64;
+    for (place, byte) in bytes.iter().take(MAX_VARINT).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * place);
+        if byte & 0x80 == 0 {
+            return Ok(Some((value, place + 1)));
+        }
+    }
+    if bytes.len() < MAX_VARINT {
+        Ok(None)
+    } else {
+        Err(Malformed("a varint has more than 10 bytes"))
+    }
+}
+
+/// The value of a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Value<'a> {
+    /// An integer or a boolean.
+    Varint(u64),
+    /// A string, bytes, an embedded message or a packed list.
+    Bytes(&'a [u8]),
+    /// A number of fixed size. No field that the operator uses has one.
+    Fixed,
+}
+
+impl<'a> Value<'a> {
+    /// The text of a string field. Go does not validate strings in protobuf; its JSON encoder replaces what is not
+    /// UTF-8, and so does this.
+    pub(super) fn text(self) -> Result<Cow<'a, str>, Malformed> {
+        self.bytes().map(String::from_utf8_lossy)
+    }
+
+    /// The text of a field that the API server validates, such as a name or a version. It is always UTF-8.
+    pub(super) fn string(self) -> Result<String, Malformed> {
+        let text = str::from_utf8(self.bytes()?);
+        text.map(str::to_owned)
+            .map_err(|_| Malformed("a name is not UTF-8"))
+    }
+
+    /// The text of a field that anybody can choose, as an owned string.
+    pub(super) fn free_text(self) -> Result<String, Malformed> {
+        self.text().map(Cow::into_owned)
+    }
+
+    /// The fields of an embedded message.
+    pub(super) fn message(self) -> Result<Fields<'a>, Malformed> {
+        self.bytes().map(Fields::new)
+    }
+
+    /// The bytes of a length-delimited field.
+    pub(super) fn bytes(self) -> Result<&'a [u8], Malformed> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes),
+            _ => Err(Malformed("a field that has a length was expected")),
+        }
+    }
+
+    /// An `int32` or `int64`. Negative numbers take ten bytes in both.
+    pub(super) fn integer(self) -> Result<i64, Malformed> {
+        match self {
+            Self::Varint(value) => Ok(value.cast_signed()),
+            _ => Err(Malformed("an integer was expected")),
+        }
+    }
+
+    /// A `bool`.
+    pub(super) fn boolean(self) -> Result<bool, Malformed> {
+        self.integer().map(|value| value != 0)
+    }
+}
+
+/// The fields of a message, in the order of the bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    /// The fields of the message with these bytes.
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// Number and value of the next field, or `None` at the end of the message.
+    pub(super) fn next(&mut self) -> Result<Option<(u64, Value<'a>)>, Malformed> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let key = self.varint()?;
+        let value = match key & 7 {
+            0 => Value::Varint(self.varint()?),
+            1 => {
+                self.take(8)?;
+                Value::Fixed
+            }
+            2 => {
+                let length = self.varint()?;
+                let length = usize::try_from(length).map_err(|_| TRUNCATED)?;
+                Value::Bytes(self.take(length)?)
+            }
+            5 => {
+                self.take(4)?;
+                Value::Fixed
+            }
+            _ => return Err(Malformed("an unknown wire type")),
+        };
+        Ok(Some((key >> 3, value)))
+    }
+
+    fn varint(&mut self) -> Result<u64, Malformed> {
+        let (value, length) = varint(self.0)?.ok_or(TRUNCATED)?;
+        self.take(length)?;
+        Ok(value)
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.0.split_at_checked(length).ok_or(TRUNCATED)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+}
+
+const TRUNCATED: Malformed = Malformed("a field is longer than its message");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn varints_end_where_their_last_byte_is() {
+        type Row = (
+            &'static [u8],
+            Result<Option<(u64, usize)>, Malformed>,
+            &'static str,
+        );
+        let table: [Row; 6] = [
+            (&[0], Ok(Some((0, 1))), "zero"),
+            (
+                &[0xac, 2, 9],
+                Ok(Some((300, 2))),
+                "two bytes and a byte behind them",
+            ),
+            (&[0x80], Ok(None), "not complete"),
+            (&[], Ok(None), "nothing"),
+            (
+                &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1],
+                Ok(Some((u64::MAX, 10))),
+                "the largest number",
+            ),
+            (
+                &[0x80; 10],
+                Err(Malformed("a varint has more than 10 bytes")),
+                "no end in ten bytes",
+            ),
+        ];
+        for (bytes, expected, why) in table {
+            assert_eq!(varint(bytes), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn fields_of_every_wire_type_are_read_or_skipped() {
+        let bytes = [
+            8, 5, // 1: varint 5
+            0x11, 1, 2, 3, 4, 5, 6, 7, 8, // 2: 64 bits
+            0x1a, 2, b'h', b'i', // 3: "hi"
+            0x25, 1, 2, 3, 4, // 4: 32 bits
+        ];
+        let mut fields = Fields::new(&bytes);
+        let expected = [
+            (1, Value::Varint(5)),
+            (2, Value::Fixed),
+            (3, Value::Bytes(b"hi")),
+            (4, Value::Fixed),
+        ];
+        for field in expected {
+            assert_eq!(fields.next(), Ok(Some(field)));
+        }
+        assert_eq!(fields.next(), Ok(None));
+    }
+
+    #[test]
+    fn a_field_that_claims_more_bytes_than_there_are_is_an_error() {
+        let table: [(&[u8], &str); 6] = [
+            (&[0x1a, 3, b'h', b'i'], "a string"),
+            (&[0x1a, 0xff, 0xff, 0xff, 0xff, 7, b'h'], "2 GB"),
+            (
+                &[0x1a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1],
+                "2^64 - 1 bytes",
+            ),
+            (&[0x11, 1, 2], "64 bits"),
+            (&[0x25, 1], "32 bits"),
+            (&[8], "a varint"),
+        ];
+        for (bytes, why) in table {
+            assert_eq!(Fields::new(bytes).next(), Err(TRUNCATED), "{why}");
+        }
+        for wire_type in [3, 4, 6, 7] {
+            let bytes = [8 | wire_type, 0];
+            let error = Fields::new(&bytes).next();
+            assert_eq!(error, Err(Malformed("an unknown wire type")), "{wire_type}");
+        }
+    }
+
+    #[test]
+    fn values_convert_only_from_their_own_wire_type() {
+        assert_eq!(Value::Varint(u64::MAX).integer(), Ok(-1));
+        assert_eq!(Value::Varint(2).boolean(), Ok(true));
+        assert_eq!(Value::Bytes(b"a\xffb").free_text().as_deref(), Ok("a\u{fffd}b"));
+        assert!(Value::Bytes(b"a\xffb").string().is_err());
+        assert!(Value::Fixed.integer().is_err());
+        assert!(Value::Bytes(b"x").integer().is_err());
+        assert!(Value::Varint(1).message().is_err());
+    }
+}

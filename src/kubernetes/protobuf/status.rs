@@ -1,0 +1,44 @@
+//! `Status`: the answer to a request that failed, and the object of an ERROR event.
+
+use std::time::Duration;
+
+use kube::core::Status;
+
+use super::reader::{Malformed, Value};
+
+/// A `Status`, and how long the API server asks to wait before the next request.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Code, reason and message.
+    pub status: Box<Status>,
+    /// `details.retryAfterSeconds`
+    pub retry_after: Option<Duration>,
+}
+
+/// Decodes a `Status` message.
+pub(super) fn status(value: Value<'_>) -> Result<Refusal, Malformed> {
+    let (mut message, mut reason, mut code, mut retry_after) = (String::new(), String::new(), 0, None);
+    let mut fields = value.message()?;
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            3 => message = value.free_text()?,
+            4 => reason = value.free_text()?,
+            5 => retry_after = retry_after_seconds(value)?,
+            6 => code = u16::try_from(value.integer()?).unwrap_or_default(),
+            _ => {}
+        }
+    }
+    let status = Status::failure(&message, &reason).with_code(code).boxed();
+    Ok(Refusal { status, retry_after })
+}
+
+fn retry_after_seconds(value: Value<'_>) -> Result<Option<Duration>, Malformed> {
+    let mut fields = value.message()?;
+    while let Some((number, value)) = fields.next()? {
+        if number == 5 {
+            let seconds = u64::try_from(value.integer()?).unwrap_or_default();
+            return Ok((seconds > 0).then(|| Duration::from_secs(seconds)));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,208 @@
+//! Streaming lists, and answers in either encoding.
+
+use http::{StatusCode, header};
+use serde_json::json;
+
+use testkit::{
+    api_server::{Setup, list, pod, status_error},
+    protobuf::{self, CONTENT_TYPE},
+};
+use tokio::time::Instant;
+
+const PODS_SYNCED: &str = r#"sidewatch_watch_synced{resource="pods"}"#;
+const TRACKED: &str = "sidewatch_tracked_pods";
+
+fn errors(reason: &str) -> String {
+    format!(r#"sidewatch_watch_errors_total{{reason="{reason}",resource="pods"}}"#)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_streaming_list_is_complete_at_its_bookmark_and_goes_on_as_a_watch() {
+    let Setup {
+        server,
+        pods,
+        operator,
+        ..
+    } = Setup::start(&[]);
+    server.allow_streaming_lists();
+
+    let request = pods.next().await;
+    for (parameter, expected) in [
+        ("watch", "true"),
+        ("sendInitialEvents", "true"),
+        ("resourceVersionMatch", "NotOlderThan"),
+        ("allowWatchBookmarks", "true"),
+        ("resourceVersion", ""),
+        ("fieldSelector", "status.phase!=Succeeded,status.phase!=Failed"),
+    ] {
+        assert_eq!(
+            request.parameter(parameter).as_deref(),
+            Some(expected),
+            "{parameter}"
+        );
+    }
+    let accept = request.accept.clone().unwrap();
+    assert!(
+        accept.starts_with("application/vnd.kubernetes.protobuf;stream=watch,") && accept.contains("json"),
+        "{accept}"
+    );
+    let watch = request.watch();
+    watch.event("ADDED", &pod("a", "1", true));
+    watch.event("ADDED", &pod("b", "2", true));
+    operator.until_metric(TRACKED, 2.0).await;
+    watch.bookmark("Pod", "3");
+    assert!(operator.readyz().1.contains("the list of pods is in progress"));
+    watch.end_of_list("5");
+    operator.ready().await;
+    watch.event("DELETED", &pod("a", "6", true));
+    operator.until_metric(TRACKED, 1.0).await;
+    drop(watch);
+    let again = pods.next().await;
+    assert_eq!(again.parameter("resourceVersion").as_deref(), Some("6"));
+    assert_eq!(again.parameter("sendInitialEvents"), None);
+    assert_eq!(operator.metric(PODS_SYNCED), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_streaming_list_does_not_show_is_gone() {
+    let Setup {
+        server,
+        pods,
+        operator,
+        ..
+    } = Setup::start(&[]);
+    server.allow_streaming_lists();
+
+    let watch = pods.next().await.watch();
+    watch.event("ADDED", &pod("a", "1", true));
+    watch.event("ADDED", &pod("b", "2", true));
+    watch.end_of_list("5");
+    operator.ready().await;
+    watch.event("ERROR", &status_error(410, "too old resource version"));
+    let again = pods.next().await.watch();
+    again.event("ADDED", &pod("b", "2", true));
+    again.event("ADDED", &pod("c", "8", true));
+    again.event("DELETED", &pod("c", "9", true));
+    operator.until_metric(TRACKED, 2.0).await;
+    again.end_of_list("9");
+    operator.until_metric(TRACKED, 1.0).await;
+    operator.until_metric(PODS_SYNCED, 1.0).await;
+    assert_eq!(operator.metric(&errors("gone")), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_streaming_list_that_breaks_off_is_followed_by_pages() {
+    let Setup {
+        server,
+        pods,
+        operator,
+        ..
+    } = Setup::start(&[]);
+    server.allow_streaming_lists();
+
+    let watch = pods.next().await.watch();
+    watch.event("ADDED", &pod("a", "1", true));
+    operator.until_metric(TRACKED, 1.0).await;
+    watch.cut();
+    let page = pods.next().await;
+    assert!(!page.is_watch(), "a page: {}", page.query);
+    assert_eq!(page.parameter("limit").as_deref(), Some("500"));
+    page.json(StatusCode::OK, &list("Pod", "5", &[pod("b", "2", true)]));
+    let watch = pods.next().await.watch();
+    operator.ready().await;
+    assert_eq!(operator.metric(TRACKED), Some(1.0));
+    watch.event("ERROR", &status_error(410, "too old resource version"));
+    let again = pods.next().await;
+    assert_eq!(
+        again.parameter("sendInitialEvents").as_deref(),
+        Some("true"),
+        "tried again"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_in_json_is_read_as_json() {
+    let Setup {
+        server,
+        pods,
+        operator,
+        ..
+    } = Setup::start(&[]);
+    server.allow_streaming_lists();
+
+    let watch = pods.next().await.as_json().watch();
+    watch.event("ADDED", &pod("a", "1", true));
+    watch.end_of_list("5");
+    operator.ready().await;
+    drop(watch);
+    let watch = pods.next().await.watch();
+    watch.event("ADDED", &pod("b", "6", true));
+    operator.until_metric(TRACKED, 2.0).await;
+    watch.event("ERROR", &status_error(410, "too old resource version"));
+    pods.next().await.as_json().fail(422, "no streaming lists");
+    pods.next()
+        .await
+        .as_json()
+        .json(StatusCode::OK, &list("Pod", "9", &[pod("b", "6", true)]));
+    let _watch = pods.next().await.watch();
+    operator.until_metric(TRACKED, 1.0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn broken_protobuf_is_a_decode_error_and_listed_anew() {
+    let Setup { pods, operator, .. } = Setup::start(&[]);
+
+    let good = protobuf::object(&list("Pod", "5", &[pod("a", "1", true)]));
+    let two_gigabytes = [
+        &b"k8s\0\x12\xff\xff\xff\xff\x07\x12\xff\xff\xff\xff\x07"[..],
+        b"x",
+    ]
+    .concat();
+    for (body, why) in [
+        (b"not protobuf".to_vec(), "no prefix"),
+        (good[..good.len() - 40].to_vec(), "cut"),
+        (two_gigabytes, "an item that claims 2 GB"),
+        (Vec::new(), "empty"),
+    ] {
+        let page = pods.next().await;
+        assert!(!page.is_watch(), "{why}: {}", page.query);
+        page.respond(StatusCode::OK, (header::CONTENT_TYPE, CONTENT_TYPE), body);
+    }
+    pods.next()
+        .await
+        .json(StatusCode::OK, &list("Pod", "5", &[pod("a", "1", true)]));
+    let watch = pods.next().await.watch_as(protobuf::WATCH_CONTENT_TYPE);
+    operator.ready().await;
+    assert_eq!(operator.metric(&errors("decode")), Some(2.0));
+    watch.raw(vec![0x7f, 0xff, 0xff, 0xff, b'x']);
+    let again = pods.next().await;
+    assert!(!again.is_watch(), "a list after a frame of 2 GB: {}", again.query);
+    again.json(StatusCode::OK, &list("Pod", "9", &[]));
+    let _watch = pods.next().await.watch();
+    operator.until_metric(TRACKED, 0.0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_in_protobuf_is_understood() {
+    let Setup { pods, operator, .. } = Setup::start(&[]);
+
+    let mut status = status_error(429, "please wait");
+    status["details"] = json!({"retryAfterSeconds": 2});
+    let begun = Instant::now();
+    let exchange = pods.next().await;
+    exchange.respond(
+        StatusCode::TOO_MANY_REQUESTS,
+        (header::CONTENT_TYPE, CONTENT_TYPE),
+        protobuf::object(&status),
+    );
+    let page = pods.next().await;
+    assert!(begun.elapsed().as_secs() >= 2, "{:?}", begun.elapsed());
+    assert_eq!(operator.metric(&errors("throttled")), Some(1.0));
+    page.fail_for(503, 2);
+    let begun = Instant::now();
+    let page = pods.next().await;
+    assert!(begun.elapsed().as_secs() >= 2, "{:?}", begun.elapsed());
+    page.json(StatusCode::OK, &list("Pod", "5", &[]));
+    let _watch = pods.next().await.watch();
+    operator.ready().await;
+}
