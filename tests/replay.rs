@@ -20,6 +20,7 @@ use sidewatch::{
         effects::{Change, Effects},
         index::Index,
         policy::PolicyKind,
+        violation::Subject,
     },
     kubernetes::decode::{intern::Interner, pod::observe, policy::policy_update},
     kubernetes::inputs::{Input, ObservedPolicy},
@@ -116,23 +117,21 @@ impl Found {
     fn take(&mut self, effects: Effects) {
         let t = |at: Timestamp| at.duration_since(self.start).as_secs_f64();
         for transition in effects.transitions {
+            let violation = &transition.violation;
+            let Subject::Container(subject) = &violation.subject;
             let is_same = |v: &&mut Violation| {
                 v.resolved.is_none()
                     && (&*v.pod, &*v.container, &*v.check)
-                        == (
-                            &*transition.pod,
-                            &*transition.container,
-                            transition.check.as_str(),
-                        )
+                        == (&*subject.pod, &*subject.container, violation.check.as_str())
             };
             match transition.to {
                 Change::Pending | Change::Cleared => {}
                 Change::Firing => self.violations.push(Violation {
-                    namespace: transition.namespace.to_string(),
-                    pod: transition.pod.to_string(),
-                    container: transition.container.to_string(),
-                    check: transition.check.as_str().to_owned(),
-                    onset: t(transition.onset),
+                    namespace: subject.namespace.to_string(),
+                    pod: subject.pod.to_string(),
+                    container: subject.container.to_string(),
+                    check: violation.check.as_str().to_owned(),
+                    onset: t(violation.onset),
                     firing: t(transition.at),
                     resolved: None,
                     optional: false,

@@ -1,27 +1,26 @@
-//! What an update leads to, as values: Events to write, policies whose status may have changed, lines to log.
-//!
-//! The index returns [`Effects`]; only the sinks know how they reach the API server.
+//! The results of an update, as values: Events to write, policies whose status may have changed, and state changes for
+//! the log. The index returns [`Effects`]; the sinks write them to the API server.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 
-use super::policy::{Check, PolicyKey, Severity};
+use super::{policy::PolicyKey, violation::Violation};
 
-/// Everything that one step of the index asks for.
+/// The results of one step of the index.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[must_use]
 pub struct Effects {
     /// Events, in the order in which they happened.
     pub events: Vec<Event>,
-    /// Policies whose status may read differently now.
+    /// Policies whose status may have changed.
     pub changed: BTreeSet<PolicyKey>,
-    /// What happened to violations, for the log.
+    /// State changes of violations, for the log.
     pub transitions: Vec<Transition>,
 }
 
 impl Effects {
-    /// Adds what a later step asks for.
+    /// Adds the results of a later step.
     pub fn append(&mut self, later: Self) {
         let Self {
             events,
@@ -34,49 +33,35 @@ impl Effects {
     }
 }
 
-/// A violation that changed its state.
+/// A state change of a violation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transition {
-    /// The policy that it is under.
-    pub policy: PolicyKey,
-    /// The failing check.
-    pub check: Check,
-    /// How bad it is.
-    pub severity: Severity,
-    /// The Pod's namespace.
-    pub namespace: Arc<str>,
-    /// The Pod's name.
-    pub pod: Arc<str>,
-    /// The Pod's UID.
-    pub uid: Arc<str>,
-    /// The container's name.
-    pub container: Arc<str>,
-    /// What happened.
+    /// The violation after the change, or as it last was when it has ended.
+    pub violation: Violation,
+    /// The change.
     pub to: Change,
-    /// Since when the fault is there.
-    pub onset: Timestamp,
-    /// When it happened.
+    /// The time of the change.
     pub at: Timestamp,
 }
 
-/// What happened to a violation.
+/// A kind of state change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The fault is there and its time runs.
+    /// The fault began; the violation fires when the fault has lasted long enough.
     Pending,
-    /// The fault lasted.
+    /// The fault has lasted long enough.
     Firing,
-    /// The fault ended before it fired.
+    /// The fault ended before the violation fired.
     Cleared,
-    /// The fault is gone for long enough.
+    /// The fault has been gone for long enough.
     Resolved,
-    /// The violation ended without a recovery: its Pod is gone or no longer evaluated, its policy is gone, off, or no
-    /// longer covers the container.
+    /// The violation ended without a recovery: the Pod was deleted or is no longer evaluated, or the policy was deleted,
+    /// is off, or no longer covers the container.
     Ended,
 }
 
 impl Change {
-    /// A word for logs.
+    /// The word for the log.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -88,42 +73,43 @@ impl Change {
     }
 }
 
-/// An `events.k8s.io/v1` Event to be written.
+/// An `events.k8s.io/v1` Event to write.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// Its deterministic name: a retry, a restarted operator or a second replica write the same one.
+    /// `metadata.name`. It is computed from the objects, so that a retry, a restarted operator and a second replica
+    /// write the same object.
     pub name: String,
-    /// The policy that it speaks for; becomes `related`.
+    /// The policy of the violation; becomes `related`.
     pub policy: PolicyKey,
-    /// The policy's UID.
+    /// The UID of the policy.
     pub policy_uid: Arc<str>,
-    /// The Pod that it is about; becomes `regarding`.
+    /// The name of the Pod; becomes `regarding`.
     pub pod: Arc<str>,
-    /// The Pod's namespace, and the Event's.
+    /// The namespace of the Pod and of the Event.
     pub namespace: Arc<str>,
-    /// The Pod's UID.
+    /// The UID of the Pod.
     pub pod_uid: Arc<str>,
     /// `regarding.fieldPath`, such as `spec.initContainers{istio-proxy}`.
     pub field_path: String,
     /// `reason`.
     pub reason: &'static str,
-    /// `type: Warning` when true, `Normal` otherwise.
+    /// `type: Warning` when true, `type: Normal` otherwise.
     pub warning: bool,
     /// `note`, at most 1024 bytes.
     pub note: String,
     /// `eventTime`.
     pub at: Timestamp,
-    /// How it is to be written.
+    /// The way in which the Event is written.
     pub delivery: Delivery,
 }
 
-/// How an Event is written. Every way ends with exactly one object of that name.
+/// The way in which an Event is written. Each ends with exactly one object of that name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// Create it; when it is there already it has been written before, and nothing is left to do.
+    /// Create the object. If it exists, it was written before, and nothing is left to do.
     Create,
-    /// Create it; when it is there already, this is a new episode of the same name: set its `series.count` to this.
+    /// Create the object. If it exists, this is a new episode of the same name: set `series.count` to this number.
     CreateOrRaise(u32),
-    /// Set `series.count` to this; when the Event has expired, create it again.
+    /// Set `series.count` to this number. If the Event has expired, create it again.
     Repeat(u32),
 }

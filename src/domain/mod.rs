@@ -1,10 +1,10 @@
-//! The evaluation, pure: std, jiff and regex only. `now` is an argument; nothing here reads a clock, waits, writes
-//! or logs.
+//! The evaluation of Pods under policies. Uses only std, jiff, regex and thiserror. No I/O, no clock, no log: `now` is an
+//! argument.
 //!
 //! ```text
 //! observation ─┐
 //!              ├─ roles ─ checks ─ tracker ─┐
-//! policy ──────┘            │               ├─ index ─ effects, summary
+//! policy ──────┘            │               ├─ index ─ effects, reports
 //!                        history ───────────┘
 //! ```
 
@@ -26,3 +26,4 @@ pub(crate) mod testing;
 mod tests;
 pub mod time;
 pub mod tracker;
+pub mod violation;

@@ -1,21 +1,35 @@
-//! The two small languages in a policy: RE2 patterns over container names, globs over image repositories.
+//! The two pattern languages in a policy: regular expressions for container names, globs for image repositories.
 //!
-//! Patterns come from whoever may write a policy, so what a regex may cost is bounded before it is ever run.
+//! Tenants write the patterns, so the cost of a regular expression is bounded when it is compiled.
 
 use regex::bytes::{Regex, RegexBuilder};
 
-/// The most memory that a compiled pattern, and its lazily built automaton, may take.
+/// The memory limit of a compiled pattern and of its lazily built automaton, in bytes.
 const SIZE_LIMIT: usize = 256 << 10;
-/// How deep groups may nest.
+/// The deepest nesting of groups.
 const NEST_LIMIT: u32 = 64;
-/// The registry of images whose reference names none.
+/// The registry of an image reference without a registry.
 const DOCKER_HUB: &str = "docker.io";
 
-/// A regular expression in RE2 syntax that must match a whole name.
+/// A regular expression in RE2 syntax that matches whole names.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     source: Box<str>,
     regex: Regex,
+}
+
+/// The pattern is not a regular expression, or is too costly. The text is the last line of the parser's error.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidPattern(String);
+
+impl From<regex::Error> for InvalidPattern {
+    fn from(error: regex::Error) -> Self {
+        // The parser draws the position of the error on several lines; the last one names the error.
+        let text = error.to_string();
+        let last = text.lines().last().unwrap_or_default();
+        Self(last.strip_prefix("error: ").unwrap_or(last).to_owned())
+    }
 }
 
 impl PartialEq for Pattern {
@@ -25,9 +39,8 @@ impl PartialEq for Pattern {
 }
 
 impl Pattern {
-    /// Compiles `source`, anchored at both ends. Fails with the parser's own words when it is no valid pattern, or
-    /// when it would need too much memory.
-    pub fn parse(source: &str) -> Result<Self, String> {
+    /// Compiles `source`, anchored at both ends. Fails if it is not valid or needs too much memory.
+    pub fn parse(source: &str) -> Result<Self, InvalidPattern> {
         let build = |pattern: &str| {
             RegexBuilder::new(pattern)
                 .unicode(false)
@@ -35,9 +48,8 @@ impl Pattern {
                 .dfa_size_limit(SIZE_LIMIT)
                 .nest_limit(NEST_LIMIT)
                 .build()
-                .map_err(|error| error.to_string())
         };
-        // On its own first: `a)|(b` is valid only inside the group that anchors it.
+        // Compiles the source alone first: `a)|(b` is valid only inside the group that anchors it.
         build(source)?;
         Ok(Self {
             source: source.into(),
@@ -56,7 +68,7 @@ impl Pattern {
 pub struct Glob(Box<str>);
 
 impl Glob {
-    /// Takes a glob as it is written; every string is one.
+    /// Makes a glob from its text. Every text is a glob.
     pub fn new(source: &str) -> Self {
         Self(source.into())
     }
@@ -78,7 +90,7 @@ pub(super) fn glob_matches_any(globs: &[&str], image: &Repository<'_>) -> bool {
     })
 }
 
-/// Matches with one step back per `*`: linear in memory, at most `glob * text` in time.
+/// Matches with backtracking to the last `*` only: constant memory, at most `glob * text` steps.
 fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
     let (mut g, mut t) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
@@ -113,9 +125,8 @@ pub struct Repository<'a> {
 }
 
 impl<'a> Repository<'a> {
-    /// Reads an image reference as container runtimes do: the first part names a registry when it has a dot or a
-    /// colon or is `localhost`; otherwise the registry is `docker.io`. There a single part lives under `library/`,
-    /// whether the registry is written or not.
+    /// Parses an image reference as container runtimes do. The first part is a registry if it contains a dot or a colon or
+    /// is `localhost`; otherwise the registry is `docker.io`. A single part on `docker.io` is in `library/`.
     pub fn of(image: &'a str) -> Self {
         let name = image.split_once('@').map_or(image, |(name, _)| name);
         let name = match name.rsplit_once(':') {
@@ -144,8 +155,8 @@ impl<'a> Repository<'a> {
         }
     }
 
-    /// The names that globs see: in full, without the registry, as it is written, and a Docker library image also by its
-    /// bare name.
+    /// The names that globs match: the full name, the name without the registry, the name as written, and for an image of
+    /// the Docker library its bare name.
     fn names(&self) -> impl Iterator<Item = &str> {
         let path = self.full.split_once('/').map_or("", |(_, path)| path);
         [self.full.as_str(), path, self.written, self.bare].into_iter()

@@ -1,20 +1,24 @@
-//! A policy as the evaluation reads it: parsed, bounded, with every default filled in.
-//!
-//! In: what `wire::policy` makes of a `SidecarPolicy` or `ClusterSidecarPolicy`. A value of [`Policy`] can be
-//! evaluated as it is; nothing here can fail any more.
+//! A policy as the evaluation reads it: parsed and validated, with all defaults. `kubernetes::decode::policy` makes it
+//! from a `SidecarPolicy` or a `ClusterSidecarPolicy`.
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
-use super::{pattern::Glob, pattern::Pattern, selector::Selector};
+pub use super::checks::Check;
+use super::{
+    checks::Checks,
+    pattern::{Glob, InvalidPattern, Pattern},
+    selector::Selector,
+    violation::StoredViolation,
+};
 
-/// Which of the two kinds a policy is.
+/// The kind of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PolicyKind {
-    /// `SidecarPolicy`: sees its own namespace.
+    /// `SidecarPolicy`: selects Pods in its own namespace.
     SidecarPolicy,
-    /// `ClusterSidecarPolicy`: sees the namespaces that its selector matches.
+    /// `ClusterSidecarPolicy`: selects Pods in the namespaces that its selector matches.
     ClusterSidecarPolicy,
 }
 
@@ -25,6 +29,13 @@ impl PolicyKind {
             Self::SidecarPolicy => "SidecarPolicy",
             Self::ClusterSidecarPolicy => "ClusterSidecarPolicy",
         }
+    }
+
+    /// The kind with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::SidecarPolicy, Self::ClusterSidecarPolicy]
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
     }
 }
 
@@ -48,87 +59,100 @@ impl std::fmt::Display for PolicyKey {
     }
 }
 
-/// One version of a policy object, as a watch brings it.
+/// One version of a policy object from a watch.
 #[derive(Clone, Debug)]
 pub struct PolicyUpdate {
-    /// Which policy.
+    /// The policy.
     pub key: PolicyKey,
     /// `metadata.uid`.
     pub uid: Arc<str>,
     /// `metadata.generation`.
     pub generation: i64,
-    /// The spec, or why it cannot be evaluated, in a sentence that names the field.
-    pub spec: Result<Policy, String>,
-    /// The violations that the object's own status lists. Read only when the policy is first seen.
-    pub listed: Vec<ListedViolation>,
+    /// The spec, or the error in it.
+    pub spec: Result<Policy, InvalidSpec>,
+    /// The violations in the status of the object. Read only when the policy is first seen.
+    pub stored: Vec<StoredViolation>,
 }
 
-/// A violation as a policy's status lists it: what an operator left behind for the next one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedViolation {
-    /// The failing check.
-    pub check: Check,
-    /// Whether it fires, or is pending.
-    pub firing: bool,
-    /// The Pod's namespace.
-    pub namespace: Arc<str>,
-    /// The Pod's name.
-    pub pod: Arc<str>,
-    /// The container's name.
-    pub container: Arc<str>,
-    /// The onset.
-    pub since: Timestamp,
+/// An error in a spec.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSpec {
+    /// A field has an invalid value.
+    #[error("{field}: {problem}")]
+    Field {
+        /// The path of the field, such as `spec.checks.flapping.window`.
+        field: String,
+        /// The error in its value.
+        problem: InvalidField,
+    },
+    /// The object does not have the types of the API.
+    #[error("the object cannot be decoded: {0}; correct it, or install the CRDs of this version")]
+    Undecodable(String),
 }
 
-/// A spec that can be evaluated.
+/// An error in the value of a field.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidField {
+    /// The value is outside its bounds, which are both included.
+    #[error("{value} is not between {min} and {max}")]
+    OutOfRange {
+        /// The value as written.
+        value: String,
+        /// The lower bound.
+        min: &'static str,
+        /// The upper bound.
+        max: &'static str,
+    },
+    /// The value is not a duration.
+    #[error("{0}")]
+    Duration(String),
+    /// The value is not a regular expression, or a too costly one.
+    #[error("{value:?} is not a valid regular expression, such as helper-.*: {error}")]
+    Pattern {
+        /// The value as written.
+        value: String,
+        /// The error of the parser.
+        error: InvalidPattern,
+    },
+    /// The operator In or NotIn has no values.
+    #[error("operator {0} needs at least one value")]
+    NoValues(&'static str),
+    /// The operator Exists or DoesNotExist has values.
+    #[error("operator {0} takes no values: remove them, or use In or NotIn")]
+    Values(&'static str),
+}
+
+/// A valid spec.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
-    /// What the policy may do about what it finds.
+    /// The mode of the policy. The stricter of this and the mode of a check applies.
     pub mode: Mode,
-    /// Which namespaces it sees. A `SidecarPolicy` sees its own whatever stands here.
+    /// Selects namespaces. A `SidecarPolicy` always selects its own namespace only.
     pub namespaces: Selector,
-    /// Which Pods of these it looks at.
+    /// Selects Pods in these namespaces.
     pub pods: Selector,
-    /// What makes a container a sidecar.
+    /// The rules that find the sidecars among the containers.
     pub sidecars: SidecarRules,
-    /// The names of the main containers; empty means every regular container that is not a sidecar.
+    /// The names of the main containers; empty means all regular containers that are not sidecars.
     pub mains: BTreeSet<Box<str>>,
-    /// The settings of the checks, in the order of [`Check::ALL`].
-    pub checks: [CheckSettings; Check::ALL.len()],
-    /// FrequentRestarts: which containers it looks at.
-    pub restart_scope: RestartScope,
-    /// StartupBlocked: how long a plain init container may hold the Pod.
-    pub init_containers_for: SignedDuration,
-    /// How often the Event of a firing violation is repeated.
+    /// The settings of the checks.
+    pub checks: Checks,
+    /// The period in which the Event of a firing violation is repeated.
     pub repeat_period: SignedDuration,
-    /// Whether a recovery is worth an Event.
+    /// Whether a recovery has an Event.
     pub recovery_events: bool,
-    /// Where the people on call read on; may be empty.
+    /// The URL of the runbook; may be empty.
     pub runbook_url: Box<str>,
 }
 
 impl Policy {
-    /// The settings of one check.
-    pub fn settings(&self, check: Check) -> &CheckSettings {
-        let [not_ready, main_ready, restarts, startup, job, oom, flapping] = &self.checks;
-        match check {
-            Check::NotReady => not_ready,
-            Check::MainReadySidecarNotReady => main_ready,
-            Check::FrequentRestarts => restarts,
-            Check::StartupBlocked => startup,
-            Check::JobHeldOpen => job,
-            Check::OOMKilled => oom,
-            Check::Flapping => flapping,
-        }
-    }
-
-    /// The mode of one check: the stricter of the policy's and its own.
+    /// The mode of one check: the stricter of the policy's mode and its own.
     pub fn mode_of(&self, check: Check) -> Mode {
-        self.mode.max(self.settings(check).mode)
+        self.mode.max(self.checks.common(check).mode)
     }
 }
 
-/// What a policy or a check may do about what it finds; later is stricter.
+/// The mode of a policy or a check; later is stricter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Mode {
     /// Events, status and metrics.
@@ -140,108 +164,32 @@ pub enum Mode {
     Off,
 }
 
-/// How bad a violation is; later is worse.
+/// The severity of a violation; later is more severe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Severity {
-    /// Worth knowing.
+    /// Informational.
     Info,
-    /// Worth a look in working hours.
+    /// To be examined during working hours.
     Warning,
-    /// Worth waking someone.
+    /// To be examined immediately.
     Critical,
 }
 
-/// Which containers FrequentRestarts looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RestartScope {
-    /// Sidecars.
-    Sidecars,
-    /// Sidecars, mains and plain init containers.
-    AllContainers,
-}
-
-/// The settings that the checks share; a check reads those that it has in the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CheckSettings {
-    /// What the check may do, together with the policy's mode.
-    pub mode: Mode,
-    /// How bad its violations are.
-    pub severity: Severity,
-    /// How long the fault must last before it fires (`for`); zero fires at once.
-    pub hold_for: SignedDuration,
-    /// How long the fault must be gone before it resolves.
-    pub keep_firing_for: SignedDuration,
-    /// How many restarts or transitions make a fault.
-    pub count: u32,
-    /// Within which time they must fall.
-    pub window: SignedDuration,
-}
-
-/// What makes a container a sidecar, and what does not.
+/// The rules that find the sidecars among the containers of a Pod.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SidecarRules {
     /// Native sidecars are sidecars.
     pub native: bool,
-    /// The built-in catalogue counts.
+    /// Regular containers in the built-in catalogue are sidecars.
     pub well_known: bool,
-    /// Exact names of regular containers.
+    /// Regular containers with these names are sidecars.
     pub names: BTreeSet<Box<str>>,
-    /// A pattern over the names of regular containers.
+    /// Regular containers whose name matches are sidecars.
     pub name_pattern: Option<Pattern>,
-    /// Globs over the image repositories of regular containers.
+    /// Regular containers whose image repository matches are sidecars.
     pub images: Vec<Glob>,
-    /// Exact names that are no sidecars, native ones included.
+    /// Containers with these names are not sidecars, native ones included.
     pub exclude_names: BTreeSet<Box<str>>,
-    /// A pattern over names that are no sidecars.
+    /// Containers whose name matches are not sidecars, native ones included.
     pub exclude_pattern: Option<Pattern>,
-}
-
-/// One kind of fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Check {
-    /// A sidecar of an initialized Pod is not ready.
-    NotReady,
-    /// A main container is ready and a sidecar is not.
-    MainReadySidecarNotReady,
-    /// A container restarts too often.
-    FrequentRestarts,
-    /// An init container, native or plain, keeps the app from starting.
-    StartupBlocked,
-    /// A classic sidecar outlives the mains and holds the Job open.
-    JobHeldOpen,
-    /// A sidecar was killed for memory.
-    OOMKilled,
-    /// A sidecar goes from ready to unready again and again.
-    Flapping,
-}
-
-impl Check {
-    /// Every check, in the order of the API.
-    pub const ALL: [Self; 7] = [
-        Self::NotReady,
-        Self::MainReadySidecarNotReady,
-        Self::FrequentRestarts,
-        Self::StartupBlocked,
-        Self::JobHeldOpen,
-        Self::OOMKilled,
-        Self::Flapping,
-    ];
-
-    /// The name in the API, the status and the metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NotReady => "NotReady",
-            Self::MainReadySidecarNotReady => "MainReadySidecarNotReady",
-            Self::FrequentRestarts => "FrequentRestarts",
-            Self::StartupBlocked => "StartupBlocked",
-            Self::JobHeldOpen => "JobHeldOpen",
-            Self::OOMKilled => "OOMKilled",
-            Self::Flapping => "Flapping",
-        }
-    }
-
-    /// The check of that name, when there is one.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|check| check.as_str() == name)
-    }
 }

@@ -1,30 +1,35 @@
-//! What a policy's status says, as a value without Kubernetes types. Conditions carry no times: those belong to
-//! whoever writes them, who knows what stood there before.
+//! The status of a policy, as a value without Kubernetes types. Conditions carry no times: the writer of the status
+//! adds them, because it knows the previous status.
 
-use std::sync::Arc;
+use super::{policy::Check, violation::Violation};
 
-use jiff::Timestamp;
-
-use super::policy::{Check, Severity};
-
-/// How many violations a status lists.
+/// The largest number of violations in a status.
 pub const LISTED_VIOLATIONS: usize = 20;
 
 /// The status of one policy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// The `metadata.generation` that this speaks of.
+    /// The `metadata.generation` that the status is about.
     pub generation: i64,
     /// `Ready`, `SidecarsHealthy`, `TargetsFound`, in this order.
     pub conditions: [ReportCondition; 3],
     /// The counts.
     pub summary: Summary,
-    /// The counts per check that has any violation, in the order of the API.
+    /// The counts of each check that has a violation, in the order of the API.
     pub checks: Vec<CheckCounts>,
-    /// The first violations in the order severity, namespace, workload, Pod, container, check.
-    pub violations: Vec<Violation>,
-    /// How many more there are.
+    /// The first [`LISTED_VIOLATIONS`] violations, in the order of [`Violation`].
+    pub violations: Vec<ReportedViolation>,
+    /// The number of violations that are not in the list.
     pub omitted: u32,
+}
+
+/// A violation with what the Pod's status says about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportedViolation {
+    /// The violation.
+    pub violation: Violation,
+    /// The cause in words, without times that move.
+    pub detail: String,
 }
 
 /// A condition without its transition time.
@@ -34,61 +39,36 @@ pub struct ReportCondition {
     pub kind: &'static str,
     /// `True`, `False`, or `Unknown` for `None`.
     pub status: Option<bool>,
-    /// The reason, CamelCase.
+    /// The reason, in CamelCase.
     pub reason: &'static str,
-    /// A sentence that a person can act on.
+    /// The message for people.
     pub message: String,
 }
 
-/// What a policy covers, and how much of it fails.
+/// The number of Pods, containers and violations of a policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Evaluated Pods that the selectors match, with sidecars or without.
+    /// Evaluated Pods that the selectors match, with or without sidecars.
     pub pods: u32,
-    /// Sidecars in them.
+    /// Sidecars in these Pods.
     pub sidecars: u32,
-    /// Main containers in them.
+    /// Main containers in these Pods.
     pub mains: u32,
     /// Violations that fire.
     pub firing: u32,
     /// Violations that are pending.
     pub pending: u32,
-    /// Sidecars that are ready whenever they run.
+    /// Sidecars without a readiness probe. They are ready whenever they run.
     pub without_readiness_probe: u32,
 }
 
-/// The violations of one check.
+/// The number of violations of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckCounts {
     /// The check.
     pub check: Check,
-    /// How many fire.
+    /// Violations that fire.
     pub firing: u32,
-    /// How many are pending.
+    /// Violations that are pending.
     pub pending: u32,
-}
-
-/// One violation as the status and the metrics show it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// The failing check.
-    pub check: Check,
-    /// Whether it fires, or is pending.
-    pub firing: bool,
-    /// How bad it is.
-    pub severity: Severity,
-    /// The Pod's namespace.
-    pub namespace: Arc<str>,
-    /// The Pod's workload, `Deployment/web`.
-    pub workload: String,
-    /// The Pod's name.
-    pub pod: Arc<str>,
-    /// The container's name.
-    pub container: Arc<str>,
-    /// Whether that is a native sidecar.
-    pub native: bool,
-    /// Since when the fault is there.
-    pub since: Timestamp,
-    /// What the Pod's status tells about it, without times that move.
-    pub detail: String,
 }

@@ -1,10 +1,10 @@
-//! The state machine of one Pod's violations under one policy: inactive, pending since its onset, firing once the
-//! fault has lasted, and inactive again once the fault has been gone for long enough.
+//! The state machine of one Pod's violations under one policy: inactive, pending since the onset, firing once the fault has
+//! lasted long enough, and inactive again once the fault has been gone for long enough.
 //!
-//! In: the faults of one moment. Out: what changed, and when to look again. A violation that is not in the list is
-//! inactive, so a healthy Pod keeps nothing here.
+//! In: the faults at one time. Out: the state changes, and the next time at which time alone changes a state. Inactive
+//! violations are not stored, so a healthy Pod has an empty list.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{
     checks::{Fault, View, rule},
@@ -14,22 +14,22 @@ use super::{
     time::later,
 };
 
-/// One violation, pending or firing.
+/// The state of one violation, pending or firing. [`super::violation::Violation`] is the form for readers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tracked {
-    /// The container's place in the shape.
+    /// The index of the container in the shape.
     pub container: u16,
     /// The failing check.
     pub check: Check,
-    /// Since when the fault is there.
+    /// The time at which the fault began.
     pub onset: Timestamp,
-    /// Since when it fires; `None` while pending.
+    /// The time at which the violation began to fire; `None` while it is pending.
     pub firing_since: Option<Timestamp>,
-    /// Since when the fault is gone while the violation goes on firing.
+    /// The time at which the fault ended, while the violation keeps firing.
     pub gone_since: Option<Timestamp>,
-    /// The Event that told of it, if one did.
+    /// The Event of the violation, if it has one.
     pub announced: Option<Announced>,
-    /// It fired before, and counts as one violation however often a policy's edit sends it back to pending.
+    /// The violation has fired before. It counts as one violation, even if an edit of the policy returns it to pending.
     pub counted: bool,
 }
 
@@ -38,14 +38,14 @@ pub struct Tracked {
 pub struct Announced {
     /// The hash in the Event's name.
     pub hash: u64,
-    /// How often an Event of this name was written before this episode.
+    /// The number of Events of this name that were written before this episode.
     pub before: u32,
-    /// How often this episode has been repeated.
+    /// The number of repetitions in this episode.
     pub repeats: u32,
 }
 
 impl Tracked {
-    /// Whether it fires.
+    /// Whether the violation fires.
     pub fn is_firing(&self) -> bool {
         self.firing_since.is_some()
     }
@@ -55,10 +55,10 @@ impl Tracked {
     }
 }
 
-/// What changed, and with which violation.
+/// A violation and its state change.
 pub type Changed = (Tracked, Change);
 
-/// Drops every violation without a recovery.
+/// Ends all violations without a recovery.
 pub fn end_all(tracked: &mut Vec<Tracked>) -> Vec<Changed> {
     std::mem::take(tracked)
         .into_iter()
@@ -66,7 +66,7 @@ pub fn end_all(tracked: &mut Vec<Tracked>) -> Vec<Changed> {
         .collect()
 }
 
-/// Drops the violations that the policy no longer covers: the container has another role, or the check is off.
+/// Ends the violations that the policy no longer covers: the container has another role, or the check is off.
 pub fn end_uncovered(tracked: &mut Vec<Tracked>, view: &View<'_>) -> Vec<Changed> {
     tracked
         .extract_if(.., |violation| {
@@ -77,11 +77,12 @@ pub fn end_uncovered(tracked: &mut Vec<Tracked>, view: &View<'_>) -> Vec<Changed
         .collect()
 }
 
-/// Brings the violations of one Pod under one policy up to `view.now`, and says when to do so again.
+/// Brings the violations of one Pod under one policy up to `view.now`. Returns the state changes and the next time at
+/// which time alone changes a state.
 pub fn advance(
     tracked: &mut Vec<Tracked>,
     view: &View<'_>,
-    look: Observed,
+    observed: Observed,
 ) -> (Vec<Changed>, Option<Timestamp>) {
     let mut changed = Vec::new();
     let mut next = None;
@@ -93,14 +94,14 @@ pub fn advance(
         faults.clear();
         rule(check).find(view, &mut faults);
         for fault in &faults {
-            advance_failing(tracked, check, fault, (view, look), &mut changed, &mut next);
+            advance_failing(tracked, check, fault, (view, observed), &mut changed, &mut next);
         }
         let keep = rule(check).keep_firing_for(view);
         let is_gone = |violation: &Tracked| {
             violation.check == check
                 && !faults
                     .iter()
-                    .any(|f| f.container == usize::from(violation.container))
+                    .any(|fault| fault.container_idx == usize::from(violation.container))
         };
         for violation in tracked
             .iter_mut()
@@ -132,17 +133,17 @@ fn advance_failing(
     tracked: &mut Vec<Tracked>,
     check: Check,
     fault: &Fault,
-    (view, look): (&View<'_>, Observed),
+    (view, observed): (&View<'_>, Observed),
     changed: &mut Vec<Changed>,
     next: &mut Option<Timestamp>,
 ) {
-    let Ok(container) = u16::try_from(fault.container) else {
+    let Ok(container) = u16::try_from(fault.container_idx) else {
         return;
     };
-    let (at, is_new) = match tracked.binary_search_by_key(&(container, check), Tracked::key) {
-        Ok(at) => (at, false),
-        Err(at) => {
-            let onset = onset(fault, view.now, look);
+    let (position, is_new) = match tracked.binary_search_by_key(&(container, check), Tracked::key) {
+        Ok(position) => (position, false),
+        Err(position) => {
+            let onset = onset(fault, view.now, observed);
             let violation = Tracked {
                 container,
                 check,
@@ -152,17 +153,17 @@ fn advance_failing(
                 announced: None,
                 counted: false,
             };
-            tracked.insert(at, violation);
-            (at, true)
+            tracked.insert(position, violation);
+            (position, true)
         }
     };
-    let Some(violation) = tracked.get_mut(at) else {
+    let Some(violation) = tracked.get_mut(position) else {
         return;
     };
     violation.gone_since = None;
-    let fires_at = later(violation.onset, hold_for(view, check, fault.container));
+    let fires_at = later(violation.onset, rule(check).hold_for(view, fault.container_idx));
     if fires_at > view.now {
-        // An edit of `for` may send a firing violation back: what it is follows from its onset alone.
+        // The state follows from the onset alone, so an edit of `for` can return a firing violation to pending.
         if violation.firing_since.take().is_some() || is_new {
             changed.push((violation.clone(), Change::Pending));
         }
@@ -177,14 +178,10 @@ fn advance_failing(
     }
 }
 
-fn hold_for(view: &View<'_>, check: Check, container: usize) -> SignedDuration {
-    rule(check).hold_for(view, container)
-}
-
-/// Since when a fault that we now see first is there.
-fn onset(fault: &Fault, now: Timestamp, look: Observed) -> Timestamp {
+/// The onset of a new fault.
+fn onset(fault: &Fault, now: Timestamp, observed: Observed) -> Timestamp {
     let known = fault.since.unwrap_or(now).min(now);
-    match look {
+    match observed {
         _ if fault.instant => known,
         Observed::Live => now,
         Observed::AfterGap(last_synced) => known.max(last_synced).min(now),
@@ -192,8 +189,7 @@ fn onset(fault: &Fault, now: Timestamp, look: Observed) -> Timestamp {
     }
 }
 
-/// Keeps the earlier of two deadlines. One that is not after `now` has been acted on already, and must not hide a later
-/// one.
+/// Keeps the earlier of two deadlines. A deadline that is not after `now` has passed, and must not hide a later one.
 pub fn sooner(next: &mut Option<Timestamp>, at: Timestamp, now: Timestamp) {
     if at > now {
         *next = Some(next.map_or(at, |next| next.min(at)));

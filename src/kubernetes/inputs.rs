@@ -21,7 +21,7 @@ use crate::{
     domain::{
         index::Scope,
         observation::{Labels, Observation},
-        policy::{PolicyKey, PolicyKind, PolicyUpdate},
+        policy::{InvalidSpec, PolicyKey, PolicyKind, PolicyUpdate},
     },
     kubernetes::{
         client::observed,
@@ -147,7 +147,7 @@ struct Source {
     /// Shared by all watches, so that equal strings of Pods and Namespaces use the same memory.
     interner: Arc<Mutex<Interner>>,
     /// The invalid policies, each with the error that was logged last.
-    logged_errors: BTreeMap<PolicyKey, String>,
+    logged_errors: BTreeMap<PolicyKey, InvalidSpec>,
 }
 
 impl Source {
@@ -207,10 +207,10 @@ impl Source {
             Ok(_) => {
                 self.logged_errors.remove(&update.key);
             }
-            Err(message) => {
-                let known = self.logged_errors.insert(update.key.clone(), message.clone());
-                if known.as_ref() != Some(message) {
-                    warn!(policy = %update.key, error = clean(message), "invalid policy");
+            Err(invalid) => {
+                let known = self.logged_errors.insert(update.key.clone(), invalid.clone());
+                if known.as_ref() != Some(invalid) {
+                    warn!(policy = %update.key, error = clean(&invalid.to_string()), "invalid policy");
                 }
             }
         }

@@ -22,6 +22,7 @@ use crate::{
         effects::{Change, Effects, Transition},
         index::{Index, Scope},
         policy::{PolicyKey, PolicyKind},
+        violation::{Subject, Violation},
     },
     http::health::Health,
     kubernetes::{inputs::Input, observed_status::ObservedStatus, watch::WatchEvent},
@@ -228,28 +229,26 @@ impl StatusUpdate {
 
 /// Logs a transition. Pending violations are logged at debug level.
 fn log(transition: &Transition) {
-    let Transition {
+    let Transition { violation, to, at: _ } = transition;
+    let Violation {
         policy,
         check,
         severity,
-        namespace,
-        pod,
-        uid,
-        container,
-        to,
+        mode: _,
+        subject: Subject::Container(subject),
+        firing: _,
         onset,
-        at: _,
-    } = transition;
+    } = violation;
     macro_rules! line {
         ($log:ident) => {
             $log!(
                 policy = %policy,
                 check = check.as_str(),
                 severity = ?severity,
-                namespace = %namespace,
-                pod = %pod,
-                uid = %uid,
-                container = %container,
+                namespace = %subject.namespace,
+                pod = %subject.pod,
+                uid = %subject.uid,
+                container = %subject.container,
                 onset = %onset,
                 "{}",
                 to.as_str()

@@ -4,8 +4,8 @@ use jiff::{Timestamp, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::{
-    api::{CheckName, CheckStatus, MAX_DETAIL, PolicyStatus, Severity, Summary, Violation, ViolationState},
-    domain::{policy, summary},
+    api::{CheckStatus, MAX_DETAIL, PolicyStatus, Severity, Summary, Violation, ViolationState},
+    domain::{policy, summary, violation::Subject},
 };
 
 /// Converts a report. A condition whose status is unchanged keeps its `lastTransitionTime`.
@@ -42,7 +42,7 @@ pub(super) fn status(
         checks: checks
             .iter()
             .map(|counts| CheckStatus {
-                check: check(counts.check),
+                check: counts.check.into(),
                 firing: counts.firing,
                 pending: counts.pending,
             })
@@ -97,9 +97,11 @@ fn condition(
     }
 }
 
-fn violation(violation: &summary::Violation) -> Violation {
+fn violation(reported: &summary::ReportedViolation) -> Violation {
+    let summary::ReportedViolation { violation, detail } = reported;
+    let Subject::Container(subject) = &violation.subject;
     Violation {
-        check: check(violation.check),
+        check: violation.check.into(),
         state: if violation.firing {
             ViolationState::Firing
         } else {
@@ -110,27 +112,15 @@ fn violation(violation: &summary::Violation) -> Violation {
             policy::Severity::Warning => Severity::Warning,
             policy::Severity::Critical => Severity::Critical,
         },
-        namespace: violation.namespace.to_string(),
-        workload: violation.workload.clone(),
-        pod: violation.pod.to_string(),
-        container: violation.container.to_string(),
-        native: violation.native,
-        since: time(violation.since),
+        namespace: subject.namespace.to_string(),
+        workload: subject.workload.to_string(),
+        pod: subject.pod.to_string(),
+        container: subject.container.to_string(),
+        native: subject.native,
+        since: time(violation.onset),
         // It contains reasons that anyone with write access to Pod statuses chooses. A longer text would make the API
         // server refuse the whole status.
-        detail: violation.detail.chars().take(MAX_DETAIL).collect(),
-    }
-}
-
-fn check(check: policy::Check) -> CheckName {
-    match check {
-        policy::Check::NotReady => CheckName::NotReady,
-        policy::Check::MainReadySidecarNotReady => CheckName::MainReadySidecarNotReady,
-        policy::Check::FrequentRestarts => CheckName::FrequentRestarts,
-        policy::Check::StartupBlocked => CheckName::StartupBlocked,
-        policy::Check::JobHeldOpen => CheckName::JobHeldOpen,
-        policy::Check::OOMKilled => CheckName::OomKilled,
-        policy::Check::Flapping => CheckName::Flapping,
+        detail: detail.chars().take(MAX_DETAIL).collect(),
     }
 }
 
@@ -145,7 +135,7 @@ fn time(at: Timestamp) -> Time {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::domain::summary::{CheckCounts, Report, ReportCondition};
+    use crate::domain::summary::{CheckCounts, Report, ReportCondition, ReportedViolation};
 
     pub(in crate::sink) fn report(firing: u32) -> Report {
         let condition = |kind, status| ReportCondition {
@@ -171,16 +161,8 @@ pub(super) mod tests {
                 firing,
                 pending: 0,
             }],
-            violations: vec![summary::Violation {
-                check: policy::Check::OOMKilled,
-                firing: true,
-                severity: policy::Severity::Critical,
-                namespace: "pay".into(),
-                workload: "Deployment/web".to_owned(),
-                pod: "web-1".into(),
-                container: "fluent-bit".into(),
-                native: true,
-                since: "2026-11-20T10:42:07.9Z".parse().unwrap(),
+            violations: vec![ReportedViolation {
+                violation: crate::domain::testing::violation(policy::Check::OOMKilled, "fluent-bit"),
                 detail: "limit 64Mi".to_owned(),
             }],
             omitted: 0,

@@ -14,6 +14,7 @@ use sidewatch::{
         observation::Observation,
         policy::{Check, Mode, PolicyKey, PolicyKind, Severity},
         summary::Report,
+        violation::Subject,
     },
     kubernetes::decode::{intern::Interner, pod::observe},
 };
@@ -74,7 +75,7 @@ impl Story {
     pub(crate) fn fired(&self, check: Check) -> bool {
         self.transitions
             .iter()
-            .any(|t| t.check == check && t.to == Change::Firing)
+            .any(|t| t.violation.check == check && t.to == Change::Firing)
     }
 }
 
@@ -171,9 +172,10 @@ impl World {
     fn shown_of(&self, key: &PolicyKey) -> ObservedStatus {
         let mut report = self.index.report(key).unwrap();
         report.generation = 0;
-        let violations = self.index.violations().filter(|v| v.policy == key);
+        let violations = self.index.violations().filter(|v| v.policy == *key);
         let violations = violations.map(|v| {
-            let key = (v.pod.to_owned(), v.container.to_owned(), v.check);
+            let Subject::Container(subject) = &v.subject;
+            let key = (subject.pod.to_string(), subject.container.to_string(), v.check);
             (key, (v.firing, v.severity, v.mode, v.onset))
         });
         ObservedStatus {
@@ -184,7 +186,7 @@ impl World {
 
     /// What the transitions of the edited policy were.
     pub(crate) fn told(&self) -> Vec<Transition> {
-        let of_policy = self.transitions.iter().filter(|t| t.policy == self.key);
+        let of_policy = self.transitions.iter().filter(|t| t.violation.policy == self.key);
         of_policy.cloned().collect()
     }
 
@@ -195,7 +197,7 @@ impl World {
     /// All that the policies beside it show and said.
     pub(crate) fn bystander(&self) -> (Vec<ObservedStatus>, Vec<Transition>, Vec<Event>) {
         let others = self.index.policies().filter(|policy| *policy.key != self.key);
-        let transitions = self.transitions.iter().filter(|t| t.policy != self.key);
+        let transitions = self.transitions.iter().filter(|t| t.violation.policy != self.key);
         let events = self.events.iter().filter(|event| event.policy != self.key);
         (
             others.map(|policy| self.shown_of(policy.key)).collect(),
@@ -260,7 +262,7 @@ impl ObservedStatus {
         let [ready, ..] = &other.report.conditions;
         assert_eq!((ready.status, ready.reason), (Some(false), "Invalid"), "{what}");
         assert!(
-            ready.message.contains("The last valid version stays at work"),
+            ready.message.contains("The last valid version stays in use"),
             "{what}: {}",
             ready.message
         );

@@ -11,6 +11,7 @@ use sidewatch::{
         index::Index,
         policy::{Check, Mode, Severity},
         summary::Report,
+        violation::Subject,
     },
 };
 
@@ -43,11 +44,12 @@ impl Observed {
     pub(crate) fn of<'a>(index: &Index, policies: impl Iterator<Item = &'a StoredPolicy>) -> Self {
         let violations = index.violations().map(|v| {
             let policy = v.policy.name.to_string();
+            let Subject::Container(subject) = &v.subject;
             let key = (
                 policy,
-                v.namespace.to_owned(),
-                v.pod.to_owned(),
-                v.container.to_owned(),
+                subject.namespace.to_string(),
+                subject.pod.to_string(),
+                subject.container.to_string(),
                 v.check,
             );
             (key, (v.firing, v.severity, v.mode, v.onset))
@@ -117,19 +119,21 @@ fn report_as_status(report: &Report) -> Value {
             .map_or("Unknown", |holds| if holds { "True" } else { "False" });
         json!([c.kind, status, c.reason, c.message])
     });
-    let violations = report.violations.iter().map(|v| {
+    let violations = report.violations.iter().map(|reported| {
+        let v = &reported.violation;
+        let Subject::Container(subject) = &v.subject;
         let severity = format!("{:?}", v.severity);
         json!([
             v.check.as_str(),
             v.firing,
             severity,
-            *v.namespace,
-            v.workload,
-            *v.pod,
-            *v.container,
-            v.native,
-            v.since.as_second(),
-            v.detail
+            *subject.namespace,
+            subject.workload.to_string(),
+            *subject.pod,
+            *subject.container,
+            subject.native,
+            v.onset.as_second(),
+            reported.detail
         ])
     });
     let checks = report

@@ -13,6 +13,7 @@ use sidewatch::{
         index::Index,
         observation::Observation,
         policy::Check,
+        violation::{Subject, Violation},
     },
     kubernetes::decode::{intern::Interner, pod::observe},
     kubernetes::inputs::Input,
@@ -149,7 +150,7 @@ impl Reference {
     /// The Pods with a violation of one of these checks.
     pub(crate) fn pods_with(&self, checks: &[Check]) -> impl Iterator<Item = String> {
         let violations = self.index.violations().filter(|v| checks.contains(&v.check));
-        violations.map(|v| v.pod.to_owned())
+        violations.map(|v| pod_of(v).to_owned())
     }
 
     fn changes(&self, from: i64, to: i64) -> impl Iterator<Item = &Transition> {
@@ -163,11 +164,18 @@ impl Reference {
 
     /// The Pods of which a violation changed within this period.
     pub(crate) fn pods_that_changed(&self, from: i64, to: i64) -> HashSet<String> {
-        self.changes(from, to).map(|t| t.pod.to_string()).collect()
+        self.changes(from, to)
+            .map(|t| pod_of(&t.violation).to_owned())
+            .collect()
     }
 
     /// Whether a violation of this Pod changed within this period.
     pub(crate) fn changed(&self, pod: &str, from: i64, to: i64) -> bool {
-        self.changes(from, to).any(|t| *t.pod == *pod)
+        self.changes(from, to).any(|t| pod_of(&t.violation) == pod)
     }
+}
+
+fn pod_of(violation: &Violation) -> &str {
+    let Subject::Container(subject) = &violation.subject;
+    &subject.pod
 }

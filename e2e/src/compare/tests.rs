@@ -50,7 +50,7 @@ fn run(namespace: &'static str, start: i64) -> Run {
             "regarding": {"kind": "Pod", "name": "web", "fieldPath": "spec.initContainers{proxy}",
                           "uid": format!("{start:08x}-aaaa-bbbb-cccc-0123456789ab")},
             "related": {"kind": "SidecarPolicy", "name": "fast"},
-            "note": format!("Sidecar 'proxy' is not ready since {of_day} (5s allowed by SidecarPolicy {namespace}/fast) \
+            "note": format!("Sidecar 'proxy' has not been ready since {of_day} (5s allowed by SidecarPolicy {namespace}/fast) \
                              in Pod {start:08x}-aaaa-bbbb-cccc-0123456789ab after 1m{}s, limit 3", start % 60),
         }]),
         status: json!({

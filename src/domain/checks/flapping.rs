@@ -1,73 +1,93 @@
-//! Flapping: a sidecar goes from ready to unready again and again within the same run, so that no restart explains it.
+//! Flapping: a sidecar changes from ready to unready too often within the same run, so that no restart explains it.
 
 use jiff::SignedDuration;
 
-use super::{Fault, MessageContext, Rule, View};
-use crate::domain::{policy::Check, roles::Role, time::Human};
+use super::{Fault, MessageContext, Settings, View};
+use crate::domain::{policy::Severity, roles::Role, time::Human};
 
-pub(super) struct Flapping;
+/// The limits of Flapping.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// The number of changes from ready to unready that is a fault.
+    pub count: u32,
+    /// The time in which they are counted.
+    pub window: SignedDuration,
+    /// How long the fault must be gone before the violation resolves.
+    pub keep_firing_for: SignedDuration,
+}
 
-impl Rule for Flapping {
-    fn check(&self) -> Check {
-        Check::Flapping
+impl Default for Settings<Limits> {
+    fn default() -> Self {
+        let limits = Limits {
+            count: 6,
+            window: SignedDuration::from_mins(30),
+            keep_firing_for: SignedDuration::from_mins(2),
+        };
+        Self::alert(Severity::Warning, limits)
     }
+}
 
+pub(super) struct Rule;
+
+fn limits<'a>(view: &View<'a>) -> &'a Limits {
+    &view.policy.checks.flapping.limits
+}
+
+impl super::Rule for Rule {
     fn reason(&self) -> &'static str {
         "SidecarFlapping"
     }
 
-    fn hold_for(&self, _: &View<'_>, _: usize) -> SignedDuration {
-        SignedDuration::ZERO
+    fn keep_firing_for(&self, view: &View<'_>) -> SignedDuration {
+        limits(view).keep_firing_for
     }
 
     fn find(&self, view: &View<'_>, found: &mut Vec<Fault>) {
-        let settings = view.policy.settings(Check::Flapping);
-        for container in view.roles.with(Role::Sidecar) {
-            let history = view.history(container);
-            if let Some(until) =
-                history.and_then(|p| p.flapped_often(settings.count, settings.window, view.now))
-            {
+        let Limits { count, window, .. } = *limits(view);
+        for container_idx in view.roles.with(Role::Sidecar) {
+            let history = view.history(container_idx);
+            let until = history.and_then(|history| history.flapped_often(count, window, view.now));
+            if until.is_some() {
                 found.push(Fault {
-                    container,
+                    container_idx,
                     since: None,
-                    until: Some(until),
+                    until,
                     instant: false,
                 });
             }
         }
     }
 
-    fn detail(&self, case: &MessageContext<'_>) -> String {
-        let settings = case.view.policy.settings(Check::Flapping);
-        let window = Human(settings.window);
-        format!(
-            "ready to unready at least {} times within {window} without a restart",
-            settings.count
-        )
+    fn detail(&self, context: &MessageContext<'_>) -> String {
+        let Limits { count, window, .. } = *limits(context.view);
+        let window = Human(window);
+        format!("ready to unready at least {count} times within {window} without a restart")
     }
 
-    fn note(&self, case: &MessageContext<'_>) -> String {
-        let settings = case.view.policy.settings(Check::Flapping);
-        let flaps = case
+    fn note(&self, context: &MessageContext<'_>) -> String {
+        let Limits { count, window, .. } = *limits(context.view);
+        let flaps = context
             .view
-            .history(case.at)
-            .map_or(0, |history| history.flaps_within(settings.window, case.view.now));
+            .history(context.container_idx)
+            .map_or(0, |history| history.flaps_within(window, context.view.now));
         format!(
-            "{} went from ready to unready {flaps} times within {} without a restart (limit {}, {}). \
+            "{} went from ready to unready {flaps} times within {} without a restart (limit {count}, {}). \
              Each time the Pod leaves its Services.",
-            case.subject(),
-            Human(settings.window),
-            settings.count,
-            case.policy,
+            context.label(),
+            Human(window),
+            context.policy,
         )
     }
 
-    fn recovered(&self, case: &MessageContext<'_>) -> String {
-        let window = Human(case.view.policy.settings(Check::Flapping).window);
-        format!("changes its readiness less often than the limit within {window} again")
+    fn recovered(&self, context: &MessageContext<'_>) -> String {
+        let Limits { count, window, .. } = *limits(context.view);
+        format!(
+            "went from ready to unready fewer than {count} times within {}",
+            Human(window)
+        )
     }
 
-    fn episode(&self, case: &MessageContext<'_>) -> String {
-        case.containers_ready_since()
+    fn episode(&self, context: &MessageContext<'_>) -> String {
+        context.containers_ready_since()
     }
 }

@@ -1,52 +1,82 @@
-//! FrequentRestarts: at least `count` restarts within `window`, or down with at least as many within four windows. Not
-//! by the reason CrashLoopBackOff: the kubelet shows it some twelve seconds late, and never for a native sidecar that
-//! exits 0. The four windows carry a crash loop through the kubelet's back-off, which grows to five minutes.
+//! FrequentRestarts: at least `count` restarts within `window`, or a container that is down with at least as many within
+//! four windows.
+//!
+//! The check does not use the reason CrashLoopBackOff: the kubelet shows it about twelve seconds late, and never for a
+//! native sidecar that exits with code 0. Four windows cover a crash loop through the back-off of the kubelet, which
+//! grows to five minutes.
 
 use jiff::SignedDuration;
 
-use super::{Fault, MessageContext, Rule, View};
-use crate::domain::{
-    history::DOWN_WINDOWS,
-    observation::State,
-    policy::{Check, RestartScope},
-    roles::Role,
-    time::Human,
-};
+use super::{Fault, MessageContext, Settings, View};
+use crate::domain::{history::DOWN_WINDOWS, observation::State, policy::Severity, roles::Role, time::Human};
 
-pub(super) struct FrequentRestarts;
+/// The limits of FrequentRestarts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// The number of restarts that is a fault.
+    pub count: u32,
+    /// The time in which restarts are counted.
+    pub window: SignedDuration,
+    /// How long the fault must be gone before the violation resolves.
+    pub keep_firing_for: SignedDuration,
+    /// The containers whose restarts count.
+    pub scope: Scope,
+}
 
-impl Rule for FrequentRestarts {
-    fn check(&self) -> Check {
-        Check::FrequentRestarts
+/// The containers whose restarts count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Sidecars.
+    Sidecars,
+    /// Sidecars, main containers and plain init containers.
+    AllContainers,
+}
+
+impl Default for Settings<Limits> {
+    fn default() -> Self {
+        let limits = Limits {
+            count: 3,
+            window: SignedDuration::from_mins(15),
+            keep_firing_for: SignedDuration::from_mins(10),
+            scope: Scope::Sidecars,
+        };
+        Self::alert(Severity::Critical, limits)
     }
+}
 
+pub(super) struct Rule;
+
+fn limits<'a>(view: &View<'a>) -> &'a Limits {
+    &view.policy.checks.frequent_restarts.limits
+}
+
+impl super::Rule for Rule {
     fn reason(&self) -> &'static str {
         "SidecarRestartingFrequently"
     }
 
-    fn covers(&self, view: &View<'_>, at: usize) -> bool {
-        match (view.roles.of(at), view.policy.restart_scope) {
-            (Role::Sidecar, _) | (Role::Main | Role::Init, RestartScope::AllContainers) => true,
-            (Role::Main | Role::Init, RestartScope::Sidecars) | (Role::Ignored, _) => false,
+    fn covers(&self, view: &View<'_>, container_idx: usize) -> bool {
+        match (view.roles.of(container_idx), limits(view).scope) {
+            (Role::Sidecar, _) | (Role::Main | Role::Init, Scope::AllContainers) => true,
+            (Role::Main | Role::Init, Scope::Sidecars) | (Role::Ignored, _) => false,
         }
     }
 
-    fn hold_for(&self, _: &View<'_>, _: usize) -> SignedDuration {
-        SignedDuration::ZERO
+    fn keep_firing_for(&self, view: &View<'_>) -> SignedDuration {
+        limits(view).keep_firing_for
     }
 
     fn find(&self, view: &View<'_>, found: &mut Vec<Fault>) {
-        let settings = view.policy.settings(Check::FrequentRestarts);
-        let (count, window) = (settings.count, settings.window);
-        for (at, status) in view.pod.statuses.iter().enumerate() {
-            let (Some(status), Some(history)) = (status, view.history(at)) else {
+        let Limits { count, window, .. } = *limits(view);
+        for (container_idx, status) in view.pod.statuses.iter().enumerate() {
+            let (Some(status), Some(history)) = (status, view.history(container_idx)) else {
                 continue;
             };
-            if !self.covers(view, at) {
+            if !self.covers(view, container_idx) {
                 continue;
             }
             let often = history.restarted_often(count, window, view.now);
-            let down = if is_down(view, at) {
+            let down = if is_down(view, container_idx) {
                 history.went_down_often(count, window, view.now)
             } else {
                 None
@@ -54,7 +84,7 @@ impl Rule for FrequentRestarts {
             if let Some(until) = often.max(down) {
                 let since = status.latest_exit().and_then(|exit| exit.finished_at);
                 found.push(Fault {
-                    container: at,
+                    container_idx,
                     since,
                     until: Some(until),
                     instant: false,
@@ -63,71 +93,76 @@ impl Rule for FrequentRestarts {
         }
     }
 
-    fn detail(&self, case: &MessageContext<'_>) -> String {
-        let Some((_, status)) = case.view.container(case.at) else {
+    fn detail(&self, context: &MessageContext<'_>) -> String {
+        let Some((_, status)) = context.view.container(context.container_idx) else {
             return String::new();
         };
-        let last = case
+        let last = context
             .last_exit()
             .map(|exit| format!(", {exit}"))
             .unwrap_or_default();
-        let down = if is_down(case.view, case.at) { ", down" } else { "" };
+        let down = if is_down(context.view, context.container_idx) {
+            ", down"
+        } else {
+            ""
+        };
         format!("{} restarts in all{last}{down}", status.restart_count)
     }
 
-    fn note(&self, case: &MessageContext<'_>) -> String {
-        let settings = case.view.policy.settings(Check::FrequentRestarts);
-        let (count, window) = (settings.count, settings.window);
-        let seen = case
+    fn note(&self, context: &MessageContext<'_>) -> String {
+        let Limits { count, window, .. } = *limits(context.view);
+        let seen = context
             .view
-            .history(case.at)
-            .map_or(0, |history| history.restarts_within(window, case.view.now));
-        let total = case
+            .history(context.container_idx)
+            .map_or(0, |history| history.restarts_within(window, context.view.now));
+        let total = context
             .view
-            .container(case.at)
+            .container(context.container_idx)
             .map_or(0, |(_, status)| status.restart_count);
-        let (subject, window_words, by) = (case.subject(), Human(window), case.policy);
+        let (label, window_text, by) = (context.label(), Human(window), context.policy);
         let fact = if seen >= count {
             format!(
-                "{subject} restarted {} within {window_words} (limit {count}, {by})",
+                "{label} restarted {} within {window_text} (limit {count}, {by})",
                 times(seen)
             )
         } else {
             let windows = Human(window.saturating_mul(DOWN_WINDOWS));
             let total = times(total.max(seen));
             format!(
-                "{subject} is down and restarted {total} (limit {count} within {window_words}, or within {windows} while it is down, {by})"
+                "{label} is down and restarted {total} (limit {count} within {window_text}, or within {windows} while it is down, {by})"
             )
         };
-        let last = case
+        let last = context
             .last_exit_at()
             .map(|exit| format!("; {exit}"))
             .unwrap_or_default();
         format!("{fact}{last}. Only this container was restarted.")
     }
 
-    fn recovered(&self, case: &MessageContext<'_>) -> String {
-        let window = Human(case.view.policy.settings(Check::FrequentRestarts).window);
-        format!("restarts less often than the limit within {window} again")
+    fn recovered(&self, context: &MessageContext<'_>) -> String {
+        let Limits { count, window, .. } = *limits(context.view);
+        format!("restarted fewer than {} within {}", times(count), Human(window))
     }
 
-    /// The number of full `count`s of restarts: a new episode after recovery has had at least as many more.
-    fn episode(&self, case: &MessageContext<'_>) -> String {
-        let count = case.view.policy.settings(Check::FrequentRestarts).count.max(1);
-        case.view
-            .container(case.at)
+    /// The number of restarts divided by `count`. A new episode after a recovery has at least `count` more restarts.
+    fn episode(&self, context: &MessageContext<'_>) -> String {
+        let count = limits(context.view).count.max(1);
+        context
+            .view
+            .container(context.container_idx)
             .map_or(0, |(_, status)| status.restart_count / count)
             .to_string()
     }
 }
 
-/// Waiting, or terminated and not for good.
-fn is_down(view: &View<'_>, at: usize) -> bool {
-    view.container(at).is_some_and(|(_, status)| match status.state {
-        State::Running(_) => false,
-        State::Waiting(_) => true,
-        State::Terminated(_) => !view.is_finished(at),
-    })
+/// The container is waiting, or terminated and will be restarted.
+fn is_down(view: &View<'_>, container_idx: usize) -> bool {
+    view.container(container_idx)
+        .is_some_and(|(_, status)| match status.state {
+            State::Running(_) => false,
+            State::Waiting(_) => true,
+            State::Terminated(_) => !view.is_finished(container_idx),
+        })
 }
 
 fn times(n: u32) -> String {

@@ -1,35 +1,57 @@
-//! JobHeldOpen: every main container has finished, a classic sidecar has not, and the Pod is one that should end. A
-//! native sidecar would be stopped by the kubelet once the mains are done (KEP-753).
+//! JobHeldOpen: all main containers of a Pod with restart policy OnFailure or Never have finished, and a classic sidecar
+//! has not. The kubelet stops native sidecars once the main containers have finished (KEP-753), so they are not covered.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::{Fault, MessageContext, Rule, View};
+use super::{Fault, MessageContext, Settings, View};
 use crate::domain::{
     observation::{ContainerKind, RestartPolicy, State},
-    policy::Check,
+    policy::Severity,
     roles::Role,
-    time::Clock,
+    time::{Clock, Human},
 };
 
-pub(super) struct JobHeldOpen;
+/// The limits of JobHeldOpen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// How long a sidecar may run after the last main container has finished.
+    pub hold_for: SignedDuration,
+    /// How long the fault must be gone before the violation resolves.
+    pub keep_firing_for: SignedDuration,
+}
 
-impl Rule for JobHeldOpen {
-    fn check(&self) -> Check {
-        Check::JobHeldOpen
+impl Default for Settings<Limits> {
+    fn default() -> Self {
+        let limits = Limits {
+            hold_for: SignedDuration::from_mins(5),
+            keep_firing_for: SignedDuration::ZERO,
+        };
+        Self::alert(Severity::Warning, limits)
     }
+}
 
+pub(super) struct Rule;
+
+fn limits<'a>(view: &View<'a>) -> &'a Limits {
+    &view.policy.checks.job_held_open.limits
+}
+
+impl super::Rule for Rule {
     fn reason(&self) -> &'static str {
         "SidecarHoldsJobOpen"
     }
 
-    fn covers(&self, view: &View<'_>, at: usize) -> bool {
-        view.roles.of(at) == Role::Sidecar
-            && view
-                .pod
-                .shape
-                .containers
-                .get(at)
-                .is_some_and(|c| c.kind == ContainerKind::Regular)
+    fn covers(&self, view: &View<'_>, container_idx: usize) -> bool {
+        view.roles.of(container_idx) == Role::Sidecar
+            && view.kind(container_idx) == Some(ContainerKind::Regular)
+    }
+
+    fn hold_for(&self, view: &View<'_>, _container_idx: usize) -> SignedDuration {
+        limits(view).hold_for
+    }
+
+    fn keep_firing_for(&self, view: &View<'_>) -> SignedDuration {
+        limits(view).keep_firing_for
     }
 
     fn find(&self, view: &View<'_>, found: &mut Vec<Fault>) {
@@ -37,44 +59,43 @@ impl Rule for JobHeldOpen {
             return;
         }
         let since = last_main_finished(view);
-        let holds_open =
-            |at: &usize| self.covers(view, *at) && view.container(*at).is_some() && !view.is_finished(*at);
-        found.extend(
-            view.roles
-                .with(Role::Sidecar)
-                .filter(holds_open)
-                .map(|container| Fault {
-                    container,
-                    since,
-                    until: None,
-                    instant: false,
-                }),
-        );
+        let holds_open = |container_idx: &usize| {
+            self.covers(view, *container_idx)
+                && view.container(*container_idx).is_some()
+                && !view.is_finished(*container_idx)
+        };
+        let sidecars = view.roles.with(Role::Sidecar).filter(holds_open);
+        found.extend(sidecars.map(|container_idx| Fault {
+            container_idx,
+            since,
+            until: None,
+            instant: false,
+        }));
     }
 
-    fn detail(&self, case: &MessageContext<'_>) -> String {
-        format!("every main container finished; {}", still(case))
+    fn detail(&self, context: &MessageContext<'_>) -> String {
+        format!("every main container finished; {}", state(context))
     }
 
-    fn note(&self, case: &MessageContext<'_>) -> String {
-        let finished = last_main_finished(case.view).unwrap_or(case.onset);
-        let waiting = match &*case.view.pod.workload.kind {
+    fn note(&self, context: &MessageContext<'_>) -> String {
+        let finished = last_main_finished(context.view).unwrap_or(context.onset);
+        let held = match &*context.view.pod.workload.kind {
             "Job" | "CronJob" => "Job",
             _ => "Pod",
         };
         format!(
-            "All main containers finished at {} but {} {}: the {waiting} cannot complete ({} allowed by {}). \
+            "All main containers finished at {} but {} {}: the {held} cannot complete ({} allowed by {}). \
              A native sidecar (initContainers, restartPolicy: Always) would end with it.",
             Clock(finished),
-            case.subject_inside(),
-            still(case),
-            crate::domain::time::Human(self.hold_for(case.view, case.at)),
-            case.policy,
+            context.label_in_sentence(),
+            state(context),
+            Human(limits(context.view).hold_for),
+            context.policy,
         )
     }
 
-    fn recovered(&self, case: &MessageContext<'_>) -> String {
-        if case.view.is_finished(case.at) {
+    fn recovered(&self, context: &MessageContext<'_>) -> String {
+        if context.view.is_finished(context.container_idx) {
             "has finished".to_owned()
         } else {
             "has a running main container again".to_owned()
@@ -89,14 +110,14 @@ impl Rule for JobHeldOpen {
 fn last_main_finished(view: &View<'_>) -> Option<Timestamp> {
     view.roles
         .with(Role::Main)
-        .filter_map(|at| view.pod.finished(at)?.finished_at)
+        .filter_map(|container_idx| view.pod.finished(container_idx)?.finished_at)
         .max()
 }
 
-fn still(case: &MessageContext<'_>) -> &'static str {
-    let runs = case
+fn state(context: &MessageContext<'_>) -> &'static str {
+    let runs = context
         .view
-        .container(case.at)
+        .container(context.container_idx)
         .is_some_and(|(_, s)| matches!(s.state, State::Running(_)));
     if runs { "still runs" } else { "will be restarted" }
 }

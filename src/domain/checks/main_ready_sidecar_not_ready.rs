@@ -1,67 +1,94 @@
-//! MainReadySidecarNotReady: as NotReady, and a main container is ready beside the unready sidecar. The subject is the
-//! sidecar, which is what somebody has to repair; the mains stand in the detail.
+//! MainReadySidecarNotReady: a sidecar is unready as in NotReady, and a main container of its Pod is ready. The subject is
+//! the sidecar, because it is the container to repair. The detail names the main containers.
 
-use super::{Fault, MessageContext, Rule, View, messages::name_list, not_ready::readiness_recovered};
-use crate::domain::policy::Check;
+use jiff::SignedDuration;
 
-pub(super) struct MainReadySidecarNotReady;
+use super::{Fault, MessageContext, Settings, View, messages::name_list, not_ready::readiness_recovered};
+use crate::domain::policy::Severity;
 
-impl Rule for MainReadySidecarNotReady {
-    fn check(&self) -> Check {
-        Check::MainReadySidecarNotReady
+/// The limits of MainReadySidecarNotReady.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// How long a sidecar may be unready beside a ready main container.
+    pub hold_for: SignedDuration,
+    /// How long the fault must be gone before the violation resolves.
+    pub keep_firing_for: SignedDuration,
+}
+
+impl Default for Settings<Limits> {
+    fn default() -> Self {
+        let limits = Limits {
+            hold_for: SignedDuration::from_mins(2),
+            keep_firing_for: SignedDuration::from_mins(2),
+        };
+        Self::alert(Severity::Warning, limits)
     }
+}
 
+pub(super) struct Rule;
+
+fn limits<'a>(view: &View<'a>) -> &'a Limits {
+    &view.policy.checks.main_ready_sidecar_not_ready.limits
+}
+
+impl super::Rule for Rule {
     fn reason(&self) -> &'static str {
         "MainContainerReadyButSidecarNot"
     }
 
+    fn hold_for(&self, view: &View<'_>, _container_idx: usize) -> SignedDuration {
+        limits(view).hold_for
+    }
+
+    fn keep_firing_for(&self, view: &View<'_>) -> SignedDuration {
+        limits(view).keep_firing_for
+    }
+
     fn find(&self, view: &View<'_>, found: &mut Vec<Fault>) {
-        let main_ready = view.ready_mains().next().is_some();
+        if view.ready_mains().next().is_none() {
+            return;
+        }
         let ready_since = view
             .ready_mains()
             .filter_map(|(_, status)| status.running_since())
             .min();
-        found.extend(
-            view.missed_sidecars()
-                .filter(|_| main_ready)
-                .map(|container| Fault {
-                    container,
-                    since: view.unready_since(container).max(ready_since),
-                    until: None,
-                    instant: false,
-                }),
-        );
+        found.extend(view.unready_sidecars().map(|container_idx| Fault {
+            container_idx,
+            since: view.unready_since(container_idx).max(ready_since),
+            until: None,
+            instant: false,
+        }));
     }
 
-    fn detail(&self, case: &MessageContext<'_>) -> String {
-        format!("{}; ready: {}", case.cause(), mains(case))
+    fn detail(&self, context: &MessageContext<'_>) -> String {
+        format!("{}; ready: {}", context.cause(), mains(context))
     }
 
-    fn note(&self, case: &MessageContext<'_>) -> String {
-        let plural = case.view.ready_mains().count() > 1;
+    fn note(&self, context: &MessageContext<'_>) -> String {
+        let plural = context.view.ready_mains().count() > 1;
         let (containers, are) = if plural {
             ("containers", "are")
         } else {
             ("container", "is")
         };
-        let since = case.since(self.hold_for(case.view, case.at));
+        let since = context.since(limits(context.view).hold_for);
         format!(
             "Main {containers} {} {are} ready but {} is not, {since}: {}. The Pod is out of its Services.",
-            mains(case),
-            case.subject_inside(),
-            case.cause()
+            mains(context),
+            context.label_in_sentence(),
+            context.cause()
         )
     }
 
-    fn recovered(&self, case: &MessageContext<'_>) -> String {
-        readiness_recovered(case)
+    fn recovered(&self, context: &MessageContext<'_>) -> String {
+        readiness_recovered(context)
     }
 
-    fn episode(&self, case: &MessageContext<'_>) -> String {
-        case.containers_ready_since()
+    fn episode(&self, context: &MessageContext<'_>) -> String {
+        context.containers_ready_since()
     }
 }
 
-fn mains(case: &MessageContext<'_>) -> String {
-    name_list(case.view.ready_mains().map(|(container, _)| &*container.name))
+fn mains(context: &MessageContext<'_>) -> String {
+    name_list(context.view.ready_mains().map(|(container, _)| &*container.name))
 }

@@ -1,4 +1,4 @@
-//! The words that the checks share.
+//! Message parts that several checks use.
 
 use jiff::SignedDuration;
 
@@ -11,13 +11,13 @@ use crate::domain::{
 use super::MessageContext;
 
 impl MessageContext<'_> {
-    /// The container as a sentence begins with it: `Sidecar 'istio-proxy' (native)`.
-    pub(super) fn subject(&self) -> String {
-        let Some(container) = self.view.pod.shape.containers.get(self.at) else {
+    /// The container at the start of a sentence: `Sidecar 'istio-proxy' (native)`.
+    pub(super) fn label(&self) -> String {
+        let Some(container) = self.view.pod.shape.containers.get(self.container_idx) else {
             return "A container".to_owned();
         };
         let name = &container.name;
-        match (self.view.roles.of(self.at), container.kind) {
+        match (self.view.roles.of(self.container_idx), container.kind) {
             (Role::Sidecar, ContainerKind::Native) => format!("Sidecar '{name}' (native)"),
             (Role::Sidecar, _) => format!("Sidecar '{name}' (classic)"),
             (Role::Main, _) => format!("Main container '{name}'"),
@@ -26,13 +26,13 @@ impl MessageContext<'_> {
         }
     }
 
-    /// The same within a sentence.
-    pub(super) fn subject_inside(&self) -> String {
-        let mut subject = self.subject();
-        if let Some(first) = subject.get_mut(..1) {
+    /// The container within a sentence: `sidecar 'istio-proxy' (native)`.
+    pub(super) fn label_in_sentence(&self) -> String {
+        let mut label = self.label();
+        if let Some(first) = label.get_mut(..1) {
             first.make_ascii_lowercase();
         }
-        subject
+        label
     }
 
     /// `since 10:42:07Z (5m allowed by SidecarPolicy pay/mesh)`
@@ -45,30 +45,31 @@ impl MessageContext<'_> {
         )
     }
 
-    /// Why the container is not ready or has not started, as far as its status tells.
+    /// The reason why the container is not ready or has not started, from its status.
     pub(super) fn cause(&self) -> String {
-        match self.view.container(self.at) {
+        match self.view.container(self.container_idx) {
             Some((container, status)) => cause(container, status),
             None => "the kubelet has not reported it yet".to_owned(),
         }
     }
 
-    /// How the container's latest run ended, `last exit 1 (Error)`.
+    /// The exit of the latest run that ended: `last exit 1 (Error)`.
     pub(super) fn last_exit(&self) -> Option<String> {
-        let (_, status) = self.view.container(self.at)?;
+        let (_, status) = self.view.container(self.container_idx)?;
         status
             .latest_exit()
-            .map(|exit| format!("last exit {}", exit_words(exit)))
+            .map(|exit| format!("last exit {}", exit_text(exit)))
     }
 
-    /// The same with its time, `last exit 1 (Error) at 10:41:55Z`.
+    /// The exit of the latest run that ended, with its time: `last exit 1 (Error) at 10:41:55Z`.
     pub(super) fn last_exit_at(&self) -> Option<String> {
-        let at = self.view.container(self.at)?.1.latest_exit()?.finished_at;
+        let (_, status) = self.view.container(self.container_idx)?;
+        let at = status.latest_exit()?.finished_at;
         let exit = self.last_exit()?;
         Some(at.map_or(exit.clone(), |at| format!("{exit} at {}", Clock(at))))
     }
 
-    /// `ContainersReady.lastTransitionTime`: what tells one time of not being ready from the next.
+    /// `ContainersReady.lastTransitionTime`, which differs between two episodes of unreadiness.
     pub(super) fn containers_ready_since(&self) -> String {
         let since = self
             .view
@@ -81,7 +82,7 @@ impl MessageContext<'_> {
 }
 
 /// `1 (Error)`
-fn exit_words(exit: &Exit) -> String {
+fn exit_text(exit: &Exit) -> String {
     if exit.reason.is_empty() {
         exit.code.to_string()
     } else {
@@ -90,19 +91,19 @@ fn exit_words(exit: &Exit) -> String {
 }
 
 fn cause(container: &Container, status: &ContainerStatus) -> String {
-    let mut words = match &status.state {
+    let mut text = match &status.state {
         State::Waiting(reason) if reason.is_empty() || status.waits_to_be_created() => {
             "it has not been created yet".to_owned()
         }
         State::Waiting(reason) => format!("it waits in {reason}"),
-        State::Terminated(exit) => format!("it ended with exit {}", exit_words(exit)),
-        State::Running(_) if status.ready => "it is ready again".to_owned(),
+        State::Terminated(exit) => format!("it ended with exit {}", exit_text(exit)),
+        State::Running(_) if status.ready => "it is ready now".to_owned(),
         State::Running(_) if !status.started && container.probes.startup => {
             "its startup probe fails".to_owned()
         }
-        State::Running(_) if !status.started => "it runs but has not started".to_owned(),
+        State::Running(_) if !status.started => "it runs but is not started".to_owned(),
         State::Running(_) if container.probes.readiness => "its readiness probe fails".to_owned(),
-        State::Running(_) => "it runs but the kubelet does not call it ready".to_owned(),
+        State::Running(_) => "it runs but is not ready".to_owned(),
     };
     if status.restart_count > 0 {
         let restarts = if status.restart_count == 1 {
@@ -110,16 +111,16 @@ fn cause(container: &Container, status: &ContainerStatus) -> String {
         } else {
             "restarts"
         };
-        words = format!("{words}, {} {restarts}", status.restart_count);
+        text = format!("{text}, {} {restarts}", status.restart_count);
     }
     if let Some(exit) = status
         .last_exit
         .as_ref()
         .filter(|_| !matches!(status.state, State::Terminated(_)))
     {
-        words = format!("{words}, last exit {}", exit_words(exit));
+        text = format!("{text}, last exit {}", exit_text(exit));
     }
-    words
+    text
 }
 
 /// `'app'`, `'app' and 'worker'`, `'a', 'b' and 2 more`

@@ -1,207 +1,199 @@
-//! The checks, a file each. A check is a [`Rule`]: it finds the containers that fail now, and words what it says of
-//! them. It keeps no state and reads no clock; since when a fault is there, and whether it fires, is the tracker's.
+//! The checks, one file each. A check is a [`Rule`]: it finds the containers that fail now and writes the messages about
+//! them. It keeps no state and reads no clock; the tracker keeps onsets and decides what fires.
 //!
-//! To add one: a variant of [`Check`] with its settings, a file here, a line in [`rule`].
+//! CONTRIBUTING.md describes how to add a check.
 
-mod flapping;
-mod frequent_restarts;
-mod job_held_open;
-mod main_ready_sidecar_not_ready;
+pub mod flapping;
+pub mod frequent_restarts;
+pub mod job_held_open;
+pub mod main_ready_sidecar_not_ready;
 mod messages;
-mod not_ready;
-mod oom_killed;
-mod startup_blocked;
+pub mod not_ready;
+pub mod oom_killed;
+pub mod startup_blocked;
+mod view;
 
 use jiff::{SignedDuration, Timestamp};
 
+pub use self::view::View;
 use super::{
-    history::{ContainerHistory, History},
-    observation::{Container, ContainerKind, ContainerStatus, Observation},
-    policy::{Check, Policy, PolicyKey},
-    roles::{Role, Roles},
+    policy::{Mode, PolicyKey, Severity},
+    roles::Role,
 };
 
-/// One Pod under one policy at one moment: all that a check may read.
-#[derive(Clone, Copy)]
-pub struct View<'a> {
-    /// The Pod.
-    pub pod: &'a Observation,
-    /// Who is who in it.
-    pub roles: &'a Roles,
-    /// The policy.
-    pub policy: &'a Policy,
-    /// What its containers went through, when there is anything to tell.
-    pub history: Option<&'a History>,
-    /// The moment.
-    pub now: Timestamp,
+/// Generates [`Check`], [`Checks`] and [`rule`] from the list of checks. For each check: its documentation, its name in
+/// the API, and its module, which has the types `Rule` and `Limits`.
+macro_rules! register {
+    ($($(#[$doc:meta])* $check:ident: $module:ident,)+) => {
+        /// The name of a check.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Check {
+            $($(#[$doc])* $check,)+
+        }
+
+        impl Check {
+            /// All checks, in the order of the API.
+            pub const ALL: [Self; [$(stringify!($check)),+].len()] = [$(Self::$check),+];
+
+            /// The name in the API, the status and the metrics.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$check => stringify!($check),)+
+                }
+            }
+
+            /// The check with this name.
+            pub fn parse(name: &str) -> Option<Self> {
+                Self::ALL.into_iter().find(|check| check.as_str() == name)
+            }
+        }
+
+        /// The settings of all checks. The default has the defaults of the API.
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct Checks {
+            $($(#[$doc])* pub $module: Settings<$module::Limits>,)+
+        }
+
+        impl Checks {
+            /// The settings that every check has.
+            pub const fn common(&self, check: Check) -> Common {
+                match check {
+                    $(Check::$check => self.$module.common,)+
+                }
+            }
+
+            #[cfg(test)]
+            pub(crate) const fn common_mut(&mut self, check: Check) -> &mut Common {
+                match check {
+                    $(Check::$check => &mut self.$module.common,)+
+                }
+            }
+        }
+
+        /// The rule of a check.
+        pub const fn rule(check: Check) -> &'static dyn Rule {
+            match check {
+                $(Check::$check => &$module::Rule,)+
+            }
+        }
+    };
+}
+
+register! {
+    /// A sidecar of an initialized Pod is not ready.
+    NotReady: not_ready,
+    /// A main container is ready and a sidecar is not.
+    MainReadySidecarNotReady: main_ready_sidecar_not_ready,
+    /// A container restarts too often.
+    FrequentRestarts: frequent_restarts,
+    /// An init container, native sidecar or plain, blocks the startup of its Pod.
+    StartupBlocked: startup_blocked,
+    /// A classic sidecar keeps running after the main containers, so that the Job cannot complete.
+    JobHeldOpen: job_held_open,
+    /// A sidecar was OOM-killed.
+    OOMKilled: oom_killed,
+    /// A sidecar changes from ready to unready too often.
+    Flapping: flapping,
+}
+
+/// The settings of one check: those that every check has, and those of this check.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings<L> {
+    /// The settings that every check has.
+    pub common: Common,
+    /// The limits of this check.
+    pub limits: L,
+}
+
+/// The settings that every check has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Common {
+    /// The mode of the check. The stricter of this and the policy's mode applies.
+    pub mode: Mode,
+    /// The severity of its violations.
+    pub severity: Severity,
+}
+
+impl<L> Settings<L> {
+    /// Settings with the default mode.
+    const fn alert(severity: Severity, limits: L) -> Self {
+        let common = Common {
+            mode: Mode::Alert,
+            severity,
+        };
+        Self { common, limits }
+    }
 }
 
 /// A container that fails a check now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The container's place in the shape.
-    pub container: usize,
-    /// The latest of the API's own times that bound the onset, for a fault that was there at our first look.
+    /// The index of the container in the shape.
+    pub container_idx: usize,
+    /// The latest API time that bounds the onset. Used for a fault that existed when the Pod was first observed.
     pub since: Option<Timestamp>,
-    /// When the fault ends if nothing more happens; `None` for one that lasts until the Pod changes.
+    /// The time at which the fault ends if the Pod does not change; `None` if time alone does not end it.
     pub until: Option<Timestamp>,
-    /// The fault is an instant: its onset is `since` however we came to see it, and it is over as it begins.
+    /// The fault is a single moment: its onset is `since`, whenever it was observed.
     pub instant: bool,
 }
 
-/// What the words of a check need beyond the [`View`].
+/// The data for the messages of a check, in addition to the [`View`].
 #[derive(Clone, Copy)]
 pub struct MessageContext<'a> {
-    /// The Pod under the policy.
+    /// The Pod and the policy.
     pub view: &'a View<'a>,
-    /// The container.
-    pub at: usize,
-    /// Since when it fails.
+    /// The index of the container in the shape.
+    pub container_idx: usize,
+    /// The time at which the fault began.
     pub onset: Timestamp,
-    /// Who set the limit.
+    /// The policy that sets the limit.
     pub policy: &'a PolicyKey,
 }
 
-/// One check.
+/// The logic of one check.
 pub trait Rule: Sync {
-    /// Which check it is.
-    fn check(&self) -> Check;
-
     /// The `reason` of its Events.
     fn reason(&self) -> &'static str;
 
-    /// Whether the check may speak of the container at `at`.
-    fn covers(&self, view: &View<'_>, at: usize) -> bool {
-        view.roles.of(at) == Role::Sidecar
+    /// Whether the check can fail on this container.
+    fn covers(&self, view: &View<'_>, container_idx: usize) -> bool {
+        view.roles.of(container_idx) == Role::Sidecar
     }
 
-    /// How long the fault of the container at `at` must last before it fires.
-    fn hold_for(&self, view: &View<'_>, _at: usize) -> SignedDuration {
-        view.policy.settings(self.check()).hold_for
+    /// How long the fault must last before the violation fires (`for` in the API). Zero fires at once.
+    fn hold_for(&self, _view: &View<'_>, _container_idx: usize) -> SignedDuration {
+        SignedDuration::ZERO
     }
 
-    /// How long the fault must be gone before it resolves.
-    fn keep_firing_for(&self, view: &View<'_>) -> SignedDuration {
-        view.policy.settings(self.check()).keep_firing_for
-    }
+    /// How long the fault must be gone before the violation resolves.
+    fn keep_firing_for(&self, view: &View<'_>) -> SignedDuration;
 
-    /// Adds the containers that fail now, of those that it covers.
+    /// Adds the containers that fail now, among those that the check covers.
     fn find(&self, view: &View<'_>, found: &mut Vec<Fault>);
 
-    /// What the Pod's status tells of a failing container; for the policy's status, so without times that move.
-    fn detail(&self, case: &MessageContext<'_>) -> String;
+    /// The cause, for the status of the policy. Contains no times that move, so that the status does not change without
+    /// a reason.
+    fn detail(&self, context: &MessageContext<'_>) -> String;
 
-    /// The note of the Event: the fact, since when, the limit and who set it, the cause, the consequence.
-    fn note(&self, case: &MessageContext<'_>) -> String;
+    /// The note of the Event: the fact, since when, the limit and the policy that sets it, the cause, the consequence.
+    fn note(&self, context: &MessageContext<'_>) -> String;
 
-    /// How the container does now that it no longer fails, to follow its name in a sentence.
-    fn recovered(&self, case: &MessageContext<'_>) -> String;
+    /// The state of the container that no longer fails, to follow its name in a sentence.
+    fn recovered(&self, context: &MessageContext<'_>) -> String;
 
-    /// What tells this episode from another of the same container, as the object itself shows it.
-    fn episode(&self, case: &MessageContext<'_>) -> String;
+    /// A text that differs between two episodes of the same container, computed from the Pod.
+    fn episode(&self, context: &MessageContext<'_>) -> String;
 }
 
-/// The rule of a check.
-pub fn rule(check: Check) -> &'static dyn Rule {
-    match check {
-        Check::NotReady => &not_ready::NotReady,
-        Check::MainReadySidecarNotReady => &main_ready_sidecar_not_ready::MainReadySidecarNotReady,
-        Check::FrequentRestarts => &frequent_restarts::FrequentRestarts,
-        Check::StartupBlocked => &startup_blocked::StartupBlocked,
-        Check::JobHeldOpen => &job_held_open::JobHeldOpen,
-        Check::OOMKilled => &oom_killed::OOMKilled,
-        Check::Flapping => &flapping::Flapping,
-    }
-}
-
-/// The note of the Event that says that `check` no longer fails, `lasted` after its onset.
-pub fn recovery_note(check: Check, case: &MessageContext<'_>, lasted: SignedDuration) -> String {
-    let what = rule(check).recovered(case);
-    let lasted = super::time::Human(lasted);
+/// The note of the Event for a violation that resolved `duration` after its onset.
+pub fn recovery_note(check: Check, context: &MessageContext<'_>, duration: SignedDuration) -> String {
+    let state = rule(check).recovered(context);
+    let duration = super::time::Human(duration);
     format!(
-        "{} {what} after {lasted} ({} under {}).",
-        case.subject(),
+        "{} {state} after {duration} ({} under {}).",
+        context.label(),
         check.as_str(),
-        case.policy
+        context.policy
     )
-}
-
-impl<'a> View<'a> {
-    fn container(&self, at: usize) -> Option<(&'a Container, &'a ContainerStatus)> {
-        self.pod.container(at)
-    }
-
-    fn history(&self, at: usize) -> Option<&'a ContainerHistory> {
-        self.history.and_then(|history| history.container(at))
-    }
-
-    /// Terminated for good, whatever the exit code.
-    fn is_finished(&self, at: usize) -> bool {
-        self.pod.finished(at).is_some()
-    }
-
-    /// Every main container is terminated for good.
-    fn mains_finished(&self) -> bool {
-        let mut mains = self.roles.with(Role::Main).peekable();
-        mains.peek().is_some() && mains.all(|at| self.is_finished(at))
-    }
-
-    fn main_has_begun(&self) -> bool {
-        self.roles
-            .with(Role::Main)
-            .any(|at| self.container(at).is_some_and(|(_, status)| status.has_begun()))
-    }
-
-    /// The main containers that are ready.
-    fn ready_mains(&self) -> impl Iterator<Item = (&'a Container, &'a ContainerStatus)> + '_ {
-        self.roles
-            .with(Role::Main)
-            .filter_map(|at| self.container(at))
-            .filter(|(_, status)| status.ready)
-    }
-
-    /// Says `ready: false`, has not finished with exit 0, and is not merely waiting to be created before any main
-    /// container has begun. Once a main runs, a sidecar that does not exist yet is missed.
-    fn is_unready(&self, at: usize) -> bool {
-        self.container(at).is_some_and(|(_, status)| {
-            !status.ready
-                && self.pod.finished(at).is_none_or(|exit| exit.code != 0)
-                && (self.main_has_begun() || !status.waits_to_be_created())
-        })
-    }
-
-    /// The sidecars that NotReady and MainReadySidecarNotReady are about: unready, in a Pod whose app is there to
-    /// need them.
-    fn missed_sidecars(&self) -> impl Iterator<Item = usize> + '_ {
-        let needed = self.pod.conditions.initialized && !self.mains_finished();
-        self.roles
-            .with(Role::Sidecar)
-            .filter(move |at| needed && self.is_unready(*at))
-    }
-
-    /// Since when the container at `at` is unready, as far as the API's own times bound it.
-    fn unready_since(&self, at: usize) -> Option<Timestamp> {
-        let others_are_ready = self.pod.statuses.iter().enumerate().all(|(other, status)| {
-            let is_init = self
-                .pod
-                .shape
-                .containers
-                .get(other)
-                .is_some_and(|c| c.kind == ContainerKind::Init);
-            let is_done = || self.pod.finished(other).is_some_and(|exit| exit.code == 0);
-            other == at || is_init || status.as_ref().is_none_or(|s| s.ready) || is_done()
-        });
-        let condition = self
-            .pod
-            .conditions
-            .containers_ready
-            .filter(|c| others_are_ready && !c.holds);
-        let status = self
-            .container(at)
-            .map(|(_, status)| status)
-            .filter(|status| status.restart_count == 0);
-        condition
-            .and_then(|c| c.since.get())
-            .max(status.and_then(ContainerStatus::running_since))
-    }
 }

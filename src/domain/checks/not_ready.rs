@@ -1,62 +1,91 @@
-//! NotReady: the Pod is initialized, its app is still there, and a sidecar is unready.
+//! NotReady: a sidecar is unready in an initialized Pod whose main containers have not finished.
 
-use super::{Fault, MessageContext, Rule, View};
-use crate::domain::policy::Check;
+use jiff::SignedDuration;
 
-pub(super) struct NotReady;
+use super::{Fault, MessageContext, Settings, View};
+use crate::domain::policy::Severity;
 
-impl Rule for NotReady {
-    fn check(&self) -> Check {
-        Check::NotReady
+/// The limits of NotReady.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// How long a sidecar may be unready.
+    pub hold_for: SignedDuration,
+    /// How long the sidecar must be ready before the violation resolves.
+    pub keep_firing_for: SignedDuration,
+}
+
+impl Default for Settings<Limits> {
+    fn default() -> Self {
+        let limits = Limits {
+            hold_for: SignedDuration::from_mins(5),
+            keep_firing_for: SignedDuration::from_mins(2),
+        };
+        Self::alert(Severity::Warning, limits)
     }
+}
 
+pub(super) struct Rule;
+
+fn limits<'a>(view: &View<'a>) -> &'a Limits {
+    &view.policy.checks.not_ready.limits
+}
+
+impl super::Rule for Rule {
     fn reason(&self) -> &'static str {
         "SidecarContainerNotReady"
     }
 
+    fn hold_for(&self, view: &View<'_>, _container_idx: usize) -> SignedDuration {
+        limits(view).hold_for
+    }
+
+    fn keep_firing_for(&self, view: &View<'_>) -> SignedDuration {
+        limits(view).keep_firing_for
+    }
+
     fn find(&self, view: &View<'_>, found: &mut Vec<Fault>) {
-        found.extend(view.missed_sidecars().map(|container| Fault {
-            container,
-            since: view.unready_since(container),
+        found.extend(view.unready_sidecars().map(|container_idx| Fault {
+            container_idx,
+            since: view.unready_since(container_idx),
             until: None,
             instant: false,
         }));
     }
 
-    fn detail(&self, case: &MessageContext<'_>) -> String {
-        case.cause()
+    fn detail(&self, context: &MessageContext<'_>) -> String {
+        context.cause()
     }
 
-    fn note(&self, case: &MessageContext<'_>) -> String {
-        let since = case.since(self.hold_for(case.view, case.at));
+    fn note(&self, context: &MessageContext<'_>) -> String {
+        let since = context.since(limits(context.view).hold_for);
         format!(
-            "{} is not ready {since}: {}. The Pod is out of its Services.",
-            case.subject(),
-            case.cause()
+            "{} has not been ready {since}: {}. The Pod is out of its Services.",
+            context.label(),
+            context.cause()
         )
     }
 
-    fn recovered(&self, case: &MessageContext<'_>) -> String {
-        readiness_recovered(case)
+    fn recovered(&self, context: &MessageContext<'_>) -> String {
+        readiness_recovered(context)
     }
 
-    fn episode(&self, case: &MessageContext<'_>) -> String {
-        case.containers_ready_since()
+    fn episode(&self, context: &MessageContext<'_>) -> String {
+        context.containers_ready_since()
     }
 }
 
-/// What ended a time of not being ready: readiness, or that nobody needs it any more.
-pub(super) fn readiness_recovered(case: &MessageContext<'_>) -> String {
-    let is_ready = case
-        .view
-        .container(case.at)
+/// The reason why an unready container is no longer a fault.
+pub(super) fn readiness_recovered(context: &MessageContext<'_>) -> String {
+    let view = context.view;
+    let is_ready = view
+        .container(context.container_idx)
         .is_some_and(|(_, status)| status.ready);
-    let words = match () {
-        () if is_ready => "is ready again",
-        () if case.view.mains_finished() => "is no longer needed, every main container has finished,",
-        () if case.view.is_finished(case.at) => "has finished",
-        () if !case.view.pod.conditions.initialized => "is starting over with its Pod",
-        () => "no longer fails beside a main container",
+    let state = match () {
+        () if is_ready => "is ready now",
+        () if view.mains_finished() => "is no longer needed, because all main containers have finished,",
+        () if view.is_finished(context.container_idx) => "has finished",
+        () if !view.pod.conditions.initialized => "is starting again with its Pod",
+        () => "is no longer unready beside a ready main container",
     };
-    words.to_owned()
+    state.to_owned()
 }

@@ -1,56 +1,57 @@
-//! OOMKilled: a sidecar, or a child process of it, was killed for memory. An instant, not a level: each new exit keeps
-//! the violation firing for `keepFiringFor` from then on.
+//! OOMKilled: a sidecar, or a child process in it, was OOM-killed. The fault is a single moment: the violation fires for
+//! `keepFiringFor` after each such exit.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
-use super::{Fault, MessageContext, Rule, View};
+use super::{Fault, MessageContext, Settings, View};
 use crate::domain::{
+    history::ContainerHistory,
     observation::{ContainerStatus, Exit, OOM_KILLED},
-    policy::Check,
+    policy::Severity,
     roles::Role,
     time::{Clock, later},
 };
 
-/// How long an instant lasts.
-const INSTANT: SignedDuration = SignedDuration::from_millis(1);
+/// The shortest time that the violation fires, so that it has a transition to firing with any setting.
+const SHORTEST: SignedDuration = SignedDuration::from_millis(1);
 
-pub(super) struct OOMKilled;
+/// The limits of OOMKilled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// How long the violation fires after an OOM kill.
+    pub keep_firing_for: SignedDuration,
+}
 
-impl Rule for OOMKilled {
-    fn check(&self) -> Check {
-        Check::OOMKilled
+impl Default for Settings<Limits> {
+    fn default() -> Self {
+        let limits = Limits {
+            keep_firing_for: SignedDuration::from_mins(10),
+        };
+        Self::alert(Severity::Warning, limits)
     }
+}
 
+pub(super) struct Rule;
+
+impl super::Rule for Rule {
     fn reason(&self) -> &'static str {
         "SidecarOOMKilled"
     }
 
-    fn hold_for(&self, _: &View<'_>, _: usize) -> SignedDuration {
-        SignedDuration::ZERO
-    }
-
-    /// The instant itself lasts for the policy's `keepFiringFor`, so nothing is left to keep.
+    /// Zero: the fault itself lasts for the policy's `keepFiringFor`.
     fn keep_firing_for(&self, _: &View<'_>) -> SignedDuration {
         SignedDuration::ZERO
     }
 
     fn find(&self, view: &View<'_>, found: &mut Vec<Fault>) {
-        // Even an instant that nothing keeps lasts long enough to fire once.
-        let keep = view
-            .policy
-            .settings(Check::OOMKilled)
-            .keep_firing_for
-            .max(INSTANT);
-        for container in view.roles.with(Role::Sidecar) {
-            let killed = view
-                .history(container)
-                .and_then(crate::domain::history::ContainerHistory::oom_killed_at);
-            if let Some((at, until)) = killed
-                .map(|at| (at, later(at, keep)))
-                .filter(|(_, until)| *until > view.now)
-            {
+        let keep = view.policy.checks.oom_killed.limits.keep_firing_for;
+        for container_idx in view.roles.with(Role::Sidecar) {
+            let fault = killed_at(view, container_idx)
+                .map(|at| (at, later(at, keep.max(SHORTEST))))
+                .filter(|(_, until)| *until > view.now);
+            if let Some((at, until)) = fault {
                 found.push(Fault {
-                    container,
+                    container_idx,
                     since: Some(at),
                     until: Some(until),
                     instant: true,
@@ -59,34 +60,28 @@ impl Rule for OOMKilled {
         }
     }
 
-    fn detail(&self, case: &MessageContext<'_>) -> String {
-        format!("killed for memory{}", limit(case))
+    fn detail(&self, context: &MessageContext<'_>) -> String {
+        format!("OOM-killed{}", limit(context))
     }
 
-    fn note(&self, case: &MessageContext<'_>) -> String {
-        let killed = case
-            .view
-            .history(case.at)
-            .and_then(crate::domain::history::ContainerHistory::oom_killed_at);
-        let at = Clock(killed.unwrap_or(case.onset));
+    fn note(&self, context: &MessageContext<'_>) -> String {
+        let at = killed_at(context.view, context.container_idx).unwrap_or(context.onset);
         format!(
-            "{} was killed for memory at {at}{}. The app was not restarted.",
-            case.subject(),
-            limit(case)
+            "{} was OOM-killed at {}{}. The app was not restarted.",
+            context.label(),
+            Clock(at),
+            limit(context)
         )
     }
 
     fn recovered(&self, _: &MessageContext<'_>) -> String {
-        "was not killed for memory again".to_owned()
+        "was not OOM-killed again".to_owned()
     }
 
     /// The run that was killed.
-    fn episode(&self, case: &MessageContext<'_>) -> String {
-        match case
-            .view
-            .container(case.at)
-            .and_then(|(_, status)| killed(status))
-        {
+    fn episode(&self, context: &MessageContext<'_>) -> String {
+        let status = context.view.container(context.container_idx);
+        match status.and_then(|(_, status)| oom_exit(status)) {
             Some(exit) if exit.run != 0 => format!("{:x}", exit.run),
             Some(exit) => exit.finished_at.map(|at| at.to_string()).unwrap_or_default(),
             None => String::new(),
@@ -94,8 +89,13 @@ impl Rule for OOMKilled {
     }
 }
 
-/// The latest exit that was a memory kill, of the two that a status shows.
-fn killed(status: &ContainerStatus) -> Option<&Exit> {
+fn killed_at(view: &View<'_>, container_idx: usize) -> Option<Timestamp> {
+    view.history(container_idx)
+        .and_then(ContainerHistory::oom_killed_at)
+}
+
+/// The latest OOM kill among the two exits that a status shows.
+fn oom_exit(status: &ContainerStatus) -> Option<&Exit> {
     let mut exits = status
         .latest_exit()
         .into_iter()
@@ -103,11 +103,11 @@ fn killed(status: &ContainerStatus) -> Option<&Exit> {
     exits.find(|exit| &*exit.reason == OOM_KILLED)
 }
 
-fn limit(case: &MessageContext<'_>) -> String {
-    let container = case.view.pod.shape.containers.get(case.at);
+fn limit(context: &MessageContext<'_>) -> String {
+    let container = context.view.pod.shape.containers.get(context.container_idx);
     container
         .and_then(|c| c.memory_limit.as_ref())
-        .map_or(" (no limit of its own)".to_owned(), |limit| {
+        .map_or(" (no memory limit of its own)".to_owned(), |limit| {
             format!(" (limit {limit})")
         })
 }

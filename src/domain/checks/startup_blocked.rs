@@ -1,61 +1,87 @@
-//! StartupBlocked: the Pod is on its node, its sandbox stands, and the first init container that is not done holds
-//! everything after it. A native sidecar is done when it is `started` (startup probe passed, postStart over), whether
-//! ready or not; a plain init container when it exited 0 (KEP-753). A hanging postStart hook and a slow image pull
-//! look the same from here: `PodInitializing`.
+//! StartupBlocked: the Pod is on its node, its sandbox is ready, and the first init container that is not done blocks all
+//! containers after it.
+//!
+//! A native sidecar is done when it is `started` (its startup probe has passed and its postStart hook has returned), ready
+//! or not. A plain init container is done when it has exited with code 0 (KEP-753). A postStart hook that hangs and a
+//! slow image pull have the same status: `PodInitializing`.
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Fault, MessageContext, Rule, View, messages::name_list};
+use super::{Fault, MessageContext, Settings, View, messages::name_list};
 use crate::domain::{
     observation::{ContainerKind, ContainerStatus, State},
-    policy::Check,
+    policy::Severity,
     roles::Role,
 };
 
-pub(super) struct StartupBlocked;
+/// The limits of StartupBlocked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// How long a native sidecar may take to start.
+    pub hold_for: SignedDuration,
+    /// How long a plain init container may run.
+    pub init_containers_for: SignedDuration,
+    /// How long nothing may block the startup before the violation resolves.
+    pub keep_firing_for: SignedDuration,
+}
 
-impl Rule for StartupBlocked {
-    fn check(&self) -> Check {
-        Check::StartupBlocked
+impl Default for Settings<Limits> {
+    fn default() -> Self {
+        let limits = Limits {
+            hold_for: SignedDuration::from_mins(5),
+            init_containers_for: SignedDuration::from_mins(30),
+            keep_firing_for: SignedDuration::ZERO,
+        };
+        Self::alert(Severity::Critical, limits)
     }
+}
 
+pub(super) struct Rule;
+
+fn limits<'a>(view: &View<'a>) -> &'a Limits {
+    &view.policy.checks.startup_blocked.limits
+}
+
+impl super::Rule for Rule {
     fn reason(&self) -> &'static str {
         "SidecarBlocksStartup"
     }
 
-    fn covers(&self, view: &View<'_>, at: usize) -> bool {
-        matches!(view.roles.of(at), Role::Sidecar | Role::Init)
+    fn covers(&self, view: &View<'_>, container_idx: usize) -> bool {
+        matches!(view.roles.of(container_idx), Role::Sidecar | Role::Init)
             && view
-                .pod
-                .shape
-                .containers
-                .get(at)
-                .is_some_and(|c| c.kind != ContainerKind::Regular)
+                .kind(container_idx)
+                .is_some_and(|kind| kind != ContainerKind::Regular)
     }
 
-    fn hold_for(&self, view: &View<'_>, at: usize) -> SignedDuration {
-        match view.pod.shape.containers.get(at) {
-            Some(container) if container.kind == ContainerKind::Init => view.policy.init_containers_for,
-            _ => view.policy.settings(Check::StartupBlocked).hold_for,
+    fn hold_for(&self, view: &View<'_>, container_idx: usize) -> SignedDuration {
+        match view.kind(container_idx) {
+            Some(ContainerKind::Init) => limits(view).init_containers_for,
+            _ => limits(view).hold_for,
         }
+    }
+
+    fn keep_firing_for(&self, view: &View<'_>) -> SignedDuration {
+        limits(view).keep_firing_for
     }
 
     fn find(&self, view: &View<'_>, found: &mut Vec<Fault>) {
         if view.pod.conditions.initialized {
             return;
         }
-        let Some((at, status)) = first_not_done(view) else {
+        let Some((container_idx, status)) = first_not_done(view) else {
             return;
         };
         let sandbox = view.pod.conditions.sandbox_ready;
-        // Old kubelets have no such condition; a container that got further than waiting to be made tells the same.
-        let sandbox_stands = sandbox.map_or(status.has_begun() || !status.waits_to_be_created(), |c| c.holds);
-        if sandbox_stands && self.covers(view, at) {
+        // Old kubelets do not write this condition. A container that got beyond its creation proves the sandbox too.
+        let is_sandbox_ready =
+            sandbox.map_or(status.has_begun() || !status.waits_to_be_created(), |c| c.holds);
+        if is_sandbox_ready && self.covers(view, container_idx) {
             let since = sandbox
                 .and_then(|condition| condition.since.get())
-                .max(previous_done(view, at));
+                .max(previous_done(view, container_idx));
             found.push(Fault {
-                container: at,
+                container_idx,
                 since,
                 until: None,
                 instant: false,
@@ -63,25 +89,17 @@ impl Rule for StartupBlocked {
         }
     }
 
-    fn detail(&self, case: &MessageContext<'_>) -> String {
-        format!("{}; waiting: {}", blocked_by(case), waiting(case))
+    fn detail(&self, context: &MessageContext<'_>) -> String {
+        format!("{}; waiting: {}", blocked_by(context), waiting(context))
     }
 
-    fn note(&self, case: &MessageContext<'_>) -> String {
-        let since = case.since(self.hold_for(case.view, case.at));
-        let is_init = case
-            .view
-            .pod
-            .shape
-            .containers
-            .get(case.at)
-            .is_some_and(|c| c.kind == ContainerKind::Init);
-        let fact = if is_init {
-            "has not completed"
-        } else {
-            "has not started"
+    fn note(&self, context: &MessageContext<'_>) -> String {
+        let since = context.since(self.hold_for(context.view, context.container_idx));
+        let fact = match context.view.kind(context.container_idx) {
+            Some(ContainerKind::Init) => "has not completed",
+            _ => "has not started",
         };
-        let (plural, waiting) = (waiting_names(case).count() > 1, waiting(case));
+        let (plural, waiting) = (waiting_names(context).count() > 1, waiting(context));
         let (containers, wait) = if plural {
             ("Containers", "wait")
         } else {
@@ -89,20 +107,20 @@ impl Rule for StartupBlocked {
         };
         format!(
             "{} {fact} {since}: {}. {containers} {waiting} {wait} for it.",
-            case.subject(),
-            blocked_by(case)
+            context.label(),
+            blocked_by(context)
         )
     }
 
-    fn recovered(&self, case: &MessageContext<'_>) -> String {
-        let done = case
+    fn recovered(&self, context: &MessageContext<'_>) -> String {
+        let done = context
             .view
-            .container(case.at)
+            .container(context.container_idx)
             .is_some_and(|(container, status)| is_done(container.kind, status));
         if done {
-            "no longer holds the Pod's start".to_owned()
+            "no longer blocks the startup of its Pod".to_owned()
         } else {
-            "starts over with its Pod".to_owned()
+            "is starting again with its Pod".to_owned()
         }
     }
 
@@ -119,7 +137,7 @@ fn is_done(kind: ContainerKind, status: &ContainerStatus) -> bool {
     }
 }
 
-/// The init container that the Pod's start has come to; none while the kubelet has said nothing of it.
+/// The first init container that is not done. `None` if the kubelet has not reported it or one before it.
 fn first_not_done<'a>(view: &View<'a>) -> Option<(usize, &'a ContainerStatus)> {
     let inits = view
         .pod
@@ -128,18 +146,18 @@ fn first_not_done<'a>(view: &View<'a>) -> Option<(usize, &'a ContainerStatus)> {
         .iter()
         .enumerate()
         .filter(|(_, c)| c.kind != ContainerKind::Regular);
-    for (at, container) in inits {
-        let (_, status) = view.container(at)?;
+    for (container_idx, container) in inits {
+        let (_, status) = view.container(container_idx)?;
         if !is_done(container.kind, status) {
-            return Some((at, status));
+            return Some((container_idx, status));
         }
     }
     None
 }
 
-/// When the init container before the one at `at` ended, or started if it is a sidecar.
-fn previous_done(view: &View<'_>, at: usize) -> Option<Timestamp> {
-    let (_, before) = view.container(at.checked_sub(1)?)?;
+/// The time at which the init container before this one ended, or began to run if it is a native sidecar.
+fn previous_done(view: &View<'_>, container_idx: usize) -> Option<Timestamp> {
+    let (_, before) = view.container(container_idx.checked_sub(1)?)?;
     match &before.state {
         State::Terminated(exit) => exit.finished_at,
         State::Running(since) => *since,
@@ -147,30 +165,31 @@ fn previous_done(view: &View<'_>, at: usize) -> Option<Timestamp> {
     }
 }
 
-fn blocked_by(case: &MessageContext<'_>) -> String {
-    match case.view.container(case.at) {
+fn blocked_by(context: &MessageContext<'_>) -> String {
+    match context.view.container(context.container_idx) {
         Some((_, status)) if status.waits_to_be_created() => {
-            "its image is still pulled, or its postStart hook has not returned".to_owned()
+            "its image is still being pulled, or its postStart hook has not returned".to_owned()
         }
         Some((container, status))
             if container.kind == ContainerKind::Init && status.running_since().is_some() =>
         {
             "it runs and does not exit".to_owned()
         }
-        _ => case.cause(),
+        _ => context.cause(),
     }
 }
 
-fn waiting_names<'a>(case: &MessageContext<'a>) -> impl Iterator<Item = &'a str> + use<'a> {
-    case.view
+fn waiting_names<'a>(context: &MessageContext<'a>) -> impl Iterator<Item = &'a str> + use<'a> {
+    context
+        .view
         .pod
         .shape
         .containers
         .iter()
-        .skip(case.at + 1)
+        .skip(context.container_idx + 1)
         .map(|container| &*container.name)
 }
 
-fn waiting(case: &MessageContext<'_>) -> String {
-    name_list(waiting_names(case))
+fn waiting(context: &MessageContext<'_>) -> String {
+    name_list(waiting_names(context))
 }

@@ -1,5 +1,5 @@
-//! Taking over what an operator before us left in the policies' statuses, so that a restart loses no time on a
-//! pending violation and sends no second Event for a firing one.
+//! Status takeover: continues the violations that the statuses of the policies list. A restart of the operator then
+//! neither delays a pending violation nor sends a second Event for a firing one.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +13,15 @@ use super::{
 use crate::domain::{
     checks::{View, rule},
     history::History,
+    observation::Observation,
     policy::{Check, Mode},
     time::later,
     tracker::Tracked,
+    violation::{StoredViolation, SubjectKey},
 };
 
-/// Takes over, as it stands, each violation that a matching policy's status lists for this Pod, when the Pod is not
-/// younger than the violation. Each is taken over once.
+/// Continues, with its state and onset, each stored violation of this Pod, provided that the Pod is not younger than the
+/// violation. Each is taken once.
 pub(super) fn adopt(pod: &mut PodEntry, policies: &mut BTreeMap<PolicyId, PolicyEntry>, now: Timestamp) {
     let PodEntry {
         observation,
@@ -31,33 +33,21 @@ pub(super) fn adopt(pod: &mut PodEntry, policies: &mut BTreeMap<PolicyId, Policy
     for matched in matched {
         let Some(policy) = policies
             .get_mut(&matched.policy)
-            .filter(|policy| !policy.adopted.is_empty())
+            .filter(|policy| !policy.stored.is_empty())
         else {
             continue;
         };
-        let is_this_pod = |listed: &crate::domain::policy::ListedViolation| {
-            listed.namespace == observation.namespace
-                && listed.pod == observation.name
-                && observation
-                    .created
-                    .get()
-                    .is_none_or(|created| created <= listed.since)
-        };
-        let listed: Vec<_> = policy
-            .adopted
-            .extract_if(.., |listed| is_this_pod(listed))
+        policy.withdraw(observation, matched);
+        let stored: Vec<_> = policy
+            .stored
+            .extract_if(.., |stored| is_of(stored, observation))
             .collect();
-        for listed in listed {
-            let place = observation
-                .shape
-                .containers
-                .iter()
-                .position(|c| c.name == listed.container);
-            let Some((at, container)) = place.and_then(|at| Some((at, u16::try_from(at).ok()?))) else {
+        for stored in stored {
+            let Some(container_idx) = container_idx(&stored, observation) else {
                 continue;
             };
-            if listed.check == Check::OOMKilled {
-                History::adopt_oom_kill(history, observation, at, listed.since);
+            if stored.key.check == Check::OOMKilled {
+                History::adopt_oom_kill(history, observation, container_idx, stored.onset);
             }
             let Some(version) = &policy.policy else { continue };
             let view = View {
@@ -67,51 +57,82 @@ pub(super) fn adopt(pod: &mut PodEntry, policies: &mut BTreeMap<PolicyId, Policy
                 history: history.as_deref(),
                 now,
             };
-            let rule = rule(listed.check);
-            let known = matched
-                .tracked
-                .binary_search_by_key(&(container, listed.check), |t| (t.container, t.check));
-            let Err(place) = known else { continue };
-            if version.mode_of(listed.check) == Mode::Off || !rule.covers(&view, at) {
+            let Some((position, mut violation)) = continued(&stored, container_idx, &view, &matched.tracked)
+            else {
                 continue;
-            }
-            let firing_since = listed
-                .firing
-                .then(|| later(listed.since, rule.hold_for(&view, at)).min(now));
-            let mut violation = Tracked {
-                container,
-                check: listed.check,
-                onset: listed.since,
-                firing_since,
-                gone_since: None,
-                announced: None,
-                counted: listed.firing,
             };
-            let mut announcer = EventPlanner {
+            let mut planner = EventPlanner {
                 policy,
                 view: &view,
                 written: &mut *written,
                 events: &mut Vec::new(),
             };
-            announcer.take_over(&mut violation);
-            matched.tracked.insert(place, violation);
+            planner.take_over(&mut violation);
+            matched.tracked.insert(position, violation);
         }
-        policy.record_missing(observation, &matched.tracked);
     }
 }
 
+fn is_of(stored: &StoredViolation, pod: &Observation) -> bool {
+    let SubjectKey::Container {
+        namespace,
+        pod: name,
+        uid,
+        container: _,
+    } = &stored.key.subject;
+    *namespace == pod.namespace
+        && *name == pod.name
+        && uid.as_ref().is_none_or(|uid| *uid == pod.uid)
+        && pod.created.get().is_none_or(|created| created <= stored.onset)
+}
+
+fn container_idx(stored: &StoredViolation, pod: &Observation) -> Option<usize> {
+    let SubjectKey::Container { container, .. } = &stored.key.subject;
+    pod.shape.containers.iter().position(|c| c.name == *container)
+}
+
+/// The stored violation in the state that it has now, and its position in the list. `None` if it is in the list
+/// already, or if the policy does not cover the container.
+fn continued(
+    stored: &StoredViolation,
+    container_idx: usize,
+    view: &View<'_>,
+    tracked: &[Tracked],
+) -> Option<(usize, Tracked)> {
+    let StoredViolation { key, firing, onset } = stored;
+    let container = u16::try_from(container_idx).ok()?;
+    let rule = rule(key.check);
+    let position = tracked
+        .binary_search_by_key(&(container, key.check), |t| (t.container, t.check))
+        .err()?;
+    if view.policy.mode_of(key.check) == Mode::Off || !rule.covers(view, container_idx) {
+        return None;
+    }
+    let firing_since = firing.then(|| later(*onset, rule.hold_for(view, container_idx)).min(view.now));
+    let violation = Tracked {
+        container,
+        check: key.check,
+        onset: *onset,
+        firing_since,
+        gone_since: None,
+        announced: None,
+        counted: *firing,
+    };
+    Some((position, violation))
+}
+
 impl Index {
-    /// Drops what is left to take over from the statuses of policies whose Pods have all been looked at.
-    pub(super) fn forget_adopted(&mut self) {
+    /// Drops the stored violations of policies whose Pods have all been evaluated.
+    pub(super) fn forget_stored(&mut self) {
         let watches = &self.watches;
         for policy in self
             .policies
             .values_mut()
-            .filter(|policy| !policy.adopted.is_empty())
+            .filter(|policy| !policy.stored.is_empty())
         {
             let namespaces = watches.namespaces_synced || !policy.needs_namespaces();
             if namespaces && watches.is_released(&policy.key.namespace) {
-                policy.adopted = Vec::new();
+                policy.stored = Vec::new();
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Counts kept up to date by what changes, never by a recount.
+//! Counts that each change updates. They are never computed from all Pods.
 
 use jiff::SignedDuration;
 
@@ -10,7 +10,7 @@ use crate::domain::{
     tracker::Tracked,
 };
 
-/// What a policy covers and how much of it fails.
+/// The number of Pods, containers and violations of a policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pods: u32,
@@ -26,9 +26,9 @@ pub(super) struct Counts {
 pub struct ContainerClass {
     /// `sidecar` or `main`.
     pub role: &'static str,
-    /// A native sidecar.
+    /// The container is a native sidecar.
     pub native: bool,
-    /// Its status says ready.
+    /// The container is ready.
     pub ready: bool,
 }
 
@@ -49,12 +49,12 @@ impl ContainerClass {
 }
 
 impl Counts {
-    /// Counts a Pod in, if it is one that the checks look at.
+    /// Adds a Pod, if it is evaluated.
     pub(super) fn add(&mut self, pod: &Observation, roles: &Roles) {
         self.count(pod, roles, |n| *n += 1);
     }
 
-    /// Takes a Pod out as it was counted in.
+    /// Removes a Pod. Its observation and roles must be those with which it was added.
     pub(super) fn remove(&mut self, pod: &Observation, roles: &Roles) {
         self.count(pod, roles, |n| *n -= 1);
     }
@@ -64,8 +64,9 @@ impl Counts {
             return;
         }
         change(&mut self.pods);
-        for (at, (container, status)) in pod.shape.containers.iter().zip(&pod.statuses).enumerate() {
-            let role = match roles.of(at) {
+        for (container_idx, (container, status)) in pod.shape.containers.iter().zip(&pod.statuses).enumerate()
+        {
+            let role = match roles.of(container_idx) {
                 Role::Sidecar => "sidecar",
                 Role::Main => "main",
                 Role::Init | Role::Ignored => continue,
@@ -73,8 +74,8 @@ impl Counts {
             let native = container.kind == ContainerKind::Native;
             let ready = status.as_ref().is_some_and(|status| status.ready);
             let class = ContainerClass::new(role, native, ready);
-            let place = ContainerClass::ALL.iter().position(|c| *c == class);
-            if let Some(n) = place.and_then(|place| self.containers.get_mut(place)) {
+            let class_idx = ContainerClass::ALL.iter().position(|c| *c == class);
+            if let Some(n) = class_idx.and_then(|class_idx| self.containers.get_mut(class_idx)) {
                 change(n);
             }
             if role == "sidecar" && !container.probes.readiness {
@@ -83,23 +84,23 @@ impl Counts {
         }
     }
 
-    /// Counts a violation in.
+    /// Adds a violation.
     pub(super) fn add_violation(&mut self, violation: &Tracked) {
         *self.violation(violation) += 1;
     }
 
-    /// Takes a violation out as it was counted in.
+    /// Removes a violation. Its state must be that with which it was added.
     pub(super) fn remove_violation(&mut self, violation: &Tracked) {
         *self.violation(violation) -= 1;
     }
 
-    #[allow(clippy::indexing_slicing, reason = "as many places as checks")]
+    #[allow(clippy::indexing_slicing, reason = "the array has an entry per check")]
     fn violation(&mut self, violation: &Tracked) -> &mut u32 {
         let (pending, firing) = &mut self.violations[violation.check as usize];
         if violation.is_firing() { firing } else { pending }
     }
 
-    /// The counts as the status shows them.
+    /// The counts for the status.
     pub(super) fn summary(&self) -> Summary {
         let of = |role| {
             self.containers()
@@ -134,36 +135,36 @@ impl Counts {
     /// The containers by class.
     pub(super) fn containers(&self) -> [(ContainerClass, u32); ContainerClass::ALL.len()] {
         let mut counts = ContainerClass::ALL.map(|class| (class, 0));
-        for ((_, shown), n) in counts.iter_mut().zip(self.containers) {
-            *shown = n;
+        for ((_, count), n) in counts.iter_mut().zip(self.containers) {
+            *count = n;
         }
         counts
     }
 }
 
-/// A histogram of how long violations lasted that fired and then resolved, from onset to resolution, in seconds.
+/// A histogram of the durations of violations that fired and resolved, from onset to resolution, in seconds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Durations {
-    /// How many lasted at most as long as the bound of the same place and longer than the one before; the last place is
-    /// for those that outlasted every bound.
+    /// The number of durations up to each bound and above the previous one. The last entry counts durations above all
+    /// bounds.
     pub counts: [u64; Self::BOUNDS.len() + 1],
     /// The sum of all durations.
     pub sum: f64,
 }
 
 impl Durations {
-    /// The upper bounds: from a blink to a day.
+    /// The upper bounds, from 5 seconds to a day.
     pub const BOUNDS: [f64; 12] = [
         5.0, 15.0, 60.0, 150.0, 300.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 21_600.0, 43_200.0, 86_400.0,
     ];
 
     pub(super) fn observe(&mut self, lasted: SignedDuration) {
         let seconds = lasted.as_secs_f64().max(0.0);
-        let place = Self::BOUNDS
+        let bucket = Self::BOUNDS
             .iter()
             .position(|bound| seconds <= *bound)
             .unwrap_or(Self::BOUNDS.len());
-        if let Some(count) = self.counts.get_mut(place) {
+        if let Some(count) = self.counts.get_mut(bucket) {
             *count += 1;
         }
         self.sum += seconds;

@@ -1,80 +1,59 @@
-//! A policy in the index: the version at work, the roles it gives, the counts and lists of what its Pods do under it.
+//! A policy in the index: the version in use, its role cache, and the counts and violations of its Pods.
 
 use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Weak},
 };
 
-use jiff::Timestamp;
-
-use super::counts::Counts;
+use super::{Matched, counts::Counts};
 use crate::domain::{
+    checks::Common,
     observation::{ContainerKind, Labels, Observation, Shape, Workload},
-    policy::{Check, ListedViolation, Mode, Policy, PolicyKey, PolicyKind, PolicyUpdate, Severity},
+    policy::{Check, InvalidSpec, Mode, Policy, PolicyKey, PolicyKind, PolicyUpdate},
     roles::Roles,
     tracker::Tracked,
+    violation::{ContainerSubject, StoredViolation, Subject, Violation},
 };
 
-/// The place of a policy in the index.
+/// The number of a policy in the index. A number is never used twice.
 pub(super) type PolicyId = u32;
 /// Namespace, workload, container and reason of a restart series.
 pub(super) type RestartSeries = (Arc<str>, Arc<Workload>, Arc<str>, &'static str);
 
-/// A policy and what its Pods do under it.
+/// A policy with the counts and violations of its Pods.
 #[derive(Debug)]
 pub(super) struct PolicyEntry {
     pub(super) key: PolicyKey,
     pub(super) uid: Arc<str>,
     pub(super) generation: i64,
-    /// Why the present spec cannot be evaluated.
-    pub(super) invalid: Option<String>,
-    /// The last version that could be; `None` if there was none.
+    /// The error in the current spec, if it is invalid.
+    pub(super) invalid: Option<InvalidSpec>,
+    /// The last valid version; `None` if there was none.
     pub(super) policy: Option<Policy>,
-    /// What an operator before us left in the status, until every Pod has been looked at.
-    pub(super) adopted: Vec<ListedViolation>,
+    /// The violations from the status that an earlier operator process wrote, until every Pod has been evaluated.
+    pub(super) stored: Vec<StoredViolation>,
     pub(super) counts: Counts,
-    /// Its violations in the order of its status.
-    pub(super) active: BTreeMap<ActiveKey, Active>,
-    /// How many violations fired, by check.
+    /// The violations, in the order of the status.
+    pub(super) violations: BTreeSet<Violation>,
+    /// The number of violations that have fired, by check.
     pub(super) fired: [u64; Check::ALL.len()],
     pub(super) restarts: BTreeMap<RestartSeries, u64>,
     roles: RoleCache,
 }
 
-/// The order of violations in a status: severity, namespace, workload, Pod, container, check.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct ActiveKey {
-    pub(super) severity: Reverse<Severity>,
-    pub(super) namespace: Arc<str>,
-    pub(super) workload: Arc<Workload>,
-    pub(super) pod: Arc<str>,
-    pub(super) container: Arc<str>,
-    pub(super) check: Check,
-    pub(super) uid: Arc<str>,
-}
-
-/// What the views show of a violation beside its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Active {
-    pub(super) at: usize,
-    pub(super) firing: bool,
-    pub(super) native: bool,
-    pub(super) onset: Timestamp,
-}
-
-/// The roles that a policy gives, by shape. Holds neither shapes nor roles alive.
+/// The roles that a policy assigns, by shape. Holds weak references only.
 #[derive(Debug, Default)]
 struct RoleCache {
+    /// By the address of the shape.
     roles: HashMap<usize, (Weak<Shape>, Weak<Roles>)>,
     sweep_at: usize,
 }
 
 impl RoleCache {
     fn get(&mut self, policy: &Policy, shape: &Arc<Shape>) -> Arc<Roles> {
-        let place = Arc::as_ptr(shape) as usize;
-        // A weak reference keeps the allocation, so an address in here cannot have been used again.
-        if let Some(roles) = self.roles.get(&place).and_then(|(_, roles)| roles.upgrade()) {
+        let address = Arc::as_ptr(shape) as usize;
+        // The weak reference keeps the allocation, so no other shape can have this address.
+        if let Some(roles) = self.roles.get(&address).and_then(|(_, roles)| roles.upgrade()) {
             return roles;
         }
         if self.roles.len() >= self.sweep_at {
@@ -84,7 +63,7 @@ impl RoleCache {
         }
         let roles = Arc::new(Roles::assign(policy, shape));
         self.roles
-            .insert(place, (Arc::downgrade(shape), Arc::downgrade(&roles)));
+            .insert(address, (Arc::downgrade(shape), Arc::downgrade(&roles)));
         roles
     }
 }
@@ -96,11 +75,11 @@ impl PolicyEntry {
             uid,
             generation,
             spec,
-            listed,
+            stored,
         } = update;
         let (policy, invalid) = match spec {
             Ok(policy) => (Some(policy), None),
-            Err(message) => (None, Some(message)),
+            Err(error) => (None, Some(error)),
         };
         Self {
             key,
@@ -108,16 +87,16 @@ impl PolicyEntry {
             generation,
             invalid,
             policy,
-            adopted: listed,
+            stored,
             counts: Counts::default(),
-            active: BTreeMap::new(),
+            violations: BTreeSet::new(),
             fired: [0; Check::ALL.len()],
             restarts: BTreeMap::new(),
             roles: RoleCache::default(),
         }
     }
 
-    /// Whether matching needs to know namespaces' labels.
+    /// Whether matching needs the labels of namespaces.
     pub(super) fn needs_namespaces(&self) -> bool {
         self.key.kind == PolicyKind::ClusterSidecarPolicy
             && self
@@ -126,62 +105,56 @@ impl PolicyEntry {
                 .is_some_and(|policy| !policy.namespaces.is_empty())
     }
 
-    /// Whether the policy looks at a Pod: the Pod is where the policy sees, carries the labels, and the policy is on.
+    /// Whether the policy is on and selects the Pod, whose namespace has these labels.
     pub(super) fn matches(&self, pod: &Observation, namespace: Option<&Labels>) -> bool {
         let Some(policy) = self.policy.as_ref().filter(|policy| policy.mode != Mode::Off) else {
             return false;
         };
-        let sees = match self.key.kind {
+        let namespace_matches = match self.key.kind {
             PolicyKind::SidecarPolicy => self.key.namespace == pod.namespace,
             PolicyKind::ClusterSidecarPolicy => {
                 policy.namespaces.is_empty()
                     || namespace.is_some_and(|labels| policy.namespaces.matches(labels))
             }
         };
-        sees && policy.pods.matches(&pod.labels)
+        namespace_matches && policy.pods.matches(&pod.labels)
     }
 
-    /// The roles that the version at work gives in a shape.
+    /// The roles that the version in use assigns to the containers of a shape.
     pub(super) fn roles_in(&mut self, shape: &Arc<Shape>) -> Option<Arc<Roles>> {
         self.policy.as_ref().map(|policy| self.roles.get(policy, shape))
     }
 
-    /// Puts another version to work. The Pods must be detached from the old one.
+    /// Replaces the version in use. The Pods must have been withdrawn.
     pub(super) fn replace(&mut self, version: Policy) {
         self.policy = Some(version);
         self.roles = RoleCache::default();
     }
 
-    /// Counts and lists the violations of a Pod.
-    pub(super) fn record(&mut self, pod: &Observation, tracked: &[Tracked]) {
-        for violation in tracked {
-            let Some((key, active)) = self.entry(pod, violation) else {
-                continue;
-            };
-            self.counts.add_violation(violation);
-            self.active.insert(key, active);
+    /// Adds a Pod to the counts and its violations to the list, unless it is in them.
+    pub(super) fn enter(&mut self, pod: &Observation, matched: &mut Matched) {
+        if std::mem::replace(&mut matched.entered, true) {
+            return;
+        }
+        self.counts.add(pod, &matched.roles);
+        for tracked in &matched.tracked {
+            if let Some(violation) = self.violation(pod, tracked) {
+                self.counts.add_violation(tracked);
+                self.violations.insert(violation);
+            }
         }
     }
 
-    /// Undoes [`Self::record`] of the same violations, before they or the policy change.
-    pub(super) fn unrecord(&mut self, pod: &Observation, tracked: &[Tracked]) {
-        for violation in tracked {
-            let Some((key, _)) = self.entry(pod, violation) else {
-                continue;
-            };
-            self.counts.remove_violation(violation);
-            self.active.remove(&key);
+    /// Undoes [`Self::enter`]. To be called before the Pod, its violations or the policy change.
+    pub(super) fn withdraw(&mut self, pod: &Observation, matched: &mut Matched) {
+        if !std::mem::replace(&mut matched.entered, false) {
+            return;
         }
-    }
-
-    /// Records those of a Pod's violations that are not recorded yet.
-    pub(super) fn record_missing(&mut self, pod: &Observation, tracked: &[Tracked]) {
-        for violation in tracked {
-            let is_known = self
-                .entry(pod, violation)
-                .is_some_and(|(key, _)| self.active.contains_key(&key));
-            if !is_known {
-                self.record(pod, std::slice::from_ref(violation));
+        self.counts.remove(pod, &matched.roles);
+        for tracked in &matched.tracked {
+            if let Some(violation) = self.violation(pod, tracked) {
+                self.counts.remove_violation(tracked);
+                self.violations.remove(&violation);
             }
         }
     }
@@ -193,28 +166,27 @@ impl PolicyEntry {
         }
     }
 
-    pub(super) fn entry(&self, pod: &Observation, violation: &Tracked) -> Option<(ActiveKey, Active)> {
-        let at = usize::from(violation.container);
-        let container = pod.shape.containers.get(at)?;
-        let key = ActiveKey {
-            severity: Reverse(self.policy.as_ref()?.settings(violation.check).severity),
-            namespace: pod.namespace.clone(),
-            workload: pod.workload.clone(),
-            pod: pod.name.clone(),
-            container: container.name.clone(),
-            check: violation.check,
-            uid: pod.uid.clone(),
-        };
-        let native = container.kind == ContainerKind::Native;
-        Some((
-            key,
-            Active {
-                at,
-                firing: violation.is_firing(),
-                native,
-                onset: violation.onset,
-            },
-        ))
+    /// A violation as the status, the metrics and the log show it.
+    pub(super) fn violation(&self, pod: &Observation, tracked: &Tracked) -> Option<Violation> {
+        let container = pod.shape.containers.get(usize::from(tracked.container))?;
+        let policy = self.policy.as_ref()?;
+        let Common { severity, .. } = policy.checks.common(tracked.check);
+        Some(Violation {
+            policy: self.key.clone(),
+            check: tracked.check,
+            severity,
+            mode: policy.mode_of(tracked.check),
+            subject: Subject::Container(ContainerSubject {
+                namespace: pod.namespace.clone(),
+                workload: pod.workload.clone(),
+                pod: pod.name.clone(),
+                container: container.name.clone(),
+                uid: pod.uid.clone(),
+                native: container.kind == ContainerKind::Native,
+            }),
+            firing: tracked.is_firing(),
+            onset: tracked.onset,
+        })
     }
 }
 
@@ -228,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_of_roles_keeps_what_is_used_and_little_else() {
+    fn the_role_cache_keeps_roles_in_use_and_little_else() {
         let mut cache = RoleCache::default();
         let policy = policy();
         let used: Vec<_> = (0..100)
@@ -245,7 +217,7 @@ mod tests {
         }
         assert_eq!(
             cache.sweep_at, 200,
-            "when it has grown to twice what was left of it, so that sweeping costs little"
+            "swept again at twice the size, so that sweeping costs little"
         );
         assert!(cache.roles.len() <= 200, "{}", cache.roles.len());
         for (roles, shape) in &used {

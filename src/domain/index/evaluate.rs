@@ -1,11 +1,11 @@
-//! One Pod at one moment, under every policy that matches it: roles and facts in, transitions and Events out.
+//! Evaluates one Pod at one time under every policy that selects it. In: roles and facts. Out: transitions and Events.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
 use super::{
-    Index, PodEntry, PodKey,
+    Index, Matched, PodEntry, PodKey,
     adopt::adopt,
     counts::Durations,
     entry::{PolicyEntry, PolicyId},
@@ -16,13 +16,21 @@ use crate::domain::{
     effects::{Change, Effects, Transition},
     history::Observed,
     observation::Observation,
-    tracker::{self, Changed, Tracked, sooner},
+    tracker::{self, Changed, sooner},
 };
 
 impl Index {
-    /// Brings a Pod up to `now`: judges it, or leaves it as it stands while it is held, or ends what it violates when
-    /// it is not evaluated any more. Being not evaluated wins over being held.
-    pub(super) fn reevaluate(&mut self, key: &PodKey, now: Timestamp, look: Observed, effects: &mut Effects) {
+    /// Brings a Pod up to `now` and enters it in the counts and lists of its policies.
+    ///
+    /// A Pod that is not evaluated any more loses its violations. The violations of a held Pod stay as they are. The
+    /// first rule takes precedence.
+    pub(super) fn reevaluate(
+        &mut self,
+        key: &PodKey,
+        now: Timestamp,
+        observed: Observed,
+        effects: &mut Effects,
+    ) {
         let Some(pod) = self
             .namespaces
             .get_mut(&key.0)
@@ -32,23 +40,31 @@ impl Index {
         };
         let mut deadline = None;
         if !pod.observation.is_evaluated() {
-            // Counts are forgotten: a Pod that comes back starts anew.
+            // A Pod that is evaluated again later starts with an empty history.
             pod.history = None;
             for matched in &mut pod.matched {
-                matched.looked = true;
+                matched.evaluated = true;
                 if let Some(policy) = self.policies.get_mut(&matched.policy) {
-                    end(policy, &pod.observation, &mut matched.tracked, now, effects);
+                    end(policy, &pod.observation, matched, now, effects);
                 }
             }
         } else if self.watches.held_since(&key.0).is_some() {
-            self.watches.wait(key, look);
+            self.watches.wait(key, observed);
         } else {
             adopt(pod, &mut self.policies, now);
             if pod.observation.is_held() {
-                // Nothing to evaluate by, but from here on we see what it does.
-                pod.matched.iter_mut().for_each(|matched| matched.looked = true);
+                // The state is unknown now, but a fault that appears later is new.
+                pod.matched
+                    .iter_mut()
+                    .for_each(|matched| matched.evaluated = true);
             } else {
-                deadline = evaluate(pod, &mut self.policies, &mut self.durations, (now, look), effects);
+                let context = (now, observed);
+                deadline = evaluate(pod, &mut self.policies, &mut self.durations, context, effects);
+            }
+        }
+        for matched in &mut pod.matched {
+            if let Some(policy) = self.policies.get_mut(&matched.policy) {
+                policy.enter(&pod.observation, matched);
             }
         }
         if pod.deadline != deadline {
@@ -62,12 +78,12 @@ impl Index {
     }
 }
 
-/// Advances the violations of a Pod, and returns when time alone changes something next.
+/// Advances the violations of a Pod. Returns the next time at which they change without an update.
 fn evaluate(
     pod: &mut PodEntry,
     policies: &mut BTreeMap<PolicyId, PolicyEntry>,
     durations: &mut Durations,
-    (now, look): (Timestamp, Observed),
+    (now, observed): (Timestamp, Observed),
     effects: &mut Effects,
 ) -> Option<Timestamp> {
     let PodEntry {
@@ -82,7 +98,7 @@ fn evaluate(
         let Some(policy) = policies.get_mut(&matched.policy) else {
             continue;
         };
-        policy.unrecord(observation, &matched.tracked);
+        policy.withdraw(observation, matched);
         let Some(version) = &policy.policy else { continue };
         let view = View {
             pod: observation,
@@ -91,54 +107,53 @@ fn evaluate(
             history: history.as_deref(),
             now,
         };
-        let look = if std::mem::replace(&mut matched.looked, true) {
-            look
+        let observed = if std::mem::replace(&mut matched.evaluated, true) {
+            observed
         } else {
             Observed::Initial
         };
-        let (changed, next) = tracker::advance(&mut matched.tracked, &view, look);
-        let mut announcer = EventPlanner {
+        let (changed, next) = tracker::advance(&mut matched.tracked, &view, observed);
+        let mut planner = EventPlanner {
             policy,
             view: &view,
             written: &mut *written,
             events: &mut effects.events,
         };
-        announcer.recoveries(&changed);
-        let repeat = announcer.firing(&mut matched.tracked);
+        planner.recoveries(&changed);
+        let repeat = planner.firing(&mut matched.tracked);
         for at in next.into_iter().chain(repeat) {
             sooner(&mut deadline, at, now);
         }
         report(policy, observation, &changed, now, effects);
-        for (violation, change) in &changed {
+        for (tracked, change) in &changed {
             match change {
-                Change::Firing if !violation.counted => policy.count_fired(violation.check),
-                Change::Resolved => durations.observe(now.duration_since(violation.onset)),
+                Change::Firing if !tracked.counted => policy.count_fired(tracked.check),
+                Change::Resolved => durations.observe(now.duration_since(tracked.onset)),
                 _ => {}
             }
         }
-        policy.record(observation, &matched.tracked);
         if matched.tracked.is_empty() {
-            // A storm must not leave its room behind.
+            // Releases the capacity that an incident has left.
             matched.tracked = Vec::new();
         }
     }
     deadline
 }
 
-/// Ends violations that are still recorded, without Events.
+/// Ends the violations of a Pod under a policy without Events, and withdraws the Pod.
 pub(super) fn end(
     policy: &mut PolicyEntry,
     pod: &Observation,
-    tracked: &mut Vec<Tracked>,
+    matched: &mut Matched,
     now: Timestamp,
     effects: &mut Effects,
 ) {
-    policy.unrecord(pod, tracked);
-    let ended = tracker::end_all(tracked);
+    policy.withdraw(pod, matched);
+    let ended = tracker::end_all(&mut matched.tracked);
     report(policy, pod, &ended, now, effects);
 }
 
-/// Adds what changed to the effects.
+/// Adds state changes to the effects.
 pub(super) fn report(
     policy: &PolicyEntry,
     pod: &Observation,
@@ -146,24 +161,14 @@ pub(super) fn report(
     now: Timestamp,
     effects: &mut Effects,
 ) {
-    for (violation, change) in changed {
-        let at = usize::from(violation.container);
-        let (Some(container), Some(version)) = (pod.shape.containers.get(at), &policy.policy) else {
-            continue;
-        };
-        effects.transitions.push(Transition {
-            policy: policy.key.clone(),
-            check: violation.check,
-            severity: version.settings(violation.check).severity,
-            namespace: pod.namespace.clone(),
-            pod: pod.name.clone(),
-            uid: pod.uid.clone(),
-            container: container.name.clone(),
+    let transitions = changed.iter().filter_map(|(tracked, change)| {
+        Some(Transition {
+            violation: policy.violation(pod, tracked)?,
             to: *change,
-            onset: violation.onset,
             at: now,
-        });
-    }
+        })
+    });
+    effects.transitions.extend(transitions);
     if !changed.is_empty() {
         effects.changed.insert(policy.key.clone());
     }

@@ -1,5 +1,5 @@
-//! Which Events a Pod's violations under one policy ask for: one when it begins to fire, one when it resolves, and a
-//! repetition each `repeatPeriod` while it fires, because the API server forgets Events after an hour.
+//! Plans the Events of a Pod's violations under one policy: one when a violation begins to fire, one when it resolves, and
+//! a repetition every `repeatPeriod` while it fires, because the API server deletes Events after an hour.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -14,30 +14,30 @@ use crate::domain::{
     tracker::{Announced, Changed, Tracked, sooner},
 };
 
-/// The longest note that the API server takes, in bytes.
+/// The longest note that the API server accepts, in bytes.
 const NOTE_LIMIT: usize = 1024;
-/// The longest name of an object.
+/// The longest name of an object, in bytes.
 const NAME_LIMIT: usize = 253;
-/// How many names of Events are remembered for one Pod.
+/// The number of Event names that are kept for one Pod.
 const WRITTEN_LIMIT: usize = 64;
 
 /// The Events of one Pod under one policy.
 pub(super) struct EventPlanner<'a> {
     pub(super) policy: &'a PolicyEntry,
     pub(super) view: &'a View<'a>,
-    /// The Pod's Events by the hash in their names, with how often each was written.
+    /// The Pod's Events by the hash in their names, with the number of times that each was written.
     pub(super) written: &'a mut Box<[(u64, u32)]>,
     pub(super) events: &'a mut Vec<Event>,
 }
 
 impl EventPlanner<'_> {
-    /// Adds an Event for each violation that resolved after one had told of it.
+    /// Adds a recovery Event for each violation that resolved and had an Event.
     pub(super) fn recoveries(&mut self, changed: &[Changed]) {
         for (violation, change) in changed {
-            let told = violation.announced.is_some() && self.alerts(violation.check);
-            if *change == Change::Resolved && told && self.view.policy.recovery_events {
-                let lasted = self.view.now.duration_since(violation.onset);
-                let note = recovery_note(violation.check, &self.case(violation), lasted);
+            let is_announced = violation.announced.is_some() && self.alerts(violation.check);
+            if *change == Change::Resolved && is_announced && self.view.policy.recovery_events {
+                let duration = self.view.now.duration_since(violation.onset);
+                let note = recovery_note(violation.check, &self.context(violation), duration);
                 let hash = self.hash(violation, "resolved");
                 let (delivery, _) = self.write(hash);
                 self.push(violation, (hash, delivery), ("SidecarRecovered", false), note);
@@ -45,8 +45,8 @@ impl EventPlanner<'_> {
         }
     }
 
-    /// Adds the first Event of each firing violation that has none, and the repetitions that are due; returns when the
-    /// next repetition is.
+    /// Adds the first Event of each firing violation without one, and the repetitions that are due. Returns the time of
+    /// the next repetition.
     pub(super) fn firing(&mut self, tracked: &mut [Tracked]) -> Option<Timestamp> {
         let mut next = None;
         let period = self.view.policy.repeat_period;
@@ -67,15 +67,18 @@ impl EventPlanner<'_> {
                         repeats: due,
                     });
                 }
-                Some(told) if due > told.repeats => {
-                    let count = told.before.saturating_add(1).saturating_add(due);
-                    self.wrote(told.hash, count);
-                    self.push_firing(violation, told.hash, Delivery::Repeat(count));
-                    violation.announced = Some(Announced { repeats: due, ..told });
+                Some(announced) if due > announced.repeats => {
+                    let count = announced.before.saturating_add(1).saturating_add(due);
+                    self.record(announced.hash, count);
+                    self.push_firing(violation, announced.hash, Delivery::Repeat(count));
+                    violation.announced = Some(Announced {
+                        repeats: due,
+                        ..announced
+                    });
                 }
                 Some(_) => {}
             }
-            let done = violation.announced.map_or(due, |told| told.repeats);
+            let done = violation.announced.map_or(due, |announced| announced.repeats);
             if let (Some(since), Ok(n)) = (violation.firing_since, i32::try_from(done.saturating_add(1))) {
                 sooner(&mut next, later(since, period.saturating_mul(n)), self.view.now);
             }
@@ -83,12 +86,12 @@ impl EventPlanner<'_> {
         next
     }
 
-    /// Counts a firing violation as announced, by the operator whose status we take over.
+    /// Marks a firing violation from a status as announced by the operator process that wrote the status.
     pub(super) fn take_over(&mut self, violation: &mut Tracked) {
         if violation.is_firing() && self.alerts(violation.check) {
             let hash = self.hash(violation, "firing");
             let repeats = repeats(violation, self.view.policy.repeat_period, self.view.now);
-            self.wrote(hash, repeats.saturating_add(1));
+            self.record(hash, repeats.saturating_add(1));
             violation.announced = Some(Announced {
                 hash,
                 before: 0,
@@ -101,17 +104,16 @@ impl EventPlanner<'_> {
         self.view.policy.mode_of(check) == Mode::Alert
     }
 
-    fn case(&self, violation: &Tracked) -> MessageContext<'_> {
-        let at = usize::from(violation.container);
+    fn context(&self, violation: &Tracked) -> MessageContext<'_> {
         MessageContext {
             view: self.view,
-            at,
+            container_idx: usize::from(violation.container),
             onset: violation.onset,
             policy: &self.policy.key,
         }
     }
 
-    /// How to write an Event of this name, and how often one was written before.
+    /// The way to write an Event of this name, and the number of times that one was written before.
     fn write(&mut self, hash: u64) -> (Delivery, u32) {
         let before = self
             .written
@@ -119,7 +121,7 @@ impl EventPlanner<'_> {
             .find(|(known, _)| *known == hash)
             .map_or(0, |(_, times)| *times);
         let times = before.saturating_add(1);
-        self.wrote(hash, times);
+        self.record(hash, times);
         (
             if before == 0 {
                 Delivery::Create
@@ -130,7 +132,7 @@ impl EventPlanner<'_> {
         )
     }
 
-    fn wrote(&mut self, hash: u64, times: u32) {
+    fn record(&mut self, hash: u64, times: u32) {
         edit(self.written, |written| {
             written.retain(|(known, _)| *known != hash);
             if written.len() == WRITTEN_LIMIT {
@@ -142,7 +144,7 @@ impl EventPlanner<'_> {
 
     fn push_firing(&mut self, violation: &Tracked, hash: u64, delivery: Delivery) {
         let rule = rule(violation.check);
-        let mut note = rule.note(&self.case(violation));
+        let mut note = rule.note(&self.context(violation));
         if !self.view.policy.runbook_url.is_empty() {
             note.push_str(" Runbook: ");
             note.push_str(&self.view.policy.runbook_url);
@@ -183,17 +185,17 @@ impl EventPlanner<'_> {
         });
     }
 
-    /// What tells this Event from all others, from the objects alone: any operator finds the same.
+    /// The hash in the Event's name. It is computed from the objects only, so every operator process computes the same.
     fn hash(&self, violation: &Tracked, what: &str) -> u64 {
-        let case = self.case(violation);
+        let context = self.context(violation);
         let container = self
             .view
             .pod
             .shape
             .containers
-            .get(case.at)
+            .get(context.container_idx)
             .map_or("", |c| &*c.name);
-        let episode = rule(violation.check).episode(&case);
+        let episode = rule(violation.check).episode(&context);
         let check = violation.check.as_str();
         let parts = [
             &*self.policy.uid,
@@ -207,14 +209,14 @@ impl EventPlanner<'_> {
     }
 }
 
-/// How often a violation that fires since then should have been repeated by `now`.
+/// The number of repetitions that are due by `now`.
 fn repeats(violation: &Tracked, period: SignedDuration, now: Timestamp) -> u32 {
     let since = violation.firing_since.unwrap_or(now);
     let times = now.duration_since(since).as_millis() / period.as_millis().max(1);
     u32::try_from(times).unwrap_or(0)
 }
 
-/// The Pod's name, cut if need be, and the hash.
+/// The name of the Pod, cut if necessary, and the hash.
 fn event_name(pod: &str, hash: u64) -> String {
     const HASH: usize = 17;
     let cut = pod

@@ -1,16 +1,19 @@
-//! Everything Sidewatch knows: Pods, policies, and what each Pod violates under each policy.
+//! The in-memory model: Pods, policies, and the violations of each Pod under each policy.
 //!
 //! ```text
 //! namespaces ── labels
 //!     └── pods, by UID ── observation, history
-//!             └── matched ── a policy that matches, the roles it gives, the violations it tracks
-//! policies ── the evaluated version, the counts of its Pods, its violations in the order of its status
-//! deadlines ── (when, Pod): the next moment at which time alone changes something
-//! watches ── per Pod watch: synced or held, what a resync has seen, which Pods wait for the hold to end
+//!             └── matched ── a policy that selects the Pod, the roles it assigns, the violations it tracks
+//! policies ── the version in use, the counts of its Pods, its violations in the order of its status
+//! deadlines ── (time, Pod): the next time at which the state of the Pod changes without an update
+//! watches ── per Pod watch: synced or held, the Pods that a resync has seen, the Pods to evaluate after the hold
 //! ```
 //!
-//! Every method takes in one fact and returns [`Effects`]. The work of a step grows with what it changes: one Pod for
-//! an update, the Pods of its namespaces for a policy's edit, nothing for an update that says nothing new.
+//! Each method takes one fact and returns [`Effects`]. The cost of a step depends on what it changes: one Pod for an
+//! update, the Pods of its namespaces for an edit of a policy, nothing for an update without a change.
+//!
+//! A step that changes a Pod, its violations or a policy first withdraws the Pod from the counts and lists of its
+//! policies ([`PolicyEntry::withdraw`]); [`Index::reevaluate`] enters it again at the end.
 
 mod adopt;
 mod counts;
@@ -32,7 +35,7 @@ use jiff::Timestamp;
 
 pub use self::{
     counts::{ContainerClass, Durations},
-    views::{PolicyView, RestartView, ViolationView},
+    views::{PolicyView, RestartView},
     watches::Scope,
 };
 use self::{
@@ -51,27 +54,27 @@ use super::{
 /// The model. See the module's documentation.
 #[derive(Debug)]
 pub struct Index {
-    /// Pods by namespace, and the namespaces' labels.
+    /// Pods by namespace, and the labels of the namespaces.
     namespaces: HashMap<Arc<str>, Namespace>,
-    /// Policies by their place; a place is never used twice.
+    /// Policies by their number.
     policies: BTreeMap<PolicyId, PolicyEntry>,
-    /// The place of each policy.
+    /// The number of each policy.
     ids: BTreeMap<PolicyKey, PolicyId>,
-    /// The policies that may match a Pod of a namespace; those of the cluster kind stand under the empty name.
+    /// The policies that can select a Pod of a namespace. `ClusterSidecarPolicy` objects are under the empty name.
     by_namespace: HashMap<Arc<str>, BTreeSet<PolicyId>>,
-    /// The next place.
+    /// The number of the next policy.
     next_id: PolicyId,
-    /// When each Pod has to be looked at again although it did not change.
+    /// The time at which each Pod has to be evaluated again if it does not change.
     deadlines: BTreeSet<(Timestamp, PodKey)>,
     /// The state of the watches.
     watches: Watches,
-    /// How many Pods of each workload live: a restart series goes with the last.
+    /// The number of Pods of each workload. The restart series of a workload are removed with its last Pod.
     workloads: HashMap<(Arc<str>, Arc<Workload>), u32>,
-    /// How long resolved violations lasted.
+    /// The durations of resolved violations.
     durations: Durations,
-    /// Statuses that named a container which the spec lacks.
+    /// The number of container statuses whose name is not in the spec.
     stray_statuses: u64,
-    /// The latest `now`: time does not go back here, whatever the clock does.
+    /// The latest `now`. The time of the index never goes back, even if the clock does.
     latest: Timestamp,
 }
 
@@ -81,41 +84,45 @@ type PodKey = (Arc<str>, Arc<str>);
 /// A namespace with its Pods.
 #[derive(Debug, Default)]
 struct Namespace {
-    /// Its labels; unknown until its own watch brought them.
+    /// Its labels; `None` until the watch of namespaces has delivered them.
     labels: Option<Arc<Labels>>,
-    /// Its Pods by UID. Boxed, because half of a hash table may be empty.
+    /// Its Pods by UID. Boxed, because up to half of a hash table is empty.
     pods: HashMap<Arc<str>, Box<PodEntry>>,
 }
 
 /// A Pod.
 #[derive(Debug)]
 struct PodEntry {
-    /// What we last saw of it.
+    /// Its latest observation.
     observation: Observation,
-    /// What its containers went through.
+    /// The restarts, flaps and OOM kills of its containers.
     history: Option<Box<History>>,
-    /// The policies that match it, in the order of their places.
+    /// The policies that select it, in the order of their numbers.
     matched: Box<[Matched]>,
-    /// The names of Events written for it, with how often: a new episode under an old name raises that Event.
+    /// The hashes in the names of its Events, with the number of times that each was written. A new episode with an old
+    /// name raises the count of that Event.
     written: Box<[(u64, u32)]>,
     /// Its entry in the deadlines.
     deadline: Option<Timestamp>,
 }
 
-/// A policy that matches a Pod.
+/// A policy that selects a Pod.
 #[derive(Debug)]
 struct Matched {
     policy: PolicyId,
     /// Shared between Pods of the same shape.
     roles: Arc<Roles>,
-    /// This version of the policy has looked at the Pod: what fails from now on, we saw begin.
-    looked: bool,
+    /// This version of the policy has evaluated the Pod before. The onset of a new fault is then known.
+    evaluated: bool,
+    /// The Pod is in the counts and the list of violations of the policy.
+    entered: bool,
     /// The violations, ordered by container and check; empty for a healthy Pod.
     tracked: Vec<Tracked>,
 }
 
 impl Index {
-    /// An empty index that awaits the first list of each Pod watch in `scopes`, and of namespaces if they are watched.
+    /// Creates an empty index that waits for the first list of each Pod watch in `scopes`, and of namespaces if they are
+    /// watched.
     pub fn new(scopes: impl IntoIterator<Item = Scope>, namespaces_watched: bool) -> Self {
         Self {
             namespaces: HashMap::new(),
@@ -132,7 +139,7 @@ impl Index {
         }
     }
 
-    /// Takes in a Pod, from a list or a watch alike. One that says nothing new stops here.
+    /// Takes a Pod from a list or a watch. Returns early if nothing has changed.
     pub fn apply(&mut self, observation: Observation, now: Timestamp) -> Effects {
         let mut effects = self.tick(now);
         let now = self.latest;
@@ -147,10 +154,10 @@ impl Index {
             return effects;
         }
         let gap = self.watches.held_since(&key.0);
-        for matched in &pod.matched {
+        for matched in &mut pod.matched {
             if let Some(policy) = self.policies.get_mut(&matched.policy) {
-                policy.counts.remove(&pod.observation, &matched.roles);
-                policy.unrecord(&pod.observation, &matched.tracked);
+                policy.withdraw(&pod.observation, matched);
+                effects.changed.insert(policy.key.clone());
             }
         }
         let before = std::mem::replace(&mut pod.observation, observation);
@@ -163,31 +170,18 @@ impl Index {
             let restarts = History::advance(&mut pod.history, &before, &pod.observation, (now, gap));
             count_restarts(&mut self.policies, pod, &restarts);
         }
-        for matched in &pod.matched {
-            if let Some(policy) = self.policies.get_mut(&matched.policy) {
-                policy.counts.add(&pod.observation, &matched.roles);
-                policy.record(&pod.observation, &matched.tracked);
-                effects.changed.insert(policy.key.clone());
-            }
-        }
-        let (relabelled, reshaped) = (
-            before.labels != pod.observation.labels,
-            before.shape != pod.observation.shape,
-        );
+        let relabelled = before.labels != pod.observation.labels;
+        let reshaped = before.shape != pod.observation.shape;
         if before.workload != pod.observation.workload {
-            let next = pod.observation.workload.clone();
-            self.join_workload(&key.0, &next);
+            let workload = pod.observation.workload.clone();
+            self.join_workload(&key.0, &workload);
             self.leave_workload(&key.0, &before.workload);
         }
         if relabelled || reshaped {
             self.rematch(&key, now, &mut effects);
         }
-        self.reevaluate(
-            &key,
-            now,
-            gap.map_or(Observed::Live, Observed::AfterGap),
-            &mut effects,
-        );
+        let observed = gap.map_or(Observed::Live, Observed::AfterGap);
+        self.reevaluate(&key, now, observed, &mut effects);
         effects
     }
 
@@ -217,7 +211,7 @@ impl Index {
         self.reevaluate(key, now, Observed::Live, effects);
     }
 
-    /// Forgets a Pod. Its violations end without an Event.
+    /// Removes a Pod. Its violations end without an Event.
     pub fn delete(&mut self, namespace: &str, uid: &str, now: Timestamp) -> Effects {
         let mut effects = self.tick(now);
         let now = self.latest;
@@ -232,8 +226,7 @@ impl Index {
             let Some(policy) = self.policies.get_mut(&matched.policy) else {
                 continue;
             };
-            policy.counts.remove(&pod.observation, &matched.roles);
-            evaluate::end(policy, &pod.observation, &mut matched.tracked, now, &mut effects);
+            evaluate::end(policy, &pod.observation, matched, now, &mut effects);
             effects.changed.insert(policy.key.clone());
         }
         let key = (pod.observation.namespace.clone(), uid);
@@ -248,12 +241,12 @@ impl Index {
         effects
     }
 
-    /// The next moment at which [`Self::tick`] has something to do.
+    /// The next time at which [`Self::tick`] has work to do.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// Acts on every deadline up to `now`, each at its own time and in order.
+    /// Acts on all deadlines up to `now`, each at its own time and in order.
     pub fn tick(&mut self, now: Timestamp) -> Effects {
         let mut effects = Effects::default();
         self.latest = self.latest.max(now);
@@ -301,7 +294,7 @@ impl Index {
     }
 }
 
-/// Changes a list that every Pod has and that rarely changes: it is kept without room to spare.
+/// Changes a boxed slice. Every Pod has such lists and they rarely change, so they have no spare capacity.
 fn edit<T, R>(list: &mut Box<[T]>, change: impl FnOnce(&mut Vec<T>) -> R) -> R {
     let mut items = std::mem::take(list).into_vec();
     let result = change(&mut items);
@@ -309,7 +302,7 @@ fn edit<T, R>(list: &mut Box<[T]>, change: impl FnOnce(&mut Vec<T>) -> R) -> R {
     result
 }
 
-/// Adds restarts of sidecars to the series of the policies that call them so.
+/// Adds restarts to the series of each policy for which the container is a sidecar.
 fn count_restarts(policies: &mut BTreeMap<PolicyId, PolicyEntry>, pod: &PodEntry, restarts: &[Restarts]) {
     for restart in restarts {
         let Some(container) = pod.observation.shape.containers.get(restart.container) else {

@@ -1,4 +1,4 @@
-//! Policies coming, changing and going, and which Pods they match.
+//! Updates of policies, and which policies select which Pods.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -19,8 +19,8 @@ use crate::domain::{
 };
 
 impl Index {
-    /// Takes in a policy. One whose spec did not change stops here, so a policy's own status writes cost nothing. An
-    /// invalid spec leaves the last good version at work.
+    /// Takes a policy. Returns early if the spec has not changed, as after a write of the status. If the spec is invalid,
+    /// the last valid version stays in use.
     pub fn apply_policy(&mut self, update: PolicyUpdate, now: Timestamp) -> Effects {
         let mut effects = self.tick(now);
         let now = self.latest;
@@ -45,13 +45,13 @@ impl Index {
         let generation = std::mem::replace(&mut entry.generation, update.generation);
         let changes = match &update.spec {
             Ok(spec) => entry.invalid.is_some() || entry.policy.as_ref() != Some(spec),
-            Err(message) => entry.invalid.as_ref() != Some(message),
+            Err(error) => entry.invalid.as_ref() != Some(error),
         };
         if changes || generation != update.generation {
             effects.changed.insert(entry.key.clone());
         }
         match update.spec {
-            Err(message) => entry.invalid = Some(message),
+            Err(error) => entry.invalid = Some(error),
             Ok(spec) => {
                 entry.invalid = None;
                 if entry.policy.as_ref() != Some(&spec) {
@@ -77,25 +77,24 @@ impl Index {
         if let Some(policy) = policy {
             self.change_policy(id, policy, now, effects);
         }
-        self.forget_adopted();
+        self.forget_stored();
     }
 
-    /// Forgets a policy. Its violations end without Events.
+    /// Removes a policy. Its violations end without Events.
     pub fn delete_policy(&mut self, key: &PolicyKey, now: Timestamp) -> Effects {
         let mut effects = self.tick(now);
         let Some(id) = self.ids.remove(key) else {
             return effects;
         };
         let now = self.latest;
-        for pod in self.pods_in_sight(key) {
-            self.detach(id, &pod);
-            self.part(id, &pod, now, &mut effects);
+        for pod in self.visible_pods(key) {
+            self.detach(id, &pod, now, &mut effects);
             self.reevaluate(&pod, now, Observed::Live, &mut effects);
         }
         self.policies.remove(&id);
-        if let Some(places) = self.by_namespace.get_mut(&key.namespace) {
-            places.remove(&id);
-            if places.is_empty() {
+        if let Some(ids) = self.by_namespace.get_mut(&key.namespace) {
+            ids.remove(&id);
+            if ids.is_empty() {
                 self.by_namespace.remove(&key.namespace);
             }
         }
@@ -103,15 +102,15 @@ impl Index {
         effects
     }
 
-    /// Puts another version of a policy to work on every Pod that the old or the new one can see. What both cover keeps
-    /// its onset.
+    /// Replaces the version of a policy for all Pods that the old or the new version can select. A violation that both
+    /// versions cover keeps its onset.
     fn change_policy(&mut self, id: PolicyId, version: Policy, now: Timestamp, effects: &mut Effects) {
         let Some(entry) = self.policies.get(&id) else {
             return;
         };
-        let pods = self.pods_in_sight(&entry.key.clone());
+        let pods = self.visible_pods(&entry.key.clone());
         for key in &pods {
-            self.detach(id, key);
+            self.withdraw(id, key);
         }
         if let Some(entry) = self.policies.get_mut(&id) {
             entry.replace(version);
@@ -122,41 +121,41 @@ impl Index {
                 pod.matched
                     .iter_mut()
                     .filter(of_policy)
-                    .for_each(|matched| matched.looked = false);
+                    .for_each(|matched| matched.evaluated = false);
             }
             self.attach(id, key, now, effects);
             self.reevaluate(key, now, Observed::Live, effects);
         }
     }
 
-    /// The Pods that a policy can see whatever its selectors say, in an order that does not change.
-    fn pods_in_sight(&self, policy: &PolicyKey) -> Vec<PodKey> {
-        let in_sight = self.namespaces.iter().filter(|(name, _)| {
+    /// The Pods that a policy can select with any selectors, in a fixed order.
+    fn visible_pods(&self, policy: &PolicyKey) -> Vec<PodKey> {
+        let namespaces = self.namespaces.iter().filter(|(name, _)| {
             policy.kind == PolicyKind::ClusterSidecarPolicy || **name == policy.namespace
         });
-        let mut pods: Vec<PodKey> = in_sight
+        let mut pods: Vec<PodKey> = namespaces
             .flat_map(|(name, entry)| entry.pods.keys().map(|uid| (name.clone(), uid.clone())))
             .collect();
         pods.sort_unstable();
         pods
     }
 
-    /// Takes a Pod out of a policy's counts and lists, but keeps what it tracks.
-    fn detach(&mut self, id: PolicyId, (namespace, uid): &PodKey) {
+    /// Withdraws a Pod from the counts and list of a policy.
+    fn withdraw(&mut self, id: PolicyId, (namespace, uid): &PodKey) {
         let pod = self
             .namespaces
-            .get(namespace)
-            .and_then(|entry| entry.pods.get(uid));
+            .get_mut(namespace)
+            .and_then(|entry| entry.pods.get_mut(uid));
         let (Some(pod), Some(policy)) = (pod, self.policies.get_mut(&id)) else {
             return;
         };
-        for matched in pod.matched.iter().filter(|matched| matched.policy == id) {
-            policy.counts.remove(&pod.observation, &matched.roles);
-            policy.unrecord(&pod.observation, &matched.tracked);
+        for matched in pod.matched.iter_mut().filter(|matched| matched.policy == id) {
+            policy.withdraw(&pod.observation, matched);
         }
     }
 
-    /// Puts a detached Pod under a policy, if it matches; otherwise what was tracked ends without Events.
+    /// Attaches a policy to a Pod that it selects, with the roles of its present version. Detaches it from a Pod that it
+    /// does not select. [`Self::reevaluate`] must follow: it enters the Pod in the counts.
     pub(super) fn attach(
         &mut self,
         id: PolicyId,
@@ -170,27 +169,29 @@ impl Index {
         let (Some(pod), Some(policy)) = (entry.pods.get_mut(uid), self.policies.get_mut(&id)) else {
             return;
         };
-        let place = pod.matched.binary_search_by_key(&id, |matched| matched.policy);
         if !policy.matches(&pod.observation, entry.labels.as_deref()) {
-            self.part(id, &(namespace.clone(), uid.clone()), now, effects);
+            self.detach(id, &(namespace.clone(), uid.clone()), now, effects);
             return;
         }
         let Some(roles) = policy.roles_in(&pod.observation.shape) else {
             return;
         };
-        let place = place.unwrap_or_else(|place| {
+        let position = pod.matched.binary_search_by_key(&id, |matched| matched.policy);
+        let position = position.unwrap_or_else(|position| {
             let matched = Matched {
                 policy: id,
                 roles: roles.clone(),
-                looked: false,
+                evaluated: false,
+                entered: false,
                 tracked: Vec::new(),
             };
-            edit(&mut pod.matched, |list| list.insert(place, matched));
-            place
+            edit(&mut pod.matched, |list| list.insert(position, matched));
+            position
         });
-        let Some(matched) = pod.matched.get_mut(place) else {
+        let Some(matched) = pod.matched.get_mut(position) else {
             return;
         };
+        policy.withdraw(&pod.observation, matched);
         matched.roles = roles;
         let Some(version) = &policy.policy else { return };
         let view = View {
@@ -202,43 +203,40 @@ impl Index {
         };
         let ended = tracker::end_uncovered(&mut matched.tracked, &view);
         evaluate::report(policy, &pod.observation, &ended, now, effects);
-        policy.counts.add(&pod.observation, &matched.roles);
-        policy.record(&pod.observation, &matched.tracked);
         effects.changed.insert(policy.key.clone());
     }
 
-    /// Takes a policy off a detached Pod: what was tracked ends without Events.
-    fn part(&mut self, id: PolicyId, key: &PodKey, now: Timestamp, effects: &mut Effects) {
+    /// Detaches a policy from a Pod. Its violations end without Events.
+    fn detach(&mut self, id: PolicyId, key: &PodKey, now: Timestamp, effects: &mut Effects) {
         let pod = self
             .namespaces
             .get_mut(&key.0)
             .and_then(|entry| entry.pods.get_mut(&key.1));
-        let (Some(pod), Some(policy)) = (pod, self.policies.get(&id)) else {
+        let (Some(pod), Some(policy)) = (pod, self.policies.get_mut(&id)) else {
             return;
         };
-        let Ok(place) = pod.matched.binary_search_by_key(&id, |matched| matched.policy) else {
+        let Ok(position) = pod.matched.binary_search_by_key(&id, |matched| matched.policy) else {
             return;
         };
-        let ended = tracker::end_all(&mut edit(&mut pod.matched, |list| list.remove(place)).tracked);
-        evaluate::report(policy, &pod.observation, &ended, now, effects);
+        let mut matched = edit(&mut pod.matched, |list| list.remove(position));
+        evaluate::end(policy, &pod.observation, &mut matched, now, effects);
         effects.changed.insert(policy.key.clone());
     }
 
-    /// The policies that may match a Pod of a namespace.
+    /// The policies that can select a Pod of a namespace.
     pub(super) fn candidates(&self, namespace: &str) -> Vec<PolicyId> {
-        let places = |name: &str| self.by_namespace.get(name).into_iter().flatten().copied();
-        places("").chain(places(namespace)).collect()
+        let ids = |name: &str| self.by_namespace.get(name).into_iter().flatten().copied();
+        ids("").chain(ids(namespace)).collect()
     }
 
-    /// Matches a Pod anew, after what selectors or roles read has changed.
+    /// Matches a Pod with all policies again, after its labels, its containers or the labels of its namespace changed.
     pub(super) fn rematch(&mut self, key: &PodKey, now: Timestamp, effects: &mut Effects) {
         for id in self.candidates(&key.0) {
-            self.detach(id, key);
             self.attach(id, key, now, effects);
         }
     }
 
-    /// Matches every Pod of a namespace anew, after its labels changed.
+    /// Matches all Pods of a namespace with all policies again, after the labels of the namespace changed.
     pub(super) fn rematch_namespace(&mut self, name: &str, now: Timestamp) -> Effects {
         let mut effects = self.tick(now);
         let now = self.latest;
@@ -254,14 +252,14 @@ impl Index {
         effects
     }
 
-    /// A list of policies begins.
+    /// Begins a list of policies.
     pub fn begin_policy_resync(&mut self, kind: PolicyKind, scope: &Scope) {
         self.watches
             .policies_seen
             .insert((kind, scope.clone()), HashSet::new());
     }
 
-    /// The list of policies is complete: those that it did not bring are gone.
+    /// Completes a list of policies. Policies that it does not contain have been deleted.
     pub fn finish_policy_resync(&mut self, kind: PolicyKind, scope: &Scope, now: Timestamp) -> Effects {
         let mut effects = Effects::default();
         let Some(seen) = self.watches.policies_seen.remove(&(kind, scope.clone())) else {

@@ -1,4 +1,4 @@
-//! For tests: everything that the index counts as it goes, counted anew.
+//! For tests: computes all counts and lists of the index from its Pods and compares them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,16 +9,11 @@ use jiff::Timestamp;
 
 use super::{Index, PodEntry, PodKey, counts::Counts};
 use crate::domain::{
-    effects::Effects,
-    history::Observed,
-    observation::Workload,
-    policy::{Check, PolicyKey},
-    roles::Roles,
+    effects::Effects, history::Observed, observation::Workload, roles::Roles, violation::ViolationKey,
 };
 
 impl Index {
-    /// Panics where a count or a list that is kept up to date differs from a recount, or where something is left of a
-    /// Pod that is gone.
+    /// Panics if a count or a list differs from a recount, or if data of a deleted Pod is left.
     pub(crate) fn assert_counts(&self) {
         self.assert_policies();
         let mut workloads: BTreeMap<(Arc<str>, Arc<Workload>), u32> = BTreeMap::new();
@@ -31,7 +26,7 @@ impl Index {
                 .or_default() += 1;
             deadlines.extend(pod.deadline.map(|at| (at, key.clone())));
             if !pod.observation.is_evaluated() {
-                assert!(pod.history.is_none(), "not evaluated: counts are forgotten");
+                assert!(pod.history.is_none(), "not evaluated: no history");
                 assert!(pod.deadline.is_none(), "not evaluated: nothing is due");
                 assert!(pod.matched.iter().all(|matched| matched.tracked.is_empty()));
             }
@@ -57,7 +52,7 @@ impl Index {
         assert_eq!(self.ids.len(), self.policies.len());
         for (id, policy) in &self.policies {
             assert_eq!(self.ids.get(&policy.key), Some(id));
-            let (mut counts, mut active) = (Counts::default(), BTreeMap::new());
+            let (mut counts, mut violations) = (Counts::default(), BTreeSet::new());
             for (key, pod) in self.all_pods() {
                 let labels = self.namespaces[&key.0].labels.as_deref();
                 let matched = pod.matched.iter().find(|matched| matched.policy == *id);
@@ -70,18 +65,19 @@ impl Index {
                     pod.observation.name
                 );
                 let Some(matched) = matched else { continue };
+                assert!(matched.entered, "{}: every step enters the Pod", policy.key);
                 let roles = Roles::assign(policy.policy.as_ref().unwrap(), &pod.observation.shape);
                 assert_eq!(*matched.roles, roles);
                 counts.add(&pod.observation, &roles);
                 for violation in &matched.tracked {
                     counts.add_violation(violation);
-                    active.extend(policy.entry(&pod.observation, violation));
+                    violations.extend(policy.violation(&pod.observation, violation));
                 }
                 let keys: Vec<_> = matched.tracked.iter().map(|t| (t.container, t.check)).collect();
                 assert!(keys.is_sorted_by(|a, b| a < b), "ordered, each once");
             }
             assert_eq!(policy.counts, counts, "{}", policy.key);
-            assert_eq!(policy.active, active, "{}", policy.key);
+            assert_eq!(policy.violations, violations, "{}", policy.key);
             for (namespace, workload, _, _) in policy.restarts.keys() {
                 let series = (namespace.clone(), workload.clone());
                 assert!(
@@ -100,12 +96,9 @@ impl Index {
     }
 }
 
-/// A violation by policy, Pod UID, container and check.
-pub(crate) type Place = (PolicyKey, Arc<str>, Arc<str>, Check);
-
 impl Index {
-    /// Judges every Pod, due or not.
-    pub(crate) fn settle_everything(&mut self, now: Timestamp) -> Effects {
+    /// Evaluates every Pod, due or not.
+    pub(crate) fn reevaluate_all(&mut self, now: Timestamp) -> Effects {
         self.latest = self.latest.max(now);
         let mut pods: Vec<PodKey> = self.all_pods().map(|(key, _)| key).collect();
         pods.sort_unstable();
@@ -116,53 +109,36 @@ impl Index {
         effects
     }
 
-    /// Every violation: whether it fires, and its onset.
-    pub(crate) fn places(&self) -> impl Iterator<Item = (Place, (bool, Timestamp))> {
-        self.policies.values().flat_map(|policy| {
-            policy.active.iter().map(|(key, active)| {
-                let place = (
-                    policy.key.clone(),
-                    key.uid.clone(),
-                    key.container.clone(),
-                    key.check,
-                );
-                (place, (active.firing, active.onset))
-            })
-        })
+    /// The state and onset of every violation.
+    pub(crate) fn states(&self) -> impl Iterator<Item = (ViolationKey, (bool, Timestamp))> {
+        self.violations()
+            .map(|violation| (violation.key(), (violation.firing, violation.onset)))
     }
 
-    /// The violations that go on firing although their fault is gone.
-    pub(crate) fn fading(&self) -> BTreeSet<Place> {
-        let mut fading = BTreeSet::new();
+    /// The violations that keep firing although their fault is gone.
+    pub(crate) fn kept_firing(&self) -> BTreeSet<ViolationKey> {
+        let mut kept = BTreeSet::new();
         for (_, pod) in self.all_pods() {
             for matched in &pod.matched {
+                let policy = &self.policies[&matched.policy];
                 let gone = matched
                     .tracked
                     .iter()
-                    .filter(|violation| violation.gone_since.is_some());
-                fading.extend(gone.map(|violation| {
-                    let container = &pod.observation.shape.containers[usize::from(violation.container)];
-                    let policy = self.policies[&matched.policy].key.clone();
-                    (
-                        policy,
-                        pod.observation.uid.clone(),
-                        container.name.clone(),
-                        violation.check,
-                    )
-                }));
+                    .filter(|tracked| tracked.gone_since.is_some());
+                kept.extend(gone.map(|tracked| policy.violation(&pod.observation, tracked).unwrap().key()));
             }
         }
-        fading
+        kept
     }
 
-    /// Panics if anything is left of any Pod.
+    /// Panics if data of any Pod is left.
     pub(crate) fn assert_no_pods(&self) {
         assert_eq!(self.all_pods().count(), 0);
         assert!(self.deadlines.is_empty() && self.workloads.is_empty());
         assert_eq!(self.watches.waiting().count(), 0);
         for policy in self.policies.values() {
             assert_eq!(policy.counts, Counts::default());
-            assert!(policy.active.is_empty() && policy.restarts.is_empty());
+            assert!(policy.violations.is_empty() && policy.restarts.is_empty());
         }
     }
 }

@@ -1,66 +1,41 @@
-//! What the outside may read of the index: a policy's status, and the series of the metrics.
+//! Read access to the index: the status of a policy, and the data of the metrics.
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
-
-use super::{ContainerClass, Durations, Index, entry::PolicyEntry};
+use super::{
+    ContainerClass, Durations, Index, Matched, PodEntry,
+    entry::{PolicyEntry, PolicyId},
+};
 use crate::domain::{
     checks::{MessageContext, View, rule},
     observation::Workload,
     policy::{Check, Mode, PolicyKey, Severity},
     roles::Role,
-    summary::{LISTED_VIOLATIONS, Report, ReportCondition, Summary, Violation},
+    summary::{LISTED_VIOLATIONS, Report, ReportCondition, ReportedViolation, Summary},
+    violation::{ContainerSubject, Subject, Violation},
 };
 
-/// A policy as the metrics show it.
+/// The data of a policy for the metrics.
 #[derive(Clone, Debug)]
 pub struct PolicyView<'a> {
-    /// Which policy.
+    /// The policy.
     pub key: &'a PolicyKey,
-    /// Its present spec is valid.
+    /// Its current spec is valid.
     pub ready: bool,
-    /// The mode of the version at work.
+    /// The mode of the version in use.
     pub mode: Mode,
-    /// Evaluated Pods that match.
+    /// The number of evaluated Pods that it selects.
     pub pods: u32,
-    /// Containers by class.
+    /// The number of containers by class.
     pub containers: [(ContainerClass, u32); ContainerClass::ALL.len()],
-    /// How many violations have fired, by check.
+    /// The number of violations that have fired, by check.
     pub fired: [(Check, u64); Check::ALL.len()],
 }
 
-/// A violation as the metrics show it.
-#[derive(Clone, Copy, Debug)]
-pub struct ViolationView<'a> {
-    /// The policy that it is under.
-    pub policy: &'a PolicyKey,
-    /// The failing check.
-    pub check: Check,
-    /// How bad it is.
-    pub severity: Severity,
-    /// What may be done about it: the stricter of the policy's mode and the check's.
-    pub mode: Mode,
-    /// Whether it fires, or is pending.
-    pub firing: bool,
-    /// The Pod's namespace.
-    pub namespace: &'a str,
-    /// The Pod's workload.
-    pub workload: &'a Workload,
-    /// The Pod's name.
-    pub pod: &'a str,
-    /// The container's name.
-    pub container: &'a str,
-    /// Whether it is a native sidecar.
-    pub native: bool,
-    /// Since when the fault is there.
-    pub onset: Timestamp,
-}
-
-/// Restarts of one sidecar of a workload.
+/// The restarts of one sidecar of a workload.
 #[derive(Clone, Copy, Debug)]
 pub struct RestartView<'a> {
-    /// The policy that calls the container a sidecar.
+    /// The policy for which the container is a sidecar.
     pub policy: &'a PolicyKey,
     /// The namespace of the workload.
     pub namespace: &'a str,
@@ -68,40 +43,34 @@ pub struct RestartView<'a> {
     pub workload: &'a Workload,
     /// The container's name.
     pub container: &'a str,
-    /// Why the run ended: `OOMKilled`, `Error`, `Completed` or `Other`.
+    /// The reason of the exits: `OOMKilled`, `Error`, `Completed` or `Other`.
     pub reason: &'static str,
-    /// How many.
+    /// The number of restarts.
     pub count: u64,
 }
 
 impl Index {
-    /// The status of a policy; `None` while we do not know all that it speaks of, or the policy at all.
+    /// The status of a policy. `None` for an unknown policy, and until the first lists of the objects that the policy
+    /// selects are complete.
     pub fn report(&self, key: &PolicyKey) -> Option<Report> {
-        let entry = self.policies.get(self.ids.get(key)?)?;
+        let id = *self.ids.get(key)?;
+        let entry = self.policies.get(&id)?;
         let synced = self.watches.is_synced(&key.namespace);
         if !synced || entry.needs_namespaces() && !self.watches.namespaces_synced {
             return None;
         }
         let summary = entry.counts.summary();
-        let listed = entry.active.iter().take(LISTED_VIOLATIONS);
-        let violations: Vec<Violation> = listed
-            .map(|(key, active)| Violation {
-                check: key.check,
-                firing: active.firing,
-                severity: key.severity.0,
-                namespace: key.namespace.clone(),
-                workload: key.workload.to_string(),
-                pod: key.pod.clone(),
-                container: key.container.clone(),
-                native: active.native,
-                since: active.onset,
-                detail: self.detail(entry, key, active).unwrap_or_default(),
+        let listed = entry.violations.iter().take(LISTED_VIOLATIONS);
+        let violations: Vec<_> = listed
+            .map(|violation| ReportedViolation {
+                violation: violation.clone(),
+                detail: self.detail(id, entry, violation).unwrap_or_default(),
             })
             .collect();
-        let omitted = entry.active.len().saturating_sub(violations.len());
+        let omitted = entry.violations.len().saturating_sub(violations.len());
         Some(Report {
             generation: entry.generation,
-            conditions: conditions(entry, &summary, self.failing(entry)),
+            conditions: conditions(entry, &summary, self.failing(id, entry)),
             summary,
             checks: entry.counts.checks(),
             violations,
@@ -109,15 +78,9 @@ impl Index {
         })
     }
 
-    fn detail(
-        &self,
-        entry: &PolicyEntry,
-        key: &super::entry::ActiveKey,
-        active: &super::entry::Active,
-    ) -> Option<String> {
-        let pod = self.namespaces.get(&key.namespace)?.pods.get(&key.uid)?;
-        let id = self.ids.get(&entry.key)?;
-        let matched = pod.matched.iter().find(|matched| matched.policy == *id)?;
+    fn detail(&self, id: PolicyId, entry: &PolicyEntry, violation: &Violation) -> Option<String> {
+        let Subject::Container(subject) = &violation.subject;
+        let (pod, matched, container_idx) = self.container(id, subject)?;
         let view = View {
             pod: &pod.observation,
             roles: &matched.roles,
@@ -125,30 +88,33 @@ impl Index {
             history: pod.history.as_deref(),
             now: self.latest,
         };
-        Some(rule(key.check).detail(&MessageContext {
+        Some(rule(violation.check).detail(&MessageContext {
             view: &view,
-            at: active.at,
-            onset: active.onset,
+            container_idx,
+            onset: violation.onset,
             policy: &entry.key,
         }))
     }
 
-    /// How many sidecars, other containers and Pods have a firing violation.
-    fn failing(&self, entry: &PolicyEntry) -> Failing {
+    /// The Pod of a container, the state of the policy for that Pod, and the index of the container.
+    fn container(&self, id: PolicyId, subject: &ContainerSubject) -> Option<(&PodEntry, &Matched, usize)> {
+        let pod = self.namespaces.get(&subject.namespace)?.pods.get(&subject.uid)?;
+        let matched = pod.matched.iter().find(|matched| matched.policy == id)?;
+        let mut containers = pod.observation.shape.containers.iter();
+        let container_idx = containers.position(|container| container.name == subject.container)?;
+        Some((pod, matched, container_idx))
+    }
+
+    /// The number of sidecars, other containers and Pods with a firing violation.
+    fn failing(&self, id: PolicyId, entry: &PolicyEntry) -> Failing {
         let (mut sidecars, mut others, mut pods) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        for (key, active) in entry.active.iter().filter(|(_, active)| active.firing) {
-            let pod = self
-                .namespaces
-                .get(&key.namespace)
-                .and_then(|namespace| namespace.pods.get(&key.uid));
-            let matched = pod.and_then(|pod| {
-                pod.matched
-                    .iter()
-                    .find(|m| self.ids.get(&entry.key) == Some(&m.policy))
-            });
-            let is_sidecar = matched.is_some_and(|matched| matched.roles.of(active.at) == Role::Sidecar);
-            pods.insert(&key.uid);
-            if is_sidecar { &mut sidecars } else { &mut others }.insert((&key.uid, &key.container));
+        for violation in entry.violations.iter().filter(|violation| violation.firing) {
+            let Subject::Container(subject) = &violation.subject;
+            let is_sidecar = self
+                .container(id, subject)
+                .is_some_and(|(_, matched, container_idx)| matched.roles.of(container_idx) == Role::Sidecar);
+            pods.insert(&subject.uid);
+            if is_sidecar { &mut sidecars } else { &mut others }.insert((&subject.uid, &subject.container));
         }
         Failing {
             sidecars: sidecars.len(),
@@ -157,7 +123,7 @@ impl Index {
         }
     }
 
-    /// How many Pods are known, evaluated or not.
+    /// The number of known Pods, evaluated or not.
     pub fn tracked_pods(&self) -> usize {
         self.namespaces
             .values()
@@ -165,12 +131,12 @@ impl Index {
             .sum()
     }
 
-    /// Every policy.
+    /// All policies.
     pub fn policies(&self) -> impl Iterator<Item = PolicyView<'_>> {
         self.policies.values().map(|entry| {
             let mut fired = Check::ALL.map(|check| (check, 0));
-            for ((_, shown), n) in fired.iter_mut().zip(entry.fired) {
-                *shown = n;
+            for ((_, count), n) in fired.iter_mut().zip(entry.fired) {
+                *count = n;
             }
             PolicyView {
                 key: &entry.key,
@@ -183,32 +149,12 @@ impl Index {
         })
     }
 
-    /// Every violation, pending or firing.
-    pub fn violations(&self) -> impl Iterator<Item = ViolationView<'_>> {
-        self.policies.values().flat_map(|entry| {
-            let mode = |check| {
-                entry
-                    .policy
-                    .as_ref()
-                    .map_or(Mode::Off, |policy| policy.mode_of(check))
-            };
-            entry.active.iter().map(move |(key, active)| ViolationView {
-                policy: &entry.key,
-                check: key.check,
-                severity: key.severity.0,
-                mode: mode(key.check),
-                firing: active.firing,
-                namespace: &key.namespace,
-                workload: &key.workload,
-                pod: &key.pod,
-                container: &key.container,
-                native: active.native,
-                onset: active.onset,
-            })
-        })
+    /// All violations, pending and firing.
+    pub fn violations(&self) -> impl Iterator<Item = &Violation> {
+        self.policies.values().flat_map(|entry| &entry.violations)
     }
 
-    /// Every restart series: one per policy, workload, sidecar and reason that had a restart.
+    /// All restart series: one for each policy, workload, sidecar and reason with at least one restart.
     pub fn restarts(&self) -> impl Iterator<Item = RestartView<'_>> {
         self.policies.values().flat_map(|entry| {
             entry
@@ -225,12 +171,12 @@ impl Index {
         })
     }
 
-    /// How long resolved violations lasted.
+    /// The durations of resolved violations.
     pub fn durations(&self) -> &Durations {
         &self.durations
     }
 
-    /// How many statuses named a container which the spec lacks.
+    /// The number of container statuses whose name is not in the spec.
     pub fn stray_statuses(&self) -> u64 {
         self.stray_statuses
     }
@@ -255,11 +201,11 @@ fn conditions(entry: &PolicyEntry, summary: &Summary, failing: Failing) -> [Repo
         .as_ref()
         .is_some_and(|policy| policy.mode == Mode::Off);
     let ready = match &entry.invalid {
-        Some(message) if entry.policy.is_some() => {
-            let message = format!("{message}. The last valid version stays at work.");
+        Some(error) if entry.policy.is_some() => {
+            let message = format!("{error}. The last valid version stays in use.");
             condition("Ready", Some(false), "Invalid", message)
         }
-        Some(message) => condition("Ready", Some(false), "Invalid", message.clone()),
+        Some(error) => condition("Ready", Some(false), "Invalid", error.to_string()),
         None if suspended => condition(
             "Ready",
             Some(true),
@@ -318,10 +264,9 @@ fn failing_message(entry: &PolicyEntry, summary: &Summary, failing: Failing) -> 
         .into_iter()
         .filter(|counts| counts.firing > 0)
     {
-        let severity = entry
-            .policy
-            .as_ref()
-            .map_or(Severity::Info, |policy| policy.settings(counts.check).severity);
+        let severity = entry.policy.as_ref().map_or(Severity::Info, |policy| {
+            policy.checks.common(counts.check).severity
+        });
         by_check.push((std::cmp::Reverse(severity), counts.check, counts.firing));
     }
     by_check.sort_unstable();
@@ -329,7 +274,7 @@ fn failing_message(entry: &PolicyEntry, summary: &Summary, failing: Failing) -> 
         .iter()
         .map(|(severity, check, n)| format!("{} {n} ({:?})", check.as_str(), severity.0))
         .collect();
-    let who = match (failing.sidecars, failing.others) {
+    let containers = match (failing.sidecars, failing.others) {
         (sidecars, 0) => format!("{sidecars} of {} sidecars", summary.sidecars),
         (0, others) => format!("{others} other containers"),
         (sidecars, others) => format!(
@@ -337,12 +282,15 @@ fn failing_message(entry: &PolicyEntry, summary: &Summary, failing: Failing) -> 
             summary.sidecars
         ),
     };
-    let worst = entry.active.iter().find(|(_, active)| active.firing);
+    let worst = entry.violations.iter().find(|violation| violation.firing);
     let worst = worst
-        .map(|(key, _)| format!("; worst: {} {}", key.workload, key.container))
+        .map(|violation| {
+            let Subject::Container(subject) = &violation.subject;
+            format!("; worst: {} {}", subject.workload, subject.container)
+        })
         .unwrap_or_default();
     format!(
-        "{who} in {} of {} Pods fail: {}{worst}",
+        "{containers} in {} of {} Pods fail: {}{worst}",
         failing.pods,
         summary.pods,
         checks.join(", ")

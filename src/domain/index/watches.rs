@@ -1,8 +1,8 @@
-//! What the Pod watches tell about themselves: whether what they last said can be believed.
+//! The state of the watches: whether their data is up to date.
 //!
-//! A watch is held from an error, or from the start of a relist, until its list is complete or the resumed watch is
-//! answered. While it is held its Pods are taken in but nothing is judged; the Pods that changed meanwhile, or whose
-//! deadlines passed, wait here and are judged when the hold ends.
+//! A Pod watch is held from an error, or from the start of a relist, until its list is complete or the API server answers
+//! the resumed watch. While a watch is held, its Pods are stored but not evaluated. Pods that change or whose deadlines
+//! pass during the hold wait here and are evaluated when the hold ends.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::{Index, PodKey};
 use crate::domain::{effects::Effects, history::Observed, observation::Labels, policy::PolicyKind};
 
-/// What one watch sees: all namespaces, or one.
+/// The scope of a watch: one namespace, or all of them for `None`.
 pub type Scope = Option<Arc<str>>;
 
 /// The state of every watch.
@@ -22,11 +22,11 @@ pub type Scope = Option<Arc<str>>;
 pub(super) struct Watches {
     /// The Pod watches.
     pods: BTreeMap<Scope, PodWatch>,
-    /// The namespaces seen by the list under way, while there is one.
+    /// The namespaces in the current list, while one is in progress.
     namespaces_seen: Option<HashSet<Arc<str>>>,
-    /// The first list of namespaces is complete, or none is needed.
+    /// The first list of namespaces is complete, or namespaces are not watched.
     pub(super) namespaces_synced: bool,
-    /// The policies seen by the lists under way.
+    /// The policies in the current lists, by UID.
     pub(super) policies_seen: BTreeMap<(PolicyKind, Scope), HashSet<Arc<str>>>,
 }
 
@@ -34,11 +34,11 @@ pub(super) struct Watches {
 struct PodWatch {
     /// The first list is complete.
     synced: bool,
-    /// Since when its word is not believed: our last look. Before the first list there was none.
+    /// While the watch is held: the time of its last data, which is the minimum before the first list.
     held: Option<Timestamp>,
-    /// The Pods seen by the list under way, while there is one.
+    /// The Pods in the current list, while one is in progress.
     seen: Option<HashSet<Arc<str>>>,
-    /// The Pods to evaluate when the hold ends, and how we look at them then.
+    /// The Pods to evaluate when the hold ends, with how they are observed then.
     waiting: BTreeMap<PodKey, Observed>,
 }
 
@@ -75,12 +75,13 @@ impl Watches {
             .map(|(_, watch)| watch)
     }
 
-    /// Our last look at the Pods of a namespace, when their watch is held.
+    /// The time of the last data about the Pods of a namespace, if their watch is held.
     pub(super) fn held_since(&self, namespace: &str) -> Option<Timestamp> {
         self.of(namespace).and_then(|watch| watch.held)
     }
 
-    /// Whether every Pod that a policy of `namespace` can see (all, for the empty name) has been listed once.
+    /// Whether all Pods that a policy of `namespace` can select have been listed once. The empty name stands for all
+    /// namespaces.
     pub(super) fn is_synced(&self, namespace: &str) -> bool {
         let mut watches = self
             .pods
@@ -89,7 +90,7 @@ impl Watches {
         watches.all(|(_, watch)| watch.synced)
     }
 
-    /// Whether, beyond that, none of these watches is held.
+    /// Whether they have been listed and none of their watches is held.
     pub(super) fn is_released(&self, namespace: &str) -> bool {
         let mut watches = self
             .pods
@@ -110,17 +111,18 @@ impl Watches {
         }
     }
 
-    /// Every Pod that waits for the end of a hold.
+    /// All Pods that wait for the end of a hold.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> impl Iterator<Item = &PodKey> {
         self.pods.values().flat_map(|watch| watch.waiting.keys())
     }
 
-    /// Notes a Pod to be judged when the hold ends. The look that knows least wins.
-    pub(super) fn wait(&mut self, key: &PodKey, look: Observed) {
+    /// Adds a Pod to those that are evaluated when the hold ends. Of several kinds of observation the least certain one
+    /// counts.
+    pub(super) fn wait(&mut self, key: &PodKey, observed: Observed) {
         if let Some(watch) = self.of_mut(&key.0) {
-            let waiting = watch.waiting.entry(key.clone()).or_insert(look);
-            *waiting = (*waiting).max(look);
+            let waiting = watch.waiting.entry(key.clone()).or_insert(observed);
+            *waiting = (*waiting).max(observed);
         }
     }
 }
@@ -130,8 +132,8 @@ fn covers(scope: &Scope, namespace: &str) -> bool {
 }
 
 impl Index {
-    /// A list of Pods begins, perhaps for the second time: holds the scope and starts a new set of what is seen.
-    /// `last_synced` is when the watch last told us something.
+    /// Begins a list of Pods, also when another one was in progress. Holds the watch. `last_synced` is the time of its
+    /// last data.
     pub fn begin_resync(&mut self, scope: &Scope, last_synced: Timestamp) {
         self.hold(scope, last_synced);
         if let Some(watch) = self.watches.pods.get_mut(scope) {
@@ -139,7 +141,7 @@ impl Index {
         }
     }
 
-    /// The list is complete: what it did not bring is gone, what it brought is judged.
+    /// Completes a list of Pods. Removes the Pods that it does not contain and evaluates the others.
     pub fn finish_resync(&mut self, scope: &Scope, now: Timestamp) -> Effects {
         let Some(seen) = self
             .watches
@@ -166,14 +168,15 @@ impl Index {
         effects
     }
 
-    /// The watch failed: nothing fires and nothing resolves until it works again.
+    /// Holds a watch that failed: no violation fires or resolves until it works again.
     pub fn hold(&mut self, scope: &Scope, last_synced: Timestamp) {
         if let Some(watch) = self.watches.pods.get_mut(scope) {
             watch.held.get_or_insert(last_synced);
         }
     }
 
-    /// The watch goes on where it was. Has no say while a list is under way or has not begun.
+    /// Ends the hold of a watch that continues where it stopped. Does nothing before the first list is complete and while
+    /// a list is in progress.
     pub fn resume(&mut self, scope: &Scope, now: Timestamp) -> Effects {
         match self.watches.pods.get(scope) {
             Some(watch) if watch.synced && watch.seen.is_none() => self.release(scope, now),
@@ -181,9 +184,10 @@ impl Index {
         }
     }
 
-    /// Ends a hold and judges what waited for it. Deadlines that passed meanwhile act now, if the fault is still there.
+    /// Ends a hold and evaluates the Pods that wait for it. Deadlines that passed during the hold act now, if the fault
+    /// still exists.
     fn release(&mut self, scope: &Scope, now: Timestamp) -> Effects {
-        // While still held: what came due meanwhile waits with the others, whether the timer came in time or not.
+        // Before the hold ends, so that Pods whose deadlines passed wait with the others even if the timer is late.
         let mut effects = self.tick(now);
         let now = self.latest;
         let Some(watch) = self.watches.pods.get_mut(scope) else {
@@ -192,8 +196,8 @@ impl Index {
         let first_time = !std::mem::replace(&mut watch.synced, true);
         watch.held = None;
         let waiting = std::mem::take(&mut watch.waiting);
-        for (key, look) in waiting {
-            self.reevaluate(&key, now, look, &mut effects);
+        for (key, observed) in waiting {
+            self.reevaluate(&key, now, observed, &mut effects);
         }
         let synced = |key: &str| covers(scope, key) || key.is_empty();
         for policy in self
@@ -203,11 +207,11 @@ impl Index {
         {
             effects.changed.insert(policy.key.clone());
         }
-        self.forget_adopted();
+        self.forget_stored();
         effects
     }
 
-    /// Takes in a namespace's labels.
+    /// Takes the labels of a namespace.
     pub fn apply_namespace(&mut self, name: &Arc<str>, labels: Arc<Labels>, now: Timestamp) -> Effects {
         if let Some(seen) = &mut self.watches.namespaces_seen {
             seen.insert(name.clone());
@@ -220,7 +224,7 @@ impl Index {
         self.rematch_namespace(name, now)
     }
 
-    /// Forgets a namespace's labels: no selector matches it any more but an empty one.
+    /// Removes the labels of a namespace. Only an empty selector matches it from then on.
     pub fn delete_namespace(&mut self, name: &str, now: Timestamp) -> Effects {
         let Some(entry) = self.namespaces.get_mut(name) else {
             return Effects::default();
@@ -233,12 +237,13 @@ impl Index {
         self.rematch_namespace(name, now)
     }
 
-    /// A list of namespaces begins.
+    /// Begins a list of namespaces.
     pub fn begin_namespace_resync(&mut self) {
         self.watches.namespaces_seen = Some(HashSet::new());
     }
 
-    /// The list of namespaces is complete. With the first one, policies of the cluster kind begin to match.
+    /// Completes a list of namespaces. After the first one, `ClusterSidecarPolicy` objects with a namespace selector begin
+    /// to match.
     pub fn finish_namespace_resync(&mut self, now: Timestamp) -> Effects {
         let mut effects = Effects::default();
         let seen = self.watches.namespaces_seen.take().unwrap_or_default();
@@ -260,7 +265,7 @@ impl Index {
                 .values()
                 .filter(|p| p.key.kind == PolicyKind::ClusterSidecarPolicy);
             effects.changed.extend(cluster.map(|policy| policy.key.clone()));
-            self.forget_adopted();
+            self.forget_stored();
         }
         effects
     }

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 pub(crate) use self::{
     pod::{Pod, web},
-    policy::{cluster_key, key, listed, one_of, policy},
+    policy::{cluster_key, invalid, key, one_of, policy, stored, violation},
     world::{World, story},
 };
 

@@ -1,26 +1,19 @@
-//! Policies as the API server fills them in.
+//! Policies as the API server completes them.
+
+use jiff::SignedDuration;
 
 use crate::domain::{
-    policy::{
-        Check, CheckSettings, ListedViolation, Mode, Policy, PolicyKey, PolicyKind, RestartScope, Severity,
-        SidecarRules,
-    },
+    checks::{Checks, Common},
+    observation::Workload,
+    policy::{Check, InvalidSpec, Mode, Policy, PolicyKey, PolicyKind, Severity, SidecarRules},
     selector::{Operator, Requirement, Selector},
+    violation::{ContainerSubject, StoredViolation, Subject, SubjectKey, Violation, ViolationKey},
 };
 
-use super::{at, minutes, seconds};
+use super::{at, minutes};
 
-/// What `spec: {}` means.
+/// The policy of `spec: {}`.
 pub(crate) fn policy() -> Policy {
-    let settings = |severity, hold_for, keep_firing_for, count, window| CheckSettings {
-        mode: Mode::Alert,
-        severity,
-        hold_for,
-        keep_firing_for,
-        count,
-        window,
-    };
-    let none = seconds(0);
     Policy {
         mode: Mode::Alert,
         namespaces: Selector::default(),
@@ -35,20 +28,63 @@ pub(crate) fn policy() -> Policy {
             exclude_pattern: None,
         },
         mains: [].into(),
-        checks: [
-            settings(Severity::Warning, minutes(5), minutes(2), 0, none),
-            settings(Severity::Warning, minutes(2), minutes(2), 0, none),
-            settings(Severity::Critical, none, minutes(10), 3, minutes(15)),
-            settings(Severity::Critical, minutes(5), none, 0, none),
-            settings(Severity::Warning, minutes(5), none, 0, none),
-            settings(Severity::Warning, none, minutes(10), 0, none),
-            settings(Severity::Warning, none, minutes(2), 6, minutes(30)),
-        ],
-        restart_scope: RestartScope::Sidecars,
-        init_containers_for: minutes(30),
+        checks: Checks::default(),
         repeat_period: minutes(50),
         recovery_events: true,
         runbook_url: "".into(),
+    }
+}
+
+/// The settings of one check, for [`Policy::check`]. Fields that the check does not have are zero and not written back.
+pub(crate) struct CheckSettings {
+    pub(crate) mode: Mode,
+    pub(crate) severity: Severity,
+    pub(crate) hold_for: SignedDuration,
+    pub(crate) keep_firing_for: SignedDuration,
+    pub(crate) count: u32,
+    pub(crate) window: SignedDuration,
+}
+
+/// The limits that several checks have.
+#[derive(Default)]
+struct Limits<'a> {
+    hold_for: Option<&'a mut SignedDuration>,
+    keep_firing_for: Option<&'a mut SignedDuration>,
+    rate: Option<(&'a mut u32, &'a mut SignedDuration)>,
+}
+
+macro_rules! limits {
+    ($settings:expr, hold) => {
+        Limits {
+            hold_for: Some(&mut $settings.limits.hold_for),
+            keep_firing_for: Some(&mut $settings.limits.keep_firing_for),
+            rate: None,
+        }
+    };
+    ($settings:expr, rate) => {
+        Limits {
+            hold_for: None,
+            keep_firing_for: Some(&mut $settings.limits.keep_firing_for),
+            rate: Some((&mut $settings.limits.count, &mut $settings.limits.window)),
+        }
+    };
+}
+
+fn limits(checks: &mut Checks, check: Check) -> Limits<'_> {
+    match check {
+        Check::NotReady => limits!(checks.not_ready, hold),
+        Check::MainReadySidecarNotReady => limits!(checks.main_ready_sidecar_not_ready, hold),
+        Check::StartupBlocked => limits!(checks.startup_blocked, hold),
+        Check::JobHeldOpen => limits!(checks.job_held_open, hold),
+        Check::FrequentRestarts => limits!(checks.frequent_restarts, rate),
+        Check::Flapping => limits!(checks.flapping, rate),
+        Check::OOMKilled => Limits {
+            keep_firing_for: Some(&mut checks.oom_killed.limits.keep_firing_for),
+            ..Limits::default()
+        },
+        // Tests of other checks change the fields of the policy.
+        #[allow(unreachable_patterns, reason = "a new check needs no line here")]
+        _ => Limits::default(),
     }
 }
 
@@ -60,16 +96,49 @@ impl Policy {
     }
 
     /// A change of the settings of one check.
-    pub(crate) fn check(self, check: Check, change: impl FnOnce(&mut CheckSettings)) -> Self {
-        self.with(|policy| change(&mut policy.checks[check as usize]))
+    pub(crate) fn check(mut self, check: Check, change: impl FnOnce(&mut CheckSettings)) -> Self {
+        let Common { mode, severity } = self.checks.common(check);
+        let Limits {
+            mut hold_for,
+            mut keep_firing_for,
+            mut rate,
+        } = limits(&mut self.checks, check);
+        let mut settings = CheckSettings {
+            mode,
+            severity,
+            hold_for: hold_for.as_deref().copied().unwrap_or_default(),
+            keep_firing_for: keep_firing_for.as_deref().copied().unwrap_or_default(),
+            count: rate.as_ref().map_or(0, |(count, _)| **count),
+            window: rate.as_ref().map_or(SignedDuration::ZERO, |(_, window)| **window),
+        };
+        change(&mut settings);
+        if let Some(hold_for) = &mut hold_for {
+            **hold_for = settings.hold_for;
+        }
+        if let Some(keep_firing_for) = &mut keep_firing_for {
+            **keep_firing_for = settings.keep_firing_for;
+        }
+        if let Some((count, window)) = &mut rate {
+            (**count, **window) = (settings.count, settings.window);
+        }
+        *self.checks.common_mut(check) = Common {
+            mode: settings.mode,
+            severity: settings.severity,
+        };
+        self
     }
 
-    /// Every other check off.
+    /// All other checks off.
     pub(crate) fn only(self, check: Check) -> Self {
         let off = |policy: Self, other| policy.check(other, |settings| settings.mode = Mode::Off);
         let others = Check::ALL.into_iter().filter(|other| *other != check);
         others.fold(self, off)
     }
+}
+
+/// A spec that cannot be decoded.
+pub(crate) fn invalid(message: &str) -> Result<Policy, InvalidSpec> {
+    Err(InvalidSpec::Undecodable(message.to_owned()))
 }
 
 /// The `SidecarPolicy` of that name in the namespace `pay`.
@@ -97,14 +166,52 @@ pub(crate) fn one_of(label: &str, value: &str) -> Selector {
     [Requirement { key, operator }].into_iter().collect()
 }
 
-/// What a status lists of `web-1`.
-pub(crate) fn listed(check: Check, container: &str, firing: bool, since: i64) -> ListedViolation {
-    ListedViolation {
-        check,
+/// A violation of `web-1` in the status of `SidecarPolicy pay/mesh`.
+pub(crate) fn stored(check: Check, container: &str, firing: bool, onset: i64) -> StoredViolation {
+    StoredViolation {
+        key: ViolationKey {
+            policy: key("mesh"),
+            check,
+            subject: SubjectKey::Container {
+                namespace: "pay".into(),
+                pod: "web-1".into(),
+                uid: None,
+                container: container.into(),
+            },
+        },
         firing,
-        namespace: "pay".into(),
-        pod: "web-1".into(),
-        container: container.into(),
-        since: at(since),
+        onset: at(onset),
+    }
+}
+
+/// A firing violation of a native sidecar of `web-1`, critical, with a fraction of a second in its onset.
+pub(crate) fn violation(check: Check, container: &str) -> Violation {
+    let workload = Workload {
+        kind: "Deployment".into(),
+        name: "web".into(),
+    };
+    Violation {
+        policy: key("mesh"),
+        check,
+        severity: Severity::Critical,
+        mode: Mode::Alert,
+        subject: Subject::Container(ContainerSubject {
+            namespace: "pay".into(),
+            workload: workload.into(),
+            pod: "web-1".into(),
+            container: container.into(),
+            uid: "uid-of-web-1".into(),
+            native: true,
+        }),
+        firing: true,
+        onset: "2026-11-20T10:42:07.9Z".parse().unwrap(),
+    }
+}
+
+impl Violation {
+    /// The container of a violation.
+    pub(crate) fn container(&self) -> &ContainerSubject {
+        let Subject::Container(subject) = &self.subject;
+        subject
     }
 }

@@ -8,8 +8,9 @@ use super::{Pod, at, key};
 use crate::domain::{
     effects::{Effects, Event, Transition},
     index::Index,
-    policy::{Check, ListedViolation, Policy, PolicyKey, PolicyUpdate},
+    policy::{Check, InvalidSpec, Policy, PolicyKey, PolicyUpdate},
     summary::Report,
+    violation::{StoredViolation, Subject, Violation},
 };
 
 /// See the module's documentation.
@@ -78,7 +79,7 @@ impl World {
     pub(crate) fn polling(&mut self, moment: Timestamp) -> &mut Self {
         while self.now < moment {
             self.now += SignedDuration::from_millis(100);
-            let effects = self.index.settle_everything(self.now);
+            let effects = self.index.reevaluate_all(self.now);
             self.effects.append(effects);
         }
         self.take(Effects::default())
@@ -108,8 +109,8 @@ impl World {
     pub(crate) fn policy_as(
         &mut self,
         key: PolicyKey,
-        spec: Result<Policy, String>,
-        listed: Vec<ListedViolation>,
+        spec: Result<Policy, InvalidSpec>,
+        stored: Vec<StoredViolation>,
     ) -> &mut Self {
         self.generation += 1;
         let update = PolicyUpdate {
@@ -117,7 +118,7 @@ impl World {
             key,
             generation: self.generation,
             spec,
-            listed,
+            stored,
         };
         let effects = self.index.apply_policy(update, self.now);
         self.take(effects)
@@ -198,16 +199,21 @@ impl World {
     fn violations(&self, firing: bool) -> Vec<String> {
         let violations = self.index.violations().filter(|v| v.firing == firing);
         violations
-            .map(|v| format!("{} {}", v.container, v.check.as_str()))
+            .map(|v| {
+                let Subject::Container(subject) = &v.subject;
+                format!("{} {}", subject.container, v.check.as_str())
+            })
             .collect()
     }
 
     /// The second at which a check began to fail on a container.
     pub(crate) fn onset(&self, container: &str, check: Check) -> Option<f64> {
-        let mut violations = self.index.violations();
-        violations
-            .find(|v| v.container == container && v.check == check)
-            .map(|v| second(v.onset))
+        let is_it = |v: &&Violation| {
+            let Subject::Container(subject) = &v.subject;
+            *subject.container == *container && v.check == check
+        };
+        let violation = self.index.violations().find(is_it)?;
+        Some(second(violation.onset))
     }
 
     /// The status of `SidecarPolicy pay/mesh`.
@@ -219,8 +225,9 @@ impl World {
 /// Transitions as a person would list them: `300 firing envoy NotReady`.
 pub(crate) fn story(transitions: &[Transition]) -> Vec<String> {
     let line = |t: &Transition| {
-        let (what, check) = (t.to.as_str(), t.check.as_str());
-        format!("{} {what} {} {check}", second(t.at), t.container)
+        let (what, check) = (t.to.as_str(), t.violation.check.as_str());
+        let Subject::Container(subject) = &t.violation.subject;
+        format!("{} {what} {} {check}", second(t.at), subject.container)
     };
     transitions.iter().map(line).collect()
 }

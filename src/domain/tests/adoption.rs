@@ -1,9 +1,12 @@
 //! What an operator takes over from the one before it.
 
+use std::sync::Arc;
+
 use crate::domain::{
     effects::Delivery,
-    policy::{Check, ListedViolation, Mode, Policy},
-    testing::{Pod, World, at, cluster_key, key, listed, minutes, one_of, policy, web},
+    policy::{Check, Mode, Policy},
+    testing::{Pod, World, at, cluster_key, invalid, key, minutes, one_of, policy, stored, web},
+    violation::{StoredViolation, SubjectKey},
 };
 
 fn bad() -> Pod {
@@ -11,15 +14,15 @@ fn bad() -> Pod {
 }
 
 /// An operator that starts at second 1000 with one policy, whose status lists something, and one Pod.
-fn restart(policy: Policy, listed: Vec<ListedViolation>, pod: &Pod) -> World {
+fn restart(policy: Policy, stored: Vec<StoredViolation>, pod: &Pod) -> World {
     let mut world = World::starting();
-    world.at(1000).policy_as(key("mesh"), Ok(policy), listed);
+    world.at(1000).policy_as(key("mesh"), Ok(policy), stored);
     world.resync([pod]);
     world
 }
 
-fn firing(check: Check) -> Vec<ListedViolation> {
-    vec![listed(check, "envoy", true, 500)]
+fn firing(check: Check) -> Vec<StoredViolation> {
+    vec![stored(check, "envoy", true, 500)]
 }
 
 #[test]
@@ -45,7 +48,7 @@ fn a_firing_violation_is_taken_over_as_it_stands_and_sends_nothing() {
 
 #[test]
 fn a_pending_violation_keeps_its_clock() {
-    let pending = vec![listed(Check::NotReady, "envoy", false, 800)];
+    let pending = vec![stored(Check::NotReady, "envoy", false, 800)];
     let mut world = restart(policy().only(Check::NotReady), pending, &bad());
     assert_eq!(world.pending(), ["envoy NotReady"]);
     world.at(4000);
@@ -55,7 +58,7 @@ fn a_pending_violation_keeps_its_clock() {
         "five minutes after 800"
     );
     assert_eq!(world.events().len(), 1);
-    let pending = vec![listed(Check::NotReady, "envoy", false, 600)];
+    let pending = vec![stored(Check::NotReady, "envoy", false, 600)];
     let mut world = restart(policy().only(Check::NotReady), pending, &bad());
     assert_eq!(
         world.story(),
@@ -113,7 +116,7 @@ fn what_no_longer_fails_is_taken_over_and_ends_in_its_time() {
         ["1120 resolved envoy NotReady"],
         "keepFiringFor after we saw it gone"
     );
-    let pending = vec![listed(Check::NotReady, "envoy", false, 900)];
+    let pending = vec![stored(Check::NotReady, "envoy", false, 900)];
     let mut world = restart(policy().only(Check::NotReady), pending, &web());
     assert_eq!(world.story(), ["1000 cleared envoy NotReady"]);
 }
@@ -122,15 +125,26 @@ fn not_ready() -> Policy {
     policy().only(Check::NotReady)
 }
 
-/// One listed violation of envoy, changed.
-fn with(change: fn(&mut ListedViolation)) -> Vec<ListedViolation> {
+/// The namespace, Pod and container of a stored violation.
+fn subject(violation: &mut StoredViolation) -> [&mut Arc<str>; 3] {
+    let SubjectKey::Container {
+        namespace,
+        pod,
+        uid: _,
+        container,
+    } = &mut violation.key.subject;
+    [namespace, pod, container]
+}
+
+/// One stored violation of envoy, changed.
+fn with(change: fn(&mut StoredViolation)) -> Vec<StoredViolation> {
     let mut violations = firing(Check::NotReady);
     change(&mut violations[0]);
     violations
 }
 
-fn is_taken_over(policy: Policy, listed: Vec<ListedViolation>, pod: &Pod) -> bool {
-    let mut world = restart(policy, listed, pod);
+fn is_taken_over(policy: Policy, stored: Vec<StoredViolation>, pod: &Pod) -> bool {
+    let mut world = restart(policy, stored, pod);
     assert_eq!(
         (world.story().len(), world.events().len()),
         (0, 0),
@@ -157,15 +171,20 @@ fn only_what_the_pod_still_has_is_taken_over() {
             false,
             "a younger Pod of that name is another Pod",
         ),
-        (with(|v| v.pod = "web-2".into()), web(), false, "another Pod"),
         (
-            with(|v| v.namespace = "shop".into()),
+            with(|v| *subject(v)[1] = "web-2".into()),
+            web(),
+            false,
+            "another Pod",
+        ),
+        (
+            with(|v| *subject(v)[0] = "shop".into()),
             web(),
             false,
             "another namespace",
         ),
         (
-            with(|v| v.container = "gone".into()),
+            with(|v| *subject(v)[2] = "gone".into()),
             web(),
             false,
             "a container that the Pod lacks",
@@ -189,12 +208,12 @@ fn only_what_the_policy_still_covers_is_taken_over() {
         (off, with(|_| {}), "a check that has been put off"),
         (
             not_ready(),
-            with(|v| v.check = Check::JobHeldOpen),
+            with(|v| v.key.check = Check::JobHeldOpen),
             "another check that is off",
         ),
         (
             not_ready(),
-            with(|v| v.container = "app".into()),
+            with(|v| *subject(v)[2] = "app".into()),
             "a container that the check is not about",
         ),
         (
@@ -295,7 +314,7 @@ fn a_policy_that_was_never_valid_takes_nothing_over() {
     let mut world = World::starting();
     world.at(1000).policy_as(
         key("mesh"),
-        Err("spec.podSelector: no".to_owned()),
+        invalid("spec.podSelector: no"),
         firing(Check::NotReady),
     );
     world.resync([&web()]);
@@ -321,7 +340,7 @@ fn status_is_read_once() {
 
 #[test]
 fn a_memory_kill_is_taken_over_with_the_time_it_has_left() {
-    let kill = |since| vec![listed(Check::OOMKilled, "envoy", true, since)];
+    let kill = |since| vec![stored(Check::OOMKilled, "envoy", true, since)];
     let oom = || policy().only(Check::OOMKilled);
     let mut world = restart(oom(), kill(500), &web());
     world.at(4000);

@@ -4,7 +4,7 @@ use crate::domain::{
     effects::{Change, Effects},
     pattern::Pattern,
     policy::{Check, Mode, Policy, PolicyUpdate, Severity},
-    testing::{Pod, World, at, cluster_key, key, minutes, one_of, policy, seconds, web},
+    testing::{Pod, World, at, cluster_key, invalid, key, minutes, one_of, policy, seconds, web},
 };
 
 fn not_ready() -> Policy {
@@ -132,7 +132,7 @@ fn a_policy_of_the_same_name_and_another_uid_is_another_policy() {
         uid: "another".into(),
         generation: 1,
         spec: Ok(lasting(1000)),
-        listed: Vec::new(),
+        stored: Vec::new(),
     };
     let effects = world.index.apply_policy(update, at(400));
     let changes: Vec<_> = effects.transitions.iter().map(|t| t.to).collect();
@@ -144,9 +144,12 @@ fn a_policy_of_the_same_name_and_another_uid_is_another_policy() {
 #[test]
 fn a_policy_that_was_never_valid_says_only_what_is_wrong() {
     let mut world = World::with(not_ready());
-    world.policy_as(key("new"), Err("spec.podSelector: no".to_owned()), Vec::new());
+    world.policy_as(key("new"), invalid("spec.podSelector: no"), Vec::new());
     let report = world.index.report(&key("new")).unwrap();
-    assert_eq!(report.conditions[0].message, "spec.podSelector: no");
+    assert_eq!(
+        report.conditions[0].message,
+        "the object cannot be decoded: spec.podSelector: no; correct it, or install the CRDs of this version"
+    );
     assert_eq!(world.report().conditions[0].reason, "Evaluating");
 }
 
@@ -158,8 +161,8 @@ fn what_is_told_again_is_no_news() {
             key: key("mesh"),
             uid: "uid-of-SidecarPolicy pay/mesh".into(),
             generation: 1,
-            spec: spec.map_err(str::to_owned),
-            listed: Vec::new(),
+            spec: spec.or_else(invalid),
+            stored: Vec::new(),
         };
         !world.index.apply_policy(update, at(0)).changed.is_empty()
     };
@@ -181,11 +184,7 @@ fn an_invalid_version_leaves_the_last_good_one_at_work_and_disturbs_no_other() {
     let mut world = failing(not_ready());
     world.policy_as(key("other"), Ok(not_ready()), Vec::new());
     world.at(20).changed();
-    world.policy_as(
-        key("mesh"),
-        Err("spec.sidecars.namePattern: no".to_owned()),
-        Vec::new(),
-    );
+    world.policy_as(key("mesh"), invalid("spec.sidecars.namePattern: no"), Vec::new());
     assert_eq!(world.changed(), [key("mesh")]);
     world.at(400);
     assert_eq!(world.firing(), ["envoy NotReady", "envoy NotReady"], "both go on");
@@ -194,7 +193,8 @@ fn an_invalid_version_leaves_the_last_good_one_at_work_and_disturbs_no_other() {
     assert_eq!((ready.status, ready.reason), (Some(false), "Invalid"));
     assert_eq!(
         ready.message,
-        "spec.sidecars.namePattern: no. The last valid version stays at work."
+        "the object cannot be decoded: spec.sidecars.namePattern: no; correct it, or install the CRDs of this version. The \
+         last valid version stays in use."
     );
     assert_eq!(healthy.status, Some(false), "the health of what is at work");
     assert_eq!(report.generation, 3, "of the version that it speaks of");
@@ -219,7 +219,7 @@ fn a_severity_moves_its_violations() {
         .report()
         .violations
         .iter()
-        .map(|v| (v.check, v.severity))
+        .map(|v| (v.violation.check, v.violation.severity))
         .collect();
     assert_eq!(
         listed,
@@ -245,7 +245,7 @@ fn a_policy_that_did_not_change_says_nothing() {
             uid: "uid-of-SidecarPolicy pay/mesh".into(),
             generation,
             spec: Ok(not_ready()),
-            listed: Vec::new(),
+            stored: Vec::new(),
         };
         world.index.apply_policy(update, at(400))
     };
@@ -276,7 +276,11 @@ fn selectors_say_which_pods_a_policy_sees() {
         let mut world = World::starting();
         world.resync([&pay(), &shop()]);
         world.policy_as(key, Ok(at_once(policy)), Vec::new());
-        let pods: Vec<_> = world.index.violations().map(|v| v.pod.to_owned()).collect();
+        let pods: Vec<_> = world
+            .index
+            .violations()
+            .map(|v| v.container().pod.to_string())
+            .collect();
         pods.join(" ")
     };
     let namespaces = |team| policy().with(|p| p.namespaces = one_of("team", team));

@@ -231,7 +231,7 @@ fn an_update_of_the_policy_keeps_the_name() {
         uid: "another".into(),
         generation: 1,
         spec: Ok(at_once(Check::NotReady)),
-        listed: Vec::new(),
+        stored: Vec::new(),
     };
     let effects = world.index.apply_policy(update, at(10));
     assert_ne!(effects.events[0].name, first, "another policy of the same name");

@@ -53,7 +53,7 @@ fn one_event_when_it_fires_and_one_when_it_resolves() {
     assert_ne!(resolved[0].name, fired[0].name);
     assert_eq!(
         resolved[0].note,
-        "Sidecar 'envoy' (native) is ready again after 7m20s (NotReady under SidecarPolicy pay/mesh)."
+        "Sidecar 'envoy' (native) is ready now after 7m20s (NotReady under SidecarPolicy pay/mesh)."
     );
 }
 

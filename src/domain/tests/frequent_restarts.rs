@@ -1,8 +1,9 @@
 //! FrequentRestarts.
 
 use crate::domain::{
+    checks::frequent_restarts::Scope,
     observation::RestartPolicy,
-    policy::{Check, Policy, RestartScope},
+    policy::{Check, Policy},
     testing::{Pod, World, minutes, policy, web},
 };
 
@@ -155,21 +156,25 @@ fn scope_says_which_containers_are_looked_at() {
     let pod = || web().init("setup").native("vault-agent").regular("skipped");
     let of = |scope| {
         restarts_only().with(|p| {
-            p.restart_scope = scope;
+            p.checks.frequent_restarts.limits.scope = scope;
             p.mains = ["app".into()].into();
             p.sidecars.exclude_names = ["vault-agent".into()].into();
         })
     };
     let table = [
-        (RestartScope::Sidecars, vec!["envoy"]),
-        (RestartScope::AllContainers, vec!["app", "envoy", "setup"]),
+        (Scope::Sidecars, vec!["envoy"]),
+        (Scope::AllContainers, vec!["app", "envoy", "setup"]),
     ];
     for (scope, expected) in table {
         let mut found = Vec::new();
         for name in ["app", "envoy", "setup", "skipped", "vault-agent"] {
             let mut world = World::with(of(scope));
             restart(&mut world, &pod(), name, &[10, 20, 30]);
-            let firing: Vec<_> = world.index.violations().map(|v| v.container.to_owned()).collect();
+            let firing: Vec<_> = world
+                .index
+                .violations()
+                .map(|v| v.container().container.to_string())
+                .collect();
             assert!(firing.iter().all(|container| container == name));
             found.extend(firing);
         }
@@ -180,7 +185,8 @@ fn scope_says_which_containers_are_looked_at() {
 #[test]
 fn an_init_container_that_completed_after_all_is_not_down() {
     let pod = Pod::named("web-1").init("setup").regular("app");
-    let mut world = World::with(restarts_only().with(|p| p.restart_scope = RestartScope::AllContainers));
+    let mut world =
+        World::with(restarts_only().with(|p| p.checks.frequent_restarts.limits.scope = Scope::AllContainers));
     let pod = restart(&mut world, &pod, "setup", &[10, 20, 30]);
     assert_eq!(world.firing(), ["setup FrequentRestarts"]);
     world

@@ -321,7 +321,7 @@ fn one_watch_holds_its_own_namespace_only() {
             key,
             generation: 1,
             spec: Ok(policy().only(Check::NotReady)),
-            listed: Vec::new(),
+            stored: Vec::new(),
         };
         drop(index.apply_policy(update, at(0)));
     };

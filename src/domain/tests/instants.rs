@@ -246,8 +246,5 @@ fn the_detail_of_a_memory_kill_has_the_limit() {
     let limited = web().spec("envoy", |container| container.memory_limit = Some("64Mi".into()));
     let mut world = World::with(oom());
     world.pod(&limited).at(10).pod(&killed(&limited, 9));
-    assert_eq!(
-        world.report().violations[0].detail,
-        "killed for memory (limit 64Mi)"
-    );
+    assert_eq!(world.report().violations[0].detail, "OOM-killed (limit 64Mi)");
 }

@@ -79,7 +79,11 @@ fn a_classic_sidecar_that_outlives_every_main_holds_the_job_open() {
     for (pod, expected, why) in table {
         let mut world = World::with(policy().only(Check::JobHeldOpen));
         world.pod(&pod);
-        let found: Vec<_> = world.index.violations().map(|v| v.container.to_owned()).collect();
+        let found: Vec<_> = world
+            .index
+            .violations()
+            .map(|v| v.container().container.to_string())
+            .collect();
         let classic: &[&str] = if expected { &["log-sidecar"] } else { &[] };
         assert_eq!(found, classic, "{why}; never the native one");
     }

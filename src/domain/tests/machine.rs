@@ -104,16 +104,21 @@ fn a_transition_says_what_happened_to_what() {
     world.pod(&web()).at(10).pod(&web().unready("envoy")).at(70);
     let transitions = world.transitions();
     let last = &transitions[1];
-    assert_eq!((last.to, last.at, last.onset), (Change::Firing, at(70), at(10)));
+    let violation = &last.violation;
     assert_eq!(
-        (&last.policy, last.check, last.severity),
+        (last.to, last.at, violation.onset),
+        (Change::Firing, at(70), at(10))
+    );
+    assert_eq!(
+        (&violation.policy, violation.check, violation.severity),
         (&key("mesh"), Check::NotReady, Severity::Info)
     );
+    let container = violation.container();
     assert_eq!(
-        (&*last.namespace, &*last.pod, &*last.uid),
+        (&*container.namespace, &*container.pod, &*container.uid),
         ("pay", "web-1", "uid-of-web-1")
     );
-    assert_eq!(&*last.container, "envoy");
+    assert_eq!(&*container.container, "envoy");
 }
 
 #[test]

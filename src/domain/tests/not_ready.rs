@@ -14,7 +14,11 @@ fn at_once(check: Check) -> Policy {
 fn failing(check: Check, pod: &Pod) -> Vec<String> {
     let mut world = World::with(at_once(check));
     world.pod(pod);
-    world.index.violations().map(|v| v.container.to_owned()).collect()
+    world
+        .index
+        .violations()
+        .map(|v| v.container().container.to_string())
+        .collect()
 }
 
 fn is_not_ready(pod: &Pod) -> bool {
@@ -238,7 +242,7 @@ fn the_detail_says_why_as_far_as_it_shows() {
             web()
                 .unready("envoy")
                 .spec("envoy", |c| c.probes.readiness = false),
-            "it runs but the kubelet does not call it ready",
+            "it runs but is not ready",
         ),
         (
             web()
@@ -246,7 +250,7 @@ fn the_detail_says_why_as_far_as_it_shows() {
                 .spec("envoy", |c| c.probes.startup = true),
             "its startup probe fails",
         ),
-        (web().starting("envoy", 1), "it runs but has not started"),
+        (web().starting("envoy", 1), "it runs but is not started"),
         (
             web().waiting("envoy", "ImagePullBackOff"),
             "it waits in ImagePullBackOff",
@@ -272,7 +276,7 @@ fn the_detail_says_why_as_far_as_it_shows() {
                 .exits_with("envoy", 3, "", 13),
             "it ended with exit 3, 2 restarts",
         ),
-        (web(), "it is ready again"),
+        (web(), "it is ready now"),
     ];
     for (pod, expected) in table {
         assert_eq!(detail(&pod), expected);

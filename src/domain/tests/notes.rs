@@ -33,9 +33,9 @@ fn not_ready() {
     assert_tells(
         &told,
         "SidecarContainerNotReady",
-        "Sidecar 'envoy' (native) is not ready since 10:02:07Z (5m allowed by SidecarPolicy pay/mesh): its readiness \
+        "Sidecar 'envoy' (native) has not been ready since 10:02:07Z (5m allowed by SidecarPolicy pay/mesh): its readiness \
          probe fails. The Pod is out of its Services.",
-        "Sidecar 'envoy' (native) is ready again after 8m13s (NotReady under SidecarPolicy pay/mesh).",
+        "Sidecar 'envoy' (native) is ready now after 8m13s (NotReady under SidecarPolicy pay/mesh).",
     );
 }
 
@@ -54,7 +54,7 @@ fn main_ready_sidecar_not_ready() {
         "MainContainerReadyButSidecarNot",
         "Main container 'app' is ready but sidecar 'log-sidecar' (classic) is not, since 10:02:07Z (2m allowed by \
          SidecarPolicy pay/mesh): its readiness probe fails. The Pod is out of its Services.",
-        "Sidecar 'log-sidecar' (classic) is ready again after 8m13s (MainReadySidecarNotReady under SidecarPolicy \
+        "Sidecar 'log-sidecar' (classic) is ready now after 8m13s (MainReadySidecarNotReady under SidecarPolicy \
          pay/mesh).",
     );
     let two = told(
@@ -81,7 +81,7 @@ fn main_ready_sidecar_not_ready() {
     );
     assert_eq!(
         main_fails[1].1,
-        "Sidecar 'log-sidecar' (classic) no longer fails beside a main container after 5m10s \
+        "Sidecar 'log-sidecar' (classic) is no longer unready beside a ready main container after 5m10s \
          (MainReadySidecarNotReady under SidecarPolicy pay/mesh)."
     );
 }
@@ -106,10 +106,10 @@ fn readiness_may_end_in_other_ways_than_being_ready() {
     let table = [
         (
             bad().exits("app", 0, 600),
-            "is no longer needed, every main container has finished, after 10m",
+            "is no longer needed, because all main containers have finished, after 10m",
         ),
         (bad().exits("log-sidecar", 0, 600), "has finished after 10m"),
-        (bad().uninitialized(), "is starting over with its Pod after 10m"),
+        (bad().uninitialized(), "is starting again with its Pod after 10m"),
     ];
     for (pod, expected) in table {
         let note = recovered(pod);
@@ -135,7 +135,7 @@ fn frequent_restarts() {
         "SidecarRestartingFrequently",
         "Sidecar 'envoy' (native) restarted 3 times within 15m (limit 3, SidecarPolicy pay/mesh); last exit 1 (Error) at \
          10:00:29Z. Only this container was restarted.",
-        "Sidecar 'envoy' (native) restarts less often than the limit within 15m again after 24m40s (FrequentRestarts under \
+        "Sidecar 'envoy' (native) restarted fewer than 3 times within 15m after 24m40s (FrequentRestarts under \
          SidecarPolicy pay/mesh).",
     );
     let down = crash(&two, 2000).exits("envoy", 1, 2010).backs_off("envoy");
@@ -178,7 +178,8 @@ fn a_count_in_a_note_is_that_of_the_window() {
 #[test]
 fn frequent_restarts_of_other_containers() {
     let all = policy().only(Check::FrequentRestarts).with(|p| {
-        p.restart_scope = crate::domain::policy::RestartScope::AllContainers;
+        p.checks.frequent_restarts.limits.scope =
+            crate::domain::checks::frequent_restarts::Scope::AllContainers;
     });
     let once = all.check(Check::FrequentRestarts, |c| c.count = 1);
     let subject = |name: &str| {
@@ -219,7 +220,7 @@ fn startup_blocked() {
         "SidecarBlocksStartup",
         "Sidecar 'envoy' (native) has not started since 10:00:00Z (5m allowed by SidecarPolicy pay/mesh): its startup \
          probe fails, 4 restarts, last exit 137 (Error). Containers 'app' and 'worker' wait for it.",
-        "Sidecar 'envoy' (native) no longer holds the Pod's start after 8m20s (StartupBlocked under SidecarPolicy \
+        "Sidecar 'envoy' (native) no longer blocks the startup of its Pod after 8m20s (StartupBlocked under SidecarPolicy \
          pay/mesh).",
     );
     let init = Pod::named("web-1")
@@ -237,7 +238,11 @@ fn startup_blocked() {
         "Init container 'setup' has not completed since 10:00:00Z (30m allowed by SidecarPolicy pay/mesh): it runs and \
          does not exit. Container 'app' waits for it."
     );
-    assert!(told[1].1.contains("starts over with its Pod"), "{}", told[1].1);
+    assert!(
+        told[1].1.contains("is starting again with its Pod"),
+        "{}",
+        told[1].1
+    );
 }
 
 #[test]
@@ -288,15 +293,19 @@ fn oom_killed() {
     assert_tells(
         &told(Check::OOMKilled, &steps, 9000),
         "SidecarOOMKilled",
-        "Sidecar 'envoy' (native) was killed for memory at 10:00:10Z (limit 64Mi). The app was not restarted.",
-        "Sidecar 'envoy' (native) was not killed for memory again after 10m (OOMKilled under SidecarPolicy pay/mesh).",
+        "Sidecar 'envoy' (native) was OOM-killed at 10:00:10Z (limit 64Mi). The app was not restarted.",
+        "Sidecar 'envoy' (native) was not OOM-killed again after 10m (OOMKilled under SidecarPolicy pay/mesh).",
     );
     let told = told(
         Check::OOMKilled,
         &[(0, web()), (10, web().killed_for_memory("envoy", 9))],
         20,
     );
-    assert!(told[0].1.contains("(no limit of its own)"), "{}", told[0].1);
+    assert!(
+        told[0].1.contains("(no memory limit of its own)"),
+        "{}",
+        told[0].1
+    );
 }
 
 #[test]
@@ -310,7 +319,7 @@ fn flapping() {
         "SidecarFlapping",
         "Sidecar 'envoy' (native) went from ready to unready 6 times within 30m without a restart (limit 6, SidecarPolicy \
          pay/mesh). Each time the Pod leaves its Services.",
-        "Sidecar 'envoy' (native) changes its readiness less often than the limit within 30m again after 31m10s (Flapping \
+        "Sidecar 'envoy' (native) went from ready to unready fewer than 6 times within 30m after 31m10s (Flapping \
          under SidecarPolicy pay/mesh).",
     );
 }

@@ -2,9 +2,10 @@
 
 use crate::domain::{
     observation::Phase,
-    policy::{Check, Mode, Policy, Severity},
-    summary::{CheckCounts, Report, Summary},
-    testing::{Pod, World, at, cluster_key, key, one_of, policy, seconds, web},
+    policy::{Check, InvalidSpec, Mode, Policy, Severity},
+    summary::{CheckCounts, Report, ReportedViolation, Summary},
+    testing::{Pod, World, at, cluster_key, invalid, key, one_of, policy, seconds, web},
+    violation::ContainerSubject,
 };
 
 fn at_once() -> Policy {
@@ -27,7 +28,7 @@ fn message<'a>(report: &'a Report, kind: &str) -> &'a str {
 }
 
 /// A spec, the Pods, the conditions, why.
-type Row<'a> = (Result<Policy, String>, &'a [&'a Pod], [&'a str; 3], &'a str);
+type Row<'a> = (Result<Policy, InvalidSpec>, &'a [&'a Pod], [&'a str; 3], &'a str);
 
 #[test]
 fn conditions_say_whether_it_works_whether_all_is_well_and_whether_it_matches() {
@@ -96,7 +97,7 @@ fn conditions_say_whether_it_works_whether_all_is_well_and_whether_it_matches() 
             "mode: Off",
         ),
         (
-            Err("no".to_owned()),
+            invalid("no"),
             &[&bad],
             [
                 "Ready=False/Invalid",
@@ -114,7 +115,7 @@ fn conditions_say_whether_it_works_whether_all_is_well_and_whether_it_matches() 
         assert_eq!(conditions(&world.report()), expected, "{why}");
     }
     let mut world = World::with(off());
-    world.policy_as(key("mesh"), Err("no".to_owned()), Vec::new());
+    world.policy_as(key("mesh"), invalid("no"), Vec::new());
     assert_eq!(
         conditions(&world.report()),
         [
@@ -158,7 +159,7 @@ fn health_is_a_sentence_that_a_person_can_act_on() {
             .uninitialized()
             .starting("setup", 0)
     };
-    let initially = at_once().with(|p| p.init_containers_for = seconds(0));
+    let initially = at_once().with(|p| p.checks.startup_blocked.limits.init_containers_for = seconds(0));
     let mut world = World::with(initially.clone());
     world.pod(&starting());
     assert_eq!(
@@ -258,15 +259,18 @@ fn violations_are_sorted_by_severity_namespace_workload_pod_container_check() {
         .resync(&pods);
     let lines = |world: &World| -> Vec<String> {
         let report = world.index.report(&cluster_key("all")).unwrap();
-        let line = |v: &crate::domain::summary::Violation| {
+        let line = |ReportedViolation { violation, .. }: &ReportedViolation| {
+            let ContainerSubject {
+                namespace,
+                workload,
+                pod,
+                container,
+                ..
+            } = violation.container();
+            let check = violation.check.as_str();
             format!(
-                "{:?} {} {} {} {} {}",
-                v.severity,
-                v.namespace,
-                v.workload,
-                v.pod,
-                v.container,
-                v.check.as_str()
+                "{:?} {namespace} {workload} {pod} {container} {check}",
+                violation.severity
             )
         };
         report.violations.iter().map(line).collect()
@@ -307,7 +311,7 @@ fn a_status_lists_twenty_and_counts_the_rest() {
     let report = world.report();
     assert_eq!((report.violations.len(), report.omitted), (20, 4));
     assert_eq!(report.summary.firing, 24);
-    assert_eq!(&*report.violations[19].pod, "web-09");
+    assert_eq!(&*report.violations[19].violation.container().pod, "web-09");
 }
 
 #[test]
@@ -321,17 +325,19 @@ fn a_listed_violation_says_what_is_known_of_it() {
     let [first, second] = &world.report().violations[..] else {
         panic!("two violations")
     };
+    let (first, second) = (&first.violation, &second.violation);
     assert_eq!((first.check, first.firing), (Check::NotReady, false));
     assert_eq!(
         (second.check, second.firing),
         (Check::MainReadySidecarNotReady, true)
     );
+    let container = first.container();
     assert_eq!(
-        (&*first.workload, first.native, first.since),
+        (&*container.workload.to_string(), container.native, first.onset),
         ("StatefulSet/db", true, at(10))
     );
     assert_eq!(
-        (&*first.namespace, &*first.pod, &*first.container),
+        (&*container.namespace, &*container.pod, &*container.container),
         ("pay", "web-1", "envoy")
     );
     assert_eq!(first.severity, Severity::Warning);

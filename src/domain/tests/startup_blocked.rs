@@ -30,7 +30,11 @@ fn completed(pod: Pod) -> Pod {
 fn blocked(policy: Policy, pod: &Pod) -> Option<String> {
     let mut world = World::with(policy);
     world.pod(pod);
-    let found: Vec<_> = world.index.violations().map(|v| v.container.to_owned()).collect();
+    let found: Vec<_> = world
+        .index
+        .violations()
+        .map(|v| v.container().container.to_string())
+        .collect();
     assert!(found.len() <= 1, "one container at a time blocks the start");
     found.into_iter().next()
 }
@@ -215,7 +219,7 @@ fn the_detail_says_why_and_who_waits() {
     let table = [
         (
             fresh(),
-            "its image is still pulled, or its postStart hook has not returned; waiting: 'envoy' and 'app'",
+            "its image is still being pulled, or its postStart hook has not returned; waiting: 'envoy' and 'app'",
         ),
         (
             fresh().starting("setup", 1),

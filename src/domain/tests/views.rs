@@ -3,7 +3,7 @@
 use crate::domain::{
     index::{ContainerClass, Durations},
     policy::{Check, Mode, Severity},
-    testing::{Pod, World, at, cluster_key, key, policy, seconds, web},
+    testing::{Pod, World, at, cluster_key, invalid, key, policy, seconds, web},
 };
 
 #[test]
@@ -20,15 +20,16 @@ fn a_violation_has_the_labels_of_its_series() {
     let views: Vec<_> = world.index.violations().collect();
     let [view] = views[..] else { panic!("{views:?}") };
     assert_eq!(
-        (view.policy, view.check, view.severity, view.mode),
+        (&view.policy, view.check, view.severity, view.mode),
         (&key("mesh"), Check::NotReady, Severity::Info, Mode::Observe)
     );
-    assert_eq!((view.firing, view.onset, view.native), (true, at(10), false));
+    let container = view.container();
+    assert_eq!((view.firing, view.onset, container.native), (true, at(10), false));
     assert_eq!(
-        (view.namespace, view.pod, view.container),
+        (&*container.namespace, &*container.pod, &*container.container),
         ("pay", "web-1", "istio-proxy")
     );
-    assert_eq!(view.workload.to_string(), "CronJob/report");
+    assert_eq!(container.workload.to_string(), "CronJob/report");
 }
 
 #[test]
@@ -75,14 +76,14 @@ fn a_policy_shows_its_mode_its_pods_and_whether_it_is_valid() {
         Ok(policy().with(|p| p.mode = Mode::Off)),
         Vec::new(),
     );
-    world.policy_as(key("never"), Err("no".to_owned()), Vec::new());
+    world.policy_as(key("never"), invalid("no"), Vec::new());
     world.policy_as(
         key("late"),
         Ok(policy().with(|p| p.mode = Mode::Observe)),
         Vec::new(),
     );
     world
-        .policy_as(key("late"), Err("no".to_owned()), Vec::new())
+        .policy_as(key("late"), invalid("no"), Vec::new())
         .pod(&web());
     let mut shown: Vec<_> = world
         .index

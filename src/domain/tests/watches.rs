@@ -3,7 +3,7 @@
 use crate::domain::{
     index::Index,
     policy::{Check, Policy, PolicyKey, PolicyUpdate},
-    testing::{Pod, World, at, cluster_key, key, listed, one_of, policy, seconds, web},
+    testing::{Pod, World, at, cluster_key, key, one_of, policy, seconds, stored, web},
 };
 
 fn at_once() -> Policy {
@@ -57,7 +57,7 @@ fn a_pod_that_is_deleted_waits_no_more() {
 fn what_a_policy_lists_waits_for_the_end_of_a_hold() {
     let mut world = World::starting();
     world.resync([&web()]).at(1000).hold();
-    let was = vec![listed(Check::NotReady, "envoy", true, 500)];
+    let was = vec![stored(Check::NotReady, "envoy", true, 500)];
     world.policy_as(key("mesh"), Ok(policy().only(Check::NotReady)), was);
     assert_eq!(world.firing(), [""; 0]);
     world.at(1100).resume();
@@ -83,7 +83,7 @@ fn the_first_list_of_a_scope_is_news_to_the_policies_that_see_it() {
             uid: key.to_string().into(),
             generation: 1,
             spec: Ok(policy()),
-            listed: Vec::new(),
+            stored: Vec::new(),
         };
         drop(index.apply_policy(update, at(0)));
     }

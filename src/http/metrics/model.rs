@@ -13,8 +13,9 @@ use prometheus::{
 
 use crate::{
     domain::{
-        index::{Durations, Index, ViolationView},
+        index::{Durations, Index},
         policy::{Mode, PolicyKey, Severity},
+        violation::{Subject, Violation},
     },
     http::health::Health,
 };
@@ -159,10 +160,7 @@ impl Collector for ModelCollector {
         let mut families = Vec::with_capacity(FAMILIES.len());
         families.extend(self.watches());
         let index = self.index.lock();
-        let (violations, onsets) = index
-            .violations()
-            .map(|violation| violation_series(&violation))
-            .unzip();
+        let (violations, onsets) = index.violations().map(violation_series).unzip();
         families.push(family(&VIOLATION, violations));
         families.push(family(&VIOLATION_ONSET, onsets));
         families.extend(policies(&index));
@@ -221,32 +219,28 @@ fn policies(index: &Index) -> [MetricFamily; 4] {
 }
 
 /// The two series of a violation.
-fn violation_series(violation: &ViolationView<'_>) -> (Metric, Metric) {
-    let ViolationView {
+fn violation_series(violation: &Violation) -> (Metric, Metric) {
+    let Violation {
         policy,
         check,
         severity,
         mode,
+        subject: Subject::Container(subject),
         firing,
-        namespace,
-        workload,
-        pod,
-        container,
-        native,
         onset,
-    } = *violation;
+    } = violation;
     let mut labels = policy_labels(policy);
     labels.extend(pairs([
         ("check", check.as_str()),
-        ("severity", severity_label(severity)),
-        ("mode", mode_label(mode)),
-        ("state", if firing { "firing" } else { "pending" }),
-        ("namespace", namespace),
-        ("workload_kind", &workload.kind),
-        ("workload", &workload.name),
-        ("pod", pod),
-        ("container", container),
-        ("native", bool_label(native)),
+        ("severity", severity_label(*severity)),
+        ("mode", mode_label(*mode)),
+        ("state", if *firing { "firing" } else { "pending" }),
+        ("namespace", &subject.namespace),
+        ("workload_kind", &subject.workload.kind),
+        ("workload", &subject.workload.name),
+        ("pod", &subject.pod),
+        ("container", &subject.container),
+        ("native", bool_label(subject.native)),
     ]));
     let onset = onset.as_duration().as_secs_f64();
     (gauge_of(labels.clone(), 1.0), gauge_of(labels, onset))

@@ -7,7 +7,7 @@ use crate::scenario::Scenario;
 
 const NOTE: &str = "Sidecar 'proxy' (native) is not ready. The Pod is out of its Services.";
 const RECOVERY: &str =
-    "Sidecar 'proxy' (native) is ready again after 20s (NotReady under SidecarPolicy flaky/quick).";
+    "Sidecar 'proxy' (native) is ready now after 20s (NotReady under SidecarPolicy flaky/quick).";
 
 fn began() -> Timestamp {
     "2026-11-21T10:00:00Z".parse().unwrap()

@@ -9,13 +9,11 @@ use sidewatch::domain::{
     index::Index,
     observation::Observation,
     policy::{Check, PolicyKey, PolicyKind, PolicyUpdate},
-    summary::{LISTED_VIOLATIONS, Report},
+    summary::{LISTED_VIOLATIONS, Report, ReportedViolation},
+    violation::ViolationKey,
 };
 
 use crate::policies;
-
-/// One violation: policy, Pod's UID, container, check.
-type Key = (PolicyKey, String, String, Check);
 
 /// Two indexes with the same facts: the timer of one is always on time, the timer of the other never fires.
 pub(crate) struct CheckedIndex {
@@ -25,7 +23,7 @@ pub(crate) struct CheckedIndex {
     effects: Effects,
     late_effects: Effects,
     /// Whether each violation fires, according to the transitions.
-    firing: BTreeMap<Key, bool>,
+    firing: BTreeMap<ViolationKey, bool>,
     /// The names of each Pod's containers, which the API server never lets change.
     containers: BTreeMap<String, Vec<String>>,
 }
@@ -147,7 +145,7 @@ impl CheckedIndex {
             let shown = self
                 .punctual
                 .violations()
-                .filter(|violation| violation.policy == key);
+                .filter(|violation| violation.policy == *key);
             let mut shown: Vec<bool> = shown.map(|violation| violation.firing).collect();
             let mut expected = self.states(key);
             shown.sort_unstable();
@@ -168,7 +166,7 @@ impl CheckedIndex {
 
     /// Whether each violation of a policy fires, according to the transitions.
     fn states(&self, policy: &PolicyKey) -> Vec<bool> {
-        let of_policy = self.firing.iter().filter(|((key, ..), _)| key == policy);
+        let of_policy = self.firing.iter().filter(|(key, _)| key.policy == *policy);
         of_policy.map(|(_, firing)| *firing).collect()
     }
 
@@ -210,16 +208,9 @@ fn apply(index: &mut Index, fact: &Fact<'_>, now: Timestamp) -> Effects {
 }
 
 /// Applies a transition to the states. Panics if the transition does not fit the state.
-fn follow(states: &mut BTreeMap<Key, bool>, transition: &Transition) {
-    let Transition {
-        policy,
-        check,
-        uid,
-        container,
-        to,
-        ..
-    } = transition;
-    let key = (policy.clone(), uid.to_string(), container.to_string(), *check);
+fn follow(states: &mut BTreeMap<ViolationKey, bool>, transition: &Transition) {
+    let Transition { violation, to, at: _ } = transition;
+    let key = violation.key();
     let before = states.get(&key).copied();
     let fits = match to {
         Change::Pending => before != Some(false),
@@ -268,7 +259,7 @@ fn check_report(report: &Report, key: &PolicyKey, violations: &[bool]) {
     );
     let checks: BTreeSet<Check> = report.checks.iter().map(|counts| counts.check).collect();
     assert_eq!(checks.len(), report.checks.len(), "{key}: a check twice");
-    let worst_first = |pair: &[sidewatch::domain::summary::Violation]| pair[0].severity >= pair[1].severity;
+    let worst_first = |pair: &[ReportedViolation]| pair[0].violation.severity >= pair[1].violation.severity;
     assert!(report.violations.windows(2).all(worst_first), "{key}: {report:?}");
     let [_, healthy, _] = &report.conditions;
     if healthy.status.is_some() {

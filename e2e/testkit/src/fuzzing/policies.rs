@@ -73,7 +73,8 @@ pub fn policies(data: &[u8]) {
 fn decode<K: PolicyObject + DeserializeOwned>(json: &Value) -> Option<PolicyUpdate> {
     let object = serde_json::from_value::<DeserializeGuard<K>>(json.clone()).ok()?;
     let update = policy_update(&object).ok()?;
-    if let Err(message) = &update.spec {
+    if let Err(error) = &update.spec {
+        let message = error.to_string();
         assert!(!message.is_empty() && message.len() < 100_000, "{message}");
     }
     Some(update)

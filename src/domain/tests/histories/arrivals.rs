@@ -1,5 +1,7 @@
 //! How a state came about does not matter, only what it is.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::{
@@ -12,6 +14,7 @@ use crate::domain::{
     policy::PolicyKey,
     summary::{Report, Summary},
     testing::{Pod, World},
+    violation::{SubjectKey, ViolationKey},
 };
 
 /// What a policy says of its Pods, whatever their history.
@@ -154,11 +157,11 @@ proptest! {
         let mut player = Player::new(Pace::Timely);
         player.play_all(&steps).play(&Step::Relist(false));
         player.play(&Step::Policy(number, 0));
-        let (covered, fading) = (coverage(&player.world.index), player.world.index.fading());
-        let held: Vec<_> = player.pods.iter().flatten().filter(|pod| pod.0.is_held()).map(|p| p.0.uid.clone()).collect();
+        let (covered, fading) = (coverage(&player.world.index), player.world.index.kept_firing());
+        let held: Vec<_> = player.pods.iter().flatten().filter(|pod| pod.0.is_held()).map(|p| Some(p.0.uid.clone())).collect();
         let kept = |index: &Index| -> Vec<_> {
-            let places = index.places().map(|(place, _)| place);
-            places.filter(|place| !fading.contains(place) && !held.contains(&place.1)).collect()
+            let places = index.states().map(|(place, _)| place);
+            places.filter(|place| !fading.contains(place) && !held.contains(uid_of(place))).collect()
         };
         let before = kept(&player.world.index);
         player.play(&Step::Policy(number, of));
@@ -166,4 +169,9 @@ proptest! {
         prop_assert_eq!(coverage(&player.world.index), covered);
         prop_assert_eq!(kept(&player.world.index), before);
     }
+}
+
+fn uid_of(key: &ViolationKey) -> &Option<Arc<str>> {
+    let SubjectKey::Container { uid, .. } = &key.subject;
+    uid
 }

@@ -4,9 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::{collection, prelude::*, sample::select};
 
 use crate::domain::{
+    checks::frequent_restarts::Scope,
     observation::{ContainerStatus, Phase, RestartPolicy, State},
-    policy::{Check, Mode, Policy, PolicyKey, RestartScope, Severity},
-    testing::{Pod, World, at, cluster_key, key, one_of, policy, seconds},
+    policy::{Check, Mode, Policy, PolicyKey, Severity},
+    testing::{Pod, World, at, cluster_key, invalid, key, one_of, policy, seconds},
 };
 
 /// How many Pods there are at a time.
@@ -136,7 +137,12 @@ pub(super) fn version(number: usize) -> Policy {
             }
         })
     });
-    let base = base.with(|p| (p.repeat_period, p.init_containers_for) = (seconds(9), seconds(8)));
+    let base = base.with(|p| {
+        (
+            p.repeat_period,
+            p.checks.startup_blocked.limits.init_containers_for,
+        ) = (seconds(9), seconds(8))
+    });
     let not_ready =
         |policy: Policy, hold_for| policy.check(Check::NotReady, |c| c.hold_for = seconds(hold_for));
     match number {
@@ -144,7 +150,7 @@ pub(super) fn version(number: usize) -> Policy {
         1 => not_ready(base, 0).check(Check::OOMKilled, |c| c.severity = Severity::Critical),
         2 => not_ready(base, 20).with(|p| p.runbook_url = "https://example/".into()),
         3 => base.with(|p| p.mode = Mode::Observe),
-        4 => base.with(|p| p.restart_scope = RestartScope::AllContainers),
+        4 => base.with(|p| p.checks.frequent_restarts.limits.scope = Scope::AllContainers),
         5 => base.with(|p| p.sidecars.exclude_names = ["envoy".into()].into()),
         6 => base.with(|p| p.pods = one_of("app", "web")),
         7 => base.with(|p| p.namespaces = one_of("team", "pay")),
@@ -296,9 +302,8 @@ impl Player {
             }
             Step::Invalid(number) => {
                 if self.policies[*number].is_some() {
-                    let message = "no".to_owned();
                     self.world
-                        .policy_as(policy_key(*number), Err(message), Vec::new());
+                        .policy_as(policy_key(*number), invalid("no"), Vec::new());
                 }
             }
             Step::DeletePolicy(number) => {

@@ -11,8 +11,8 @@ use super::{
 use crate::domain::{
     effects::{Change, Event, Transition},
     index::Index,
-    policy::ListedViolation,
     testing::{World, seconds},
+    violation::{StoredViolation, SubjectKey, Violation, ViolationKey},
 };
 
 /// What came of a history, in an order that does not depend on who was judged first.
@@ -24,10 +24,10 @@ fn outcome(pace: Pace, steps: &[Step]) -> (Vec<Transition>, Vec<Event>, Vec<Stri
     transitions.sort_by_key(|t| {
         (
             t.at,
-            t.uid.clone(),
-            t.policy.clone(),
-            t.container.clone(),
-            t.check,
+            t.violation.container().uid.clone(),
+            t.violation.policy.clone(),
+            t.violation.container().container.clone(),
+            t.violation.check,
         )
     });
     let mut events = world.events();
@@ -89,14 +89,7 @@ proptest! {
         for (number, of) in player.policies.iter().enumerate() {
             let Some(of) = of else { continue };
             let key = policy_key(number);
-            let listed = old.index.report(&key).unwrap().violations.into_iter().map(|v| ListedViolation {
-                check: v.check,
-                firing: v.firing,
-                namespace: v.namespace,
-                pod: v.pod,
-                container: v.container,
-                since: v.since,
-            });
+            let listed = old.index.report(&key).unwrap().violations.into_iter().map(|v| in_status(&v.violation));
             new.policy_as(key, Ok(version(*of)), listed.collect());
         }
         new.resync(player.pods.iter().flatten());
@@ -106,15 +99,15 @@ proptest! {
         }
         let told: BTreeSet<_> = old.events().into_iter().filter(|e| e.warning).map(|e| e.name).collect();
         let again: Vec<_> = new.events().into_iter().filter(|e| e.warning && told.contains(&e.name)).collect();
-        let listed = |t: &Transition| before.contains_key(&place(t));
+        let listed = |t: &Transition| before.contains_key(&key_of(t));
         prop_assert!(again.iter().all(|event| !before.keys().any(|p| is_of(event, p))), "{:?} again", again);
         prop_assert!(!new.transitions().iter().any(listed), "what was taken over did not change");
         let horizon = old.now + seconds(60);
         old.transitions();
         let firings = |world: &mut World| -> Vec<_> {
             let due = world.until(horizon).transitions().into_iter();
-            let due = due.filter(|t| t.to == Change::Firing && before.contains_key(&place(t)));
-            due.map(|t| (t.at, place(&t))).collect()
+            let due = due.filter(|t| t.to == Change::Firing && before.contains_key(&key_of(t)));
+            due.map(|t| (t.at, key_of(&t))).collect()
         };
         let (mut then, mut now) = (firings(old), firings(&mut new));
         then.sort();
@@ -123,22 +116,33 @@ proptest! {
     }
 }
 
-type Place = crate::domain::index::recount::Place;
-
-fn place(t: &Transition) -> Place {
-    (t.policy.clone(), t.uid.clone(), t.container.clone(), t.check)
+/// A violation as a status stores it, which has no UID.
+fn in_status(violation: &Violation) -> StoredViolation {
+    let mut key = violation.key();
+    let SubjectKey::Container { uid, .. } = &mut key.subject;
+    *uid = None;
+    StoredViolation {
+        key,
+        firing: violation.firing,
+        onset: violation.onset,
+    }
 }
 
-fn is_of(event: &Event, (policy, uid, container, check): &Place) -> bool {
-    let reason = crate::domain::checks::rule(*check).reason();
-    event.policy == *policy
-        && event.pod_uid == *uid
+fn key_of(t: &Transition) -> ViolationKey {
+    t.violation.key()
+}
+
+fn is_of(event: &Event, key: &ViolationKey) -> bool {
+    let reason = crate::domain::checks::rule(key.check).reason();
+    let SubjectKey::Container { uid, container, .. } = &key.subject;
+    event.policy == key.policy
+        && uid.as_ref() == Some(&event.pod_uid)
         && event.reason == reason
         && event.field_path.ends_with(&format!("{{{container}}}"))
 }
 
-/// Whether each violation fires, and its onset.
-fn states(index: &Index) -> BTreeMap<Place, (bool, jiff::Timestamp)> {
-    let states = index.places();
+/// The state and onset of every violation.
+fn states(index: &Index) -> BTreeMap<ViolationKey, (bool, jiff::Timestamp)> {
+    let states = index.states();
     states.collect()
 }

@@ -42,7 +42,7 @@ fn trace(policy: &PolicyKey, steps: &[Step], told: impl Fn(&Step) -> bool) -> Tr
     let violations = world
         .index
         .violations()
-        .filter(|v| v.policy == policy)
+        .filter(|v| v.policy == *policy)
         .map(|v| format!("{v:?}"));
     let counts = world
         .index
@@ -54,7 +54,7 @@ fn trace(policy: &PolicyKey, steps: &[Step], told: impl Fn(&Step) -> bool) -> Tr
         transitions: world
             .transitions()
             .into_iter()
-            .filter(|t| t.policy == *policy)
+            .filter(|t| t.violation.policy == *policy)
             .collect(),
         events: world
             .events()

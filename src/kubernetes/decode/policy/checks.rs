@@ -1,225 +1,237 @@
-//! The checks of a policy. A setting that a check does not have in the API is zero here, and not read.
+//! The checks of a policy: [`register`] maps each check of the API to its check in the domain.
 
-use jiff::SignedDuration;
-
-use super::{HOLD, WINDOW, duration, mode};
+use super::{DURATION, WINDOW, duration, field, mode};
 use crate::{
-    api,
-    domain::policy::{Check, CheckSettings, RestartScope, Severity},
+    api::{self, CheckName},
+    domain::{
+        checks::{
+            self, Check, Checks, Common, Settings, flapping, frequent_restarts, job_held_open,
+            main_ready_sidecar_not_ready, not_ready, oom_killed, startup_blocked,
+        },
+        policy::{InvalidField, InvalidSpec, Severity},
+    },
 };
 
-/// What `spec.checks` says.
-pub(super) struct Parsed {
-    /// In the order of [`Check::ALL`].
-    pub(super) settings: [CheckSettings; Check::ALL.len()],
-    pub(super) restart_scope: RestartScope,
-    pub(super) init_containers_for: SignedDuration,
+/// The settings of a check in the API.
+trait Decode {
+    /// The limits of the check in the domain.
+    type Limits;
+
+    /// The settings of the check. `path` is the path of its field.
+    fn decode(&self, path: &str) -> Result<Settings<Self::Limits>, InvalidSpec>;
 }
 
-pub(super) fn parse(checks: &api::Checks) -> Result<Parsed, String> {
-    let api::Checks {
-        not_ready,
-        main_ready_sidecar_not_ready,
-        frequent_restarts,
-        startup_blocked,
-        job_held_open,
-        oom_killed,
-        flapping,
-    } = checks;
-    Ok(Parsed {
-        settings: [
-            Written::from(not_ready).parse()?,
-            Written::from(main_ready_sidecar_not_ready).parse()?,
-            Written::from(frequent_restarts).parse()?,
-            Written::from(startup_blocked).parse()?,
-            Written::from(job_held_open).parse()?,
-            Written::from(oom_killed).parse()?,
-            Written::from(flapping).parse()?,
-        ],
-        restart_scope: match frequent_restarts.scope {
-            api::RestartScope::Sidecars => RestartScope::Sidecars,
-            api::RestartScope::AllContainers => RestartScope::AllContainers,
-        },
-        init_containers_for: duration(
-            "spec.checks.startupBlocked.initContainersFor",
-            &startup_blocked.init_containers_for,
-            HOLD,
-        )?,
-    })
-}
-
-/// The settings of one check as they are written, those that it has.
-struct Written<'a> {
-    name: &'static str,
-    mode: api::Mode,
-    severity: api::Severity,
-    hold_for: Option<&'a api::Duration>,
-    keep_firing_for: &'a api::Duration,
-    rate: Option<(u32, &'a api::Duration)>,
-}
-
-impl Written<'_> {
-    fn parse(self) -> Result<CheckSettings, String> {
-        let field = |name: &str| format!("spec.checks.{}.{name}", self.name);
-        let (count, window) = match self.rate {
-            None => (0, SignedDuration::ZERO),
-            Some((count @ 1..=1000, window)) => (count, duration(&field("window"), window, WINDOW)?),
-            Some((count, _)) => {
-                return Err(format!("{}: {count} is not between 1 and 1000", field("count")));
+/// Generates the conversions between [`CheckName`] and [`Check`], and [`decode`]. For each check: its name in the API, its
+/// name in the domain, and its field in both.
+macro_rules! register {
+    ($($name:ident = $check:ident: $field:ident, $path:literal;)+) => {
+        impl From<CheckName> for Check {
+            fn from(name: CheckName) -> Self {
+                match name {
+                    $(CheckName::$name => Self::$check,)+
+                }
             }
-        };
-        Ok(CheckSettings {
-            mode: mode(self.mode),
-            severity: match self.severity {
-                api::Severity::Info => Severity::Info,
-                api::Severity::Warning => Severity::Warning,
-                api::Severity::Critical => Severity::Critical,
+        }
+
+        impl From<Check> for CheckName {
+            fn from(check: Check) -> Self {
+                match check {
+                    $(Check::$check => Self::$name,)+
+                }
+            }
+        }
+
+        /// The settings of all checks, from `spec.checks`.
+        pub(super) fn decode(checks: &api::Checks) -> Result<Checks, InvalidSpec> {
+            let api::Checks { $($field),+ } = checks;
+            Ok(checks::Checks {
+                $($field: $field.decode(concat!("spec.checks.", $path))?,)+
+            })
+        }
+    };
+}
+
+register! {
+    NotReady = NotReady: not_ready, "notReady";
+    MainReadySidecarNotReady = MainReadySidecarNotReady: main_ready_sidecar_not_ready, "mainReadySidecarNotReady";
+    FrequentRestarts = FrequentRestarts: frequent_restarts, "frequentRestarts";
+    StartupBlocked = StartupBlocked: startup_blocked, "startupBlocked";
+    JobHeldOpen = JobHeldOpen: job_held_open, "jobHeldOpen";
+    OomKilled = OOMKilled: oom_killed, "oomKilled";
+    Flapping = Flapping: flapping, "flapping";
+}
+
+// Each `decode` destructures the API type, so that a new field does not compile until it is decoded.
+
+impl Decode for api::NotReady {
+    type Limits = not_ready::Limits;
+
+    fn decode(&self, path: &str) -> Result<Settings<Self::Limits>, InvalidSpec> {
+        let Self {
+            mode,
+            r#for,
+            keep_firing_for,
+            severity,
+        } = self;
+        Ok(Settings {
+            common: common(*mode, *severity),
+            limits: not_ready::Limits {
+                hold_for: duration(path, "for", r#for, DURATION)?,
+                keep_firing_for: duration(path, "keepFiringFor", keep_firing_for, DURATION)?,
             },
-            hold_for: match self.hold_for {
-                Some(written) => duration(&field("for"), written, HOLD)?,
-                None => SignedDuration::ZERO,
-            },
-            keep_firing_for: duration(&field("keepFiringFor"), self.keep_firing_for, HOLD)?,
-            count,
-            window,
         })
     }
 }
 
-// Each destructures, so that a field which the API gains does not compile until it is read.
+impl Decode for api::MainReadySidecarNotReady {
+    type Limits = main_ready_sidecar_not_ready::Limits;
 
-impl<'a> From<&'a api::NotReady> for Written<'a> {
-    fn from(check: &'a api::NotReady) -> Self {
-        let api::NotReady {
+    fn decode(&self, path: &str) -> Result<Settings<Self::Limits>, InvalidSpec> {
+        let Self {
             mode,
             r#for,
             keep_firing_for,
             severity,
-        } = check;
-        Self {
-            name: "notReady",
-            mode: *mode,
-            severity: *severity,
-            hold_for: Some(r#for),
-            keep_firing_for,
-            rate: None,
-        }
+        } = self;
+        Ok(Settings {
+            common: common(*mode, *severity),
+            limits: main_ready_sidecar_not_ready::Limits {
+                hold_for: duration(path, "for", r#for, DURATION)?,
+                keep_firing_for: duration(path, "keepFiringFor", keep_firing_for, DURATION)?,
+            },
+        })
     }
 }
 
-impl<'a> From<&'a api::MainReadySidecarNotReady> for Written<'a> {
-    fn from(check: &'a api::MainReadySidecarNotReady) -> Self {
-        let api::MainReadySidecarNotReady {
-            mode,
-            r#for,
-            keep_firing_for,
-            severity,
-        } = check;
-        Self {
-            name: "mainReadySidecarNotReady",
-            mode: *mode,
-            severity: *severity,
-            hold_for: Some(r#for),
-            keep_firing_for,
-            rate: None,
-        }
-    }
-}
+impl Decode for api::FrequentRestarts {
+    type Limits = frequent_restarts::Limits;
 
-impl<'a> From<&'a api::FrequentRestarts> for Written<'a> {
-    fn from(check: &'a api::FrequentRestarts) -> Self {
-        let api::FrequentRestarts {
+    fn decode(&self, path: &str) -> Result<Settings<Self::Limits>, InvalidSpec> {
+        let Self {
             mode,
-            count,
+            count: n,
             window,
             keep_firing_for,
-            scope: _,
+            scope,
             severity,
-        } = check;
-        Self {
-            name: "frequentRestarts",
-            mode: *mode,
-            severity: *severity,
-            hold_for: None,
-            keep_firing_for,
-            rate: Some((*count, window)),
-        }
+        } = self;
+        Ok(Settings {
+            common: common(*mode, *severity),
+            limits: frequent_restarts::Limits {
+                count: count(path, *n)?,
+                window: duration(path, "window", window, WINDOW)?,
+                keep_firing_for: duration(path, "keepFiringFor", keep_firing_for, DURATION)?,
+                scope: match scope {
+                    api::RestartScope::Sidecars => frequent_restarts::Scope::Sidecars,
+                    api::RestartScope::AllContainers => frequent_restarts::Scope::AllContainers,
+                },
+            },
+        })
     }
 }
 
-impl<'a> From<&'a api::StartupBlocked> for Written<'a> {
-    fn from(check: &'a api::StartupBlocked) -> Self {
-        let api::StartupBlocked {
+impl Decode for api::StartupBlocked {
+    type Limits = startup_blocked::Limits;
+
+    fn decode(&self, path: &str) -> Result<Settings<Self::Limits>, InvalidSpec> {
+        let Self {
+            mode,
+            r#for,
+            init_containers_for,
+            keep_firing_for,
+            severity,
+        } = self;
+        Ok(Settings {
+            common: common(*mode, *severity),
+            limits: startup_blocked::Limits {
+                hold_for: duration(path, "for", r#for, DURATION)?,
+                init_containers_for: duration(path, "initContainersFor", init_containers_for, DURATION)?,
+                keep_firing_for: duration(path, "keepFiringFor", keep_firing_for, DURATION)?,
+            },
+        })
+    }
+}
+
+impl Decode for api::JobHeldOpen {
+    type Limits = job_held_open::Limits;
+
+    fn decode(&self, path: &str) -> Result<Settings<Self::Limits>, InvalidSpec> {
+        let Self {
             mode,
             r#for,
             keep_firing_for,
-            init_containers_for: _,
             severity,
-        } = check;
-        Self {
-            name: "startupBlocked",
-            mode: *mode,
-            severity: *severity,
-            hold_for: Some(r#for),
-            keep_firing_for,
-            rate: None,
-        }
+        } = self;
+        Ok(Settings {
+            common: common(*mode, *severity),
+            limits: job_held_open::Limits {
+                hold_for: duration(path, "for", r#for, DURATION)?,
+                keep_firing_for: duration(path, "keepFiringFor", keep_firing_for, DURATION)?,
+            },
+        })
     }
 }
 
-impl<'a> From<&'a api::JobHeldOpen> for Written<'a> {
-    fn from(check: &'a api::JobHeldOpen) -> Self {
-        let api::JobHeldOpen {
-            mode,
-            r#for,
-            keep_firing_for,
-            severity,
-        } = check;
-        Self {
-            name: "jobHeldOpen",
-            mode: *mode,
-            severity: *severity,
-            hold_for: Some(r#for),
-            keep_firing_for,
-            rate: None,
-        }
-    }
-}
+impl Decode for api::OomKilled {
+    type Limits = oom_killed::Limits;
 
-impl<'a> From<&'a api::OomKilled> for Written<'a> {
-    fn from(check: &'a api::OomKilled) -> Self {
-        let api::OomKilled {
+    fn decode(&self, path: &str) -> Result<Settings<Self::Limits>, InvalidSpec> {
+        let Self {
             mode,
             keep_firing_for,
             severity,
-        } = check;
-        Self {
-            name: "oomKilled",
-            mode: *mode,
-            severity: *severity,
-            hold_for: None,
-            keep_firing_for,
-            rate: None,
-        }
+        } = self;
+        Ok(Settings {
+            common: common(*mode, *severity),
+            limits: oom_killed::Limits {
+                keep_firing_for: duration(path, "keepFiringFor", keep_firing_for, DURATION)?,
+            },
+        })
     }
 }
 
-impl<'a> From<&'a api::Flapping> for Written<'a> {
-    fn from(check: &'a api::Flapping) -> Self {
-        let api::Flapping {
+impl Decode for api::Flapping {
+    type Limits = flapping::Limits;
+
+    fn decode(&self, path: &str) -> Result<Settings<Self::Limits>, InvalidSpec> {
+        let Self {
             mode,
-            count,
+            count: n,
             window,
             keep_firing_for,
             severity,
-        } = check;
-        Self {
-            name: "flapping",
-            mode: *mode,
-            severity: *severity,
-            hold_for: None,
-            keep_firing_for,
-            rate: Some((*count, window)),
-        }
+        } = self;
+        Ok(Settings {
+            common: common(*mode, *severity),
+            limits: flapping::Limits {
+                count: count(path, *n)?,
+                window: duration(path, "window", window, WINDOW)?,
+                keep_firing_for: duration(path, "keepFiringFor", keep_firing_for, DURATION)?,
+            },
+        })
     }
+}
+
+fn common(check_mode: api::Mode, severity: api::Severity) -> Common {
+    Common {
+        mode: mode(check_mode),
+        severity: match severity {
+            api::Severity::Info => Severity::Info,
+            api::Severity::Warning => Severity::Warning,
+            api::Severity::Critical => Severity::Critical,
+        },
+    }
+}
+
+/// The number of restarts or changes that is a fault.
+fn count(path: &str, n: u32) -> Result<u32, InvalidSpec> {
+    if (1..=1000).contains(&n) {
+        return Ok(n);
+    }
+    let problem = InvalidField::OutOfRange {
+        value: n.to_string(),
+        min: "1",
+        max: "1000",
+    };
+    Err(field(format!("{path}.count"), problem))
 }

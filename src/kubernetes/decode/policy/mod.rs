@@ -1,9 +1,9 @@
-//! Policies: from the API's objects to what the evaluation reads.
+//! Decodes policies.
 //!
-//! In: an object of either kind, or what is left of one that did not decode. Out: a [`PolicyUpdate`], in which a spec
-//! that cannot be evaluated is a sentence for its author, naming the field and the way out. The API server refuses nearly
-//! all of those; they come from objects that were stored under an older schema, and from patterns that pass CEL and are
-//! too costly here.
+//! In: an object of either kind, or the metadata of one that does not have the types of the API. Out: a
+//! [`PolicyUpdate`], with the field and the problem if the spec is invalid. The API server rejects nearly all invalid
+//! specs. The others were stored under an older schema, or have a regular expression that CEL accepts and that is too
+//! costly here.
 
 use std::sync::Arc;
 
@@ -18,30 +18,32 @@ use crate::{
     },
     domain::{
         pattern::{Glob, Pattern},
-        policy::{Mode, Policy, PolicyKey, PolicyKind, PolicyUpdate, SidecarRules},
+        policy::{
+            InvalidField, InvalidSpec, Mode, Policy, PolicyKey, PolicyKind, PolicyUpdate, SidecarRules,
+        },
         selector::{Operator, Requirement, Selector},
     },
 };
 
 mod checks;
-mod listed;
+mod status;
 
-/// Either kind of policy.
+/// A policy object of either kind.
 pub trait PolicyObject: Resource {
-    /// Which one.
+    /// The kind.
     const KIND: PolicyKind;
 
-    /// The spec that can be evaluated, or why there is none.
-    fn policy(&self) -> Result<Policy, String>;
+    /// The spec as the evaluation reads it, or the first error in it.
+    fn policy(&self) -> Result<Policy, InvalidSpec>;
 
-    /// What an operator last wrote.
+    /// The status.
     fn status(&self) -> Option<&api::PolicyStatus>;
 }
 
 impl PolicyObject for SidecarPolicy {
     const KIND: PolicyKind = PolicyKind::SidecarPolicy;
 
-    fn policy(&self) -> Result<Policy, String> {
+    fn policy(&self) -> Result<Policy, InvalidSpec> {
         policy(&self.spec, Selector::default())
     }
 
@@ -53,7 +55,7 @@ impl PolicyObject for SidecarPolicy {
 impl PolicyObject for ClusterSidecarPolicy {
     const KIND: PolicyKind = PolicyKind::ClusterSidecarPolicy;
 
-    fn policy(&self) -> Result<Policy, String> {
+    fn policy(&self) -> Result<Policy, InvalidSpec> {
         let ClusterSidecarPolicySpec {
             namespace_selector,
             policy: spec,
@@ -66,7 +68,7 @@ impl PolicyObject for ClusterSidecarPolicy {
     }
 }
 
-/// Which policy the object is: all that matters of one that was deleted.
+/// The key of the policy.
 pub fn policy_key<K: PolicyObject>(object: &DeserializeGuard<K>) -> Result<PolicyKey, MissingIdentity> {
     let identity = identity(object)?;
     Ok(PolicyKey {
@@ -76,25 +78,20 @@ pub fn policy_key<K: PolicyObject>(object: &DeserializeGuard<K>) -> Result<Polic
     })
 }
 
-/// One version of a policy. Fails for an object that cannot be told from others, which the caller counts, logs and skips.
+/// Decodes one version of a policy. Fails only if the object has no identity; the caller counts, logs and skips it.
 pub fn policy_update<K: PolicyObject>(object: &DeserializeGuard<K>) -> Result<PolicyUpdate, MissingIdentity> {
     let key = policy_key(object)?;
     let uid = Arc::from(identity(object)?.uid);
-    let (spec, listed) = match &object.0 {
-        Ok(decoded) => (decoded.policy(), listed::violations(&key, decoded.status())),
-        Err(invalid) => (
-            Err(format!(
-                "the object cannot be read: {invalid}; correct it, or install the CRDs of this version"
-            )),
-            Vec::new(),
-        ),
+    let (spec, stored) = match &object.0 {
+        Ok(decoded) => (decoded.policy(), status::violations(&key, decoded.status())),
+        Err(error) => (Err(InvalidSpec::Undecodable(error.to_string())), Vec::new()),
     };
     Ok(PolicyUpdate {
         key,
         uid,
         generation: object.meta().generation.unwrap_or_default(),
         spec,
-        listed,
+        stored,
     })
 }
 
@@ -105,7 +102,7 @@ fn identity<K: PolicyObject>(object: &DeserializeGuard<K>) -> Result<Identity<'_
     }
 }
 
-fn policy(spec: &SidecarPolicySpec, namespaces: Selector) -> Result<Policy, String> {
+fn policy(spec: &SidecarPolicySpec, namespaces: Selector) -> Result<Policy, InvalidSpec> {
     let SidecarPolicySpec {
         mode: policy_mode,
         pod_selector,
@@ -115,11 +112,6 @@ fn policy(spec: &SidecarPolicySpec, namespaces: Selector) -> Result<Policy, Stri
         events,
         runbook_url,
     } = spec;
-    let checks::Parsed {
-        settings,
-        restart_scope,
-        init_containers_for,
-    } = checks::parse(checks)?;
     let api::Events {
         repeat_period,
         on_recovery,
@@ -131,10 +123,8 @@ fn policy(spec: &SidecarPolicySpec, namespaces: Selector) -> Result<Policy, Stri
         pods: selector("spec.podSelector", pod_selector)?,
         sidecars: sidecar_rules(sidecars)?,
         mains: texts(mains),
-        checks: settings,
-        restart_scope,
-        init_containers_for,
-        repeat_period: duration("spec.events.repeatPeriod", repeat_period, REPEAT)?,
+        checks: checks::decode(checks)?,
+        repeat_period: duration("spec.events", "repeatPeriod", repeat_period, REPEAT)?,
         recovery_events: match on_recovery {
             Switch::Enabled => true,
             Switch::Disabled => false,
@@ -143,7 +133,7 @@ fn policy(spec: &SidecarPolicySpec, namespaces: Selector) -> Result<Policy, Stri
     })
 }
 
-fn sidecar_rules(rules: &Sidecars) -> Result<SidecarRules, String> {
+fn sidecar_rules(rules: &Sidecars) -> Result<SidecarRules, InvalidSpec> {
     let Sidecars {
         native,
         well_known,
@@ -186,22 +176,22 @@ fn mode(mode: api::Mode) -> Mode {
     }
 }
 
-/// An empty pattern is none.
-fn pattern(field: &str, source: &str) -> Result<Option<Pattern>, String> {
+fn field(field: String, problem: InvalidField) -> InvalidSpec {
+    InvalidSpec::Field { field, problem }
+}
+
+/// An empty text is no pattern.
+fn pattern(path: &str, source: &str) -> Result<Option<Pattern>, InvalidSpec> {
     if source.is_empty() {
         return Ok(None);
     }
     Pattern::parse(source).map(Some).map_err(|error| {
-        // The parser draws the place of a fault over several lines; its last line says what it is.
-        let fault = error.lines().last().unwrap_or_default();
-        let fault = fault.strip_prefix("error: ").unwrap_or(fault);
-        format!(
-            "{field}: {source:?} is no regular expression that can be used here, such as helper-.*: {fault}"
-        )
+        let value = source.to_owned();
+        field(path.to_owned(), InvalidField::Pattern { value, error })
     })
 }
 
-fn selector(field: &str, selector: &api::LabelSelector) -> Result<Selector, String> {
+fn selector(path: &str, selector: &api::LabelSelector) -> Result<Selector, InvalidSpec> {
     let api::LabelSelector {
         match_labels,
         match_expressions,
@@ -212,75 +202,80 @@ fn selector(field: &str, selector: &api::LabelSelector) -> Result<Selector, Stri
             operator: Operator::In(vec![value.as_str().into()]),
         })
     });
-    let expressions = match_expressions.iter().enumerate().map(|(at, requirement)| {
+    let expressions = match_expressions.iter().enumerate().map(|(i, requirement)| {
         self::requirement(requirement)
-            .map_err(|error| format!("{field}.matchExpressions[{at}].values: {error}"))
+            .map_err(|problem| field(format!("{path}.matchExpressions[{i}].values"), problem))
     });
     labels.chain(expressions).collect()
 }
 
-fn requirement(requirement: &LabelSelectorRequirement) -> Result<Requirement, String> {
+fn requirement(requirement: &LabelSelectorRequirement) -> Result<Requirement, InvalidField> {
     let LabelSelectorRequirement {
         key,
         operator,
         values,
     } = requirement;
-    match (operator, values.is_empty()) {
-        (SelectorOperator::In | SelectorOperator::NotIn, true) => {
-            return Err(format!("operator {operator:?} needs at least one value"));
-        }
-        (SelectorOperator::Exists | SelectorOperator::DoesNotExist, false) => {
-            return Err(format!(
-                "operator {operator:?} takes no values: remove them, or use In or NotIn"
-            ));
-        }
-        _ => {}
-    }
+    let operator = match (operator, values.is_empty()) {
+        (SelectorOperator::In, false) => Operator::In(texts(values)),
+        (SelectorOperator::NotIn, false) => Operator::NotIn(texts(values)),
+        (SelectorOperator::Exists, true) => Operator::Exists,
+        (SelectorOperator::DoesNotExist, true) => Operator::DoesNotExist,
+        (SelectorOperator::In, true) => return Err(InvalidField::NoValues("In")),
+        (SelectorOperator::NotIn, true) => return Err(InvalidField::NoValues("NotIn")),
+        (SelectorOperator::Exists, false) => return Err(InvalidField::Values("Exists")),
+        (SelectorOperator::DoesNotExist, false) => return Err(InvalidField::Values("DoesNotExist")),
+    };
     Ok(Requirement {
         key: key.as_str().into(),
-        operator: match operator {
-            SelectorOperator::In => Operator::In(texts(values)),
-            SelectorOperator::NotIn => Operator::NotIn(texts(values)),
-            SelectorOperator::Exists => Operator::Exists,
-            SelectorOperator::DoesNotExist => Operator::DoesNotExist,
-        },
+        operator,
     })
 }
 
-/// The bounds of a duration, both included, and how a person writes them.
+/// The bounds of a duration, both included, as values and as a person writes them.
 #[derive(Clone, Copy)]
 struct Bounds {
-    min: SignedDuration,
-    max: SignedDuration,
-    text: &'static str,
+    min: (SignedDuration, &'static str),
+    max: (SignedDuration, &'static str),
 }
 
-const DAY: SignedDuration = SignedDuration::from_hours(24);
-/// How long a fault must last, or must be gone.
-const HOLD: Bounds = Bounds {
-    min: SignedDuration::ZERO,
+const DAY: (SignedDuration, &str) = (SignedDuration::from_hours(24), "24h");
+/// The bounds of `for`, `keepFiringFor` and `initContainersFor`.
+const DURATION: Bounds = Bounds {
+    min: (SignedDuration::ZERO, "0s"),
     max: DAY,
-    text: "0s and 24h",
 };
-/// In what time restarts and transitions are counted.
+/// The bounds of `window`.
 const WINDOW: Bounds = Bounds {
-    min: SignedDuration::from_secs(10),
+    min: (SignedDuration::from_secs(10), "10s"),
     max: DAY,
-    text: "10s and 24h",
 };
-/// How often Events are repeated.
+/// The bounds of `repeatPeriod`.
 const REPEAT: Bounds = Bounds {
-    min: SignedDuration::from_mins(15),
+    min: (SignedDuration::from_mins(15), "15m"),
     max: DAY,
-    text: "15m and 24h",
 };
 
-fn duration(field: &str, written: &api::Duration, bounds: Bounds) -> Result<SignedDuration, String> {
-    let duration = written.parse().map_err(|error| format!("{field}: {error}"))?;
-    SignedDuration::try_from(duration)
+/// Parses the duration in the field `name` of the object at `path`.
+fn duration(
+    path: &str,
+    name: &str,
+    written: &api::Duration,
+    bounds: Bounds,
+) -> Result<SignedDuration, InvalidSpec> {
+    let invalid = |problem| field(format!("{path}.{name}"), problem);
+    let parsed = written
+        .parse()
+        .map_err(|error| invalid(InvalidField::Duration(error.to_string())))?;
+    SignedDuration::try_from(parsed)
         .ok()
-        .filter(|duration| (bounds.min..=bounds.max).contains(duration))
-        .ok_or_else(|| format!("{field}: {written} is not between {}", bounds.text))
+        .filter(|duration| (bounds.min.0..=bounds.max.0).contains(duration))
+        .ok_or_else(|| {
+            invalid(InvalidField::OutOfRange {
+                value: written.to_string(),
+                min: bounds.min.1,
+                max: bounds.max.1,
+            })
+        })
 }
 
 #[cfg(test)]

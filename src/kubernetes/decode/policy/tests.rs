@@ -3,9 +3,13 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::{
+    checks::{
+        Check, Checks, Common, Settings, flapping, frequent_restarts, job_held_open,
+        main_ready_sidecar_not_ready, not_ready, oom_killed, startup_blocked,
+    },
     observation::Labels,
     pattern::Repository,
-    policy::{Check, CheckSettings, RestartScope, Severity},
+    policy::Severity,
     testing,
 };
 
@@ -29,15 +33,27 @@ fn cluster(spec: &Value) -> PolicyUpdate {
     }))
 }
 
+fn error(update: PolicyUpdate) -> String {
+    update.spec.unwrap_err().to_string()
+}
+
 #[test]
-fn an_empty_spec_is_the_defaults() {
+fn an_empty_spec_has_the_defaults() {
     let expected = testing::policy();
     assert_eq!(namespaced(&json!({})).spec, Ok(expected.clone()));
     assert_eq!(cluster(&json!({})).spec, Ok(expected));
 }
 
+fn observe<L>(limits: L) -> Settings<L> {
+    let common = Common {
+        mode: Mode::Observe,
+        severity: Severity::Info,
+    };
+    Settings { common, limits }
+}
+
 #[test]
-fn every_field_arrives() {
+fn every_field_is_decoded() {
     let check = |settings: Value| {
         let mut check = json!({"mode": "Observe", "severity": "Info", "keepFiringFor": "7s"});
         check
@@ -68,14 +84,8 @@ fn every_field_arrives() {
         "runbookURL": "https://example.com/runbook",
     });
     let policy = cluster(&spec).spec.unwrap();
-    let seconds = |hold_for, count, window| CheckSettings {
-        mode: Mode::Observe,
-        severity: Severity::Info,
-        hold_for: SignedDuration::from_secs(hold_for),
-        keep_firing_for: SignedDuration::from_secs(7),
-        count,
-        window: SignedDuration::from_secs(window),
-    };
+    let seconds = SignedDuration::from_secs;
+    let keep_firing_for = seconds(7);
     let label = |key: &str, operator| {
         Selector::from_iter([Requirement {
             key: key.into(),
@@ -96,29 +106,42 @@ fn every_field_arrives() {
             exclude_pattern: Some(Pattern::parse("never-.*").unwrap()),
         },
         mains: ["app".into(), "worker".into()].into(),
-        checks: [
-            seconds(1, 0, 0),
-            seconds(2, 0, 0),
-            seconds(0, 4, 44),
-            seconds(3, 0, 0),
-            seconds(4, 0, 0),
-            seconds(0, 0, 0),
-            seconds(0, 5, 55),
-        ],
-        restart_scope: RestartScope::AllContainers,
-        init_containers_for: SignedDuration::from_secs(33),
+        checks: Checks {
+            not_ready: observe(not_ready::Limits {
+                hold_for: seconds(1),
+                keep_firing_for,
+            }),
+            main_ready_sidecar_not_ready: observe(main_ready_sidecar_not_ready::Limits {
+                hold_for: seconds(2),
+                keep_firing_for,
+            }),
+            frequent_restarts: observe(frequent_restarts::Limits {
+                count: 4,
+                window: seconds(44),
+                keep_firing_for,
+                scope: frequent_restarts::Scope::AllContainers,
+            }),
+            startup_blocked: observe(startup_blocked::Limits {
+                hold_for: seconds(3),
+                init_containers_for: seconds(33),
+                keep_firing_for,
+            }),
+            job_held_open: observe(job_held_open::Limits {
+                hold_for: seconds(4),
+                keep_firing_for,
+            }),
+            oom_killed: observe(oom_killed::Limits { keep_firing_for }),
+            flapping: observe(flapping::Limits {
+                count: 5,
+                window: seconds(55),
+                keep_firing_for,
+            }),
+        },
         repeat_period: SignedDuration::from_mins(90),
         recovery_events: false,
         runbook_url: "https://example.com/runbook".into(),
     };
     assert_eq!(policy, expected);
-    for (at, check) in Check::ALL.into_iter().enumerate() {
-        assert_eq!(
-            policy.settings(check),
-            &expected.checks[at],
-            "{check:?} has its own place"
-        );
-    }
     let image = Repository::of("fluent/fluent-bit:3");
     assert!(policy.sidecars.images[0].matches(&image), "globs are globs");
 }
@@ -134,8 +157,7 @@ fn modes_severities_and_their_like_arrive() {
         let policy = namespaced(&spec).spec.unwrap();
         assert_eq!(policy.mode, expected, "the policy's mode {written}");
         assert_eq!(
-            policy.settings(Check::Flapping).mode,
-            expected,
+            policy.checks.flapping.common.mode, expected,
             "a check's mode {written}"
         );
         assert_eq!(
@@ -152,8 +174,7 @@ fn modes_severities_and_their_like_arrive() {
         let spec = json!({"checks": {"oomKilled": {"severity": written}}});
         let policy = namespaced(&spec).spec.unwrap();
         assert_eq!(
-            policy.settings(Check::OOMKilled).severity,
-            expected,
+            policy.checks.oom_killed.common.severity, expected,
             "severity {written}"
         );
     }
@@ -233,13 +254,13 @@ fn errors_name_the_field_and_the_way_out() {
         ),
         (
             json!({"sidecars": {"namePattern": "helper-("}}),
-            "spec.sidecars.namePattern: \"helper-(\" is no regular expression that can be used here, such as \
-             helper-.*: unclosed group",
+            "spec.sidecars.namePattern: \"helper-(\" is not a valid regular expression, such as helper-.*: \
+             unclosed group",
         ),
         (
             json!({"sidecars": {"exclude": {"namePattern": "((a{99}){99}){99}"}}}),
-            "spec.sidecars.exclude.namePattern: \"((a{99}){99}){99}\" is no regular expression that can be used \
-             here, such as helper-.*: Compiled regex exceeds size limit of 262144 bytes.",
+            "spec.sidecars.exclude.namePattern: \"((a{99}){99}){99}\" is not a valid regular expression, such \
+             as helper-.*: Compiled regex exceeds size limit of 262144 bytes.",
         ),
         (
             pods(json!({"key": "b", "operator": "In"})),
@@ -261,11 +282,11 @@ fn errors_name_the_field_and_the_way_out() {
         ),
     ];
     for (spec, expected) in table {
-        assert_eq!(namespaced(&spec).spec, Err(expected.to_owned()), "{spec}");
+        assert_eq!(error(namespaced(&spec)), expected, "{spec}");
     }
     let spec = json!({"namespaceSelector": {"matchExpressions": [{"key": "b", "operator": "In"}]}});
     let expected = "spec.namespaceSelector.matchExpressions[0].values: operator In needs at least one value";
-    assert_eq!(cluster(&spec).spec, Err(expected.to_owned()));
+    assert_eq!(error(cluster(&spec)), expected);
 }
 
 #[test]
@@ -283,7 +304,7 @@ fn every_duration_is_read_and_bounded() {
         for field in durations.split(' ') {
             let error = |written: &str| {
                 let spec = json!({"checks": {check: {field: written}}});
-                namespaced(&spec).spec.unwrap_err()
+                self::error(namespaced(&spec))
             };
             let path = format!("spec.checks.{check}.{field}");
             let expected = format!("{path}: \"5x\" is not a duration such as 90s, 5m or 1h30m");
@@ -294,7 +315,7 @@ fn every_duration_is_read_and_bounded() {
         }
     }
     let spec = json!({"events": {"repeatPeriod": "5x"}});
-    let error = namespaced(&spec).spec.unwrap_err();
+    let error = error(namespaced(&spec));
     assert!(error.starts_with("spec.events.repeatPeriod: \"5x\""), "{error}");
 }
 
@@ -335,7 +356,7 @@ fn an_object_that_does_not_decode_is_an_invalid_policy() {
         "it is still known"
     );
     assert_eq!(update.generation, 3, "and so is its generation");
-    let error = update.spec.unwrap_err();
+    let error = error(update);
     assert!(
         error.contains("Loud") && error.contains("correct it"),
         "the error says what is wrong and what to do: {error}"

@@ -1,49 +1,46 @@
-//! The violations that a policy's own status lists: what the operator before this one knew.
+//! Reads the status of a policy: the violations that an earlier operator process wrote.
 
 use crate::{
-    api::{self, CheckName, MAX_VIOLATIONS, ViolationState},
-    domain::policy::{Check, ListedViolation, PolicyKey, PolicyKind},
+    api::{self, MAX_VIOLATIONS, ViolationState},
+    domain::{
+        policy::{PolicyKey, PolicyKind},
+        violation::{StoredViolation, SubjectKey, ViolationKey},
+    },
 };
 
-/// The entries that can be taken over. One that names no Pod or no container cannot, nor one outside the namespace of a
-/// `SidecarPolicy`: whoever wrote it, that policy sees nothing there.
-pub(super) fn violations(key: &PolicyKey, status: Option<&api::PolicyStatus>) -> Vec<ListedViolation> {
+/// The violations that can be continued. Entries without a Pod or a container are left out, and entries in another
+/// namespace than that of a `SidecarPolicy`.
+pub(super) fn violations(key: &PolicyKey, status: Option<&api::PolicyStatus>) -> Vec<StoredViolation> {
     let entries = status
         .map(|status| status.violations.as_slice())
         .unwrap_or_default();
-    let visible = |entry: &&api::Violation| match key.kind {
+    let is_visible = |entry: &&api::Violation| match key.kind {
         PolicyKind::SidecarPolicy => *entry.namespace == *key.namespace,
         PolicyKind::ClusterSidecarPolicy => !entry.namespace.is_empty(),
     };
     entries
         .iter()
-        .filter(visible)
+        .filter(is_visible)
         .filter(|entry| !entry.pod.is_empty() && !entry.container.is_empty())
         .take(MAX_VIOLATIONS)
-        .map(|entry| ListedViolation {
-            check: check(entry.check),
+        .map(|entry| StoredViolation {
+            key: ViolationKey {
+                policy: key.clone(),
+                check: entry.check.into(),
+                subject: SubjectKey::Container {
+                    namespace: entry.namespace.as_str().into(),
+                    pod: entry.pod.as_str().into(),
+                    uid: None,
+                    container: entry.container.as_str().into(),
+                },
+            },
             firing: match entry.state {
                 ViolationState::Pending => false,
                 ViolationState::Firing => true,
             },
-            namespace: entry.namespace.as_str().into(),
-            pod: entry.pod.as_str().into(),
-            container: entry.container.as_str().into(),
-            since: entry.since.0,
+            onset: entry.since.0,
         })
         .collect()
-}
-
-fn check(name: CheckName) -> Check {
-    match name {
-        CheckName::NotReady => Check::NotReady,
-        CheckName::MainReadySidecarNotReady => Check::MainReadySidecarNotReady,
-        CheckName::FrequentRestarts => Check::FrequentRestarts,
-        CheckName::StartupBlocked => Check::StartupBlocked,
-        CheckName::JobHeldOpen => Check::JobHeldOpen,
-        CheckName::OomKilled => Check::OOMKilled,
-        CheckName::Flapping => Check::Flapping,
-    }
 }
 
 #[cfg(test)]
@@ -53,6 +50,7 @@ mod tests {
     use super::*;
     use crate::{
         api::{ClusterSidecarPolicy, SidecarPolicy},
+        domain::policy::Check,
         kubernetes::decode::policy::{PolicyObject, tests::read},
     };
 
@@ -74,22 +72,25 @@ mod tests {
             "metadata": {"name": "mesh", "namespace": "pay", "uid": "u"},
             "spec": {}, "status": {"violations": violations},
         }));
-        let text = |v: ListedViolation| {
-            let state = if v.firing { "firing" } else { "pending" };
+        let text = |stored: StoredViolation| {
+            let StoredViolation { key, firing, onset } = stored;
+            let state = if firing { "firing" } else { "pending" };
+            let SubjectKey::Container {
+                namespace,
+                pod,
+                uid: _,
+                container,
+            } = key.subject;
             format!(
-                "{} {state} {}/{} {} {}",
-                v.check.as_str(),
-                v.namespace,
-                v.pod,
-                v.container,
-                v.since
+                "{} {state} {namespace}/{pod} {container} {onset}",
+                key.check.as_str()
             )
         };
-        update.listed.into_iter().map(text).collect()
+        update.stored.into_iter().map(text).collect()
     }
 
     #[test]
-    fn listed_violations_are_read_back() {
+    fn violations_in_a_status_are_read_back() {
         let read = listed::<SidecarPolicy>;
         assert_eq!(
             read(&[violation(&json!({}))]),

@@ -1,0 +1,271 @@
+//! A violation: a check that fails on a subject under a policy.
+//!
+//! [`Violation`] has the facts that the status, the metrics and the log show. [`ViolationKey`] is the identity of a
+//! violation; it can be written as one string and read back, so that a later process recognises the violation.
+
+use std::{cmp::Ordering, fmt, str::FromStr, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{
+    observation::Workload,
+    policy::{Check, Mode, PolicyKey, PolicyKind, Severity},
+};
+
+/// One violation, pending or firing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The policy that the check belongs to.
+    pub policy: PolicyKey,
+    /// The failing check.
+    pub check: Check,
+    /// The severity that the policy gives the check.
+    pub severity: Severity,
+    /// The stricter of the policy's mode and the check's mode.
+    pub mode: Mode,
+    /// The object that fails the check.
+    pub subject: Subject,
+    /// `true` when the violation fires, `false` while it is pending.
+    pub firing: bool,
+    /// The time at which the fault began.
+    pub onset: Timestamp,
+}
+
+/// The object that fails a check.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A container of a Pod.
+    Container(ContainerSubject),
+}
+
+/// A container of a Pod. The order of the fields is the order of violations in a status.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ContainerSubject {
+    /// The namespace of the Pod.
+    pub namespace: Arc<str>,
+    /// The workload of the Pod.
+    pub workload: Arc<Workload>,
+    /// The name of the Pod.
+    pub pod: Arc<str>,
+    /// The name of the container.
+    pub container: Arc<str>,
+    /// The UID of the Pod.
+    pub uid: Arc<str>,
+    /// The container is a native sidecar.
+    pub native: bool,
+}
+
+impl Violation {
+    /// The identity of the violation.
+    pub fn key(&self) -> ViolationKey {
+        let Subject::Container(subject) = &self.subject;
+        ViolationKey {
+            policy: self.policy.clone(),
+            check: self.check,
+            subject: SubjectKey::Container {
+                namespace: subject.namespace.clone(),
+                pod: subject.pod.clone(),
+                uid: Some(subject.uid.clone()),
+                container: subject.container.clone(),
+            },
+        }
+    }
+}
+
+/// The order of violations in a status: most severe first, then by subject, then by check.
+impl Ord for Violation {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let Self {
+            policy,
+            check,
+            severity,
+            mode,
+            subject,
+            firing,
+            onset,
+        } = self;
+        other
+            .severity
+            .cmp(severity)
+            .then_with(|| subject.cmp(&other.subject))
+            .then_with(|| check.cmp(&other.check))
+            .then_with(|| policy.cmp(&other.policy))
+            .then_with(|| (mode, firing, onset).cmp(&(&other.mode, &other.firing, &other.onset)))
+    }
+}
+
+impl PartialOrd for Violation {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The identity of a violation across processes.
+///
+/// Its text has the parts policy kind, policy namespace, policy name, check, subject kind and the subject's own parts,
+/// separated by `/`, such as `SidecarPolicy/pay/mesh/NotReady/Container/pay/web-1/<uid>/envoy`. No name of Kubernetes
+/// contains a `/`. A part that does not exist or is not known is empty.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ViolationKey {
+    /// The policy.
+    pub policy: PolicyKey,
+    /// The failing check.
+    pub check: Check,
+    /// The identity of the subject.
+    pub subject: SubjectKey,
+}
+
+/// The identity of a [`Subject`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SubjectKey {
+    /// A container of a Pod.
+    Container {
+        /// The namespace of the Pod.
+        namespace: Arc<str>,
+        /// The name of the Pod.
+        pod: Arc<str>,
+        /// The UID of the Pod. `None` where the source does not have it, such as the status of a policy.
+        uid: Option<Arc<str>>,
+        /// The name of the container.
+        container: Arc<str>,
+    },
+}
+
+impl SubjectKey {
+    const CONTAINER: &str = "Container";
+}
+
+impl fmt::Display for ViolationKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            policy:
+                PolicyKey {
+                    kind,
+                    namespace,
+                    name,
+                },
+            check,
+            subject,
+        } = self;
+        write!(f, "{}/{namespace}/{name}/{}/", kind.as_str(), check.as_str())?;
+        match subject {
+            SubjectKey::Container {
+                namespace,
+                pod,
+                uid,
+                container,
+            } => {
+                let uid = uid.as_deref().unwrap_or_default();
+                write!(f, "{}/{namespace}/{pod}/{uid}/{container}", SubjectKey::CONTAINER)
+            }
+        }
+    }
+}
+
+/// The text is not a [`ViolationKey`] of this version.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not the key of a violation")]
+pub struct InvalidKey(String);
+
+impl FromStr for ViolationKey {
+    type Err = InvalidKey;
+
+    fn from_str(text: &str) -> Result<Self, InvalidKey> {
+        parse(text).ok_or_else(|| InvalidKey(text.to_owned()))
+    }
+}
+
+fn parse(text: &str) -> Option<ViolationKey> {
+    let parts: Vec<&str> = text.split('/').collect();
+    let [
+        kind,
+        policy_namespace,
+        name,
+        check,
+        SubjectKey::CONTAINER,
+        namespace,
+        pod,
+        uid,
+        container,
+    ] = *parts.as_slice()
+    else {
+        return None;
+    };
+    Some(ViolationKey {
+        policy: PolicyKey {
+            kind: PolicyKind::parse(kind)?,
+            namespace: policy_namespace.into(),
+            name: name.into(),
+        },
+        check: Check::parse(check)?,
+        subject: SubjectKey::Container {
+            namespace: namespace.into(),
+            pod: pod.into(),
+            uid: (!uid.is_empty()).then(|| uid.into()),
+            container: container.into(),
+        },
+    })
+}
+
+/// A violation that an earlier process stored: in the status of its policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredViolation {
+    /// The identity.
+    pub key: ViolationKey,
+    /// `true` when the violation fired, `false` while it was pending.
+    pub firing: bool,
+    /// The time at which the fault began.
+    pub onset: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::testing::{cluster_key, key};
+
+    fn of(policy: PolicyKey, uid: Option<&str>) -> ViolationKey {
+        ViolationKey {
+            policy,
+            check: Check::NotReady,
+            subject: SubjectKey::Container {
+                namespace: "pay".into(),
+                pod: "web-1".into(),
+                uid: uid.map(Arc::from),
+                container: "envoy".into(),
+            },
+        }
+    }
+
+    #[test]
+    fn a_key_is_read_back_from_its_text() {
+        let table = [
+            (
+                of(key("mesh"), Some("u-1")),
+                "SidecarPolicy/pay/mesh/NotReady/Container/pay/web-1/u-1/envoy",
+            ),
+            (
+                of(cluster_key("all"), None),
+                "ClusterSidecarPolicy//all/NotReady/Container/pay/web-1//envoy",
+            ),
+        ];
+        for (key, text) in table {
+            assert_eq!(key.to_string(), text);
+            assert_eq!(text.parse(), Ok(key));
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_no_key_is_an_error() {
+        for text in [
+            "",
+            "SidecarPolicy/pay/mesh/NotReady",
+            "SidecarPolicy/pay/mesh/NotReady/Container/pay/web-1/u-1/envoy/more",
+            "OtherPolicy/pay/mesh/NotReady/Container/pay/web-1/u-1/envoy",
+            "SidecarPolicy/pay/mesh/OtherCheck/Container/pay/web-1/u-1/envoy",
+            "SidecarPolicy/pay/mesh/NotReady/Node/pay/web-1/u-1/envoy",
+        ] {
+            let error = text.parse::<ViolationKey>().unwrap_err();
+            assert!(error.to_string().contains(text), "{error}");
+        }
+    }
+}
