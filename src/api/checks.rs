@@ -1,8 +1,8 @@
-//! The checks of a policy and their limits: a struct each, so that each has exactly the fields that mean something to it.
+//! The checks of a policy: a struct for each, with exactly the fields that the check uses.
 
 use super::{
+    common::{Mode, Severity},
     duration::Duration,
-    policy::Mode,
     schema::{between, kubernetes_dialect},
 };
 use schemars::JsonSchema;
@@ -13,20 +13,21 @@ use serde::{Deserialize, Serialize};
 #[serde(default, rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
 pub struct Checks {
-    /// A sidecar is not ready while its Pod should work. Such a Pod is out of its Services.
+    /// A sidecar is not ready although its Pod is initialized. Services send no traffic to such a Pod.
     pub not_ready: NotReady,
-    /// A main container is ready but a sidecar is not: the app works without its helper.
+    /// A main container is ready but a sidecar is not.
     pub main_ready_sidecar_not_ready: MainReadySidecarNotReady,
-    /// A container restarts again and again.
+    /// A container restarts too often.
     pub frequent_restarts: FrequentRestarts,
-    /// An init container, native sidecars included, does not let its Pod start.
+    /// An init container, native sidecars included, blocks the startup of its Pod.
     pub startup_blocked: StartupBlocked,
-    /// A sidecar among the regular containers keeps running after the work is done, so the Job cannot complete.
+    /// A sidecar among the regular containers keeps running after the main containers have finished, so the Job cannot
+    /// complete.
     pub job_held_open: JobHeldOpen,
-    /// A sidecar was killed for memory.
+    /// A sidecar was OOM-killed.
     #[serde(rename = "oomKilled")]
     pub oom_killed: OomKilled,
-    /// A sidecar goes from ready to unready again and again without a restart.
+    /// A sidecar changes from ready to unready too often without a restart.
     pub flapping: Flapping,
 }
 
@@ -35,15 +36,16 @@ pub struct Checks {
 #[serde(default, rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
 pub struct NotReady {
-    /// What comes of a violation: Alert, Observe (no Events) or "Off". The policy's mode holds where it is stricter.
+    /// What Sidewatch does about a violation: Alert, Observe (no Events) or "Off" (nothing). The policy's mode applies if
+    /// it is stricter.
     pub mode: Mode,
     /// How long a sidecar may be unready before the violation fires. Between 0s (at once) and 24h.
     #[schemars(extend("x-kubernetes-validations" = between("notReady.for", "0s", "24h", "5m")))]
     pub r#for: Duration,
-    /// How long the sidecar must be ready before a firing violation is resolved. Between 0s and 24h.
+    /// How long the sidecar must be ready before a firing violation resolves. Between 0s and 24h.
     #[schemars(extend("x-kubernetes-validations" = between("notReady.keepFiringFor", "0s", "24h", "2m")))]
     pub keep_firing_for: Duration,
-    /// How bad a violation is: Info, Warning or Critical.
+    /// The severity of a violation: Info, Warning or Critical.
     pub severity: Severity,
 }
 
@@ -63,18 +65,19 @@ impl Default for NotReady {
 #[serde(default, rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
 pub struct MainReadySidecarNotReady {
-    /// What comes of a violation: Alert, Observe (no Events) or "Off". The policy's mode holds where it is stricter.
+    /// What Sidewatch does about a violation: Alert, Observe (no Events) or "Off" (nothing). The policy's mode applies if
+    /// it is stricter.
     pub mode: Mode,
     /// How long a sidecar may be unready beside a ready main container before the violation fires. Between 0s (at once)
     /// and 24h.
     #[schemars(extend("x-kubernetes-validations" = between("mainReadySidecarNotReady.for", "0s", "24h", "2m")))]
     pub r#for: Duration,
-    /// How long the fault must be gone before a firing violation is resolved. Between 0s and 24h.
+    /// How long the fault must be gone before a firing violation resolves. Between 0s and 24h.
     #[schemars(extend(
         "x-kubernetes-validations" = between("mainReadySidecarNotReady.keepFiringFor", "0s", "24h", "2m")
     ))]
     pub keep_firing_for: Duration,
-    /// How bad a violation is: Info, Warning or Critical.
+    /// The severity of a violation: Info, Warning or Critical.
     pub severity: Severity,
 }
 
@@ -94,20 +97,21 @@ impl Default for MainReadySidecarNotReady {
 #[serde(default, rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
 pub struct FrequentRestarts {
-    /// What comes of a violation: Alert, Observe (no Events) or "Off". The policy's mode holds where it is stricter.
+    /// What Sidewatch does about a violation: Alert, Observe (no Events) or "Off" (nothing). The policy's mode applies if
+    /// it is stricter.
     pub mode: Mode,
-    /// How many restarts within window make a violation. Between 1 and 1000.
+    /// The number of restarts within window that is a violation. Between 1 and 1000.
     #[schemars(range(min = 1, max = 1000))]
     pub count: u32,
     /// The time in which restarts are counted. Between 10s and 24h.
     #[schemars(extend("x-kubernetes-validations" = between("frequentRestarts.window", "10s", "24h", "15m")))]
     pub window: Duration,
-    /// How long the fault must be gone before a firing violation is resolved. Between 0s and 24h.
+    /// How long the fault must be gone before a firing violation resolves. Between 0s and 24h.
     #[schemars(extend("x-kubernetes-validations" = between("frequentRestarts.keepFiringFor", "0s", "24h", "10m")))]
     pub keep_firing_for: Duration,
-    /// Whose restarts count: Sidecars, or AllContainers (main and init containers too).
+    /// The containers whose restarts count: Sidecars, or AllContainers (also main and init containers).
     pub scope: RestartScope,
-    /// How bad a violation is: Info, Warning or Critical.
+    /// The severity of a violation: Info, Warning or Critical.
     pub severity: Severity,
 }
 
@@ -129,7 +133,8 @@ impl Default for FrequentRestarts {
 #[serde(default, rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
 pub struct StartupBlocked {
-    /// What comes of a violation: Alert, Observe (no Events) or "Off". The policy's mode holds where it is stricter.
+    /// What Sidewatch does about a violation: Alert, Observe (no Events) or "Off" (nothing). The policy's mode applies if
+    /// it is stricter.
     pub mode: Mode,
     /// How long a native sidecar may take to start before the violation fires. Between 0s (at once) and 24h.
     #[schemars(extend("x-kubernetes-validations" = between("startupBlocked.for", "0s", "24h", "5m")))]
@@ -137,10 +142,10 @@ pub struct StartupBlocked {
     /// How long a plain init container may run before the violation fires. Between 0s (at once) and 24h.
     #[schemars(extend("x-kubernetes-validations" = between("startupBlocked.initContainersFor", "0s", "24h", "30m")))]
     pub init_containers_for: Duration,
-    /// How long the way must be free before a firing violation is resolved. Between 0s and 24h.
+    /// How long nothing may block the startup before a firing violation resolves. Between 0s and 24h.
     #[schemars(extend("x-kubernetes-validations" = between("startupBlocked.keepFiringFor", "0s", "24h", "2m")))]
     pub keep_firing_for: Duration,
-    /// How bad a violation is: Info, Warning or Critical.
+    /// The severity of a violation: Info, Warning or Critical.
     pub severity: Severity,
 }
 
@@ -161,15 +166,16 @@ impl Default for StartupBlocked {
 #[serde(default, rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
 pub struct JobHeldOpen {
-    /// What comes of a violation: Alert, Observe (no Events) or "Off". The policy's mode holds where it is stricter.
+    /// What Sidewatch does about a violation: Alert, Observe (no Events) or "Off" (nothing). The policy's mode applies if
+    /// it is stricter.
     pub mode: Mode,
-    /// How long a sidecar may run on after the last main container finished. Between 0s (at once) and 24h.
+    /// How long a sidecar may run after the last main container has finished before the violation fires. Between 0s (at once) and 24h.
     #[schemars(extend("x-kubernetes-validations" = between("jobHeldOpen.for", "0s", "24h", "5m")))]
     pub r#for: Duration,
-    /// How long the fault must be gone before a firing violation is resolved. Between 0s and 24h.
+    /// How long the fault must be gone before a firing violation resolves. Between 0s and 24h.
     #[schemars(extend("x-kubernetes-validations" = between("jobHeldOpen.keepFiringFor", "0s", "24h", "2m")))]
     pub keep_firing_for: Duration,
-    /// How bad a violation is: Info, Warning or Critical.
+    /// The severity of a violation: Info, Warning or Critical.
     pub severity: Severity,
 }
 
@@ -189,12 +195,13 @@ impl Default for JobHeldOpen {
 #[serde(default, rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
 pub struct OomKilled {
-    /// What comes of a violation: Alert, Observe (no Events) or "Off". The policy's mode holds where it is stricter.
+    /// What Sidewatch does about a violation: Alert, Observe (no Events) or "Off" (nothing). The policy's mode applies if
+    /// it is stricter.
     pub mode: Mode,
-    /// How long the violation fires after the last kill. Between 0s and 24h.
+    /// How long the violation fires after the last OOM kill. Between 0s and 24h.
     #[schemars(extend("x-kubernetes-validations" = between("oomKilled.keepFiringFor", "0s", "24h", "10m")))]
     pub keep_firing_for: Duration,
-    /// How bad a violation is: Info, Warning or Critical.
+    /// The severity of a violation: Info, Warning or Critical.
     pub severity: Severity,
 }
 
@@ -213,18 +220,19 @@ impl Default for OomKilled {
 #[serde(default, rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
 pub struct Flapping {
-    /// What comes of a violation: Alert, Observe (no Events) or "Off". The policy's mode holds where it is stricter.
+    /// What Sidewatch does about a violation: Alert, Observe (no Events) or "Off" (nothing). The policy's mode applies if
+    /// it is stricter.
     pub mode: Mode,
-    /// How many times from ready to unready within window make a violation. Between 1 and 1000.
+    /// The number of changes from ready to unready within window that is a violation. Between 1 and 1000.
     #[schemars(range(min = 1, max = 1000))]
     pub count: u32,
-    /// The time in which they are counted. Between 10s and 24h.
+    /// The time in which these changes are counted. Between 10s and 24h.
     #[schemars(extend("x-kubernetes-validations" = between("flapping.window", "10s", "24h", "30m")))]
     pub window: Duration,
-    /// How long the fault must be gone before a firing violation is resolved. Between 0s and 24h.
+    /// How long the fault must be gone before a firing violation resolves. Between 0s and 24h.
     #[schemars(extend("x-kubernetes-validations" = between("flapping.keepFiringFor", "0s", "24h", "2m")))]
     pub keep_firing_for: Duration,
-    /// How bad a violation is: Info, Warning or Critical.
+    /// The severity of a violation: Info, Warning or Critical.
     pub severity: Severity,
 }
 
@@ -240,18 +248,7 @@ impl Default for Flapping {
     }
 }
 
-/// How bad a violation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Severity {
-    /// Good to know.
-    Info,
-    /// Somebody should look at it today.
-    Warning,
-    /// Somebody should look at it now.
-    Critical,
-}
-
-/// Whose restarts count.
+/// The containers whose restarts count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RestartScope {
     /// Sidecars only.
@@ -267,15 +264,15 @@ pub enum CheckName {
     NotReady,
     /// A main container is ready but a sidecar is not.
     MainReadySidecarNotReady,
-    /// A container restarts again and again.
+    /// A container restarts too often.
     FrequentRestarts,
-    /// An init container does not let its Pod start.
+    /// An init container blocks the startup of its Pod.
     StartupBlocked,
     /// A sidecar keeps a Job from completing.
     JobHeldOpen,
-    /// A sidecar was killed for memory.
+    /// A sidecar was OOM-killed.
     #[serde(rename = "OOMKilled")]
     OomKilled,
-    /// A sidecar goes from ready to unready again and again.
+    /// A sidecar changes from ready to unready too often.
     Flapping,
 }

@@ -1,7 +1,7 @@
 //! The `CustomResourceDefinition`s of both kinds, as objects and as YAML.
 //!
-//! `crds/` holds the same YAML, a file for each kind, so that people and tools can read and apply it without the
-//! binary; a test fails when they differ. `UPDATE_CRDS=1 cargo test crds` writes them.
+//! `crds/` contains the same YAML, one file for each kind, so that it can be applied without the binary. A test fails if
+//! they differ. `UPDATE_CRDS=1 cargo test crds` writes the files.
 
 use super::policy::{ClusterSidecarPolicy, SidecarPolicy};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
@@ -10,8 +10,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use serde_json::Value;
 
-/// The definitions of both kinds, the namespaced one first. They are complete only here: the derived ones lack what both
-/// kinds share of their presentation.
+/// The definitions of both kinds, the namespaced one first, with their printer columns.
 pub fn definitions() -> [CustomResourceDefinition; 2] {
     [SidecarPolicy::crd(), ClusterSidecarPolicy::crd()].map(|mut definition| {
         for version in &mut definition.spec.versions {
@@ -21,7 +20,7 @@ pub fn definitions() -> [CustomResourceDefinition; 2] {
     })
 }
 
-/// What `kubectl get` shows of either kind; priority 1 is for `-o wide`.
+/// The columns of `kubectl get`. Those with priority 1 are for `-o wide`.
 fn printer_columns() -> Vec<CustomResourceColumnDefinition> {
     let health = ".status.conditions[?(@.type==\"SidecarsHealthy\")]";
     [
@@ -39,7 +38,13 @@ fn printer_columns() -> Vec<CustomResourceColumnDefinition> {
             "Whether no violation is firing.",
             0,
         ),
-        ("Mode", "string", ".spec.mode", "What comes of a violation.", 0),
+        (
+            "Mode",
+            "string",
+            ".spec.mode",
+            "What Sidewatch does about a violation.",
+            0,
+        ),
         (
             "Pods",
             "integer",
@@ -65,21 +70,21 @@ fn printer_columns() -> Vec<CustomResourceColumnDefinition> {
             "Age",
             "date",
             ".metadata.creationTimestamp",
-            "Since when the policy is there.",
+            "The age of the policy.",
             0,
         ),
         (
             "Pending",
             "integer",
             ".status.summary.pending",
-            "Violations that will fire if their fault stays.",
+            "Violations that fire if their fault lasts long enough.",
             1,
         ),
         (
             "Message",
             "string",
             &format!("{health}.message"),
-            "The health of the sidecars in one sentence.",
+            "The health of the sidecars in words.",
             1,
         ),
     ]
@@ -101,22 +106,22 @@ pub fn yaml() -> Result<String, Error> {
     definitions().iter().map(document).collect()
 }
 
-/// The definitions could not be written as YAML.
+/// An error in writing the definitions as YAML.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A definition is no JSON.
+    /// A definition cannot be converted to JSON.
     #[error("cannot serialize a definition: {0}")]
     Json(#[from] serde_json::Error),
-    /// The JSON does not go into YAML.
+    /// The JSON cannot be written as YAML.
     #[error("cannot write a definition as YAML: {0}")]
     Yaml(#[from] serde_saphyr::ser::Error),
 }
 
-/// One definition as a YAML document that begins with its marker.
+/// One definition as a YAML document with its `---` marker.
 fn document(definition: &CustomResourceDefinition) -> Result<String, Error> {
     let mut value = serde_json::to_value(definition)?;
     whole_numbers(&mut value);
-    // Each text on one line: a folded one would hide that a word has changed
+    // One line for each text, so that a diff shows a changed word.
     let options = serde_saphyr::ser_options! { prefer_block_scalars: false, compact_list_indent: true };
     Ok(format!(
         "---\n{}",
@@ -124,7 +129,7 @@ fn document(definition: &CustomResourceDefinition) -> Result<String, Error> {
     ))
 }
 
-/// Writes `1000.0` as `1000`: bounds are floating point numbers in a schema, but ours all bound integers.
+/// Replaces `1000.0` by `1000`. Bounds in a schema are floating point numbers, but all bounds here are for integers.
 fn whole_numbers(value: &mut Value) {
     match value {
         Value::Number(number) => {
@@ -168,13 +173,13 @@ mod tests {
     }
 
     #[test]
-    fn the_yaml_means_the_definitions() {
+    fn the_yaml_parses_to_the_definitions() {
         let found: Vec<CustomResourceDefinition> = serde_saphyr::from_multiple(&yaml().unwrap()).unwrap();
         assert_eq!(found, definitions());
     }
 
     #[test]
-    fn any_text_survives_yaml() {
+    fn any_text_is_read_back_from_yaml() {
         let [mut definition, _] = definitions();
         let texts = [
             "true",

@@ -1,14 +1,15 @@
-//! Durations as a policy writes them: `90s`, `5m`, `1h30m`.
+//! Durations in a policy: `90s`, `5m`, `1h30m`.
 //!
-//! The grammar is Go's `time.ParseDuration` without signs and fractions, so that CEL's `duration()` in the schema, the
-//! reader of the YAML and this parser mean the same. The string is kept as written: a policy that is read and applied
-//! again does not change.
+//! The grammar is that of Go's `time.ParseDuration` without signs and fractions, so that `duration()` in the CEL rules of
+//! the schema and this parser agree. The text is kept as written, so that a policy that is read and applied again does not
+//! change.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, fmt, time};
 
-/// What every rule on a duration demands of its text. At most four parts of five digits: the sum fits Go's 64-bit nanoseconds.
+/// The pattern of a duration in the CEL rules. At most four parts of five digits, so that the sum fits into the 64-bit
+/// nanoseconds of Go.
 pub(super) const PATTERN: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
 const MAX_PARTS: usize = 4;
 const MAX_DIGITS: usize = 5;
@@ -20,7 +21,7 @@ const MAX_LENGTH: usize = MAX_PARTS * (MAX_DIGITS + 2);
 pub struct Duration(String);
 
 impl Duration {
-    /// Takes the text as it stands; [`Duration::parse`] judges it.
+    /// Keeps the text as written; [`Duration::parse`] validates it.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
@@ -30,7 +31,7 @@ impl Duration {
         &self.0
     }
 
-    /// Reads the text. The API server refuses what fails here, unless the object was stored under an older schema.
+    /// Parses the text. Only objects that were stored under an older schema can fail here.
     pub fn parse(&self) -> Result<time::Duration, InvalidDuration> {
         parse(&self.0).ok_or_else(|| InvalidDuration(self.0.clone()))
     }
@@ -56,7 +57,7 @@ impl JsonSchema for Duration {
     }
 }
 
-/// The text is no duration.
+/// The text is not a duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a duration such as 90s, 5m or 1h30m")]
 pub struct InvalidDuration(String);
@@ -75,7 +76,7 @@ fn parse(text: &str) -> Option<time::Duration> {
     None
 }
 
-/// Reads one number and its unit, and what follows them.
+/// Parses one number with its unit. Returns the duration and the rest of the text.
 fn parse_part(text: &str) -> Option<(time::Duration, &str)> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     if digits > MAX_DIGITS {
@@ -83,7 +84,7 @@ fn parse_part(text: &str) -> Option<(time::Duration, &str)> {
     }
     let (number, rest) = text.split_at_checked(digits)?;
     let number: u64 = number.parse().ok()?;
-    // `ms` before `m`: the longer unit is meant where both fit
+    // `ms` before `m`, because both match `ms`.
     let units = [("h", 3_600_000), ("ms", 1), ("m", 60_000), ("s", 1_000)];
     let (rest, milliseconds) = units
         .iter()
@@ -96,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_the_pattern_allows_and_nothing_else() {
+    fn parses_exactly_the_texts_that_match_the_pattern() {
         let valid = [
             ("0s", 0, "zero, with a unit"),
             ("90s", 90_000, "seconds"),
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn is_kept_as_written() {
+    fn the_text_is_kept_as_written() {
         let duration: Duration = serde_json::from_str("\"60m\"").unwrap();
         assert_eq!(serde_json::to_string(&duration).unwrap(), "\"60m\"");
         assert_eq!(duration.to_string(), "60m");

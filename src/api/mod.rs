@@ -1,16 +1,16 @@
-//! The API `sidewatch.dev/v1alpha1`: what a person writes in a policy, and what Sidewatch answers in its status.
+//! The API `sidewatch.dev/v1alpha1`: the spec and the status of a policy.
 //!
-//! Input: objects as the API server holds them. Output: typed values, and the `CustomResourceDefinition`s
-//! ([`crds`]) that make the API server refuse what those types could not mean.
+//! In: objects from the API server. Out: typed values, and the `CustomResourceDefinition`s ([`crds`]) with which the API
+//! server rejects invalid objects.
 //!
-//! The doc comments of the fields are the API's reference: they become the descriptions in the schema, which
-//! `kubectl explain` shows. So they speak to the author of a policy. Every default, bound and rule stands in the
-//! schema too: a client that reads an object sees all of it, and a mistake is refused where it was made.
+//! The doc comments of the fields are the reference of the API: they become the descriptions in the schema, which
+//! `kubectl explain` shows. Their readers are the authors of policies. The schema contains all defaults, bounds and rules,
+//! so that a client sees the defaults in the object and the API server rejects an error at once.
 //!
-//! This module decides nothing: it does not match Pods, compile patterns or write to a cluster. `wire` turns a spec
-//! into the domain's policy; the status sink fills in the status.
+//! This module contains types only. `kubernetes::decode` makes the domain's policy from a spec; `sink` writes the status.
 
 mod checks;
+mod common;
 pub mod crds;
 mod duration;
 mod policy;
@@ -23,11 +23,12 @@ mod tests;
 
 pub use checks::{
     CheckName, Checks, Flapping, FrequentRestarts, JobHeldOpen, MainReadySidecarNotReady, NotReady,
-    OomKilled, RestartScope, Severity, StartupBlocked,
+    OomKilled, RestartScope, StartupBlocked,
 };
+pub use common::{Mode, Severity};
 pub use duration::{Duration, InvalidDuration};
 pub use policy::{
-    ClusterSidecarPolicy, ClusterSidecarPolicySpec, Events, Exclude, Inclusion, MainContainers, Mode,
+    ClusterSidecarPolicy, ClusterSidecarPolicySpec, Events, Exclude, Inclusion, MainContainers,
     SidecarPolicy, SidecarPolicySpec, Sidecars, Switch,
 };
 pub use selector::{LabelSelector, LabelSelectorRequirement, SelectorOperator};

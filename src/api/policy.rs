@@ -1,7 +1,8 @@
-//! The two kinds of policy. A `SidecarPolicy`'s spec is what both share; a `ClusterSidecarPolicy` adds namespaces to it.
+//! The two kinds of policy. The spec of a `ClusterSidecarPolicy` is that of a `SidecarPolicy` and a namespace selector.
 
 use super::{
     checks::Checks,
+    common::Mode,
     duration::Duration,
     schema::{between, compiles, kubernetes_dialect, rule},
     selector::LabelSelector,
@@ -12,7 +13,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What a policy watches, and when it speaks. Every field is optional.
+/// Which Pods a policy selects, and when it reports a violation. All fields are optional.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
@@ -24,33 +25,33 @@ use serde_json::{Value, json};
     shortname = "scpol",
     category = "sidecars",
     namespaced,
-    doc = "SidecarPolicy watches the sidecars of the Pods in its own namespace, and says when one lets its Pod down.",
+    doc = "SidecarPolicy watches the sidecars of the Pods in its own namespace and reports when one fails.",
     status = "PolicyStatus",
     derive = "PartialEq",
     selectable = ".spec.mode"
 )]
 pub struct SidecarPolicySpec {
-    /// What comes of a violation: Alert (Events, metrics and status), Observe (metrics and status, no Events) or "Off"
-    /// (nothing). Quote "Off": YAML takes a bare Off for false.
+    /// What Sidewatch does about a violation: Alert (Events, metrics and status), Observe (metrics and status, no Events)
+    /// or "Off" (nothing). Quote "Off", because YAML reads a bare Off as false.
     pub mode: Mode,
     /// Selects Pods by their labels. Empty selects all.
     pub pod_selector: LabelSelector,
-    /// Which containers are sidecars: all that a rule here finds, less exclude.
+    /// Which containers are sidecars: those that one of the rules finds, except those in exclude.
     pub sidecars: Sidecars,
-    /// Which containers do the Pod's own work.
+    /// Which containers are the main containers.
     pub main_containers: MainContainers,
     /// The checks and their limits.
     pub checks: Checks,
     /// How Events are written.
     pub events: Events,
-    /// Where to read what to do about a violation: an http or https URL, shown wherever the policy speaks. At most 512
+    /// The runbook for the violations of this policy: an http or https URL, which the Events contain. At most 512
     /// characters.
     #[serde(rename = "runbookURL")]
     #[schemars(length(max = 512), extend("x-kubernetes-validations" = web_address()))]
     pub runbook_url: String,
 }
 
-/// What a policy watches across namespaces, and when it speaks. Every field is optional.
+/// Which Pods a policy selects across namespaces, and when it reports a violation. All fields are optional.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
@@ -61,7 +62,7 @@ pub struct SidecarPolicySpec {
     plural = "clustersidecarpolicies",
     shortname = "cscpol",
     category = "sidecars",
-    doc = "ClusterSidecarPolicy watches the sidecars of Pods in all namespaces that it selects, and says when one lets its Pod down.",
+    doc = "ClusterSidecarPolicy watches the sidecars of the Pods in all namespaces that it selects and reports when one fails.",
     status = "PolicyStatus",
     derive = "PartialEq",
     selectable = ".spec.mode"
@@ -71,21 +72,9 @@ pub struct ClusterSidecarPolicySpec {
     /// kubernetes.io/metadata.name.
     #[serde(default)]
     pub namespace_selector: LabelSelector,
-    /// What both kinds of policy share.
+    /// The fields that both kinds of policy have.
     #[serde(flatten)]
     pub policy: SidecarPolicySpec,
-}
-
-/// What comes of a violation. The stricter of a policy's and a check's mode holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Mode {
-    /// Events, metrics and status.
-    #[default]
-    Alert,
-    /// Metrics and status, but no Events.
-    Observe,
-    /// Nothing: the check or the policy is not evaluated.
-    Off,
 }
 
 /// Which containers are sidecars.
@@ -95,54 +84,55 @@ pub enum Mode {
 pub struct Sidecars {
     /// Include or Exclude native sidecars: init containers with restartPolicy Always.
     pub native: Inclusion,
-    /// Include or Exclude the sidecars that Sidewatch knows by name or image, such as istio-proxy or fluent-bit.
+    /// Include or Exclude the containers in the built-in catalogue of sidecars, such as istio-proxy or fluent-bit.
     pub well_known: Inclusion,
     /// Names of containers that are sidecars. At most 64.
     #[schemars(schema_with = "container_names")]
     pub names: Vec<String>,
-    /// Containers are sidecars whose whole name matches this regular expression in RE2 syntax, such as helper-.*; empty
+    /// A regular expression in RE2 syntax, such as helper-.*. Containers whose whole name matches are sidecars; empty
     /// matches none. At most 512 characters.
     #[schemars(length(max = 512), extend("x-kubernetes-validations" = compiles("sidecars.namePattern")))]
     pub name_pattern: String,
-    /// Containers are sidecars whose image repository matches one of these globs, such as */istio/proxyv2. A * stands for
-    /// any characters, a slash included; tag and digest are not looked at. At most 64.
+    /// Globs such as */istio/proxyv2. Containers whose image repository matches one of them are sidecars. A * matches any
+    /// characters, slashes included; the tag and the digest are ignored. At most 64.
     #[schemars(schema_with = "image_globs")]
     pub images: Vec<String>,
-    /// Containers that are no sidecars whatever the other rules say.
+    /// Containers that are not sidecars, even if another rule finds them.
     pub exclude: Exclude,
 }
 
-/// Containers that are no sidecars. An excluded native sidecar is ignored, an excluded regular container is a main one.
+/// Containers that are not sidecars. An excluded native sidecar is ignored; an excluded regular container is a main
+/// container.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
 pub struct Exclude {
-    /// Names of containers that are no sidecars. At most 64.
+    /// Names of containers that are not sidecars. At most 64.
     #[schemars(schema_with = "container_names")]
     pub names: Vec<String>,
-    /// Containers are no sidecars whose whole name matches this regular expression in RE2 syntax; empty matches none. At
+    /// A regular expression in RE2 syntax. Containers whose whole name matches are not sidecars; empty matches none. At
     /// most 512 characters.
     #[schemars(length(max = 512), extend("x-kubernetes-validations" = compiles("sidecars.exclude.namePattern")))]
     pub name_pattern: String,
 }
 
-/// Whether the containers of some kind are sidecars.
+/// Whether containers of a kind are sidecars.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Inclusion {
     /// They are sidecars.
     #[default]
     Include,
-    /// They are none.
+    /// They are not sidecars.
     Exclude,
 }
 
-/// Which containers do the Pod's own work.
+/// Which containers are the main containers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
 pub struct MainContainers {
-    /// Names of the main containers; other regular containers that are no sidecars are then ignored. Empty makes every
-    /// regular container that is no sidecar a main one. At most 64.
+    /// Names of the main containers. Other regular containers that are not sidecars are then ignored. If empty, all
+    /// regular containers that are not sidecars are main containers. At most 64.
     #[schemars(schema_with = "container_names")]
     pub names: Vec<String>,
 }
@@ -152,10 +142,11 @@ pub struct MainContainers {
 #[serde(default, rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
 pub struct Events {
-    /// How often a firing violation's Event is repeated, as Events expire after an hour. Between 15m and 24h.
+    /// The period in which the Event of a firing violation is repeated, because Events expire after an hour. Between 15m
+    /// and 24h.
     #[schemars(extend("x-kubernetes-validations" = between("events.repeatPeriod", "15m", "24h", "50m")))]
     pub repeat_period: Duration,
-    /// Whether the end of a violation has an Event too: Enabled or Disabled.
+    /// Whether a resolved violation has an Event: Enabled or Disabled.
     pub on_recovery: Switch,
 }
 
@@ -168,12 +159,12 @@ impl Default for Events {
     }
 }
 
-/// Whether something is done.
+/// Whether a feature is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Switch {
-    /// It is done.
+    /// The feature is on.
     Enabled,
-    /// It is not.
+    /// The feature is off.
     Disabled,
 }
 
@@ -195,7 +186,7 @@ fn container_names(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// A list of image globs. What could never match a repository is refused: a tag, a digest, another kind of wildcard.
+/// A list of image globs. Globs that cannot match a repository are invalid: with a tag, a digest or another wildcard.
 fn image_globs(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",

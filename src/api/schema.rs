@@ -1,18 +1,18 @@
-//! What the schema of a CRD needs and the derived JSON schema does not give: CEL rules, and the dialect of Kubernetes.
+//! Additions to the derived JSON schema: CEL rules, and the conventions of Kubernetes.
 
 use super::duration::PATTERN;
 use schemars::Schema;
 use serde_json::{Value, json};
 
-/// One CEL rule on a value, with the sentence that the API server says when it fails.
+/// One CEL rule on a value, with the error message of the API server.
 pub(super) fn rule(rule: &str, message: &str) -> Value {
     json!({ "rule": rule, "message": message })
 }
 
-/// The rule that a text is a duration within bounds (both included). `field` is the field's path below `spec`.
+/// The rule that a text is a duration within bounds (both included). `field` is the path of the field below `spec.checks`
+/// or `spec`.
 ///
-/// The pattern stands in the rule, not beside it: the API server checks both, and would say two things about one mistake,
-/// of which the pattern is no help.
+/// The pattern is a part of the rule. A separate pattern would add a second, unhelpful message to the same error.
 pub(super) fn between(field: &str, min: &str, max: &str, example: &str) -> Value {
     json!([rule(
         &format!(
@@ -22,7 +22,7 @@ pub(super) fn between(field: &str, min: &str, max: &str, example: &str) -> Value
     )])
 }
 
-/// The rule that a string is a regular expression: CEL compiles it, with the same RE2 syntax as ours.
+/// The rule that a string is a regular expression. CEL compiles it with the same RE2 syntax as Sidewatch.
 pub(super) fn compiles(field: &str) -> Value {
     json!([rule(
         "''.findAll(self).size() >= 0",
@@ -30,11 +30,11 @@ pub(super) fn compiles(field: &str) -> Value {
     )])
 }
 
-/// Puts the fields of a derived object schema into the dialect of Kubernetes.
+/// Adapts the fields of a derived object schema to the conventions of Kubernetes.
 ///
-/// An object's default becomes `{}`, as its fields have defaults of their own and the API server goes on into them.
-/// Counts become `int32`: of the integer formats Kubernetes knows only `int32` and `int64`, and warns of others. A
-/// description is one paragraph, however its source is wrapped.
+/// The default of an object becomes `{}`, because its fields have their own defaults, which the API server applies.
+/// Counts become `int32`, because Kubernetes warns about integer formats other than `int32` and `int64`. A description
+/// becomes one paragraph.
 pub(super) fn kubernetes_dialect(schema: &mut Schema) {
     let Some(fields) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
         return;

@@ -1,8 +1,8 @@
 //! Label selectors with bounds.
 //!
-//! They mean what Kubernetes' own `LabelSelector` means. The type is ours because the schema of the published one has no
-//! bounds and accepts nonsense (an unknown operator, `Exists` with values, `not a key!`), which would then fail in the
-//! operator instead of in front of the person who wrote it.
+//! They have the meaning of `LabelSelector` in Kubernetes. This type exists because the schema of the Kubernetes type has
+//! no bounds and accepts invalid values (an unknown operator, `Exists` with values, `not a key!`). The API server rejects
+//! them with this schema, so that their author sees the error at once.
 
 use super::schema::{kubernetes_dialect, rule};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -33,7 +33,7 @@ pub struct LabelSelectorRequirement {
     /// The label's key.
     #[schemars(length(max = 317), extend("x-kubernetes-validations" = label_key()))]
     pub key: String,
-    /// How the label's value relates to values: In, NotIn, Exists or DoesNotExist.
+    /// The relation between the label's value and values: In, NotIn, Exists or DoesNotExist.
     pub operator: SelectorOperator,
     /// The values for In and NotIn: at least one and at most 64. Exists and DoesNotExist take none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -41,20 +41,20 @@ pub struct LabelSelectorRequirement {
     pub values: Vec<String>,
 }
 
-/// How a label's value relates to the values of a requirement.
+/// The relation between a label's value and the values of a requirement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SelectorOperator {
-    /// The label is there with one of the values.
+    /// The label exists with one of the values.
     In,
-    /// The label is absent or has none of the values.
+    /// The label does not exist or has none of the values.
     NotIn,
-    /// The label is there.
+    /// The label exists.
     Exists,
-    /// The label is absent.
+    /// The label does not exist.
     DoesNotExist,
 }
 
-/// CEL's own check of label keys is the API server's, so both agree on every corner.
+/// Uses the API server's own validation of label keys.
 fn label_key() -> Value {
     json!([rule(
         "!format.qualifiedName().validate(self).hasValue()",
@@ -94,7 +94,7 @@ fn match_labels(_: &mut SchemaGenerator) -> Schema {
             "rule": "self.all(key, !format.qualifiedName().validate(key).hasValue())",
             "messageExpression":
                 "'\"' + self.filter(key, format.qualifiedName().validate(key).hasValue())[0] \
-                 + '\" in matchLabels is no label key, such as app or example.com/team'",
+                 + '\" in matchLabels is not a label key, such as app or example.com/team'",
             "message": "every key of matchLabels must be a label key, such as app or example.com/team",
         }],
     })

@@ -1,27 +1,27 @@
-//! The status of a policy: the operator's answer, written by it alone.
+//! The status of a policy. Only the operator writes it.
 //!
-//! Nothing here changes while the cluster does not: no durations, no "last checked". What an operator of another
-//! version wrote must not hide the policy from this one, so list entries that do not decode are left out when a status
-//! is read.
+//! The status changes only with the cluster: it has no durations and no "last checked" time. Another version of the
+//! operator may have written it, so list entries that cannot be decoded are left out.
 
-use super::checks::{CheckName, Severity};
+use super::checks::CheckName;
+use super::common::Severity;
 use super::schema::kubernetes_dialect;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-/// How many violations a status lists at most; the rest are counted in `violationsOmitted`.
+/// The largest number of violations in a status. `violationsOmitted` counts the others.
 pub const MAX_VIOLATIONS: usize = 20;
-/// How many characters a violation's detail has at most.
+/// The largest number of characters in the detail of a violation.
 pub const MAX_DETAIL: usize = 1024;
 
-/// What Sidewatch last found under a policy.
+/// The state of a policy and its violations.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
 pub struct PolicyStatus {
-    /// The generation of the spec that this status speaks of.
+    /// The generation of the spec that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "i64", range(min = 0))]
     pub observed_generation: Option<i64>,
@@ -30,7 +30,7 @@ pub struct PolicyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "readable")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
-    /// Counts over all that the policy selects.
+    /// Counts over all Pods that the policy selects.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -45,21 +45,21 @@ pub struct PolicyStatus {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["check"])
     )]
     pub checks: Vec<CheckStatus>,
-    /// The violations, worst first. At most 20.
+    /// The violations, most severe first. At most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "readable")]
     #[schemars(length(max = MAX_VIOLATIONS), extend("x-kubernetes-list-type" = "atomic"))]
     pub violations: Vec<Violation>,
-    /// How many more violations there are than the list has room for.
+    /// The number of violations that are not in the list.
     #[serde(default)]
     pub violations_omitted: u32,
 }
 
-/// Counts over all that a policy selects.
+/// Counts over all Pods that a policy selects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
 pub struct Summary {
-    /// Pods that are evaluated, with sidecars or without.
+    /// Pods that are evaluated, with or without sidecars.
     pub pods: u32,
     /// Sidecars in those Pods.
     pub sidecars: u32,
@@ -67,9 +67,9 @@ pub struct Summary {
     pub mains: u32,
     /// Violations that are firing.
     pub firing: u32,
-    /// Violations that will fire if their fault stays.
+    /// Violations that fire if their fault lasts long enough.
     pub pending: u32,
-    /// Sidecars that have no readiness probe, and so are ready whenever they run.
+    /// Sidecars without a readiness probe. They are ready whenever they run.
     pub without_readiness_probe: u32,
 }
 
@@ -82,7 +82,7 @@ pub struct CheckStatus {
     pub check: CheckName,
     /// Its violations that are firing.
     pub firing: u32,
-    /// Its violations that will fire if their fault stays.
+    /// Its violations that fire if their fault lasts long enough.
     pub pending: u32,
 }
 
@@ -93,15 +93,15 @@ pub struct CheckStatus {
 pub struct Violation {
     /// The check that fails.
     pub check: CheckName,
-    /// Pending: it will fire if the fault stays. Firing: it has stayed for as long as the check allows, or is gone for
-    /// less than keepFiringFor.
+    /// Pending: the violation fires if the fault lasts long enough. Firing: the fault has lasted as long as the check
+    /// allows, or has been gone for less than keepFiringFor.
     pub state: ViolationState,
-    /// How bad it is: Info, Warning or Critical.
+    /// The severity: Info, Warning or Critical.
     pub severity: Severity,
     /// The Pod's namespace.
     #[schemars(length(max = 63))]
     pub namespace: String,
-    /// What the Pod belongs to, as kind and name, such as Deployment/web.
+    /// The kind and name of the workload of the Pod, such as Deployment/web.
     #[schemars(length(max = 317))]
     pub workload: String,
     /// The Pod's name.
@@ -112,23 +112,23 @@ pub struct Violation {
     pub container: String,
     /// Whether the container is a native sidecar: an init container with restartPolicy Always.
     pub native: bool,
-    /// Since when the fault is there.
+    /// The time at which the fault began.
     pub since: Time,
-    /// What is wrong, as far as the Pod's status tells.
+    /// The cause, from the status of the Pod.
     #[schemars(length(max = MAX_DETAIL))]
     pub detail: String,
 }
 
-/// How far a violation has come.
+/// The state of a violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ViolationState {
-    /// The fault is there, for less time than the check allows.
+    /// The fault has lasted for less time than the check allows.
     Pending,
-    /// The fault has been there for longer than the check allows.
+    /// The fault has lasted for at least the time that the check allows.
     Firing,
 }
 
-/// The schema of Kubernetes' own conditions, with the bounds of its Go types, which the Rust ones lack.
+/// The schema of Kubernetes conditions with the bounds of the Go types. The Rust types do not have them.
 fn conditions(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
@@ -140,7 +140,7 @@ fn conditions(_: &mut SchemaGenerator) -> Schema {
             "required": ["type", "status", "lastTransitionTime", "reason", "message"],
             "properties": {
                 "type": {
-                    "description": "What the condition speaks of: Ready, SidecarsHealthy or TargetsFound.",
+                    "description": "The type of the condition: Ready, SidecarsHealthy or TargetsFound.",
                     "type": "string",
                     "maxLength": 316,
                 },
@@ -150,25 +150,25 @@ fn conditions(_: &mut SchemaGenerator) -> Schema {
                     "enum": ["True", "False", "Unknown"],
                 },
                 "observedGeneration": {
-                    "description": "The generation of the spec that the condition speaks of.",
+                    "description": "The generation of the spec that the condition is about.",
                     "type": "integer",
                     "format": "int64",
                     "minimum": 0,
                 },
                 "lastTransitionTime": {
-                    "description": "Since when the condition has this status.",
+                    "description": "The time of the last change of the status.",
                     "type": "string",
                     "format": "date-time",
                 },
                 "reason": {
-                    "description": "Why, in one word for programs.",
+                    "description": "The reason for the status, as one word for programs.",
                     "type": "string",
                     "minLength": 1,
                     "maxLength": 1024,
                     "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
                 },
                 "message": {
-                    "description": "Why, in one sentence for people.",
+                    "description": "The reason for the status, for people.",
                     "type": "string",
                     "maxLength": 32768,
                 },
@@ -177,7 +177,7 @@ fn conditions(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// The entries of a list that decode.
+/// The entries of a list that can be decoded.
 fn readable<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Vec<T>, D::Error> {
     let entries = Option::<Vec<Value>>::deserialize(deserializer)?.unwrap_or_default();
     Ok(entries
@@ -186,7 +186,7 @@ fn readable<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> 
         .collect())
 }
 
-/// A value if it decodes.
+/// A value, if it can be decoded.
 fn if_readable<'de, D: Deserializer<'de>, T: DeserializeOwned>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {

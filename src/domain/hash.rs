@@ -1,20 +1,20 @@
-//! A hash that is the same in every process and every version of Sidewatch.
+//! A hash that is the same in every process and every version of Sidewatch: FNV-1a with 64 bits.
 //!
-//! Names of Events carry it, and the name is what keeps a restarted operator, a second replica or the next release from
-//! writing the same Event twice. So the algorithm is written here, where no dependency can change it: FNV-1a with 64
-//! bits. It tells honest values apart; it does not resist someone who looks for collisions.
+//! The names of Events contain it, so that a restarted operator, a second replica or the next release does not write the
+//! same Event twice. The algorithm is implemented here, so that no dependency can change it. It does not resist deliberate
+//! collisions.
 
 const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0100_0000_01b3;
-/// Stands between two parts. No UTF-8 text has this byte, so `["ab", "c"]` and `["a", "bc"]` differ.
+/// Separates two parts. No UTF-8 text contains this byte, so `["ab", "c"]` and `["a", "bc"]` differ.
 const SEPARATOR: u8 = 0xff;
 
-/// The hash of `parts` in their order; a single part has the plain FNV-1a of its bytes. A part that is not text should
-/// be of fixed length, as it could hold the byte that separates parts.
+/// The hash of `parts` in their order. The hash of a single part is the FNV-1a of its bytes. A part that is not text
+/// should have a fixed length, because it can contain the separator.
 pub fn stable_hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
     let mut hash = OFFSET_BASIS;
-    for (at, part) in parts.into_iter().enumerate() {
-        if at > 0 {
+    for (i, part) in parts.into_iter().enumerate() {
+        if i > 0 {
             hash = step(hash, SEPARATOR);
         }
         hash = part.iter().fold(hash, |hash, byte| step(hash, *byte));
@@ -35,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn gives_the_published_answers_for_a_single_part() {
+    fn a_single_part_has_the_published_hash() {
         let table = [
             ("", 0xcbf2_9ce4_8422_2325, "nothing: the offset basis"),
             ("a", 0xaf63_dc4c_8601_ec8c, "one byte"),
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn never_changes() {
+    fn the_hash_never_changes() {
         let event = ["3c9d-policy", "77aa-pod", "istio-proxy", "NotReady", "firing"];
         assert_eq!(
             hash(&event),
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_where_a_part_ends() {
+    fn the_hash_depends_on_the_boundaries_of_parts() {
         let table = [
             (vec!["ab", "c"], vec!["a", "bc"], "another boundary"),
             (vec!["ab"], vec!["a", "b"], "another number of parts"),

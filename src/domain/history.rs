@@ -1,6 +1,6 @@
-//! What happened to a Pod's containers that its present status no longer shows: restarts, flaps and memory kills with
-//! their times. Kept per Pod, not per policy, so that a policy that comes or changes later judges by the same facts;
-//! kept only for Pods to which something happened.
+//! The history of a Pod's containers that its current status does not show: restarts, flaps and OOM kills with their times.
+//! Kept per Pod, not per policy, so that a policy that is created or edited later evaluates the same facts. Only Pods with
+//! such facts have a history.
 
 use std::collections::VecDeque;
 
@@ -11,9 +11,9 @@ use super::{
     time::later,
 };
 
-/// How many restarts or flaps of one container are remembered: the largest `count` of the API.
-const REMEMBERED: usize = 1000;
-/// For how many windows a container that is down answers for its restarts.
+/// The number of restarts or flaps that are kept for one container: the largest `count` in the API.
+const KEPT: usize = 1000;
+/// The number of windows in which the restarts of a container that is down count.
 pub const DOWN_WINDOWS: i32 = 4;
 
 /// The history of the containers of one Pod, in the order of its shape.
@@ -23,17 +23,17 @@ pub struct History(Box<[ContainerHistory]>);
 /// The history of one container.
 #[derive(Clone, Debug, Default)]
 pub struct ContainerHistory {
-    /// Restarts that we saw, oldest first: when, and how many at once.
+    /// Observed restarts, oldest first: the time, and the number of restarts in one update.
     restarts: VecDeque<(Timestamp, u32)>,
     /// Transitions from ready to unready within one run, oldest first.
     flaps: VecDeque<Timestamp>,
-    /// What the status told of restarts before our first look.
+    /// The restarts before the first observation, from the status.
     prior: Option<Prior>,
-    /// The latest memory kill.
+    /// The latest OOM kill.
     oom: Option<OomKill>,
 }
 
-/// Restarts before our first look: how many, when the last run ended, how long it was.
+/// The restarts before the first observation: their number, and the end and duration of the last run.
 #[derive(Clone, Copy, Debug)]
 struct Prior {
     at: Timestamp,
@@ -41,7 +41,7 @@ struct Prior {
     run: SignedDuration,
 }
 
-/// A memory kill: when it counts from, and which exit it was.
+/// An OOM kill: the time from which it counts, and the identity of the exit.
 #[derive(Clone, Copy, Debug)]
 struct OomKill {
     at: Timestamp,
@@ -65,49 +65,49 @@ impl ExitId {
     }
 }
 
-/// How an observation comes to us.
+/// How the state of a Pod was observed. Later variants know less about the onset of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Observed {
-    /// We saw it happen: what is new began now.
+    /// The change was observed when it happened: a new fault began now.
     Live,
-    /// The first look after a gap: what is new began some time since our last look.
+    /// The first observation after a gap: a new fault began after this time, which is that of the last data.
     AfterGap(Timestamp),
-    /// The first look of a policy's version at a Pod: what is there may be old.
+    /// The first evaluation of the Pod under this version of the policy: a fault may be old.
     Initial,
 }
 
-/// Restarts of one container that one observation brought.
+/// The restarts of one container in one update.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restarts {
-    /// The container's place in the shape.
+    /// The index of the container in the shape.
     pub container: usize,
-    /// How many.
+    /// The number of restarts.
     pub count: u32,
     /// The reason of the run that ended: one of `OOMKilled`, `Error`, `Completed`, `Other`.
     pub reason: &'static str,
 }
 
 impl History {
-    /// Takes in the first observation of a Pod.
+    /// Adds the first observation of a Pod.
     pub fn begin(history: &mut Option<Box<Self>>, first: &Observation, now: Timestamp) {
-        for (at, status) in first.statuses.iter().enumerate() {
+        for (container_idx, status) in first.statuses.iter().enumerate() {
             let Some(status) = status else { continue };
             if let Some(prior) = Prior::of(status, now) {
-                Self::of(history, first, at).prior = Some(prior);
+                Self::of(history, first, container_idx).prior = Some(prior);
             }
-            Self::note_memory_kill(history, first, at, status, |exit| {
+            Self::note_oom_kill(history, first, container_idx, status, |exit| {
                 exit.finished_at.map(|t| t.min(now))
             });
         }
     }
 
-    /// Takes in what changed between two observations of a Pod, and returns the restarts that are its containers' own
-    /// fault. While the Pod is held or not evaluated nothing is counted, and a restart that the Pod did to all its
-    /// containers never is. Before its first status there was nothing to see of a Pod, so that one is its first
-    /// observation here.
+    /// Adds the changes between two observations of a Pod. Returns the restarts that its containers caused themselves.
     ///
-    /// What happened while the *watch* was broken, since our last look at `gap`, is counted, at the time that the kubelet gives it within the gap: it
-    /// is as true as what we saw, and after the gap everything must read as if there had been none.
+    /// Nothing counts while the Pod is held or not evaluated, and a restart of all containers of the Pod never counts. The
+    /// first observation with a status is treated as the first one.
+    ///
+    /// Changes while the *watch* was disconnected, since the time `gap`, count at the time that the kubelet reports within
+    /// the gap. After the gap the history is then the same as without it.
     pub fn advance(
         history: &mut Option<Box<Self>>,
         before: &Observation,
@@ -124,67 +124,84 @@ impl History {
             None => now,
             Some(last_synced) => finished.unwrap_or(now).max(last_synced).min(now),
         };
-        for (at, status) in next.statuses.iter().enumerate() {
+        for (container_idx, status) in next.statuses.iter().enumerate() {
             let Some(status) = status else { continue };
-            Self::note_memory_kill(history, next, at, status, |exit| {
+            Self::note_oom_kill(history, next, container_idx, status, |exit| {
                 (!held).then(|| when(exit.finished_at))
             });
-            let Some(previous) = before.statuses.get(at).and_then(Option::as_ref).filter(|_| !held) else {
+            let Some(previous) = before
+                .statuses
+                .get(container_idx)
+                .and_then(Option::as_ref)
+                .filter(|_| !held)
+            else {
                 continue;
             };
             let count = status.restart_count.saturating_sub(previous.restart_count);
-            if count > 0 && !is_the_pods_own(before, next, previous, status) {
+            if count > 0 && !is_pod_restart(before, next, previous, status) {
                 let ended = when(status.last_exit.as_ref().and_then(|exit| exit.finished_at));
-                push(&mut Self::of(history, next, at).restarts, (ended, count));
+                push(
+                    &mut Self::of(history, next, container_idx).restarts,
+                    (ended, count),
+                );
                 let reason = reason_of(status.last_exit.as_deref());
                 found.push(Restarts {
-                    container: at,
+                    container: container_idx,
                     count,
                     reason,
                 });
             }
             if previous.ready && !status.ready && is_same_run(previous, status) {
-                push(&mut Self::of(history, next, at).flaps, now);
+                push(&mut Self::of(history, next, container_idx).flaps, now);
             }
         }
         found
     }
 
-    /// What is remembered of the container at `at`.
-    pub fn container(&self, at: usize) -> Option<&ContainerHistory> {
-        self.0.get(at)
+    /// The history of one container.
+    pub fn container(&self, container_idx: usize) -> Option<&ContainerHistory> {
+        self.0.get(container_idx)
     }
 
-    /// Takes over a memory kill that only the policy's status remembers.
-    pub fn adopt_oom_kill(history: &mut Option<Box<Self>>, pod: &Observation, at: usize, when: Timestamp) {
-        let oom = &mut Self::of(history, pod, at).oom;
+    /// Adds an OOM kill from the status of a policy.
+    pub fn adopt_oom_kill(
+        history: &mut Option<Box<Self>>,
+        pod: &Observation,
+        container_idx: usize,
+        when: Timestamp,
+    ) {
+        let oom = &mut Self::of(history, pod, container_idx).oom;
         let kill = oom.get_or_insert(OomKill {
             at: when,
             exit: ExitId::At(Some(when)),
         });
-        // An exit that the Pod still shows, but without its time.
+        // The status of the Pod shows the exit without its time.
         kill.at = kill.at.max(when);
     }
 
-    fn of<'a>(history: &'a mut Option<Box<Self>>, pod: &Observation, at: usize) -> &'a mut ContainerHistory {
+    fn of<'a>(
+        history: &'a mut Option<Box<Self>>,
+        pod: &Observation,
+        container_idx: usize,
+    ) -> &'a mut ContainerHistory {
         let history = history.get_or_insert_default();
-        let containers = pod.shape.containers.len().max(at + 1);
+        let containers = pod.shape.containers.len().max(container_idx + 1);
         if history.0.len() < containers {
             let mut grown = std::mem::take(&mut history.0).into_vec();
             grown.resize_with(containers, ContainerHistory::default);
             history.0 = grown.into_boxed_slice();
         }
-        // The slice was just made long enough.
+        // The slice is long enough, see above.
         #[allow(clippy::indexing_slicing)]
-        &mut history.0[at]
+        &mut history.0[container_idx]
     }
 
-    /// Remembers a memory kill that `status` shows and that is new; `when` gives its time, or `None` for one that moves
-    /// only the baseline.
-    fn note_memory_kill(
+    /// Adds an OOM kill from `status`, if it is new. `when` returns its time, or `None` if it must not count but must be
+    /// known as an old one.
+    fn note_oom_kill(
         history: &mut Option<Box<Self>>,
         pod: &Observation,
-        at: usize,
+        container_idx: usize,
         status: &ContainerStatus,
         when: impl Fn(&Exit) -> Option<Timestamp>,
     ) {
@@ -197,14 +214,17 @@ impl History {
                 continue;
             }
             let id = ExitId::of(exit);
-            let known = history.as_ref().and_then(|h| h.container(at)).and_then(|c| c.oom);
+            let known = history
+                .as_ref()
+                .and_then(|h| h.container(container_idx))
+                .and_then(|c| c.oom);
             let is_known = known.is_some_and(|kill| kill.exit == id);
-            // The exit before a known present one is older than what we know.
+            // The exit before a known current one is older than the known one.
             let is_older = present
                 .is_some_and(|p| !std::ptr::eq(p, exit) && known.is_some_and(|k| k.exit == ExitId::of(p)));
             if !is_known && !is_older {
                 let at_or_never = when(exit).unwrap_or(Timestamp::MIN);
-                Self::of(history, pod, at).oom = Some(OomKill {
+                Self::of(history, pod, container_idx).oom = Some(OomKill {
                     at: at_or_never,
                     exit: id,
                 });
@@ -214,14 +234,14 @@ impl History {
 }
 
 impl ContainerHistory {
-    /// Whether at least `count` restarts that we saw fell within `window` before `now`; if so, until when that holds
-    /// without another one.
+    /// If at least `count` observed restarts are within `window` before `now`: the time until which that remains true
+    /// without another restart.
     pub fn restarted_often(&self, count: u32, window: SignedDuration, now: Timestamp) -> Option<Timestamp> {
         reached(self.restarts.iter().rev().copied(), count, window, now)
     }
 
-    /// The same over the windows for which a container that is down answers, and with the restarts from before our
-    /// first look. They count at the end of the last run, provided that it was shorter than `window`.
+    /// As [`Self::restarted_often`], over [`DOWN_WINDOWS`] windows and with the restarts before the first observation. They
+    /// count at the end of the last run, if that run was shorter than `window`.
     pub fn went_down_often(&self, count: u32, window: SignedDuration, now: Timestamp) -> Option<Timestamp> {
         let prior = self
             .prior
@@ -236,7 +256,7 @@ impl ContainerHistory {
         )
     }
 
-    /// How many restarts that we saw fell within `window` before `now`.
+    /// The number of observed restarts within `window` before `now`.
     pub fn restarts_within(&self, window: SignedDuration, now: Timestamp) -> u32 {
         self.restarts
             .iter()
@@ -245,17 +265,18 @@ impl ContainerHistory {
             .sum()
     }
 
-    /// Whether at least `count` flaps fell within `window` before `now`; if so, until when that holds without another.
+    /// If at least `count` flaps are within `window` before `now`: the time until which that remains true without another
+    /// flap.
     pub fn flapped_often(&self, count: u32, window: SignedDuration, now: Timestamp) -> Option<Timestamp> {
         reached(self.flaps.iter().rev().map(|at| (*at, 1)), count, window, now)
     }
 
-    /// How many flaps fell within `window` before `now`.
+    /// The number of flaps within `window` before `now`.
     pub fn flaps_within(&self, window: SignedDuration, now: Timestamp) -> usize {
         self.flaps.iter().filter(|at| later(**at, window) > now).count()
     }
 
-    /// When the latest memory kill that counts happened.
+    /// The time of the latest OOM kill that counts.
     pub fn oom_killed_at(&self) -> Option<Timestamp> {
         self.oom.map(|kill| kill.at).filter(|at| *at > Timestamp::MIN)
     }
@@ -265,7 +286,7 @@ impl Prior {
     fn of(status: &ContainerStatus, now: Timestamp) -> Option<Self> {
         let exit = status.latest_exit()?;
         let finished = exit.finished_at?;
-        // A program that cannot be started (StartError) ended without having begun.
+        // A program that could not be started (StartError) has no start time.
         let run = exit
             .started_at
             .map_or(SignedDuration::ZERO, |started| finished.duration_since(started));
@@ -277,7 +298,8 @@ impl Prior {
     }
 }
 
-/// Walks `newest` entries until they add up to `count`: the entry that completes it is the first to leave the window.
+/// Adds entries from the newest on until their sum is `count`. Returns the time at which the last added entry leaves the
+/// window.
 fn reached(
     newest: impl Iterator<Item = (Timestamp, u32)>,
     count: u32,
@@ -299,15 +321,15 @@ fn reached(
 }
 
 fn push<T>(entries: &mut VecDeque<T>, entry: T) {
-    if entries.len() == REMEMBERED {
+    if entries.len() == KEPT {
         entries.pop_front();
     }
     entries.push_back(entry);
 }
 
-/// Whether a restart was done to all containers of the Pod, and so is no sidecar's fault: all of them restart in place
-/// (KEP-5532), a resize is under way (KEP-1287), or the sandbox is younger than the run that ended.
-fn is_the_pods_own(
+/// Whether the restart affected all containers of the Pod and was not caused by the container: a restart of all containers
+/// in place (KEP-5532), a resize in progress (KEP-1287), or a sandbox that is younger than the run that ended.
+fn is_pod_restart(
     before: &Observation,
     next: &Observation,
     previous: &ContainerStatus,
@@ -318,7 +340,7 @@ fn is_the_pods_own(
     if under_way(before) || under_way(next) {
         return true;
     }
-    // Init containers lose their last state with the sandbox; what we saw last is the run that ended.
+    // Init containers lose their last state with the sandbox. The previous status shows the run that ended.
     let ended = match status.last_exit.as_deref() {
         Some(exit) if &*exit.reason == RESTARTING_ALL_CONTAINERS => return true,
         Some(exit) => Some(exit),
@@ -333,8 +355,8 @@ fn is_the_pods_own(
         .conditions
         .sandbox_ready
         .and_then(|condition| condition.since.get());
-    // A busy kubelet says that the first sandbox is ready some time after the first run began, and so its end, where it is
-    // known, tells more. Both are in whole seconds: a new sandbox may be ready in the second in which the old one went.
+    // A busy kubelet reports the first sandbox as ready after the first run began, so the end of the run is used if it is
+    // known. Both times are in whole seconds: a new sandbox can be ready in the second in which the old one ended.
     let end = ended.and_then(|exit| exit.finished_at).unwrap_or(began);
     sandbox.is_some_and(|sandbox| sandbox > began && sandbox >= end)
 }
@@ -360,7 +382,7 @@ mod tests {
     use crate::domain::testing::{at, seconds, web};
 
     #[test]
-    fn what_is_a_window_old_has_left_it() {
+    fn an_entry_as_old_as_the_window_does_not_count() {
         let history = ContainerHistory {
             restarts: [(at(0), 1), (at(1), 2)].into(),
             flaps: [at(0), at(1)].into(),
@@ -371,18 +393,18 @@ mod tests {
     }
 
     #[test]
-    fn a_first_look_remembers_what_counts() {
+    fn the_first_observation_adds_only_restarts_and_oom_kills() {
         let mut history = None;
         History::begin(&mut history, &web().exits("envoy", 1, 5).0, at(10));
-        assert!(history.is_none(), "a first run that ended is no restart");
+        assert!(history.is_none(), "the end of the first run is not a restart");
         let killed = web().killed_for_memory("envoy", 5).0;
         let mut containers = killed.shape.containers.iter();
-        let place = containers
+        let container_idx = containers
             .position(|container| &*container.name == "envoy")
             .unwrap();
-        let status = killed.statuses[place].as_ref().unwrap();
-        History::note_memory_kill(&mut history, &killed, place, status, |_| None);
-        let container = history.unwrap().container(place).cloned().unwrap();
+        let status = killed.statuses[container_idx].as_ref().unwrap();
+        History::note_oom_kill(&mut history, &killed, container_idx, status, |_| None);
+        let container = history.unwrap().container(container_idx).cloned().unwrap();
         assert!(container.oom.is_some(), "known from now on");
         assert_eq!(container.oom_killed_at(), None, "but it does not count");
     }

@@ -1,7 +1,7 @@
-//! What we keep of a Pod: the few facts that the checks read, and nothing of Kubernetes' own types.
+//! The facts of a Pod that the checks read, without Kubernetes types.
 //!
-//! In: the values that `wire` decodes. Out: an [`Observation`] that the index stores and compares with the next
-//! one. Containers are joined by name once, here in [`Shape`] order; nothing downstream looks a name up again.
+//! `kubernetes::decode` makes an [`Observation`] from a Pod; the index stores it and compares it with the next one. The
+//! decoder joins statuses and containers by name; in the domain a container is an index into the [`Shape`].
 
 use std::sync::Arc;
 
@@ -9,18 +9,18 @@ use jiff::Timestamp;
 
 use super::time::ApiTime;
 
-/// One Pod as one watch event showed it.
+/// A Pod at the time of one watch event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
-    /// `metadata.uid`: the identity of the Pod. A StatefulSet Pod of the same name is another Pod.
+    /// `metadata.uid`: the identity of the Pod. A new StatefulSet Pod with the same name has another UID.
     pub uid: Arc<str>,
     /// `metadata.namespace`.
     pub namespace: Arc<str>,
     /// `metadata.name`.
     pub name: Arc<str>,
-    /// `metadata.labels`, shared between Pods that carry the same ones.
+    /// `metadata.labels`, shared between Pods with the same labels.
     pub labels: Arc<Labels>,
-    /// What the Pod's owner would call it.
+    /// The workload of the Pod.
     pub workload: Arc<Workload>,
     /// `metadata.creationTimestamp`.
     pub created: ApiTime,
@@ -32,11 +32,11 @@ pub struct Observation {
     pub phase: Phase,
     /// The Pod conditions that the checks read.
     pub conditions: Conditions,
-    /// The containers as the spec has them, shared between Pods of the same shape.
+    /// The containers of the spec, shared between Pods of the same shape.
     pub shape: Arc<Shape>,
-    /// The status of each container of `shape`, in the same order; `None` while the kubelet has said nothing of it.
+    /// The status of each container of `shape`, in the same order; `None` until the kubelet has reported it.
     pub statuses: Box<[Option<ContainerStatus>]>,
-    /// Statuses that name a container which the spec lacks: ignored, and counted.
+    /// The number of container statuses whose name is not in the spec. They are ignored.
     pub stray_statuses: u16,
 }
 
@@ -45,10 +45,10 @@ pub struct Observation {
 pub struct Labels(Vec<(Box<str>, Box<str>)>);
 
 impl Labels {
-    /// The value of a label, when it is set.
+    /// The value of a label, if it exists.
     pub fn get(&self, key: &str) -> Option<&str> {
-        let at = self.0.binary_search_by(|(k, _)| (**k).cmp(key)).ok()?;
-        self.0.get(at).map(|(_, value)| &**value)
+        let i = self.0.binary_search_by(|(k, _)| (**k).cmp(key)).ok()?;
+        self.0.get(i).map(|(_, value)| &**value)
     }
 }
 
@@ -62,7 +62,7 @@ impl<K: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(K, V)> for Labels {
     }
 }
 
-/// What a Pod belongs to: `Deployment/web`, `CronJob/report`, or the Pod itself.
+/// The workload of a Pod: `Deployment/web`, `CronJob/report`, or the Pod itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Workload {
     /// The kind of the owner, `Pod` without one.
@@ -80,31 +80,31 @@ impl std::fmt::Display for Workload {
 /// `status.phase`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
-    /// Accepted; not every container has been made.
+    /// Accepted; not all containers have been created.
     #[default]
     Pending,
-    /// Bound to a node, with a container that runs or is restarted.
+    /// Bound to a node, with a container that runs or is being restarted.
     Running,
-    /// Every container ended with success. Native sidecars have no say in it.
+    /// All containers ended with success. Native sidecars do not count.
     Succeeded,
-    /// Every container ended, one of them with failure.
+    /// All containers ended, at least one with failure.
     Failed,
-    /// The kubelet cannot tell, or a value that this version does not know.
+    /// The state is unknown, or the value is not known to this version.
     Unknown,
 }
 
 /// The Pod conditions that the checks read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Conditions {
-    /// `Initialized=True`: the condition of the kubelet, not our recount.
+    /// `Initialized=True`, as the kubelet reports it.
     pub initialized: bool,
-    /// `Ready=False` with no reason: so the node controller marks the Pods of a node it has lost.
+    /// `Ready=False` without a reason: the node controller sets this on the Pods of a lost node.
     pub ready_false_without_reason: bool,
     /// `ContainersReady`.
     pub containers_ready: Option<Condition>,
-    /// `PodReadyToStartContainers`: the sandbox lives and has its network.
+    /// `PodReadyToStartContainers`: the sandbox is ready and has its network.
     pub sandbox_ready: Option<Condition>,
-    /// `DisruptionTarget=True`: eviction, preemption or taint manager; the Pod is on its way out.
+    /// `DisruptionTarget=True`: the Pod is about to be evicted, preempted or deleted by the taint manager.
     pub disruption_target: bool,
     /// `AllContainersRestarting=True` (KEP-5532).
     pub all_containers_restarting: bool,
@@ -112,21 +112,21 @@ pub struct Conditions {
     pub resize_in_progress: bool,
 }
 
-/// A Pod condition: its status and when that last changed.
+/// A Pod condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Condition {
     /// The status is `True`.
     pub holds: bool,
-    /// `lastTransitionTime`, on the kubelet's clock.
+    /// `lastTransitionTime`, by the clock of the kubelet.
     pub since: ApiTime,
 }
 
-/// The part of a Pod's spec that decides roles, shared between Pods of one template.
+/// The containers of a Pod's spec, shared between Pods of one template.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
     /// `spec.restartPolicy`.
     pub restart_policy: RestartPolicy,
-    /// Init containers in their order, then regular containers in theirs. Ephemeral containers are not here.
+    /// The init containers in the order of the spec, then the regular containers. Without ephemeral containers.
     pub containers: Box<[Container]>,
 }
 
@@ -135,24 +135,24 @@ pub struct Shape {
 pub struct Container {
     /// The container's name, unique in its Pod.
     pub name: Arc<str>,
-    /// The image as the spec writes it.
+    /// The image as written in the spec.
     pub image: Arc<str>,
-    /// Where in the spec it stands, and whether it is a native sidecar.
+    /// The kind of the container.
     pub kind: ContainerKind,
-    /// The container's own restart policy (KEP-5307), when it has one.
+    /// The container's own restart policy (KEP-5307), if it has one.
     pub restart_policy: Option<RestartPolicy>,
     /// `restartPolicyRules` (KEP-5307).
     pub restart_rules: Box<[RestartRule]>,
-    /// Which probes it has.
+    /// The probes of the container.
     pub probes: Probes,
-    /// `resources.limits.memory` as the spec writes it.
+    /// `resources.limits.memory` as written in the spec.
     pub memory_limit: Option<Arc<str>>,
 }
 
-/// Where a container stands in the Pod.
+/// The kind of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ContainerKind {
-    /// An init container that runs to its end.
+    /// An init container that runs to completion.
     Init,
     /// An init container with `restartPolicy: Always` (KEP-753).
     Native,
@@ -160,25 +160,25 @@ pub enum ContainerKind {
     Regular,
 }
 
-/// `restartPolicy` of a Pod or a container. A value that this version does not know is read as the default: `Always` for
-/// a Pod, for a container none of its own.
+/// `restartPolicy` of a Pod or a container. A value that this version does not know is decoded as the default: `Always` for
+/// a Pod, none for a container.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum RestartPolicy {
-    /// Restarted whenever it exits.
+    /// Restarted after every exit.
     #[default]
     Always,
-    /// Restarted when it exits with another code than 0.
+    /// Restarted after an exit with a code other than 0.
     OnFailure,
-    /// Not restarted.
+    /// Never restarted.
     Never,
 }
 
-/// One of a container's `restartPolicyRules`: exits that it matches are restarted whatever the policy says.
+/// One of a container's `restartPolicyRules`: an exit that it matches is followed by a restart under any policy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RestartRule {
     /// `In` when true, `NotIn` otherwise.
     pub is_in: bool,
-    /// The exit codes that the operator speaks of.
+    /// The exit codes of the rule.
     pub exit_codes: Box<[i32]>,
 }
 
@@ -189,7 +189,7 @@ impl RestartRule {
     }
 }
 
-/// Which probes a container has.
+/// The probes of a container.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Probes {
     /// `readinessProbe`
@@ -200,28 +200,28 @@ pub struct Probes {
     pub startup: bool,
 }
 
-/// The kubelet's word on one container.
+/// The status of one container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerStatus {
     /// `ready`
     pub ready: bool,
-    /// `started`: the startup probe has passed and postStart is done.
+    /// `started`: the startup probe has passed and the postStart hook has returned.
     pub started: bool,
-    /// `restartCount`: a gauge that only usually grows.
+    /// `restartCount`. It can also decrease.
     pub restart_count: u32,
     /// A stable hash of `containerID`: the identity of the current run; 0 without one.
     pub run: u64,
-    /// What it does now.
+    /// The current state.
     pub state: State,
-    /// `lastState.terminated`: how the run before this one ended. Boxed like the exit in [`State`]: most containers
-    /// never ended, and there are many containers.
+    /// `lastState.terminated`: the end of the previous run. Boxed like the exit in [`State`], because most containers have
+    /// never exited.
     pub last_exit: Option<Box<Exit>>,
 }
 
-/// What a container does now.
+/// The state of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// `waiting`, or no state at all, which Kubernetes defines as waiting. The reason may be empty.
+    /// `waiting` with its reason, which may be empty. A missing state is defined as waiting.
     Waiting(Arc<str>),
     /// `running` since `startedAt`.
     Running(Option<Timestamp>),
@@ -236,7 +236,7 @@ pub struct Exit {
     pub code: i32,
     /// `reason`, such as `Error`, `Completed`, `OOMKilled`; may be empty.
     pub reason: Arc<str>,
-    /// `startedAt`; `None` also for 1970, which the kubelet writes for a run that never began.
+    /// `startedAt`; `None` also for 1970, which the kubelet writes for a run that did not start.
     pub started_at: Option<Timestamp>,
     /// `finishedAt`; `None` also for 1970.
     pub finished_at: Option<Timestamp>,
@@ -244,20 +244,20 @@ pub struct Exit {
     pub run: u64,
 }
 
-/// The reason of a container that runs out of memory, alone or through one of its children.
+/// The reason of an exit after an OOM kill of the container or of a process in it.
 pub const OOM_KILLED: &str = "OOMKilled";
-/// The reason that KEP-5532 writes when all containers of a Pod are restarted in place.
+/// The reason when all containers of a Pod are restarted in place (KEP-5532).
 pub const RESTARTING_ALL_CONTAINERS: &str = "RestartingAllContainers";
-/// The waiting reasons of a container that simply has not been created yet.
+/// The waiting reasons of a container that has not been created yet.
 const NOT_CREATED: [&str; 3] = ["ContainerCreating", "PodInitializing", RESTARTING_ALL_CONTAINERS];
 
 impl ContainerStatus {
-    /// Waiting only because nobody has made it yet: no failure of its own.
+    /// The container waits for its creation, which is not a failure of the container.
     pub fn waits_to_be_created(&self) -> bool {
         matches!(&self.state, State::Waiting(reason) if NOT_CREATED.contains(&&**reason))
     }
 
-    /// Some run of it exists or existed.
+    /// The container runs or has run.
     pub fn has_begun(&self) -> bool {
         !matches!(self.state, State::Waiting(_)) || self.last_exit.is_some() || self.restart_count > 0
     }
@@ -270,7 +270,7 @@ impl ContainerStatus {
         }
     }
 
-    /// The exit of the latest run that ended: the present state, or else the state before.
+    /// The exit of the latest run that ended: in the current state, or else in the last state.
     pub fn latest_exit(&self) -> Option<&Exit> {
         match &self.state {
             State::Terminated(exit) => Some(exit),
@@ -280,8 +280,8 @@ impl ContainerStatus {
 }
 
 impl Container {
-    /// Whether an exit with `code` ends the container for good, under its own restart policy or else its Pod's. That of
-    /// a Pod means `OnFailure` to a plain init container where it says `Always`.
+    /// Whether the container is not restarted after an exit with `code`, under its own restart policy or else that of its
+    /// Pod. For a plain init container, `Always` of the Pod means `OnFailure`.
     pub fn is_final(&self, code: i32, pod: RestartPolicy) -> bool {
         if self.kind == ContainerKind::Native || self.restart_rules.iter().any(|rule| rule.restarts(code)) {
             return false;
@@ -295,22 +295,22 @@ impl Container {
 }
 
 impl Observation {
-    /// The container at `at` with its status, when the kubelet has written one.
-    pub fn container(&self, at: usize) -> Option<(&Container, &ContainerStatus)> {
-        let status = self.statuses.get(at)?.as_ref()?;
-        Some((self.shape.containers.get(at)?, status))
+    /// A container with its status, if the kubelet has reported it.
+    pub fn container(&self, container_idx: usize) -> Option<(&Container, &ContainerStatus)> {
+        let status = self.statuses.get(container_idx)?.as_ref()?;
+        Some((self.shape.containers.get(container_idx)?, status))
     }
 
-    /// The exit that ended the container at `at` for good, if it is finished.
-    pub fn finished(&self, at: usize) -> Option<&Exit> {
-        let (container, status) = self.container(at)?;
+    /// The last exit of a container that is terminated and will not be restarted.
+    pub fn finished(&self, container_idx: usize) -> Option<&Exit> {
+        let (container, status) = self.container(container_idx)?;
         match &status.state {
             State::Terminated(exit) if container.is_final(exit.code, self.shape.restart_policy) => Some(exit),
             _ => None,
         }
     }
 
-    /// Whether the checks look at this Pod at all: it is on a node, and neither done nor on its way out.
+    /// Whether the Pod is evaluated: it is on a node, has not ended and is not being deleted or evicted.
     pub fn is_evaluated(&self) -> bool {
         self.scheduled
             && !self.terminating
@@ -318,9 +318,9 @@ impl Observation {
             && !matches!(self.phase, Phase::Succeeded | Phase::Failed)
     }
 
-    /// Whether what this Pod says of its containers must not be believed for now: all of them are being restarted
-    /// together, or the node is lost. The node controller then sets only `Ready=False`, without a reason;
-    /// `ContainersReady` and every container status stay as the kubelet last wrote them.
+    /// Whether the container statuses are not reliable now: all containers are being restarted together, or the node is
+    /// lost. For a lost node the node controller sets only `Ready=False`, without a reason; `ContainersReady` and the
+    /// container statuses stay as the kubelet last wrote them.
     pub fn is_held(&self) -> bool {
         let conditions = &self.conditions;
         conditions.all_containers_restarting

@@ -1,4 +1,5 @@
-//! Who is who in a Pod, to one policy: decided on the spec alone, once per distinct shape.
+//! The roles of the containers of a Pod under one policy. They depend on the spec alone and are computed once for each
+//! shape.
 
 use super::{
     catalogue,
@@ -7,16 +8,16 @@ use super::{
     policy::{Policy, SidecarRules},
 };
 
-/// What a container is to a policy.
+/// The role of a container under a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// A sidecar, native or classic.
     Sidecar,
-    /// A container that the Pod exists for.
+    /// A main container.
     Main,
     /// A plain init container.
     Init,
-    /// A container that the policy does not look at.
+    /// A container that the policy does not evaluate.
     Ignored,
 }
 
@@ -25,13 +26,13 @@ pub enum Role {
 pub struct Roles(Box<[Role]>);
 
 impl Roles {
-    /// Assigns a role to each container of `shape`, with this precedence: `exclude`, `mainContainers.names`, the
-    /// sidecar rules. A Pod always keeps a main container: where the rules would leave none (a stand-alone Envoy, a
-    /// Fluentd Deployment), its regular containers are mains.
+    /// Assigns a role to each container of `shape`. Precedence: `exclude`, `mainContainers.names`, the sidecar rules. Every
+    /// Pod has a main container: if the rules find none (a stand-alone Envoy, a Fluentd Deployment), its regular
+    /// containers are main containers.
     pub fn assign(policy: &Policy, shape: &Shape) -> Self {
         let rules = &policy.sidecars;
         let is_named = |name: &str| policy.mains.contains(name);
-        // A Pod that has none of the names is judged as if there were none.
+        // Without a container of these names, the Pod is treated as if the policy had no names.
         let named = shape
             .containers
             .iter()
@@ -65,17 +66,17 @@ impl Roles {
         Self(assigned)
     }
 
-    /// The role of the container at `at`.
-    pub fn of(&self, at: usize) -> Role {
-        self.0.get(at).copied().unwrap_or(Role::Ignored)
+    /// The role of a container.
+    pub fn of(&self, container_idx: usize) -> Role {
+        self.0.get(container_idx).copied().unwrap_or(Role::Ignored)
     }
 
-    /// The places of the containers with this role.
+    /// The indexes of the containers with this role.
     pub fn with(&self, role: Role) -> impl Iterator<Item = usize> + '_ {
         self.0
             .iter()
             .enumerate()
-            .filter_map(move |(at, r)| (*r == role).then_some(at))
+            .filter_map(move |(container_idx, r)| (*r == role).then_some(container_idx))
     }
 }
 
@@ -85,7 +86,7 @@ fn is_excluded(rules: &SidecarRules, name: &str) -> bool {
 
 fn is_sidecar(rules: &SidecarRules, name: &str, image: &str) -> bool {
     let image = Repository::of(image);
-    rules.well_known && catalogue::knows(name, &image)
+    rules.well_known && catalogue::contains(name, &image)
         || rules.names.contains(name)
         || rules
             .name_pattern

@@ -2,7 +2,7 @@
 
 use super::observation::Labels;
 
-/// All requirements must hold; without any, everything matches.
+/// A label selector. All requirements must hold; a selector without requirements matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector(Vec<Requirement>);
 
@@ -11,20 +11,20 @@ pub struct Selector(Vec<Requirement>);
 pub struct Requirement {
     /// The label's key.
     pub key: Box<str>,
-    /// What must hold for its value.
+    /// The condition on its value.
     pub operator: Operator,
 }
 
-/// What a requirement demands.
+/// The condition of a requirement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operator {
-    /// The label is set to one of these values.
+    /// The label has one of these values.
     In(Vec<Box<str>>),
-    /// The label is not set, or to none of these values.
+    /// The label does not exist or has none of these values.
     NotIn(Vec<Box<str>>),
-    /// The label is set.
+    /// The label exists.
     Exists,
-    /// The label is not set.
+    /// The label does not exist.
     DoesNotExist,
 }
 
@@ -33,17 +33,17 @@ impl Selector {
     pub fn matches(&self, labels: &Labels) -> bool {
         self.0.iter().all(|requirement| {
             let value = labels.get(&requirement.key);
-            let among = |values: &[Box<str>]| value.is_some_and(|v| values.iter().any(|x| **x == *v));
+            let is_one_of = |values: &[Box<str>]| value.is_some_and(|v| values.iter().any(|x| **x == *v));
             match &requirement.operator {
-                Operator::In(values) => among(values),
-                Operator::NotIn(values) => !among(values),
+                Operator::In(values) => is_one_of(values),
+                Operator::NotIn(values) => !is_one_of(values),
                 Operator::Exists => value.is_some(),
                 Operator::DoesNotExist => value.is_none(),
             }
         })
     }
 
-    /// Whether nothing is demanded.
+    /// Whether the selector has no requirements.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn selectors_mean_what_kubernetes_means() {
+    fn selectors_match_as_in_kubernetes() {
         let labels: Labels = [("app", "web"), ("tier", "")].into_iter().collect();
         let values = |list: &[&str]| list.iter().map(|v| Box::from(*v)).collect::<Vec<Box<str>>>();
         let table = [

@@ -1,21 +1,21 @@
-//! Arithmetic on instants that cannot overflow, and how people read them.
+//! Saturating arithmetic on timestamps, and their formats in messages.
 
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// `at + after`, or the end of time.
+/// `at + after`, saturating.
 pub fn later(at: Timestamp, after: SignedDuration) -> Timestamp {
     at.checked_add(after).unwrap_or(Timestamp::MAX)
 }
 
-/// A time as the API server keeps it: whole seconds (`metav1.Time`), or none. It takes a third of the room of an
-/// `Option<Timestamp>`, and every Pod has some.
+/// An optional time in whole seconds, as the API server stores it (`metav1.Time`). It has a third of the size of an
+/// `Option<Timestamp>`; every Pod has several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ApiTime(i64);
 
 impl ApiTime {
-    /// No time at all. No timestamp is as early as this.
+    /// No time. All timestamps are later than this.
     const NONE: Self = Self(i64::MIN);
 
     /// The time, if there is one.
@@ -30,7 +30,7 @@ impl From<Option<Timestamp>> for ApiTime {
     }
 }
 
-/// A duration as Go and `kubectl` write it, in whole seconds: `45s`, `7m12s`, `1h30m`, `2d4h`.
+/// A duration in the format of `kubectl`, in whole seconds: `45s`, `7m12s`, `1h30m`, `2d4h`.
 #[derive(Clone, Copy)]
 pub struct Human(pub SignedDuration);
 
@@ -47,7 +47,7 @@ impl fmt::Display for Human {
             (seconds / 60 % 60, 'm'),
             (seconds % 60, 's'),
         ];
-        // Two units are enough for a reader, from the first that is not zero.
+        // The first unit that is not zero, and the next one.
         let first = parts.iter().position(|(n, _)| *n > 0).unwrap_or(3);
         for (i, (n, unit)) in parts.iter().skip(first).take(2).enumerate() {
             if i == 0 || *n > 0 {
@@ -58,7 +58,7 @@ impl fmt::Display for Human {
     }
 }
 
-/// An instant within the present day as people read it in an Event, `10:42:07Z`; the date is the Event's own.
+/// The time of day of a timestamp, `10:42:07Z`. The Event that contains it has the date.
 #[derive(Clone, Copy)]
 pub struct Clock(pub Timestamp);
 
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_read_as_people_write_them() {
+    fn a_duration_has_the_format_of_kubectl() {
         let table = [
             (0, "0s"),
             (1, "1s"),
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_of_the_api_is_kept_in_whole_seconds_or_not_at_all() {
+    fn an_api_time_keeps_whole_seconds() {
         let time = |text: &str| text.parse::<Timestamp>().unwrap();
         let table = [
             (None, None),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instant_shows_its_time_of_day() {
+    fn a_clock_shows_the_time_of_day() {
         assert_eq!(
             Clock("2026-11-20T10:42:07.9Z".parse().unwrap()).to_string(),
             "10:42:07Z"

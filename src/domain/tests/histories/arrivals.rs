@@ -158,10 +158,10 @@ proptest! {
         player.play_all(&steps).play(&Step::Relist(false));
         player.play(&Step::Policy(number, 0));
         let (covered, fading) = (coverage(&player.world.index), player.world.index.kept_firing());
-        let held: Vec<_> = player.pods.iter().flatten().filter(|pod| pod.0.is_held()).map(|p| Some(p.0.uid.clone())).collect();
+        let held: Vec<_> = player.pods.iter().flatten().filter(|pod| pod.0.is_held()).map(|p| p.0.uid.clone()).collect();
         let kept = |index: &Index| -> Vec<_> {
             let places = index.states().map(|(place, _)| place);
-            places.filter(|place| !fading.contains(place) && !held.contains(uid_of(place))).collect()
+            places.filter(|place| !fading.contains(place) && !uid_of(place).is_some_and(|uid| held.contains(uid))).collect()
         };
         let before = kept(&player.world.index);
         player.play(&Step::Policy(number, of));
@@ -171,7 +171,7 @@ proptest! {
     }
 }
 
-fn uid_of(key: &ViolationKey) -> &Option<Arc<str>> {
+fn uid_of(key: &ViolationKey) -> Option<&Arc<str>> {
     let SubjectKey::Container { uid, .. } = &key.subject;
-    uid
+    uid.as_ref()
 }

@@ -141,7 +141,7 @@ pub(super) fn version(number: usize) -> Policy {
         (
             p.repeat_period,
             p.checks.startup_blocked.limits.init_containers_for,
-        ) = (seconds(9), seconds(8))
+        ) = (seconds(9), seconds(8));
     });
     let not_ready =
         |policy: Policy, hold_for| policy.check(Check::NotReady, |c| c.hold_for = seconds(hold_for));
