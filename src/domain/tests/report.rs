@@ -5,7 +5,6 @@ use crate::domain::{
     policy::{Check, InvalidSpec, Mode, Policy, Severity},
     summary::{CheckCounts, Report, ReportedViolation, Summary},
     testing::{Pod, World, at, cluster_key, invalid, key, one_of, policy, seconds, web},
-    violation::ContainerSubject,
 };
 
 fn at_once() -> Policy {
@@ -260,18 +259,10 @@ fn violations_are_sorted_by_severity_namespace_workload_pod_container_check() {
     let lines = |world: &World| -> Vec<String> {
         let report = world.index.report(&cluster_key("all")).unwrap();
         let line = |ReportedViolation { violation, .. }: &ReportedViolation| {
-            let ContainerSubject {
-                namespace,
-                workload,
-                pod,
-                container,
-                ..
-            } = violation.container();
-            let check = violation.check.as_str();
-            format!(
-                "{:?} {namespace} {workload} {pod} {container} {check}",
-                violation.severity
-            )
+            let (container, check) = (violation.container(), violation.check.as_str());
+            let (pod, name) = (&container.pod, &container.container);
+            let workload = format!("{} {}", container.namespace, container.workload);
+            format!("{:?} {workload} {pod} {name} {check}", violation.severity)
         };
         report.violations.iter().map(line).collect()
     };
