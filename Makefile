@@ -22,7 +22,7 @@ PODS ?= 50000
 RUNS ?= 3
 
 bench-scale: tools binary ## compare the operator with kube-state-metrics on PODS=50000 Pods (docs/performance.md); takes half an hour
-	SIDEWATCH_BINARY=target/image/sidewatch RUSTFLAGS="$(STATIC)" cargo run --quiet --release --package e2e --locked \
+	SIDEWATCH_BINARY=target/image/sidewatch RUSTFLAGS="$(STATIC)" cargo run --quiet --profile image --package e2e --locked \
 		--target $(TARGET) --target-dir target -- bench-scale --pods $(PODS) --runs $(RUNS)
 
 lint: ## check formatting and lints, as in CI
