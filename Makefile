@@ -20,10 +20,11 @@ bench: ## run the benchmarks (docs/performance.md)
 
 PODS ?= 50000
 RUNS ?= 3
+UPDATES ?= 10000
 
 bench-scale: tools binary ## compare the operator with kube-state-metrics on PODS=50000 Pods (docs/performance.md); takes half an hour
 	SIDEWATCH_BINARY=target/image/sidewatch RUSTFLAGS="$(STATIC)" cargo run --quiet --profile image --package e2e --locked \
-		--target $(TARGET) --target-dir target -- bench-scale --pods $(PODS) --runs $(RUNS)
+		--target $(TARGET) --target-dir target -- bench-scale --pods $(PODS) --runs $(RUNS) --updates $(UPDATES)
 
 lint: ## check formatting and lints, as in CI
 	cargo fmt --all --check

@@ -49,7 +49,7 @@ pub enum Figure {
     LatencyP99,
     /// LIST requests for Pods that the API server answered during the start.
     PodLists,
-    /// Requests of all kinds that the API server answered during the start, requests of the benchmark aside.
+    /// Requests for Pods, Namespaces, policies and Events that ended during the start.
     Requests,
 }
 
@@ -102,7 +102,9 @@ impl Figure {
             Self::LatencyP50 => "PATCH response until `/metrics` shows it, median, ms †",
             Self::LatencyP99 => "PATCH response until `/metrics` shows it, 99 %, ms †",
             Self::PodLists => "LIST requests for Pods at the start",
-            Self::Requests => "API requests that ended during the start",
+            Self::Requests => {
+                "requests for Pods, Namespaces, policies and Events that ended during the start"
+            }
         }
     }
 

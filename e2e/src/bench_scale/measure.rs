@@ -17,6 +17,15 @@ const UPDATES_PER_SECOND: u32 = 200;
 /// How long a client can take to process the last updates.
 const UPDATES_SETTLE: Duration = Duration::from_millis(1500);
 
+/// The resources that the clients read and write.
+const CLIENT_RESOURCES: [&str; 5] = [
+    "pods",
+    "namespaces",
+    "sidecarpolicies",
+    "clustersidecarpolicies",
+    "events",
+];
+
 /// The figures so far.
 type Figures = BTreeMap<Figure, f64>;
 
@@ -76,11 +85,17 @@ async fn start(
     figures.insert(Figure::IdleRss, resident_mb(pid)?);
     let pod_lists = requests.get("LIST pods").copied().unwrap_or_default();
     figures.insert(Figure::PodLists, pod_lists);
-    figures.insert(
-        Figure::Requests,
-        requests.values().fold(0.0, |sum, count| sum + count),
-    );
+    figures.insert(Figure::Requests, client_requests(&requests));
     Ok((client, requests))
+}
+
+/// The requests of a client, without those that the API server makes itself.
+fn client_requests(requests: &BTreeMap<String, f64>) -> f64 {
+    let of_client = requests.iter().filter(|(request, _)| {
+        let resource = request.split(' ').next_back().unwrap_or_default();
+        CLIENT_RESOURCES.contains(&resource)
+    });
+    of_client.fold(0.0, |sum, (_, count)| sum + count)
 }
 
 async fn scrapes(client: &mut RunningClient, count: usize, figures: &mut Figures) -> Result<()> {
