@@ -1,38 +1,39 @@
-//! A real Kubernetes control plane for Sidewatch's tests and demo, and Pods that do as they are told.
+//! Test harness of Sidewatch: clusters, the operator under test, faults, scenarios and the demo.
 //!
-//! [`ControlPlane`] runs etcd and kube-apiserver on loopback, from binaries that [`tools`] finds or builds.
-//! [`simulated_kubelet`] plays scheduler and node: it writes the Pod statuses that a real kubelet would.
-//! [`fault_proxy`] stands between the operator and the API server and does what networks do. [`node`] adds a real
-//! node, which runs [`images`]; [`runner`] plays each [`scenario`] there, and [`observers`] look on as people's monitoring does.
-//! Everything ends with the process that started it.
+//! | folder | job | uses |
+//! | --- | --- | --- |
+//! | [`process`] | child processes, programs on the PATH, temporary directories, free ports | |
+//! | [`project`] | the work tree, and cargo builds in it | `process` |
+//! | [`http`] | HTTP client for loopback endpoints | |
+//! | [`tools`] | finds or builds etcd, kube-apiserver, kubelet, Helm, Prometheus | `process` |
+//! | [`cluster`] | etcd and kube-apiserver on loopback; kubectl, kubeconfigs, tokens | `tools` |
+//! | [`images`] | container images of the operator and of the test workload | `project` |
+//! | [`node`] | a real node: kubelet and containerd in their own Linux namespaces | `cluster`, `images` |
+//! | [`operator`] | the operator under test: as a process, or installed by its chart | `cluster`, `images` |
+//! | [`simulated_kubelet`] | writes the Pod statuses that a real kubelet writes | |
+//! | [`faults`] | fault proxy in front of the API server, and comparison with an undisturbed run | `operator` |
+//! | [`observers`] | kube-state-metrics, Prometheus and alerts | `node`, `scenario` |
+//! | [`scenario`] | what happens to Pods and what Sidewatch must report | `observers`, `operator` |
+//! | [`bench_scale`] | the operator and kube-state-metrics with many Pods | `operator` |
+//! | [`demo`] | the operator and six Pods, five of which fail | `node`, `operator`, `simulated_kubelet` |
+//!
+//! All processes and files end with the process that started them.
 
 pub mod bench_scale;
-pub mod compare;
-pub mod control_plane;
-mod controller_manager;
+pub mod cluster;
 pub mod demo;
-pub mod fault_env;
-pub mod fault_proxy;
-pub mod helm;
+pub mod faults;
+pub mod http;
 pub mod images;
-pub mod installed;
-mod kubeconfig;
-mod kubectl;
-mod monitoring;
+pub mod metrics;
 pub mod node;
 pub mod observers;
 pub mod operator;
-mod pki;
+pub mod poll;
 pub mod process;
-pub mod programs;
-pub mod prometheus;
-pub mod runner;
+pub mod project;
 pub mod scenario;
-pub mod scratch;
 pub mod simulated_kubelet;
-pub mod tokens;
 pub mod tools;
 
-pub use control_plane::{ControlPlane, shared};
-pub use kubectl::Cluster;
-pub use tokens::TokenKubeconfig;
+pub use cluster::{Cluster, ControlPlane, TokenKubeconfig, shared};

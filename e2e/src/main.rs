@@ -1,4 +1,4 @@
-//! Commands around the test cluster.
+//! Commands of the test harness.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -9,14 +9,14 @@ use clap::{Parser, Subcommand};
 use e2e::demo::{self, Kubelet};
 use e2e::node::{self, Node};
 use e2e::observers::{Timing, page};
-use e2e::operator::repository;
-use e2e::programs::path_with;
-use e2e::runner::{self, ScenarioCluster};
+use e2e::process::programs::path_with;
+use e2e::project::repository;
 use e2e::scenario::Scenario;
+use e2e::scenario::runner::{self, ScenarioCluster};
 use e2e::tools::{self, Tool};
 use e2e::{ControlPlane, bench_scale, images};
 
-/// The test cluster of Sidewatch.
+/// Test harness of Sidewatch.
 #[derive(Parser)]
 struct Cli {
     #[command(subcommand)]
@@ -25,19 +25,19 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Find or build the programs of the test cluster, and the images of a node that can run here; print where the programs are
+    /// Find or build the tools of the tests, and the images if a node can run here; print the paths of the tools
     Tools,
-    /// Start a control plane, print its kubeconfig, and keep it up until Ctrl-C
+    /// Start a control plane, print its kubeconfig, keep it up until Ctrl-C
     Up,
-    /// Make the images of the tests, and print the path of the archive
+    /// Build the images of the tests and print the path of the archive
     Images,
-    /// Start a control plane with a real node in namespaces of its own, and run a command there
+    /// Start a control plane with a real node and run a command in its Linux namespaces
     Node {
-        /// The command; kubectl is on its PATH, and configured
+        /// The command; kubectl is on the PATH and configured
         #[arg(required = true, trailing_var_arg = true)]
         command: Vec<OsString>,
     },
-    /// Play the scenarios with the default limits to both sets of alerts, and write docs/comparison.md
+    /// Run the scenarios with the default policy, compare both sets of alerts, write docs/comparison.md
     Comparison,
     /// Measure the operator and kube-state-metrics on a cluster with many Pods, and write the table of docs/performance.md
     BenchScale {
@@ -51,9 +51,9 @@ enum Command {
         #[arg(long, default_value_t = 10_000)]
         updates: u32,
     },
-    /// Show the operator at work on Pods that go bad
+    /// Show the operator with six Pods, five of which fail
     Demo {
-        /// Which kubelet: by default a real one where it can run
+        /// The kubelet; by default a real one where it can run
         #[arg(long)]
         kubelet: Option<Kubelet>,
         /// Keep everything up at the end, until Ctrl-C
@@ -66,7 +66,6 @@ fn main() -> ExitCode {
     match start(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The causes in one line; a backtrace of this tool would help nobody.
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
@@ -100,11 +99,11 @@ async fn run(command: Command) -> Result<()> {
             }
         }
         Command::Comparison => {
-            let place = ScenarioCluster::on_node(Node::start().await?, Timing::Real).await?;
-            let played = runner::run(&place, Scenario::all()?).await?;
-            let observed = runner::observed(&place, &played).await?;
-            let (seen, alerts) = observed.context("nobody observed it")?;
-            let page = page("make comparison", Timing::Real, &seen, &alerts)?;
+            let cluster = ScenarioCluster::on_node(Node::start().await?, Timing::Real).await?;
+            let runs = runner::run(&cluster, Scenario::all()?).await?;
+            let observed = runner::observed(&cluster, &runs).await?;
+            let (observed, alerts) = observed.context("no Prometheus")?;
+            let page = page("make comparison", Timing::Real, &observed, &alerts)?;
             std::fs::write(repository().join("docs/comparison.md"), page)?;
         }
         Command::BenchScale { pods, runs, updates } => {

@@ -8,8 +8,8 @@
 
 use std::time::Duration;
 
+use e2e::cluster::tokens::SHORTEST_TOKEN_LIFE;
 use e2e::shared;
-use e2e::tokens::SHORTEST_TOKEN_LIFE;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};

@@ -15,7 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use e2e::scratch::Scratch;
+use e2e::process::Scratch;
 use e2e::tools::{self, Tool};
 use serde_json::Value;
 use sidewatch::domain::policy::Check;

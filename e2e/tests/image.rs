@@ -5,8 +5,8 @@
 
 use std::process::Command;
 
-use e2e::operator::repository;
-use e2e::scratch::Scratch;
+use e2e::process::Scratch;
+use e2e::project::repository;
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(repository().join(path)).unwrap()

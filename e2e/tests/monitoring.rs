@@ -13,8 +13,8 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use e2e::ControlPlane;
+use e2e::observers::prometheus::Prometheus;
 use e2e::operator::{NAMESPACE, Operator, SERVICE_ACCOUNT, install_crds, install_rbac, repository};
-use e2e::prometheus::Prometheus;
 use e2e::simulated_kubelet::{Container, PodSpec, SimulatedKubelet, Step};
 use serde_json::Value;
 

@@ -11,9 +11,8 @@ use super::http;
 use super::population::Population;
 use super::process_stats::cpu_seconds;
 use crate::ControlPlane;
-use crate::control_plane::free_ports;
 use crate::operator::{Answer, Operator};
-use crate::process::{Process, Spec};
+use crate::process::{Process, Spec, free_ports};
 use crate::tools::{self, Tool};
 
 const IN_SYNC_WITHIN: Duration = Duration::from_mins(10);

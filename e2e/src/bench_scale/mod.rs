@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::operator::{Operator, binary, install_crds};
-use crate::programs::say;
+use crate::process::programs::say;
 use crate::{ControlPlane, tools};
 pub use client::ClientKind;
 pub use figures::{Figure, Run};

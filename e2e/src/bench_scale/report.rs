@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::figures::{Figure, Run, percentile};
 use super::{ClientKind, Options, http};
 use crate::ControlPlane;
-use crate::operator::repository;
+use crate::project::repository;
 use crate::tools::{self, Tool};
 
 const PAGE: &str = "docs/performance.md";

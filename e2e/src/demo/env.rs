@@ -1,22 +1,18 @@
-//! Where the demo happens: a real node, or a control plane alone whose kubelet is played.
-//!
-//! Input: whether this program is inside namespaces of its own. Output: a [`DemoEnv`] with the operator at work, and the Pods
-//! of the story when they are asked for.
+//! Environment of the demo: a real node, or a control plane with a simulated kubelet.
 
 use std::convert::Infallible;
 
 use anyhow::{Context, Result, bail};
 
 use super::{NAMESPACE, say, simulated};
-use crate::installed::Installed;
 use crate::node::{self, Node};
-use crate::operator::Operator;
+use crate::operator::{Installed, Operator};
 use crate::{ControlPlane, TokenKubeconfig};
 
-/// The story as objects for a real kubelet.
+/// The Pods, as objects for a real kubelet.
 const SHOP: &str = include_str!("shop.yaml");
 
-/// A cluster with the operator in it. Dropping it ends everything.
+/// A cluster with the operator. Dropping the handle stops it.
 pub(super) enum DemoEnv {
     /// The operator is a process beside the control plane.
     Simulated {
@@ -32,18 +28,17 @@ impl DemoEnv {
     pub(super) async fn start() -> Result<Self> {
         if node::is_inside() {
             say(
-                "Starting a control plane and its node, and Sidewatch by its chart, with the image built here",
+                "Starting a control plane with a node, and Sidewatch by its chart, with an image of this work tree",
             );
             let node = Node::start().await;
-            let node =
-                node.context("the node does not start (`make demo KUBELET=simulated` does without one)")?;
+            let node = node.context("the node does not start (`make demo KUBELET=simulated` needs none)")?;
             let installed = Installed::by_helm(node.plane.cluster()).await?;
             return Ok(Self::Real {
                 installed,
                 node: Box::new(node),
             });
         }
-        say("Starting etcd and kube-apiserver, and Sidewatch under its own ServiceAccount");
+        say("Starting etcd and kube-apiserver, and Sidewatch with its ServiceAccount");
         let plane = Box::new(ControlPlane::start().await?);
         let (operator, kubeconfig) = Operator::install(&plane).await?;
         Ok(Self::Simulated {
@@ -60,10 +55,10 @@ impl DemoEnv {
         }
     }
 
-    /// The Pods, from their start on. Does not end by itself.
-    pub(super) async fn play(&self) -> Result<Infallible> {
+    /// Runs the Pods. Returns only on an error.
+    pub(super) async fn run_pods(&self) -> Result<Infallible> {
         match self {
-            Self::Simulated { plane, .. } => Box::pin(simulated::play(plane)).await,
+            Self::Simulated { plane, .. } => Box::pin(simulated::run(plane)).await,
             Self::Real { node, .. } => run(&node.plane).await,
         }
     }
@@ -82,11 +77,11 @@ impl DemoEnv {
         }
     }
 
-    /// What to type in another terminal: a shell in which kubectl works, and the metrics.
-    pub(super) async fn way_in(&self) -> Result<[String; 2]> {
+    /// Commands for another terminal: a shell with kubectl, and the metrics.
+    pub(super) async fn connect_commands(&self) -> Result<[String; 2]> {
         let (prefix, metrics) = match self {
             Self::Simulated { operator, .. } => (String::new(), operator.metrics_address().to_owned()),
-            Self::Real { installed, .. } => (node::way_in()?, installed.metrics_address().await?),
+            Self::Real { installed, .. } => (node::nsenter()?, installed.metrics_address().await?),
         };
         let plane = self.plane();
         let programs = plane.kubectl_path().parent().unwrap_or(plane.dir());
@@ -106,17 +101,17 @@ impl DemoEnv {
             Self::Simulated { operator, plane, .. } => {
                 let status = operator.stop().await?;
                 if !status.success() {
-                    bail!("the operator did not end well: {status}");
+                    bail!("the operator failed: {status}");
                 }
                 plane.stop()
             }
-            // It all ends with the namespaces.
+            // Everything ends with the Linux namespaces.
             Self::Real { .. } => Ok(()),
         }
     }
 }
 
-/// Containers that do as their arguments say.
+/// Creates the Pods, whose containers fail as their arguments say.
 async fn run(plane: &ControlPlane) -> Result<Infallible> {
     plane.apply_in(NAMESPACE, SHOP).await?;
     let search = [
@@ -128,7 +123,7 @@ async fn run(plane: &ControlPlane) -> Result<Infallible> {
         NAMESPACE,
     ];
     plane.kubectl(search).await?;
-    // What it does next it was told at its start. After the restart it keeps within its limit.
+    // The container reads the ConfigMap after its restart, and then stays below its memory limit.
     let patch = r#"{"data": {"buffer": "hold"}}"#;
     let repair = [
         "patch",

@@ -1,31 +1,32 @@
-//! The demo: a cluster, the operator, half a dozen Pods of which some go bad, and what a person would see of it.
+//! The demo: a cluster with the operator and six Pods, five of which fail.
 //!
 //! ```text
-//! enter     which kubelet: a real one, in namespaces of its own, or one that is played
+//! enter     selects the kubelet: a real one in new Linux namespaces, or a simulated one
 //! run
-//!   stand   the cluster, and the operator in it
-//!   Pods    shop.yaml for a real kubelet, played.rs where there is none: the same story
-//!   Events  until every expected finding is there, and none that nobody expects
+//!   env     the cluster and the operator
+//!   Pods    shop.yaml for a real kubelet, simulated.rs without one: the same faults
+//!   Events  until all expected ones have arrived
 //! ```
 //!
-//! Output: on standard output, what kubectl and the metrics show; an error when an expected finding did not come, or one came
-//! that should not.
+//! Prints what kubectl and the metrics show. An expected Event that is missing, or an unexpected one, is an error.
 
 mod env;
 mod simulated;
 
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::ListParams;
 
-use crate::ControlPlane;
-use crate::node;
+use crate::metrics::samples;
+use crate::poll::eventually;
+use crate::process::last_lines;
 use crate::tools::Tool;
+use crate::{ControlPlane, node};
 use env::DemoEnv;
 
 const NAMESPACE: &str = "shop";
@@ -45,7 +46,7 @@ spec:
     jobHeldOpen: {for: 6s}
 ";
 
-/// What must be said: how the Pod's name begins, container and reason; `SidecarRecovered` once for each of two checks.
+/// Expected Events: prefix of the Pod name, container and reason. `SidecarRecovered` comes once for each of two checks.
 const EXPECTED: &[(&str, &str, &str)] = &[
     ("web-", PROXY, "MainContainerReadyButSidecarNot"),
     ("web-", PROXY, "SidecarContainerNotReady"),
@@ -66,49 +67,49 @@ const EXPECTED: &[(&str, &str, &str)] = &[
 ];
 const PROXY: &str = "spec.initContainers{istio-proxy}";
 
-/// A real kubelet also says a lot.
+/// Field selector of Events of Sidewatch; a real kubelet sends many others.
 const OURS: &str = "reportingComponent=sidewatch.dev/operator";
 
-/// What runs the demo's Pods.
+/// Kubelet of the demo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Kubelet {
     /// A kubelet with containerd: needs Linux and root.
     Real,
-    /// Nothing: somebody writes their statuses.
+    /// No container runs; the harness writes the Pod statuses.
     Simulated,
 }
 
-/// Says which kubelet it is, by default a real one where it can run. For a real one, goes on in namespaces of its own as
-/// [`node::enter`] does. Call it before [`run`].
+/// Selects the kubelet, by default a real one where it can run. For a real one, continues in new Linux namespaces, see
+/// [`node::enter`]. Call it before [`run`].
 pub fn enter(kubelet: Option<Kubelet>) -> Result<()> {
     if node::is_inside() {
         return Ok(());
     }
     if kubelet == Some(Kubelet::Simulated) {
-        say("The kubelet is played, as you wish: no container runs");
+        say("Simulated kubelet: no container runs");
         return Ok(());
     }
     match node::unavailable() {
         None => {
-            say("A real node: kubelet, containerd and runc, in namespaces that end with this command");
+            say("A real node: kubelet, containerd and runc, in Linux namespaces that end with this command");
             node::enter(&[Tool::Helm])?;
         }
         Some(reason) if kubelet.is_some() => bail!("{reason}"),
-        Some(reason) => say(&format!("The kubelet is played, and no container runs: {reason}")),
+        Some(reason) => say(&format!("Simulated kubelet, no container runs: {reason}")),
     }
     Ok(())
 }
 
 /// Runs the demo; with `hold`, keeps everything up at the end until Ctrl-C.
 pub async fn run(hold: bool) -> Result<()> {
-    let stand = DemoEnv::start().await?;
-    let plane = stand.plane();
+    let env = DemoEnv::start().await?;
+    let plane = env.plane();
     plane.kubectl(["create", "namespace", NAMESPACE]).await?;
     plane.apply(POLICY).await?;
-    say("The policy, with short times so that nobody has to wait");
+    say("The policy, with short times for the demo");
     print!("{}", POLICY.trim_start());
     say(&format!(
-        "Six Pods start, and five of them go bad: kubectl get events -n {NAMESPACE} --field-selector {OURS} --watch"
+        "Six Pods start, and five of them fail: kubectl get events -n {NAMESPACE} --field-selector {OURS} --watch"
     ));
     let mut watch = tokio::process::Command::new(plane.kubectl_path())
         .args(["get", "events", "--namespace", NAMESPACE])
@@ -121,118 +122,99 @@ pub async fn run(hold: bool) -> Result<()> {
         .context("run kubectl")?;
     let found = tokio::select! {
         found = expect_findings(plane) => found,
-        played = stand.play() => played.map(|never| match never {}),
+        failed = env.run_pods() => failed.map(|never| match never {}),
     };
-    // The last lines are on their way to the screen.
+    // kubectl still has to print the last lines.
     tokio::time::sleep(POLL).await;
     watch.kill().await?;
-    show(&stand).await?;
+    show(&env).await?;
     if let Err(error) = found {
         bail!(
-            "{error:#}; the operator's log ends with:\n{}",
-            last_lines(&stand.log().await?, 15)
+            "{error:#}; the log of the operator ends with:\n{}",
+            last_lines(&env.log().await?, 15)
         );
     }
-    say("Every expected finding came, and no other.");
+    say("All expected Events came, and no other.");
     if hold {
-        say("HOLD: everything stays up until Ctrl-C. In another terminal:");
-        for line in stand.way_in().await? {
+        say("HOLD: everything stays up until Ctrl-C. To connect from another terminal:");
+        for line in env.connect_commands().await? {
             println!("{line}");
         }
         tokio::signal::ctrl_c().await?;
     }
-    stand.stop().await
+    env.stop().await
 }
 
-/// Waits until every expected Event is there; fails when one does not come, or at the first that nobody expects.
+/// Waits for all expected Events. An unexpected one is an error.
 async fn expect_findings(plane: &ControlPlane) -> Result<()> {
     let events: Api<Event> = Api::namespaced(plane.client().await?, NAMESPACE);
     let ours = ListParams::default().fields("reportingController=sidewatch.dev/operator");
-    let deadline = Instant::now() + EVERYTHING_WITHIN;
-    loop {
+    let unexpected = eventually(EVERYTHING_WITHIN, async || {
         let mut missing = EXPECTED.to_vec();
         for event in events.list(&ours).await? {
             let regarding = event.regarding.unwrap_or_default();
-            let (pod, path) = (
-                regarding.name.unwrap_or_default(),
-                regarding.field_path.unwrap_or_default(),
-            );
+            let pod = regarding.name.unwrap_or_default();
+            let path = regarding.field_path.unwrap_or_default();
             let reason = event.reason.unwrap_or_default();
             let found = missing.iter().position(|(expected, its_path, its_reason)| {
                 pod.starts_with(expected) && path == *its_path && reason == *its_reason
             });
-            match found {
-                Some(found) => drop(missing.remove(found)),
-                None => bail!(
-                    "nobody expected {reason} for {pod} {path}: {}",
-                    event.note.unwrap_or_default()
-                ),
-            }
+            let Some(found) = found else {
+                let note = event.note.unwrap_or_default();
+                return Ok(Some(format!("unexpected {reason} for {pod} {path}: {note}")));
+            };
+            missing.remove(found);
         }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            bail!("these findings did not come: {missing:?}");
-        }
-        tokio::time::sleep(POLL).await;
-    }
+        ensure!(missing.is_empty(), "missing Events: {missing:?}");
+        Ok(None)
+    });
+    unexpected.await?.map_or(Ok(()), |event| bail!("{event}"))
 }
 
-/// What a person would look at next.
-async fn show(stand: &DemoEnv) -> Result<()> {
-    wait_for_status(stand).await?;
+/// Prints the policies and the firing violations.
+async fn show(env: &DemoEnv) -> Result<()> {
+    wait_for_status(env).await?;
     say("kubectl get sidecarpolicies -n shop -o wide");
     print!(
         "{}",
-        stand
-            .plane()
+        env.plane()
             .kubectl(["get", "sidecarpolicies", "-n", NAMESPACE, "-o", "wide"])
             .await?
     );
     say("curl /metrics | grep ^sidewatch_violation{");
-    for line in firing(stand).await? {
+    for line in firing(env).await? {
         println!("{line}");
     }
     Ok(())
 }
 
-/// A status is written at most once in ten seconds; the metrics are always of the moment.
-async fn wait_for_status(stand: &DemoEnv) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(15);
-    let query = [
-        "get",
-        "sidecarpolicies",
-        "mesh",
-        "-n",
-        NAMESPACE,
-        "-o",
-        "jsonpath={.status.summary.firing}",
-    ];
-    while stand.plane().kubectl(query).await? != firing(stand).await?.len().to_string() {
-        if Instant::now() > deadline {
-            bail!("the policy's status does not follow the metrics");
-        }
-        tokio::time::sleep(POLL).await;
-    }
-    Ok(())
+/// Waits until the status of the policy agrees with the metrics. A status is written at most once in ten seconds.
+async fn wait_for_status(env: &DemoEnv) -> Result<()> {
+    let output = "jsonpath={.status.summary.firing}";
+    let query = ["get", "sidecarpolicies", "mesh", "-n", NAMESPACE, "-o", output];
+    eventually(Duration::from_secs(15), async || {
+        let (status, metrics) = (env.plane().kubectl(query).await?, firing(env).await?.len());
+        ensure!(
+            status == metrics.to_string(),
+            "status {status}, metrics {metrics}"
+        );
+        Ok(())
+    })
+    .await
+    .context("the status of the policy does not follow the metrics")
 }
 
-async fn firing(stand: &DemoEnv) -> Result<Vec<String>> {
-    let metrics = stand.metrics().await?;
-    let is_firing =
-        |line: &&str| line.starts_with("sidewatch_violation{") && line.contains("state=\"firing\"");
-    Ok(metrics.lines().filter(is_firing).map(str::to_owned).collect())
+/// Lines of the firing violations.
+async fn firing(env: &DemoEnv) -> Result<Vec<String>> {
+    let metrics = env.metrics().await?;
+    let mut firing = samples(&metrics)?;
+    firing.retain(|sample| sample.matches("sidewatch_violation", &[("state", "firing")]));
+    Ok(firing
+        .iter()
+        .map(|sample| format!("{} {}", sample.series, sample.value))
+        .collect())
 }
 
 fn say(text: &str) {
     println!("\n\u{1b}[1m# {text}\u{1b}[0m");
-}
-
-fn last_lines(text: &str, n: usize) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    lines
-        .get(lines.len().saturating_sub(n)..)
-        .unwrap_or_default()
-        .join("\n")
 }

@@ -1,6 +1,4 @@
-//! The story on a kubelet that is played: no container runs.
-//!
-//! Input: a control plane. Output: the statuses that a kubelet would write.
+//! The Pods of the demo with a simulated kubelet: no container runs.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -17,8 +15,8 @@ const CHECKOUT: &str = "checkout-5c4f7d8b9-q8wzt";
 const REPORT: &str = "report-29384756-m4kzp";
 const SEARCH: &str = "search-6b7c9d4f8-t5j2n";
 
-/// Plays the kubelet. Does not end by itself: Pods that are well stay up.
-pub(super) async fn play(plane: &ControlPlane) -> Result<Infallible> {
+/// Runs the Pods. Returns only on an error.
+pub(super) async fn run(plane: &ControlPlane) -> Result<Infallible> {
     let kubelet = SimulatedKubelet::new(plane.client().await?);
     tokio::try_join!(
         fine(&kubelet),
@@ -31,7 +29,7 @@ pub(super) async fn play(plane: &ControlPlane) -> Result<Infallible> {
     std::future::pending().await
 }
 
-/// A main container and a native sidecar, both well.
+/// A main container and a native sidecar without a fault.
 async fn fine(kubelet: &SimulatedKubelet) -> Result<()> {
     let pod = of_deployment("fine-84d5f6c7b-h9vds", "fine-84d5f6c7b")
         .container(Container::native("istio-proxy").readiness_probe())
@@ -39,7 +37,7 @@ async fn fine(kubelet: &SimulatedKubelet) -> Result<()> {
     kubelet.run(NAMESPACE, pod).await.map(drop)
 }
 
-/// The native sidecar becomes unready beside a ready main, and recovers.
+/// The native sidecar becomes unready while the main container is ready, and recovers.
 async fn web(kubelet: &SimulatedKubelet) -> Result<()> {
     let pod = of_deployment(WEB, "web-7d9f8c6b5")
         .container(Container::native("istio-proxy").readiness_probe())
@@ -51,7 +49,7 @@ async fn web(kubelet: &SimulatedKubelet) -> Result<()> {
     pod.step(Step::Ready("istio-proxy")).await
 }
 
-/// The native sidecar crashes again and again.
+/// The native sidecar crashes repeatedly.
 async fn cart(kubelet: &SimulatedKubelet) -> Result<()> {
     let pod = PodSpec::new(CART)
         .owned_by("apps/v1", "StatefulSet", "cart")
@@ -81,7 +79,7 @@ async fn checkout(kubelet: &SimulatedKubelet) -> Result<()> {
         .await
 }
 
-/// The main container of a Job is done, and the classic sidecar runs on.
+/// The main container of a Job finishes, and the classic sidecar continues.
 async fn report(kubelet: &SimulatedKubelet) -> Result<()> {
     let pod = PodSpec::new(REPORT)
         .owned_by("batch/v1", "Job", "report-29384756")
@@ -93,7 +91,7 @@ async fn report(kubelet: &SimulatedKubelet) -> Result<()> {
     pod.step(Step::Exit("report", 0)).await
 }
 
-/// A classic sidecar runs out of memory once.
+/// A classic sidecar is OOM-killed once.
 async fn search(kubelet: &SimulatedKubelet) -> Result<()> {
     let pod = of_deployment(SEARCH, "search-6b7c9d4f8")
         .container(Container::regular("app").readiness_probe())

@@ -1,96 +1,63 @@
-//! The binaries of the images: static, so that an image needs to hold nothing else.
-//!
-//! Input: the work tree and cargo. Output: [`Binaries`], below `target/` where they do not disturb what `cargo build` and
-//! `cargo test` keep there.
+//! Static binaries for the images, which need no other file. They are built in a separate profile and target directory, so
+//! that other builds stay fresh.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
-use crate::operator::{repository, variables_of_this_crate};
-use crate::process::Spec;
-use crate::programs::{on_path, run_patiently, say};
+use crate::process::programs::stdout_of;
+use crate::project::{cargo_build, executables, repository};
 
-const TOPIC: &str = "images";
 /// The value of `p_type` in a program header that names the dynamic linker.
 const PT_INTERP: u32 = 3;
 
-/// Where the binaries are.
+/// Paths of the binaries.
 #[derive(Debug)]
 pub(super) struct Binaries {
     /// The operator.
     pub(super) operator: PathBuf,
-    /// The workload of the tests.
+    /// The test workload.
     pub(super) workload: PathBuf,
 }
 
-/// Compiles what has changed, with progress on standard error, and hands it to `use_them`. Until that returns, no other
-/// process compiles: the files stay as they are.
+/// Compiles the binaries, with progress on standard error, and passes them to `use_them`. No other process compiles them
+/// before that returns.
 pub(super) fn with<T>(use_them: impl FnOnce(&Binaries) -> Result<T>) -> Result<T> {
     let dir = repository().join("target/image");
     fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
     let lock = File::create(dir.join("lock")).context("open the lock of the images' binaries")?;
     lock.lock().context("wait for the images' binaries")?;
-    let binaries = build(&dir.join("build.log"))?;
-    let built = Binaries {
-        operator: binaries.join("sidewatch"),
-        workload: binaries.join("test-workload"),
-    };
+    let built = build(&dir.join("build.log"))?;
     for path in [&built.operator, &built.workload] {
         ensure!(is_static(path)?, "{} is not static", path.display());
     }
     use_them(&built)
 }
 
-/// As `make binary` does for a release, but with a profile that compiles in a third of the time.
-fn build(log: &Path) -> Result<PathBuf> {
-    let host = host()?;
-    let cargo = Spec::new(on_path("cargo").context("there is no cargo on the PATH")?)
-        .args([
-            "build",
-            "--locked",
-            "--package=sidewatch",
-            "--package=test-workload",
-            "--bins",
-        ])
+/// Builds like `make binary`, with a profile that compiles in a third of the time.
+fn build(log: &Path) -> Result<Binaries> {
+    // The target is named, or build scripts and procedural macros would have to be static as well.
+    let host = stdout_of(
+        Command::new("rustc")
+            .args(["--print", "host-tuple"])
+            .current_dir(repository()),
+    )?;
+    let cargo = cargo_build()?
+        .args(["--package=sidewatch", "--package=test-workload", "--bins"])
         .args(["--profile=image", "--target-dir=target"])
-        // the target is named, or build scripts and procedural macros would have to be static as well
-        .arg(format!("--target={host}"))
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
-        .unset(variables_of_this_crate())
-        .dir(repository());
-    compile("the operator and the test workload", &cargo, log)?;
-    Ok(repository().join("target").join(host).join("image"))
-}
-
-/// The target that rustc compiles for when it is not told.
-fn host() -> Result<String> {
-    let output = Command::new("rustc")
-        .args(["--print", "host-tuple"])
-        .current_dir(repository())
-        .output()
-        .context("run rustc")?;
-    ensure!(
-        output.status.success(),
-        "rustc --print host-tuple: {}",
-        output.status
-    );
-    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
-}
-
-/// Says nothing when it is done within seconds: then nothing had changed.
-fn compile(what: &str, command: &Spec, log: &Path) -> Result<()> {
-    let announce = |seconds| say(TOPIC, &format!("compiling {what}: {seconds} s"));
-    let ended = run_patiently(command, log, announce)?;
-    if !ended.status.success() {
-        bail!("{}:\n{}", ended.status, ended.log_tail);
-    }
-    if ended.was_announced {
-        say(TOPIC, &format!("compiled {what} in {} s", ended.took.as_secs()));
-    }
-    Ok(())
+        .arg(format!("--target={}", host.trim()))
+        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    let built = executables("the operator and the test workload", &cargo, log)?;
+    let find = |name: &str| {
+        let path = built.iter().find(|path| path.ends_with(name));
+        path.cloned().with_context(|| format!("cargo reports no {name}"))
+    };
+    Ok(Binaries {
+        operator: find("sidewatch")?,
+        workload: find("test-workload")?,
+    })
 }
 
 /// Whether the kernel can start it without a dynamic linker: none of its program headers names one.

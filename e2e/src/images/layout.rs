@@ -1,10 +1,7 @@
-//! Images as an OCI image layout in one tar: <https://github.com/opencontainers/image-spec>.
+//! Writes images as an OCI image layout in one tar: <https://github.com/opencontainers/image-spec>.
 //!
-//! Input: [`Image`]s, whose files are read from disk. Output: a tar that depends on nothing else: same input, same bytes.
-//! Every image is one layer, uncompressed: it goes no further than this machine. A blob that several images share is
-//! stored once.
-//!
-//! Must not: know what is in the images.
+//! The same input gives the same bytes. Each image has one uncompressed layer. A blob that several images share is stored
+//! once.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -24,31 +21,31 @@ const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// An image of one layer.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Image {
-    /// `HOST/NAME:TAG`, in full: containerd takes it as it is.
+    /// `HOST/NAME:TAG`, in full: containerd does not complete it.
     pub(super) name: String,
-    /// What the layer holds. Directories above these are made, with mode 0755.
+    /// Contents of the layer. Parent directories are added, with mode 0755.
     pub(super) contents: Vec<Entry>,
     /// The program and its first arguments.
     pub(super) entrypoint: Vec<String>,
-    /// The arguments that a container's `args` replace.
+    /// Arguments that the `args` of a container replace.
     pub(super) cmd: Vec<String>,
-    /// `UID:GID`; root without it.
+    /// `UID:GID`; the default is root.
     pub(super) user: Option<String>,
-    /// TCP ports that it serves.
+    /// TCP ports.
     pub(super) ports: Vec<u16>,
     /// `NAME=VALUE`.
     pub(super) env: Vec<String>,
-    /// What it says about itself.
+    /// Labels.
     pub(super) labels: BTreeMap<String, String>,
 }
 
-/// A file or directory of an image; it belongs to root.
+/// A file or directory of an image, owned by root.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    /// Where in the image; absolute.
+    /// Absolute path in the image.
     path: String,
     mode: u32,
-    /// The file on this machine; `None` for a directory.
+    /// File on this machine; `None` for a directory.
     source: Option<PathBuf>,
 }
 
@@ -72,7 +69,7 @@ impl Entry {
     }
 }
 
-/// Writes the images to `path`, all or nothing.
+/// Writes the images to `path` atomically.
 pub(super) fn write(images: &[Image], path: &Path) -> Result<()> {
     let mut blobs = Blobs::default();
     let manifests = images
@@ -106,7 +103,7 @@ pub(super) fn write(images: &[Image], path: &Path) -> Result<()> {
 struct Blobs(BTreeMap<String, Vec<u8>>);
 
 impl Blobs {
-    /// Keeps the blob; returns its digest and its descriptor.
+    /// Adds a blob and returns its digest and descriptor.
     fn add(&mut self, media_type: &str, blob: Vec<u8>) -> (String, Value) {
         let hex = hex(digest(&SHA256, &blob).as_ref());
         let name = format!("sha256:{hex}");
@@ -122,7 +119,7 @@ fn hex(bytes: &[u8]) -> String {
         .fold(String::new(), |digits, byte| digits + &format!("{byte:02x}"))
 }
 
-/// Adds the layer, the configuration and the manifest; returns what the index says about the image.
+/// Adds layer, configuration and manifest; returns the entry of the index.
 fn manifest(image: &Image, blobs: &mut Blobs) -> Result<Value> {
     let architecture = architecture()?;
     let (diff_id, layer) = blobs.add(LAYER, layer(&image.contents)?);
@@ -142,7 +139,7 @@ fn manifest(image: &Image, blobs: &mut Blobs) -> Result<Value> {
             "Cmd": image.cmd,
             "Labels": image.labels,
         },
-        // a layer that is not compressed is its own content
+        // the digest of an uncompressed layer is that of its content
         "rootfs": { "type": "layers", "diff_ids": [diff_id] },
     });
     let (_, config) = blobs.add(CONFIG, config.to_string().into_bytes());
@@ -159,16 +156,16 @@ fn manifest(image: &Image, blobs: &mut Blobs) -> Result<Value> {
     }))
 }
 
-/// This machine's, in the words of images.
+/// Architecture of this machine, as images name it.
 fn architecture() -> Result<&'static str> {
     match std::env::consts::ARCH {
         "x86_64" => Ok("amd64"),
         "aarch64" => Ok("arm64"),
-        other => bail!("images of {other} have never been tried"),
+        other => bail!("images for {other} are not supported"),
     }
 }
 
-/// A tar of the contents, each directory before what is in it.
+/// A tar of the contents, each directory before its entries.
 fn layer(contents: &[Entry]) -> Result<Vec<u8>> {
     let mut layer = Builder::new(Vec::new());
     let mut directories = BTreeMap::new();
@@ -196,7 +193,7 @@ fn layer(contents: &[Entry]) -> Result<Vec<u8>> {
     Ok(layer.into_inner()?)
 }
 
-/// As tars have it: without the first slash.
+/// Path without the first slash, as in a tar.
 fn relative(path: &str) -> &Path {
     Path::new(path.trim_start_matches('/'))
 }
@@ -208,7 +205,7 @@ fn put(tar: &mut Builder<impl Write>, path: impl AsRef<Path>, mode: u32, data: &
     Ok(tar.append(&header, data)?)
 }
 
-/// Everything belongs to root, and was made at the beginning of time: the same input gives the same digest.
+/// Header with owner root and time 0: the same input gives the same digest.
 fn header(kind: EntryType, path: &Path, mode: u32) -> Result<Header> {
     let mut header = Header::new_ustar();
     header.set_entry_type(kind);

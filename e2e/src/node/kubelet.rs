@@ -1,6 +1,4 @@
-//! The kubelet's configuration.
-//!
-//! Input: a control plane, and the cgroup that everything is to be under. Output: the command that starts the kubelet.
+//! Configuration of the kubelet.
 
 use std::fs;
 use std::path::Path;
@@ -8,12 +6,14 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::json;
 
-use super::{ADDRESS, NAME, runtime};
+use super::runtime;
 use crate::ControlPlane;
-use crate::kubeconfig::{self, User};
+use crate::cluster::addresses::{NODE, NODE_NAME};
+use crate::cluster::kubeconfig::{self, User};
 use crate::process::Spec;
 use crate::tools::{Tool, ToolPaths};
 
+/// The command that starts the kubelet, with all Pods in `cgroup`.
 pub(super) fn command(plane: &ControlPlane, tools: &ToolPaths, cgroup: &str) -> Result<Spec> {
     let dir = plane.dir();
     let identity = &plane.pki().node;
@@ -33,12 +33,12 @@ pub(super) fn command(plane: &ControlPlane, tools: &ToolPaths, cgroup: &str) -> 
         .arg(file("config", &config))
         .arg(file("kubeconfig", &kubeconfig))
         .arg(file("root-dir", &dir.join("kubelet")))
-        .arg(format!("--hostname-override={NAME}"))
-        .arg(format!("--node-ip={ADDRESS}")))
+        .arg(format!("--hostname-override={NODE_NAME}"))
+        .arg(format!("--node-ip={NODE}")))
 }
 
-/// As a real node's, but for what a machine that does something else besides cannot have: no eviction, no image collection,
-/// no reservation of its resources, no rules of a packet filter.
+/// As on a real node, except for settings that would affect the machine: no eviction, no image garbage collection, no
+/// reserved resources, no iptables rules.
 fn configuration(plane: &ControlPlane, cgroup: &str) -> serde_json::Value {
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -63,14 +63,14 @@ fn configuration(plane: &ControlPlane, cgroup: &str) -> serde_json::Value {
         "localStorageCapacityIsolation": false,
         "makeIPTablesUtilChains": false,
         "maxPods": 200,
-        // It renews its Lease four times in this time; the node controller must not wait for 50 s to miss it.
+        // The kubelet renews its Lease four times in this time. The node controller must not wait for the default of 50 s.
         "nodeLeaseDurationSeconds": 12,
         "podLogsDir": plane.dir().join("pod-logs"),
         "readOnlyPort": 0,
         "resolvConf": "",
-        // With cgroup v2 a container is killed as a whole by default; with v1 never.
+        // With cgroup v2 the default kills the whole container, with v1 one process.
         "singleProcessOOMKill": true,
-        // A minute by default: how late the kubelet may notice what it is not told.
+        // Period of the full sync; the default is a minute.
         "syncFrequency": "10s",
     })
 }

@@ -1,8 +1,8 @@
-//! Namespaces in which a program may be root of a machine of its own.
+//! Linux namespaces for the node.
 //!
-//! Input: this program. Output: the same program again, in new network, process and mount namespaces, with a fresh `/run` for
-//! all its files. Whatever it leaves ends with it, but for cgroups, which are not part of any of these: they are made here,
-//! outside, under one name, and removed when the program has ended. Those of programs that were killed are removed by the next.
+//! Runs this program again in new network, process and mount namespaces, with an empty `/run` for all its files. Everything
+//! ends with the namespaces, except cgroups: this program creates them outside, under one name, and removes them afterwards.
+//! Cgroups of a killed program are removed by the next one.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,18 +12,18 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, process, thread};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::process::Watchdog;
-use crate::programs::on_path;
+use crate::process::programs::{on_path, stdout_of};
 
-/// Set inside: the cgroup that everything is to be under, from the root of each hierarchy.
+/// Set inside: the parent cgroup, relative to the root of each hierarchy.
 const CGROUP: &str = "SIDEWATCH_NODE_CGROUP";
-/// Set inside: the process outside that has these namespaces, for `nsenter`.
+/// Set inside: id of the process outside that has these namespaces, for `nsenter`.
 const TARGET: &str = "SIDEWATCH_NODE_TARGET";
 const PREFIX: &str = "sidewatch-node-";
-/// The first process inside. It stays, and waits for orphans, whose zombies would otherwise pile up.
+/// The init process inside, which reaps orphans.
 const FIRST: &str = r#"mount -t tmpfs tmpfs /run && "$@"; exit $?"#;
 const KILL_GROUP: &str = r#"read -r _; kill -s KILL -- "-$1""#;
 const NAMESPACES: [&str; 6] = [
@@ -36,7 +36,7 @@ const NAMESPACES: [&str; 6] = [
 ];
 const GONE_WITHIN: Duration = Duration::from_secs(5);
 
-/// Why a node cannot run here, or `None` when it can. A missing runc is installed first where we may do that.
+/// The reason why a node cannot run here, or `None`. Installs missing packages where root has `apt-get`.
 pub fn unavailable() -> Option<String> {
     if !cfg!(target_os = "linux") {
         return Some("a node needs Linux".into());
@@ -62,22 +62,18 @@ pub fn unavailable() -> Option<String> {
             ));
         }
     }
-    // In a container, for example, root may not do everything.
+    // In a container, root may lack capabilities.
     let mut unshare = Command::new("unshare");
     unshare
         .args(NAMESPACES)
         .args(["mount", "-t", "tmpfs", "tmpfs", "/run"]);
-    match unshare.stdin(Stdio::null()).output() {
-        Ok(output) if output.status.success() => None,
-        Ok(output) => Some(format!(
-            "a node needs namespaces of its own (a container: `--privileged`): {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        )),
-        Err(error) => Some(format!("a node needs unshare: {error}")),
-    }
+    let error = stdout_of(&mut unshare).err()?;
+    Some(format!(
+        "a node needs its own Linux namespaces (in a container: `--privileged`): {error:#}"
+    ))
 }
 
-/// Runs this program again inside, and ends with its exit code.
+/// Runs this program inside and exits with its exit code.
 pub(super) fn run_inside() -> Result<()> {
     remove_stale();
     let name = format!("{PREFIX}{}", process::id());
@@ -92,19 +88,19 @@ pub fn is_inside() -> bool {
     env::var_os(CGROUP).is_some()
 }
 
-/// Inside: what stands before a command that shall run here too when it is typed outside.
-pub fn way_in() -> Result<String> {
+/// Prefix of a command outside that makes it run inside.
+pub fn nsenter() -> Result<String> {
     let target = env::var(TARGET).context("node::enter was not called")?;
     Ok(format!("nsenter --target {target} --net --mount "))
 }
 
-/// The cgroup that everything inside is to be under.
+/// The parent cgroup of all processes inside.
 pub(super) fn cgroup() -> Result<String> {
     let name = env::var(CGROUP).context("node::enter was not called")?;
     Ok(format!("/{name}"))
 }
 
-/// Runs this program inside, and returns its exit code. What asks this program to end ends those inside.
+/// Runs this program inside and returns its exit code. A signal that ends this program ends those inside.
 fn run(name: &str) -> Result<i32> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -113,7 +109,7 @@ fn run(name: &str) -> Result<i32> {
         let mut signals = Signals::listen()?;
         let mut child = command(name)?.spawn().context("run unshare")?;
         let id = child.id().context("unshare has no id")?;
-        // When this program is killed, those inside are too.
+        // If this program is killed, the processes inside are killed too.
         let watchdog = Watchdog::start(KILL_GROUP, OsStr::new(&id.to_string()))?;
         let status = tokio::select! {
             status = child.wait() => status.context("wait for unshare")?,
@@ -139,14 +135,14 @@ fn command(name: &str) -> Result<tokio::process::Command> {
         .arg(env::current_exe()?)
         .args(env::args_os().skip(1))
         .env(CGROUP, name)
-        // Temporary files go away with the mount.
+        // Temporary files end with the mount.
         .env("TMPDIR", "/run")
         .stdin(Stdio::null())
         .process_group(0);
     Ok(command)
 }
 
-/// The signals that ask a program to end.
+/// Signals that terminate a program.
 struct Signals([Signal; 3]);
 
 impl Signals {
@@ -172,31 +168,22 @@ impl Signals {
 }
 
 fn is_installed(program: &str) -> bool {
-    // Where distributions put what only root uses.
+    // directories of administrative programs
     let more = ["/usr/sbin", "/sbin"].map(Path::new);
     on_path(program).is_some() || more.iter().any(|dir| dir.join(program).is_file())
 }
 
 fn install(package: &str) -> Result<()> {
     let apt = |arguments: &[&str]| {
-        let status = Command::new("apt-get")
-            .args(arguments)
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .status()
-            .context("run apt-get")?;
-        if !status.success() {
-            bail!("{status}");
-        }
-        Ok(())
+        let mut command = Command::new("apt-get");
+        stdout_of(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive")).map(drop)
     };
     let install = ["install", "--yes", "--no-install-recommends", package];
-    // A new machine has no lists of packages yet, and an old one has stale ones.
+    // The package lists may be missing or stale.
     apt(&install).or_else(|_| apt(&["update"]).and_then(|()| apt(&install)))
 }
 
-/// The roots of the cgroup hierarchies: several of version 1, or the one of version 2.
+/// Roots of the cgroup hierarchies: several of version 1, or one of version 2.
 fn hierarchies() -> Result<Vec<PathBuf>> {
     let mounts = fs::read_to_string("/proc/self/mounts").context("read the mounts")?;
     let mut all: Vec<PathBuf> = mounts
@@ -216,7 +203,7 @@ fn make(name: &str) -> Result<()> {
     for root in hierarchies()? {
         let dir = root.join(name);
         fs::create_dir(&dir).with_context(|| format!("make {}", dir.display()))?;
-        // A new cpuset of version 1 has neither processors nor memory, and then takes no process.
+        // A new cpuset of version 1 has no processors and memory, and accepts no process until it has.
         for file in ["cpuset.cpus", "cpuset.mems"] {
             if root.join("cgroup.procs").is_file() && root.join(file).is_file() {
                 fs::copy(root.join(file), dir.join(file)).with_context(|| format!("set {file}"))?;
@@ -234,14 +221,14 @@ fn remove_stale() {
                 .strip_prefix(PREFIX)
                 .filter(|id| !Path::new("/proc").join(id).exists());
             if owner.is_some() {
-                // Somebody else may be removing it too.
+                // Another process may remove it at the same time.
                 let _ = remove_tree(&entry.path());
             }
         }
     }
 }
 
-/// Removes what [`make`] made, and all below it. Processes that were killed a moment ago may still be in it.
+/// Removes the cgroups that [`make`] created, and all below. Killed processes may still be in them for a moment.
 fn remove(name: &str) -> Result<()> {
     let deadline = Instant::now() + GONE_WITHIN;
     for root in hierarchies()? {
@@ -256,7 +243,7 @@ fn remove(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The directories of a cgroup, depth first: its files cannot be removed, and go with it.
+/// Removes the directories of a cgroup, depth first. Its files cannot be removed; they end with the directory.
 fn remove_tree(dir: &Path) -> std::io::Result<()> {
     if !dir.exists() {
         return Ok(());

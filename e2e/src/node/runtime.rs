@@ -1,25 +1,21 @@
-//! containerd, and the images that it starts with.
-//!
-//! Input: a control plane for its directory, and an OCI layout. Output: a running containerd that pulls nothing.
+//! containerd, without access to a registry, and the import of images.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::Service;
 use crate::ControlPlane;
 use crate::images::PAUSE;
-use crate::process::Spec;
-use crate::programs::path_with;
+use crate::process::programs::{path_with, stdout_of_async};
+use crate::process::{Spec, wait_until_ready};
 use crate::tools::{Tool, ToolPaths};
 
 const IMPORT_WITHIN: Duration = Duration::from_mins(1);
-const POLL: Duration = Duration::from_millis(100);
 
 pub(super) async fn start(plane: &ControlPlane, tools: &ToolPaths) -> Result<Service> {
     let dir = directory(plane);
@@ -34,19 +30,11 @@ pub(super) async fn start(plane: &ControlPlane, tools: &ToolPaths) -> Result<Ser
         .arg(&config)
         .env("PATH", path_with(shim)?);
     let mut service = Service::start(command, &plane.dir().join("containerd.log"))?;
-    let deadline = Instant::now() + IMPORT_WITHIN;
-    while let Err(error) = ctr(plane, tools, &["version"]).await {
-        if let Some(status) = service.process.try_wait()? {
-            bail!("containerd ended ({status}):\n{}", service.process.log_tail());
-        }
-        if Instant::now() > deadline {
-            bail!(
-                "containerd is not ready: {error:#}; its log ends with:\n{}",
-                service.process.log_tail()
-            );
-        }
-        tokio::time::sleep(POLL).await;
-    }
+    let mut containerd = [&mut service.process];
+    wait_until_ready(&mut containerd, IMPORT_WITHIN, async || {
+        ctr(plane, tools, &["version"]).await
+    })
+    .await?;
     Ok(service)
 }
 
@@ -61,38 +49,23 @@ pub(super) async fn import(plane: &ControlPlane, tools: &ToolPaths, images: &Pat
     .await
 }
 
-/// Where the kubelet finds it.
+/// Socket of containerd, for the kubelet.
 pub(super) fn socket(plane: &ControlPlane) -> PathBuf {
     directory(plane).join("containerd.sock")
 }
 
 async fn ctr(plane: &ControlPlane, tools: &ToolPaths, arguments: &[&str]) -> Result<()> {
-    let output = tokio::process::Command::new(tools.path(Tool::Ctr)?)
-        .arg("--address")
-        .arg(socket(plane))
-        .args(arguments)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = tokio::time::timeout(IMPORT_WITHIN, output)
-        .await
-        .context("ctr does not end")?
-        .context("run ctr")?;
-    if !output.status.success() {
-        bail!(
-            "ctr {}: {}",
-            arguments.join(" "),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
-    Ok(())
+    let mut command = tokio::process::Command::new(tools.path(Tool::Ctr)?);
+    command.arg("--address").arg(socket(plane)).args(arguments);
+    let output = tokio::time::timeout(IMPORT_WITHIN, stdout_of_async(&mut command));
+    output.await.context("ctr does not exit")?.map(drop)
 }
 
 fn directory(plane: &ControlPlane) -> PathBuf {
     plane.dir().join("containerd")
 }
 
-/// The containerd configuration: no registry, the pause image is one of ours, OOM scores as far as we may lower them.
+/// Configuration of containerd: no registry, the pause image of this project, OOM scores no lower than permitted.
 fn configuration(dir: &Path, tools: &ToolPaths) -> Result<String> {
     let plugins: BTreeSet<PathBuf> = [Tool::CniBridge, Tool::CniLoopback, Tool::CniHostLocal]
         .into_iter()
@@ -122,7 +95,7 @@ conf_dir = '{dir}/cni'
     ))
 }
 
-/// Pods are on a bridge of their own, behind the node.
+/// CNI configuration: Pods have a separate bridge, behind the node.
 fn network(dir: &Path) -> serde_json::Value {
     json!({
         "cniVersion": "1.0.0",

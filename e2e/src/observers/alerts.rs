@@ -1,6 +1,4 @@
-//! Alerts, and when they fired.
-//!
-//! Input: the series `ALERTS` over a range of time. Output: [`Alert`]s. Must not: know what they mean.
+//! Alerts and when they fired, from the series `ALERTS` over a range of time.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,15 +9,15 @@ use anyhow::{Context, Result, bail};
 use jiff::{Timestamp, Unit};
 use serde::Deserialize;
 
-/// What the names of the common alerts begin with in our file of them.
+/// Prefix of the names of the common alerts in their rule file.
 const COMMON: &str = "Original";
 
-/// Whose alert it is.
+/// Origin of an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
-    /// One of the three over kube-state-metrics that everybody has.
+    /// One of the three common alerts on kube-state-metrics.
     Common,
-    /// One that Sidewatch ships.
+    /// An alert that Sidewatch ships.
     Shipped,
 }
 
@@ -33,25 +31,25 @@ pub(super) struct Series {
 /// An alert with one set of labels, and its history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alert {
-    /// Whose it is.
+    /// Its origin.
     pub source: Source,
-    /// Its name; that of a common alert is the one that people know it by.
+    /// Its published name.
     pub name: String,
-    /// The others: `namespace`, `pod`, `container`, `severity` and so on.
+    /// Other labels: `namespace`, `pod`, `container`, `severity` and so on.
     pub labels: BTreeMap<String, String>,
-    /// When it was first pending, if it was.
+    /// When it first became pending.
     pub pending: Option<Timestamp>,
-    /// When it fired, each time: from the first look that found it firing to the first that did not.
+    /// Each time span in which it fired: from the first sample that fires to the first that does not.
     pub firing: Vec<Range<Timestamp>>,
 }
 
 impl Alert {
-    /// A label's value; empty when it is not there, which is the same to Prometheus.
+    /// Value of a label, or empty, which Prometheus treats as missing.
     pub fn label(&self, name: &str) -> &str {
         self.labels.get(name).map_or("", String::as_str)
     }
 
-    /// When it first fired between these times, if it did; `from` when it did already.
+    /// When it first fired between these times; `from` if it fired before.
     pub fn fired_between(&self, from: Timestamp, to: Timestamp) -> Option<Timestamp> {
         let mut times = self.firing.iter();
         let first = times.find(|time| time.end > from && time.start <= to)?;
@@ -74,13 +72,15 @@ impl fmt::Display for Alert {
     }
 }
 
-/// The alerts in the series `ALERTS`, which has one for each alert and state, with a look at each `step`.
+/// Converts the series `ALERTS`, which has one series for each alert and state, with a sample at each `step`.
 pub(super) fn from_series(all: Vec<Series>, step: Duration) -> Result<Vec<Alert>> {
     let mut alerts: BTreeMap<BTreeMap<String, String>, Alert> = BTreeMap::new();
     for Series { metric, values } in all {
         let mut labels = metric;
         labels.remove("__name__");
-        let state = labels.remove("alertstate").context("an alert without a state")?;
+        let state = labels
+            .remove("alertstate")
+            .context("an alert without the label alertstate")?;
         let times: Vec<_> = values
             .iter()
             .map(|(time, _)| timestamp(*time))
@@ -110,20 +110,20 @@ fn new(mut labels: BTreeMap<String, String>) -> Alert {
     }
 }
 
-/// Prometheus knows milliseconds.
+/// Timestamp with the precision of Prometheus.
 fn timestamp(seconds: f64) -> Result<Timestamp> {
     let time = Timestamp::UNIX_EPOCH + Duration::try_from_secs_f64(seconds)?;
     Ok(time.round(Unit::Millisecond)?)
 }
 
-/// What follows one another without a gap. Each look stands for the time until the next.
-fn spans(looks: &[Timestamp], step: Duration) -> Vec<Range<Timestamp>> {
+/// Time spans without a gap. Each sample stands for the time until the next.
+fn spans(samples: &[Timestamp], step: Duration) -> Vec<Range<Timestamp>> {
     let mut spans: Vec<Range<Timestamp>> = Vec::new();
-    for &look in looks {
-        let end = look + step;
+    for &sample in samples {
+        let end = sample + step;
         match spans.last_mut() {
-            Some(span) if span.end == look => span.end = end,
-            _ => spans.push(look..end),
+            Some(span) if span.end == sample => span.end = end,
+            _ => spans.push(sample..end),
         }
     }
     spans
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_history_of_an_alert_has_its_states_and_gaps() {
+    fn an_alert_has_states_and_gaps() {
         let series = |name: &str, state: &str, times: &[f64]| {
             let values: Vec<_> = times.iter().map(|time| json!([time, "1"])).collect();
             let metric =
@@ -168,11 +168,11 @@ mod tests {
         assert_eq!(
             common.fired_between(at(13), at(30)),
             Some(at(13)),
-            "it did already"
+            "it fired before"
         );
         assert_eq!(common.fired_between(at(15), at(21)), None, "in the gap");
         let a_moment = Duration::from_micros(700);
-        assert!(common.fires_at(at(22) + a_moment), "until the next look");
+        assert!(common.fires_at(at(22) + a_moment), "until the next sample");
         assert!(!common.fires_at(at(23)) && !common.fires_at(at(22) - a_moment));
     }
 }

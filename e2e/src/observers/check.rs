@@ -1,39 +1,37 @@
-//! Whether the alerts that we ship are what the scenarios expect.
-//!
-//! Input: scenarios that were played, and alerts. Output: sentences about what is wrong. The alert of a check is told by its
-//! label `check`; that it has the right name is tested in `tests/alert_rules.rs`.
+//! Checks that the shipped alerts fire as the scenarios expect. The label `check` identifies the check of an alert;
+//! `tests/alert_rules.rs` tests the names of the alerts.
 
-use super::{Alert, Played, Source};
+use super::{Alert, ObservedRun, Source};
 use crate::scenario::{Expected, Then};
 
-/// What is wrong with our alerts; nothing when every expected one fired, was resolved if its violation was, and no other fired.
-/// What scenarios expect holds under their own policies, with [`super::Timing::Hurried`].
-pub fn check_shipped(played: &[Played<'_>], alerts: &[Alert]) -> Vec<String> {
+/// Differences between the shipped alerts and the scenarios: each expected alert must fire, must resolve if its violation
+/// resolves, and no other alert may fire. The scenarios are valid for [`super::Timing::Fast`].
+pub fn check_shipped(runs: &[ObservedRun<'_>], alerts: &[Alert]) -> Vec<String> {
     let fired: Vec<_> = alerts
         .iter()
         .filter(|alert| alert.source == Source::Shipped && !alert.firing.is_empty())
         .collect();
     let mut errors = Vec::new();
-    for one in played {
-        let name = &one.scenario.name;
-        let expected = &one.scenario.story.expect;
+    for run in runs {
+        let name = &run.scenario.name;
+        let expected = &run.scenario.spec.expect;
         for expected in expected {
-            let of_expected = fired.iter().filter(|alert| is_of(alert, one, expected));
+            let of_expected = fired.iter().filter(|alert| is_of(alert, run, expected));
             let of_expected: Vec<_> = of_expected.copied().collect();
             if of_expected.is_empty() {
                 errors.push(format!("{name}: no alert fired: {expected}"));
             }
             for alert in of_expected {
-                match (expected.then, alert.fires_at(one.until)) {
+                match (expected.then, alert.fires_at(run.ended)) {
                     (Then::Stays, false) => errors.push(format!("{name}: no longer fires: {alert}")),
                     (Then::Recovers | Then::Ends, true) => {
-                        errors.push(format!("{name}: still fires at {}: {alert}", one.until));
+                        errors.push(format!("{name}: still fires at {}: {alert}", run.ended));
                     }
                     (Then::Stays, true) | (Then::Recovers | Then::Ends, false) => {}
                 }
             }
         }
-        // Expectations may have a beginning of a Pod's name in common.
+        // Two expectations may match the same alert, if the prefixes of the Pod names overlap.
         let here = fired
             .iter()
             .filter(|alert| alert.label("namespace") == name)
@@ -44,19 +42,19 @@ pub fn check_shipped(played: &[Played<'_>], alerts: &[Alert]) -> Vec<String> {
         }
     }
     for alert in fired {
-        let explains = |one: &Played<'_>| {
-            let mut expected = one.scenario.story.expect.iter();
-            expected.any(|expected| is_of(alert, one, expected))
+        let explains = |run: &ObservedRun<'_>| {
+            let mut expected = run.scenario.spec.expect.iter();
+            expected.any(|expected| is_of(alert, run, expected))
         };
-        if !played.iter().any(explains) {
-            errors.push(format!("a false alarm: {alert}"));
+        if !runs.iter().any(explains) {
+            errors.push(format!("false positive: {alert}"));
         }
     }
     errors
 }
 
-fn is_of(alert: &Alert, played: &Played<'_>, expected: &Expected) -> bool {
-    let name = &played.scenario.name;
+fn is_of(alert: &Alert, run: &ObservedRun<'_>, expected: &Expected) -> bool {
+    let name = &run.scenario.name;
     alert.label("namespace") == name
         && alert
             .label("pod")
@@ -70,11 +68,11 @@ fn is_of(alert: &Alert, played: &Played<'_>, expected: &Expected) -> bool {
 mod tests {
     use sidewatch::domain::policy::Check;
 
-    use super::super::testing::{alert, at, played, scenario};
+    use super::super::testing::{alert, at, runs, scenario};
     use super::*;
     use crate::scenario::Scenario;
 
-    /// The alert that `flaky` expects, with other labels than it should have.
+    /// The alert that `flaky` expects, with some labels replaced.
     fn of(labels: &[(&str, &str)], fired: std::ops::Range<i64>) -> Alert {
         let right = [
             ("namespace", "flaky"),
@@ -92,16 +90,16 @@ mod tests {
     }
 
     #[test]
-    fn the_alert_of_each_check_fires_and_is_resolved_in_some_scenario() {
+    fn each_check_fires_and_recovers_in_some_scenario() {
         let scenarios = Scenario::all().unwrap();
         let expected: Vec<_> = scenarios
             .iter()
-            .flat_map(|scenario| &scenario.story.expect)
+            .flat_map(|scenario| &scenario.spec.expect)
             .collect();
         for check in Check::ALL {
             for then in [Then::Stays, Then::Recovers] {
-                let somewhere = expected.iter().any(|one| one.check == check && one.then == then);
-                assert!(somewhere, "{check:?}: no scenario has one that {then:?}");
+                let covered = expected.iter().any(|one| one.check == check && one.then == then);
+                assert!(covered, "{check:?}: no scenario expects {then:?}");
             }
         }
     }
@@ -109,12 +107,12 @@ mod tests {
     #[test]
     fn every_difference_is_an_error() {
         let expecting = |then: &str| {
-            let story = format!("expect: [{{check: NotReady, container: proxy, says: [it], then: {then}}}]");
-            scenario("flaky", &story)
+            let spec = "check: NotReady, reason: SidecarContainerNotReady, container: proxy, note: [it]";
+            scenario("flaky", &format!("expect: [{{{spec}, then: {then}}}]"))
         };
         let expect = |then: &str, alerts: &[&Alert], errors: &[&str]| {
             let alerts: Vec<_> = alerts.iter().copied().cloned().collect();
-            let found = check_shipped(&played(&[expecting(then)]), &alerts);
+            let found = check_shipped(&runs(&[expecting(then)]), &alerts);
             assert_eq!(found.len(), errors.len(), "{then}: {found:?}");
             for (found, error) in found.iter().zip(errors) {
                 assert!(found.contains(error), "{then}: {found} instead of {error}");
@@ -137,7 +135,7 @@ mod tests {
             ("policy", "other"),
         ] {
             let wrong = of(&[(label, other)], 20..101);
-            expect("Stays", &[&wrong], &["no alert fired", "a false alarm"]);
+            expect("Stays", &[&wrong], &["no alert fired", "false positive"]);
         }
         let second = of(&[("pod", "flaky-7d9f8-y")], 20..101);
         expect(
@@ -150,7 +148,7 @@ mod tests {
         expect(
             "Stays",
             &[&stays, &about_sidewatch],
-            &["a false alarm: SidewatchDown"],
+            &["false positive: SidewatchDown"],
         );
         let pending = Alert {
             pending: Some(at(30)),

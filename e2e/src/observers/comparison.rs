@@ -1,7 +1,5 @@
-//! The page that says who saw what.
-//!
-//! Input: scenarios that were played, alerts, and how the run was made. Output: Markdown: an introduction
-//! (`comparison.md`), a row for each scenario, and sums. Must not: leave a scenario out.
+//! The page that compares the common alerts with those of Sidewatch: an introduction (`comparison.md`), a row for each
+//! scenario, and totals.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -11,19 +9,19 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 
-use super::verdict::{Named, Verdict, verdict};
-use super::{Alert, Played, Source, Timing};
-use crate::operator::repository;
+use super::outcome::{Named, Outcome, outcome};
+use super::{Alert, ObservedRun, Source, Timing};
+use crate::project::repository;
 use crate::scenario::{Role, Scenario, Wrong};
 
 const INTRODUCTION: &str = include_str!("comparison.md");
 const REAL: &str =
-    "All durations are real: the common alerts as they are published, Sidewatch with its defaults
-  (`spec: {}`) unless a scenario brings a policy of its own; a scrape and an evaluation every 5 s.";
-const HURRIED: &str = "In a hurry: the durations in the common alerts are divided by 20, and Sidewatch has
-  [a policy](../e2e/scenarios/policy.yaml) that is about as quick; a scrape and an evaluation every second.";
+    "Real durations: the common alerts as published, Sidewatch with its defaults (`spec: {}`) unless a scenario has
+  its own policy; a scrape and an evaluation every 5 s.";
+const FAST: &str = "Short durations: those of the common alerts are divided by 20, and Sidewatch has
+  [a policy](../e2e/scenarios/policy.yaml) with similar values; a scrape and an evaluation every second.";
 
-/// Programs whose versions the page tells: the placeholder, the family in `e2e/tools`, the module.
+/// Programs whose versions are on the page: placeholder, family in `e2e/tools`, module.
 const PROGRAMS: [(&str, &str, &str); 4] = [
     ("kubernetes", "kubernetes", "k8s.io/kubernetes"),
     ("containerd", "containerd", "github.com/containerd/containerd/v2"),
@@ -35,20 +33,20 @@ const PROGRAMS: [(&str, &str, &str); 4] = [
     ("prometheus", "prometheus", "github.com/prometheus/prometheus"),
 ];
 
-/// The verdicts on one scenario.
+/// Outcomes of one scenario.
 struct Row<'a> {
     scenario: &'a Scenario,
-    common: Verdict<'a>,
-    sidewatch: Verdict<'a>,
+    common: Outcome<'a>,
+    sidewatch: Outcome<'a>,
 }
 
-/// The whole page. `command` is what a reader would type to have it made.
-pub fn page(command: &str, timing: Timing, played: &[Played<'_>], alerts: &[Alert]) -> Result<String> {
-    let watched = played
+/// The whole page. `command` is the command that generates it.
+pub fn page(command: &str, timing: Timing, runs: &[ObservedRun<'_>], alerts: &[Alert]) -> Result<String> {
+    let watched = runs
         .iter()
-        .map(|one| one.until.duration_since(one.began).unsigned_abs());
+        .map(|run| run.ended.duration_since(run.started).unsigned_abs());
     let mut page = INTRODUCTION
-        .replace("{watched}", &lasting(watched.min().unwrap_or_default()))
+        .replace("{watched}", &duration(watched.min().unwrap_or_default()))
         .replace("{date}", &Timestamp::now().strftime("%Y-%m-%d").to_string())
         .replace("{command}", command)
         .replace("{sidewatch}", env!("CARGO_PKG_VERSION"))
@@ -56,16 +54,16 @@ pub fn page(command: &str, timing: Timing, played: &[Played<'_>], alerts: &[Aler
             "{timing}",
             match timing {
                 Timing::Real => REAL,
-                Timing::Hurried => HURRIED,
+                Timing::Fast => FAST,
             },
         );
     for (placeholder, family, module) in PROGRAMS {
         page = page.replace(&format!("{{{placeholder}}}"), &version(family, module)?);
     }
-    Ok(page + &comparison(played, alerts))
+    Ok(page + &comparison(runs, alerts))
 }
 
-/// The version of a module that a family of tools is built from.
+/// Version of a module in the go.mod of a family of tools.
 fn version(family: &str, module: &str) -> Result<String> {
     let file = repository().join("e2e/tools").join(family).join("go.mod");
     let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
@@ -81,35 +79,35 @@ fn version(family: &str, module: &str) -> Result<String> {
         .to_owned())
 }
 
-/// The table, and its sums.
-fn comparison(played: &[Played<'_>], alerts: &[Alert]) -> String {
-    let rows: Vec<_> = played
+/// The table and its totals.
+fn comparison(runs: &[ObservedRun<'_>], alerts: &[Alert]) -> String {
+    let rows: Vec<_> = runs
         .iter()
-        .map(|one| Row {
-            scenario: one.scenario,
-            common: verdict(one, alerts, Source::Common),
-            sidewatch: verdict(one, alerts, Source::Shipped),
+        .map(|run| Row {
+            scenario: run.scenario,
+            common: outcome(run, alerts, Source::Common),
+            sidewatch: outcome(run, alerts, Source::Shipped),
         })
         .collect();
-    let mut text =
-        "| scenario | what is wrong | the common alerts | Sidewatch |\n| --- | --- | --- | --- |\n"
-            .to_owned();
+    let mut text = "| scenario | fault | common alerts | Sidewatch | why missed |\n".to_owned();
+    text += "| --- | --- | --- | --- | --- |\n";
     for row in &rows {
         let _ = writeln!(
             text,
-            "| [{0}](../e2e/scenarios/{0}.yaml) | {1} | {2} | {3} |",
+            "| [{0}](../e2e/scenarios/{0}.yaml) | {1} | {2} | {3} | {4} |",
             row.scenario.name,
-            truth(row.scenario.story.wrong.as_ref()),
+            fault(row.scenario.spec.wrong.as_ref()),
             cell(&row.common),
-            cell(&row.sidewatch)
+            cell(&row.sidewatch),
+            why_missed(row)
         );
     }
-    text + "\n## In sum\n\n" + &sums(&rows)
+    text + "\n## Totals\n\n" + &totals(&rows)
 }
 
-fn truth(wrong: Option<&Wrong>) -> String {
+fn fault(wrong: Option<&Wrong>) -> String {
     let Some(wrong) = wrong else {
-        return "nothing".to_owned();
+        return "none".to_owned();
     };
     let role = match wrong.role {
         Role::Sidecar => "",
@@ -119,20 +117,45 @@ fn truth(wrong: Option<&Wrong>) -> String {
     format!("`{}`{role} {}", wrong.container, wrong.what)
 }
 
-fn cell(verdict: &Verdict<'_>) -> String {
-    let told = |one: &Named<'_>| format!("`{}` after {} ({})", one.container, lasting(one.after), one.alert);
-    let all = |named: &[Named<'_>]| named.iter().map(told).collect::<Vec<_>>().join(", ");
-    match verdict {
-        Verdict::NamedIt { it, others } if others.is_empty() => format!("named {}", told(it)),
-        Verdict::NamedIt { it, others } => format!("named {}; also {}", told(it), all(others)),
-        Verdict::NamedAnother(named) => format!("**named another**: {}", all(named)),
-        Verdict::SawNothing => "**saw nothing**".to_owned(),
-        Verdict::CriedWolf(named) => format!("**cried wolf**: {}", all(named)),
-        Verdict::Quiet => "quiet".to_owned(),
+/// Why a set of alerts did not name the faulty container, as the scenario explains it.
+fn why_missed(row: &Row<'_>) -> String {
+    let failed = |outcome: &Outcome<'_>| matches!(outcome, Outcome::Missed | Outcome::WrongContainer(_));
+    let Some(wrong) = &row.scenario.spec.wrong else {
+        return String::new();
+    };
+    let columns = [
+        ("common", &row.common, row.scenario.missed_by_common_alerts()),
+        ("Sidewatch", &row.sidewatch, wrong.missed.sidewatch.as_deref()),
+    ];
+    let reasons: Vec<_> = columns
+        .into_iter()
+        .filter(|(_, outcome, _)| failed(outcome))
+        .map(|(name, _, reason)| format!("{name}: {}", reason.unwrap_or("not explained")))
+        .collect();
+    reasons.join("; ")
+}
+
+fn cell(outcome: &Outcome<'_>) -> String {
+    let show = |one: &Named<'_>| {
+        format!(
+            "`{}` after {} ({})",
+            one.container,
+            duration(one.after),
+            one.alert
+        )
+    };
+    let all = |named: &[Named<'_>]| named.iter().map(show).collect::<Vec<_>>().join(", ");
+    match outcome {
+        Outcome::Correct { it, others } if others.is_empty() => format!("correct: {}", show(it)),
+        Outcome::Correct { it, others } => format!("correct: {}; also {}", show(it), all(others)),
+        Outcome::WrongContainer(named) => format!("**wrong container**: {}", all(named)),
+        Outcome::Missed => "**missed**".to_owned(),
+        Outcome::FalsePositive(named) => format!("**false positive**: {}", all(named)),
+        Outcome::NoAlert => "no alert".to_owned(),
     }
 }
 
-fn lasting(duration: Duration) -> String {
+fn duration(duration: Duration) -> String {
     match (duration.as_secs() / 60, duration.as_secs() % 60) {
         (0, seconds) => format!("{seconds} s"),
         (minutes, 0) => format!("{minutes} min"),
@@ -140,55 +163,57 @@ fn lasting(duration: Duration) -> String {
     }
 }
 
-/// How often each verdict was given on which kind of scenario.
-fn sums(rows: &[Row<'_>]) -> String {
-    let role = |row: &Row<'_>| row.scenario.story.wrong.as_ref().map(|wrong| wrong.role);
-    let mut text = "| | the common alerts | Sidewatch |\n| --- | --- | --- |\n".to_owned();
+/// Number of each outcome for each kind of scenario.
+fn totals(rows: &[Row<'_>]) -> String {
+    let role = |row: &Row<'_>| row.scenario.spec.wrong.as_ref().map(|wrong| wrong.role);
+    let mut text = "| | common alerts | Sidewatch |\n| --- | --- | --- |\n".to_owned();
     for (title, roles) in [
-        ("Scenarios with a bad sidecar", Some(Role::Sidecar)),
-        ("Scenarios with a bad init container", Some(Role::Init)),
-        ("Scenarios with a bad main container", Some(Role::Main)),
-        ("Scenarios with nothing wrong", None),
+        ("Scenarios with a faulty sidecar", Some(Role::Sidecar)),
+        ("Scenarios with a faulty init container", Some(Role::Init)),
+        ("Scenarios with a faulty main container", Some(Role::Main)),
+        ("Scenarios without a fault", None),
     ] {
         let rows: Vec<_> = rows.iter().filter(|row| role(row) == roles).collect();
         let _ = writeln!(text, "| **{title}: {}** | | |", rows.len());
-        for (title, given) in verdicts(roles.is_some()) {
-            let common = rows.iter().filter(|row| given(&row.common)).count();
-            let sidewatch = rows.iter().filter(|row| given(&row.sidewatch)).count();
+        for (title, is) in outcomes(roles.is_some()) {
+            let common = rows.iter().filter(|row| is(&row.common)).count();
+            let sidewatch = rows.iter().filter(|row| is(&row.sidewatch)).count();
             let _ = writeln!(text, "| {title} | {common} | {sidewatch} |");
         }
     }
     text + "\n" + &first(rows)
 }
 
-type Given = fn(&Verdict<'_>) -> bool;
+type Predicate = fn(&Outcome<'_>) -> bool;
 
-/// Those that may be given where something is wrong, or where nothing is.
-fn verdicts(wrong: bool) -> &'static [(&'static str, Given)] {
-    if wrong {
+/// Possible outcomes of scenarios with or without a fault.
+fn outcomes(with_fault: bool) -> &'static [(&'static str, Predicate)] {
+    if with_fault {
         &[
-            ("named it", |verdict| matches!(verdict, Verdict::NamedIt { .. })),
+            ("correct", |outcome| matches!(outcome, Outcome::Correct { .. })),
             (
-                "of these, another beside it",
-                |verdict| matches!(verdict, Verdict::NamedIt { others, .. } if !others.is_empty()),
+                "of these, also another container",
+                |outcome| matches!(outcome, Outcome::Correct { others, .. } if !others.is_empty()),
             ),
-            ("named another", |verdict| {
-                matches!(verdict, Verdict::NamedAnother(_))
+            ("wrong container", |outcome| {
+                matches!(outcome, Outcome::WrongContainer(_))
             }),
-            ("saw nothing", |verdict| *verdict == Verdict::SawNothing),
+            ("missed", |outcome| *outcome == Outcome::Missed),
         ]
     } else {
         &[
-            ("cried wolf", |verdict| matches!(verdict, Verdict::CriedWolf(_))),
-            ("quiet", |verdict| *verdict == Verdict::Quiet),
+            ("false positive", |outcome| {
+                matches!(outcome, Outcome::FalsePositive(_))
+            }),
+            ("no alert", |outcome| *outcome == Outcome::NoAlert),
         ]
     }
 }
 
-/// Who was first where both named it.
+/// Which set of alerts was first where both were correct.
 fn first(rows: &[Row<'_>]) -> String {
-    let after = |verdict: &Verdict<'_>| match verdict {
-        Verdict::NamedIt { it, .. } => Some(it.after),
+    let after = |outcome: &Outcome<'_>| match outcome {
+        Outcome::Correct { it, .. } => Some(it.after),
         _ => None,
     };
     let times = rows
@@ -200,7 +225,7 @@ fn first(rows: &[Row<'_>]) -> String {
     }
     let count = |ordering| order.get(&ordering).copied().unwrap_or_default();
     format!(
-        "Where both named it, Sidewatch was first in {}, the common alerts in {}, and both came at once in {}.\n",
+        "Where both are correct, Sidewatch was first in {}, the common alerts in {}, and both at the same time in {}.\n",
         count(Ordering::Less),
         count(Ordering::Greater),
         count(Ordering::Equal)
@@ -209,53 +234,60 @@ fn first(rows: &[Row<'_>]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{alert, played, scenario};
+    use super::super::testing::{alert, runs, scenario};
     use super::*;
 
     const EXPECTED: &str = "\
-| scenario | what is wrong | the common alerts | Sidewatch |
-| --- | --- | --- | --- |
-| [bad-init](../e2e/scenarios/bad-init.yaml) | `setup` (init container) fails | **saw nothing** | named `setup` after 1 min (SidecarBlocksStartup) |
-| [bad-main](../e2e/scenarios/bad-main.yaml) | `app` (main container) fails | **saw nothing** | **saw nothing** |
-| [bad-sidecar](../e2e/scenarios/bad-sidecar.yaml) | `proxy` fails | named `proxy` after 1 min 5 s (SidecarContainerNotReady); also `app` after 7 s (MainContainerReadyButSidecarNot) | named `proxy` after 6 s (MainContainerReadyButSidecarNot) |
-| [other-name](../e2e/scenarios/other-name.yaml) | `proxy` fails | **named another**: `app` after 7 s (MainContainerReadyButSidecarNot) | **saw nothing** |
-| [well](../e2e/scenarios/well.yaml) | nothing | **cried wolf**: `proxy` after 16 s (SidecarContainerNotReady) | quiet |
+| scenario | fault | common alerts | Sidewatch | why missed |
+| --- | --- | --- | --- | --- |
+| [bad-init](../e2e/scenarios/bad-init.yaml) | `setup` (init container) fails | **missed** | correct: `setup` after 1 min (SidecarBlocksStartup) | common: the alerts do not read init containers |
+| [bad-main](../e2e/scenarios/bad-main.yaml) | `app` (main container) fails | **missed** | **missed** | common: not explained; Sidewatch: not a sidecar |
+| [bad-sidecar](../e2e/scenarios/bad-sidecar.yaml) | `proxy` fails | correct: `proxy` after 1 min 5 s (SidecarContainerNotReady); also `app` after 7 s (MainContainerReadyButSidecarNot) | correct: `proxy` after 6 s (MainContainerReadyButSidecarNot) |  |
+| [other-name](../e2e/scenarios/other-name.yaml) | `proxy` fails | **wrong container**: `app` after 7 s (MainContainerReadyButSidecarNot) | **missed** | common: its name; Sidewatch: not explained |
+| [well](../e2e/scenarios/well.yaml) | none | **false positive**: `proxy` after 16 s (SidecarContainerNotReady) | no alert |  |
 
-## In sum
+## Totals
 
-| | the common alerts | Sidewatch |
+| | common alerts | Sidewatch |
 | --- | --- | --- |
-| **Scenarios with a bad sidecar: 2** | | |
-| named it | 1 | 1 |
-| of these, another beside it | 1 | 0 |
-| named another | 1 | 0 |
-| saw nothing | 0 | 1 |
-| **Scenarios with a bad init container: 1** | | |
-| named it | 0 | 1 |
-| of these, another beside it | 0 | 0 |
-| named another | 0 | 0 |
-| saw nothing | 1 | 0 |
-| **Scenarios with a bad main container: 1** | | |
-| named it | 0 | 0 |
-| of these, another beside it | 0 | 0 |
-| named another | 0 | 0 |
-| saw nothing | 1 | 1 |
-| **Scenarios with nothing wrong: 1** | | |
-| cried wolf | 1 | 0 |
-| quiet | 0 | 1 |
+| **Scenarios with a faulty sidecar: 2** | | |
+| correct | 1 | 1 |
+| of these, also another container | 1 | 0 |
+| wrong container | 1 | 0 |
+| missed | 0 | 1 |
+| **Scenarios with a faulty init container: 1** | | |
+| correct | 0 | 1 |
+| of these, also another container | 0 | 0 |
+| wrong container | 0 | 0 |
+| missed | 1 | 0 |
+| **Scenarios with a faulty main container: 1** | | |
+| correct | 0 | 0 |
+| of these, also another container | 0 | 0 |
+| wrong container | 0 | 0 |
+| missed | 1 | 1 |
+| **Scenarios without a fault: 1** | | |
+| false positive | 1 | 0 |
+| no alert | 0 | 1 |
 
-Where both named it, Sidewatch was first in 1, the common alerts in 0, and both came at once in 0.
+Where both are correct, Sidewatch was first in 1, the common alerts in 0, and both at the same time in 0.
 ";
 
     #[test]
-    fn every_scenario_has_its_row_and_is_in_one_sum() {
-        let scenarios = [
+    fn every_scenario_has_a_row_and_counts_once() {
+        let mut scenarios = [
             scenario("bad-init", "wrong: {container: setup, what: fails, role: Init}"),
-            scenario("bad-main", "wrong: {container: app, what: fails, role: Main}"),
+            scenario(
+                "bad-main",
+                "wrong: {container: app, what: fails, role: Main, missed: {sidewatch: not a sidecar}}",
+            ),
             scenario("bad-sidecar", "wrong: {container: proxy, what: fails}"),
-            scenario("other-name", "wrong: {container: proxy, what: fails}"),
+            scenario(
+                "other-name",
+                "wrong: {container: proxy, what: fails, missed: {commonAlerts: its name}}",
+            ),
             scenario("well", ""),
         ];
+        scenarios[0].objects = "spec: {initContainers: [{name: setup}]}".to_owned();
         let fired = |source, namespace, name, container, since| {
             let labels = [("namespace", namespace), ("container", container)];
             alert(source, name, &labels, since..200)
@@ -269,16 +301,16 @@ Where both named it, Sidewatch was first in 1, the common alerts in 0, and both 
             fired(Source::Shipped, "bad-sidecar", beside_ready, "proxy", 6),
             fired(Source::Shipped, "bad-init", "SidecarBlocksStartup", "setup", 60),
         ];
-        let played = played(&scenarios);
-        let text = comparison(&played, &alerts);
+        let runs = runs(&scenarios);
+        let text = comparison(&runs, &alerts);
         assert_eq!(text, EXPECTED);
-        for timing in [Timing::Real, Timing::Hurried] {
-            let page = page("make comparison", timing, &played, &alerts).unwrap();
+        for timing in [Timing::Real, Timing::Fast] {
+            let page = page("make comparison", timing, &runs, &alerts).unwrap();
             assert!(page.ends_with(&text), "{page}");
             let introduction = page.trim_end_matches(&text).replace("`spec: {}`", "");
             assert!(
                 !introduction.contains('{'),
-                "everything is filled in: {introduction}"
+                "all placeholders are replaced: {introduction}"
             );
         }
     }

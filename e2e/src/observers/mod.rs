@@ -1,78 +1,78 @@
-//! What people have who watch a cluster: kube-state-metrics, Prometheus, and alerts. Two sets of them, side by side.
+//! kube-state-metrics, Prometheus and two sets of alerts on a node with Sidewatch.
 //!
 //! ```text
 //! kube-state-metrics ─┐                 ┌─ the three common alerts          config/prometheus/tests/originals.yaml
 //!                     ├─ Prometheus ────┤
 //! Sidewatch's Pod ────┘                 └─ the alerts that we ship          config/prometheus/rules.yaml
 //!                            │
-//!              alerts()   every Alert, with the times at which it fired
-//!                ├─ check_shipped()   errors, when ours are not what the scenarios expect
-//!                └─ page()            Markdown that says who saw what
+//!              alerts()   every Alert and when it fired
+//!                ├─ check_shipped()   differences between the shipped alerts and the scenarios
+//!                └─ page()            Markdown that compares both sets
 //! ```
 //!
-//! Input: a node on which Sidewatch is installed. Output: alerts, and what they mean. Must not: change the cluster.
+//! Does not change the cluster.
 
 mod alerts;
 mod check;
 mod comparison;
+mod outcome;
+pub mod prometheus;
 mod setup;
 #[cfg(test)]
 mod testing;
-mod verdict;
 
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::control_plane::free_ports;
 use crate::node::Node;
-use crate::process::{Process, Spec};
-use crate::prometheus::Prometheus;
+use crate::poll::eventually;
+use crate::process::{Process, Spec, free_ports};
 use crate::scenario::Scenario;
 use crate::tools::{self, Tool};
 pub use alerts::{Alert, Source};
 pub use check::check_shipped;
 pub use comparison::page;
+use prometheus::Prometheus;
 
 const KUBE_STATE_METRICS: &str = "kube-state-metrics";
 const SIDEWATCH: &str = "sidewatch-system/sidewatch";
 const CAUGHT_UP_WITHIN: Duration = Duration::from_mins(2);
-const POLL: Duration = Duration::from_millis(200);
 
-/// How fast the observers are.
+/// Durations of the alerts and intervals of Prometheus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Timing {
-    /// The common alerts as they are published; a look every 5 s.
+    /// Alerts as published; scrapes and evaluations every 5 s.
     Real,
-    /// The durations in the common alerts are a twentieth, as in the policy of the scenarios; a look every second.
-    Hurried,
+    /// Durations of the common alerts divided by 20, as in the policy of the scenarios; scrapes and evaluations every second.
+    Fast,
 }
 
 impl Timing {
-    /// How long it is between two scrapes, and between two evaluations.
-    pub fn every(self) -> Duration {
+    /// Interval of scrapes and evaluations.
+    pub fn interval(self) -> Duration {
         Duration::from_secs(match self {
             Self::Real => 5,
-            Self::Hurried => 1,
+            Self::Fast => 1,
         })
     }
 }
 
-/// A scenario that happened under their eyes.
+/// A scenario and the time in which alerts count.
 #[derive(Debug, Clone, Copy)]
-pub struct Played<'a> {
-    /// Which.
+pub struct ObservedRun<'a> {
+    /// The scenario.
     pub scenario: &'a Scenario,
-    /// When its objects had been applied.
-    pub began: Timestamp,
-    /// When it was last looked at: what comes after is not held against anybody. [`Observers::catch_up`] returned it.
-    pub until: Timestamp,
+    /// When its objects were applied.
+    pub started: Timestamp,
+    /// Alerts after this time do not count. A result of [`Observers::catch_up`].
+    pub ended: Timestamp,
 }
 
-/// Something that Prometheus scrapes.
+/// A scrape target.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Target {
@@ -86,7 +86,7 @@ struct TargetLabels {
     job: String,
 }
 
-/// A group of rules.
+/// A rule group.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Group {
@@ -95,23 +95,23 @@ struct Group {
     last_evaluation: Timestamp,
 }
 
-/// Running observers. Dropping them ends them.
+/// Running observers. Dropping the handle stops them.
 #[derive(Debug)]
 #[must_use]
 pub struct Observers {
     prometheus: Prometheus,
     kube_state_metrics: Process,
-    every: Duration,
+    interval: Duration,
 }
 
 impl Observers {
-    /// Starts them, and returns when they have seen the Pods and the operator, which must be installed by now.
+    /// Starts them and waits until they have scraped the Pods and the operator, which must be installed.
     pub async fn start(node: &Node, timing: Timing) -> Result<Self> {
         let (port, telemetry_port) = free_ports()?;
         let paths = tokio::task::spawn_blocking(|| tools::ensure(&[Tool::KubeStateMetrics])).await??;
         let command = Spec::new(paths.path(Tool::KubeStateMetrics)?)
             .arg(format!("--kubeconfig={}", node.plane.kubeconfig_path().display()))
-            // all that the common alerts need
+            // the common alerts need no other resource
             .arg("--resources=pods")
             .arg(format!("--host={}", Ipv4Addr::LOCALHOST))
             .arg(format!("--port={port}"))
@@ -123,48 +123,33 @@ impl Observers {
             setup::operator(node.plane.kubeconfig_path()),
         ];
         let observers = Self {
-            prometheus: Prometheus::start_with(&scrape, &setup::rules(timing)?, timing.every()).await?,
+            prometheus: Prometheus::start_with(&scrape, &setup::rules(timing)?, timing.interval()).await?,
             kube_state_metrics,
-            every: timing.every(),
+            interval: timing.interval(),
         };
         observers.catch_up().await?;
         Ok(observers)
     }
 
-    /// Waits until what is in the cluster now has been scraped and evaluated, and returns a time at which it had been.
+    /// Waits until the current state of the cluster has been scraped and evaluated, and returns a time after that.
     ///
-    /// Call it before something ends that an alert must have been seen of, and before [`Self::alerts`]. The operator's Pod
-    /// must be up, or come up within two minutes.
+    /// Call it before something ends for which an alert must have fired, and before [`Self::alerts`]. The Pod of the operator
+    /// must be running, or start within two minutes.
     pub async fn catch_up(&self) -> Result<Timestamp> {
-        let asked = Timestamp::now();
-        let deadline = Instant::now() + CAUGHT_UP_WITHIN;
-        let scraped = loop {
-            match self.scraped_since(asked).await {
-                Ok(last) => break last,
-                Err(error) => self.wait(error, deadline).await?,
-            }
-        };
-        // An evaluation is made for a time up to two intervals before it begins.
-        let due = scraped + 2 * self.every;
-        while let Err(error) = self.evaluated_since(due).await {
-            self.wait(error, deadline).await?;
-        }
+        let now = Timestamp::now();
+        let caught_up = eventually(CAUGHT_UP_WITHIN, async || {
+            let scraped = self.scraped_since(now).await?;
+            // An evaluation uses a time up to two intervals before it starts.
+            self.evaluated_since(scraped + 2 * self.interval).await
+        });
+        caught_up.await.with_context(|| {
+            let log = self.kube_state_metrics.log_tail();
+            format!("Prometheus does not catch up; the log of kube-state-metrics ends with:\n{log}\n")
+        })?;
         Ok(Timestamp::now())
     }
 
-    /// A moment for what has not come about yet.
-    async fn wait(&self, awaited: anyhow::Error, deadline: Instant) -> Result<()> {
-        if Instant::now() > deadline {
-            let log = self.kube_state_metrics.log_tail();
-            return Err(awaited.context(format!(
-                "Prometheus does not catch up; the log of kube-state-metrics ends with:\n{log}\n"
-            )));
-        }
-        tokio::time::sleep(POLL).await;
-        Ok(())
-    }
-
-    /// The time of the last scrape, when everything has been scraped since then.
+    /// Time of the last scrape; an error until all targets have been scraped after `time`.
     async fn scraped_since(&self, time: Timestamp) -> Result<Timestamp> {
         let targets: Vec<Target> = self
             .prometheus
@@ -173,7 +158,7 @@ impl Observers {
         let mut last_scrape = time;
         for job in [KUBE_STATE_METRICS, SIDEWATCH] {
             let of_job: Vec<_> = targets.iter().filter(|target| target.labels.job == job).collect();
-            ensure!(!of_job.is_empty(), "{job} is no target yet");
+            ensure!(!of_job.is_empty(), "{job} is not a target");
             for target in of_job {
                 let scraped = target.health == "up" && target.last_scrape > time;
                 ensure!(scraped, "not scraped: {target:?}");
@@ -190,10 +175,10 @@ impl Observers {
         Ok(())
     }
 
-    /// Every alert that was pending or fired between these times.
+    /// All alerts that were pending or fired between these times.
     pub async fn alerts(&self, from: Timestamp, to: Timestamp) -> Result<Vec<Alert>> {
         let step = Duration::from_secs(1);
-        // In whole steps back from `to`, so that the last look is at `to` itself.
+        // In whole steps back from `to`, so that the last sample is at `to`.
         let steps = to.duration_since(from).as_secs();
         let series = self
             .prometheus

@@ -1,6 +1,4 @@
-//! What Prometheus is told: whom to scrape, and which rules to evaluate.
-//!
-//! Input: addresses, and the rules in `config/prometheus`. Output: parts of its configuration.
+//! Configuration of Prometheus: scrape targets, and the rules in `config/prometheus`.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -11,24 +9,25 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{KUBE_STATE_METRICS, SIDEWATCH, Timing};
-use crate::operator::{NAMESPACE, repository};
+use crate::operator::NAMESPACE;
+use crate::project::repository;
 
-/// How much faster [`Timing::Hurried`] is.
-const HURRY: u64 = 20;
+/// Divisor of the durations with [`Timing::Fast`].
+const SPEED_UP: u64 = 20;
 
-/// A file of rules.
+/// A rule file.
 #[derive(Deserialize)]
 struct Rules {
     groups: Vec<Value>,
 }
 
-/// As much of a `PrometheusRule` as Prometheus itself reads.
+/// The part of a `PrometheusRule` that Prometheus reads.
 #[derive(Deserialize)]
 struct PrometheusRule {
     spec: Rules,
 }
 
-/// As kube-state-metrics is scraped everywhere: the labels of its series are about Pods, not about itself.
+/// Scrape configuration of kube-state-metrics. The labels of its series describe Pods, hence `honor_labels`.
 pub(super) fn kube_state_metrics(port: u16) -> Value {
     json!({
         "job_name": KUBE_STATE_METRICS,
@@ -37,7 +36,7 @@ pub(super) fn kube_state_metrics(port: u16) -> Value {
     })
 }
 
-/// What prometheus-operator makes of `config/prometheus/monitor.yaml`. The operator's Pod is looked up, as it may be replaced.
+/// Scrape configuration that prometheus-operator generates from `config/prometheus/monitor.yaml`.
 pub(super) fn operator(kubeconfig: &Path) -> Value {
     let keep = |label: &str, value: &str| json!({"source_labels": [label], "regex": value, "action": "keep"});
     let set = |label: &str, from: &str| json!({"source_labels": [from], "target_label": label});
@@ -65,15 +64,15 @@ pub(super) fn operator(kubeconfig: &Path) -> Value {
     })
 }
 
-/// The groups of both sets.
+/// The rule groups of both sets.
 pub(super) fn rules(timing: Timing) -> Result<Value> {
     let read = |file: &str| {
         let path = repository().join("config/prometheus").join(file);
         std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
     };
     let mut common = read("tests/originals.yaml")?;
-    if timing == Timing::Hurried {
-        common = hurried(&common)?;
+    if timing == Timing::Fast {
+        common = shortened(&common)?;
     }
     let common: Rules = serde_saphyr::from_str(&common)?;
     let shipped: PrometheusRule = serde_saphyr::from_str(&read("rules.yaml")?)?;
@@ -81,15 +80,15 @@ pub(super) fn rules(timing: Timing) -> Result<Value> {
     Ok(json!({"groups": groups}))
 }
 
-/// Every duration of whole minutes in the text, as so many twentieths in seconds.
-fn hurried(text: &str) -> Result<String> {
+/// Divides every duration in minutes by [`SPEED_UP`].
+fn shortened(text: &str) -> Result<String> {
     let minutes = Regex::new(r"\b(\d+)m\b")?;
     let shorter = |captures: &Captures| {
         let minutes: u64 = captures
             .get(1)
             .map_or(Ok(0), |number| number.as_str().parse())
             .unwrap_or_default();
-        format!("{}s", minutes * 60 / HURRY)
+        format!("{}s", minutes * 60 / SPEED_UP)
     };
     Ok(minutes.replace_all(text, shorter).into_owned())
 }
@@ -99,18 +98,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_common_alerts_are_hurried_and_ours_are_as_shipped() {
-        let (real, hurried) = (rules(Timing::Real).unwrap(), rules(Timing::Hurried).unwrap());
+    fn only_the_common_alerts_are_shortened() {
+        let (real, shortened) = (rules(Timing::Real).unwrap(), rules(Timing::Fast).unwrap());
         let limits = |rules: &Value, group: usize| {
             let rules = rules["groups"][group]["rules"].as_array().unwrap().clone();
             rules.iter().map(|rule| rule["for"].clone()).collect::<Vec<_>>()
         };
         assert_eq!(limits(&real, 0), ["5m", "2m", "5m"]);
-        assert_eq!(limits(&hurried, 0), ["15s", "6s", "15s"]);
-        let rate = hurried["groups"][0]["rules"][2]["expr"].as_str().unwrap();
+        assert_eq!(limits(&shortened, 0), ["15s", "6s", "15s"]);
+        let rate = shortened["groups"][0]["rules"][2]["expr"].as_str().unwrap();
         assert_eq!(rate, "rate(kube_pod_container_status_restarts_total[45s]) > 0.1");
-        assert_eq!(real["groups"][1], hurried["groups"][1]);
-        assert_eq!(real["groups"][2], hurried["groups"][2]);
+        assert_eq!(real["groups"][1], shortened["groups"][1]);
+        assert_eq!(real["groups"][2], shortened["groups"][2]);
         assert_eq!(real["groups"].as_array().unwrap().len(), 3);
     }
 }

@@ -1,34 +1,34 @@
-//! Alerts and scenarios by hand.
+//! Builders of alerts and scenarios for unit tests.
 
 use std::ops::Range;
 
 use jiff::Timestamp;
 
-use super::{Alert, Played, Source};
+use super::{Alert, ObservedRun, Source};
 use crate::scenario::Scenario;
 
-/// So many seconds after the beginning of every scenario here.
+/// Time in seconds after the start of the scenarios.
 pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + seconds).unwrap()
 }
 
-/// A scenario with its first document.
-pub(super) fn scenario(name: &str, story: &str) -> Scenario {
+/// A scenario with this spec.
+pub(super) fn scenario(name: &str, spec: &str) -> Scenario {
     Scenario {
         name: name.to_owned(),
-        story: serde_saphyr::from_str(&format!("about: A test.\n{story}")).unwrap(),
+        spec: serde_saphyr::from_str(&format!("about: A test.\n{spec}")).unwrap(),
         objects: String::new(),
     }
 }
 
-/// Each from 0 to 100.
-pub(super) fn played(scenarios: &[Scenario]) -> Vec<Played<'_>> {
-    let play = |scenario| Played {
+/// Runs of the scenarios from 0 to 100.
+pub(super) fn runs(scenarios: &[Scenario]) -> Vec<ObservedRun<'_>> {
+    let run = |scenario| ObservedRun {
         scenario,
-        began: at(0),
-        until: at(100),
+        started: at(0),
+        ended: at(100),
     };
-    scenarios.iter().map(play).collect()
+    scenarios.iter().map(run).collect()
 }
 
 /// An alert that fired once, with these labels.

@@ -1,7 +1,4 @@
-//! Go itself: the program, and the files of modules.
-//!
-//! Input: the directory of a Go module. Output: the path of a `go` that is new enough for it, and where the go.mod's
-//! requirements are unpacked. Must not: change the go.mod or its go.sum.
+//! The Go toolchain, and files of Go modules. Does not change a go.mod or go.sum.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,34 +6,26 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::programs::on_path;
+use crate::process::programs::{on_path, stdout_of};
 
-/// The directory with the files of a Go module that `e2e/tools/<family>/go.mod` requires, fetched if need be and checked
-/// against its go.sum.
+/// Directory with the files of a Go module that `e2e/tools/<family>/go.mod` requires. Downloads the module if it is missing
+/// and checks it against go.sum.
 pub fn module_files(family: &str, module: &str) -> Result<PathBuf> {
     let directory = super::directory(family);
-    let output = Command::new(find(&directory)?)
+    let mut download = Command::new(find(&directory)?);
+    download
         .args(["mod", "download", "-json", module])
         .env("GOFLAGS", "")
         .env("GOWORK", "off")
-        .current_dir(&directory)
-        .output()
-        .context("run go mod download")?;
-    if !output.status.success() {
-        bail!(
-            "go mod download {module}: {}{}",
-            String::from_utf8_lossy(&output.stdout).trim(),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
-    let answer: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        .current_dir(&directory);
+    let answer: serde_json::Value = serde_json::from_str(&stdout_of(&mut download)?)?;
     let files = answer.get("Dir").and_then(|value| value.as_str());
     Ok(files
         .with_context(|| format!("go mod download does not say where {module} is"))?
         .into())
 }
 
-/// The `go` on the PATH, if it is new enough for the module (or fetches a toolchain that is, as newer ones do by default).
+/// Path of a `go` that is new enough for the module, or that downloads such a toolchain (the default of newer versions).
 pub(super) fn find(module: &Path) -> Result<PathBuf> {
     let wanted = fs::read_to_string(module.join("go.mod"))?;
     let wanted = wanted
@@ -46,26 +35,15 @@ pub(super) fn find(module: &Path) -> Result<PathBuf> {
         .trim();
     let go = on_path("go")
         .with_context(|| format!("building needs Go {wanted} or newer, and there is no go on the PATH"))?;
-    let output = Command::new(&go)
-        .args(["env", "GOVERSION"])
-        .current_dir(module)
-        .output()
-        .context("run go env")?;
-    let found = String::from_utf8_lossy(&output.stdout)
-        .trim()
-        .trim_start_matches("go")
-        .to_owned();
-    if !output.status.success() || version(&found) < version(wanted) {
-        bail!(
-            "building needs Go {wanted} or newer; {} is {found} {}",
-            go.display(),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+    let found = stdout_of(Command::new(&go).args(["env", "GOVERSION"]).current_dir(module))?;
+    let found = found.trim().trim_start_matches("go");
+    if version(found) < version(wanted) {
+        bail!("building needs Go {wanted} or newer; {} is {found}", go.display());
     }
     Ok(go)
 }
 
-/// `1.26.8`, `1.27rc1` or `1.26.1-vendor` as numbers that compare.
+/// Numbers of a version such as `1.26.8`, `1.27rc1` or `1.26.1-vendor`, for comparison.
 fn version(text: &str) -> Vec<u32> {
     let number = |part: &str| {
         part.chars()

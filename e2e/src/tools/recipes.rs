@@ -1,47 +1,45 @@
-//! Which programs there are, and how each is built.
-//!
-//! Output: [`Tool`] and its recipe. Must not: build or look for anything.
+//! The tools and how each is built.
 
-/// A program that tests may need.
+/// A program that tests need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tool {
-    /// The store of the API server.
+    /// Store of the API server.
     Etcd,
     /// The Kubernetes API server.
     KubeApiserver,
-    /// The command line client.
+    /// Command line client.
     Kubectl,
-    /// The controllers: namespaces, garbage, roles that are made of others.
+    /// Controllers: namespaces, garbage collection, aggregated roles.
     KubeControllerManager,
-    /// What finds a node for each Pod.
+    /// Binds Pods to nodes.
     KubeScheduler,
-    /// What runs the Pods of a node.
+    /// Runs the Pods of a node.
     Kubelet,
-    /// What runs the kubelet's containers, with runc.
+    /// Runs the containers of the kubelet, with runc.
     Containerd,
-    /// containerd's process beside each Pod.
+    /// Process of containerd for each Pod.
     ContainerdShim,
-    /// containerd's own client, which imports images.
+    /// Client of containerd, which imports images.
     Ctr,
-    /// The network of Pods: a bridge.
+    /// CNI plugin: bridge.
     CniBridge,
-    /// The network of Pods: loopback.
+    /// CNI plugin: loopback.
     CniLoopback,
-    /// The network of Pods: addresses.
+    /// CNI plugin: IP addresses.
     CniHostLocal,
-    /// What the usual alerts are made of.
+    /// Metrics of the common alerts.
     KubeStateMetrics,
-    /// Prometheus' checker of metrics and rules.
+    /// Checks metrics and rules.
     Promtool,
-    /// Prometheus itself.
+    /// Prometheus.
     Prometheus,
     /// Helm 4.
     Helm,
-    /// Helm 3, which many still use.
+    /// Helm 3.
     Helm3,
 }
 
-/// What `go build` needs to know.
+/// Arguments of `go build`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Recipe {
     pub(super) family: &'static str,
@@ -50,20 +48,20 @@ pub(super) struct Recipe {
     pub(super) tags: &'static str,
 }
 
-/// Kubernetes' own build stamps its version in like this; an unstamped server says `v0.0.0`.
+/// Version of Kubernetes, set as in its own build; without it, a server reports `v0.0.0`.
 const STAMPED: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.37.1 \
     -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37 \
     -X k8s.io/component-base/version.gitTreeState=clean -X k8s.io/client-go/pkg/version.gitVersion=v1.37.1";
 const STRIPPED: &str = "-s -w";
-/// Helm 3 takes an unknown cluster for one of the version that it was stamped with (Helm 4 asks its own modules).
+/// Version of Kubernetes that Helm 3 assumes without a cluster (Helm 4 reads it from its modules).
 const HELM3: &str = "-s -w -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 \
     -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37 -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1 \
     -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=37";
 
 impl Tool {
-    /// The tools of a control plane.
+    /// Tools of a control plane.
     pub const CONTROL_PLANE: [Self; 3] = [Self::Etcd, Self::KubeApiserver, Self::Kubectl];
-    /// What a node needs beside a control plane.
+    /// Additional tools of a node.
     pub const NODE: [Self; 9] = [
         Self::KubeControllerManager,
         Self::KubeScheduler,
@@ -75,9 +73,9 @@ impl Tool {
         Self::CniLoopback,
         Self::CniHostLocal,
     ];
-    /// What plays scenarios on a node, beside the node.
+    /// Additional tools for scenarios on a node.
     pub const RUNNER: [Self; 3] = [Self::Helm, Self::KubeStateMetrics, Self::Prometheus];
-    /// Every tool that runs on this system: a node needs Linux.
+    /// Every tool that runs on this system. A node needs Linux.
     pub fn here() -> Vec<Self> {
         let node: &[Self] = if cfg!(target_os = "linux") {
             &Self::NODE
@@ -88,7 +86,7 @@ impl Tool {
         [&Self::CONTROL_PLANE, node, &Self::RUNNER, &others].concat()
     }
 
-    /// The name of the binary.
+    /// Name of the binary.
     pub fn name(self) -> &'static str {
         match self {
             Self::Etcd => "etcd",
@@ -111,7 +109,7 @@ impl Tool {
         }
     }
 
-    /// The environment variable that says where it is: `TEST_ASSET_KUBE_APISERVER`.
+    /// Environment variable with its path, such as `TEST_ASSET_KUBE_APISERVER`.
     pub(super) fn variable(self) -> String {
         format!("TEST_ASSET_{}", self.name().replace('-', "_").to_uppercase())
     }
@@ -128,12 +126,12 @@ impl Tool {
             ..plain("kubernetes", package)
         };
         let containerd = |package| Recipe {
-            // file systems that no test uses, and that need C libraries
+            // file systems that need C libraries and that no test uses
             tags: "no_btrfs,no_devmapper,no_zfs",
             ..plain("containerd", package)
         };
         let prometheus = |package| Recipe {
-            // without the service discoveries of all the clouds: a third of the build
+            // without cloud service discovery: a third of the build
             tags: "remove_all_sd,enable_kubernetes_sd",
             ..plain("prometheus", package)
         };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use e2e::ControlPlane;
 use e2e::operator::{NAMESPACE, Operator, SERVICE_ACCOUNT};
-use e2e::scratch::Scratch;
+use e2e::process::Scratch;
 use e2e::simulated_kubelet::{Container, PodSpec, SimulatedKubelet, SimulatedPod, Step};
 use serde_json::Value;
 

@@ -1,7 +1,7 @@
 //! What the chart holds copies of, because Helm packs only what is in its directory: equal to the originals.
 //! `UPDATE_CHART=1` makes them so.
 
-use e2e::operator::repository;
+use e2e::project::repository;
 
 use crate::helm::{CHART, read};
 

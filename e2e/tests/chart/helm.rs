@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use e2e::operator::repository;
+use e2e::project::repository;
 use e2e::tools::Tool;
 use serde_json::Value;
 
-pub(crate) use e2e::helm::{CHART, Helm, NAMESPACE, RELEASE};
+pub(crate) use e2e::operator::helm::{CHART, Helm, NAMESPACE, RELEASE};
 
 /// The versions of Helm that the chart is made for.
 pub(crate) const VERSIONS: [Tool; 2] = [Tool::Helm3, Tool::Helm];

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use e2e::operator::repository;
+use e2e::project::repository;
 use serde_json::Value;
 
 use crate::helm::{CHART, read};

@@ -228,7 +228,7 @@ async fn unknown_and_wrong_values_are_refused_by_name() {
 /// A parent chart hands down `global`, and names a value of ours as the condition of its dependency.
 #[tokio::test]
 async fn a_parent_chart_may_depend_on_it() {
-    let parent = e2e::scratch::Scratch::new().unwrap();
+    let parent = e2e::process::Scratch::new().unwrap();
     let chart = "{apiVersion: v2, name: platform, version: 1.0.0, \
                  dependencies: [{name: sidewatch, version: '>=0', condition: sidewatch.enabled}]}";
     std::fs::create_dir(parent.path().join("charts")).unwrap();

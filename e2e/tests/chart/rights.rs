@@ -39,7 +39,7 @@ pub(crate) fn rights(objects: &[Value], kind: &str, name: &str) -> BTreeSet<Righ
 
 /// What `kubectl kustomize` makes of a directory of `config/`.
 async fn kustomized(directory: &str) -> Vec<Value> {
-    let path = e2e::operator::repository().join(directory);
+    let path = e2e::project::repository().join(directory);
     let plane = shared().await.unwrap();
     documents(
         &plane

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use e2e::operator::install_crds;
-use e2e::scratch::Scratch;
+use e2e::process::Scratch;
 use e2e::shared;
 use e2e::tools::{self, Tool};
 use serde_json::{Value, json};

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use e2e::ControlPlane;
+use e2e::process::Scratch;
 use e2e::process::{Process, Spec};
-use e2e::scratch::Scratch;
 use e2e::tools::{self, Tool};
 
 use crate::markdown::repository;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use e2e::observers::{check_shipped, page};
-use e2e::operator::repository;
-use e2e::runner::{self, Played, ScenarioCluster};
+use e2e::project::repository;
+use e2e::scenario::runner::{self, Played, ScenarioCluster};
 
 use super::{Verdict, say};
 
@@ -53,10 +53,7 @@ pub(crate) async fn afterwards(place: &ScenarioCluster, played: &[Played]) -> Re
     let memory = place.installed.memory().await?;
     say(&format!("the operator uses {memory}"));
     let too_much = (memory.most() >= MOST_MEMORY).then(|| format!("it uses {memory}"));
-    let namespaces: Vec<&str> = played
-        .iter()
-        .map(|played| played.scenario.name.as_str())
-        .collect();
+    let namespaces: Vec<&str> = played.iter().map(|played| run.scenario.name.as_str()).collect();
     let events = place.events().await?;
     let strangers = events.iter().filter(|event| {
         let namespace = event.metadata.namespace.as_deref().unwrap_or_default();

@@ -20,8 +20,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use e2e::node::{self, Node};
 use e2e::observers::Timing;
-use e2e::runner::{self, ScenarioCluster};
 use e2e::scenario::Scenario;
+use e2e::scenario::runner::{self, ScenarioCluster};
 use e2e::tools::Tool;
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -75,7 +75,7 @@ fn cannot_run(reason: &str) -> Result<Vec<Verdict>> {
 async fn run(existing: Option<&Path>, scenarios: Vec<Scenario>) -> Result<Vec<Verdict>> {
     let place = match existing {
         Some(kubeconfig) => ScenarioCluster::on_existing(kubeconfig).await?,
-        None => ScenarioCluster::on_node(Node::start().await?, Timing::Hurried).await?,
+        None => ScenarioCluster::on_node(Node::start().await?, Timing::Fast).await?,
     };
     let mut verdicts = holds::installed(&place).await?;
     let played = runner::run(&place, scenarios).await?;
@@ -83,7 +83,7 @@ async fn run(existing: Option<&Path>, scenarios: Vec<Scenario>) -> Result<Vec<Ve
     verdicts.extend(
         played
             .into_iter()
-            .map(|played| (played.scenario.name, played.errors)),
+            .map(|played| (run.scenario.name, played.errors)),
     );
     Ok(verdicts)
 }

@@ -1,68 +1,65 @@
-//! SIGTERM: what is waiting is written, and with an API server that does not answer it ends in time nevertheless.
+//! SIGTERM: pending writes are sent, and the operator exits in time even if the API server does not answer.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::compare::Tolerance;
-use e2e::fault_env::FaultEnv;
-use e2e::fault_proxy::{Fault, Point, Rule, Verb};
+use e2e::faults::env::FaultEnv;
+use e2e::faults::proxy::{Fault, Point, Rule, Verb};
+use e2e::faults::snapshot::Tolerance;
 use libtest_mimic::Trial;
 
-use super::story::{self, DELAYED, UNTIL_QUIET};
+use super::sequence::{self, DELAYED, UNTIL_QUIET};
 use super::test;
 
-/// DESIGN: exit 0 within ten seconds; the rest is for a busy machine.
+/// The operator exits within ten seconds; the rest is for a busy machine.
 const IN_TIME: Duration = Duration::from_secs(12);
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        test("terminated_it_writes_what_is_left", || terminated(Weather::Slow)),
-        test("terminated_in_a_partition_it_ends_in_time", || {
-            terminated(Weather::Silent)
-        }),
-        test("terminated_with_requests_that_hang_it_ends_in_time", || {
-            terminated(Weather::Hanging)
+        test("terminated_with_slow_writes", || terminated(Network::Slow)),
+        test("terminated_in_a_partition", || terminated(Network::Silent)),
+        test("terminated_with_hanging_requests", || {
+            terminated(Network::Hanging)
         }),
     ]
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Weather {
+enum Network {
     /// Writes take two seconds.
     Slow,
-    /// Nothing comes through.
+    /// A partition.
     Silent,
-    /// Requests arrive and are never answered.
+    /// Requests are never answered.
     Hanging,
 }
 
-async fn terminated(weather: Weather) -> Result<()> {
-    let plane = story::plane().await?;
-    let (mut stage, mut story) = story::begin("terminated").await?;
-    story.intermission().await;
-    let rule = match weather {
-        Weather::Slow => {
+async fn terminated(network: Network) -> Result<()> {
+    let plane = sequence::plane().await?;
+    let (mut env, mut sequence) = sequence::begin("terminated").await?;
+    sequence.pause_between_phases().await;
+    let rule = match network {
+        Network::Slow => {
             let slow = Fault::Delay(Duration::from_secs(2));
-            Some(stage.proxy.add(Rule::new(Verb::Create, "*/events", slow)))
+            Some(env.proxy.add(Rule::new(Verb::Create, "*/events", slow)))
         }
-        Weather::Silent => None,
-        Weather::Hanging => {
+        Network::Silent => None,
+        Network::Hanging => {
             let hang = Fault::Hang(Point::Request);
-            Some(stage.proxy.add(Rule::new(None, "*", hang)))
+            Some(env.proxy.add(Rule::new(None, "*", hang)))
         }
     };
-    let before = events(&stage);
-    story.second_act().await?;
-    // `fast` has found what the second act did, and its Events are under way.
-    let patience = Duration::from_mins(1);
-    stage
-        .proxy
-        .wait_for_call(Verb::Create, "*/events", before + 3, patience)
+    let before = events(&env);
+    sequence.second_phase().await?;
+    // The policy `fast` has detected the faults of the second phase and sends its Events.
+    let timeout = Duration::from_mins(1);
+    env.proxy
+        .wait_for_call(Verb::Create, "*/events", before + 3, timeout)
         .await?;
-    if weather == Weather::Silent {
-        stage.proxy.partition();
+    if network == Network::Silent {
+        env.proxy.partition();
     }
-    let mut operator = stage.take_operator()?;
+    let mut operator = env.take_operator()?;
     let asked = Instant::now();
     let status = operator.process().terminate(IN_TIME).await?;
     ensure!(
@@ -70,8 +67,8 @@ async fn terminated(weather: Weather) -> Result<()> {
         "it ended with {status} after {:?}",
         asked.elapsed()
     );
-    if weather == Weather::Slow {
-        let calls = stage.proxy.calls_of(Verb::Create, "*/events");
+    if network == Network::Slow {
+        let calls = env.proxy.calls_of(Verb::Create, "*/events");
         let unanswered: Vec<_> = calls.iter().filter(|call| call.status != Some(201)).collect();
         ensure!(unanswered.is_empty(), "not written: {unanswered:#?}");
         let log = operator.log().context("its log")?;
@@ -80,15 +77,15 @@ async fn terminated(weather: Weather) -> Result<()> {
     if let Some(rule) = rule {
         rule.lift();
     }
-    stage.proxy.heal();
-    stage.start_operator(plane).await?;
+    env.proxy.heal();
+    env.start_operator(plane).await?;
     let later = Tolerance {
         restarted: true,
         ..DELAYED
     };
-    story.end(&mut stage, later, UNTIL_QUIET).await
+    sequence.end(&mut env, later, UNTIL_QUIET).await
 }
 
-fn events(stage: &FaultEnv) -> usize {
-    stage.proxy.calls_of(Verb::Create, "*/events").len()
+fn events(env: &FaultEnv) -> usize {
+    env.proxy.calls_of(Verb::Create, "*/events").len()
 }

@@ -1,16 +1,16 @@
-//! SIGKILL at each point of a write, while violations are pending and firing.
+//! SIGKILL at each point of a write, with pending and firing violations.
 
 use std::time::Duration;
 
 use anyhow::Result;
-use e2e::compare::Tolerance;
-use e2e::fault_proxy::{Fault, FaultProxy, Point, Rule, RuleHandle, Verb};
+use e2e::faults::proxy::{Fault, FaultProxy, Point, Rule, RuleHandle, Verb};
+use e2e::faults::snapshot::Tolerance;
 use libtest_mimic::Trial;
 
-use super::story::{self, RESTARTED, UNTIL_QUIET};
+use super::sequence::{self, RESTARTED, UNTIL_QUIET};
 use super::test;
 
-/// What is written, by verb and path.
+/// Writes, by verb and path.
 const WRITES: [(&str, Verb, &str); 2] = [
     ("an_event", Verb::Create, "*/events"),
     ("a_status", Verb::Patch, "*/status"),
@@ -34,45 +34,45 @@ pub(crate) fn tests() -> Vec<Trial> {
     tests
 }
 
-/// A status that lists a violation as firing says that its Event is out: it must not be written before the Event is.
+/// A status that lists a violation as firing implies that its Event was sent, so it must not be written before the Event.
 async fn late_event() -> Result<()> {
-    let plane = story::plane().await?;
-    let (mut stage, mut story) = story::begin("killed").await?;
-    story.intermission().await;
+    let plane = sequence::plane().await?;
+    let (mut env, mut sequence) = sequence::begin("killed").await?;
+    sequence.pause_between_phases().await;
     let hang = Rule::new(Verb::Create, "*/events", Fault::Hang(Point::Request));
-    let events = stage.proxy.add(hang);
-    story.second_act().await?;
+    let events = env.proxy.add(hang);
+    sequence.second_phase().await?;
     events.hit(1).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    stage.kill_operator()?;
+    env.kill_operator()?;
     events.lift();
-    stage.start_operator(plane).await?;
+    env.start_operator(plane).await?;
     let later = Tolerance {
         sent: Duration::from_secs(10),
         ..RESTARTED
     };
-    story.end(&mut stage, later, UNTIL_QUIET).await
+    sequence.end(&mut env, later, UNTIL_QUIET).await
 }
 
 async fn killed(verb: Verb, path: &str, fault: Option<Fault>) -> Result<()> {
-    let plane = story::plane().await?;
-    let (mut stage, mut story) = story::begin("killed").await?;
-    story.intermission().await;
-    let write = fault.map(|fault| stage.proxy.add(Rule::new(verb, path, fault)));
+    let plane = sequence::plane().await?;
+    let (mut env, mut sequence) = sequence::begin("killed").await?;
+    sequence.pause_between_phases().await;
+    let write = fault.map(|fault| env.proxy.add(Rule::new(verb, path, fault)));
     let death = async {
-        // It dies at the first write that the second act causes; the act goes on without it.
-        wait_for_write(&stage.proxy, verb, path, write.as_ref()).await?;
-        stage.kill_operator()?;
+        // The operator is killed at the first write of the second phase, which continues.
+        wait_for_write(&env.proxy, verb, path, write.as_ref()).await?;
+        env.kill_operator()?;
         if let Some(write) = &write {
             write.lift();
         }
-        stage.start_operator(plane).await
+        env.start_operator(plane).await
     };
-    tokio::try_join!(story.second_act(), death)?;
-    story.end(&mut stage, RESTARTED, UNTIL_QUIET).await
+    tokio::try_join!(sequence.second_phase(), death)?;
+    sequence.end(&mut env, RESTARTED, UNTIL_QUIET).await
 }
 
-/// Waits until the next write hangs or, without a rule that makes it, until it is answered.
+/// Waits until the next write hangs or, without a rule, until it is answered.
 async fn wait_for_write(
     proxy: &FaultProxy,
     verb: Verb,
@@ -80,11 +80,11 @@ async fn wait_for_write(
     hanging: Option<&RuleHandle>,
 ) -> Result<()> {
     let before = proxy.calls_of(verb, path).len();
-    let patience = Duration::from_mins(1);
+    let timeout = Duration::from_mins(1);
     if let Some(hanging) = hanging {
-        return Ok(tokio::time::timeout(patience, hanging.hit(1)).await?);
+        return Ok(tokio::time::timeout(timeout, hanging.hit(1)).await?);
     }
-    proxy.wait_for_call(verb, path, before + 1, patience).await?;
+    proxy.wait_for_call(verb, path, before + 1, timeout).await?;
     while proxy.calls_of(verb, path)[before].ended.is_none() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

@@ -1,11 +1,9 @@
-//! What the operator survives. Each test plays the same history on a stage of its own, does something to the operator, the
-//! network or the API server meanwhile, and expects in the end what an undisturbed run of that history leaves: the same
-//! violations, Events, statuses, gauges and counters.
+//! Faults of the operator, the network and the API server. Each test runs the same sequence of Pod changes in its own
+//! environment with a fault, and expects the result of an undisturbed run: the same violations, Events, statuses, gauges and
+//! counters. docs/testing.md lists the faults and their tests.
 //!
-//! Which fault is shown by which test: docs/testing.md.
-//!
-//! A harness of its own, because nearly all of these tests only wait, some for minutes: many run at once, whatever the number of
-//! processors, and the longest begin first.
+//! It has its own harness, because these tests mostly wait: many run at once, whatever the number of processors, and the
+//! longest start first.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,20 +21,22 @@ mod outage;
 mod quiet;
 mod recovery;
 mod rights;
-mod story;
+mod sequence;
 
 use std::future::Future;
 
 use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
 
-/// So many tests at once, on two processors: each begins with some seconds of work and then waits for more than a minute.
+/// Concurrent tests on two processors: each works for some seconds and then waits for more than a minute.
 const AT_ONCE: usize = 12;
 
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
-    let undisturbed = test("undisturbed", || async { story::undisturbed().await.map(drop) });
+    let undisturbed = test("undisturbed", || async {
+        sequence::undisturbed().await.map(drop)
+    });
     let tests = [
         vec![undisturbed],
         outage::tests(),
@@ -50,7 +50,7 @@ fn main() {
     libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit();
 }
 
-/// A test with a runtime of its own. Two threads, so that its proxy goes on while it waits for a process to end.
+/// A test with its own runtime. It has two threads, so that the proxy runs while the test waits for a process.
 fn test<F>(name: &str, body: impl FnOnce() -> F + Send + 'static) -> Trial
 where
     F: Future<Output = Result<()>>,
@@ -61,7 +61,7 @@ where
             .enable_all()
             .build()?;
         let result = runtime.block_on(body());
-        // Proxies and clients end with their tasks.
+        // Proxies and clients end with the runtime.
         runtime.shutdown_background();
         result.map_err(|error| Failed::from(format!("{error:#}")))
     })

@@ -1,45 +1,44 @@
-//! Everything that networks and API servers do to requests, by rules of the fault proxy: for each a row, and each row ends as
-//! if nothing had happened.
+//! Faults of networks and API servers, by rules of the fault proxy. After each, the result must equal an undisturbed run.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::compare::Tolerance;
-use e2e::fault_proxy::{Fault, Point, Rule, RuleHandle, Verb};
+use e2e::faults::proxy::{Fault, Point, Rule, RuleHandle, Verb};
+use e2e::faults::snapshot::Tolerance;
 use libtest_mimic::Trial;
 
-use super::recovery::{PODS, POLICIES, recovered, says};
-use super::story::{self, DELAYED, STRICT, UNSEEN, UNTIL_QUIET, not_of_cart, only_of_fast};
+use super::recovery::{PODS, POLICIES, recovered, wait_for_metrics};
+use super::sequence::{self, DELAYED, STRICT, UNSEEN, UNTIL_QUIET, not_of_cart, only_of_fast};
 use super::test;
 
-/// So long do most disturbances last, from shortly before the second act until after it.
+/// Duration of most faults, from shortly before the second act until after it.
 const SHORT: Duration = Duration::from_secs(6);
-/// When a rule has been met that another one comes before: the waits between two tries have grown to some seconds.
+/// Time limit for a rule that follows another one: the back-off has grown to some seconds.
 const MET_WITHIN: Duration = Duration::from_mins(1);
-/// When it has noticed that a connection is dead by its own time limits, 75 s at most, and is back.
+/// Time in which the operator detects a dead connection (75 s at most) and recovers.
 const DEAD: Duration = Duration::from_secs(80);
 
-/// A row: the rules that the watches meet anew, as they are cut, and the writes; it is over when each rule was met, and not
-/// before it has lasted so long.
+/// A fault: rules for the watches, which are restarted, and for writes. It ends when each rule has applied, and not before
+/// `lasts` is over.
 struct Disturbance {
     name: &'static str,
     rules: Vec<Rule>,
-    /// What `/metrics` tells of it.
-    told: &'static [&'static str],
+    /// Parts of `/metrics` that report the fault.
+    metrics: &'static [&'static str],
     lasts: Duration,
     tolerance: Tolerance,
-    /// What is compared in the end.
+    /// The facts to compare.
     wanted: fn(&str) -> bool,
 }
 
 fn row(
     name: &'static str,
-    told: &'static [&'static str],
+    metrics: &'static [&'static str],
     rules: impl IntoIterator<Item = Rule>,
 ) -> Disturbance {
     Disturbance {
         name,
-        told,
+        metrics,
         rules: rules.into_iter().collect(),
         lasts: SHORT,
         tolerance: DELAYED,
@@ -82,7 +81,7 @@ fn on_status(fault: Fault) -> Rule {
     Rule::new(Verb::Patch, "*/status", fault)
 }
 
-/// Answers of servers in trouble, to reads and writes.
+/// Errors of servers, for reads and writes.
 fn answers() -> Vec<Disturbance> {
     let in_doubt = || answer(504, None, true);
     vec![
@@ -176,23 +175,23 @@ fn watches() -> Vec<Disturbance> {
     ]
 }
 
-/// Black holes that only the operator's own time limits end: the rule is not lifted before.
+/// Dead connections, which only the timeouts of the operator detect: the rule is not lifted before.
 fn black_holes() -> Vec<Disturbance> {
-    let dead = |name, told, point| Disturbance {
+    let dead = |name, metrics, point| Disturbance {
         lasts: DEAD,
         tolerance: UNSEEN,
         wanted: only_of_fast,
-        ..row(name, told, [on_watch(Fault::Hang(point)).calls(..=1)])
+        ..row(name, metrics, [on_watch(Fault::Hang(point)).calls(..=1)])
     };
     vec![
         dead("black_hole_before_the_head_of_a_watch", &[TIMEOUT], Point::Answer),
-        // Taken for the end of its time.
+        // The operator treats it as a regular end of the watch.
         dead("black_hole_mid_event", &[], Point::MidEvent(1)),
     ]
 }
 
 pub(crate) fn tests() -> Vec<Trial> {
-    let mut tests = vec![test("a_long_outage_is_not_hammered", long_outage)];
+    let mut tests = vec![test("backoff_in_a_long_outage", long_outage)];
     let rows = [black_holes(), answers(), watches()].into_iter().flatten();
     tests.extend(rows.map(|row| test(row.name, move || disturbed(row))));
     tests.push(test("partition", partition));
@@ -200,71 +199,71 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 async fn disturbed(row: Disturbance) -> Result<()> {
-    let (mut stage, mut story) = story::begin("network").await?;
-    story.intermission().await;
-    let rules: Vec<_> = row.rules.into_iter().map(|rule| stage.proxy.add(rule)).collect();
-    stage.proxy.cut(Verb::Watch, "*");
+    let (mut env, mut sequence) = sequence::begin("network").await?;
+    sequence.pause_between_phases().await;
+    let rules: Vec<_> = row.rules.into_iter().map(|rule| env.proxy.add(rule)).collect();
+    env.proxy.cut(Verb::Watch, "*");
     let lasts = tokio::time::sleep(row.lasts);
-    story.second_act().await?;
+    sequence.second_phase().await?;
     lasts.await;
     for rule in &rules {
         let met = tokio::time::timeout(MET_WITHIN, rule.hit(1)).await;
-        met.with_context(|| format!("nothing met {rule:?}, so nothing is proved"))?;
+        met.with_context(|| format!("the rule never applied: {rule:?}"))?;
     }
     rules.iter().for_each(RuleHandle::lift);
-    recovered(&mut stage, Instant::now()).await?;
-    says(&mut stage, row.told).await?;
-    story
-        .end_in(&mut stage, row.wanted, row.tolerance, UNTIL_QUIET)
+    recovered(&mut env, Instant::now()).await?;
+    wait_for_metrics(&mut env, row.metrics).await?;
+    sequence
+        .end_in(&mut env, row.wanted, row.tolerance, UNTIL_QUIET)
         .await
 }
 
-/// All connections fall silent, and speak again after a while.
+/// A partition of 10 s.
 async fn partition() -> Result<()> {
-    let (mut stage, mut story) = story::begin("partition").await?;
-    story.intermission().await;
-    stage.proxy.partition();
-    story.second_act().await?;
+    let (mut env, mut sequence) = sequence::begin("partition").await?;
+    sequence.pause_between_phases().await;
+    env.proxy.partition();
+    sequence.second_phase().await?;
     tokio::time::sleep(Duration::from_secs(10)).await;
-    stage.proxy.heal();
-    recovered(&mut stage, Instant::now()).await?;
-    story.end(&mut stage, UNSEEN, UNTIL_QUIET).await
+    env.proxy.heal();
+    recovered(&mut env, Instant::now()).await?;
+    sequence.end(&mut env, UNSEEN, UNTIL_QUIET).await
 }
 
-/// The waits between two tries have grown to their longest by then: before that they add up to 51 s at most.
+/// By then the back-off has its maximum: the shorter waits add up to 51 s at most.
 const PLATEAU: Duration = Duration::from_secs(65);
-/// A little less than the longest wait.
+/// A little less than the maximum of the back-off.
 const ONE_WAIT: Duration = Duration::from_secs(29);
 
 async fn long_outage() -> Result<()> {
-    let (mut stage, mut story) = story::begin("outage").await?;
-    story.intermission().await;
-    let rule = stage.proxy.add(Rule::new(None, "*", answer(503, None, false)));
-    stage.proxy.cut(Verb::Watch, "*");
-    story.second_act().await?;
+    let (mut env, mut sequence) = sequence::begin("outage").await?;
+    sequence.pause_between_phases().await;
+    let rule = env.proxy.add(Rule::new(None, "*", answer(503, None, false)));
+    env.proxy.cut(Verb::Watch, "*");
+    sequence.second_phase().await?;
     tokio::time::sleep(PLATEAU).await;
-    let operator = stage.operator()?;
+    let operator = env.operator()?;
     let not_ready = operator.readyz().await?;
     ensure!(
         not_ready.status == 503 && not_ready.body.contains("pods"),
-        "after a minute out of sync it is not ready, and says what is missing: {not_ready:?}"
+        "after a minute out of sync, /readyz must fail and name the resource: {not_ready:?}"
     );
-    ensure!(operator.livez().await?.status == 200, "it lives");
-    says(
-        &mut stage,
+    ensure!(operator.livez().await?.status == 200, "/livez fails");
+    wait_for_metrics(
+        &mut env,
         &[FAILED, r#"sidewatch_watch_synced{resource="pods"} 0"#],
     )
     .await?;
-    let plateau = stage.proxy.calls().len();
+    let plateau = env.proxy.calls().len();
     tokio::time::sleep(ONE_WAIT).await;
-    let calls = stage.proxy.calls().split_off(plateau);
+    let calls = env.proxy.calls().split_off(plateau);
     for path in [PODS, POLICIES] {
         let resource = path.trim_start_matches('*');
         let tries = calls.iter().filter(|call| call.path.ends_with(resource));
         let tries = tries.count();
-        ensure!(tries <= 1, "{tries} tries to watch {path}: {calls:#?}");
+        ensure!(tries <= 1, "{tries} requests for {path}: {calls:#?}");
     }
     rule.lift();
-    recovered(&mut stage, Instant::now()).await?;
-    story.end_in(&mut stage, not_of_cart, DELAYED, UNTIL_QUIET).await
+    recovered(&mut env, Instant::now()).await?;
+    sequence.end_in(&mut env, not_of_cart, DELAYED, UNTIL_QUIET).await
 }

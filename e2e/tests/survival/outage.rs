@@ -1,20 +1,20 @@
-//! What happens to the API server itself: killed, restarted, frozen, without our kinds. Each test has a control plane of its own.
+//! Faults of the API server: killed, restarted, frozen, without the CRDs. Each test has its own control plane.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use e2e::ControlPlane;
-use e2e::fault_env::FaultEnv;
-use e2e::fault_proxy::Verb;
+use e2e::faults::env::FaultEnv;
+use e2e::faults::proxy::Verb;
 use libtest_mimic::Trial;
 
-use super::recovery::{POLICIES, recovered, says};
-use super::story::{self, DELAYED, Story, UNTIL_QUIET, install, not_of_cart};
+use super::recovery::{POLICIES, recovered, wait_for_metrics};
+use super::sequence::{self, DELAYED, Sequence, UNTIL_QUIET, install, not_of_cart};
 use super::test;
 
 const KILLED_FOR: Duration = Duration::from_secs(30);
 const FROZEN_FOR: Duration = Duration::from_secs(90);
-const PATIENCE: Duration = Duration::from_mins(1);
+const WAIT: Duration = Duration::from_mins(1);
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
@@ -25,117 +25,116 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 async fn start() -> Result<ControlPlane> {
-    let _turn = story::turn().await?;
+    let _turn = sequence::turn().await?;
     ControlPlane::start().await
 }
 
-/// Killed for a while, started again, and again in the middle of the second act.
+/// Killed for 30 s, restarted, and restarted again during the second phase.
 async fn killed() -> Result<()> {
     let mut plane = start().await?;
     install(&plane).await?;
-    let (mut stage, mut story) = story::begin_on(&plane, "killed").await?;
-    // Most of what `fast` finds is told by then.
+    let (mut env, mut sequence) = sequence::begin_on(&plane, "killed").await?;
+    // By then `fast` has sent most Events.
     tokio::time::sleep(Duration::from_secs(5)).await;
     plane.kill_api_server()?;
-    says(&mut stage, &[r#"sidewatch_watch_synced{resource="pods"} 0"#]).await?;
+    wait_for_metrics(&mut env, &[r#"sidewatch_watch_synced{resource="pods"} 0"#]).await?;
     tokio::time::sleep(KILLED_FOR).await;
     plane.restart_api_server().await?;
     let restart = async {
         tokio::time::sleep(Duration::from_millis(60)).await;
         plane.restart_api_server().await
     };
-    tokio::try_join!(story.second_act(), restart)?;
-    recovered(&mut stage, Instant::now()).await?;
-    // While the first one waits for the end.
+    tokio::try_join!(sequence.second_phase(), restart)?;
+    recovered(&mut env, Instant::now()).await?;
     cut_off(&mut plane).await?;
-    story
-        .end_in(&mut stage, not_of_cart, DELAYED, UNTIL_QUIET)
+    sequence
+        .end_in(&mut env, not_of_cart, DELAYED, UNTIL_QUIET)
         .await?;
     plane.stop()
 }
 
-/// The operator is cut off while Pods are written and the API server is started again, which then knows no version from before
-/// its start: it says 410 in the stream of the watch that goes on from one.
+/// The operator is partitioned while Pods change and the API server restarts. The API server knows no resource version from
+/// before its start: it sends 410 in the watch that resumes from one.
 async fn cut_off(plane: &mut ControlPlane) -> Result<()> {
-    let (mut stage, mut story) = story::begin_on(plane, "apart").await?;
-    story.intermission().await;
-    stage.proxy.partition();
-    story.second_act().await?;
+    let (mut env, mut sequence) = sequence::begin_on(plane, "apart").await?;
+    sequence.pause_between_phases().await;
+    env.proxy.partition();
+    sequence.second_phase().await?;
     plane.restart_api_server().await?;
-    stage.proxy.heal();
-    recovered(&mut stage, Instant::now()).await?;
-    says(
-        &mut stage,
+    env.proxy.heal();
+    recovered(&mut env, Instant::now()).await?;
+    wait_for_metrics(
+        &mut env,
         &[r#"sidewatch_watch_errors_total{reason="gone",resource="pods"}"#],
     )
     .await?;
-    story.end_in(&mut stage, not_of_cart, DELAYED, UNTIL_QUIET).await
+    sequence.end_in(&mut env, not_of_cart, DELAYED, UNTIL_QUIET).await
 }
 
-/// Every write times out, and the watches have ended by their idle limit when it goes on.
+/// Every write times out, and the watches end by their idle timeout.
 async fn frozen() -> Result<()> {
     let mut plane = start().await?;
     install(&plane).await?;
-    let (mut stage, mut story) = story::begin_on(&plane, "frozen").await?;
-    story.second_act().await?;
-    // What happened last is seen, and is told while nothing answers.
-    says(&mut stage, &[r#"pod="late""#]).await?;
+    let (mut env, mut sequence) = sequence::begin_on(&plane, "frozen").await?;
+    sequence.second_phase().await?;
+    // The last fault has been received; its Event is sent while the API server is frozen.
+    wait_for_metrics(&mut env, &[r#"pod="late""#]).await?;
     plane.freeze_api_server()?;
     tokio::time::sleep(FROZEN_FOR).await;
-    let live = stage.operator()?.livez().await?;
-    ensure!(live.status == 200, "it lives: {live:?}");
+    let live = env.operator()?.livez().await?;
+    ensure!(live.status == 200, "/livez fails: {live:?}");
     let frozen = [
         r#"sidewatch_watch_errors_total{reason="timeout",resource="pods"}"#,
         r#"sidewatch_watch_synced{resource="pods"} 0"#,
     ];
-    says(&mut stage, &frozen).await?;
-    let metrics = stage.operator()?.metrics().await?;
+    wait_for_metrics(&mut env, &frozen).await?;
+    let metrics = env.operator()?.metrics().await?;
     let timeouts = r#"sidewatch_api_writes_total{kind="event",outcome="timeout"} 0"#;
-    ensure!(!metrics.contains(timeouts), "no write was given up:\n{metrics}");
+    ensure!(!metrics.contains(timeouts), "no write timed out:\n{metrics}");
     plane.thaw_api_server()?;
-    recovered(&mut stage, Instant::now()).await?;
-    story.end(&mut stage, DELAYED, UNTIL_QUIET).await?;
+    recovered(&mut env, Instant::now()).await?;
+    sequence.end(&mut env, DELAYED, UNTIL_QUIET).await?;
     plane.stop()
 }
 
-/// Policies go with their CRD. The new ones tell and count what the old ones had told and counted.
+/// Deleting the CRD deletes its policies. New policies report and count as the old ones did.
 async fn crds() -> Result<()> {
     let plane = start().await?;
     e2e::operator::install_rbac(&plane).await?;
-    let mut stage = FaultEnv::set(&plane, "crds").await?;
-    stage.start_operator(&plane).await?;
-    let proxy = &stage.proxy;
-    proxy.wait_for_call(Verb::List, POLICIES, 2, PATIENCE).await?;
-    let waiting = stage.operator()?.readyz().await?;
+    let mut env = FaultEnv::new(&plane, "crds").await?;
+    env.start_operator(&plane).await?;
+    let proxy = &env.proxy;
+    proxy.wait_for_call(Verb::List, POLICIES, 2, WAIT).await?;
+    let waiting = env.operator()?.readyz().await?;
     ensure!(
         waiting.status == 503 && waiting.body.contains("sidecarpolicies"),
-        "it says what it waits for: {waiting:?}"
+        "/readyz must name the missing resource: {waiting:?}"
     );
     install(&plane).await?;
-    recovered(&mut stage, Instant::now()).await?;
-    let mut story = Story::begin(&stage).await?;
-    story.intermission().await;
+    recovered(&mut env, Instant::now()).await?;
+    let mut sequence = Sequence::begin(&env).await?;
+    sequence.pause_between_phases().await;
 
     let crd = "customresourcedefinition/sidecarpolicies.sidewatch.dev";
     plane.kubectl(["delete", crd]).await?;
     let began = Instant::now();
-    while !findings(&mut stage).await?.is_empty() {
-        ensure!(began.elapsed() < PATIENCE, "violations without a policy");
+    while !findings(&mut env).await?.is_empty() {
+        ensure!(began.elapsed() < WAIT, "violations without a policy");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     install(&plane).await?;
-    story::apply_policies(&stage).await?;
-    story.second_act().await?;
-    recovered(&mut stage, Instant::now()).await?;
+    sequence::apply_policies(&env).await?;
+    sequence.second_phase().await?;
+    recovered(&mut env, Instant::now()).await?;
     let now = |name: &str| {
         not_of_cart(name) && (name.starts_with("sidewatch_violation{") || name.starts_with("status of "))
     };
-    story.end_in(&mut stage, now, DELAYED, UNTIL_QUIET).await?;
+    sequence.end_in(&mut env, now, DELAYED, UNTIL_QUIET).await?;
     plane.stop()
 }
 
-async fn findings(stage: &mut FaultEnv) -> Result<Vec<String>> {
-    let metrics = stage.operator()?.metrics().await?;
+async fn findings(env: &mut FaultEnv) -> Result<Vec<String>> {
+    let metrics = env.operator()?.metrics().await?;
     let series = metrics
         .lines()
         .filter(|line| line.starts_with("sidewatch_violation{"));

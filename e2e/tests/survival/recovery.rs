@@ -1,66 +1,50 @@
-//! Waits, and what is asked of the way back: soon after the first answer that the API server gives again, and with no more
-//! memory than before.
+//! Waits for metrics and recovery, and checks the time of a recovery.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::fault_env::FaultEnv;
-use e2e::fault_proxy::Verb;
+use e2e::faults::env::FaultEnv;
+use e2e::faults::proxy::Verb;
+use e2e::metrics;
 use e2e::operator::Operator;
-use tokio::time::sleep;
+use e2e::poll::eventually;
 
-/// What a namespaced installation watches.
+/// Resources that a namespaced installation watches.
 const WATCHED: [&str; 2] = ["pods", "sidecarpolicies"];
-/// Their paths.
+/// Path pattern of Pods.
 pub(crate) const PODS: &str = "*/pods";
-/// See [`PODS`].
+/// Path pattern of policies.
 pub(crate) const POLICIES: &str = "*/sidecarpolicies";
 
-/// The longest wait between two tries, the time until a changed token is read again, and a busy machine.
-const PATIENCE: Duration = Duration::from_mins(2);
-/// From the first good answer until all is in sync.
+/// Longer than the longest back-off and the time until a changed token is read again, on a busy machine.
+pub(crate) const WAIT: Duration = Duration::from_mins(2);
+/// From the first successful answer until everything is in sync.
 const RECOVERS: Duration = Duration::from_secs(5);
-const AGAIN: Duration = Duration::from_millis(100);
 
-/// Waits until something is so.
-pub(crate) async fn eventually(what: &str, is: impl Fn() -> bool) -> Result<()> {
-    let began = Instant::now();
-    while !is() {
-        ensure!(
-            began.elapsed() < PATIENCE,
-            "waited {PATIENCE:?} in vain for {what}"
-        );
-        sleep(AGAIN).await;
-    }
-    Ok(())
+/// Waits until `/metrics` contains all `parts`.
+pub(crate) async fn wait_for_metrics(env: &mut FaultEnv, parts: &[&str]) -> Result<()> {
+    let operator = env.operator()?;
+    eventually(WAIT, || async {
+        let metrics = operator.metrics().await?;
+        let missing: Vec<_> = parts.iter().filter(|part| !metrics.contains(**part)).collect();
+        ensure!(missing.is_empty(), "no {missing:?} in\n{metrics}");
+        Ok(())
+    })
+    .await
 }
 
-/// Waits until `/metrics` has these.
-pub(crate) async fn says(stage: &mut FaultEnv, words: &[&str]) -> Result<()> {
-    let began = Instant::now();
-    loop {
-        let metrics = stage.operator()?.metrics().await?;
-        let missing: Vec<_> = words.iter().filter(|word| !metrics.contains(**word)).collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        ensure!(began.elapsed() < PATIENCE, "no {missing:?} in\n{metrics}");
-        sleep(AGAIN).await;
-    }
-}
-
-/// Waits until every watch is in sync and the operator says that it is ready. What was wrong was over at `ended`: that the next
-/// try comes later is the back-off's doing, and from the last answer on, the way back is short.
-pub(crate) async fn recovered(stage: &mut FaultEnv, ended: Instant) -> Result<()> {
-    let back = in_sync(stage).await?;
-    let mut calls = stage.proxy.calls();
+/// Waits until every watch is in sync and the operator is ready. The fault ended at `ended`. The back-off may delay the next
+/// request; after the last successful answer, the recovery must be fast.
+pub(crate) async fn recovered(env: &mut FaultEnv, ended: Instant) -> Result<()> {
+    let back = in_sync(env).await?;
+    let mut calls = env.proxy.calls();
     calls.retain(|call| matches!(call.verb, Verb::List | Verb::Watch));
     for (resource, since) in WATCHED.iter().zip(back) {
         let answered = calls.iter().rfind(|call| {
             let meanwhile = ended <= call.at && call.at <= since;
             meanwhile && call.path.ends_with(resource) && call.status == Some(200)
         });
-        // A watch that outlived it needs no answer.
+        // A watch that survived the fault needs no answer.
         if let Some(call) = answered {
             let took = since - call.at;
             ensure!(took <= RECOVERS, "{took:?} from {call:?} on; all: {calls:#?}");
@@ -69,38 +53,28 @@ pub(crate) async fn recovered(stage: &mut FaultEnv, ended: Instant) -> Result<()
     Ok(())
 }
 
-/// Since when each of the watches is in sync, when all are.
-async fn in_sync(stage: &mut FaultEnv) -> Result<[Instant; 2]> {
-    let began = Instant::now();
-    let mut since = [None; 2];
-    loop {
-        let operator = stage.operator()?;
+/// Waits until all watches are in sync and returns since when each of them is.
+async fn in_sync(env: &mut FaultEnv) -> Result<[Instant; 2]> {
+    let operator = env.operator()?;
+    let since = std::cell::RefCell::new([None; 2]);
+    eventually(WAIT, || async {
         let (ready, metrics) = (operator.readyz().await?, operator.metrics().await?);
         let now = Instant::now();
-        for (resource, since) in WATCHED.iter().zip(&mut since) {
+        let mut since = since.borrow_mut();
+        for (resource, since) in WATCHED.iter().zip(since.iter_mut()) {
             let synced = format!("sidewatch_watch_synced{{resource=\"{resource}\"}} 1\n");
             *since = metrics.contains(&synced).then(|| since.unwrap_or(now));
         }
-        if let [Some(pods), Some(policies)] = since
-            && ready.status == 200
-        {
-            return Ok([pods, policies]);
+        match *since {
+            [Some(pods), Some(policies)] if ready.status == 200 => Ok([pods, policies]),
+            _ => bail!("not in sync: {since:?}, {ready:?}\n{}", operator.log()?),
         }
-        if began.elapsed() > PATIENCE {
-            bail!(
-                "not back after {PATIENCE:?}: {since:?}, {ready:?}\n{}",
-                operator.log()?
-            );
-        }
-        sleep(AGAIN).await;
-    }
+    })
+    .await
 }
 
-/// How much memory the operator holds, in bytes.
-pub(crate) async fn memory(operator: &Operator) -> Result<u64> {
-    let metrics = operator.metrics().await?;
-    let resident = metrics
-        .lines()
-        .find_map(|line| line.strip_prefix("process_resident_memory_bytes "));
-    Ok(resident.context("no process_resident_memory_bytes")?.parse()?)
+/// Resident memory of the operator, in bytes.
+pub(crate) async fn memory(operator: &Operator) -> Result<f64> {
+    let resident = metrics::value(&operator.metrics().await?, "process_resident_memory_bytes", &[])?;
+    resident.context("no process_resident_memory_bytes")
 }

@@ -66,7 +66,7 @@ impl Packed {
         serde_json::from_slice(&self.files[path]).unwrap()
     }
 
-    /// The blob that a descriptor means; its digest and size are what the descriptor says.
+    /// The blob of a descriptor. Its digest and size must match.
     fn blob(&self, descriptor: &Value) -> &[u8] {
         let name = descriptor["digest"].as_str().unwrap();
         let hex = name.strip_prefix("sha256:").unwrap();
@@ -83,7 +83,7 @@ impl Packed {
 }
 
 #[test]
-fn every_digest_and_size_is_right_and_nothing_is_stored_twice() {
+fn digests_and_sizes_match_and_shared_blobs_are_stored_once() {
     let packed = pack();
     assert_eq!(
         packed.json("oci-layout"),
@@ -133,7 +133,7 @@ fn every_digest_and_size_is_right_and_nothing_is_stored_twice() {
 }
 
 #[test]
-fn the_configuration_is_what_was_asked_for() {
+fn the_configuration_has_all_fields_of_the_image() {
     let packed = pack();
     let manifest = packed.blob_json(&packed.json("index.json")["manifests"][0]);
     let config = packed.blob_json(&manifest["config"]);
@@ -152,7 +152,7 @@ fn the_configuration_is_what_was_asked_for() {
 }
 
 #[test]
-fn a_layer_has_directories_before_what_is_in_them() {
+fn a_layer_has_directories_before_their_entries() {
     let packed = pack();
     let manifest = packed.blob_json(&packed.json("index.json")["manifests"][0]);
     let layer = unpack(packed.blob(&manifest["layers"][0]));
@@ -177,7 +177,7 @@ fn the_same_input_gives_the_same_bytes() {
 }
 
 #[test]
-fn a_file_that_is_missing_is_named_and_nothing_is_written() {
+fn a_missing_file_is_an_error_and_nothing_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let image = Image {
         name: "example.test/broken:1".to_owned(),

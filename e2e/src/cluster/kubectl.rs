@@ -1,0 +1,156 @@
+//! kubectl, and objects from YAML manifests.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, CustomResourceDefinitionCondition,
+};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use tokio::io::AsyncWriteExt;
+
+use super::kubeconfig;
+use crate::poll::eventually;
+use crate::process::programs::stdout;
+
+const SERVED_WITHIN: Duration = Duration::from_secs(30);
+
+/// A cluster that a kubeconfig describes: a test cluster or an existing one.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    kubectl: PathBuf,
+    kubeconfig: PathBuf,
+    cache: PathBuf,
+}
+
+impl Cluster {
+    /// A cluster with this kubectl, this kubeconfig and this cache directory of kubectl.
+    pub fn new(kubectl: &Path, kubeconfig: &Path, cache: PathBuf) -> Self {
+        Self {
+            kubectl: kubectl.to_owned(),
+            kubeconfig: kubeconfig.to_owned(),
+            cache,
+        }
+    }
+
+    /// The same cluster with a default namespace, by a kubeconfig that is written to `path`. In contrast to `--namespace`,
+    /// kubectl accepts objects that name another namespace.
+    pub fn in_namespace(&self, namespace: &str, path: &Path) -> Result<Self> {
+        let mut kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
+        for context in &mut kubeconfig.contexts {
+            if let Some(context) = &mut context.context {
+                context.namespace = Some(namespace.to_owned());
+            }
+        }
+        kubeconfig::write(path, &serde_json::to_value(kubeconfig)?)?;
+        Ok(Self::new(&self.kubectl, path, self.cache.clone()))
+    }
+
+    /// The kubeconfig file.
+    pub fn kubeconfig_path(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// The path of kubectl.
+    pub fn kubectl_path(&self) -> &Path {
+        &self.kubectl
+    }
+
+    /// A client with the credentials of the kubeconfig.
+    pub async fn client(&self) -> Result<Client> {
+        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        Ok(Client::try_from(config)?)
+    }
+
+    /// Runs kubectl and returns its output. An error contains its error message.
+    pub async fn kubectl(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String> {
+        self.kubectl_with_input(args, "").await
+    }
+
+    /// Runs kubectl with this standard input, for `-f -`.
+    pub async fn kubectl_with_input(
+        &self,
+        args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        input: &str,
+    ) -> Result<String> {
+        let args: Vec<OsString> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+        let mut command = tokio::process::Command::new(&self.kubectl);
+        command
+            .args(&args)
+            .env("KUBECONFIG", &self.kubeconfig)
+            // its discovery cache, which is valid for one server
+            .env("KUBECACHEDIR", &self.cache)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command.spawn().context("run kubectl")?;
+        let mut stdin = child.stdin.take().context("no pipe to kubectl")?;
+        let write = async move { stdin.write_all(input.as_bytes()).await };
+        // Concurrently, because of full pipes. If kubectl exits early, its own error counts.
+        let (_, output) = tokio::join!(write, child.wait_with_output());
+        stdout(command.as_std(), &output.context("run kubectl")?)
+    }
+
+    /// Applies manifests (server-side, any number of documents) and waits until the API server serves the CRDs among them.
+    /// Custom resources must be applied in a later call than their CRD.
+    pub async fn apply(&self, manifests: &str) -> Result<()> {
+        self.apply_with(&[], manifests).await
+    }
+
+    /// Applies manifests, with a namespace for objects that name none.
+    pub async fn apply_in(&self, namespace: &str, manifests: &str) -> Result<()> {
+        self.apply_with(&["--namespace", namespace], manifests).await
+    }
+
+    async fn apply_with(&self, flags: &[&str], manifests: &str) -> Result<()> {
+        let args = [
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--output=name",
+            "--filename=-",
+        ];
+        let applied = self
+            .kubectl_with_input(args.iter().chain(flags), manifests)
+            .await?;
+        let client = self.client().await?;
+        for line in applied.lines() {
+            if let Some(name) = line.strip_prefix("customresourcedefinition.apiextensions.k8s.io/") {
+                wait_until_served(&client, name).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Waits until the API server serves every version of a CRD. The condition `Established` becomes true a moment earlier.
+async fn wait_until_served(client: &Client, name: &str) -> Result<()> {
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let served = async || {
+        let crd = crds.get(name).await?;
+        let conditions = crd
+            .status
+            .and_then(|status| status.conditions)
+            .unwrap_or_default();
+        let is_established = |condition: &CustomResourceDefinitionCondition| {
+            condition.type_ == "Established" && condition.status == "True"
+        };
+        ensure!(conditions.iter().any(is_established), "{conditions:?}");
+        for version in crd.spec.versions.iter().filter(|version| version.served) {
+            let (group, plural) = (&crd.spec.group, &crd.spec.names.plural);
+            let path = format!("/apis/{group}/{}/{plural}?limit=1", version.name);
+            let request = http::Request::get(&path).body(Vec::new())?;
+            client.request_text(request).await.context(path)?;
+        }
+        Ok(())
+    };
+    eventually(SERVED_WITHIN, served)
+        .await
+        .with_context(|| format!("the API server does not serve {name}"))
+}

@@ -1,0 +1,14 @@
+//! A real control plane on loopback, and access to it: clients, kubectl, kubeconfigs, tokens.
+
+pub(crate) mod addresses;
+mod control_plane;
+mod controller_manager;
+pub(crate) mod kubeconfig;
+mod kubectl;
+mod monitoring_crds;
+pub(crate) mod pki;
+pub mod tokens;
+
+pub use control_plane::{ControlPlane, shared};
+pub use kubectl::Cluster;
+pub use tokens::TokenKubeconfig;

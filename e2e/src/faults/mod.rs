@@ -1,0 +1,5 @@
+//! Faults between the operator and the API server, and the comparison with an undisturbed run.
+
+pub mod env;
+pub mod proxy;
+pub mod snapshot;

@@ -1,0 +1,197 @@
+//! The operator as users install it: by its chart, as a Deployment, in a namespace that enforces restricted Pod Security.
+//!
+//! The nodes of the cluster must have the [`images`](crate::images). All access goes through the API server, so it works on
+//! any cluster. The release stays when the handle is dropped.
+
+use std::fmt;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::ListParams;
+
+use super::helm::{CHART, Helm, NAMESPACE, RELEASE};
+use crate::Cluster;
+use crate::images::OPERATOR;
+use crate::metrics::value;
+use crate::tools::Tool;
+
+/// Port of `/metrics` in the chart.
+const METRICS_PORT: u16 = 8080;
+
+const RESTRICTED: &str = r"
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: sidewatch-system
+  labels:
+    pod-security.kubernetes.io/enforce: restricted
+";
+
+/// A release of the chart whose Pod is ready.
+#[derive(Debug)]
+pub struct Installed {
+    cluster: Cluster,
+    ready_after: Duration,
+}
+
+/// Memory of the operator, in MiB.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Memory {
+    /// `process_resident_memory_bytes`, which includes pages of the binary.
+    pub resident: f64,
+    /// `container_memory_working_set_bytes` of the kubelet, which counts against the limit; `None` before its first sample.
+    pub working_set: Option<f64>,
+}
+
+impl Installed {
+    /// Installs the chart with the image of this work tree, or upgrades an existing release, and waits until a new Pod is
+    /// ready.
+    pub async fn by_helm(cluster: &Cluster) -> Result<Self> {
+        let helm = Helm::on(cluster, Tool::Helm).await?;
+        cluster.apply(RESTRICTED).await?;
+        let (repository, tag) = OPERATOR.rsplit_once(':').context("an image without a tag")?;
+        // Forces a new Pod: the image of the tag may have changed.
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)?
+            .as_millis();
+        let repository = format!("image.repository={repository}");
+        let tag = format!("image.tag={tag}");
+        let annotation = format!("podAnnotations.installed=at-{now}");
+        let start = Instant::now();
+        helm.run(&[
+            "upgrade",
+            "--install",
+            RELEASE,
+            CHART,
+            "--namespace",
+            NAMESPACE,
+            "--set",
+            &repository,
+            "--set",
+            &tag,
+            "--set",
+            "image.pullPolicy=Never",
+            "--set",
+            &annotation,
+        ])
+        .await?;
+        let mut installed = Self {
+            cluster: cluster.clone(),
+            ready_after: Duration::ZERO,
+        };
+        let deployment = format!("deployment/{RELEASE}");
+        let status = ["rollout", "status", &deployment, "--timeout=2m"];
+        if let Err(error) = installed.kubectl(&status).await {
+            return Err(error).context(installed.state().await);
+        }
+        installed.ready_after = start.elapsed();
+        Ok(installed)
+    }
+
+    /// Time from the start of Helm until the Deployment was rolled out.
+    pub fn ready_after(&self) -> Duration {
+        self.ready_after
+    }
+
+    /// Name of the current Pod.
+    pub async fn pod(&self) -> Result<String> {
+        let pod = self.current().await?;
+        pod.metadata.name.context("a Pod without a name")
+    }
+
+    /// `HOST:PORT` of the metrics in the Pod network.
+    pub async fn metrics_address(&self) -> Result<String> {
+        let status = self.current().await?.status.unwrap_or_default();
+        let ip = status.pod_ip.context("the Pod has no address")?;
+        Ok(format!("{ip}:{METRICS_PORT}"))
+    }
+
+    /// Body of `/metrics`, through the API server.
+    pub async fn metrics(&self) -> Result<String> {
+        let pod = self.pod().await?;
+        let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}:{METRICS_PORT}/proxy/metrics");
+        self.cluster.kubectl(["get", "--raw", &path]).await
+    }
+
+    /// Log of the current Pod, in lines of JSON.
+    pub async fn log(&self) -> Result<String> {
+        self.kubectl(&["logs", &self.pod().await?]).await
+    }
+
+    /// Current memory.
+    pub async fn memory(&self) -> Result<Memory> {
+        let resident = mebibytes(&self.metrics().await?, "process_resident_memory_bytes", &[])?;
+        Ok(Memory {
+            resident: resident.context("no process_resident_memory_bytes")?,
+            working_set: self.working_set().await?,
+        })
+    }
+
+    /// Working set of the container, as the kubelet reports it.
+    async fn working_set(&self) -> Result<Option<f64>> {
+        let pod = self.current().await?;
+        let name = pod.metadata.name.context("a Pod without a name")?;
+        let node = pod.spec.and_then(|spec| spec.node_name);
+        let node = node.with_context(|| format!("Pod {name} is on no node"))?;
+        let path = format!("/api/v1/nodes/{node}/proxy/metrics/resource");
+        let metrics = self.cluster.kubectl(["get", "--raw", &path]).await?;
+        let labels = [
+            ("container", "sidewatch"),
+            ("namespace", NAMESPACE),
+            ("pod", &name),
+        ];
+        mebibytes(&metrics, "container_memory_working_set_bytes", &labels)
+    }
+
+    /// The Pod without a deletion timestamp.
+    async fn current(&self) -> Result<Pod> {
+        let pods: Api<Pod> = Api::namespaced(self.cluster.client().await?, NAMESPACE);
+        let ours = ListParams::default().labels(&format!("app.kubernetes.io/instance={RELEASE}"));
+        let pods = pods.list(&ours).await?;
+        let mut living = pods
+            .into_iter()
+            .filter(|pod| pod.metadata.deletion_timestamp.is_none());
+        living.next().context("the operator has no Pod")
+    }
+
+    /// Pods, Events and log, for an error message.
+    async fn state(&self) -> String {
+        let mut state = String::from("the operator does not become ready");
+        let deployment = format!("deployment/{RELEASE}");
+        for args in [&["get", "pods,events"][..], &["logs", &deployment, "--tail=20"]] {
+            let printed = self.kubectl(args).await.unwrap_or_else(|error| error.to_string());
+            state = format!("{state}\n{}", printed.trim());
+        }
+        state
+    }
+
+    async fn kubectl(&self, args: &[&str]) -> Result<String> {
+        let namespace = ["--namespace", NAMESPACE];
+        self.cluster.kubectl(args.iter().chain(&namespace)).await
+    }
+}
+
+impl Memory {
+    /// The larger of the two.
+    pub fn most(&self) -> f64 {
+        self.resident.max(self.working_set.unwrap_or_default())
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} MiB resident, ", self.resident)?;
+        match self.working_set {
+            Some(mebibytes) => write!(f, "{mebibytes:.1} MiB working set"),
+            None => f.write_str("working set unknown"),
+        }
+    }
+}
+
+/// Value of a series in bytes, converted to MiB.
+fn mebibytes(metrics: &str, metric: &str, labels: &[(&str, &str)]) -> Result<Option<f64>> {
+    let bytes = value(metrics, metric, labels)?;
+    Ok(bytes.map(|bytes| bytes / f64::from(1 << 20)))
+}

@@ -1,0 +1,58 @@
+//! The work tree: its root directory, and cargo builds in it.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::process::Spec;
+use crate::process::programs::{on_path, run_with_progress, say};
+
+/// The root of the repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
+}
+
+/// `cargo build --locked` with further arguments, at the root of the repository.
+pub(crate) fn cargo_build() -> Result<Spec> {
+    let cargo = env::var_os("CARGO").map(PathBuf::from);
+    let cargo = cargo.or_else(|| on_path("cargo"));
+    Ok(Spec::new(cargo.context("cargo is not on the PATH")?)
+        .args(["build", "--locked", "--message-format=json-render-diagnostics"])
+        .unset(variables_of_this_crate())
+        .dir(repository()))
+}
+
+/// Runs a build made by [`cargo_build`] and returns the executables that it names. Reports progress on standard error;
+/// `what` is the object of "compiling". The output goes to `log`.
+pub(crate) fn executables(what: &str, build: &Spec, log: &Path) -> Result<Vec<PathBuf>> {
+    let progress = |seconds| say("cargo", &format!("compiling {what}: {seconds} s"));
+    let ended = run_with_progress(build, log, progress)?;
+    if !ended.status.success() {
+        bail!("compiling {what} failed ({}):\n{}", ended.status, ended.log_tail);
+    }
+    if ended.was_reported {
+        say("cargo", &format!("compiled {what} in {} s", ended.took.as_secs()));
+    }
+    let output = std::fs::read_to_string(log).with_context(|| format!("read {}", log.display()))?;
+    let messages = output
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let executables = messages.filter_map(|message| Some(message.get("executable")?.as_str()?.into()));
+    Ok(executables.collect())
+}
+
+/// Environment variables that `cargo run` and `cargo test` set for this crate. Build scripts that read them would run
+/// again, and their dependents would be recompiled, whenever a build by hand follows a build by a test.
+fn variables_of_this_crate() -> impl Iterator<Item = OsString> {
+    let prefixes = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+    env::vars_os().map(|(name, _)| name).filter(move |name| {
+        prefixes
+            .iter()
+            .any(|prefix| name.to_string_lossy().starts_with(prefix))
+    })
+}

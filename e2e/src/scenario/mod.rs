@@ -1,0 +1,289 @@
+//! Scenarios: what happens to real Pods, and what Sidewatch must report. Each is a file in `e2e/scenarios`, whose README
+//! describes the fields. [`runner`] runs them.
+
+pub mod runner;
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use sidewatch::domain::policy::Check;
+
+use crate::project::repository;
+
+/// Environment variable with another directory of scenarios.
+const DIRECTORY: &str = "SIDEWATCH_E2E_SCENARIOS";
+/// Separates the spec from the objects.
+const DOCUMENT: &str = "\n---\n";
+
+/// A test on a real node.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// Name of the file, of the namespace, and of the Pod.
+    pub name: String,
+    /// The first document of the file.
+    pub spec: Spec,
+    /// The objects, as YAML for `kubectl apply`.
+    pub objects: String,
+}
+
+/// Steps and expected violations of a scenario.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Spec {
+    /// Description in one sentence.
+    pub about: String,
+    /// The fault; absent if there is none.
+    pub wrong: Option<Wrong>,
+    /// Whether the namespace has the shared policy.
+    #[serde(default)]
+    pub policy: Policy,
+    /// Every violation that fires. No other may.
+    #[serde(default)]
+    pub expect: Vec<Expected>,
+    /// Steps after the objects are applied.
+    #[serde(default)]
+    pub steps: Vec<Step>,
+    /// Whether the result is the same on every kind of node.
+    #[serde(default = "yes")]
+    pub portable: bool,
+    /// Whether it affects other scenarios: it runs after them, and alone.
+    #[serde(default)]
+    pub alone: bool,
+}
+
+/// The fault of a scenario.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Wrong {
+    /// The faulty container.
+    pub container: String,
+    /// Rest of the sentence that begins with its name.
+    pub what: String,
+    /// Its role. By default Sidewatch reports faults of sidecars, and of init containers that block them.
+    #[serde(default)]
+    pub role: Role,
+    /// Why alerts do not report the fault in the comparison.
+    #[serde(default)]
+    pub missed: Missed,
+}
+
+/// Reasons for missed faults, for the comparison.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Missed {
+    /// Why the common alerts miss it. See [`Scenario::missed_by_common_alerts`] for the default.
+    pub common_alerts: Option<String>,
+    /// Why Sidewatch misses it with its default policy.
+    pub sidewatch: Option<String>,
+}
+
+/// Role of a container.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub enum Role {
+    /// A sidecar.
+    #[default]
+    Sidecar,
+    /// A main container.
+    Main,
+    /// A plain init container.
+    Init,
+}
+
+/// Policy of the namespace, in addition to policies among the objects.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub enum Policy {
+    /// The one in `policy.yaml`.
+    #[default]
+    Shared,
+    /// None.
+    None,
+}
+
+/// A violation that must fire once.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Expected {
+    /// The check.
+    #[serde(deserialize_with = "check")]
+    pub check: Check,
+    /// The `reason` of its Event.
+    pub reason: String,
+    /// The container of the Event.
+    pub container: String,
+    /// Prefix of the name of the Pod; the name of the scenario by default.
+    pub pod: Option<String>,
+    /// Name of the policy; that in `policy.yaml` by default.
+    #[serde(default = "shared_policy")]
+    pub policy: String,
+    /// Parts of the note of the Event, the consequence above all.
+    pub note: Vec<String>,
+    /// Time limit after the last step.
+    #[serde(default = "default_within", deserialize_with = "duration")]
+    pub within: Duration,
+    /// How it ends.
+    #[serde(default)]
+    pub then: Then,
+}
+
+/// The end of a violation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub enum Then {
+    /// It fires to the end of the scenario.
+    #[default]
+    Stays,
+    /// It resolves with an Event.
+    Recovers,
+    /// It ends without an Event, with its Pod or policy.
+    Ends,
+}
+
+/// An action of a scenario.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Step {
+    /// Waits this long.
+    #[serde(deserialize_with = "duration")]
+    Pause(Duration),
+    /// Runs kubectl with these arguments, in the namespace of the scenario.
+    Kubectl(Vec<String>),
+    /// Evicts a Pod, as `kubectl drain` does.
+    Evict(String),
+    /// Waits for an Event of Sidewatch with this reason in the namespace.
+    Await(String),
+    /// Disturbs the test node.
+    Node(NodeAction),
+    /// Kills the sandbox process of a Pod on the test node.
+    LoseSandbox(String),
+}
+
+/// Disturbance of the test node or its control plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[allow(missing_docs, reason = "the names are sufficient")]
+pub enum NodeAction {
+    StopKubelet,
+    StartKubelet,
+    StopContainerd,
+    StartContainerd,
+    RestartApiServer,
+    /// Adds a Node object without a kubelet: Pods are not evicted when all nodes are lost.
+    AddSecondNode,
+    RemoveSecondNode,
+}
+
+impl Scenario {
+    /// All scenarios, sorted by name.
+    pub fn all() -> Result<Vec<Self>> {
+        let directory =
+            std::env::var_os(DIRECTORY).map_or_else(|| repository().join("e2e/scenarios"), Into::into);
+        let read = || format!("read {}", directory.display());
+        let mut all = Vec::new();
+        for entry in std::fs::read_dir(&directory).with_context(read)? {
+            let path = entry.with_context(read)?.path();
+            let name = path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            if path.extension().is_some_and(|extension| extension == "yaml") && name != "policy" {
+                let scenario = Self::read(&path, name);
+                all.push(scenario.with_context(|| path.display().to_string())?);
+            }
+        }
+        ensure!(!all.is_empty(), "no scenarios in {}", directory.display());
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
+
+    fn read(path: &Path, name: String) -> Result<Self> {
+        let text = std::fs::read_to_string(path)?;
+        let (spec, objects) = text
+            .split_once(DOCUMENT)
+            .context("no line `---` between the spec and the objects")?;
+        Ok(Self {
+            name,
+            spec: serde_saphyr::from_str(spec)?,
+            objects: objects.to_owned(),
+        })
+    }
+
+    /// Why the common alerts miss the fault. They read only `kube_pod_container_*`, which has no init containers.
+    pub fn missed_by_common_alerts(&self) -> Option<&str> {
+        let wrong = self.spec.wrong.as_ref()?;
+        let explained = wrong.missed.common_alerts.as_deref();
+        explained.or_else(|| {
+            self.is_init_container(&wrong.container)
+                .then_some("the alerts do not read init containers")
+        })
+    }
+
+    /// Whether one of the objects has an init container with this name, such as a native sidecar.
+    fn is_init_container(&self, container: &str) -> bool {
+        let objects: Vec<Value> = serde_saphyr::from_multiple(&self.objects).unwrap_or_default();
+        objects.iter().any(|object| {
+            ["/spec", "/spec/template/spec"].into_iter().any(|pod| {
+                let init = object.pointer(&format!("{pod}/initContainers"));
+                let mut init = init.and_then(Value::as_array).into_iter().flatten();
+                init.any(|init| init.get("name").is_some_and(|name| name == container))
+            })
+        })
+    }
+
+    /// Whether it can run on any cluster.
+    pub fn is_portable(&self) -> bool {
+        let needs_test_node = |step: &Step| matches!(step, Step::Node(_) | Step::LoseSandbox(_));
+        self.spec.portable && !self.spec.steps.iter().any(needs_test_node)
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} of {} under {}",
+            self.check.as_str(),
+            self.container,
+            self.policy
+        )
+    }
+}
+
+fn shared_policy() -> String {
+    "quick".to_owned()
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn default_within() -> Duration {
+    Duration::from_secs(90)
+}
+
+fn check<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Check, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    Check::parse(&name).ok_or_else(|| serde::de::Error::custom(format!("there is no check {name}")))
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let duration = sidewatch::api::Duration::new(text).parse();
+    duration.map_err(serde::de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_is_valid_and_every_expected_event_has_a_note() {
+        for scenario in Scenario::all().unwrap() {
+            for expected in &scenario.spec.expect {
+                assert!(!expected.note.is_empty(), "{}: {expected}", scenario.name);
+            }
+        }
+    }
+}

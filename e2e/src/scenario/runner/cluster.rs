@@ -1,0 +1,180 @@
+//! A cluster with the operator, in which scenarios run.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use k8s_openapi::api::events::v1::Event;
+use kube::Client;
+use tokio::sync::Mutex;
+
+use super::event_watch::{self, EventWatch};
+use crate::Cluster;
+use crate::node::{Node, SecondNode};
+use crate::observers::{Observers, Timing};
+use crate::operator::Installed;
+use crate::process::Scratch;
+use crate::project::repository;
+use crate::scenario::{NodeAction, Scenario};
+use crate::tools::{self, Tool};
+
+/// A cluster with the operator.
+#[derive(Debug)]
+#[must_use]
+pub struct ScenarioCluster {
+    /// The operator.
+    pub installed: Installed,
+    pub(super) cluster: Cluster,
+    pub(super) event_watch: EventWatch,
+    timing: Timing,
+    observers: Option<Observers>,
+    node: Option<Mutex<TestNode>>,
+    scratch: Scratch,
+}
+
+/// The test node and the second Node object, if a scenario added it.
+#[derive(Debug)]
+struct TestNode {
+    node: Node,
+    second: Option<SecondNode>,
+}
+
+impl ScenarioCluster {
+    /// Installs the operator on a test node, observed by Prometheus. With [`Timing::Real`] the shared policy has the default
+    /// settings.
+    pub async fn on_node(node: Node, timing: Timing) -> Result<Arc<Self>> {
+        Self::new(node.plane.cluster().clone(), Some(node), timing, Scratch::new()?).await
+    }
+
+    /// Installs the operator on an existing cluster, whose nodes must have the images.
+    pub async fn on_existing(kubeconfig: &Path) -> Result<Arc<Self>> {
+        let tools = tokio::task::spawn_blocking(|| tools::ensure(&[Tool::Kubectl])).await??;
+        let scratch = Scratch::new()?;
+        let cache = scratch.path().join("kubectl");
+        let cluster = Cluster::new(tools.path(Tool::Kubectl)?, kubeconfig, cache);
+        Self::new(cluster, None, Timing::Fast, scratch).await
+    }
+
+    async fn new(
+        cluster: Cluster,
+        node: Option<Node>,
+        timing: Timing,
+        scratch: Scratch,
+    ) -> Result<Arc<Self>> {
+        let installed = Installed::by_helm(&cluster).await?;
+        let observers = match &node {
+            Some(node) => Some(Observers::start(node, timing).await?),
+            None => None,
+        };
+        Ok(Arc::new(Self {
+            installed,
+            event_watch: EventWatch::start(cluster.client().await?),
+            cluster,
+            timing,
+            observers,
+            scratch,
+            node: node.map(|node| Mutex::new(TestNode { node, second: None })),
+        }))
+    }
+
+    /// Prometheus; only on a test node.
+    pub(super) fn observers(&self) -> Option<&Observers> {
+        self.observers.as_ref()
+    }
+
+    /// A time after Prometheus, if there is one, has evaluated the current state.
+    pub(super) async fn caught_up(&self) -> Result<Timestamp> {
+        match &self.observers {
+            Some(observers) => observers.catch_up().await,
+            None => Ok(Timestamp::now()),
+        }
+    }
+
+    /// Timing of policies and alerts.
+    pub fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// The current Events of the operator.
+    pub async fn events(&self) -> Result<Vec<Event>> {
+        Ok(event_watch::all(&self.cluster.client().await?).await?)
+    }
+
+    /// Deletes the objects of a scenario, without waiting.
+    pub(super) async fn remove(&self, scenario: &Scenario) -> Result<()> {
+        let cluster = self.in_namespace_of(scenario)?;
+        let delete = ["delete", "--ignore-not-found", "--wait=false", "--filename=-"];
+        cluster.kubectl_with_input(delete, &scenario.objects).await?;
+        let namespace = ["delete", "--wait=false", "namespace", &scenario.name];
+        cluster.kubectl(namespace).await.map(drop)
+    }
+
+    /// The cluster, with the namespace of the scenario as default.
+    pub(super) fn in_namespace_of(&self, scenario: &Scenario) -> Result<Cluster> {
+        let path = self.scratch.path().join(format!("{}.kubeconfig", scenario.name));
+        self.cluster.in_namespace(&scenario.name, &path)
+    }
+
+    /// The shared policy, as YAML.
+    pub(super) fn policy(&self) -> Result<String> {
+        let path = repository().join("e2e/scenarios/policy.yaml");
+        let policy = std::fs::read_to_string(path).context("read the shared policy")?;
+        let (head, _) = policy.split_once("spec:").context("a policy without spec")?;
+        Ok(match self.timing {
+            Timing::Fast => policy,
+            Timing::Real => format!("{head}spec: {{}}\n"),
+        })
+    }
+
+    /// The Pods of a scenario, for error messages.
+    pub(super) async fn pods(&self, namespace: &str) -> String {
+        let get = ["get", "pods", "--output=wide", "--namespace", namespace];
+        self.cluster
+            .kubectl(get)
+            .await
+            .unwrap_or_else(|error| error.to_string())
+    }
+
+    pub(super) async fn client(&self) -> Result<Client> {
+        self.cluster.client().await
+    }
+
+    pub(super) async fn lose_sandbox(&self, namespace: &str, pod: &str) -> Result<()> {
+        self.test_node()?
+            .lock()
+            .await
+            .node
+            .lose_sandbox(namespace, pod)
+            .await
+    }
+
+    pub(super) async fn disturb(&self, action: NodeAction) -> Result<()> {
+        let mut test_node = self.test_node()?.lock().await;
+        let TestNode { node, second } = &mut *test_node;
+        match action {
+            NodeAction::StopKubelet => node.kubelet.stop(),
+            NodeAction::StartKubelet => node.kubelet.start_again(),
+            NodeAction::StopContainerd => node.containerd.stop(),
+            NodeAction::StartContainerd => node.containerd.start_again(),
+            NodeAction::RestartApiServer => node.plane.restart_api_server().await,
+            NodeAction::AddSecondNode => {
+                *second = Some(SecondNode::add(self.client().await?).await?);
+                Ok(())
+            }
+            NodeAction::RemoveSecondNode => {
+                let second = second.take().context("no second node was added")?;
+                second.remove(self.client().await?).await
+            }
+        }
+    }
+
+    fn test_node(&self) -> Result<&Mutex<TestNode>> {
+        self.node.as_ref().context("this needs a test node")
+    }
+}
