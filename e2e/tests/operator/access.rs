@@ -1,7 +1,8 @@
-//! What the operator needs and waits for: rights, CRDs. A test of what it lacks at first has a cluster of its own.
+//! Permissions and CRDs that the operator needs. Tests in which they are missing have their own cluster.
 
 use std::time::Duration;
 
+use anyhow::ensure;
 use e2e::ControlPlane;
 use e2e::operator::{NAMESPACE, Operator, SERVICE_ACCOUNT, install_crds, install_rbac};
 use e2e::simulated_kubelet::Step;
@@ -9,22 +10,23 @@ use e2e::simulated_kubelet::Step;
 use super::support::{TestNamespace, eventually, series, web, world};
 
 #[tokio::test]
-async fn without_its_role_it_is_not_ready_says_what_is_missing_and_recovers_when_the_role_arrives() {
+async fn without_its_role_it_names_the_missing_permissions_and_recovers() {
     let plane = ControlPlane::start().await.unwrap();
     install_crds(&plane).await.unwrap();
     plane.kubectl(["create", "namespace", NAMESPACE]).await.unwrap();
     let kubeconfig = plane.kubeconfig_for(NAMESPACE, SERVICE_ACCOUNT).await.unwrap();
-    let operator = Operator::start(&plane, kubeconfig.path(), &[]).await.unwrap();
-    let answer = eventually("what is missing", || async {
-        let answer = operator.readyz().await.map_err(|error| error.to_string())?;
+    let mut operator = Operator::start(&plane, kubeconfig.path(), &[]).await.unwrap();
+    let answer = eventually("the missing resources", || async {
+        let answer = operator.readyz().await?;
         let all = ["pods", "namespaces", "sidecarpolicies", "clustersidecarpolicies"];
         let names_all =
             all.iter().all(|resource| answer.body.contains(resource)) && answer.body.contains("forbidden");
-        if names_all { Ok(answer) } else { Err(answer.body) }
+        ensure!(names_all, "{}", answer.body);
+        Ok(answer)
     })
     .await;
     assert_eq!(answer.status, 503);
-    assert_eq!(operator.livez().await.unwrap().status, 200, "it lives and waits");
+    assert_eq!(operator.livez().await.unwrap().status, 200, "/livez succeeds");
     let metrics = operator.metrics().await.unwrap();
     assert!(
         metrics.contains("sidewatch_watch_synced{resource=\"pods\"} 0"),
@@ -33,57 +35,39 @@ async fn without_its_role_it_is_not_ready_says_what_is_missing_and_recovers_when
     assert!(metrics.contains("reason=\"forbidden\""), "{metrics}");
 
     install_rbac(&plane).await.unwrap();
-    eventually("readiness", || async {
-        let answer = operator.readyz().await.map_err(|error| error.to_string())?;
-        if answer.status == 200 {
-            Ok(())
-        } else {
-            Err(answer.body)
-        }
-    })
-    .await;
+    operator.wait_until_ready().await.unwrap();
     assert!(operator.stop().await.unwrap().success());
     plane.stop().unwrap();
 }
 
 #[tokio::test]
-async fn crds_that_come_later_are_waited_for() {
+async fn it_waits_for_missing_crds() {
     let plane = ControlPlane::start().await.unwrap();
     install_rbac(&plane).await.unwrap();
     let kubeconfig = plane.kubeconfig_for(NAMESPACE, SERVICE_ACCOUNT).await.unwrap();
-    let operator = Operator::start(&plane, kubeconfig.path(), &[]).await.unwrap();
-    let answer = eventually("what is missing", || async {
-        let answer = operator.readyz().await.map_err(|error| error.to_string())?;
-        if answer.body.contains("sidecarpolicies.sidewatch.dev") {
-            Ok(answer)
-        } else {
-            Err(answer.body)
-        }
+    let mut operator = Operator::start(&plane, kubeconfig.path(), &[]).await.unwrap();
+    let answer = eventually("the missing resources", || async {
+        let answer = operator.readyz().await?;
+        let is_named = answer.body.contains("sidecarpolicies.sidewatch.dev");
+        ensure!(is_named, "{}", answer.body);
+        Ok(answer)
     })
     .await;
     assert_eq!(answer.status, 503);
     assert!(
         answer.body.contains("kubectl apply"),
-        "it says what to do: {}",
+        "/readyz names the solution: {}",
         answer.body
     );
     tokio::time::sleep(Duration::from_secs(1)).await;
     install_crds(&plane).await.unwrap();
-    eventually("readiness", || async {
-        let answer = operator.readyz().await.map_err(|error| error.to_string())?;
-        if answer.status == 200 {
-            Ok(())
-        } else {
-            Err(answer.body)
-        }
-    })
-    .await;
+    operator.wait_until_ready().await.unwrap();
     assert!(operator.stop().await.unwrap().success());
     plane.stop().unwrap();
 }
 
 #[tokio::test]
-async fn a_namespaced_installation_needs_no_right_outside_its_namespaces() {
+async fn a_namespaced_installation_needs_no_permission_outside_its_namespaces() {
     let world = world().await;
     let place = TestNamespace::new(world.plane, "own").await;
     let neighbour = TestNamespace::new(world.plane, "neighbour").await;
@@ -124,23 +108,23 @@ subjects: [{{kind: ServiceAccount, name: narrow, namespace: {}}}]
     let own = [("namespace", &*place.namespace), ("check", "NotReady")];
     eventually("a finding in its own namespace", || async {
         let found = series(&operator, "sidewatch_violation", &own).await;
-        if found.is_empty() {
-            Err(String::new())
-        } else {
-            Ok(())
-        }
+        ensure!(!found.is_empty(), "no series");
+        Ok(())
     })
     .await;
     let metrics = operator.metrics().await.unwrap();
     assert!(
         !metrics.contains(&neighbour.namespace),
-        "nothing of the neighbour"
+        "no data of the other namespace"
     );
     assert!(
         metrics.lines().any(|line| line == "sidewatch_tracked_pods 1"),
-        "one Pod is known"
+        "one tracked Pod"
     );
     let log = operator.log().unwrap();
     assert!(!log.contains("ERROR"), "{log}");
-    assert!(operator.stop().await.unwrap().success(), "SIGTERM ends it well");
+    assert!(
+        operator.stop().await.unwrap().success(),
+        "SIGTERM ends it with success"
+    );
 }

@@ -1,4 +1,4 @@
-//! The operator's own binary on a real API server, under its own ServiceAccount and role; the kubelet is played.
+//! The operator's binary with a real API server, its ServiceAccount and role, and a simulated kubelet.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,14 +1,15 @@
-//! What happens to policies: invalid, without Pods, overlapping, edited, suspended, deleted; and who sees what.
+//! Policies: invalid, without Pods, overlapping, edited, suspended, deleted, and their namespaces.
 
+use anyhow::ensure;
 use e2e::simulated_kubelet::Step;
 
 use super::support::{TestNamespace, condition, eventually, series, status, time, web, world};
 
-/// RE2 knows `\C`, and so the API server takes it; the evaluation does not.
+/// RE2 accepts `\pN`, so the API server does; the operator does not.
 const INVALID_FOR_US: &str = r"{sidecars: {namePattern: 'a\pNb'}, checks: {notReady: {for: 0s}}}";
 
 #[tokio::test]
-async fn an_invalid_policy_says_why_keeps_its_last_good_version_and_disturbs_no_other() {
+async fn an_invalid_policy_keeps_its_last_valid_version_and_affects_no_other() {
     let world = world().await;
     let place = TestNamespace::new(world.plane, "invalid").await;
     for policy in ["edited", "other"] {
@@ -47,7 +48,7 @@ async fn an_invalid_policy_says_why_keeps_its_last_good_version_and_disturbs_no_
     );
     assert_eq!(
         invalid["summary"]["firing"], 1,
-        "the last good version stays at work"
+        "the last valid version is active"
     );
     assert_eq!(invalid["observedGeneration"], 2);
     let other = place.status("other").await;
@@ -65,7 +66,7 @@ async fn an_invalid_policy_says_why_keeps_its_last_good_version_and_disturbs_no_
 }
 
 #[tokio::test]
-async fn a_policy_that_matches_nothing_says_so() {
+async fn a_policy_without_pods_has_a_condition() {
     let world = world().await;
     let place = TestNamespace::new(world.plane, "nothing").await;
     place.kubelet.run(&place.namespace, web()).await.unwrap();
@@ -95,7 +96,7 @@ async fn a_policy_that_matches_nothing_says_so() {
 }
 
 #[tokio::test]
-async fn overlapping_policies_each_have_their_own_status_events_and_series() {
+async fn overlapping_policies_have_separate_statuses_events_and_series() {
     let world = world().await;
     let place = TestNamespace::new(world.plane, "overlap").await;
     let elsewhere = TestNamespace::new(world.plane, "elsewhere").await;
@@ -118,11 +119,8 @@ async fn overlapping_policies_each_have_their_own_status_events_and_series() {
         .await;
     let of_cluster = eventually("the violation of the cluster kind", || async {
         let status = status(world.plane, None, &place.namespace).await;
-        if status["summary"]["firing"] == 1 {
-            Ok(status)
-        } else {
-            Err(status.to_string())
-        }
+        ensure!(status["summary"]["firing"] == 1, "{status}");
+        Ok(status)
     })
     .await;
     assert_eq!(
@@ -134,11 +132,8 @@ async fn overlapping_policies_each_have_their_own_status_events_and_series() {
         let of = |e: k8s_openapi::api::events::v1::Event| e.related.and_then(|related| related.kind);
         let mut kinds: Vec<String> = place.events().await.into_iter().filter_map(of).collect();
         kinds.sort();
-        if kinds.len() == 2 {
-            Ok(kinds)
-        } else {
-            Err(format!("{kinds:?}"))
-        }
+        ensure!(kinds.len() == 2, "{kinds:?}");
+        Ok(kinds)
     })
     .await;
     assert_eq!(related, ["ClusterSidecarPolicy", "SidecarPolicy"]);
@@ -158,7 +153,7 @@ async fn overlapping_policies_each_have_their_own_status_events_and_series() {
     );
     assert!(
         elsewhere.events().await.is_empty(),
-        "no policy sees the other namespace"
+        "no policy selects the other namespace"
     );
 }
 
@@ -182,7 +177,7 @@ async fn an_edit_while_a_violation_is_pending_keeps_its_onset() {
     assert_eq!(
         place.reasons().await,
         [""; 0],
-        "nothing is told of a pending violation"
+        "a pending violation sends no Event"
     );
 
     place
@@ -197,7 +192,7 @@ async fn an_edit_while_a_violation_is_pending_keeps_its_onset() {
     assert_eq!(
         time(&firing["violations"][0]["since"]).unwrap(),
         since,
-        "the onset stands"
+        "the onset is unchanged"
     );
     place.event("SidecarContainerNotReady").await;
 
@@ -213,12 +208,12 @@ async fn an_edit_while_a_violation_is_pending_keeps_its_onset() {
     assert_eq!(
         place.reasons().await,
         ["SidecarContainerNotReady"],
-        "what a policy stops looking at has not recovered"
+        "a suspended policy sends no recovery"
     );
 }
 
 #[tokio::test]
-async fn a_deleted_policy_takes_its_series_along_and_sends_nothing() {
+async fn a_deleted_policy_removes_its_series_without_an_event() {
     let world = world().await;
     let place = TestNamespace::new(world.plane, "deleted").await;
     place.policy("p", "{checks: {notReady: {for: 0s}}}").await;
@@ -230,38 +225,31 @@ async fn a_deleted_policy_takes_its_series_along_and_sends_nothing() {
         .kubectl(["delete", "scpol", "p", "-n", &place.namespace])
         .await
         .unwrap();
-    eventually("its series to go", || async {
-        let metrics = world
-            .operator
-            .metrics()
-            .await
-            .map_err(|error| error.to_string())?;
+    eventually("its series to be removed", || async {
+        let metrics = world.operator.metrics().await?;
         let left: Vec<&str> = metrics
             .lines()
             .filter(|line| line.contains(&place.namespace))
             .collect();
-        if left.is_empty() {
-            Ok(())
-        } else {
-            Err(left.join("\n"))
-        }
+        ensure!(left.is_empty(), "{left:?}");
+        Ok(())
     })
     .await;
     assert!(
         !place.reasons().await.contains(&"SidecarRecovered".to_owned()),
-        "no recovery is claimed"
+        "no recovery"
     );
 }
 
 #[tokio::test]
-async fn a_namespaced_policy_does_not_see_its_neighbour() {
+async fn a_namespaced_policy_ignores_other_namespaces() {
     let world = world().await;
     let place = TestNamespace::new(world.plane, "mine").await;
     let neighbour = TestNamespace::new(world.plane, "theirs").await;
     place.policy("p", "{checks: {notReady: {for: 0s}}}").await;
     let mut pod = neighbour.kubelet.run(&neighbour.namespace, web()).await.unwrap();
     pod.step(Step::Unready("istio-proxy")).await.unwrap();
-    // What follows in its own namespace comes after what the neighbour did.
+    // A later change in its own namespace is processed after the change in the other one.
     place.kubelet.run(&place.namespace, web()).await.unwrap();
     let status = place
         .status_when("p", "its own Pod", |status| status["summary"]["pods"] == 1)

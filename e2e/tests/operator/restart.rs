@@ -1,5 +1,6 @@
-//! A restart of the operator loses nothing that the policies' statuses list, and repeats nothing.
+//! A restart of the operator keeps the violations in the statuses and repeats no Event.
 
+use anyhow::ensure;
 use e2e::ControlPlane;
 use e2e::operator::Operator;
 use e2e::simulated_kubelet::{SimulatedKubelet, Step};
@@ -22,57 +23,46 @@ async fn a_restart_keeps_onsets_and_sends_no_second_event() {
     pod.step(Step::Unready("istio-proxy")).await.unwrap();
     let before = eventually("one firing and one pending", || async {
         let status = status(&plane, Some(&namespace), "p").await;
-        let is = status["summary"]["firing"] == 1 && status["summary"]["pending"] == 1;
-        if is { Ok(status) } else { Err(status.to_string()) }
+        let counts = [&status["summary"]["firing"], &status["summary"]["pending"]];
+        ensure!(counts == [1, 1], "{status}");
+        Ok(status)
     })
     .await;
     let events: kube::Api<k8s_openapi::api::events::v1::Event> =
         kube::Api::namespaced(plane.client().await.unwrap(), &namespace);
-    let told = eventually("the Event", || async {
-        let list = events
-            .list(&kube::api::ListParams::default())
-            .await
-            .map_err(|error| error.to_string())?;
-        if list.items.is_empty() {
-            Err(String::new())
-        } else {
-            Ok(list.items)
-        }
+    let sent = eventually("the Event", || async {
+        let list = events.list(&kube::api::ListParams::default()).await?;
+        ensure!(!list.items.is_empty(), "no Event");
+        Ok(list.items)
     })
     .await;
-    assert_eq!(told.len(), 1);
+    assert_eq!(sent.len(), 1);
     assert!(operator.stop().await.unwrap().success());
 
     let mut operator = Operator::start(&plane, kubeconfig.path(), &[]).await.unwrap();
     operator.wait_until_ready().await.unwrap();
     eventually("the violation in the metrics again", || async {
-        let metrics = operator.metrics().await.map_err(|error| error.to_string())?;
-        if metrics.contains("check=\"MainReadySidecarNotReady\"") {
-            Ok(())
-        } else {
-            Err(metrics)
-        }
+        let metrics = operator.metrics().await?;
+        ensure!(
+            metrics.contains("check=\"MainReadySidecarNotReady\""),
+            "{metrics}"
+        );
+        Ok(())
     })
     .await;
-    // Another policy's first status shows that the operator writes what it has to write.
+    // After the first status of another policy, the operator would also have written other changes.
     let second = policy
         .replace("name: p", "name: second")
         .replace("for: 0s", "mode: \"Off\"");
     plane.apply_in(&namespace, &second).await.unwrap();
     eventually("the second policy's status", || async {
         let status = status(&plane, Some(&namespace), "second").await;
-        if status["summary"]["pending"] == 1 {
-            Ok(())
-        } else {
-            Err(status.to_string())
-        }
+        ensure!(status["summary"]["pending"] == 1, "{status}");
+        Ok(())
     })
     .await;
     let after = status(&plane, Some(&namespace), "p").await;
-    assert_eq!(
-        after, before,
-        "onsets, states and conditions stand, and nothing was written"
-    );
+    assert_eq!(after, before, "the status is unchanged");
     let since = time(&after["violations"][0]["since"]).unwrap();
     assert!(since <= jiff::Timestamp::now());
     let list = events
@@ -83,8 +73,8 @@ async fn a_restart_keeps_onsets_and_sends_no_second_event() {
     assert_eq!(list.len(), 1, "no second Event");
     assert_eq!(
         list[0].resource_version(),
-        told[0].resource_version(),
-        "nor a change of the first"
+        sent[0].resource_version(),
+        "the Event is unchanged"
     );
     assert!(operator.stop().await.unwrap().success());
     plane.stop().unwrap();

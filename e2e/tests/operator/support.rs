@@ -1,10 +1,12 @@
-//! What the tests share: one cluster with one operator, a namespace each, and ways to look at what it left.
+//! Setup of the tests: a shared cluster with one operator, a namespace for each test, and helpers to read the results.
 
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use e2e::metrics::samples;
 use e2e::operator::Operator;
+use e2e::poll;
 use e2e::simulated_kubelet::{Container, PodSpec, SimulatedKubelet};
 use e2e::{ControlPlane, TokenKubeconfig};
 use k8s_openapi::api::events::v1::Event;
@@ -13,11 +15,10 @@ use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-/// Far more than anything here takes, on a machine that does much else.
+/// Time limit on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_mins(1);
-const POLL: Duration = Duration::from_millis(50);
 
-/// The operator that all tests share, on the cluster that they share.
+/// The shared cluster and its operator.
 pub(crate) struct World {
     pub(crate) plane: &'static ControlPlane,
     pub(crate) operator: Operator,
@@ -38,7 +39,7 @@ pub(crate) async fn world() -> &'static World {
     world.await.unwrap()
 }
 
-/// A namespace of a test, and what happens in it.
+/// A namespace of a test, with a simulated kubelet.
 pub(crate) struct TestNamespace {
     pub(crate) plane: &'static ControlPlane,
     pub(crate) namespace: String,
@@ -56,7 +57,7 @@ impl TestNamespace {
         }
     }
 
-    /// Applies a `SidecarPolicy` of this spec (YAML in flow style).
+    /// Applies a `SidecarPolicy` with this spec (YAML in flow style).
     pub(crate) async fn policy(&self, name: &str, spec: &str) {
         let manifest = format!(
             "apiVersion: sidewatch.dev/v1alpha1\nkind: SidecarPolicy\nmetadata: {{name: {name}}}\nspec: {spec}\n"
@@ -64,20 +65,17 @@ impl TestNamespace {
         self.plane.apply_in(&self.namespace, &manifest).await.unwrap();
     }
 
-    /// The status of a policy, `null` before the first.
+    /// Status of a policy, or `null`.
     pub(crate) async fn status(&self, policy: &str) -> Value {
         status(self.plane, Some(&self.namespace), policy).await
     }
 
-    /// Waits until the status of a policy is as told, and returns it.
+    /// Waits until the status of a policy satisfies `is`, and returns it.
     pub(crate) async fn status_when(&self, policy: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
         eventually(what, || async {
             let status = self.status(policy).await;
-            if is(&status) {
-                Ok(status)
-            } else {
-                Err(status.to_string())
-            }
+            ensure!(is(&status), "{status}");
+            Ok(status)
         })
         .await
     }
@@ -88,7 +86,7 @@ impl TestNamespace {
         events.list(&ListParams::default()).await.unwrap().items
     }
 
-    /// Their reasons, sorted.
+    /// Reasons of the Events in this namespace, sorted.
     pub(crate) async fn reasons(&self) -> Vec<String> {
         let mut reasons: Vec<String> = self
             .events()
@@ -100,7 +98,7 @@ impl TestNamespace {
         reasons
     }
 
-    /// Waits for an Event of this reason, and returns it.
+    /// Waits for an Event with this reason, and returns it.
     pub(crate) async fn event(&self, reason: &str) -> Event {
         eventually(&format!("an Event {reason}"), || async {
             let events = self.events().await;
@@ -108,16 +106,15 @@ impl TestNamespace {
                 "{:?}",
                 events.iter().map(|e| (&e.reason, &e.note)).collect::<Vec<_>>()
             );
-            events
-                .into_iter()
-                .find(|event| event.reason.as_deref() == Some(reason))
-                .ok_or(seen)
+            let mut events = events.into_iter();
+            let found = events.find(|event| event.reason.as_deref() == Some(reason));
+            found.context(seen)
         })
         .await
     }
 }
 
-/// The status of a policy of either kind, `null` before the first.
+/// Status of a policy of either kind, or `null`.
 pub(crate) async fn status(plane: &ControlPlane, namespace: Option<&str>, name: &str) -> Value {
     let kind = if namespace.is_some() {
         "SidecarPolicy"
@@ -139,7 +136,7 @@ pub(crate) async fn status(plane: &ControlPlane, namespace: Option<&str>, name: 
         .unwrap_or_default()
 }
 
-/// The status of a condition: `True`, `False`, `Unknown`, with its reason.
+/// Status and reason of a condition.
 pub(crate) fn condition<'a>(status: &'a Value, kind: &str) -> Option<(&'a str, &'a str)> {
     let condition = status["conditions"]
         .as_array()?
@@ -148,34 +145,37 @@ pub(crate) fn condition<'a>(status: &'a Value, kind: &str) -> Option<(&'a str, &
     Some((condition["status"].as_str()?, condition["reason"].as_str()?))
 }
 
-/// The lines of a metric that carry all of these labels.
+/// Samples of a metric with all these labels, as text.
 pub(crate) async fn series(operator: &Operator, metric: &str, labels: &[(&str, &str)]) -> Vec<String> {
     let metrics = operator.metrics().await.unwrap();
-    let has = |line: &str| {
-        labels
-            .iter()
-            .all(|(name, value)| line.contains(&format!("{name}=\"{value}\"")))
-    };
-    let of = |line: &&str| line.starts_with(&format!("{metric}{{")) && has(line);
-    metrics.lines().filter(of).map(str::to_owned).collect()
+    let mut samples = samples(&metrics).unwrap();
+    samples.retain(|sample| sample.matches(metric, labels));
+    let lines = samples.iter();
+    lines
+        .map(|sample| format!("{} {}", sample.series, sample.value))
+        .collect()
 }
 
-/// Waits until `look` finds what it looks for; fails with what it saw last.
-pub(crate) async fn eventually<T, F: Future<Output = Result<T, String>>>(
-    what: &str,
-    look: impl Fn() -> F,
-) -> T {
-    let deadline = Instant::now() + SOON;
-    loop {
-        match look().await {
-            Ok(found) => return found,
-            Err(seen) if Instant::now() > deadline => panic!("waited in vain for {what}; last seen: {seen}"),
-            Err(_) => tokio::time::sleep(POLL).await,
-        }
-    }
+/// Waits until no sample of a metric has all these labels.
+pub(crate) async fn no_series(operator: &Operator, metric: &str, labels: &[(&str, &str)]) {
+    eventually("the series to be removed", || async {
+        let left = series(operator, metric, labels).await;
+        ensure!(left.is_empty(), "{left:?}");
+        Ok(())
+    })
+    .await;
 }
 
-/// A Pod `web-1-x` of the Deployment `web`, with a native sidecar and a main, both probed.
+/// Waits until `probe` succeeds, and fails with its last error.
+pub(crate) async fn eventually<T, F>(what: &str, probe: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T>>,
+{
+    let result = poll::eventually(SOON, probe).await;
+    result.unwrap_or_else(|error| panic!("waiting for {what}: {error:#}"))
+}
+
+/// A Pod `web-1-x` of the Deployment `web`, with a native sidecar and a main container, both with readiness probes.
 pub(crate) fn web() -> PodSpec {
     PodSpec::new("web-1-x")
         .owned_by("apps/v1", "ReplicaSet", "web-1")
@@ -185,7 +185,7 @@ pub(crate) fn web() -> PodSpec {
         .container(Container::regular("app").readiness_probe())
 }
 
-/// Reads a time of the API.
+/// Parses a timestamp of the API.
 pub(crate) fn time(value: &Value) -> Result<jiff::Timestamp> {
     value.as_str().context("a time")?.parse().context("a time")
 }

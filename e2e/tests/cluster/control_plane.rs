@@ -1,7 +1,4 @@
-//! The control plane that all the other end-to-end tests stand on: that it is real, that it fails the ways they ask it to,
-//! and that it leaves nothing behind.
-
-#![allow(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
+//! The control plane of the other tests: clients, kubectl, faults of the API server, and clean-up.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +12,7 @@ use kube::api::{ListParams, ObjectMeta, PostParams};
 use kube::{Api, Client};
 
 #[tokio::test]
-async fn it_serves_kubectl_and_clients() {
+async fn kubectl_and_clients_work() {
     let plane = shared().await.unwrap();
     let namespace = plane.namespace("serves").await.unwrap();
 
@@ -32,15 +29,15 @@ async fn it_serves_kubectl_and_clients() {
         .to_string();
     assert!(
         error.contains("NotFound"),
-        "kubectl's complaint is in the error: {error}"
+        "the error contains the message of kubectl: {error}"
     );
 
     let other = plane.namespace("serves").await.unwrap();
-    assert_ne!(namespace, other, "every namespace is another");
+    assert_ne!(namespace, other, "namespaces are unique");
 }
 
 #[tokio::test]
-async fn rights_are_enforced() {
+async fn permissions_are_enforced() {
     let plane = shared().await.unwrap();
     let namespace = plane.namespace("rights").await.unwrap();
     let list = async |client: Client| {
@@ -65,13 +62,13 @@ async fn rights_are_enforced() {
         .unwrap();
     assert_eq!(code(list(nobody).await), 403, "a user without a role may not");
     let master = plane.client_as("somebody", &["system:masters"]).await.unwrap();
-    assert_eq!(list(master).await.unwrap(), 0, "the same right by way of a group");
+    assert_eq!(list(master).await.unwrap(), 0, "permission by a group");
     let stranger = plane.client_with_token("not-a-token").await.unwrap();
-    assert_eq!(code(list(stranger).await), 401, "a token that nobody issued");
+    assert_eq!(code(list(stranger).await), 401, "an invalid token");
 }
 
 #[tokio::test]
-async fn the_api_server_dies_freezes_and_comes_back_with_its_data() {
+async fn the_api_server_can_be_killed_frozen_and_restarted() {
     let mut plane = ControlPlane::start().await.unwrap();
     let url = plane.url().to_owned();
     let maps: Api<ConfigMap> = Api::namespaced(plane.client().await.unwrap(), "default");
@@ -120,19 +117,19 @@ async fn the_api_server_dies_freezes_and_comes_back_with_its_data() {
         "the servers are found by their directory"
     );
     plane.stop().unwrap();
-    assert_eq!(processes_of(&dir), Vec::<String>::new(), "nothing runs on");
+    assert_eq!(processes_of(&dir), Vec::<String>::new(), "no process is left");
     assert!(!dir.exists(), "no file is left");
 }
 
 #[tokio::test]
-async fn nothing_survives_a_killed_holder() {
+async fn servers_end_with_a_killed_harness() {
     let scratch = tempfile::tempdir().unwrap();
     let log = scratch.path().join("log");
-    // the holder's servers have watchdogs of their own; this handle kills the holder only
+    // The servers have their own watchdogs: this handle kills the harness only.
     let mut holder = Process::start(&Spec::new(env!("CARGO_BIN_EXE_e2e")).arg("up"), &log).unwrap();
     let kubeconfig = until("a kubeconfig", Duration::from_mins(2), || {
         let said = fs::read_to_string(&log).unwrap();
-        assert!(holder.try_wait().unwrap().is_none(), "the holder ended: {said}");
+        assert!(holder.try_wait().unwrap().is_none(), "the harness exited: {said}");
         said.lines()
             .find_map(|line| line.strip_prefix("export KUBECONFIG=").map(str::to_owned))
     });
@@ -147,12 +144,12 @@ async fn nothing_survives_a_killed_holder() {
     );
 }
 
-/// The command lines of living processes that mention the directory.
+/// Command lines of running processes that contain the directory.
 fn processes_of(dir: &Path) -> Vec<String> {
     let dir = dir.to_str().unwrap();
     let processes = fs::read_dir("/proc").unwrap().flatten();
     processes
-        // a zombie has no command line, and a process may end while we look
+        // A zombie has no command line, and a process may exit concurrently.
         .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
         .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
         .filter(|line| line.contains(dir))

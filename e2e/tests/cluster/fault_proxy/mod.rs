@@ -1,13 +1,5 @@
 //! The fault proxy in front of a real API server: it is transparent without rules, and each fault has its documented effect.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test says what it expects by panicking"
-)]
-
 mod requests;
 mod setup;
 mod watches;

@@ -1,24 +1,17 @@
-//! `config/`: installed with `kubectl apply -k` on a real API server, and every sample policy at work on a Pod that fails
-//! its check.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test says what it expects by panicking"
-)]
+//! `config/`: installed with `kubectl apply -k`, and every sample policy with a Pod that fails its check.
 
 use std::time::Duration;
 
+use anyhow::Context;
 use e2e::ControlPlane;
 use e2e::operator::{NAMESPACE, Operator, SERVICE_ACCOUNT, repository};
+use e2e::poll;
 use e2e::simulated_kubelet::{Container, PodSpec, RestartPolicy, SimulatedKubelet, Step};
 use serde_json::{Value, json};
 use sidewatch::domain::checks::rule;
 use sidewatch::domain::policy::Check;
 
 const SOON: Duration = Duration::from_mins(1);
-const POLL: Duration = Duration::from_millis(200);
 
 async fn apply(plane: &ControlPlane, directory: &str, flags: &[&str]) -> String {
     let directory = repository().join("config").join(directory);
@@ -31,19 +24,10 @@ async fn get(plane: &ControlPlane, args: &[&str]) -> Value {
     serde_json::from_str(&plane.kubectl(args).await.unwrap()).unwrap()
 }
 
-/// Tries until it is there.
-async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let wait = async {
-        loop {
-            if let Some(found) = look().await {
-                return found;
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    tokio::time::timeout(SOON, wait)
-        .await
-        .unwrap_or_else(|_| panic!("{what} does not come"))
+/// Waits until `look` finds a value.
+async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> F) -> T {
+    let found = poll::eventually(SOON, || async { look().await.context("missing") }).await;
+    found.unwrap_or_else(|error| panic!("{what}: {error:#}"))
 }
 
 #[tokio::test]
@@ -69,19 +53,19 @@ async fn one_command_installs() {
     let mut operator = Operator::start(&plane, kubeconfig.path(), &[]).await.unwrap();
     operator.wait_until_ready().await.unwrap();
 
-    // The namespace enforces the restricted Pod Security Standard: a Pod that is there satisfies it.
+    // The namespace enforces the restricted Pod Security Standard, so an existing Pod satisfies it.
     let namespace = ["namespace", NAMESPACE];
     let labels = &get(&plane, &namespace).await["metadata"]["labels"];
     assert_eq!(labels["pod-security.kubernetes.io/enforce"], "restricted");
     let pods = ["pods", "--namespace", NAMESPACE];
-    let pod = eventually("a Pod of the Deployment", async || {
+    let pod = eventually("a Pod of the Deployment", || async {
         get(&plane, &pods).await["items"].get(0).cloned()
     });
     let pod = pod.await;
     assert_eq!(pod["spec"]["serviceAccountName"], SERVICE_ACCOUNT);
 }
 
-/// A Pod that fails a check, and the container that is to blame.
+/// Creates a Pod that fails a check and returns the faulty container.
 async fn fail(kubelet: &SimulatedKubelet, namespace: &str, check: Check) -> &'static str {
     let proxied = || {
         PodSpec::new("web")
@@ -135,7 +119,7 @@ async fn fail(kubelet: &SimulatedKubelet, namespace: &str, check: Check) -> &'st
     }
 }
 
-/// The sample of a check, alone in a namespace with a Pod that fails it: one violation, of that check, and one Event.
+/// Applies the sample of a check in a new namespace with a Pod that fails it: one violation of that check, one Event.
 async fn try_sample(plane: &ControlPlane, kubelet: &SimulatedKubelet, check: Check) {
     let name = check.as_str();
     let namespace = plane.namespace("sample").await.unwrap();
@@ -146,7 +130,7 @@ async fn try_sample(plane: &ControlPlane, kubelet: &SimulatedKubelet, check: Che
     let container = fail(kubelet, &namespace, check).await;
 
     let policies = [&["sidecarpolicies"], &flags[..]].concat();
-    let violations = eventually(name, async || {
+    let violations = eventually(name, || async {
         let violations = get(plane, &policies).await["items"][0]["status"]["violations"].clone();
         (violations[0]["state"] == "Firing").then_some(violations)
     });
@@ -171,7 +155,7 @@ async fn try_sample(plane: &ControlPlane, kubelet: &SimulatedKubelet, check: Che
 }
 
 #[tokio::test]
-async fn every_sample_finds_what_it_is_named_after() {
+async fn every_sample_reports_its_check() {
     let plane = ControlPlane::start().await.unwrap();
     let (_operator, _kubeconfig) = Operator::install(&plane).await.unwrap();
     let kubelet = SimulatedKubelet::new(plane.client().await.unwrap());

@@ -1,6 +1,6 @@
 //! The status subresource: who may write what, and how server-side apply merges it.
 
-use crate::plane;
+use super::plane;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::core::DeserializeGuard;

@@ -1,18 +1,6 @@
 //! The schemas of both kinds of policy before the real API server: what it refuses and says, what it takes and fills in,
 //! and what kubectl makes of it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test says what it expects by panicking"
-)]
-#![allow(
-    missing_docs,
-    unreachable_pub,
-    reason = "a test binary has no readers of its interface"
-)]
-
 mod coverage;
 mod invalid;
 mod presentation;
@@ -27,8 +15,8 @@ use tokio::sync::OnceCell;
 
 /// The definitions as people apply them.
 const CRDS: &str = concat!(
-    include_str!("../../../crds/sidewatch.dev_sidecarpolicies.yaml"),
-    include_str!("../../../crds/sidewatch.dev_clustersidecarpolicies.yaml"),
+    include_str!("../../../../crds/sidewatch.dev_sidecarpolicies.yaml"),
+    include_str!("../../../../crds/sidewatch.dev_clustersidecarpolicies.yaml"),
 );
 
 /// The kinds, each with the path of its collection in the namespace `default`.

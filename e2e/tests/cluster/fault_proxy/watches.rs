@@ -4,7 +4,7 @@ use e2e::faults::proxy::{Fault, Point, Rule, Verb};
 use futures::StreamExt;
 use tokio::time::timeout;
 
-use crate::setup::{MAPS, SOON, Setup, WHILE, create, describe};
+use super::setup::{MAPS, SOON, Setup, WHILE, create, describe};
 
 #[tokio::test]
 async fn faults_apply_to_watches() {

@@ -1,7 +1,7 @@
 //! The specs that the API server must take, and what it makes of them.
 
-use crate::invalid::{DURATIONS, Kinds, nested, numbered};
-use crate::{CLUSTER_SIDECAR_POLICY, SIDECAR_POLICY, plane, try_create};
+use super::{CLUSTER_SIDECAR_POLICY, SIDECAR_POLICY, plane, try_create};
+use crate::policy_specs::invalid::{DURATIONS, Kinds, nested, numbered};
 use serde_json::{Value, json};
 use sidewatch::api::{ClusterSidecarPolicySpec, SidecarPolicySpec};
 

@@ -1,14 +1,7 @@
 //! The alerting rules in `config/prometheus`, checked and run by promtool.
 //!
-//! Each file of rules is a `PrometheusRule` of prometheus-operator, whose `spec` is what Prometheus itself reads. The tests
-//! beside them (`config/prometheus/tests/*.test.yaml`) name the files as if they were plain: here they are made so.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test says what it expects by panicking"
-)]
+//! Each rule file is a `PrometheusRule` of prometheus-operator, whose `spec` is a rule file of Prometheus. The promtool tests
+//! (`config/prometheus/tests/*.test.yaml`) refer to plain rule files, which this test extracts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use e2e::process::Scratch;
+use e2e::project::repository;
 use e2e::tools::{self, Tool};
 use serde_json::Value;
 use sidewatch::domain::policy::Check;
 
 const RULES: [&str; 2] = ["rules.yaml", "kube-state-metrics.yaml"];
-/// Where runbooks are on the web; what follows is their path in this repository.
+/// Base URL of runbooks, followed by their path in this repository.
 const SITE: &str = "https://sidewatch.dev/";
 
 /// The alert of each check.
@@ -41,16 +35,12 @@ const OWN_ALERTS: [&str; 4] = [
     "SidewatchEventsDropped",
 ];
 
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
 fn yaml(path: &Path) -> Value {
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The plain rules in a `PrometheusRule`.
+/// The rules in a `PrometheusRule`.
 fn plain(file: &str) -> Value {
     let mut object = yaml(&repository().join("config/prometheus").join(file));
     assert_eq!(object["apiVersion"], "monitoring.coreos.com/v1", "{file}");
@@ -71,14 +61,14 @@ fn alerts(file: &str) -> BTreeMap<String, Value> {
         let name = rule["alert"].as_str().unwrap().to_owned();
         assert!(
             alerts.insert(name.clone(), rule.clone()).is_none(),
-            "{name} stands twice in {file}"
+            "duplicate {name} in {file}"
         );
     }
     alerts
 }
 
-/// The rules as plain files, and the tests beside them, which are returned.
-fn lay_out(dir: &Path) -> Vec<PathBuf> {
+/// Writes the plain rule files and copies the promtool tests, whose paths are returned.
+fn extract(dir: &Path) -> Vec<PathBuf> {
     for file in RULES {
         // JSON is YAML
         fs::write(dir.join(file), plain(file).to_string()).unwrap();
@@ -106,7 +96,7 @@ fn promtool(args: &[&str], files: &[PathBuf]) -> Output {
         .unwrap()
 }
 
-fn said(output: &Output) -> String {
+fn text(output: &Output) -> String {
     format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
@@ -115,20 +105,20 @@ fn said(output: &Output) -> String {
 }
 
 #[test]
-fn the_rules_are_sound_and_do_what_their_tests_say() {
+fn the_rules_pass_promtool() {
     let dir = Scratch::new().unwrap();
-    let tests = lay_out(dir.path());
+    let tests = extract(dir.path());
     let files = RULES.map(|file| dir.path().join(file));
     let output = promtool(&["check", "rules", "--lint=all", "--lint-fatal"], &files);
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", text(&output));
     let output = promtool(&["test", "rules"], &tests);
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", text(&output));
 }
 
 #[test]
 fn a_wrong_rule_fails_the_tests() {
     let dir = Scratch::new().unwrap();
-    let tests = lay_out(dir.path());
+    let tests = extract(dir.path());
     let rules = dir.path().join("rules.yaml");
     let right = fs::read_to_string(&rules).unwrap();
     let table = [
@@ -147,7 +137,7 @@ fn a_wrong_rule_fails_the_tests() {
             "endpoint, job, mode",
             "an alert ends with the operator's Pod",
         ),
-        ("> 180", "> 400", "a stale watch is told late"),
+        ("> 180", "> 400", "a stale watch alerts late"),
         (
             "== 0\",\"for\":\"1m\"",
             "== 1\",\"for\":\"1m\"",
@@ -163,12 +153,12 @@ fn a_wrong_rule_fails_the_tests() {
             .cloned()
             .collect();
         let output = promtool(&["test", "rules"], &concerned);
-        assert!(!output.status.success(), "no test notices that {message}");
+        assert!(!output.status.success(), "no promtool test fails when {message}");
     }
 }
 
 #[test]
-fn each_check_has_its_alert_without_a_limit_of_its_own() {
+fn each_check_has_an_alert_without_its_own_limit() {
     let alerts = alerts("rules.yaml");
     let expected: BTreeSet<&str> = ALERTS.iter().map(|(_, alert)| *alert).chain(OWN_ALERTS).collect();
     assert_eq!(
@@ -189,7 +179,7 @@ fn each_check_has_its_alert_without_a_limit_of_its_own() {
             assert_eq!(
                 alert.get(limit),
                 None,
-                "{name}: the policy has a say in that, not the rule"
+                "{name}: the policy decides that, not the rule"
             );
         }
     }
@@ -200,7 +190,7 @@ fn each_check_has_its_alert_without_a_limit_of_its_own() {
 }
 
 #[test]
-fn each_alert_says_what_and_where_to_read_on() {
+fn each_alert_has_annotations_and_a_runbook() {
     for file in RULES {
         for (name, alert) in alerts(file) {
             let annotations = &alert["annotations"];
@@ -225,7 +215,7 @@ fn each_alert_says_what_and_where_to_read_on() {
 fn each_alert_is_tested_firing_and_silent() {
     let dir = Scratch::new().unwrap();
     let mut seen: BTreeMap<(String, bool), usize> = BTreeMap::new();
-    for test in lay_out(dir.path()) {
+    for test in extract(dir.path()) {
         // the corrected alerts have the names of Sidewatch's own
         let of_rules = !test.ends_with("kube-state-metrics.test.yaml");
         for group in yaml(&test)["tests"].as_array().unwrap() {

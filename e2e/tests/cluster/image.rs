@@ -1,7 +1,4 @@
-//! As much of the image as can be tested without a container engine: the Dockerfile's compiler is ours, and what the build
-//! gets to see is enough.
-
-#![allow(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
+//! The Dockerfile and its build context, as far as they can be tested without a container engine.
 
 use std::process::Command;
 
@@ -23,13 +20,13 @@ fn the_compiler_is_the_pinned_one() {
     );
 }
 
-/// Cargo reads the manifests of all members, and wants every target that they name to be there.
+/// Cargo reads the manifests of all members and requires all their targets.
 #[test]
 fn cargo_finds_everything_in_the_build_context() {
     let context = Scratch::new().unwrap();
     let ignore = read(".dockerignore");
     let kept: Vec<_> = ignore.lines().filter_map(|line| line.strip_prefix('!')).collect();
-    // as the shell understands them: `tests/*.rs`
+    // a shell expands patterns such as `tests/*.rs`
     let copy = format!("cp -r --parents {} {}", kept.join(" "), context.path().display());
     let copied = Command::new("bash")
         .args(["-euc", &copy])

@@ -6,7 +6,7 @@ use e2e::faults::proxy::{Fault, Point, Rule, Verb};
 use kube::api::ListParams;
 use tokio::time::timeout;
 
-use crate::setup::{MAPS, SOON, Setup, WHILE, code};
+use super::setup::{MAPS, SOON, Setup, WHILE, code};
 
 #[tokio::test]
 async fn a_request_is_stopped_before_or_after_the_server() {

@@ -1,14 +1,9 @@
-//! ServiceAccounts with just the rights that a manifest gives them, and manifests that bring kinds of their own.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test says what it expects by panicking"
-)]
+//! ServiceAccounts with the permissions of a manifest, and manifests with CRDs.
 
 use std::time::Duration;
 
 use e2e::cluster::tokens::SHORTEST_TOKEN_LIFE;
+use e2e::poll::eventually;
 use e2e::shared;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::ListParams;
@@ -39,7 +34,7 @@ fn code<T>(result: kube::Result<T>) -> u16 {
 }
 
 #[tokio::test]
-async fn a_service_account_has_the_rights_of_its_role_and_no_other() {
+async fn a_service_account_has_the_permissions_of_its_role() {
     let plane = shared().await.unwrap();
     let namespace = plane.namespace("rbac").await.unwrap();
     let files = plane.kubeconfig_for(&namespace, "reader").await.unwrap();
@@ -57,16 +52,11 @@ async fn a_service_account_has_the_rights_of_its_role_and_no_other() {
         .apply_in(&namespace, &ROLE.replace("NAMESPACE", &namespace))
         .await
         .unwrap();
-    // the server's authorizer follows its own watch
-    let granted = async {
-        while code(pods.list(&all).await) != 200 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), granted)
+    // The authorizer of the API server follows by a watch.
+    eventually(Duration::from_secs(10), || async { Ok(pods.list(&all).await?) })
         .await
         .expect("allowed with the role");
-    assert_eq!(code(secrets.list(&all).await), 403, "what the role does not give");
+    assert_eq!(code(secrets.list(&all).await), 403, "without a role");
 }
 
 #[tokio::test]
@@ -85,7 +75,7 @@ async fn a_token_can_be_replaced() {
         ])
     };
 
-    whoami().await.expect_err("a stale token is nobody's");
+    whoami().await.expect_err("an invalid token");
     plane.service_account(&namespace, "rotated").await.unwrap();
     let token = plane
         .token(&namespace, "rotated", SHORTEST_TOKEN_LIFE)
@@ -103,7 +93,7 @@ async fn a_token_can_be_replaced() {
 }
 
 #[tokio::test]
-async fn a_kind_is_served_when_apply_returns() {
+async fn a_crd_is_served_when_apply_returns() {
     let plane = shared().await.unwrap();
     let crd = |plural: &str, kind: &str| {
         format!(
@@ -138,6 +128,6 @@ spec:
         .unwrap_err();
     assert!(
         error.to_string().contains("Plum"),
-        "a kind that nobody defined is named: {error}"
+        "the error names an undefined kind: {error}"
     );
 }

@@ -1,6 +1,6 @@
 //! What a person sees of the policies through kubectl: columns, names, explanations.
 
-use crate::plane;
+use super::plane;
 use e2e::ControlPlane;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};

@@ -1,11 +1,5 @@
-//! The fake kubelet against a real API server, seen the way people see Pods: through kubectl, whose columns are computed
-//! from the whole status, and through the API.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test says what it expects by panicking"
-)]
+//! The simulated kubelet with a real API server, checked through kubectl, whose columns depend on the whole status, and the
+//! API.
 
 use std::time::Duration;
 
@@ -142,7 +136,7 @@ async fn a_classic_sidecar_holds_its_job_open_and_a_native_one_does_not() {
 }
 
 #[tokio::test]
-async fn termination_is_told_in_one_event_and_then_the_pod_is_gone() {
+async fn termination_is_one_event_and_then_the_pod_is_deleted() {
     let (plane, kubelet, namespace) = prepare("ending").await;
     let mut pod = kubelet
         .run(&namespace, mesh("web").container(Container::regular("logs")))
@@ -155,20 +149,20 @@ async fn termination_is_told_in_one_event_and_then_the_pod_is_gone() {
     pod.evict().await.unwrap();
     pod.end(&[("logs", 9)]).await.unwrap();
 
-    let told = events
+    let events_seen = events
         .map_ok(|event| match event {
-            WatchEvent::Modified(pod) => story(&pod),
-            WatchEvent::Deleted(pod) => format!("gone, {}", story(&pod)),
+            WatchEvent::Modified(pod) => summary(&pod),
+            WatchEvent::Deleted(pod) => format!("gone, {}", summary(&pod)),
             other => panic!("{other:?}"),
         })
         .take_while(|line| std::future::ready(!line.as_ref().is_ok_and(|line| line.starts_with("gone"))))
         .try_collect::<Vec<_>>();
-    let told = tokio::time::timeout(Duration::from_secs(10), told)
+    let events_seen = tokio::time::timeout(Duration::from_secs(10), events_seen)
         .await
         .unwrap()
         .unwrap();
     assert_eq!(
-        told,
+        events_seen,
         [
             "Running, all run, DisruptionTarget",
             "Running, all run, deleted, DisruptionTarget",
@@ -178,11 +172,11 @@ async fn termination_is_told_in_one_event_and_then_the_pod_is_gone() {
             "Failed, none runs, deleted, DisruptionTarget",
         ]
     );
-    assert_eq!(printed(plane, &namespace).await, "", "it is gone");
+    assert_eq!(printed(plane, &namespace).await, "", "it is deleted");
 }
 
-/// Phase, which containers run, deletion, disruption.
-fn story(pod: &Pod) -> String {
+/// Phase, running containers, deletion and disruption.
+fn summary(pod: &Pod) -> String {
     let status = pod.status.as_ref().unwrap();
     let init = status
         .init_container_statuses
@@ -194,26 +188,26 @@ fn story(pod: &Pod) -> String {
         .iter()
         .filter(|c| c.state.as_ref().is_some_and(|s| s.running.is_some()))
         .count();
-    let mut story = vec![status.phase.clone().unwrap()];
-    story.push(if run == containers.len() {
+    let mut summary = vec![status.phase.clone().unwrap()];
+    summary.push(if run == containers.len() {
         "all run".into()
     } else if run == 0 {
         "none runs".into()
     } else {
         format!("{run} run")
     });
-    story.extend(pod.metadata.deletion_timestamp.as_ref().map(|_| "deleted".into()));
+    summary.extend(pod.metadata.deletion_timestamp.as_ref().map(|_| "deleted".into()));
     let mut conditions = status.conditions.iter().flatten();
-    story.extend(
+    summary.extend(
         conditions
             .find(|c| c.type_ == "DisruptionTarget")
             .map(|c| c.type_.clone()),
     );
-    story.join(", ")
+    summary.join(", ")
 }
 
 #[tokio::test]
-async fn time_may_lie_in_the_past() {
+async fn times_may_be_in_the_past() {
     let (plane, kubelet, namespace) = prepare("past").await;
     let hour_ago = Timestamp::now() - SignedDuration::from_hours(1);
     let mut pod = kubelet
@@ -231,7 +225,7 @@ async fn time_may_lie_in_the_past() {
         ("False", None),
         "a lost node gives no reason"
     );
-    assert_eq!(ready.2, hour_ago.as_second(), "the time that it was told");
+    assert_eq!(ready.2, hour_ago.as_second(), "the given time");
     assert!(
         printed(plane, &namespace).await.starts_with("2/2 Running"),
         "and kubectl does not see it"

@@ -1,20 +1,15 @@
-//! What a real Prometheus makes of a real operator: every panel of the dashboard has data, alerts fire and name the right
-//! container, and the reference in `docs/metrics.md` names exactly the metrics and labels that are there.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test says what it expects by panicking"
-)]
+//! A real Prometheus with a real operator: every panel of the dashboard has data, alerts fire for the right container, and
+//! `docs/metrics.md` lists exactly the existing metrics and labels.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use anyhow::ensure;
 use e2e::ControlPlane;
 use e2e::observers::prometheus::Prometheus;
 use e2e::operator::{NAMESPACE, Operator, SERVICE_ACCOUNT, install_crds, install_rbac, repository};
+use e2e::poll::eventually;
 use e2e::simulated_kubelet::{Container, PodSpec, SimulatedKubelet, Step};
 use serde_json::Value;
 
@@ -28,16 +23,16 @@ spec:
     mainReadySidecarNotReady: {for: 24h}
     frequentRestarts: {count: 2, window: 5m}
 ";
-/// For everything to be scraped twice and evaluated, on a machine that does much else.
+/// Time for two scrapes and an evaluation on a busy machine.
 const SOON: Duration = Duration::from_mins(1);
 
 #[tokio::test]
-async fn prometheus_sees_what_dashboard_alerts_and_documentation_say() {
+async fn dashboard_alerts_and_documentation_agree_with_the_metrics() {
     let plane = ControlPlane::start().await.unwrap();
     install_crds(&plane).await.unwrap();
     plane.kubectl(["create", "namespace", NAMESPACE]).await.unwrap();
     let kubeconfig = plane.kubeconfig_for(NAMESPACE, SERVICE_ACCOUNT).await.unwrap();
-    // Without its role at first, so that there are failures of watches to show.
+    // First without its role, so that watches fail.
     let mut operator = Operator::start(&plane, kubeconfig.path(), &[]).await.unwrap();
     let rules = yaml("config/prometheus/rules.yaml")["spec"].take();
     let prometheus = Prometheus::start(operator.metrics_address(), &rules)
@@ -50,7 +45,7 @@ async fn prometheus_sees_what_dashboard_alerts_and_documentation_say() {
     plane.apply(POLICY).await.unwrap();
     has_data(&prometheus, "sidewatch_policy_ready").await;
 
-    play(&SimulatedKubelet::new(plane.client().await.unwrap()), &prometheus).await;
+    run_pods(&SimulatedKubelet::new(plane.client().await.unwrap()), &prometheus).await;
 
     the_alert_names_the_sidecar(&prometheus).await;
     every_panel_has_data(&prometheus).await;
@@ -63,8 +58,8 @@ fn yaml(path: &str) -> Value {
     serde_saphyr::from_str(&fs::read_to_string(repository().join(path)).unwrap()).unwrap()
 }
 
-/// One sidecar fires and recovers, one fires for good, one restarts.
-async fn play(kubelet: &SimulatedKubelet, prometheus: &Prometheus) {
+/// One sidecar fires and recovers, one continues to fire, one restarts.
+async fn run_pods(kubelet: &SimulatedKubelet, prometheus: &Prometheus) {
     let web = |pod: &str| {
         PodSpec::new(pod)
             .owned_by("apps/v1", "ReplicaSet", "web-7d9f8c6b5")
@@ -92,17 +87,15 @@ async fn play(kubelet: &SimulatedKubelet, prometheus: &Prometheus) {
     has_data(prometheus, "sidewatch_sidecar_restarts_total == 2").await;
 }
 
-/// Waits until a query has an answer that is a number, and returns all of it.
+/// Waits until the result of a query contains a number, and returns the result.
 async fn has_data(prometheus: &Prometheus, query: &str) -> Vec<Value> {
-    let deadline = Instant::now() + SOON;
-    loop {
-        let samples = prometheus.query(query).await.unwrap();
-        if samples.iter().any(|sample| sample["value"][1] != "NaN") {
-            return samples;
-        }
-        assert!(Instant::now() < deadline, "no data: {query}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    let data = eventually(SOON, || async {
+        let samples = prometheus.query(query).await?;
+        let is_number = |sample: &Value| sample["value"][1] != "NaN";
+        ensure!(samples.iter().any(is_number), "no data: {query}");
+        Ok(samples)
+    });
+    data.await.unwrap()
 }
 
 async fn the_alert_names_the_sidecar(prometheus: &Prometheus) {
@@ -139,7 +132,7 @@ async fn the_alert_names_the_sidecar(prometheus: &Prometheus) {
         .query("ALERTS{alertname=~\"Sidewatch.+\"}")
         .await
         .unwrap();
-    assert!(own.is_empty(), "the operator is well: {own:?}");
+    assert!(own.is_empty(), "no alert about the operator: {own:?}");
 }
 
 async fn every_panel_has_data(prometheus: &Prometheus) {
@@ -149,7 +142,7 @@ async fn every_panel_has_data(prometheus: &Prometheus) {
         let is_row = panel["type"] == "row";
         assert!(
             is_row || panel["datasource"]["uid"] == "${datasource}",
-            "the viewer chooses the data source: {}",
+            "the data source must be a variable: {}",
             panel["title"]
         );
         for target in panel
@@ -175,7 +168,7 @@ async fn every_panel_has_data(prometheus: &Prometheus) {
     assert!(queries > 25, "{queries} queries");
 }
 
-/// `docs/metrics.md` names the metrics that `/metrics` shows, each with its type and labels, and no other.
+/// Compares `docs/metrics.md` with `/metrics`: names, types and labels.
 fn the_reference_is_complete(metrics: &str) {
     let mut shown: BTreeMap<String, (String, BTreeSet<String>)> = BTreeMap::new();
     for line in metrics.lines() {

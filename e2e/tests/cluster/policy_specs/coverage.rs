@@ -1,8 +1,8 @@
 //! The tables against the schema: every constraint of the spec has a row that fails by it, so that a new field or bound
 //! without a test does not go unseen; and the rows against the API server.
 
-use crate::invalid::{Invalid, Kinds, rows};
-use crate::{CLUSTER_SIDECAR_POLICY, SIDECAR_POLICY, plane, try_create};
+use super::{CLUSTER_SIDECAR_POLICY, SIDECAR_POLICY, plane, try_create};
+use crate::policy_specs::invalid::{Invalid, Kinds, rows};
 use kube::core::Status;
 use serde_json::Value;
 use std::collections::BTreeSet;
