@@ -1,5 +1,4 @@
-//! What a failed list or watch means: a reason from a fixed set for the counters, a sentence for people, and whether the
-//! watch can go on from where it was.
+//! Classifies a failed list or watch: a reason for the counters, a message for people, and whether the watch can resume.
 
 use std::error::Error as _;
 
@@ -7,33 +6,33 @@ use kube::{core::Status, runtime::watcher::Error};
 
 use crate::{domain::index::Scope, telemetry::monitor::Resource};
 
-/// Why a list or watch failed. The label set of the counter.
+/// Why a list or watch failed; the values of the label `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// 401: no identity that the server accepts.
+    /// 401: the API server does not accept the credentials.
     Unauthorized,
-    /// 403: the RBAC role is missing.
+    /// 403: an RBAC permission is missing.
     Forbidden,
     /// 404: the CRD is missing.
     NotFound,
-    /// 410: the server has forgotten the version that we know.
+    /// 410: the API server no longer has the resource version.
     Gone,
-    /// 429: the server asks for patience.
+    /// 429: too many requests.
     Throttled,
-    /// 5xx.
+    /// 5xx: an error of the API server.
     Server,
-    /// The server was silent for too long.
+    /// The API server did not respond in time.
     Timeout,
-    /// No connection, or it broke.
+    /// The connection could not be made or was lost.
     Transport,
-    /// An answer that cannot be read.
+    /// The response could not be decoded.
     Decode,
     /// Anything else.
     Other,
 }
 
 impl Reason {
-    /// The label's value.
+    /// Returns the label value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unauthorized => "unauthorized",
@@ -50,7 +49,7 @@ impl Reason {
     }
 }
 
-/// Why it failed.
+/// Returns the reason of a failure.
 pub fn reason(error: &Error) -> Reason {
     match cause(error) {
         Cause::Status(status) => match status.code {
@@ -78,7 +77,7 @@ pub fn reason(error: &Error) -> Reason {
     }
 }
 
-/// What is wrong, in a sentence that says what would help where we know.
+/// Describes a failure, and says how to correct it where that is known.
 pub fn problem(error: &Error, resource: Resource, scope: &Scope) -> String {
     let name = resource.as_str();
     let reason = reason(error);
@@ -92,20 +91,20 @@ pub fn problem(error: &Error, resource: Resource, scope: &Scope) -> String {
         Error::InitialListFailed(_) => "list",
         _ => "watch",
     };
-    let place = scope
+    let location = scope
         .as_ref()
         .map(|ns| format!(" in namespace {ns}"))
         .unwrap_or_default();
-    let word = match reason {
+    let prefix = match reason {
         Reason::Forbidden => "forbidden: ",
-        Reason::Decode => "the answer does not decode: ",
+        Reason::Decode => "invalid response: ",
         _ => "",
     };
-    format!("cannot {verb} {name}{place}: {word}{}", describe(error))
+    format!("cannot {verb} {name}{location}: {prefix}{}", describe(error))
 }
 
-/// Whether the watcher may go on from the last version that it saw. Otherwise the list must begin anew: the server has
-/// forgotten that version (kube would ask for it for ever), or an event could not be read and is lost.
+/// Reports whether the watch can resume from the last resource version. Otherwise a new list is needed: the API server no
+/// longer has that version (kube would request it for ever), or an event could not be decoded and is lost.
 pub fn can_resume(error: &Error) -> bool {
     match error {
         Error::WatchStartFailed(_) => reason(error) != Reason::Gone,
@@ -117,14 +116,14 @@ pub fn can_resume(error: &Error) -> bool {
 enum Cause<'a> {
     Status(&'a Status),
     Client(&'a kube::Error),
-    /// An event that is not JSON of the right shape.
+    /// An event that does not decode.
     Unreadable,
     NoVersion,
 }
 
 fn cause(error: &Error) -> Cause<'_> {
     match error {
-        // kube takes an event that it cannot decode for a Status, all of whose fields may be missing.
+        // kube decodes an unknown event as a Status, because all fields of a Status are optional.
         Error::WatchFailed(kube::Error::Api(status)) if status.code == 0 => Cause::Unreadable,
         Error::InitialListFailed(error) | Error::WatchStartFailed(error) | Error::WatchFailed(error) => {
             match error {
@@ -141,12 +140,12 @@ fn describe(error: &Error) -> String {
     match cause(error) {
         Cause::Status(status) => describe_status(status),
         Cause::Client(error) => chain(error),
-        Cause::Unreadable => "an event is not what was asked for".to_owned(),
-        Cause::NoVersion => "it has no metadata.resourceVersion".to_owned(),
+        Cause::Unreadable => "unexpected event".to_owned(),
+        Cause::NoVersion => "metadata.resourceVersion is missing".to_owned(),
     }
 }
 
-/// What the API server says, without the struct around it.
+/// Returns the message of a Status.
 pub fn describe_status(status: &Status) -> String {
     if status.message.is_empty() {
         format!("status {} {}", status.code, status.reason)
@@ -155,25 +154,25 @@ pub fn describe_status(status: &Status) -> String {
     }
 }
 
-/// An error and what caused it, each said once.
+/// Returns the messages of an error and its sources, without repetitions.
 pub fn chain(error: &kube::Error) -> String {
-    let mut said = match error {
-        // Their own text only repeats their source.
+    let mut text = match error {
+        // Their message only repeats their source.
         kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => String::new(),
         error => error.to_string(),
     };
     let mut source = error.source();
     while let Some(error) = source {
-        let text = error.to_string();
-        if !said.contains(&text) {
-            if !said.is_empty() {
-                said.push_str(": ");
+        let cause = error.to_string();
+        if !text.contains(&cause) {
+            if !text.is_empty() {
+                text.push_str(": ");
             }
-            said.push_str(&text);
+            text.push_str(&cause);
         }
         source = error.source();
     }
-    said
+    text
 }
 
 fn timed_out(error: &kube::Error) -> bool {
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn every_failure_has_a_reason_and_a_way_on() {
+    fn every_failure_has_a_reason_and_may_resume() {
         use std::io::ErrorKind::{ConnectionReset, TimedOut};
         let table = [
             (Error::InitialListFailed(api(403)), "forbidden", false),
@@ -249,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_say_what_is_missing() {
+    fn a_problem_names_the_resource_and_the_correction() {
         let table = [
             (
                 Error::InitialListFailed(api(403)),

@@ -190,7 +190,7 @@ async fn a_page_that_does_not_decode_is_requested_again() {
     let again = pods.next().await;
     assert_eq!(operator.metric(&errors("decode")), Some(3.0));
     let (status, body) = operator.readyz();
-    let reason = "cannot list pods: the answer does not decode";
+    let reason = "cannot list pods: invalid response";
     assert!(status == 503 && body.contains(reason), "{body}");
     again.json(StatusCode::OK, &list("Pod", "5", &[pod("a", "1", true)]));
     let _watch = pods.next().await.watch();
