@@ -53,6 +53,8 @@ pub struct WriteError {
     pub message: String,
     /// The namespace is being deleted and accepts no new objects.
     pub is_namespace_terminating: bool,
+    /// The fields that the response names as invalid.
+    pub invalid_fields: Vec<String>,
 }
 
 impl WriteError {
@@ -93,6 +95,7 @@ impl Writer {
                 retry_after: None,
                 message: error.to_string(),
                 is_namespace_terminating: false,
+                invalid_fields: Vec::new(),
             })),
         };
         let (outcome, result) = match result {
@@ -104,6 +107,7 @@ impl Writer {
                     retry_after: None,
                     message: format!("no response within {} s", WRITE_TIMEOUT.as_secs()),
                     is_namespace_terminating: false,
+                    invalid_fields: Vec::new(),
                 };
                 (WriteOutcome::Timeout, Err(error))
             }
@@ -122,6 +126,7 @@ impl Writer {
             retry_after: None,
             message,
             is_namespace_terminating: false,
+            invalid_fields: Vec::new(),
         };
         let response = self
             .client
@@ -141,6 +146,7 @@ impl Writer {
             status: Some(status),
             retry_after,
             is_namespace_terminating: parsed.as_ref().is_some_and(is_namespace_terminating),
+            invalid_fields: parsed.as_ref().map(invalid_fields).unwrap_or_default(),
             message: parsed.map_or_else(
                 || format!("{status}: {}", String::from_utf8_lossy(&body)),
                 |status| failure::describe_status(&status),
@@ -155,6 +161,12 @@ fn is_namespace_terminating(status: &Status) -> bool {
     causes
         .into_iter()
         .any(|cause| cause.reason == "NamespaceTerminating")
+}
+
+/// Returns the fields that a status with code 422 names as invalid.
+fn invalid_fields(status: &Status) -> Vec<String> {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.map(|cause| cause.field.clone()).collect()
 }
 
 /// Parses `Retry-After` in seconds, the form that Kubernetes uses.

@@ -170,13 +170,13 @@ impl StatusSink {
         let Some(report) = self.reports.get(key) else {
             return Outcome::Unchanged;
         };
-        let wanted = status_object::status(&report, observed.status.as_ref(), self.clock.now());
+        let mut wanted = status_object::status(&report, observed.status.as_ref(), self.clock.now());
         if status_object::is_current(&wanted, observed.status.as_ref()) {
             return Outcome::Unchanged;
         }
         // The report comes first, so that the Events of all its violations are among those that are waited for.
         let _elapsed = timeout(EVENTS_TIMEOUT, self.pending_events.drained(key)).await;
-        match self.apply(key, &observed.uid, &wanted).await {
+        match self.apply_valid(key, &observed.uid, &mut wanted).await {
             Ok(None) => Outcome::NotFound,
             Ok(Some(version)) => {
                 self.log_recovery();
@@ -193,6 +193,35 @@ impl StatusSink {
                 }
             }
         }
+    }
+
+    /// Applies a status, without the entries that the API server refuses, so that one entry does not block the others.
+    async fn apply_valid(
+        &self,
+        key: &PolicyKey,
+        uid: &str,
+        status: &mut PolicyStatus,
+    ) -> Result<Option<u64>, WriteError> {
+        let mut result = self.apply(key, uid, status).await;
+        for attempt in 0..2 {
+            let Err(error) = &result else { break };
+            if error.status != Some(StatusCode::UNPROCESSABLE_ENTITY) {
+                break;
+            }
+            // The last attempt removes all entries.
+            let fields = if attempt == 0 {
+                error.invalid_fields.as_slice()
+            } else {
+                &[]
+            };
+            let Some(reduced) = status_object::without_refused(status, fields) else {
+                break;
+            };
+            self.log_error(key, error);
+            *status = reduced;
+            result = self.apply(key, uid, status).await;
+        }
+        result
     }
 
     /// Applies a status. Returns the new version of the object, or `None` if the object does not exist.

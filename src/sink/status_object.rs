@@ -6,7 +6,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use crate::{
     api::{CheckStatus, MAX_DETAIL, PolicyStatus, Severity, Summary, Violation, ViolationState},
     domain::{policy, summary, violation::Subject},
+    telemetry::logging::printable,
 };
+
+/// Limits of the schema, in characters.
+const MAX_LABEL: usize = 63;
+const MAX_NAME: usize = 253;
+const MAX_WORKLOAD: usize = 317;
+const MAX_MESSAGE: usize = 32_768;
+/// Added to the message of the condition Ready when entries were refused.
+const INCOMPLETE: &str = "The API server refused entries of this status: install the CRDs of this version";
 
 /// Converts a report. A condition whose status is unchanged keeps its `lastTransitionTime`.
 pub(super) fn status(
@@ -91,7 +100,7 @@ fn condition(
         type_: wanted.kind.to_owned(),
         status: status.to_owned(),
         reason: wanted.reason.to_owned(),
-        message: wanted.message.clone(),
+        message: bounded(&wanted.message, MAX_MESSAGE),
         observed_generation: Some(generation),
         last_transition_time: before.map_or_else(|| time(now), |c| c.last_transition_time.clone()),
     }
@@ -112,29 +121,77 @@ fn violation(reported: &summary::ReportedViolation) -> Violation {
             policy::Severity::Warning => Severity::Warning,
             policy::Severity::Critical => Severity::Critical,
         },
-        namespace: subject.namespace.to_string(),
-        workload: subject.workload.to_string(),
-        pod: subject.pod.to_string(),
-        container: subject.container.to_string(),
+        namespace: bounded(&subject.namespace, MAX_LABEL),
+        workload: bounded(&subject.workload.to_string(), MAX_WORKLOAD),
+        pod: bounded(&subject.pod, MAX_NAME),
+        container: bounded(&subject.container, MAX_LABEL),
         native: subject.native,
         since: time(violation.onset),
-        // It contains reasons that anyone with write access to Pod statuses chooses. A longer text would make the API
-        // server refuse the whole status.
-        detail: detail.chars().take(MAX_DETAIL).collect(),
+        detail: bounded(detail, MAX_DETAIL),
     }
 }
 
-/// Rounds a time down to whole seconds, the precision of the API, so that the status reads back as it was written.
+/// Rounds a time down to whole seconds, the precision of the API, so that the status reads back as it was written. A time
+/// before 1970 becomes 1970, because the API requires a year of four digits.
 fn time(at: Timestamp) -> Time {
     let whole = jiff::TimestampRound::new()
         .smallest(Unit::Second)
         .mode(jiff::RoundMode::Floor);
+    let at = at.max(Timestamp::UNIX_EPOCH);
     Time(at.round(whole).unwrap_or(at))
+}
+
+/// Cuts a text to the limit of the schema, which counts characters, and replaces control characters. Most texts contain
+/// something that a user of the cluster chose, and one invalid text would make the API server refuse the whole status.
+fn bounded(text: &str, max_chars: usize) -> String {
+    text.chars().take(max_chars).map(printable).collect()
+}
+
+/// Returns the status without the entries that the API server refused, or `None` if no entry is left to remove.
+///
+/// `invalid_fields` are the fields that a response 422 names, such as `status.violations[0].workload`. If it names no
+/// entry, all entries are removed. The counts and conditions stay, and the condition Ready says what is missing. An older
+/// CRD, for example, refuses the name of a new check.
+pub(super) fn without_refused(status: &PolicyStatus, invalid_fields: &[String]) -> Option<PolicyStatus> {
+    if status.violations.is_empty() && status.checks.is_empty() {
+        return None;
+    }
+    let is_named = |list: &str, index: usize| {
+        let entry = format!("status.{list}[{index}]");
+        invalid_fields.iter().any(|field| field.starts_with(&entry))
+    };
+    let mut reduced = status.clone();
+    reduced.violations = kept(&status.violations, |index| !is_named("violations", index));
+    reduced.checks = kept(&status.checks, |index| !is_named("checks", index));
+    if reduced == *status {
+        reduced.violations.clear();
+        reduced.checks.clear();
+    }
+    let removed = status.violations.len() - reduced.violations.len();
+    let removed = u32::try_from(removed).unwrap_or(u32::MAX);
+    reduced.violations_omitted = status.violations_omitted.saturating_add(removed);
+    if let Some(ready) = reduced.conditions.iter_mut().find(|c| c.type_ == "Ready")
+        && !ready.message.contains(INCOMPLETE)
+    {
+        ready.message = bounded(&format!("{}. {INCOMPLETE}", ready.message), MAX_MESSAGE);
+    }
+    Some(reduced)
+}
+
+fn kept<T: Clone>(entries: &[T], is_kept: impl Fn(usize) -> bool) -> Vec<T> {
+    let entries = entries.iter().enumerate();
+    entries
+        .filter(|(index, _)| is_kept(*index))
+        .map(|(_, entry)| entry.clone())
+        .collect()
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::domain::observation::Workload;
     use crate::domain::summary::{CheckCounts, Report, ReportCondition, ReportedViolation};
 
     pub(in crate::sink) fn report(firing: u32) -> Report {
@@ -200,6 +257,78 @@ pub(super) mod tests {
         report.violations[0].detail = "\u{e4}".repeat(MAX_DETAIL + 1);
         let wanted = status(&report, None, at("2026-11-20T10:42:08Z"));
         assert_eq!(wanted.violations[0].detail.chars().count(), MAX_DETAIL);
+    }
+
+    #[test]
+    fn a_status_is_valid_whatever_a_pod_contains() {
+        let mut report = report(1);
+        report.conditions[1].message = "m\u{1b}".repeat(40_000);
+        let Subject::Container(subject) = &mut report.violations[0].violation.subject;
+        subject.namespace = "n".repeat(400).into();
+        subject.workload = Arc::new(Workload {
+            kind: "K".repeat(400).into(),
+            name: "web".into(),
+        });
+        subject.pod = "p".repeat(400).into();
+        subject.container = "c\n".repeat(400).into();
+        report.violations[0].violation.onset = Timestamp::MIN;
+        report.violations[0].detail = "\u{e4}\u{202e}".repeat(MAX_DETAIL);
+        let wanted = status(&report, None, at("2026-11-20T10:42:08Z"));
+        let violation = &wanted.violations[0];
+        let table = [
+            (&violation.namespace, 63),
+            (&violation.workload, 317),
+            (&violation.pod, 253),
+            (&violation.container, 63),
+            (&violation.detail, MAX_DETAIL),
+            (&wanted.conditions[1].message, 32_768),
+        ];
+        for (text, limit) in table {
+            assert_eq!(text.chars().count(), limit);
+            assert!(text.chars().all(|c| !c.is_control() && c != '\u{202e}'), "{text}");
+        }
+        assert_eq!(violation.since.0, Timestamp::UNIX_EPOCH, "a year of four digits");
+    }
+
+    #[test]
+    fn refused_entries_are_removed_and_counted() {
+        let mut report = report(1);
+        report.violations = vec![report.violations[0].clone(); 3];
+        let wanted = status(&report, None, at("2026-11-20T10:42:08Z"));
+        let fields = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let table = [
+            (&["status.violations[1].workload"][..], 2, 1, 1, "one violation"),
+            (
+                &["status.violations[0].x", "status.violations[2]"],
+                1,
+                1,
+                2,
+                "two violations",
+            ),
+            (&["status.checks[0].check"], 3, 0, 0, "a check"),
+            (
+                &["status.summary"],
+                0,
+                0,
+                3,
+                "a field that is not an entry: all entries",
+            ),
+            (&[], 0, 0, 3, "no field: all entries"),
+        ];
+        for (names, violations, checks, omitted, why) in table {
+            let reduced = without_refused(&wanted, &fields(names)).unwrap();
+            assert_eq!(reduced.violations.len(), violations, "{why}");
+            assert_eq!(reduced.checks.len(), checks, "{why}");
+            assert_eq!(reduced.violations_omitted, omitted, "{why}");
+            assert!(
+                reduced.conditions[0].message.contains("CRDs"),
+                "{why}: the Ready condition says so"
+            );
+        }
+        report.violations.clear();
+        report.checks.clear();
+        let empty = status(&report, None, at("2026-11-20T10:42:08Z"));
+        assert_eq!(without_refused(&empty, &[]), None, "nothing left to remove");
     }
 
     #[test]

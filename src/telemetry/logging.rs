@@ -82,15 +82,16 @@ pub fn clean(text: &str) -> String {
             clean.push('…');
             break;
         }
-        clean.push(if is_unsafe(c) { ' ' } else { c });
+        clean.push(printable(c));
     }
     clean
 }
 
-/// Reports control characters, line and paragraph separators, and marks that change the direction of text.
-fn is_unsafe(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Replaces control characters, line and paragraph separators, and marks that change the direction of text by a space.
+pub fn printable(c: char) -> char {
+    let is_unsafe = c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if is_unsafe { ' ' } else { c }
 }
 
 #[cfg(test)]

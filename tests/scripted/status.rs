@@ -6,6 +6,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use testkit::api_server::{
     ApiServer, CLUSTER_POLICIES, MESH_STATUS, NAMESPACES, PODS, POLICIES, Setup, list, pod, policy, start,
+    status_error,
 };
 
 /// The policy `mesh` as the API server returns it after this status was applied.
@@ -94,4 +95,47 @@ async fn a_failed_status_is_retried_unless_its_policy_is_deleted() {
     let errors = r#"sidewatch_api_writes_total{kind="status",outcome="error"}"#;
     setup.operator.until_metric(errors, 2.0).await;
     gone.stays_silent(Duration::from_secs(30)).await;
+}
+
+/// A refusal of a status because of one field.
+fn invalid(field: &str) -> Value {
+    let mut refusal = status_error(422, "SidecarPolicy \"mesh\" is invalid");
+    refusal["reason"] = json!("Invalid");
+    refusal["details"] =
+        json!({"causes": [{"reason": "FieldValueInvalid", "message": "Invalid", "field": field}]});
+    refusal
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_entry_does_not_block_the_rest_of_the_status() {
+    let setup = Setup::start(&[policy("mesh", "3")]);
+    let statuses = &setup.statuses;
+    let _watch = setup
+        .list_pods(&[pod("a", "1", false), pod("b", "1", false)])
+        .await;
+    for _ in 0..2 {
+        setup.events.next().await.json(StatusCode::CREATED, &json!({}));
+    }
+    let request = statuses.next().await;
+    let status = request.body["status"].clone();
+    assert_eq!(status["violations"].as_array().unwrap().len(), 2);
+    let unprocessable = StatusCode::UNPROCESSABLE_ENTITY;
+    request.json(unprocessable, &invalid("status.violations[0].workload"));
+
+    let request = statuses.next().await;
+    let reduced = request.body["status"].clone();
+    assert_eq!(reduced["violations"].as_array().unwrap().len(), 1);
+    assert_eq!(reduced["violations"][0]["pod"], "b");
+    assert_eq!(reduced["violationsOmitted"], 1);
+    assert_eq!(reduced["summary"], status["summary"]);
+    request.json(unprocessable, &invalid("status.checks[0].check"));
+
+    let request = statuses.next().await;
+    let counts_only = request.body["status"].clone();
+    assert_eq!(counts_only.get("violations"), None);
+    assert_eq!(counts_only.get("checks"), None);
+    assert_eq!(counts_only["summary"], status["summary"]);
+    assert_eq!(counts_only["conditions"][1], status["conditions"][1]);
+    request.json(StatusCode::OK, &with_status("4", &counts_only));
+    statuses.stays_silent(Duration::from_secs(1)).await;
 }
