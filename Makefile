@@ -1,15 +1,39 @@
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
-.PHONY: help tools test e2e comparison lint fmt demo crds docs chart binary image images bench bench-scale fuzz mutants
+.PHONY: help tools check test test-build test-units test-cluster test-docs test-survival e2e comparison lint fmt demo crds \
+	docs chart binary image images bench bench-scale fuzz mutants
 
-tools: ## find or build the tools of the tests (etcd, kube-apiserver, helm ...) and the images for a real node
+tools: ## find or build the tools of the tests (etcd, kube-apiserver, Helm ...), and the images if a node can run here
 	cargo run --quiet --package e2e --locked -- tools
 
-test: tools e2e ## run all tests, including those with a real API server and a real node
-	cargo test --workspace --locked
+check: lint test-units ## format, lints and all tests that need no API server
 
-e2e: ## run the tests on a real node; SIDEWATCH_E2E_KUBECONFIG=FILE uses an existing cluster
+# In phases: tests on a node need the machine for themselves. Tests with an API server mostly wait, so their binaries run
+# at the same time.
+test: tools test-build ## all tests
+	$(MAKE) e2e
+	$(MAKE) test-units
+	$(MAKE) --jobs=4 --output-sync=target test-survival test-cluster test-docs
+
+test-build:
+	cargo test --workspace --locked --no-run
+
+test-units: ## tests that need no API server
+	cargo test --package sidewatch --package testkit --package test-workload --locked
+	cargo test --package e2e --lib --bins --locked
+	cargo test --package e2e --doc --locked
+
+test-cluster: ## tests with an API server, except survival and documentation
+	cargo test --package e2e --test cluster --test operator --test chart --test bench_scale --locked -- --test-threads=4
+
+test-docs: ## tests of the documentation, which run its commands
+	cargo test --package e2e --test docs --locked
+
+test-survival: ## tests with faults of the network and the API server
+	cargo test --package e2e --test survival --locked
+
+e2e: ## tests on a real node; SIDEWATCH_E2E_KUBECONFIG=FILE uses an existing cluster
 	cargo test --package e2e --test node --locked
 
 comparison: ## write docs/comparison.md, the comparison with the usual alerts on a real node; takes half an hour
