@@ -1,7 +1,6 @@
-//! One container as the runtime and the kubelet's bookkeeping know it, and its `ContainerStatus`.
+//! The state of one container and its `ContainerStatus`.
 //!
-//! Input: starts and exits. Output: JSON. A back-off is not a state of its own here but a *view*: it shows the last exit
-//! as `lastState` instead of as `state`, and when it goes the exit is where it was.
+//! A back-off is not a separate state: it shows the last exit as `lastState` instead of `state`.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -13,7 +12,7 @@ use super::spec::{Container, Kind, RestartPolicy};
 pub(super) struct Exit {
     pub(super) code: i32,
     pub(super) reason: &'static str,
-    /// Unknown to the kubelet after it removed the container itself.
+    /// Start and end; unknown after the kubelet removed the container.
     pub(super) times: Option<(Timestamp, Timestamp)>,
     pub(super) id: Option<String>,
 }
@@ -34,19 +33,19 @@ pub(super) struct Waiting {
 #[derive(Debug, Clone)]
 pub(super) struct ContainerState {
     pub(super) spec: Container,
-    /// Its own restart policy, or else the Pod's; what the API calls Always is OnFailure for a plain init container.
+    /// Its own restart policy, or that of the Pod. For a plain init container, Always means OnFailure.
     policy: RestartPolicy,
     pub(super) run: Run,
-    /// How the run before the current one ended.
+    /// Exit of the previous run.
     pub(super) previous: Option<Exit>,
-    /// ObservedStatus in place of the run.
+    /// Reported instead of the run.
     pub(super) waiting: Option<Waiting>,
     pub(super) restarts: i32,
     pub(super) started: bool,
     pub(super) ready: bool,
-    /// Still reported as running, though its sandbox is gone: since when.
+    /// Since when it is reported as running without a sandbox.
     pub(super) lost: Option<Timestamp>,
-    /// A part of the container ids: the Pod's UID.
+    /// UID of the Pod, a part of container ids.
     uid: String,
     runs: u32,
 }
@@ -85,12 +84,12 @@ impl ContainerState {
         matches!(self.run, Run::NotCreated)
     }
 
-    /// It has exited and the kubelet will not start it again.
+    /// Whether it has exited and is not restarted.
     pub(super) fn finished(&self) -> bool {
         matches!(&self.run, Run::Exited(exit) if !self.policy.restarts(exit.code))
     }
 
-    /// It has exited and the kubelet will start it again.
+    /// Whether it has exited and is restarted.
     pub(super) fn restartable(&self) -> bool {
         matches!(&self.run, Run::Exited(exit) if self.policy.restarts(exit.code))
     }
@@ -103,7 +102,7 @@ impl ContainerState {
         }
     }
 
-    /// For a plain init container, done; for a native sidecar, started: the next one may start.
+    /// Whether the next container may start: a plain init container has completed, a native sidecar has started.
     pub(super) fn lets_the_next_start(&self) -> bool {
         match self.spec.kind {
             Kind::Init => self.exit_code() == Some(0),
@@ -112,7 +111,7 @@ impl ContainerState {
         }
     }
 
-    /// A new run begins.
+    /// Starts a new run.
     pub(super) fn start(&mut self, now: Timestamp) {
         if let Run::Exited(exit) = std::mem::replace(&mut self.run, Run::NotCreated) {
             self.previous = Some(exit);
@@ -128,7 +127,7 @@ impl ContainerState {
         self.ready = self.started && !self.spec.readiness && !self.is(Kind::Init);
     }
 
-    /// The current run ends. A plain init container is ready when it is done: that is how the kubelet says so.
+    /// Ends the current run. The kubelet reports a completed plain init container as ready.
     pub(super) fn exit(&mut self, code: i32, reason: &'static str, now: Timestamp) {
         if let Run::Running { id, since } = &self.run {
             self.run = Run::Exited(Exit {
@@ -142,7 +141,7 @@ impl ContainerState {
         self.ready = self.is(Kind::Init) && code == 0;
     }
 
-    /// Its program cannot be run. The runtime knows no start of it, and containerd then says 1970.
+    /// Fails to run its program. containerd reports 1970 as the start time.
     pub(super) fn start_fails(&mut self, now: Timestamp) {
         self.start(now);
         let times = Some((Timestamp::UNIX_EPOCH, now));
@@ -168,13 +167,12 @@ impl ContainerState {
         self.waiting = Some(Waiting { reason, message });
     }
 
-    /// The exit code decides whether a back-off is shown: after exit 0 the kubelet reports a native sidecar as completed for as
-    /// long as it waits, as if it would not start it again.
+    /// Whether the status shows no back-off: after exit 0 the kubelet reports a native sidecar as completed until it restarts.
     pub(super) fn hides_back_off(&self) -> bool {
         self.is(Kind::Native) && self.exit_code() == Some(0)
     }
 
-    /// Removed together with all others, to be made again.
+    /// Removes it together with all other containers, before they restart.
     pub(super) fn remove(&mut self) {
         self.run = Run::NotCreated;
         self.previous = Some(Exit {
@@ -192,7 +190,7 @@ impl ContainerState {
         );
     }
 
-    /// `ContainerStatus`; `waits_for` is why a container that was never made is waiting.
+    /// The `ContainerStatus`; `waits_for` is the reason of a container that was never created.
     pub(super) fn status(&self, waits_for: &str) -> Value {
         let (state, last) = match (&self.waiting, &self.run) {
             (Some(Waiting { reason, message }), run) => {
@@ -262,14 +260,14 @@ fn terminated(exit: &Exit) -> Value {
     json!({"terminated": state})
 }
 
-/// Timestamps of the API have whole seconds; the rest is cut off, not rounded.
+/// Timestamp in whole seconds, truncated as in the API.
 pub(super) fn seconds(time: Timestamp) -> String {
     Timestamp::from_second(time.as_second())
         .unwrap_or(time)
         .to_string()
 }
 
-/// 64 hexadecimal digits that look like a SHA-256 and differ for different texts.
+/// 64 hexadecimal digits in place of a SHA-256, different for different texts.
 fn digest(text: &str) -> String {
     let part = |seed: u8| stable_hash([&[seed], text.as_bytes()]);
     format!("{:016x}{:016x}{:016x}{:016x}", part(1), part(2), part(3), part(4))

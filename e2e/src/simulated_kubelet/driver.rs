@@ -1,7 +1,4 @@
-//! Writes what a [`PodState`] says to the API server, and plays the others that have a hand in a Pod's life: the scheduler, the
-//! user who deletes it, the eviction.
-//!
-//! Input: a client that may do all that. Output: Pods, and one write of `pods/status` for each [`Step`].
+//! Writes the status of a [`PodState`] to the API server after each [`Step`], and binds, deletes and evicts Pods.
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -12,25 +9,24 @@ use serde_json::json;
 
 use super::{PodSpec, PodState, Step};
 
-/// The node that Pods are bound to. No Node object is needed for it.
+/// Node of the Pods. No Node object is needed.
 const NODE: &str = "node-1";
 
-/// Makes Pods and moves them.
+/// Creates simulated Pods.
 #[derive(Clone)]
 pub struct SimulatedKubelet {
     client: Client,
 }
 
 impl SimulatedKubelet {
-    /// With the client of an administrator.
+    /// A kubelet with the client of an administrator.
     pub fn new(client: Client) -> Self {
         Self { client }
     }
 
-    /// Creates a Pod and nothing more: it is Pending and, unless its spec presets a node, waits for
-    /// [`SimulatedPod::schedule`].
+    /// Creates a Pod. It is Pending and, unless its spec has a node, unscheduled: see [`SimulatedPod::schedule`].
     pub async fn create(&self, namespace: &str, spec: PodSpec) -> Result<SimulatedPod> {
-        // as plain JSON: the typed Pod has only the fields of the oldest Kubernetes that we support
+        // As JSON, because the typed Pod has only the fields of the oldest supported Kubernetes.
         let pods: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), namespace, &ApiResource::erase::<Pod>(&()));
         let object = serde_json::from_value(spec.pod())?;
@@ -42,8 +38,7 @@ impl SimulatedKubelet {
         Ok(self.pod(namespace, spec, uid))
     }
 
-    /// Takes over a Pod that somebody else has created and that waits for [`SimulatedPod::schedule`]. Its spec must be as told
-    /// here.
+    /// Takes over an existing, unscheduled Pod, whose spec must match.
     pub async fn adopt(&self, namespace: &str, spec: PodSpec) -> Result<SimulatedPod> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let pod = pods.get(&spec.name).await?;
@@ -63,7 +58,7 @@ impl SimulatedKubelet {
         }
     }
 
-    /// Creates a Pod and lets it come up: all its containers run and are ready.
+    /// Creates a Pod and starts it: all containers run and are ready.
     pub async fn run(&self, namespace: &str, spec: PodSpec) -> Result<SimulatedPod> {
         let mut pod = self.create(namespace, spec).await?;
         pod.run().await?;
@@ -71,7 +66,7 @@ impl SimulatedKubelet {
     }
 }
 
-/// A Pod in the cluster. Dropping it leaves the Pod as it is.
+/// A Pod in the cluster. Dropping the handle does not change the Pod.
 pub struct SimulatedPod {
     client: Client,
     pods: Api<Pod>,
@@ -83,27 +78,27 @@ pub struct SimulatedPod {
 }
 
 impl SimulatedPod {
-    /// The Pod's name.
+    /// Name of the Pod.
     pub fn name(&self) -> &str {
         &self.spec.name
     }
 
-    /// The Pod's UID.
+    /// UID of the Pod.
     pub fn uid(&self) -> &str {
         &self.uid
     }
 
-    /// What its kubelet would say of it.
+    /// Its simulated state.
     pub fn state(&self) -> &PodState {
         &self.state
     }
 
-    /// The Pod as the API server has it now.
+    /// The Pod in the API server.
     pub async fn get(&self) -> Result<Pod> {
         Ok(self.pods.get(self.name()).await?)
     }
 
-    /// Lets all further steps happen at this time, which may lie in the past; `None` for the real one.
+    /// Sets the time of all further steps, possibly in the past; `None` for the current time.
     pub fn set_time(&mut self, time: Option<Timestamp>) {
         self.time = time;
     }
@@ -132,7 +127,7 @@ impl SimulatedPod {
         Ok(())
     }
 
-    /// Schedules it if need be and takes the steps of [`PodSpec::healthy_start`].
+    /// Schedules it if necessary and applies the steps of [`PodSpec::healthy_start`].
     pub async fn run(&mut self) -> Result<()> {
         if self.spec.node().is_none() {
             self.schedule().await?;
@@ -144,12 +139,12 @@ impl SimulatedPod {
         Ok(())
     }
 
-    /// Takes one step and writes the status.
+    /// Applies one step and writes the status.
     pub async fn step(&mut self, step: Step<'_>) -> Result<()> {
         self.together(&[step]).await
     }
 
-    /// Takes one step after the other, with a write after each.
+    /// Applies steps, with a write after each.
     pub async fn steps(&mut self, steps: &[Step<'_>]) -> Result<()> {
         for step in steps {
             self.step(*step).await?;
@@ -157,7 +152,7 @@ impl SimulatedPod {
         Ok(())
     }
 
-    /// Takes several steps and writes the status once, as a kubelet does when much happens between two of its writes.
+    /// Applies steps and writes the status once, as a kubelet does for changes between two writes.
     pub async fn together(&mut self, steps: &[Step<'_>]) -> Result<()> {
         for step in steps {
             self.state.apply(*step, self.now())?;
@@ -165,8 +160,8 @@ impl SimulatedPod {
         self.write().await
     }
 
-    /// A container exits with this code, and the kubelet does what it does next: start it again at once the first time, wait
-    /// (and show it, where it does) later. After that, [`Step::Start`] is the end of the wait.
+    /// A container exits with this code. The kubelet restarts it immediately the first time, and later after a back-off, which
+    /// [`Step::Start`] ends.
     pub async fn crash(&mut self, container: &str, exit_code: i32) -> Result<()> {
         let first = self.state.restarts(container) == Some(0);
         self.step(Step::Exit(container, exit_code)).await?;
@@ -178,13 +173,13 @@ impl SimulatedPod {
         Ok(())
     }
 
-    /// Deletes it as a user does: it gets a `deletionTimestamp`, and its containers run on until [`SimulatedPod::end`].
+    /// Deletes it as a user does: it gets a `deletionTimestamp`, and its containers run until [`SimulatedPod::end`].
     pub async fn delete(&mut self) -> Result<()> {
         self.pods.delete(self.name(), &self.delete_params(30)).await?;
         self.see_deletion().await
     }
 
-    /// Evicts it: the API server sets `DisruptionTarget` and then deletes it, gracefully.
+    /// Evicts it: the API server sets `DisruptionTarget` and deletes it gracefully.
     pub async fn evict(&mut self) -> Result<()> {
         let params = EvictParams {
             delete_options: Some(self.delete_params(30)),
@@ -195,7 +190,7 @@ impl SimulatedPod {
         self.see_deletion().await
     }
 
-    /// The end of a deleted Pod: everything has exited at once, with the code given here or 0, and the object goes away.
+    /// Ends a deleted Pod: all containers exit with the given codes or 0, and the object is removed.
     pub async fn end(mut self, exit_codes: &[(&str, i32)]) -> Result<()> {
         self.step(Step::End(exit_codes)).await?;
         self.remove_now().await
@@ -207,7 +202,7 @@ impl SimulatedPod {
         self.end(&[]).await
     }
 
-    /// Removes the object at once, whatever runs (`kubectl delete --force`).
+    /// Removes the object immediately (`kubectl delete --force`).
     pub async fn remove_now(self) -> Result<()> {
         self.pods.delete(self.name(), &self.delete_params(0)).await?;
         Ok(())
@@ -220,7 +215,7 @@ impl SimulatedPod {
     }
 
     async fn write(&self) -> Result<()> {
-        // the UID guards against writing to a successor of the same name
+        // The UID prevents a write to another Pod of the same name.
         let patch = json!({"metadata": {"uid": self.uid}, "status": self.state.status()});
         self.pods
             .patch_status(self.name(), &PatchParams::default(), &Patch::Merge(patch))

@@ -1,13 +1,12 @@
-//! A fake kubelet: Pods whose statuses go the ways a real kubelet takes them, on command and without waiting.
+//! A simulated kubelet: writes the Pod statuses of a real kubelet, on command and without delays.
 //!
 //! ```text
 //! PodSpec ──create──▶ SimulatedPod ──Step──▶ PodState::apply (pure) ──status──▶ PATCH pods/status
 //! ```
 //!
-//! Input: a [`PodSpec`] and [`Step`]s. Output: writes to `pods/status` (and the scheduler's binding, a user's deletion, an
-//! eviction). The pure part, [`PodState`], refuses steps that no kubelet takes: a main container that starts before its
-//! native sidecar has, a back-off shown after exit 0 of a native sidecar. It is checked against recordings of a real
-//! kubelet (`tests/traces`).
+//! It also binds, deletes and evicts Pods. [`PodState`] does no I/O and rejects steps that a kubelet never takes, such as a
+//! main container that starts before its native sidecar, or a back-off after exit 0 of a native sidecar. It is checked with
+//! recordings of a real kubelet (`tests/traces`).
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
@@ -30,7 +29,7 @@
 //! # }
 //! ```
 //!
-//! Must not: decide by itself that something happens, or sleep.
+//! It never acts without a step, and never sleeps.
 
 mod container;
 mod driver;

@@ -1,4 +1,4 @@
-//! The model against recordings of a real kubelet: the same steps give the same statuses, one by one.
+//! Comparison with recordings of a real kubelet: the same steps give the same statuses.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::Step::{self, *};
 use super::{Container, PodSpec, PodState, RestartPolicy};
 
-/// A status with all that depends on the moment or the machine taken out: times, ids, addresses, texts of the runtime.
+/// A status without times, ids, addresses and messages of the runtime.
 fn essence(status: &Value) -> Value {
     let mut essence = Map::new();
     essence.insert("phase".into(), status["phase"].clone());
@@ -22,7 +22,7 @@ fn essence(status: &Value) -> Value {
     for list in ["initContainerStatuses", "containerStatuses"] {
         for container in status[list].as_array().into_iter().flatten() {
             let has = ["containerID", "resources", "user"].map(|key| container.get(key).is_some());
-            // what was removed for a restart of all is described in two ways, with and without its last run's ids
+            // Containers that were removed for a restart are reported with or without ids.
             let removed = container["state"]["waiting"]["reason"] == "RestartingAllContainers";
             let kept = json!({
                 "state": state(&container["state"]),
@@ -59,7 +59,7 @@ fn state(state: &Value) -> Value {
     json!({"waiting": [waiting["reason"], if ours { waiting["message"].clone() } else { Value::Null }]})
 }
 
-/// The statuses of one Pod of a trace, as the kubelet wrote them, from its first on.
+/// UID and statuses of one Pod of a recording.
 fn recorded(trace: &str, pod: &str) -> (String, Vec<Value>) {
     let path = format!("{}/../tests/traces/{trace}.jsonl", env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -82,15 +82,15 @@ fn recorded(trace: &str, pod: &str) -> (String, Vec<Value>) {
     (uid, written)
 }
 
-/// What happens between two statuses of a kubelet.
+/// Steps between two writes of a status.
 type Write<'a> = &'a [Step<'a>];
 
-/// Marks, in a row, where the user deletes the Pod.
+/// Deletion of the Pod.
 const DELETE: Write<'static> = &[];
 
 struct Row {
     trace: &'static str,
-    /// Named like the recorded Pod, or like the part of its name before what a controller added.
+    /// Its name is the name of the recorded Pod or a prefix of it.
     spec: PodSpec,
     writes: &'static [Write<'static>],
 }

@@ -1,12 +1,10 @@
-//! What a Pod is made of: the part of its spec that shapes its status.
-//!
-//! Input: calls of a builder. Output: a [`PodSpec`], and the Pod to create from it.
+//! Builder of a Pod, with the fields that determine its status.
 
 use serde_json::{Value, json};
 
 use super::step::Step;
 
-/// When the kubelet starts a container again.
+/// When the kubelet restarts a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestartPolicy {
     /// After every exit.
@@ -35,14 +33,14 @@ impl RestartPolicy {
     }
 }
 
-/// Where in the Pod a container stands.
+/// Kind of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// An init container that runs to its end before the next one starts.
     Init,
     /// An init container with `restartPolicy: Always`: a native sidecar.
     Native,
-    /// An entry of `spec.containers`: a main container or a classic sidecar; the spec does not tell them apart.
+    /// An entry of `spec.containers`: a main container or a classic sidecar, which the spec does not distinguish.
     Regular,
 }
 
@@ -97,19 +95,19 @@ impl Container {
         self
     }
 
-    /// Gives it a readiness probe: running, it is not ready before [`Step::Ready`](super::Step::Ready).
+    /// Adds a readiness probe: it is not ready before [`Step::Ready`](super::Step::Ready).
     pub fn readiness_probe(mut self) -> Self {
         self.readiness = true;
         self
     }
 
-    /// Gives it a liveness probe.
+    /// Adds a liveness probe.
     pub fn liveness_probe(mut self) -> Self {
         self.liveness = true;
         self
     }
 
-    /// Gives it a startup probe: running, it has not started before [`Step::Started`](super::Step::Started).
+    /// Adds a startup probe: it has not started before [`Step::Started`](super::Step::Started).
     pub fn startup_probe(mut self) -> Self {
         self.startup = true;
         self
@@ -121,14 +119,14 @@ impl Container {
         self
     }
 
-    /// Gives a regular or plain init container a restart policy of its own.
+    /// Sets the restart policy of a regular or plain init container.
     pub fn restart_policy(mut self, policy: RestartPolicy) -> Self {
         self.restart_policy = Some(policy);
         self
     }
 
-    /// Gives a regular container a rule: when it exits with this code, all containers of the Pod are run again, from the first
-    /// init container on. Needs Kubernetes 1.35.
+    /// Adds a restart rule to a regular container: when it exits with this code, all containers of the Pod restart. Needs
+    /// Kubernetes 1.35.
     pub fn restarts_all_on(mut self, exit_code: i32) -> Self {
         self.restarts_all_on = Some(exit_code);
         self
@@ -139,7 +137,7 @@ impl Container {
         let mut json = json!({"name": self.name, "image": self.image});
         let policy = match self.kind {
             Kind::Native => Some(RestartPolicy::Always),
-            // rules are only allowed beside a policy
+            // a rule requires a policy
             _ => self
                 .restart_policy
                 .or(self.restarts_all_on.map(|_| RestartPolicy::Never)),
@@ -182,7 +180,7 @@ pub struct PodSpec {
 }
 
 impl PodSpec {
-    /// A Pod without containers, with `restartPolicy: Always` and the label `app` set to its name.
+    /// A Pod without containers, with `restartPolicy: Always` and its name as the label `app`.
     pub fn new(name: &str) -> Self {
         Self {
             name: name.into(),
@@ -194,7 +192,7 @@ impl PodSpec {
         }
     }
 
-    /// Adds a container; init containers and native sidecars run in the order in which they are added.
+    /// Adds a container. Init containers and native sidecars start in this order.
     pub fn container(mut self, container: Container) -> Self {
         self.containers.push(container);
         self
@@ -212,7 +210,7 @@ impl PodSpec {
         self
     }
 
-    /// Makes it belong to a controller, which need not exist, such as `apps/v1`, `ReplicaSet`, `web-7d9c`.
+    /// Sets the controller, which need not exist, such as `apps/v1`, `ReplicaSet`, `web-7d9c`.
     pub fn owned_by(mut self, api_version: &str, kind: &str, name: &str) -> Self {
         self.owner = Some(json!({
             "apiVersion": api_version, "kind": kind, "name": name, "controller": true,
@@ -221,14 +219,14 @@ impl PodSpec {
         self
     }
 
-    /// Presets the node, as a static Pod or one of a daemon would have it; otherwise
-    /// [`SimulatedPod::schedule`](super::SimulatedPod::schedule) binds it.
+    /// Sets the node, as a static Pod has it, so that
+    /// [`SimulatedPod::schedule`](super::SimulatedPod::schedule) is not needed.
     pub fn on_node(mut self, node: &str) -> Self {
         self.node = Some(node.into());
         self
     }
 
-    /// All that happens until everything runs and is ready and every plain init container is done.
+    /// Steps until all containers run and are ready and all plain init containers have completed.
     pub fn healthy_start(&self) -> Vec<Step<'_>> {
         let mut steps = vec![Step::Admit, Step::SandboxReady];
         let (regular, init): (Vec<_>, Vec<_>) = self.containers.iter().partition(|c| c.kind == Kind::Regular);
@@ -252,7 +250,7 @@ impl PodSpec {
         self.node.as_deref()
     }
 
-    /// The Pod as it is sent to the API server.
+    /// The Pod as JSON.
     pub(super) fn pod(&self) -> Value {
         let of = |regular: bool| -> Vec<Value> {
             let wanted = self

@@ -1,8 +1,6 @@
-//! A Pod on its node as a value: steps in, statuses out.
+//! The state of a Pod on its node: applies [`Step`]s and returns the status that a kubelet writes.
 //!
-//! Input: a [`PodSpec`], the identity that the API server gave it, and [`Step`]s with the time at which they happen. Output: the
-//! `status` that a kubelet would write. Pure: reads no clock, talks to nobody. A step that no kubelet takes is an error and
-//! changes nothing that was written.
+//! No I/O, and no clock: the time is an argument. A step that a kubelet never takes is an error and changes nothing.
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -13,31 +11,31 @@ use super::spec::{Kind, PodSpec};
 use super::status::{self, Condition, Phase, Sandbox, Verdict};
 use super::step::Step;
 
-/// The Pod as its kubelet sees it.
+/// State of a Pod on its node.
 #[derive(Debug, Clone)]
 pub struct PodState {
     pub(super) name: String,
     pub(super) namespace: String,
     pub(super) uid: String,
     pub(super) generation: i64,
-    /// Init containers and native sidecars in their order, then the regular ones.
+    /// Init containers and native sidecars in order, then regular containers.
     pub(super) containers: Vec<ContainerState>,
     pub(super) admitted: Option<Timestamp>,
     pub(super) sandbox: Sandbox,
-    /// How many sandboxes have had an address.
+    /// Number of sandboxes with an address so far.
     pub(super) addresses: u8,
     pub(super) has_address: bool,
     pub(super) begun: bool,
     pub(super) deleted: bool,
     pub(super) ended: bool,
     pub(super) node_lost: bool,
-    /// The phase as reported: it becomes Succeeded or Failed one write after the containers say so.
+    /// The reported phase: it becomes Succeeded or Failed one write after the containers have finished.
     pub(super) phase: Phase,
     pub(super) conditions: Vec<Condition>,
 }
 
 impl PodState {
-    /// A Pod that no kubelet has seen yet.
+    /// A Pod before its admission by a kubelet.
     pub fn new(spec: &PodSpec, namespace: &str, uid: &str) -> Self {
         let state =
             |container: &super::Container| ContainerState::new(container.clone(), spec.restart_policy, uid);
@@ -62,7 +60,7 @@ impl PodState {
         }
     }
 
-    /// The scheduler has bound it to a node.
+    /// Binds it to a node.
     pub fn scheduled(&mut self, now: Timestamp) {
         status::set(
             &mut self.conditions,
@@ -74,27 +72,27 @@ impl PodState {
         );
     }
 
-    /// The API server has accepted its eviction; its deletion follows.
+    /// Marks it as evicted; the deletion follows.
     pub fn evicted(&mut self, now: Timestamp) {
         let verdict = Verdict::because(true, "EvictionByEvictionAPI", "Eviction API: evicting");
         status::set(&mut self.conditions, true, "DisruptionTarget", verdict, None, now);
     }
 
-    /// The API server has marked it for deletion, which is a new generation of its spec; the kubelet stops restarting.
+    /// Marks it for deletion, which is a new generation. The kubelet no longer restarts containers.
     pub fn deleted(&mut self, generation: i64, now: Timestamp) {
         self.deleted = true;
         self.generation = generation;
         self.refresh(now);
     }
 
-    /// Whether the kubelet would show a back-off for this container now, after its last exit.
+    /// Whether the kubelet shows a back-off for this container now.
     pub fn shows_back_off(&self, name: &str) -> bool {
         self.containers
             .iter()
             .any(|c| c.spec.name == name && c.restartable() && !c.hides_back_off())
     }
 
-    /// How often a container has been restarted.
+    /// Number of restarts of a container.
     pub fn restarts(&self, name: &str) -> Option<i32> {
         self.containers
             .iter()
@@ -102,7 +100,7 @@ impl PodState {
             .map(|container| container.restarts)
     }
 
-    /// Takes a step.
+    /// Applies a step.
     pub fn apply(&mut self, step: Step<'_>, now: Timestamp) -> Result<()> {
         let before = self.clone();
         let result = self
@@ -127,7 +125,7 @@ impl PodState {
         );
     }
 
-    /// Conditions and phase follow from the containers.
+    /// Updates conditions and phase from the containers.
     fn refresh(&mut self, now: Timestamp) {
         if self.admitted.is_none() {
             return;
@@ -150,15 +148,11 @@ impl PodState {
             status::initialized(&self.containers, self.begun, phase),
             now,
         );
-        // the node controller gives no reason, and leaves alone what was not ready before
-        let unheard = self.node_lost && ready.status;
+        // The node controller gives no reason, and does not change a condition that is already False.
+        let lost = self.node_lost && ready.status;
         self.set(
             "Ready",
-            if unheard {
-                Verdict::of(false)
-            } else {
-                ready.clone()
-            },
+            if lost { Verdict::of(false) } else { ready.clone() },
             now,
         );
         self.set("ContainersReady", ready, now);
@@ -166,7 +160,7 @@ impl PodState {
             .extend(scheduled.map(|condition| condition.observed(self.generation)));
     }
 
-    /// The status as the kubelet writes it, whole.
+    /// The complete status.
     pub fn status(&self) -> Value {
         let mut status = json!({
             "phase": self.phase.as_str(),

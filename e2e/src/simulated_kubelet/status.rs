@@ -1,8 +1,5 @@
-//! The Pod's phase and conditions, computed from its containers as the kubelet computes them
-//! (`kubelet_pods.go` and `status/generate.go` of Kubernetes 1.37).
-//!
-//! Input: the containers and the sandbox. Output: a phase, and conditions that keep `lastTransitionTime` while their status
-//! stays.
+//! Phase and conditions of a Pod, computed from its containers as in `kubelet_pods.go` and `status/generate.go` of Kubernetes
+//! 1.37. `lastTransitionTime` changes only with the status of a condition.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -40,7 +37,7 @@ pub(super) enum Sandbox {
     Gone,
 }
 
-/// A condition's status, reason and message.
+/// Status, reason and message of a condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub(super) status: bool,
@@ -79,12 +76,12 @@ pub(super) struct Condition {
     pub(super) kind: &'static str,
     pub(super) verdict: Verdict,
     since: Timestamp,
-    /// What its writer had seen of the spec.
+    /// The `observedGeneration`.
     generation: Option<i64>,
 }
 
 impl Condition {
-    /// The kubelet, writing the others, marks it as seen with this generation.
+    /// Sets the `observedGeneration`.
     pub(super) fn observed(mut self, generation: i64) -> Self {
         self.generation = Some(generation);
         self
@@ -119,7 +116,7 @@ impl Condition {
     }
 }
 
-/// Sets a condition where it is, or in the place that `first` names; the transition time moves with the status only.
+/// Sets a condition, or adds it at the start or the end. The transition time changes only with the status.
 pub(super) fn set(
     conditions: &mut Vec<Condition>,
     first: bool,
@@ -148,11 +145,11 @@ pub(super) fn set(
     }
 }
 
-/// The phase that the containers add up to. `begun`: a regular container has run, in this or an earlier sandbox. `ended`: the
-/// Pod was deleted and nothing of it runs any more.
+/// The phase. `begun`: a regular container has run, in this or an earlier sandbox. `ended`: the Pod was deleted and all its
+/// containers have exited.
 pub(super) fn phase(containers: &[ContainerState], begun: bool, ended: bool) -> Phase {
     let regular = || containers.iter().filter(|container| container.is(Kind::Regular));
-    // native sidecars are not asked: a Pod succeeds whatever they exited with
+    // Exit codes of native sidecars have no effect.
     let outcome = || {
         let succeeded = regular().all(|container| container.exit_code() == Some(0));
         if succeeded {
@@ -168,14 +165,14 @@ pub(super) fn phase(containers: &[ContainerState], begun: bool, ended: bool) -> 
     if init().any(|container| container.finished() && container.exit_code() != Some(0)) {
         return Phase::Failed;
     }
-    // one that was removed to be run again does not count before it does
+    // A container that was removed for a restart does not count until it runs.
     let removed = |container: &ContainerState| container.unmade() && container.previous.is_some();
     let initializing = init().any(|container| !container.lets_the_next_start() && !removed(container));
     let native = || containers.iter().filter(|container| container.is(Kind::Native));
     if initializing || (!begun && native().any(|container| !container.started)) {
         return Phase::Pending;
     }
-    // one that was never made keeps the Pod pending, however well the others do
+    // A container that was never created keeps the Pod pending.
     if regular().any(|container| container.unmade() && container.previous.is_none()) {
         return Phase::Pending;
     }
@@ -198,7 +195,7 @@ pub(super) fn initialized(containers: &[ContainerState], begun: bool, phase: Pha
         return Verdict::bare(true, "PodCompleted");
     }
     let incomplete = names(containers, |container| !container.lets_the_next_start());
-    // once a regular container has run it stays True, whatever becomes of a native sidecar
+    // After a regular container has run, it stays True.
     if begun || incomplete.is_empty() {
         return Verdict::of(true);
     }

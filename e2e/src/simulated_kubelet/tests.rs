@@ -1,4 +1,4 @@
-//! The rules of the model that no recording shows: times, refusals, last phases.
+//! Rules that no recording shows: times, rejected steps, last phases.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -25,7 +25,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
 
-/// A Pod that took these steps, one a second from 0 on.
+/// A Pod after these steps, one per second from 0.
 fn after(spec: &PodSpec, steps: &[Step<'_>]) -> PodState {
     let mut pod = PodState::new(spec, "shop", "uid-1");
     for (second, step) in (0..).zip(steps) {
@@ -45,7 +45,7 @@ fn mesh() -> PodSpec {
 }
 
 #[test]
-fn transition_times_move_with_the_status_only() {
+fn transition_times_change_only_with_the_status() {
     let transition = |pod: &PodState, kind: &str| {
         let status = pod.status();
         let found = status["conditions"]
@@ -96,7 +96,7 @@ fn transition_times_move_with_the_status_only() {
 
 #[test]
 #[allow(clippy::too_many_lines, reason = "a table")]
-fn what_no_kubelet_does_is_refused() {
+fn impossible_steps_are_rejected() {
     let held = job("held").container(regular("main")).container(native("late"));
     let rows = [
         (

@@ -1,6 +1,5 @@
-//! What each [`Step`] does to the containers and the sandbox, and when it is impossible.
-//!
-//! Must not: touch phase or conditions that follow from the containers; [`PodState::apply`] does that after each step.
+//! Effect of each [`Step`] on the containers and the sandbox, and when it is impossible. [`PodState::apply`] then updates phase
+//! and conditions.
 
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
@@ -67,7 +66,7 @@ impl PodState {
             Step::ProbeKillIntoBackOff(name, code) => {
                 self.probe_kill(name, code, now)?;
                 if !self.get(name)?.hides_back_off() {
-                    // the kubelet measures from the exit before: one doubling behind
+                    // The kubelet measures from the exit before, so the back-off is one doubling shorter.
                     self.back_off(name, 1)?;
                 }
             }
@@ -116,7 +115,7 @@ impl PodState {
         match self.sandbox {
             Sandbox::None => {}
             Sandbox::Ready => bail!("its sandbox is ready"),
-            // what ran in the old one is gone, and is reported as running until it is started again
+            // Containers of the old sandbox are reported as running until they start again.
             Sandbox::Gone => {
                 for container in self.containers.iter_mut().filter(|container| container.running()) {
                     container.lost = Some(now);
@@ -130,10 +129,10 @@ impl PodState {
 
     fn start(&mut self, name: &str, now: Timestamp) -> Result<()> {
         if self.get(name)?.lost.is_some() {
-            self.settle_lost(name);
+            self.end_lost(name);
         }
         self.may_start(name)?;
-        // after a removal of all containers, those that are not yet made again are now waiting like new ones
+        // After a removal of all containers, the others are waiting like new ones.
         for container in &mut self.containers {
             if matches!(container.run, Run::NotCreated)
                 && container
@@ -148,7 +147,7 @@ impl PodState {
         container.start(now);
         let purged = container.lost.take().is_some() && !container.is(Kind::Regular);
         if purged {
-            // the records of init containers went with the old sandbox; only the count was kept
+            // For init containers, only the restart count survives the old sandbox.
             container.previous = None;
         }
         let regular = container.is(Kind::Regular);
@@ -157,9 +156,8 @@ impl PodState {
         Ok(())
     }
 
-    /// The first start in a new sandbox: the regular containers of the old one are now seen to have exited, and so is the one to
-    /// start.
-    fn settle_lost(&mut self, name: &str) {
+    /// At the first start in a new sandbox, regular containers of the old one and the one to start are reported as exited.
+    fn end_lost(&mut self, name: &str) {
         for container in &mut self.containers {
             if let Some(since) = container.lost
                 && (container.is(Kind::Regular) || container.spec.name == name)
@@ -181,7 +179,7 @@ impl PodState {
             .iter()
             .take_while(|container| container.spec.name != name)
         {
-            // regular containers start side by side, and once they have, init containers are done with for good
+            // After a regular container has run, init containers do not block.
             let waits = !container.lets_the_next_start() && !begun;
             ensure!(!waits, "{} comes first", container.spec.name);
         }
@@ -290,7 +288,7 @@ impl PodState {
         Ok(container)
     }
 
-    /// The one condition of the kubelet without an `observedGeneration`.
+    /// Sets the only condition of the kubelet without an `observedGeneration`.
     fn set_restarting(&mut self, verdict: Verdict, now: Timestamp) {
         status::set(
             &mut self.conditions,
@@ -302,7 +300,7 @@ impl PodState {
         );
     }
 
-    /// A running container whose exit would be reported.
+    /// A running container whose exit is reported separately.
     fn exits(&mut self, name: &str) -> Result<&mut ContainerState> {
         ensure!(
             !self.deleted,
@@ -316,7 +314,7 @@ fn reason(code: i32) -> &'static str {
     if code == 0 { "Completed" } else { "Error" }
 }
 
-/// 10 s, doubled with each restart up to five minutes, written as Go writes durations.
+/// 10 s, doubled with each restart up to five minutes, in the format of Go.
 fn back_off(restarts: i32) -> String {
     let doublings = u32::try_from(restarts - 1).unwrap_or(0).min(5);
     let seconds = (10 << doublings).min(300);

@@ -6,7 +6,7 @@ use std::{env, fs};
 use serde_json::{Map, Value};
 use sidewatch::api::crds::definitions;
 
-use crate::markdown::repository;
+use e2e::project::repository;
 
 const PREAMBLE: &str = "\
 # API reference

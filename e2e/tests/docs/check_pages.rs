@@ -16,7 +16,8 @@ use sidewatch::kubernetes::decode::intern::Interner;
 use sidewatch::kubernetes::decode::pod::observe;
 use sidewatch::kubernetes::decode::policy::policy_update;
 
-use crate::markdown::{Block, Page, repository};
+use crate::markdown::{Block, Page};
+use e2e::project::repository;
 
 fn page(check: Check) -> Page {
     Page::read(format!("docs/checks/{}.md", check.as_str()))

@@ -5,8 +5,9 @@ use anyhow::Result;
 use e2e::ControlPlane;
 use e2e::simulated_kubelet::{Container, PodSpec, SimulatedKubelet, Step};
 
-use crate::markdown::{Block, Page, repository};
+use crate::markdown::{Block, Page};
 use crate::shell::Shell;
+use e2e::project::repository;
 
 /// Installs the first revision of the release.
 const HELM_INSTALL: &str =
@@ -46,7 +47,7 @@ async fn the_quickstart_ends_in_a_visible_violation() {
             None if block.text.starts_with("cargo run ") => {
                 operator = Some(shell.background(&block.text).unwrap());
             }
-            None => drop(shell.run(&block.text, &repository()).await.unwrap()),
+            None => drop(shell.run(&block.text, repository()).await.unwrap()),
         }
         if block.text.contains("quickstart.yaml") {
             play(&shell.plane).await.unwrap();

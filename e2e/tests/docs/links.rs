@@ -1,4 +1,4 @@
-//! Links lead somewhere, and every page can be found.
+//! Links resolve, and the index lists every page.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +33,7 @@ fn every_relative_link_resolves() {
 }
 
 #[test]
-fn the_index_leads_to_every_page() {
+fn the_index_links_to_every_page() {
     let index = Page::read("docs/README.md");
     let directory = index.path.parent().unwrap();
     let linked: BTreeSet<_> = index
@@ -45,7 +45,7 @@ fn the_index_leads_to_every_page() {
         let is_indexed = page.path.starts_with(directory) && page.path != index.path;
         assert!(
             !is_indexed || linked.contains(&page.path.canonicalize().unwrap()),
-            "docs/README.md does not lead to {}",
+            "docs/README.md does not link to {}",
             page.name()
         );
     }

@@ -1,5 +1,4 @@
-//! What the documentation says, held against what is there: links against files, example Pods and Events against the
-//! evaluation, metrics against a running operator, YAML against the API server, the API reference against the schema.
+//! The documentation: links, example Pods and Events, commands, YAML, queries, metrics and the API reference are correct.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,12 +1,9 @@
-//! As much of Markdown as the pages use: headings, links and fenced blocks.
+//! The Markdown of the pages: headings, links and fenced blocks.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The root of the repository.
-pub(crate) fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
+use e2e::project::repository;
 
 /// A file of the repository.
 pub(crate) struct Page {
@@ -29,7 +26,7 @@ impl Page {
         Self { path, text }
     }
 
-    /// Every page: those in `docs` and `charts`, and those at the top of the repository.
+    /// All pages in `docs`, in `charts` and at the root of the repository.
     pub(crate) fn all() -> Vec<Self> {
         let mut pages = Vec::new();
         let mut directories = vec![repository().join("docs"), repository().join("charts")];
@@ -96,7 +93,7 @@ impl Page {
         self.text.lines().filter(outside).collect::<Vec<_>>().join("\n")
     }
 
-    /// Where the links lead, as written.
+    /// Targets of the links.
     pub(crate) fn links(&self) -> Vec<String> {
         let prose = self.prose();
         let mut links = Vec::new();
@@ -109,7 +106,7 @@ impl Page {
         links
     }
 
-    /// The fragments that headings can be linked by, as forges make them.
+    /// Fragments of the headings, as code hosting services generate them.
     pub(crate) fn anchors(&self) -> Vec<String> {
         let prose = self.prose();
         let headings = prose.lines().filter(|line| line.starts_with('#'));

@@ -7,8 +7,9 @@ use anyhow::{Context, Result, bail};
 use e2e::process::Process;
 use e2e::{images, node};
 
-use crate::markdown::{Page, repository};
+use crate::markdown::Page;
 use crate::shell::{POLL, Shell, comparable};
+use e2e::project::repository;
 
 /// A demo takes a minute where nobody else is busy.
 const EVENTUALLY: Duration = Duration::from_mins(5);
@@ -97,7 +98,7 @@ async fn the_demo_shows_what_the_readme_says() {
             .replace(" --watch", "")
             .replace("localhost:8080/metrics", metrics);
         let run = format!("{way_in} -eu <<'END'\n{run}\nEND");
-        let printed = shell.run(&run, &repository()).await.unwrap();
+        let printed = shell.run(&run, repository()).await.unwrap();
         checked += assert_shown(&output, &printed, &command);
     }
     assert!(checked > 8, "{checked} lines");
@@ -117,7 +118,7 @@ async fn the_demo_shows_what_the_readme_says() {
         let find = format!(
             "find /sys/fs/cgroup /proc -maxdepth 2 -name sidewatch-node-{parent} -o -path /proc/{target}"
         );
-        assert_eq!(shell.run(&find, &repository()).await.unwrap(), "");
+        assert_eq!(shell.run(&find, repository()).await.unwrap(), "");
     }
 }
 
@@ -165,7 +166,7 @@ async fn the_operator_runs_on_a_desk() {
         if block.text.starts_with("cargo run ") {
             operator = Some(shell.background(&block.text).unwrap());
         } else {
-            shell.run(&block.text, &repository()).await.unwrap();
+            shell.run(&block.text, repository()).await.unwrap();
         }
     }
     said(&mut operator.unwrap(), "in sync").await.unwrap();

@@ -9,7 +9,7 @@ use e2e::process::Scratch;
 use e2e::process::{Process, Spec};
 use e2e::tools::{self, Tool};
 
-use crate::markdown::repository;
+use e2e::project::repository;
 
 pub(crate) const SOON: Duration = Duration::from_mins(2);
 pub(crate) const POLL: Duration = Duration::from_millis(500);
@@ -70,7 +70,7 @@ impl Shell {
     pub(crate) async fn expect(&self, commands: &str, expected: &str) -> Result<()> {
         let deadline = Instant::now() + SOON;
         loop {
-            let printed = self.run(commands, &repository()).await?;
+            let printed = self.run(commands, repository()).await?;
             if comparable(&printed) == comparable(expected) {
                 return Ok(());
             }
