@@ -11,7 +11,6 @@ use super::figures::{Figure, Run, percentile};
 use super::{ClientKind, Options, http};
 use crate::ControlPlane;
 use crate::project::repository;
-use crate::tools::{self, Tool};
 
 const PAGE: &str = "docs/performance.md";
 
@@ -44,13 +43,12 @@ pub struct Versions {
 impl Versions {
     /// Asks the programs.
     pub(super) async fn collect(plane: &ControlPlane, operator: &Path) -> Result<Self> {
-        let tools = tokio::task::spawn_blocking(|| tools::ensure(&[Tool::KubeStateMetrics])).await??;
         let etcd = plane.etcd_url().trim_start_matches("http://");
         let etcd: Value = serde_json::from_slice(&http::get(etcd, "/version").await?)?;
         let kubernetes = plane.client().await?.apiserver_version().await?.git_version;
         Ok(Self {
-            operator: first_line(operator, "--version").await?,
-            kube_state_metrics: first_line(tools.path(Tool::KubeStateMetrics)?, "version").await?,
+            operator: operator_version(operator).await?,
+            kube_state_metrics: kube_state_metrics_version()?,
             kubernetes: format!("Kubernetes {kubernetes}"),
             etcd: format!(
                 "etcd {}",
@@ -168,15 +166,25 @@ fn with_table(page: &str, pods: u32, table: &str) -> Result<Option<String>> {
     Ok(Some(format!("{before}{begin}{table}{end}{after}")))
 }
 
-/// The first line that a program prints.
-async fn first_line(program: &Path, argument: &str) -> Result<String> {
-    let output = tokio::process::Command::new(program)
-        .arg(argument)
+async fn operator_version(operator: &Path) -> Result<String> {
+    let output = tokio::process::Command::new(operator)
+        .arg("--version")
         .output()
         .await
-        .with_context(|| format!("run {}", program.display()))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+        .with_context(|| format!("run {}", operator.display()))?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// The version in the Go module that it is built from: the binary does not contain it.
+fn kube_state_metrics_version() -> Result<String> {
+    let path = repository().join("e2e/tools/kube-state-metrics/go.mod");
+    let module = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let version = module
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("k8s.io/kube-state-metrics/v2 "))
+        .and_then(|rest| rest.split(' ').next())
+        .with_context(|| format!("no version in {}", path.display()))?;
+    Ok(format!("kube-state-metrics {version}"))
 }
 
 fn machine() -> String {
@@ -192,6 +200,12 @@ fn machine() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_version_of_kube_state_metrics_is_known() {
+        let version = kube_state_metrics_version().unwrap();
+        assert!(version.starts_with("kube-state-metrics v2."), "{version}");
+    }
 
     #[test]
     fn the_table_replaces_what_is_between_the_markers_of_its_size() {
