@@ -1,5 +1,4 @@
-//! The schemas of both kinds of policy before the real API server: what it refuses and says, what it takes and fills in,
-//! and what kubectl makes of it.
+//! The schemas of both kinds of policy with a real API server: rejected specs, defaults, status, and output of kubectl.
 
 mod coverage;
 mod invalid;
@@ -13,18 +12,21 @@ use kube::core::Status;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-/// The definitions as people apply them.
+/// The CRDs.
 const CRDS: &str = concat!(
     include_str!("../../../../crds/sidewatch.dev_sidecarpolicies.yaml"),
     include_str!("../../../../crds/sidewatch.dev_clustersidecarpolicies.yaml"),
 );
 
-/// The kinds, each with the path of its collection in the namespace `default`.
-const SIDECAR_POLICY: (&str, &str) = (
+/// A kind and the path of its collection in the namespace `default`.
+type Kind = (&'static str, &'static str);
+
+/// The namespaced kind.
+const SIDECAR_POLICY: Kind = (
     "SidecarPolicy",
     "/apis/sidewatch.dev/v1alpha1/namespaces/default/sidecarpolicies",
 );
-const CLUSTER_SIDECAR_POLICY: (&str, &str) = (
+const CLUSTER_SIDECAR_POLICY: Kind = (
     "ClusterSidecarPolicy",
     "/apis/sidewatch.dev/v1alpha1/clustersidecarpolicies",
 );
@@ -39,8 +41,8 @@ async fn plane() -> (&'static ControlPlane, Client) {
     (plane, plane.client().await.unwrap())
 }
 
-/// Asks the API server what it would make of a new object, unknown fields forbidden; nothing is stored.
-async fn try_create(client: &Client, kind: (&str, &str), body: &Value) -> Result<Value, Box<Status>> {
+/// Creates an object by a dry run with strict validation of fields.
+async fn try_create(client: &Client, kind: Kind, body: &Value) -> Result<Value, Box<Status>> {
     let mut object = json!({
         "apiVersion": "sidewatch.dev/v1alpha1",
         "kind": kind.0,
@@ -55,6 +57,6 @@ async fn try_create(client: &Client, kind: (&str, &str), body: &Value) -> Result
     match client.request::<Value>(request).await {
         Ok(object) => Ok(object),
         Err(kube::Error::Api(status)) => Err(status),
-        Err(error) => panic!("the API server does not answer: {error}"),
+        Err(error) => panic!("request failed: {error}"),
     }
 }

@@ -1,4 +1,4 @@
-//! What a person sees of the policies through kubectl: columns, names, explanations.
+//! Policies in kubectl: columns, names, explanations.
 
 use super::plane;
 use e2e::ControlPlane;
@@ -24,7 +24,7 @@ fn condition(kind: &str, status: &str, message: &str) -> Value {
     })
 }
 
-/// The words of each line that kubectl prints.
+/// Words of each line.
 fn words(printed: &str) -> Vec<Vec<&str>> {
     printed
         .lines()
@@ -32,9 +32,9 @@ fn words(printed: &str) -> Vec<Vec<&str>> {
         .collect()
 }
 
-/// What kubectl reads in the files is what the types say, though its YAML is of another age than ours.
+/// kubectl parses the files with another YAML library.
 #[tokio::test]
-async fn the_files_in_crds_mean_what_the_types_say() {
+async fn the_files_in_crds_equal_the_types() {
     let (_, client) = plane().await;
     let api: Api<CustomResourceDefinition> = Api::all(client);
     for definition in crds::definitions() {
@@ -64,7 +64,7 @@ async fn kubectl_shows_readiness_health_and_counts() {
     assert_eq!(
         words(&printed)[1][..2],
         ["mesh", "Alert"],
-        "nothing is shown that is not known: {printed}"
+        "unknown values are empty: {printed}"
     );
 
     let status = json!({ "status": {
@@ -200,7 +200,7 @@ async fn kubectl_explains_every_field() {
 }
 
 #[tokio::test]
-async fn a_bare_off_is_refused_where_it_stands() {
+async fn an_unquoted_off_is_rejected_with_its_field() {
     let (plane, _) = plane().await;
     let namespace = plane.namespace("off").await.unwrap();
     let file = plane.dir().join("bare-off.yaml");

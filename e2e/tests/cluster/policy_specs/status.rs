@@ -1,4 +1,4 @@
-//! The status subresource: who may write what, and how server-side apply merges it.
+//! The status subresource: writes and server-side apply.
 
 use super::plane;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -13,7 +13,7 @@ use sidewatch::api::{
 
 const MANAGER: &str = "sidewatch";
 
-/// A policy of its own namespace.
+/// A policy in a new namespace.
 async fn policy(prefix: &str) -> (Client, String, Api<SidecarPolicy>) {
     let (plane, client) = plane().await;
     let namespace = plane.namespace(prefix).await.unwrap();
@@ -45,7 +45,7 @@ fn condition(type_: &str, status: &str, message: &str) -> Condition {
     }
 }
 
-/// A violation that is as long as the schema allows.
+/// A violation with the maximum lengths of the schema.
 fn violation() -> Violation {
     Violation {
         check: CheckName::OomKilled,
@@ -119,11 +119,7 @@ async fn the_status_is_written_and_read_back_as_it_is() {
         ..full_status()
     };
     let stored = apply(&api, &healthy).await.unwrap();
-    assert_eq!(
-        stored.status,
-        Some(healthy),
-        "what the operator no longer says is gone"
-    );
+    assert_eq!(stored.status, Some(healthy), "removed fields are gone");
 }
 
 #[tokio::test]
@@ -160,7 +156,7 @@ async fn spec_and_status_are_written_apart() {
 async fn conditions_and_checks_merge_by_their_keys() {
     let (_, _, api) = policy("merge").await;
     apply(&api, &full_status()).await.unwrap();
-    // Somebody else, such as a GitOps tool, adds a condition of its own
+    // Another manager, such as a GitOps tool, adds a condition.
     let theirs = json!({
         "apiVersion": "sidewatch.dev/v1alpha1",
         "kind": "SidecarPolicy",
@@ -198,7 +194,7 @@ async fn conditions_and_checks_merge_by_their_keys() {
 }
 
 #[tokio::test]
-async fn a_status_out_of_bounds_is_refused() {
+async fn a_status_out_of_bounds_is_rejected() {
     let (_, _, api) = policy("bounds").await;
     let spoiled = |spoil: fn(&mut PolicyStatus)| {
         let mut status = full_status();
@@ -248,7 +244,7 @@ async fn a_status_out_of_bounds_is_refused() {
     }
 }
 
-/// What another version of the operator or of the definitions left behind must not hide a policy, nor its neighbours.
+/// Data of another version of the operator or the CRDs must not hide a policy or others.
 #[tokio::test]
 async fn objects_of_other_versions_are_read_one_by_one() {
     let (client, namespace, api) = policy("versions").await;
@@ -283,7 +279,7 @@ async fn objects_of_other_versions_are_read_one_by_one() {
     assert_eq!(
         error.metadata.name.as_deref(),
         Some("mesh"),
-        "and says whose it is"
+        "with the name of the object"
     );
 
     let all: Api<DeserializeGuard<SidecarPolicy>> = Api::namespaced(client, &namespace);

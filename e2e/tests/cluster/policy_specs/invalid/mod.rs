@@ -1,7 +1,6 @@
-//! The specs that the API server must refuse, as data.
+//! Specs that the API server must reject.
 //!
-//! A row stands for both kinds of policy unless it says otherwise. It names the field and words of the one cause that
-//! the API server must give.
+//! A row applies to both kinds of policy by default. It has the field and parts of the message of the only cause.
 
 mod fields;
 mod limits;
@@ -10,7 +9,9 @@ mod selectors;
 pub use limits::DURATIONS;
 use serde_json::{Value, json};
 
-/// Which kinds of policy a row speaks of.
+use super::{CLUSTER_SIDECAR_POLICY, Kind, SIDECAR_POLICY};
+
+/// Kinds of policy that a row applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kinds {
     Both,
@@ -18,17 +19,28 @@ pub enum Kinds {
     Cluster,
 }
 
-/// A spec that the API server must refuse.
+impl Kinds {
+    /// The kinds.
+    pub fn each(self) -> &'static [Kind] {
+        match self {
+            Self::Both => &[SIDECAR_POLICY, CLUSTER_SIDECAR_POLICY],
+            Self::Namespaced => &[SIDECAR_POLICY],
+            Self::Cluster => &[CLUSTER_SIDECAR_POLICY],
+        }
+    }
+}
+
+/// A spec that the API server must reject.
 #[derive(Debug)]
 pub struct Invalid {
-    /// Why it is wrong.
+    /// Why it is invalid.
     pub why: String,
     pub kinds: Kinds,
-    /// What stands beside apiVersion, kind and metadata.
+    /// Fields except apiVersion, kind and metadata.
     pub body: Value,
-    /// The field that the cause names; empty for an unknown field, which is refused before there are causes.
+    /// Field of the cause; empty for an unknown field, which is rejected before validation.
     pub field: String,
-    /// Words of the cause, the way out among them.
+    /// Parts of the message, including the solution.
     pub says: Vec<String>,
 }
 
@@ -54,7 +66,7 @@ pub fn rows() -> Vec<Invalid> {
     .collect()
 }
 
-/// One refused object, of both kinds.
+/// An invalid object of both kinds.
 fn body(why: &str, body: Value, field: &str, says: &[&str]) -> Invalid {
     Invalid {
         why: why.into(),
@@ -65,18 +77,18 @@ fn body(why: &str, body: Value, field: &str, says: &[&str]) -> Invalid {
     }
 }
 
-/// One refused spec, of both kinds: what stands at a path below it.
+/// An invalid spec of both kinds, with a value at a path.
 fn at(path: &str, why: &str, value: Value, index: &str, says: &[&str]) -> Invalid {
     let spec = json!({ "spec": nested(path, value) });
     body(why, spec, &format!("spec.{path}{index}"), says)
 }
 
-/// A list of that many different names.
+/// A list of different names.
 pub fn numbered(count: usize) -> Value {
     (0..count).map(|i| format!("a{i}")).collect()
 }
 
-/// A value at the end of a path of objects.
+/// A value at a path of nested objects.
 pub fn nested(path: &str, value: Value) -> Value {
     path.rsplit('.')
         .fold(value, |value, field| json!({ field: value }))
