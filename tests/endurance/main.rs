@@ -7,7 +7,6 @@
     reason = "helpers of tests panic where their expectation fails"
 )]
 
-mod quiet;
 mod rig;
 mod servers;
 mod storms;

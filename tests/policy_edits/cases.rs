@@ -1,4 +1,4 @@
-//! What is tried on each field.
+//! The values to try for each field.
 
 use serde_json::{Value, json};
 
@@ -6,24 +6,24 @@ use crate::fields;
 
 /// The values of one field.
 pub(crate) struct Case {
-    /// Its path below `spec`.
+    /// The path of the field below `spec`.
     pub(crate) field: &'static str,
-    /// What stands beside it, and what the edit comes from and goes back to.
+    /// The spec before the edit: what the field needs beside it.
     pub(crate) beside: Value,
-    /// Values that mean something else than what was there.
+    /// Values with an effect.
     pub(crate) valid: Vec<Value>,
     /// Values at the bounds of the schema.
     pub(crate) boundary: Vec<Value>,
     /// Values that cannot be evaluated.
     pub(crate) invalid: Vec<Value>,
-    /// Values that the API server refuses, and that are harmless where one was stored all the same.
+    /// Values that the API server refuses. If one is stored all the same, it has no effect on other policies.
     pub(crate) harmless: Vec<Value>,
-    /// Whether a value of any other type is invalid too.
+    /// Whether every value of another type is invalid.
     pub(crate) is_typed: bool,
 }
 
 impl Case {
-    /// The value that the edit comes from, when it is written out.
+    /// The value before the edit, if it is explicit.
     pub(crate) fn base(&self) -> Option<&Value> {
         fields::get(&self.beside, self.field)
     }
@@ -33,7 +33,7 @@ impl Case {
         self
     }
 
-    /// Takes an object of any fields.
+    /// Marks a field that takes objects with any fields.
     fn untyped(mut self) -> Self {
         self.is_typed = false;
         self
@@ -68,7 +68,7 @@ fn duration(field: &'static str, valid: &str, (min, max): (&str, &str), outside:
     case(field, [json!(valid)], [json!(min), json!(max)], invalid, [])
 }
 
-/// How long a fault must last, or must be gone.
+/// A duration for which a fault must be present, or absent.
 fn hold(field: &'static str, valid: &str) -> Case {
     duration(field, valid, ("0s", "24h"), "24h1ms")
 }
@@ -112,7 +112,7 @@ fn pattern(field: &'static str, valid: &str) -> Case {
     )
 }
 
-/// The cases of a selector, of which one choice of labels excludes Pods that fail.
+/// The cases of a selector. One of the two labels excludes Pods with faults.
 fn selector(at: [&'static str; 4], labels: [(&str, &str); 2]) -> [Case; 4] {
     let [match_labels, key, operator, values] = at;
     let [(label, value), (other_label, other)] = labels;
@@ -148,7 +148,7 @@ fn selector(at: [&'static str; 4], labels: [(&str, &str); 2]) -> [Case; 4] {
         )
         .beside(among(json!([value]))),
         Case {
-            // An operator that takes no values cannot stand beside some, and the other way round.
+            // Some operators require values, the others forbid them.
             valid: vec![json!("DoesNotExist")],
             invalid: ["In", "NotIn", "Nonsense", ""].map(Value::from).into(),
             ..case(operator, [], [], [], [])
@@ -165,7 +165,7 @@ fn selector(at: [&'static str; 4], labels: [(&str, &str); 2]) -> [Case; 4] {
     ]
 }
 
-/// Every field's case.
+/// The cases of all fields.
 pub(crate) fn cases() -> Vec<Case> {
     let mode = |field| choice(field, ["Observe", "Off"]);
     let severity = |field, valid: [&str; 2]| choice(field, valid);

@@ -1,12 +1,11 @@
-//! The fields of the spec, as the CRDs' schemas have them.
+//! The fields of the spec, from the schemas of the CRDs.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde_json::{Map, Value, json};
 use sidewatch::{api::crds, domain::policy::PolicyKind};
 
-/// The schema of every field of a kind's spec that holds a value of its own, by its path. An entry of a list of objects
-/// stands as `[]` in the path.
+/// The schemas of all fields with a value of their own, by path. `[]` in a path is an entry of a list.
 pub(crate) fn of(kind: PolicyKind) -> &'static BTreeMap<String, Value> {
     static FIELDS: LazyLock<[BTreeMap<String, Value>; 2]> =
         LazyLock::new(|| [PolicyKind::SidecarPolicy, PolicyKind::ClusterSidecarPolicy].map(read));
@@ -45,7 +44,7 @@ fn collect(path: &str, schema: &Value, found: &mut BTreeMap<String, Value>) {
     }
 }
 
-/// Sets a field of a spec, or removes it. `[]` means the first entry.
+/// Sets or removes a field of a spec. `[]` is the first entry.
 pub(crate) fn set(spec: &mut Value, path: &str, value: Option<Value>) {
     let mut place = spec;
     let mut parts = path.split('.').peekable();

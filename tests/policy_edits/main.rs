@@ -1,9 +1,9 @@
-//! Every field of the spec, changed in every way, on a running index: {valid change, back again, boundary, invalid,
-//! removed}. A change and its way back leave what was there; an invalid version leaves the last good one at work; no
-//! edit disturbs another policy.
+//! Edits of every field of the spec on a running index: a valid value and its reversal, the bounds, invalid values,
+//! removal. A reversal restores the previous state, an invalid version leaves the last valid one in effect, and no edit
+//! affects another policy.
 //!
-//! The fields are those of the CRDs' schemas ([`fields`]); a field without a [`cases::Case`] fails, and so does a case
-//! whose change nobody would notice in the [`world`].
+//! The fields come from the schemas of the CRDs ([`fields`]). The test fails for a field without a [`cases::Case`], and
+//! for a case whose valid value has no effect in the [`simulation`].
 
 #![allow(
     clippy::unwrap_used,
@@ -14,7 +14,7 @@
 
 mod cases;
 mod fields;
-mod world;
+mod simulation;
 
 use std::collections::HashMap;
 
@@ -22,11 +22,11 @@ use serde_json::{Value, json};
 use sidewatch::domain::policy::PolicyKind;
 
 use cases::{Case, cases};
-use world::{MOMENTS, ObservedStatus, Story, World};
+use simulation::{EDIT_TIMES, Observed, Outcome, Simulation};
 
 const KINDS: [PolicyKind; 2] = [PolicyKind::SidecarPolicy, PolicyKind::ClusterSidecarPolicy];
 
-/// Every case on every kind that has its field.
+/// Runs a test for every case, and every kind that has the field.
 fn each(mut test: impl FnMut(PolicyKind, &Case)) {
     for kind in KINDS {
         let fields = fields::of(kind);
@@ -36,33 +36,33 @@ fn each(mut test: impl FnMut(PolicyKind, &Case)) {
     }
 }
 
-/// When all that an edit can leave is over.
-const LATER: i64 = 9000;
+/// The second at which an edit has no effects any more.
+const EFFECTS_END: i64 = 9000;
 
-/// Worlds in which nobody edits anything, each made once.
+/// Simulations without edits. Each runs once.
 #[derive(Default)]
 struct Undisturbed {
-    worlds: HashMap<(PolicyKind, String, i64), World>,
-    stories: HashMap<(PolicyKind, String), Story>,
+    simulations: HashMap<(PolicyKind, String, i64), Simulation>,
+    outcomes: HashMap<(PolicyKind, String), Outcome>,
 }
 
 impl Undisturbed {
-    fn at(&mut self, kind: PolicyKind, spec: &Value, moment: i64) -> &World {
+    fn at(&mut self, kind: PolicyKind, spec: &Value, moment: i64) -> &Simulation {
         let key = (kind, spec.to_string(), moment);
-        self.worlds
+        self.simulations
             .entry(key)
-            .or_insert_with(|| World::at(kind, spec, moment))
+            .or_insert_with(|| Simulation::at(kind, spec, moment))
     }
 
-    fn story(&mut self, kind: PolicyKind, spec: &Value) -> &Story {
+    fn outcome(&mut self, kind: PolicyKind, spec: &Value) -> &Outcome {
         let key = (kind, spec.to_string());
-        self.stories
+        self.outcomes
             .entry(key)
-            .or_insert_with(|| World::story(kind, spec))
+            .or_insert_with(|| Simulation::outcome(kind, spec))
     }
 }
 
-/// A spec with one value, among what the case needs beside it.
+/// The spec of a case with this value.
 fn spec(case: &Case, value: &Value) -> Value {
     let mut spec = case.beside.clone();
     fields::set(&mut spec, case.field, Some(value.clone()));
@@ -110,15 +110,15 @@ fn every_value_of_an_enum_is_tried() {
 }
 
 #[test]
-fn every_valid_change_makes_a_difference() {
+fn every_valid_value_has_an_effect() {
     let mut undisturbed = Undisturbed::default();
     each(|kind, case| {
-        let before = undisturbed.story(kind, &case.beside);
+        let before = undisturbed.outcome(kind, &case.beside);
         for value in &case.valid {
-            let after = World::story(kind, &spec(case, value));
+            let after = Simulation::outcome(kind, &spec(case, value));
             assert!(
                 *before != after,
-                "{kind:?}: nobody would notice {} = {value}",
+                "{kind:?}: {} = {value} has no effect",
                 case.field
             );
         }
@@ -126,30 +126,30 @@ fn every_valid_change_makes_a_difference() {
 }
 
 #[test]
-fn there_and_back_is_where_it_was() {
+fn an_edit_and_its_reversal_restore_the_state() {
     let mut undisturbed = Undisturbed::default();
     each(|kind, case| {
         let valid = case
             .valid
             .iter()
-            .flat_map(|value| MOMENTS.map(|moment| (value, moment)));
-        let boundary = case.boundary.iter().map(|value| (value, MOMENTS[1]));
+            .flat_map(|value| EDIT_TIMES.map(|moment| (value, moment)));
+        let boundary = case.boundary.iter().map(|value| (value, EDIT_TIMES[1]));
         for (value, moment) in valid.chain(boundary) {
             let what = format!("{kind:?} at {moment}: {} = {value} and back", case.field);
             let same = undisturbed.at(kind, &case.beside, moment);
-            let mut world = World::at(kind, &case.beside, moment);
-            world.edit(&spec(case, value));
-            assert!(world.is_ready(), "{what}: {:?}", world.shown());
-            world.edit(&case.beside);
-            same.shown().assert_same(&world.shown(), &what);
-            assert_eq!(world.bystander(), same.bystander(), "{what}: the bystander");
-            let same = undisturbed.at(kind, &case.beside, LATER);
-            world.pass(LATER);
-            same.shown()
-                .assert_same(&world.shown(), &format!("{what}, later"));
-            same.assert_same_events(&world, &what);
+            let mut simulation = Simulation::at(kind, &case.beside, moment);
+            simulation.edit(&spec(case, value));
+            assert!(simulation.is_ready(), "{what}: {:?}", simulation.observed());
+            simulation.edit(&case.beside);
+            same.observed().assert_same(&simulation.observed(), &what);
+            assert_eq!(simulation.bystander(), same.bystander(), "{what}: the bystander");
+            let same = undisturbed.at(kind, &case.beside, EFFECTS_END);
+            simulation.pass(EFFECTS_END);
+            same.observed()
+                .assert_same(&simulation.observed(), &format!("{what}, later"));
+            same.assert_same_events(&simulation, &what);
             assert_eq!(
-                world.bystander(),
+                simulation.bystander(),
                 same.bystander(),
                 "{what}: the bystander, later"
             );
@@ -158,82 +158,90 @@ fn there_and_back_is_where_it_was() {
 }
 
 #[test]
-fn an_invalid_version_changes_nothing_and_disturbs_nobody() {
+fn an_invalid_version_leaves_the_last_valid_one_in_effect() {
     let mut undisturbed = Undisturbed::default();
     let wrong_types = [json!({"not": "this"}), json!(1.5), json!([{}]), json!(true)];
     each(|kind, case| {
         let wrong_types = wrong_types.iter().filter(|_| case.is_typed);
         for value in case.invalid.iter().chain(wrong_types) {
             let what = format!("{kind:?}: {} = {value}", case.field);
-            let mut world = World::at(kind, &case.beside, MOMENTS[1]);
-            world.edit(&spec(case, value));
-            assert!(!world.is_ready(), "{what} is taken");
-            let same = undisturbed.at(kind, &case.beside, MOMENTS[1]);
-            same.shown().assert_same_but_ready(&world.shown(), &what);
-            let same = undisturbed.at(kind, &case.beside, MOMENTS[2]);
-            world.pass(MOMENTS[2]);
-            same.shown()
-                .assert_same_but_ready(&world.shown(), &format!("{what}, later"));
-            world.edit(&case.beside);
-            assert!(world.is_ready(), "{what}, corrected");
-            same.shown()
-                .assert_same(&world.shown(), &format!("{what}, corrected"));
-            same.assert_same_events(&world, &what);
-            assert_eq!(world.bystander(), same.bystander(), "{what}: the bystander");
+            let mut simulation = Simulation::at(kind, &case.beside, EDIT_TIMES[1]);
+            simulation.edit(&spec(case, value));
+            assert!(!simulation.is_ready(), "{what} is accepted");
+            let same = undisturbed.at(kind, &case.beside, EDIT_TIMES[1]);
+            same.observed()
+                .assert_same_but_ready(&simulation.observed(), &what);
+            let same = undisturbed.at(kind, &case.beside, EDIT_TIMES[2]);
+            simulation.pass(EDIT_TIMES[2]);
+            same.observed()
+                .assert_same_but_ready(&simulation.observed(), &format!("{what}, later"));
+            simulation.edit(&case.beside);
+            assert!(simulation.is_ready(), "{what}, corrected");
+            same.observed()
+                .assert_same(&simulation.observed(), &format!("{what}, corrected"));
+            same.assert_same_events(&simulation, &what);
+            assert_eq!(simulation.bystander(), same.bystander(), "{what}: the bystander");
         }
     });
 }
 
 #[test]
-fn what_the_server_alone_refuses_disturbs_nobody() {
+fn a_value_that_only_the_server_refuses_does_not_affect_other_policies() {
     let mut undisturbed = Undisturbed::default();
     each(|kind, case| {
         for value in &case.harmless {
             let what = format!("{kind:?}: {} = {value}", case.field);
-            let mut world = World::at(kind, &case.beside, MOMENTS[1]);
-            world.edit(&spec(case, value));
-            let same = undisturbed.at(kind, &case.beside, MOMENTS[1]);
-            assert_eq!(world.bystander(), same.bystander(), "{what}: the bystander");
-            world.edit(&case.beside);
-            same.shown().assert_same(&world.shown(), &what);
+            let mut simulation = Simulation::at(kind, &case.beside, EDIT_TIMES[1]);
+            simulation.edit(&spec(case, value));
+            let same = undisturbed.at(kind, &case.beside, EDIT_TIMES[1]);
+            assert_eq!(simulation.bystander(), same.bystander(), "{what}: the bystander");
+            simulation.edit(&case.beside);
+            same.observed().assert_same(&simulation.observed(), &what);
         }
     });
 }
 
 #[test]
-fn a_field_that_is_removed_has_its_default() {
+fn a_removed_field_has_its_default() {
     let mut undisturbed = Undisturbed::default();
     each(|kind, case| {
         let Some(default) = fields::of(kind)[case.field].get("default") else {
             return;
         };
         let changed = spec(case, &case.valid[0]);
-        let mut removed = World::at(kind, &changed, MOMENTS[1]);
-        let mut explicit = World::at(kind, &changed, MOMENTS[1]);
+        let mut removed = Simulation::at(kind, &changed, EDIT_TIMES[1]);
+        let mut explicit = Simulation::at(kind, &changed, EDIT_TIMES[1]);
         removed.edit(&case.beside);
         explicit.edit(&spec(case, default));
         let what = format!("{kind:?}: {} removed, or {default}", case.field);
-        explicit.shown().assert_same(&removed.shown(), &what);
-        assert_eq!(explicit.told(), removed.told(), "{what}");
-        let explicit = World::story(kind, &spec(case, default));
+        explicit.observed().assert_same(&removed.observed(), &what);
+        assert_eq!(
+            explicit.policy_transitions(),
+            removed.policy_transitions(),
+            "{what}"
+        );
+        let explicit = Simulation::outcome(kind, &spec(case, default));
         assert!(
-            *undisturbed.story(kind, &case.beside) == explicit,
+            *undisturbed.outcome(kind, &case.beside) == explicit,
             "{what}: the default is another one"
         );
     });
 }
 
-/// Nothing in here is of use if the world is asleep.
+/// The other tests rely on this: every check fires, and violations exist at the times of the edits.
 #[test]
-fn the_world_shows_every_check() {
+fn every_check_fires_in_the_simulation() {
     for kind in KINDS {
-        let story = World::story(kind, &json!({}));
+        let outcome = Simulation::outcome(kind, &json!({}));
         for check in sidewatch::domain::policy::Check::ALL {
-            assert!(story.fired(check), "{kind:?}: {check:?} never fires");
+            assert!(outcome.fired(check), "{kind:?}: {check:?} never fires");
         }
-        let shown: Vec<ObservedStatus> = MOMENTS
-            .map(|moment| World::at(kind, &json!({}), moment).shown())
+        let observed: Vec<Observed> = EDIT_TIMES
+            .map(|moment| Simulation::at(kind, &json!({}), moment).observed())
             .into();
-        assert!(shown.iter().all(|shown| shown.violations.len() >= 3), "{shown:?}");
+        assert!(
+            observed.iter().all(|observed| observed.violations.len() >= 3),
+            "{observed:?}"
+        );
     }
 }

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::Bytes;
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
-use sidewatch::{api::PolicyStatus, kubernetes::inputs::Input, kubernetes::watch::WatchEvent};
+use sidewatch::{kubernetes::inputs::Input, kubernetes::watch::WatchEvent};
 use tokio::{
     sync::mpsc::UnboundedSender,
     time::{Instant, sleep},
@@ -297,8 +297,7 @@ impl State {
         if body["metadata"]["uid"] != *policy.uid {
             return answer(409, &json!({"kind": "Status", "code": 409, "reason": "Conflict"}));
         }
-        let status: PolicyStatus = serde_json::from_value(body["status"].clone()).unwrap();
-        if policy.decoded_status().as_ref() != Some(&status) {
+        if policy.status.as_ref() != Some(&body["status"]) {
             policy.version = self.reads.next_version();
             policy.status = Some(body["status"].clone());
             let event = policy.input(WatchEvent::Applied);

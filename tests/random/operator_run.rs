@@ -3,7 +3,7 @@
 //! The operator chooses its retry delays at random, so a plan leaves time for the longest delays. The comparison covers
 //! what does not depend on them: the statuses at the end, and that nothing is written afterwards.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::json;
 use sidewatch::kubernetes::client::Clients;
@@ -61,12 +61,27 @@ pub(crate) fn run(seed: u64) -> Counts {
         until(begin, MEMORY_END).await;
         let end = environment.server.statuses();
         let requests = environment.server.requests();
+        environment.server.reads(Reads::take_requests);
         until(begin, MEMORY_END + IDLE_PERIOD).await;
         assert_eq!(
             environment.server.requests() - requests,
             0,
             "writes without a cause"
         );
+        let reads = environment.server.reads(Reads::take_requests);
+        assert_eq!(
+            reads.lists,
+            BTreeMap::new(),
+            "a watch that reaches its timeout needs no list"
+        );
+        let one_a_minute = |(_, watches): (&_, &usize)| (4..=6).contains(watches);
+        assert!(
+            reads.watches.len() == 4 && reads.watches.iter().all(one_a_minute),
+            "{:?}",
+            reads.watches
+        );
+        let operator = environment.running.unwrap().operator;
+        assert_eq!(operator.readyz().0, 200, "{}", operator.readyz().1);
         let mut faults = environment.faults;
         faults.extend(environment.server.faults());
         (soon, end, environment.server.events(), faults)

@@ -33,6 +33,15 @@ pub(crate) struct Reads {
     /// The next list of Pods is incomplete.
     breaks_off: bool,
     pub(crate) faults: Faults,
+    /// The lists and the watches since the last call of [`Reads::take_requests`], by path.
+    requests: Requests,
+}
+
+/// The numbers of lists and watches by path.
+#[derive(Default)]
+pub(crate) struct Requests {
+    pub(crate) lists: BTreeMap<&'static str, usize>,
+    pub(crate) watches: BTreeMap<&'static str, usize>,
 }
 
 /// The objects of one resource.
@@ -62,7 +71,13 @@ impl Reads {
             is_out: false,
             breaks_off: false,
             faults: Faults::new(),
+            requests: Requests::default(),
         }
+    }
+
+    /// The requests since the last call.
+    pub(crate) fn take_requests(&mut self) -> Requests {
+        std::mem::take(&mut self.requests)
     }
 
     /// Increments and returns the version.
@@ -164,12 +179,14 @@ impl Reads {
             return Ok(answer(422, &status(422)));
         }
         if value("watch") == Some("true") {
+            *self.requests.watches.entry(path).or_default() += 1;
             let since: u64 = value("resourceVersion").unwrap().parse().unwrap();
             if since < oldest {
                 return Ok(self.gone(path));
             }
             return Ok(self.watch(path, since));
         }
+        *self.requests.lists.entry(path).or_default() += 1;
         Ok(self.list(path, value("continue").is_some()))
     }
 

@@ -1,4 +1,4 @@
-//! Pods that fail in every way, under a policy that is edited and one that is not.
+//! Pods with every kind of fault, under a policy that is edited and one that is not.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,12 +24,12 @@ use testkit::{
     policies::policy,
 };
 
-/// When edits happen: some violations are pending and some fire, and none is in its `keepFiringFor`, which no API shows.
-pub(crate) const MOMENTS: [i64; 3] = [450, 1000, 1950];
-/// How long a story is.
+/// The times of edits: some violations are pending, some fire, and none is in its `keepFiringFor`, which no API shows.
+pub(crate) const EDIT_TIMES: [i64; 3] = [450, 1000, 1950];
+/// The end of a simulation.
 const END: i64 = 10_000;
 
-/// What the Pods do, decoded once.
+/// The changes of the Pods, decoded once.
 static SCRIPT: LazyLock<Vec<(i64, Observation)>> = LazyLock::new(|| {
     let mut interner = Interner::default();
     let decoded = script().into_iter().map(|(second, pod)| {
@@ -39,10 +39,10 @@ static SCRIPT: LazyLock<Vec<(i64, Observation)>> = LazyLock::new(|| {
     decoded.collect()
 });
 
-/// An index in which seconds pass.
-pub(crate) struct World {
+/// An index with a virtual clock.
+pub(crate) struct Simulation {
     index: Index,
-    /// How far the script has been played.
+    /// The number of changes so far.
     played: usize,
     now: i64,
     kind: PolicyKind,
@@ -52,25 +52,25 @@ pub(crate) struct World {
     events: Vec<Event>,
 }
 
-/// What a policy shows at a moment.
+/// What a policy shows at one moment.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ObservedStatus {
+pub(crate) struct Observed {
     pub(crate) violations: BTreeMap<(String, String, Check), Violation>,
     report: Report,
 }
 
-/// One violation: whether it fires, how bad it is, what may be done about it, its onset.
+/// Whether a violation fires, its severity, its mode, its onset.
 pub(crate) type Violation = (bool, Severity, Mode, Timestamp);
 
-/// Everything that a policy brought about.
+/// All effects of a policy.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Story {
+pub(crate) struct Outcome {
     transitions: Vec<Transition>,
     events: Vec<Event>,
-    end: ObservedStatus,
+    end: Observed,
 }
 
-impl Story {
+impl Outcome {
     /// Whether a check fired.
     pub(crate) fn fired(&self, check: Check) -> bool {
         self.transitions
@@ -79,10 +79,10 @@ impl Story {
     }
 }
 
-impl World {
-    /// The world at a moment, with this spec from the beginning.
+impl Simulation {
+    /// Runs up to this second, with this spec from the start.
     pub(crate) fn at(kind: PolicyKind, spec: &Value, moment: i64) -> Self {
-        let mut world = Self {
+        let mut simulation = Self {
             index: Index::new([None], true),
             played: 0,
             now: 0,
@@ -92,47 +92,47 @@ impl World {
             transitions: Vec::new(),
             events: Vec::new(),
         };
-        world.index.begin_namespace_resync();
-        world.index.begin_resync(&None, Timestamp::MIN);
+        simulation.index.begin_namespace_resync();
+        simulation.index.begin_resync(&None, Timestamp::MIN);
         for (namespace, labels) in [("pay", ("team", "pay")), ("shop", ("team", "shop"))] {
             let labels = Arc::new([labels].into_iter().collect());
-            let effects = world.index.apply_namespace(&namespace.into(), labels, at(0));
-            world.listen(effects);
+            let effects = simulation.index.apply_namespace(&namespace.into(), labels, at(0));
+            simulation.record(effects);
         }
-        let effects = world.index.finish_namespace_resync(at(0));
-        world.listen(effects);
-        let effects = world.index.finish_resync(&None, at(0));
-        world.listen(effects);
+        let effects = simulation.index.finish_namespace_resync(at(0));
+        simulation.record(effects);
+        let effects = simulation.index.finish_resync(&None, at(0));
+        simulation.record(effects);
         for (kind, name) in [
             (PolicyKind::SidecarPolicy, "bystander"),
             (PolicyKind::ClusterSidecarPolicy, "bystander"),
         ] {
             let update = policy(kind, name, 1, &json!({}));
-            let effects = world.index.apply_policy(update, at(0));
-            world.listen(effects);
+            let effects = simulation.index.apply_policy(update, at(0));
+            simulation.record(effects);
         }
-        world.edit(spec);
-        world.pass(moment);
-        world
+        simulation.edit(spec);
+        simulation.pass(moment);
+        simulation
     }
 
-    /// The whole story under one spec.
-    pub(crate) fn story(kind: PolicyKind, spec: &Value) -> Story {
-        let world = Self::at(kind, spec, END);
-        Story {
-            end: world.shown(),
-            transitions: world.told(),
-            events: world.events_of_policy().cloned().collect(),
+    /// Runs to the end with this spec.
+    pub(crate) fn outcome(kind: PolicyKind, spec: &Value) -> Outcome {
+        let simulation = Self::at(kind, spec, END);
+        Outcome {
+            end: simulation.observed(),
+            transitions: simulation.policy_transitions(),
+            events: simulation.events_of_policy().cloned().collect(),
         }
     }
 
-    /// Lets time pass until a second.
+    /// Runs up to this second.
     pub(crate) fn pass(&mut self, until: i64) {
         while let Some((second, pod)) = SCRIPT.get(self.played).filter(|(second, _)| *second <= until) {
             self.played += 1;
             self.tick(*second);
             let effects = self.index.apply(pod.clone(), at(*second));
-            self.listen(effects);
+            self.record(effects);
         }
         self.tick(until);
         self.now = until;
@@ -141,35 +141,35 @@ impl World {
     fn tick(&mut self, until: i64) {
         while let Some(due) = self.index.next_deadline().filter(|due| *due <= at(until)) {
             let effects = self.index.tick(due);
-            self.listen(effects);
+            self.record(effects);
         }
     }
 
-    /// The next version of the policy.
+    /// Applies a new version of the policy.
     pub(crate) fn edit(&mut self, spec: &Value) {
         self.generation += 1;
         let update = policy(self.kind, "edited", self.generation, spec);
         let effects = self.index.apply_policy(update, at(self.now));
-        self.listen(effects);
+        self.record(effects);
     }
 
-    fn listen(&mut self, effects: Effects) {
+    fn record(&mut self, effects: Effects) {
         self.transitions.extend(effects.transitions);
         self.events.extend(effects.events);
     }
 
-    /// Whether the present version is evaluated.
+    /// Whether the latest version is valid.
     pub(crate) fn is_ready(&self) -> bool {
         let [ready, ..] = self.index.report(&self.key).unwrap().conditions;
         ready.status == Some(true)
     }
 
     /// What the edited policy shows.
-    pub(crate) fn shown(&self) -> ObservedStatus {
-        self.shown_of(&self.key)
+    pub(crate) fn observed(&self) -> Observed {
+        self.observed_of(&self.key)
     }
 
-    fn shown_of(&self, key: &PolicyKey) -> ObservedStatus {
+    fn observed_of(&self, key: &PolicyKey) -> Observed {
         let mut report = self.index.report(key).unwrap();
         report.generation = 0;
         let violations = self.index.violations().filter(|v| v.policy == *key);
@@ -178,14 +178,14 @@ impl World {
             let key = (subject.pod.to_string(), subject.container.to_string(), v.check);
             (key, (v.firing, v.severity, v.mode, v.onset))
         });
-        ObservedStatus {
+        Observed {
             violations: violations.collect(),
             report,
         }
     }
 
-    /// What the transitions of the edited policy were.
-    pub(crate) fn told(&self) -> Vec<Transition> {
+    /// The transitions of the edited policy.
+    pub(crate) fn policy_transitions(&self) -> Vec<Transition> {
         let of_policy = self.transitions.iter().filter(|t| t.violation.policy == self.key);
         of_policy.cloned().collect()
     }
@@ -194,26 +194,26 @@ impl World {
         self.events.iter().filter(|event| event.policy == self.key)
     }
 
-    /// All that the policies beside it show and said.
-    pub(crate) fn bystander(&self) -> (Vec<ObservedStatus>, Vec<Transition>, Vec<Event>) {
+    /// What the other policies show, their transitions and their Events.
+    pub(crate) fn bystander(&self) -> (Vec<Observed>, Vec<Transition>, Vec<Event>) {
         let others = self.index.policies().filter(|policy| *policy.key != self.key);
         let transitions = self.transitions.iter().filter(|t| t.violation.policy != self.key);
         let events = self.events.iter().filter(|event| event.policy != self.key);
         (
-            others.map(|policy| self.shown_of(policy.key)).collect(),
+            others.map(|policy| self.observed_of(policy.key)).collect(),
             transitions.cloned().collect(),
             events.cloned().collect(),
         )
     }
 
-    /// That an edit and its way back at some moment left the Events as they are without: none is missing, and none came
-    /// but those of what fired under the edit for that moment.
+    /// Asserts that an edit and its reversal left the same Events. Events of violations that fired because of the edit may
+    /// be added.
     pub(crate) fn assert_same_events(&self, edited: &Self, what: &str) {
         let expected: BTreeSet<&str> = self.events_of_policy().map(|event| &*event.name).collect();
         let found: BTreeSet<&str> = edited.events_of_policy().map(|event| &*event.name).collect();
         let missing: Vec<_> = expected.difference(&found).collect();
         assert!(missing.is_empty(), "{what}: Events are missing: {missing:?}");
-        let by_edit = |event: &&Event| MOMENTS.iter().any(|moment| at(*moment) == event.at);
+        let by_edit = |event: &&Event| EDIT_TIMES.iter().any(|moment| at(*moment) == event.at);
         let fired: Vec<&Event> = edited.events_of_policy().filter(by_edit).collect();
         for event in edited
             .events_of_policy()
@@ -225,15 +225,15 @@ impl World {
     }
 }
 
-impl ObservedStatus {
-    /// That this is also what is shown after an edit and its way back. What fired under another limit for a moment is kept
-    /// for its `keepFiringFor`; the onset of flapping is in no API.
+impl Observed {
+    /// Asserts that the policy shows the same after an edit and its reversal. Violations that fired because of the edit stay
+    /// for their `keepFiringFor`. The onset of flapping may differ, because no API shows it.
     pub(crate) fn assert_same(&self, other: &Self, what: &str) {
-        let mut shown = other.violations.clone();
+        let mut observed = other.violations.clone();
         for (key, expected) in &self.violations {
-            let found = shown
+            let found = observed
                 .remove(key)
-                .unwrap_or_else(|| panic!("{what}: {key:?} is lost"));
+                .unwrap_or_else(|| panic!("{what}: {key:?} is missing"));
             let is_flapping = key.2 == Check::Flapping;
             let same = (found.0, found.1, found.2) == (expected.0, expected.1, expected.2);
             assert!(
@@ -241,16 +241,19 @@ impl ObservedStatus {
                 "{what}: {key:?} is {found:?}, was {expected:?}"
             );
         }
-        for (key, violation) in &shown {
+        for (key, violation) in &observed {
             let counts = matches!(key.2, Check::FrequentRestarts | Check::Flapping);
-            assert!(counts && violation.0, "{what}: {key:?} came: {violation:?}");
+            assert!(
+                counts && violation.0,
+                "{what}: {key:?} is unexpected: {violation:?}"
+            );
         }
-        if shown.is_empty() && !self.violations.keys().any(|key| key.2 == Check::Flapping) {
+        if observed.is_empty() && !self.violations.keys().any(|key| key.2 == Check::Flapping) {
             assert_eq!(self.report, other.report, "{what}");
         }
     }
 
-    /// That this is also what is shown beside an invalid version, but for the condition that says so.
+    /// Asserts that an invalid version changes nothing except the condition `Ready`.
     pub(crate) fn assert_same_but_ready(&self, other: &Self, what: &str) {
         assert_eq!(self.violations, other.violations, "{what}");
         let without = |report: &Report| {
@@ -269,7 +272,7 @@ impl ObservedStatus {
     }
 }
 
-/// What the Pods do, in the order of time.
+/// The changes of the Pods in order.
 fn script() -> Vec<(i64, Pod)> {
     let registry = "registry.example/acme/app:1";
     let with_envoy = |namespace, name| {
@@ -278,53 +281,53 @@ fn script() -> Vec<(i64, Pod)> {
             .container(Kind::Regular, "app", registry)
     };
     let mut script = Vec::new();
-    let mut says = |second: i64, pod: Pod| {
+    let mut emit = |second: i64, pod: Pod| {
         script.push((second, pod.clone()));
         pod
     };
 
-    let pod = says(
+    let pod = emit(
         0,
         with_envoy("pay", "web-1").container(Kind::Regular, "second", registry),
     );
-    let pod = says(100, pod.ready("envoy", false, 100));
-    let _last = says(2000, pod.ready("envoy", true, 2000));
-    let pod = says(0, with_envoy("shop", "web-2"));
-    let pod = says(150, pod.ready("envoy", false, 150));
-    let _last = says(2100, pod.ready("envoy", true, 2100));
+    let pod = emit(100, pod.ready("envoy", false, 100));
+    let _last = emit(2000, pod.ready("envoy", true, 2000));
+    let pod = emit(0, with_envoy("shop", "web-2"));
+    let pod = emit(150, pod.ready("envoy", false, 150));
+    let _last = emit(2100, pod.ready("envoy", true, 2100));
 
     let pod = Pod::new("pay", "db-1", 0).container(Kind::Regular, "app", registry);
-    let mut pod = says(
+    let mut pod = emit(
         0,
         pod.container(Kind::Regular, "istio-proxy", "registry.example/istio/proxyv2:1"),
     );
     for second in [200, 260, 320] {
-        pod = says(second, pod.restarted("istio-proxy", 1, "Error", second));
+        pod = emit(second, pod.restarted("istio-proxy", 1, "Error", second));
     }
-    let mut pod = says(0, with_envoy("pay", "main-1"));
+    let mut pod = emit(0, with_envoy("pay", "main-1"));
     for second in [210, 270, 330] {
-        pod = says(second, pod.restarted("app", 1, "Error", second));
+        pod = emit(second, pod.restarted("app", 1, "Error", second));
     }
 
     let pod = Pod::new("pay", "start-1", 100).container(Kind::Native, "agent", "registry.example/agent:1");
-    let pod = says(
+    let pod = emit(
         100,
         pod.container(Kind::Regular, "app", registry)
             .starting("agent", 100),
     );
-    let _last = says(2000, pod.started("agent", 2000));
+    let _last = emit(2000, pod.started("agent", 2000));
     let pod = Pod::new("pay", "migration-1", 100).container(Kind::Init, "migrate", registry);
-    let pod = says(
+    let pod = emit(
         100,
         pod.container(Kind::Regular, "app", registry)
             .starting("migrate", 100),
     );
-    let _last = says(2600, pod.started("migrate", 2600));
+    let _last = emit(2600, pod.started("migrate", 2600));
 
     let pod = Pod::new("pay", "job-1", 0)
         .restart_policy("Never")
         .container(Kind::Regular, "main", registry);
-    let pod = says(
+    let pod = emit(
         0,
         pod.container(
             Kind::Regular,
@@ -332,26 +335,26 @@ fn script() -> Vec<(i64, Pod)> {
             "registry.example/fluent/fluent-bit:3",
         ),
     );
-    let pod = says(300, pod.exits("main", 0, 300));
-    let _last = says(2500, pod.exits("fluent-bit", 0, 2500));
+    let pod = emit(300, pod.exits("main", 0, 300));
+    let _last = emit(2500, pod.exits("fluent-bit", 0, 2500));
 
     let pod = Pod::new("pay", "cache-1", 0).container(Kind::Native, "cache", "registry.example/cache:1");
-    let pod = says(0, pod.container(Kind::Regular, "app", registry));
-    let _last = says(420, pod.restarted("cache", 1, "OOMKilled", 420));
+    let pod = emit(0, pod.container(Kind::Regular, "app", registry));
+    let _last = emit(420, pod.restarted("cache", 1, "OOMKilled", 420));
 
-    let mut pod = says(0, with_envoy("pay", "flap-1"));
+    let mut pod = emit(0, with_envoy("pay", "flap-1"));
     for second in (500..620).step_by(20) {
-        pod = says(second, pod.ready("envoy", false, second));
-        pod = says(second + 10, pod.ready("envoy", true, second + 10));
+        pod = emit(second, pod.ready("envoy", false, second));
+        pod = emit(second + 10, pod.ready("envoy", true, second + 10));
     }
 
     let pod = Pod::new("pay", "tool-1", 0).container(Kind::Regular, "app", registry);
-    let pod = says(
+    let pod = emit(
         0,
         pod.container(Kind::Regular, "tool", "registry.example/acme/tool:1"),
     );
-    let pod = says(200, pod.ready("tool", false, 200));
-    let _last = says(1500, pod.ready("tool", true, 1500));
+    let pod = emit(200, pod.ready("tool", false, 200));
+    let _last = emit(1500, pod.ready("tool", true, 1500));
 
     script.sort_by_key(|(second, _)| *second);
     script
