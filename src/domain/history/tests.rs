@@ -17,7 +17,7 @@ fn the_first_observation_adds_only_restarts_and_oom_kills() {
     let mut history = None;
     History::begin(&mut history, &web().exits("envoy", 1, 5).0, at(10));
     assert!(history.is_none(), "the end of the first run is not a restart");
-    let killed = web().killed_for_memory("envoy", 5).0;
+    let killed = web().oom_killed("envoy", 5).0;
     let mut containers = killed.shape.containers.iter();
     let container_idx = containers
         .position(|container| &*container.name == "envoy")

@@ -1,4 +1,4 @@
-//! Pods, changed step by step as a kubelet changes them.
+//! Pods that change step by step as a kubelet changes them.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::domain::observation::{
     RestartPolicy, Shape, State, Workload,
 };
 
-/// A Pod as one watch event would bring it.
+/// A Pod as in a watch event.
 #[derive(Clone, Debug)]
 pub(crate) struct Pod(pub(crate) Observation);
 
@@ -18,7 +18,7 @@ pub(crate) fn web() -> Pod {
 }
 
 impl Pod {
-    /// A running Pod of `Deployment/web` without containers, in the namespace `pay`, made at second 0.
+    /// A running Pod of `Deployment/web` without containers, in the namespace `pay`, created at second 0.
     pub(crate) fn named(name: &str) -> Self {
         let condition = |holds| {
             Some(Condition {
@@ -52,30 +52,30 @@ impl Pod {
         Self(pod)
     }
 
-    /// Any change of the observation itself.
+    /// Changes the observation.
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Observation)) -> Self {
         change(&mut self.0);
         self
     }
 
-    /// Another workload.
+    /// Sets the workload.
     pub(crate) fn of(self, kind: &str, name: &str) -> Self {
         self.with(|pod| pod.workload = workload(kind, name))
     }
 
-    /// Another namespace.
-    pub(crate) fn within(self, namespace: &str) -> Self {
+    /// Sets the namespace.
+    pub(crate) fn in_namespace(self, namespace: &str) -> Self {
         self.with(|pod| pod.namespace = namespace.into())
     }
 
-    /// These labels and no other.
-    pub(crate) fn labelled(self, labels: &[(&str, &str)]) -> Self {
+    /// Sets the labels.
+    pub(crate) fn labels(self, labels: &[(&str, &str)]) -> Self {
         self.with(|pod| pod.labels = Arc::new(labels.iter().copied().collect()))
     }
 
-    // The spec. Containers come in the order of their calls, so init containers first.
+    // The spec. Containers are in the order of the calls, so init containers must come first.
 
-    /// A plain init container that completed.
+    /// Adds a plain init container that has completed.
     pub(crate) fn init(self, name: &str) -> Self {
         self.container(ContainerKind::Init, name)
             .status(name, |status| status.state = State::Running(Some(at(0))))
@@ -83,18 +83,18 @@ impl Pod {
             .ready(name)
     }
 
-    /// A native sidecar with a readiness probe, ready.
+    /// Adds a ready native sidecar with a readiness probe.
     pub(crate) fn native(self, name: &str) -> Self {
         self.container(ContainerKind::Native, name)
     }
 
-    /// A regular container with a readiness probe, ready.
+    /// Adds a ready regular container with a readiness probe.
     pub(crate) fn regular(self, name: &str) -> Self {
         self.container(ContainerKind::Regular, name)
     }
 
     fn container(mut self, kind: ContainerKind, name: &str) -> Self {
-        let place = self.0.statuses.len();
+        let index = self.0.statuses.len();
         self = self.reshape(|shape| {
             let container = Container {
                 name: name.into(),
@@ -114,7 +114,7 @@ impl Pod {
             ready: true,
             started: true,
             restart_count: 0,
-            run: 1000 * (place as u64 + 1),
+            run: 1000 * (index as u64 + 1),
             state: State::Running(Some(at(0))),
             last_exit: None,
         };
@@ -122,7 +122,7 @@ impl Pod {
         self
     }
 
-    /// A change of the spec.
+    /// Changes the spec.
     pub(crate) fn reshape(self, change: impl FnOnce(&mut Shape)) -> Self {
         self.with(|pod| {
             let mut shape = (*pod.shape).clone();
@@ -131,30 +131,30 @@ impl Pod {
         })
     }
 
-    /// A change of one container of the spec.
+    /// Changes one container of the spec.
     pub(crate) fn spec(self, name: &str, change: impl FnOnce(&mut Container)) -> Self {
-        let place = self.place(name);
-        self.reshape(|shape| change(&mut shape.containers[place]))
+        let index = self.index(name);
+        self.reshape(|shape| change(&mut shape.containers[index]))
     }
 
-    /// The Pod's restart policy.
-    pub(crate) fn restarts(self, policy: RestartPolicy) -> Self {
+    /// Sets the restart policy of the Pod.
+    pub(crate) fn restart_policy(self, policy: RestartPolicy) -> Self {
         self.reshape(|shape| shape.restart_policy = policy)
     }
 
-    /// The restart policy of one container.
+    /// Sets the restart policy of one container.
     pub(crate) fn restarts_container(self, name: &str, policy: RestartPolicy) -> Self {
         self.spec(name, |container| container.restart_policy = Some(policy))
     }
 
     // The status.
 
-    fn place(&self, name: &str) -> usize {
+    fn index(&self, name: &str) -> usize {
         let mut containers = self.0.shape.containers.iter();
         containers.position(|container| &*container.name == name).unwrap()
     }
 
-    /// A change of the conditions.
+    /// Changes the conditions.
     pub(crate) fn conditions(self, change: impl FnOnce(&mut Conditions)) -> Self {
         self.with(|pod| change(&mut pod.conditions))
     }
@@ -179,7 +179,7 @@ impl Pod {
         })
     }
 
-    /// What the node controller writes of a Pod whose node it has lost.
+    /// The node controller has lost the node.
     pub(crate) fn node_lost(self) -> Self {
         self.conditions(|c| c.ready_false_without_reason = true)
     }
@@ -189,16 +189,16 @@ impl Pod {
         self.conditions(|c| c.initialized = false)
     }
 
-    /// No status of that container.
+    /// Removes the status of a container.
     pub(crate) fn unreported(self, name: &str) -> Self {
-        let place = self.place(name);
-        self.with(|pod| pod.statuses[place] = None)
+        let index = self.index(name);
+        self.with(|pod| pod.statuses[index] = None)
     }
 
-    /// A change of the status of one container.
+    /// Changes the status of one container.
     pub(crate) fn status(self, name: &str, change: impl FnOnce(&mut ContainerStatus)) -> Self {
-        let place = self.place(name);
-        self.with(|pod| change(pod.statuses[place].as_mut().unwrap()))
+        let index = self.index(name);
+        self.with(|pod| change(pod.statuses[index].as_mut().unwrap()))
     }
 
     /// `ready: true`
@@ -211,7 +211,7 @@ impl Pod {
         self.status(name, |status| status.ready = false)
     }
 
-    /// Waits for that reason; nothing of it has begun unless it has restarted.
+    /// The container waits for this reason. It has not started before, unless it has restarted.
     pub(crate) fn waiting(self, name: &str, reason: &str) -> Self {
         self.status(name, |status| {
             (status.ready, status.started) = (false, false);
@@ -219,7 +219,7 @@ impl Pod {
         })
     }
 
-    /// Runs, and the startup probe or the postStart hook is not through.
+    /// The container runs, and its startup probe or postStart hook has not succeeded.
     pub(crate) fn starting(self, name: &str, since: i64) -> Self {
         self.status(name, |status| {
             (status.ready, status.started) = (false, false);
@@ -227,14 +227,14 @@ impl Pod {
         })
     }
 
-    /// The present run ends: `state.terminated`.
+    /// The current run ends: `state.terminated`.
     pub(crate) fn exits(self, name: &str, code: i32, second: i64) -> Self {
         let reason = if code == 0 { "Completed" } else { "Error" };
         self.exits_with(name, code, reason, second)
     }
 
-    /// The present run is killed for memory.
-    pub(crate) fn killed_for_memory(self, name: &str, second: i64) -> Self {
+    /// The current run is OOM-killed.
+    pub(crate) fn oom_killed(self, name: &str, second: i64) -> Self {
         self.exits_with(name, 137, "OOMKilled", second)
     }
 
@@ -251,7 +251,7 @@ impl Pod {
         })
     }
 
-    /// The ended run moves to `lastState` and the container waits for the next: `CrashLoopBackOff`.
+    /// The last run moves to `lastState`, and the container waits in `CrashLoopBackOff`.
     pub(crate) fn backs_off(self, name: &str) -> Self {
         self.status(name, |status| {
             status.last_exit = status.latest_exit().cloned().map(Box::new);
@@ -259,11 +259,11 @@ impl Pod {
         })
     }
 
-    /// Runs anew: the ended run is in `lastState`, `restartCount` has grown by one. A run that nobody saw end, ends with
-    /// an error now.
+    /// The container runs again: the last run is in `lastState`, and `restartCount` is one higher. A current run ends with
+    /// exit code 1 first.
     pub(crate) fn restarted(self, name: &str, second: i64) -> Self {
-        let place = self.place(name);
-        let runs = matches!(self.0.statuses[place].as_ref().unwrap().state, State::Running(_));
+        let index = self.index(name);
+        let runs = matches!(self.0.statuses[index].as_ref().unwrap().state, State::Running(_));
         let pod = if runs { self.exits(name, 1, second) } else { self };
         pod.status(name, |status| {
             status.last_exit = status.latest_exit().cloned().map(Box::new);

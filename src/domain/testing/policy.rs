@@ -89,13 +89,13 @@ fn limits(checks: &mut Checks, check: Check) -> Limits<'_> {
 }
 
 impl Policy {
-    /// Any change.
+    /// Changes the policy.
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
     }
 
-    /// A change of the settings of one check.
+    /// Changes the settings of one check.
     pub(crate) fn check(mut self, check: Check, change: impl FnOnce(&mut CheckSettings)) -> Self {
         let Common { mode, severity } = self.checks.common(check);
         let Limits {
@@ -128,7 +128,7 @@ impl Policy {
         self
     }
 
-    /// All other checks off.
+    /// Disables all other checks.
     pub(crate) fn only(self, check: Check) -> Self {
         let off = |policy: Self, other| policy.check(other, |settings| settings.mode = Mode::Off);
         let others = Check::ALL.into_iter().filter(|other| *other != check);
@@ -141,7 +141,7 @@ pub(crate) fn invalid(message: &str) -> Result<Policy, InvalidSpec> {
     Err(InvalidSpec::Undecodable(message.to_owned()))
 }
 
-/// The `SidecarPolicy` of that name in the namespace `pay`.
+/// The key of a `SidecarPolicy` in the namespace `pay`.
 pub(crate) fn key(name: &str) -> PolicyKey {
     PolicyKey {
         kind: PolicyKind::SidecarPolicy,
@@ -150,7 +150,7 @@ pub(crate) fn key(name: &str) -> PolicyKey {
     }
 }
 
-/// The `ClusterSidecarPolicy` of that name.
+/// The key of a `ClusterSidecarPolicy`.
 pub(crate) fn cluster_key(name: &str) -> PolicyKey {
     PolicyKey {
         kind: PolicyKind::ClusterSidecarPolicy,
@@ -159,7 +159,7 @@ pub(crate) fn cluster_key(name: &str) -> PolicyKey {
     }
 }
 
-/// A selector that demands one value of one label.
+/// A selector that requires one value of one label.
 pub(crate) fn one_of(label: &str, value: &str) -> Selector {
     let operator = Operator::In(vec![value.into()]);
     let key = label.into();

@@ -1,11 +1,11 @@
-//! What an operator takes over from the one before it.
+//! What an operator takes over from its predecessor.
 
 use std::sync::Arc;
 
 use crate::domain::{
     effects::Delivery,
     policy::{Check, Mode, Policy},
-    testing::{Pod, World, at, cluster_key, invalid, key, minutes, one_of, policy, stored, web},
+    testing::{Harness, Pod, at, cluster_key, invalid, key, minutes, one_of, policy, stored, web},
     violation::{StoredViolation, SubjectKey},
 };
 
@@ -14,11 +14,11 @@ fn bad() -> Pod {
 }
 
 /// An operator that starts at second 1000 with one policy, whose status lists something, and one Pod.
-fn restart(policy: Policy, stored: Vec<StoredViolation>, pod: &Pod) -> World {
-    let mut world = World::starting();
-    world.at(1000).policy_as(key("mesh"), Ok(policy), stored);
-    world.resync([pod]);
-    world
+fn restart(policy: Policy, stored: Vec<StoredViolation>, pod: &Pod) -> Harness {
+    let mut harness = Harness::starting();
+    harness.at(1000).policy_as(key("mesh"), Ok(policy), stored);
+    harness.resync([pod]);
+    harness
 }
 
 fn firing(check: Check) -> Vec<StoredViolation> {
@@ -27,41 +27,46 @@ fn firing(check: Check) -> Vec<StoredViolation> {
 
 #[test]
 fn a_firing_violation_is_taken_over_as_it_stands_and_sends_nothing() {
-    let mut world = restart(policy().only(Check::NotReady), firing(Check::NotReady), &bad());
-    assert_eq!(world.firing(), ["envoy NotReady"]);
+    let mut harness = restart(policy().only(Check::NotReady), firing(Check::NotReady), &bad());
+    assert_eq!(harness.firing(), ["envoy NotReady"]);
     assert_eq!(
-        world.onset("envoy", Check::NotReady),
+        harness.onset("envoy", Check::NotReady),
         Some(500.0),
         "its since, not ours"
     );
     assert_eq!(
-        (world.events().len(), world.story().len()),
+        (harness.events().len(), harness.log().len()),
         (0, 0),
         "no second Event, and nothing happened"
     );
-    let fired: u64 = world.index.policies().flat_map(|p| p.fired).map(|(_, n)| n).sum();
+    let fired: u64 = harness
+        .index
+        .policies()
+        .flat_map(|p| p.fired)
+        .map(|(_, n)| n)
+        .sum();
     assert_eq!(fired, 0, "it fired under another process");
-    world.at(1100).pod(&web()).at(1220);
-    assert_eq!(world.story(), ["1220 resolved envoy NotReady"]);
-    assert_eq!(world.events().len(), 1, "its recovery is ours to tell");
+    harness.at(1100).pod(&web()).at(1220);
+    assert_eq!(harness.log(), ["1220 resolved envoy NotReady"]);
+    assert_eq!(harness.events().len(), 1, "its recovery is ours to tell");
 }
 
 #[test]
 fn a_pending_violation_keeps_its_clock() {
     let pending = vec![stored(Check::NotReady, "envoy", false, 800)];
-    let mut world = restart(policy().only(Check::NotReady), pending, &bad());
-    assert_eq!(world.pending(), ["envoy NotReady"]);
-    world.at(4000);
+    let mut harness = restart(policy().only(Check::NotReady), pending, &bad());
+    assert_eq!(harness.pending(), ["envoy NotReady"]);
+    harness.at(4000);
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["1100 firing envoy NotReady"],
         "five minutes after 800"
     );
-    assert_eq!(world.events().len(), 1);
+    assert_eq!(harness.events().len(), 1);
     let pending = vec![stored(Check::NotReady, "envoy", false, 600)];
-    let mut world = restart(policy().only(Check::NotReady), pending, &bad());
+    let mut harness = restart(policy().only(Check::NotReady), pending, &bad());
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["1000 firing envoy NotReady"],
         "what came due while nobody looked, at once"
     );
@@ -69,11 +74,11 @@ fn a_pending_violation_keeps_its_clock() {
 
 #[test]
 fn repetitions_go_on_in_their_rhythm() {
-    let mut world = restart(policy().only(Check::NotReady), firing(Check::NotReady), &bad());
-    world.at(500 + 300 + 50 * 60 - 1);
-    assert_eq!(world.events(), []);
-    world.at(500 + 300 + 50 * 60);
-    let events = world.events();
+    let mut harness = restart(policy().only(Check::NotReady), firing(Check::NotReady), &bad());
+    harness.at(500 + 300 + 50 * 60 - 1);
+    assert_eq!(harness.events(), []);
+    harness.at(500 + 300 + 50 * 60);
+    let events = harness.events();
     assert_eq!(events.len(), 1);
     assert_eq!(
         events[0].delivery,
@@ -94,11 +99,11 @@ fn an_adopted_name_is_raised_by_a_new_episode() {
     let policy = policy()
         .only(Check::StartupBlocked)
         .check(Check::StartupBlocked, |c| c.hold_for = minutes(1));
-    let mut world = restart(policy, firing(Check::StartupBlocked), &startup());
-    world.at(1010).pod(&started);
-    assert_eq!(world.events().len(), 1, "the recovery");
-    world.at(1020).pod(&startup()).at(1080);
-    let delivery: Vec<_> = world.events().iter().map(|event| event.delivery).collect();
+    let mut harness = restart(policy, firing(Check::StartupBlocked), &startup());
+    harness.at(1010).pod(&started);
+    assert_eq!(harness.events().len(), 1, "the recovery");
+    harness.at(1020).pod(&startup()).at(1080);
+    let delivery: Vec<_> = harness.events().iter().map(|event| event.delivery).collect();
     assert_eq!(
         delivery,
         [Delivery::CreateOrRaise(2)],
@@ -107,18 +112,18 @@ fn an_adopted_name_is_raised_by_a_new_episode() {
 }
 
 #[test]
-fn what_no_longer_fails_is_taken_over_and_ends_in_its_time() {
-    let mut world = restart(policy().only(Check::NotReady), firing(Check::NotReady), &web());
-    assert_eq!(world.firing(), ["envoy NotReady"]);
-    world.at(4000);
+fn a_stored_violation_without_a_fault_ends_after_its_keep_firing_for() {
+    let mut harness = restart(policy().only(Check::NotReady), firing(Check::NotReady), &web());
+    assert_eq!(harness.firing(), ["envoy NotReady"]);
+    harness.at(4000);
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["1120 resolved envoy NotReady"],
         "keepFiringFor after we saw it gone"
     );
     let pending = vec![stored(Check::NotReady, "envoy", false, 900)];
-    let mut world = restart(policy().only(Check::NotReady), pending, &web());
-    assert_eq!(world.story(), ["1000 cleared envoy NotReady"]);
+    let mut harness = restart(policy().only(Check::NotReady), pending, &web());
+    assert_eq!(harness.log(), ["1000 cleared envoy NotReady"]);
 }
 
 fn not_ready() -> Policy {
@@ -144,17 +149,17 @@ fn with(change: fn(&mut StoredViolation)) -> Vec<StoredViolation> {
 }
 
 fn is_taken_over(policy: Policy, stored: Vec<StoredViolation>, pod: &Pod) -> bool {
-    let mut world = restart(policy, stored, pod);
+    let mut harness = restart(policy, stored, pod);
     assert_eq!(
-        (world.story().len(), world.events().len()),
+        (harness.log().len(), harness.events().len()),
         (0, 0),
         "silently in any case"
     );
-    world.firing() == ["envoy NotReady"]
+    harness.firing() == ["envoy NotReady"]
 }
 
 #[test]
-fn only_what_the_pod_still_has_is_taken_over() {
+fn violations_of_missing_containers_are_not_taken_over() {
     let created = |second| web().with(|pod| pod.created = Some(at(second)).into());
     let table = [
         (with(|_| {}), web(), true, "all is as it was"),
@@ -202,7 +207,7 @@ fn only_what_the_pod_still_has_is_taken_over() {
 }
 
 #[test]
-fn only_what_the_policy_still_covers_is_taken_over() {
+fn violations_outside_the_policy_are_not_taken_over() {
     let off = not_ready().check(Check::NotReady, |c| c.mode = Mode::Off);
     let table = [
         (off, with(|_| {}), "a check that has been put off"),
@@ -238,23 +243,23 @@ fn only_what_the_policy_still_covers_is_taken_over() {
 }
 
 #[test]
-fn what_is_left_over_after_the_first_list_is_forgotten() {
+fn stored_violations_without_a_pod_are_dropped_after_the_first_list() {
     let selecting = not_ready().with(|p| p.namespaces = one_of("team", "pay"));
     for (key, policy) in [(key("mesh"), not_ready()), (cluster_key("platform"), selecting)] {
         for pods_first in [true, false] {
-            let mut world = World::starting();
+            let mut harness = Harness::starting();
             let other = web().with(|pod| pod.name = "web-3".into());
-            world.at(1000);
+            harness.at(1000);
             if pods_first {
-                world.resync([&other]);
+                harness.resync([&other]);
             }
-            world.policy_as(key.clone(), Ok(policy.clone()), firing(Check::NotReady));
+            harness.policy_as(key.clone(), Ok(policy.clone()), firing(Check::NotReady));
             if !pods_first {
-                world.resync([&other]);
+                harness.resync([&other]);
             }
-            world.at(1100).pod(&web());
+            harness.at(1100).pod(&web());
             assert_eq!(
-                world.firing(),
+                harness.firing(),
                 [""; 0],
                 "{key}: a Pod that came later, {pods_first}"
             );
@@ -263,7 +268,7 @@ fn what_is_left_over_after_the_first_list_is_forgotten() {
 }
 
 #[test]
-fn it_does_not_matter_which_watch_is_through_first() {
+fn the_order_in_which_watches_complete_makes_no_difference() {
     let selecting = policy()
         .only(Check::NotReady)
         .with(|p| p.namespaces = one_of("team", "pay"));
@@ -272,56 +277,60 @@ fn it_does_not_matter_which_watch_is_through_first() {
         ["namespaces", "policy", "pods"],
         ["policy", "pods", "namespaces"],
     ] {
-        let mut world = World::starting();
-        world.index = crate::domain::index::Index::new([None], true);
-        world.at(1000);
+        let mut harness = Harness::starting();
+        harness.index = crate::domain::index::Index::new([None], true);
+        harness.at(1000);
         for step in order {
             match step {
-                "pods" => drop(world.resync([&bad()]).story()),
+                "pods" => drop(harness.resync([&bad()]).log()),
                 "policy" => {
                     let listed = firing(Check::NotReady);
-                    world.policy_as(cluster_key("platform"), Ok(selecting.clone()), listed);
+                    harness.policy_as(cluster_key("platform"), Ok(selecting.clone()), listed);
                 }
                 _ => {
-                    world.index.begin_namespace_resync();
-                    world.namespace("pay", "pay");
-                    drop(world.index.finish_namespace_resync(at(1000)));
+                    harness.index.begin_namespace_resync();
+                    harness.namespace("pay", "pay");
+                    drop(harness.index.finish_namespace_resync(at(1000)));
                 }
             }
         }
-        assert_eq!(world.onset("envoy", Check::NotReady), Some(500.0), "{order:?}");
-        assert_eq!((world.firing().len(), world.events().len()), (1, 0), "{order:?}");
+        assert_eq!(harness.onset("envoy", Check::NotReady), Some(500.0), "{order:?}");
+        assert_eq!(
+            (harness.firing().len(), harness.events().len()),
+            (1, 0),
+            "{order:?}"
+        );
     }
 }
 
 #[test]
 fn a_held_pod_keeps_what_is_listed_of_it() {
     let restarting = bad().conditions(|c| c.all_containers_restarting = true);
-    let mut world = restart(
+    let mut harness = restart(
         policy().only(Check::NotReady),
         firing(Check::NotReady),
         &restarting,
     );
-    assert_eq!(world.firing(), ["envoy NotReady"], "frozen as it stands");
-    assert_eq!(world.index.next_deadline(), None);
-    world.at(9000).pod(&bad());
-    assert_eq!(world.story(), [""; 0], "released: it fires as before");
-    assert_eq!(world.onset("envoy", Check::NotReady), Some(500.0));
+    assert_eq!(harness.firing(), ["envoy NotReady"], "frozen as it stands");
+    assert_eq!(harness.index.next_deadline(), None);
+    harness.at(9000).pod(&bad());
+    assert_eq!(harness.log(), [""; 0], "released: it fires as before");
+    assert_eq!(harness.onset("envoy", Check::NotReady), Some(500.0));
 }
 
 #[test]
 fn a_policy_that_was_never_valid_takes_nothing_over() {
-    let mut world = World::starting();
-    world.at(1000).policy_as(
+    let mut harness = Harness::starting();
+    harness.at(1000).policy_as(
         key("mesh"),
         invalid("spec.podSelector: no"),
         firing(Check::NotReady),
     );
-    world.resync([&web()]);
-    assert_eq!(world.firing(), [""; 0]);
-    world.at(1100).policy(policy());
+    harness.resync([&web()]);
+    assert_eq!(harness.firing(), [""; 0]);
+    harness.at(1100).policy(policy());
     assert_eq!(
-        world.firing(),
+        harness.firing(),
         [""; 0],
         "its status says nothing any more by then"
     );
@@ -329,54 +338,54 @@ fn a_policy_that_was_never_valid_takes_nothing_over() {
 
 #[test]
 fn status_is_read_once() {
-    let mut world = restart(policy().only(Check::NotReady), Vec::new(), &web());
-    world.policy_as(
+    let mut harness = restart(policy().only(Check::NotReady), Vec::new(), &web());
+    harness.policy_as(
         key("mesh"),
         Ok(policy().only(Check::NotReady)),
         firing(Check::NotReady),
     );
-    assert_eq!(world.firing(), [""; 0], "our own writing comes back to us");
+    assert_eq!(harness.firing(), [""; 0], "our own writing comes back to us");
 }
 
 #[test]
 fn a_memory_kill_is_taken_over_with_the_time_it_has_left() {
     let kill = |since| vec![stored(Check::OOMKilled, "envoy", true, since)];
     let oom = || policy().only(Check::OOMKilled);
-    let mut world = restart(oom(), kill(500), &web());
-    world.at(4000);
+    let mut harness = restart(oom(), kill(500), &web());
+    harness.at(4000);
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["1100 resolved envoy OOMKilled"],
         "the Pod no longer shows it"
     );
-    let again = web().killed_for_memory("envoy", 800).restarted("envoy", 801);
-    let mut world = restart(oom(), kill(500), &again);
-    assert_eq!(world.onset("envoy", Check::OOMKilled), Some(500.0));
-    world.at(4000);
+    let again = web().oom_killed("envoy", 800).restarted("envoy", 801);
+    let mut harness = restart(oom(), kill(500), &again);
+    assert_eq!(harness.onset("envoy", Check::OOMKilled), Some(500.0));
+    harness.at(4000);
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["1400 resolved envoy OOMKilled"],
         "a later kill has started the time anew"
     );
     let timeless = again.status("envoy", |s| s.last_exit.as_mut().unwrap().finished_at = None);
-    let mut world = restart(oom(), kill(500), &timeless);
-    world.at(4000);
+    let mut harness = restart(oom(), kill(500), &timeless);
+    harness.at(4000);
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["1100 resolved envoy OOMKilled"],
         "an exit without its time"
     );
 }
 
 #[test]
-fn what_the_list_does_not_cover_is_rebuilt_from_the_pod() {
+fn violations_missing_in_the_status_are_rebuilt_from_the_pod() {
     let two = bad().native("vault-agent").unready("vault-agent");
-    let mut world = restart(policy().only(Check::NotReady), firing(Check::NotReady), &two);
-    assert_eq!(world.story(), ["1000 firing vault-agent NotReady"]);
+    let mut harness = restart(policy().only(Check::NotReady), firing(Check::NotReady), &two);
+    assert_eq!(harness.log(), ["1000 firing vault-agent NotReady"]);
     assert_eq!(
-        world.onset("vault-agent", Check::NotReady),
+        harness.onset("vault-agent", Check::NotReady),
         Some(0.0),
         "since its own start"
     );
-    assert_eq!(world.events().len(), 1, "and is told of");
+    assert_eq!(harness.events().len(), 1, "and it has an Event");
 }

@@ -1,10 +1,10 @@
-//! What an edit, a deletion or an invalid version of a policy does to what is there.
+//! The effects of an edit, a deletion or an invalid version of a policy on existing violations.
 
 use crate::domain::{
     effects::{Change, Effects},
     pattern::Pattern,
     policy::{Check, Mode, Policy, PolicyUpdate, Severity},
-    testing::{Pod, World, at, cluster_key, invalid, key, minutes, one_of, policy, seconds, web},
+    testing::{Harness, Pod, at, cluster_key, invalid, key, minutes, one_of, policy, seconds, web},
 };
 
 fn not_ready() -> Policy {
@@ -16,58 +16,58 @@ fn lasting(n: i64) -> Policy {
 }
 
 /// Envoy is unready since second 10.
-fn failing(policy: Policy) -> World {
-    let mut world = World::with(policy);
-    world.pod(&web()).at(10).pod(&web().unready("envoy"));
-    world
+fn failing(policy: Policy) -> Harness {
+    let mut harness = Harness::with(policy);
+    harness.pod(&web()).at(10).pod(&web().unready("envoy"));
+    harness
 }
 
 #[test]
 fn an_edit_keeps_onsets() {
-    let mut world = failing(lasting(300));
-    world.at(100).story();
-    world.policy(lasting(60));
+    let mut harness = failing(lasting(300));
+    harness.at(100).log();
+    harness.policy(lasting(60));
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["100 firing envoy NotReady"],
         "a shorter for that has passed acts at once"
     );
-    assert_eq!(world.onset("envoy", Check::NotReady), Some(10.0));
-    world.events();
-    world.policy(lasting(200));
+    assert_eq!(harness.onset("envoy", Check::NotReady), Some(10.0));
+    harness.events();
+    harness.policy(lasting(200));
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["100 pending envoy NotReady"],
         "a longer one sends it back"
     );
-    world.at(300);
+    harness.at(300);
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["210 firing envoy NotReady"],
         "from the same onset"
     );
-    assert_eq!(world.events(), [], "and it has been told of");
-    let fired = world.index.policies().next().unwrap().fired[0];
+    assert_eq!(harness.events(), [], "and its Event was written before");
+    let fired = harness.index.policies().next().unwrap().fired[0];
     assert_eq!(fired, (Check::NotReady, 1), "it is still one violation");
 }
 
 #[test]
 fn an_edit_moves_what_is_due() {
-    let mut world = failing(lasting(300));
-    world.at(20).policy(lasting(100));
-    assert_eq!(world.index.next_deadline(), Some(at(110)));
-    world
+    let mut harness = failing(lasting(300));
+    harness.at(20).policy(lasting(100));
+    assert_eq!(harness.index.next_deadline(), Some(at(110)));
+    harness
         .at(500)
         .pod(&web())
         .policy(lasting(100).check(Check::NotReady, |c| c.keep_firing_for = seconds(10)));
-    assert_eq!(world.index.next_deadline(), Some(at(510)));
-    world.story();
-    world.at(600);
-    assert_eq!(world.story(), ["510 resolved envoy NotReady"]);
+    assert_eq!(harness.index.next_deadline(), Some(at(510)));
+    harness.log();
+    harness.at(600);
+    assert_eq!(harness.log(), ["510 resolved envoy NotReady"]);
 }
 
 #[test]
-fn what_an_edit_no_longer_covers_ends_without_events() {
+fn violations_outside_an_edited_policy_end_without_events() {
     let excluding = lasting(60).with(|p| p.sidecars.exclude_pattern = Some(Pattern::parse("env.*").unwrap()));
     let table = [
         (excluding, "the container is no sidecar any more"),
@@ -79,54 +79,54 @@ fn what_an_edit_no_longer_covers_ends_without_events() {
         ),
     ];
     for (edited, why) in table {
-        let mut world = failing(lasting(60));
-        world.at(100).events();
-        world.story();
-        world.policy(edited);
-        assert_eq!(world.story(), ["100 ended envoy NotReady"], "{why}");
+        let mut harness = failing(lasting(60));
+        harness.at(100).events();
+        harness.log();
+        harness.policy(edited);
+        assert_eq!(harness.log(), ["100 ended envoy NotReady"], "{why}");
         assert_eq!(
-            (world.events(), world.index.next_deadline()),
+            (harness.events(), harness.index.next_deadline()),
             (Vec::new(), None),
             "{why}"
         );
     }
-    let mut world = failing(policy());
-    world.at(400).story();
-    world.policy(policy().only(Check::NotReady));
+    let mut harness = failing(policy());
+    harness.at(400).log();
+    harness.policy(policy().only(Check::NotReady));
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["400 ended envoy MainReadySidecarNotReady"],
         "and only that ends"
     );
-    assert_eq!(world.firing(), ["envoy NotReady"]);
+    assert_eq!(harness.firing(), ["envoy NotReady"]);
 }
 
 #[test]
 fn a_deleted_policy_ends_all_its_violations_without_events() {
-    let mut world = failing(not_ready());
-    world.policy_as(key("other"), Ok(not_ready()), Vec::new());
-    world.at(400).events();
-    world.story();
-    world.changed();
-    world.delete_policy(&key("mesh"));
+    let mut harness = failing(not_ready());
+    harness.policy_as(key("other"), Ok(not_ready()), Vec::new());
+    harness.at(400).events();
+    harness.log();
+    harness.changed();
+    harness.delete_policy(&key("mesh"));
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["400 ended envoy NotReady"],
         "of this policy, not of the other"
     );
-    assert_eq!(world.firing(), ["envoy NotReady"]);
-    assert_eq!(world.events(), []);
-    assert_eq!(world.changed(), [key("mesh")]);
-    assert!(world.index.report(&key("mesh")).is_none());
-    world.delete_policy(&key("other")).delete_policy(&key("other"));
-    assert_eq!(world.index.policies().count(), 0);
-    assert_eq!(world.index.next_deadline(), None, "nothing is due for nobody");
+    assert_eq!(harness.firing(), ["envoy NotReady"]);
+    assert_eq!(harness.events(), []);
+    assert_eq!(harness.changed(), [key("mesh")]);
+    assert!(harness.index.report(&key("mesh")).is_none());
+    harness.delete_policy(&key("other")).delete_policy(&key("other"));
+    assert_eq!(harness.index.policies().count(), 0);
+    assert_eq!(harness.index.next_deadline(), None, "nothing is due for nobody");
 }
 
 #[test]
 fn a_policy_of_the_same_name_and_another_uid_is_another_policy() {
-    let mut world = failing(not_ready());
-    world.at(400).story();
+    let mut harness = failing(not_ready());
+    harness.at(400).log();
     let update = PolicyUpdate {
         key: key("mesh"),
         uid: "another".into(),
@@ -134,28 +134,28 @@ fn a_policy_of_the_same_name_and_another_uid_is_another_policy() {
         spec: Ok(lasting(1000)),
         stored: Vec::new(),
     };
-    let effects = world.index.apply_policy(update, at(400));
+    let effects = harness.index.apply_policy(update, at(400));
     let changes: Vec<_> = effects.transitions.iter().map(|t| t.to).collect();
     assert_eq!(changes, [Change::Ended, Change::Pending]);
-    world.index.assert_counts();
-    assert_eq!(world.report().generation, 1);
+    harness.index.assert_counts();
+    assert_eq!(harness.report().generation, 1);
 }
 
 #[test]
-fn a_policy_that_was_never_valid_says_only_what_is_wrong() {
-    let mut world = World::with(not_ready());
-    world.policy_as(key("new"), invalid("spec.podSelector: no"), Vec::new());
-    let report = world.index.report(&key("new")).unwrap();
+fn a_policy_that_was_never_valid_reports_only_its_error() {
+    let mut harness = Harness::with(not_ready());
+    harness.policy_as(key("new"), invalid("spec.podSelector: no"), Vec::new());
+    let report = harness.index.report(&key("new")).unwrap();
     assert_eq!(
         report.conditions[0].message,
         "the object cannot be decoded: spec.podSelector: no; correct it, or install the CRDs of this version"
     );
-    assert_eq!(world.report().conditions[0].reason, "Evaluating");
+    assert_eq!(harness.report().conditions[0].reason, "Evaluating");
 }
 
 #[test]
-fn what_is_told_again_is_no_news() {
-    let mut world = World::with(not_ready());
+fn a_repeated_input_has_no_effect() {
+    let mut harness = Harness::with(not_ready());
     let mut tell = |spec: Result<Policy, &str>| {
         let update = PolicyUpdate {
             key: key("mesh"),
@@ -164,7 +164,7 @@ fn what_is_told_again_is_no_news() {
             spec: spec.or_else(invalid),
             stored: Vec::new(),
         };
-        !world.index.apply_policy(update, at(0)).changed.is_empty()
+        !harness.index.apply_policy(update, at(0)).changed.is_empty()
     };
     let table = [
         (Ok(not_ready()), false, "as it was"),
@@ -181,14 +181,18 @@ fn what_is_told_again_is_no_news() {
 
 #[test]
 fn an_invalid_version_leaves_the_last_good_one_at_work_and_disturbs_no_other() {
-    let mut world = failing(not_ready());
-    world.policy_as(key("other"), Ok(not_ready()), Vec::new());
-    world.at(20).changed();
-    world.policy_as(key("mesh"), invalid("spec.sidecars.namePattern: no"), Vec::new());
-    assert_eq!(world.changed(), [key("mesh")]);
-    world.at(400);
-    assert_eq!(world.firing(), ["envoy NotReady", "envoy NotReady"], "both go on");
-    let report = world.report();
+    let mut harness = failing(not_ready());
+    harness.policy_as(key("other"), Ok(not_ready()), Vec::new());
+    harness.at(20).changed();
+    harness.policy_as(key("mesh"), invalid("spec.sidecars.namePattern: no"), Vec::new());
+    assert_eq!(harness.changed(), [key("mesh")]);
+    harness.at(400);
+    assert_eq!(
+        harness.firing(),
+        ["envoy NotReady", "envoy NotReady"],
+        "both go on"
+    );
+    let report = harness.report();
     let [ready, healthy, _] = &report.conditions;
     assert_eq!((ready.status, ready.reason), (Some(false), "Invalid"));
     assert_eq!(
@@ -198,12 +202,12 @@ fn an_invalid_version_leaves_the_last_good_one_at_work_and_disturbs_no_other() {
     );
     assert_eq!(healthy.status, Some(false), "the health of what is at work");
     assert_eq!(report.generation, 3, "of the version that it speaks of");
-    world.changed();
-    world.policy(not_ready());
-    assert_eq!(world.report().conditions[0].reason, "Evaluating");
-    assert_eq!(world.changed(), [key("mesh")]);
+    harness.changed();
+    harness.policy(not_ready());
+    assert_eq!(harness.report().conditions[0].reason, "Evaluating");
+    assert_eq!(harness.changed(), [key("mesh")]);
     assert_eq!(
-        world.onset("envoy", Check::NotReady),
+        harness.onset("envoy", Check::NotReady),
         Some(10.0),
         "and nothing was lost"
     );
@@ -211,11 +215,11 @@ fn an_invalid_version_leaves_the_last_good_one_at_work_and_disturbs_no_other() {
 
 #[test]
 fn a_severity_moves_its_violations() {
-    let mut world = failing(policy());
-    world
+    let mut harness = failing(policy());
+    harness
         .at(400)
         .policy(policy().check(Check::NotReady, |c| c.severity = Severity::Critical));
-    let listed: Vec<_> = world
+    let listed: Vec<_> = harness
         .report()
         .violations
         .iter()
@@ -229,16 +233,16 @@ fn a_severity_moves_its_violations() {
         ]
     );
     assert_eq!(
-        world.story().len(),
+        harness.log().len(),
         4,
         "two pending, two firing, and nothing for the edit"
     );
 }
 
 #[test]
-fn a_policy_that_did_not_change_says_nothing() {
-    let mut world = failing(not_ready());
-    world.at(400).changed();
+fn an_unchanged_policy_has_no_effects() {
+    let mut harness = failing(not_ready());
+    harness.at(400).changed();
     let mut same = |generation| {
         let update = PolicyUpdate {
             key: key("mesh"),
@@ -247,7 +251,7 @@ fn a_policy_that_did_not_change_says_nothing() {
             spec: Ok(not_ready()),
             stored: Vec::new(),
         };
-        world.index.apply_policy(update, at(400))
+        harness.index.apply_policy(update, at(400))
     };
     assert_eq!(same(1), Effects::default(), "a status write of our own");
     assert_eq!(
@@ -258,25 +262,25 @@ fn a_policy_that_did_not_change_says_nothing() {
 }
 
 #[test]
-fn selectors_say_which_pods_a_policy_sees() {
+fn selectors_decide_which_pods_a_policy_matches() {
     let shop = || {
         Pod::named("shop-1")
-            .within("shop")
+            .in_namespace("shop")
             .native("envoy")
             .regular("app")
             .unready("envoy")
     };
-    let pay = || web().unready("envoy").labelled(&[("app", "web")]);
+    let pay = || web().unready("envoy").labels(&[("app", "web")]);
     let at_once = |policy: Policy| {
         policy
             .only(Check::NotReady)
             .check(Check::NotReady, |c| c.hold_for = minutes(0))
     };
     let seen = |key, policy| {
-        let mut world = World::starting();
-        world.resync([&pay(), &shop()]);
-        world.policy_as(key, Ok(at_once(policy)), Vec::new());
-        let pods: Vec<_> = world
+        let mut harness = Harness::starting();
+        harness.resync([&pay(), &shop()]);
+        harness.policy_as(key, Ok(at_once(policy)), Vec::new());
+        let pods: Vec<_> = harness
             .index
             .violations()
             .map(|v| v.container().pod.to_string())
@@ -324,40 +328,40 @@ fn labels_of_a_namespace_and_of_a_pod_may_change() {
     let selecting = lasting(60).with(|p| {
         (p.namespaces, p.pods) = (one_of("team", "pay"), one_of("app", "web"));
     });
-    let labelled = |app| web().unready("envoy").labelled(&[("app", app)]);
-    let mut world = World::starting();
-    world
-        .resync([&labelled("web")])
+    let labels = |app| web().unready("envoy").labels(&[("app", app)]);
+    let mut harness = Harness::starting();
+    harness
+        .resync([&labels("web")])
         .policy_as(cluster_key("p"), Ok(selecting), Vec::new());
-    world.at(70);
-    assert_eq!(world.firing(), ["envoy NotReady"]);
-    world.story();
-    world.namespace("pay", "none");
-    assert_eq!(world.story(), ["70 ended envoy NotReady"], "the namespace leaves");
-    world.at(80).namespace("pay", "pay");
+    harness.at(70);
+    assert_eq!(harness.firing(), ["envoy NotReady"]);
+    harness.log();
+    harness.namespace("pay", "none");
+    assert_eq!(harness.log(), ["70 ended envoy NotReady"], "the namespace leaves");
+    harness.at(80).namespace("pay", "pay");
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["80 firing envoy NotReady"],
         "and comes back: what was so, began when it did"
     );
-    world.at(90).pod(&labelled("db"));
-    assert_eq!(world.story(), ["90 ended envoy NotReady"], "the Pod leaves");
-    world.at(100).pod(&labelled("web"));
-    assert_eq!(world.firing(), ["envoy NotReady"]);
-    let effects = world.index.delete_namespace("pay", at(110));
+    harness.at(90).pod(&labels("db"));
+    assert_eq!(harness.log(), ["90 ended envoy NotReady"], "the Pod leaves");
+    harness.at(100).pod(&labels("web"));
+    assert_eq!(harness.firing(), ["envoy NotReady"]);
+    let effects = harness.index.delete_namespace("pay", at(110));
     assert_eq!(effects.transitions.len(), 1, "no labels, no match");
-    world.index.assert_counts();
+    harness.index.assert_counts();
 }
 
 #[test]
 fn an_empty_selector_needs_no_namespace() {
-    let mut world = World::starting();
-    world
+    let mut harness = Harness::starting();
+    harness
         .resync([&web().unready("envoy")])
         .policy_as(cluster_key("p"), Ok(lasting(0)), Vec::new());
-    assert_eq!(world.firing(), ["envoy NotReady"]);
-    let effects = world.index.delete_namespace("pay", at(10));
+    assert_eq!(harness.firing(), ["envoy NotReady"]);
+    let effects = harness.index.delete_namespace("pay", at(10));
     assert_eq!(effects.transitions, [], "all namespaces are all, known or not");
-    world.delete(&web());
-    world.index.assert_counts();
+    harness.delete(&web());
+    harness.index.assert_counts();
 }

@@ -6,7 +6,7 @@ use crate::domain::{
     effects::Event,
     observation::{Condition, RestartPolicy},
     policy::{Check, Policy, PolicyUpdate},
-    testing::{Pod, World, at, key, policy, seconds, web},
+    testing::{Harness, Pod, at, key, policy, seconds, web},
 };
 
 fn at_once(check: Check) -> Policy {
@@ -15,14 +15,14 @@ fn at_once(check: Check) -> Policy {
     })
 }
 
-/// Every Event that these Pods, one after another, ask for under one check.
+/// All Events of these Pods, one after another, with one check.
 fn events(check: Check, pods: &[Pod]) -> Vec<Event> {
-    let mut world = World::with(at_once(check));
+    let mut harness = Harness::with(at_once(check));
     for (second, pod) in (0..).zip(pods) {
-        world.at(100 * second).pod(pod);
+        harness.at(100 * second).pod(pod);
     }
-    world.at(100_000);
-    world.events()
+    harness.at(100_000);
+    harness.events()
 }
 
 fn first_name(check: Check, pods: &[Pod]) -> String {
@@ -41,7 +41,7 @@ fn the_same_objects_give_the_same_name() {
         name,
         "an operator that saw less of it"
     );
-    let mut later = World::with(at_once(Check::NotReady));
+    let mut later = Harness::with(at_once(Check::NotReady));
     later.at(5000).pod(&bad());
     assert_eq!(later.events()[0].name, name, "or saw it later");
     assert!(name.starts_with("web-1."), "{name}");
@@ -50,26 +50,26 @@ fn the_same_objects_give_the_same_name() {
 
 #[test]
 fn another_policy_pod_container_check_or_happening_gives_another_name() {
-    let mut world = World::with(at_once(Check::NotReady));
+    let mut harness = Harness::with(at_once(Check::NotReady));
     let all = policy()
         .check(Check::NotReady, |c| c.hold_for = seconds(0))
         .check(Check::MainReadySidecarNotReady, |c| c.hold_for = seconds(0));
-    world.policy_as(key("other"), Ok(all), Vec::new());
+    harness.policy_as(key("other"), Ok(all), Vec::new());
     let two = web().native("linkerd").unready("envoy").unready("linkerd");
     let same_name = two.clone().with(|pod| pod.uid = "another".into());
-    world.pod(&two).pod(&same_name).at(10);
-    world.pod(&web().native("linkerd")).at(1000);
-    let events = world.events();
+    harness.pod(&two).pod(&same_name).at(10);
+    harness.pod(&web().native("linkerd")).at(1000);
+    let events = harness.events();
     let names: BTreeSet<_> = events.iter().map(|event| event.name.clone()).collect();
     // Two Pods under (one check and two checks) of two containers fire, one of the Pods recovers.
     assert_eq!((events.len(), names.len()), (18, 18));
 }
 
 #[test]
-fn each_check_tells_episodes_apart_by_what_the_object_shows() {
+fn each_check_distinguishes_episodes_by_fields_of_the_pod() {
     let restarted = |n| (0..n).fold(web(), |pod, i| pod.restarted("envoy", i));
     let killed = |run| {
-        web().killed_for_memory("envoy", 5).status("envoy", |s| {
+        web().oom_killed("envoy", 5).status("envoy", |s| {
             if let crate::domain::observation::State::Terminated(exit) = &mut s.state {
                 exit.run = run;
             }
@@ -81,7 +81,7 @@ fn each_check_tells_episodes_apart_by_what_the_object_shows() {
         let pod = Pod::named("web-1")
             .regular("app")
             .regular("envoy")
-            .restarts(RestartPolicy::Never);
+            .restart_policy(RestartPolicy::Never);
         vec![pod.exits("app", 0, second)]
     };
     let table = [
@@ -152,9 +152,9 @@ fn each_check_tells_episodes_apart_by_what_the_object_shows() {
     assert_ne!(names[0], names[1], "without a containerID, when it ended");
     let in_threes = |n| {
         let policy = at_once(Check::FrequentRestarts).check(Check::FrequentRestarts, |c| c.count = 3);
-        let mut world = World::with(policy);
-        world.pod(&web()).at(10).pod(&restarted(n));
-        world.events().remove(0).name
+        let mut harness = Harness::with(policy);
+        harness.pod(&web()).at(10).pod(&restarted(n));
+        harness.events().remove(0).name
     };
     assert_eq!(in_threes(3), in_threes(5), "rounded down");
     assert_ne!(in_threes(5), in_threes(6));
@@ -206,9 +206,9 @@ fn a_name_is_one_that_the_api_server_takes() {
 #[test]
 fn a_note_is_cut_to_1024_bytes_at_a_character() {
     let note = |words: String| {
-        let mut world = World::with(at_once(Check::NotReady).with(|p| p.runbook_url = words.into()));
-        world.pod(&bad());
-        world.events().remove(0).note
+        let mut harness = Harness::with(at_once(Check::NotReady).with(|p| p.runbook_url = words.into()));
+        harness.pod(&bad());
+        harness.events().remove(0).note
     };
     let plain = note(String::new());
     assert!(!plain.contains("Runbook"), "{plain}");
@@ -223,9 +223,9 @@ fn a_note_is_cut_to_1024_bytes_at_a_character() {
 
 #[test]
 fn an_update_of_the_policy_keeps_the_name() {
-    let mut world = World::with(at_once(Check::NotReady));
-    world.pod(&bad());
-    let first = world.events().remove(0).name;
+    let mut harness = Harness::with(at_once(Check::NotReady));
+    harness.pod(&bad());
+    let first = harness.events().remove(0).name;
     let update = PolicyUpdate {
         key: key("mesh"),
         uid: "another".into(),
@@ -233,7 +233,7 @@ fn an_update_of_the_policy_keeps_the_name() {
         spec: Ok(at_once(Check::NotReady)),
         stored: Vec::new(),
     };
-    let effects = world.index.apply_policy(update, at(10));
+    let effects = harness.index.apply_policy(update, at(10));
     assert_ne!(effects.events[0].name, first, "another policy of the same name");
     let none = Pod::named("web-1")
         .native("envoy")
@@ -247,13 +247,13 @@ fn an_update_of_the_policy_keeps_the_name() {
     );
 }
 
-/// An operator of a later version must find the Events of an earlier one, or tell everything again.
+/// A later version of the operator must use the same names, or it would write every Event again.
 #[test]
 fn names_do_not_change_with_versions() {
     let job = Pod::named("web-1")
         .regular("app")
         .regular("envoy")
-        .restarts(RestartPolicy::Never)
+        .restart_policy(RestartPolicy::Never)
         .exits("app", 0, 10);
     let table = [
         (Check::NotReady, bad(), "fe0254b54fdfdb85"),
@@ -264,11 +264,7 @@ fn names_do_not_change_with_versions() {
             "34bbfab3fdb410e4",
         ),
         (Check::JobHeldOpen, job, "d29ad299255493c7"),
-        (
-            Check::OOMKilled,
-            web().killed_for_memory("envoy", 5),
-            "f3f82fbe028ead79",
-        ),
+        (Check::OOMKilled, web().oom_killed("envoy", 5), "f3f82fbe028ead79"),
         (
             Check::FrequentRestarts,
             web().restarted("envoy", 5),

@@ -1,14 +1,14 @@
-//! When Events are asked for, and how they are to be written.
+//! When Events are written, and how they are delivered.
 
 use crate::domain::{
     effects::{Delivery, Event},
     policy::{Check, Mode, Policy},
-    testing::{Pod, World, at, key, minutes, policy, seconds, web},
+    testing::{Harness, Pod, at, key, minutes, policy, seconds, web},
 };
 
 const REPEAT: i64 = 50 * 60;
 
-/// Envoy is unready since second 0, and fires at once.
+/// A firing violation of envoy since second 0.
 fn not_ready() -> Policy {
     policy()
         .only(Check::NotReady)
@@ -19,10 +19,10 @@ fn bad() -> Pod {
     web().unready("envoy").containers_unready_since(0)
 }
 
-fn failing(policy: Policy) -> World {
-    let mut world = World::with(policy);
-    world.pod(&bad());
-    world
+fn failing(policy: Policy) -> Harness {
+    let mut harness = Harness::with(policy);
+    harness.pod(&bad());
+    harness
 }
 
 /// `SidecarContainerNotReady Create`
@@ -33,21 +33,21 @@ fn brief(events: &[Event]) -> Vec<String> {
 
 #[test]
 fn one_event_when_it_fires_and_one_when_it_resolves() {
-    let mut world = World::with(policy().only(Check::NotReady));
-    world.pod(&web()).at(10).pod(&bad()).at(309);
-    assert_eq!(world.events(), [], "a pending violation is nobody's business");
-    world.at(310);
-    let fired = world.events();
+    let mut harness = Harness::with(policy().only(Check::NotReady));
+    harness.pod(&web()).at(10).pod(&bad()).at(309);
+    assert_eq!(harness.events(), [], "a pending violation is nobody's business");
+    harness.at(310);
+    let fired = harness.events();
     assert_eq!(brief(&fired), ["SidecarContainerNotReady Create"]);
     assert!(fired[0].warning);
     assert_eq!(fired[0].at, at(310));
-    world
+    harness
         .at(320)
         .pod(&bad().with(|pod| pod.stray_statuses = 1))
         .pod(&bad().unready("app"));
-    assert_eq!(world.events(), [], "never per update");
-    world.at(330).pod(&web()).at(450);
-    let resolved = world.events();
+    assert_eq!(harness.events(), [], "never per update");
+    harness.at(330).pod(&web()).at(450);
+    let resolved = harness.events();
     assert_eq!(brief(&resolved), ["SidecarRecovered Create"]);
     assert!(!resolved[0].warning);
     assert_ne!(resolved[0].name, fired[0].name);
@@ -58,15 +58,15 @@ fn one_event_when_it_fires_and_one_when_it_resolves() {
 }
 
 #[test]
-fn an_event_says_what_it_is_about() {
-    let mut world = World::with(not_ready());
-    world.pod(
+fn an_event_names_its_subject() {
+    let mut harness = Harness::with(not_ready());
+    harness.pod(
         &web()
             .regular("istio-proxy")
             .unready("envoy")
             .unready("istio-proxy"),
     );
-    let events = world.events();
+    let events = harness.events();
     let paths: Vec<_> = events.iter().map(|event| &*event.field_path).collect();
     assert_eq!(
         paths,
@@ -91,7 +91,7 @@ fn an_event_says_what_it_is_about() {
 }
 
 #[test]
-fn modes_say_whether_there_are_events_the_stricter_holds() {
+fn the_stricter_mode_decides_whether_there_are_events() {
     use Mode::{Alert, Observe, Off};
     let table = [
         (Alert, Alert, 1, 1),
@@ -108,44 +108,44 @@ fn modes_say_whether_there_are_events_the_stricter_holds() {
         let policy = not_ready()
             .check(Check::NotReady, |c| c.mode = of_check)
             .with(|p| p.mode = of_policy);
-        let mut world = failing(policy);
+        let mut harness = failing(policy);
         let why = format!("policy {of_policy:?}, check {of_check:?}");
-        assert_eq!(world.index.violations().count(), violations, "{why}");
+        assert_eq!(harness.index.violations().count(), violations, "{why}");
         let stricter = of_policy.max(of_check);
         assert!(
-            world.index.violations().all(|v| v.mode == stricter),
+            harness.index.violations().all(|v| v.mode == stricter),
             "{why}: in metrics too"
         );
-        assert_eq!(world.events().len(), events, "{why}");
+        assert_eq!(harness.events().len(), events, "{why}");
     }
 }
 
 #[test]
 fn a_mode_may_change_while_a_violation_fires() {
     let observing = || not_ready().with(|p| p.mode = Mode::Observe);
-    let mut world = failing(observing());
-    world.at(100).policy(not_ready());
+    let mut harness = failing(observing());
+    harness.at(100).policy(not_ready());
     assert_eq!(
-        brief(&world.events()),
+        brief(&harness.events()),
         ["SidecarContainerNotReady Create"],
-        "told of when it may be"
+        "its Event is written when the mode allows it"
     );
-    world.at(200).policy(observing()).at(REPEAT + 10);
-    assert_eq!(world.events(), [], "no repetition while it may not");
-    world.policy(not_ready());
+    harness.at(200).policy(observing()).at(REPEAT + 10);
+    assert_eq!(harness.events(), [], "no repetition while it may not");
+    harness.policy(not_ready());
     assert_eq!(
-        brief(&world.events()),
+        brief(&harness.events()),
         ["SidecarContainerNotReady Repeat(2)"],
         "what is due comes then"
     );
-    world.policy(observing()).at(4000).pod(&web()).at(5000);
-    assert_eq!(world.events(), [], "and no recovery");
-    assert_eq!(world.firing(), [""; 0]);
+    harness.policy(observing()).at(4000).pod(&web()).at(5000);
+    assert_eq!(harness.events(), [], "and no recovery");
+    assert_eq!(harness.firing(), [""; 0]);
 
-    let mut world = failing(observing());
-    world.at(10).pod(&web()).at(20).policy(not_ready()).at(1000);
+    let mut harness = failing(observing());
+    harness.at(10).pod(&web()).at(20).policy(not_ready()).at(1000);
     assert_eq!(
-        world.events(),
+        harness.events(),
         [],
         "what no longer fails is no news, nor that it recovered"
     );
@@ -153,20 +153,20 @@ fn a_mode_may_change_while_a_violation_fires() {
 
 #[test]
 fn recovery_events_can_be_put_off() {
-    let mut world = failing(not_ready().with(|p| p.recovery_events = false));
-    world.at(10).pod(&web()).at(1000);
-    assert_eq!(brief(&world.events()), ["SidecarContainerNotReady Create"]);
-    assert_eq!(world.story().len(), 2, "it resolved all the same");
+    let mut harness = failing(not_ready().with(|p| p.recovery_events = false));
+    harness.at(10).pod(&web()).at(1000);
+    assert_eq!(brief(&harness.events()), ["SidecarContainerNotReady Create"]);
+    assert_eq!(harness.log().len(), 2, "it resolved all the same");
 }
 
 #[test]
 fn a_firing_event_is_repeated_each_period() {
-    let mut world = failing(not_ready());
-    let first = world.events().remove(0);
-    world.at(REPEAT - 1);
-    assert_eq!(world.events(), []);
-    world.at(4 * REPEAT);
-    let again = world.events();
+    let mut harness = failing(not_ready());
+    let first = harness.events().remove(0);
+    harness.at(REPEAT - 1);
+    assert_eq!(harness.events(), []);
+    harness.at(4 * REPEAT);
+    let again = harness.events();
     let counts: Vec<_> = again.iter().map(|event| (event.at, event.delivery)).collect();
     let expected = (1..=4).map(|n| (at(i64::from(n) * REPEAT), Delivery::Repeat(n + 1)));
     assert_eq!(
@@ -182,10 +182,10 @@ fn a_firing_event_is_repeated_each_period() {
         };
         assert_eq!(repeated, first, "of the same name, with the same words");
     }
-    let mut world = failing(not_ready().with(|p| p.repeat_period = minutes(15)));
-    world.late(at(46 * 60));
+    let mut harness = failing(not_ready().with(|p| p.repeat_period = minutes(15)));
+    harness.late(at(46 * 60));
     assert_eq!(
-        world.events().last().unwrap().delivery,
+        harness.events().last().unwrap().delivery,
         Delivery::Repeat(4),
         "whenever the timer comes"
     );
@@ -193,19 +193,19 @@ fn a_firing_event_is_repeated_each_period() {
 
 #[test]
 fn the_period_counts_from_firing_not_from_the_onset() {
-    let mut world = World::with(policy().only(Check::NotReady));
-    world.pod(&web()).pod(&bad()).at(300 + REPEAT - 1);
-    assert_eq!(world.events().len(), 1);
-    world.at(300 + REPEAT);
-    assert_eq!(brief(&world.events()), ["SidecarContainerNotReady Repeat(2)"]);
+    let mut harness = Harness::with(policy().only(Check::NotReady));
+    harness.pod(&web()).pod(&bad()).at(300 + REPEAT - 1);
+    assert_eq!(harness.events().len(), 1);
+    harness.at(300 + REPEAT);
+    assert_eq!(brief(&harness.events()), ["SidecarContainerNotReady Repeat(2)"]);
 }
 
 #[test]
-fn while_it_is_kept_firing_it_is_repeated_too() {
-    let mut world = failing(not_ready().check(Check::NotReady, |c| c.keep_firing_for = minutes(60)));
-    world.at(10).pod(&web()).at(REPEAT);
+fn events_are_repeated_during_keep_firing_for() {
+    let mut harness = failing(not_ready().check(Check::NotReady, |c| c.keep_firing_for = minutes(60)));
+    harness.at(10).pod(&web()).at(REPEAT);
     assert_eq!(
-        brief(&world.events()),
+        brief(&harness.events()),
         [
             "SidecarContainerNotReady Create",
             "SidecarContainerNotReady Repeat(2)"
@@ -224,14 +224,14 @@ fn a_new_episode_under_an_old_name_raises_that_event() {
     let startup = policy()
         .only(Check::StartupBlocked)
         .check(Check::StartupBlocked, |c| c.hold_for = seconds(0));
-    let mut world = World::with(startup);
-    world.pod(&blocked()).at(2 * REPEAT).pod(&web());
-    world
+    let mut harness = Harness::with(startup);
+    harness.pod(&blocked()).at(2 * REPEAT).pod(&web());
+    harness
         .at(2 * REPEAT + 10)
         .pod(&blocked())
         .at(3 * REPEAT + 10)
         .pod(&web());
-    let events = world.events();
+    let events = harness.events();
     assert_eq!(
         brief(&events),
         [
@@ -251,15 +251,15 @@ fn a_new_episode_under_an_old_name_raises_that_event() {
 
 #[test]
 fn a_new_episode_under_a_new_name_is_a_new_event() {
-    let mut world = failing(not_ready());
-    world.at(10).pod(
+    let mut harness = failing(not_ready());
+    harness.at(10).pod(
         &web()
             .containers_unready_since(0)
             .conditions(|c| c.containers_ready.as_mut().unwrap().holds = true),
     );
-    world.at(200).pod(&bad().containers_unready_since(200));
+    harness.at(200).pod(&bad().containers_unready_since(200));
     assert_eq!(
-        brief(&world.events()),
+        brief(&harness.events()),
         [
             "SidecarContainerNotReady Create",
             "SidecarRecovered Create",
@@ -269,26 +269,26 @@ fn a_new_episode_under_a_new_name_is_a_new_event() {
 }
 
 #[test]
-fn names_of_long_ago_are_forgotten() {
-    let mut world = World::with(not_ready().check(Check::NotReady, |c| c.keep_firing_for = seconds(0)));
+fn old_event_names_are_dropped() {
+    let mut harness = Harness::with(not_ready().check(Check::NotReady, |c| c.keep_firing_for = seconds(0)));
     for n in 0..200 {
-        world
+        harness
             .at(10 * n)
             .pod(&bad().containers_unready_since(10 * n))
             .at(10 * n + 5)
             .pod(&web());
     }
-    assert_eq!(world.events().len(), 400);
-    world.at(3000).pod(&bad().containers_unready_since(1990));
+    assert_eq!(harness.events().len(), 400);
+    harness.at(3000).pod(&bad().containers_unready_since(1990));
     assert_eq!(
-        brief(&world.events()),
+        brief(&harness.events()),
         ["SidecarContainerNotReady CreateOrRaise(2)"],
         "a late name is remembered"
     );
-    world.at(3010).pod(&web()).events();
-    world.at(3020).pod(&bad().containers_unready_since(10));
+    harness.at(3010).pod(&web()).events();
+    harness.at(3020).pod(&bad().containers_unready_since(10));
     assert_eq!(
-        brief(&world.events()),
+        brief(&harness.events()),
         ["SidecarContainerNotReady Create"],
         "an early one is not"
     );

@@ -4,7 +4,7 @@ use crate::domain::{
     checks::frequent_restarts::Scope,
     observation::RestartPolicy,
     policy::{Check, Policy},
-    testing::{Pod, World, minutes, policy, web},
+    testing::{Harness, Pod, minutes, policy, web},
 };
 
 use RestartPolicy::{Always, Never, OnFailure};
@@ -13,13 +13,13 @@ fn restarts_only() -> Policy {
     policy().only(Check::FrequentRestarts)
 }
 
-/// Restarts a container at each of these seconds, and goes on in the world from there.
-fn restart(world: &mut World, pod: &Pod, container: &str, seconds: &[i64]) -> Pod {
+/// A harness in which a container restarts at each of these seconds.
+fn restart(harness: &mut Harness, pod: &Pod, container: &str, seconds: &[i64]) -> Pod {
     let mut pod = pod.clone();
-    world.pod(&pod);
+    harness.pod(&pod);
     for second in seconds {
         pod = pod.restarted(container, *second);
-        world.at(*second).pod(&pod);
+        harness.at(*second).pod(&pod);
     }
     pod
 }
@@ -38,20 +38,20 @@ fn as_many_restarts_as_count_within_the_window_fire_at_once() {
         (&[10, 20, 10 + 15 * minute], false, "the first has just left it"),
     ];
     for (seconds, fires, why) in table {
-        let mut world = World::with(restarts_only());
-        restart(&mut world, &web(), "envoy", seconds);
-        assert_eq!(world.firing().len(), usize::from(fires), "{why}");
+        let mut harness = Harness::with(restarts_only());
+        restart(&mut harness, &web(), "envoy", seconds);
+        assert_eq!(harness.firing().len(), usize::from(fires), "{why}");
     }
 }
 
 #[test]
 fn one_that_is_up_recovers_as_restarts_leave_the_window() {
-    let mut world = World::with(restarts_only());
-    restart(&mut world, &web(), "envoy", &[10, 20, 30, 40]);
-    world.at(9000);
+    let mut harness = Harness::with(restarts_only());
+    restart(&mut harness, &web(), "envoy", &[10, 20, 30, 40]);
+    harness.at(9000);
     // The window ends for the second of four at 20 + 15 min; then keepFiringFor.
     assert_eq!(
-        world.story(),
+        harness.log(),
         [
             "30 firing envoy FrequentRestarts",
             "1520 resolved envoy FrequentRestarts"
@@ -63,24 +63,24 @@ fn one_that_is_up_recovers_as_restarts_leave_the_window() {
 fn one_that_is_down_answers_for_four_windows() {
     let backs_off = |pod: &Pod, second| pod.clone().exits("envoy", 1, second).backs_off("envoy");
     let window = 15 * 60;
-    let mut world = World::with(restarts_only());
-    let pod = restart(&mut world, &web(), "envoy", &[10, 10 + window, 10 + 2 * window]);
+    let mut harness = Harness::with(restarts_only());
+    let pod = restart(&mut harness, &web(), "envoy", &[10, 10 + window, 10 + 2 * window]);
     assert_eq!(
-        world.firing(),
+        harness.firing(),
         [""; 0],
         "up: three restarts in half an hour are within the limit"
     );
     let down = backs_off(&pod, 11 + 2 * window);
-    world.at(11 + 2 * window).pod(&down);
+    harness.at(11 + 2 * window).pod(&down);
     assert_eq!(
-        world.firing(),
+        harness.firing(),
         ["envoy FrequentRestarts"],
         "down: they are a crash loop"
     );
-    world.at(10 + 4 * window).story();
-    world.at(20 + 4 * window + 10 * 60);
+    harness.at(10 + 4 * window).log();
+    harness.at(20 + 4 * window + 10 * 60);
     assert_eq!(
-        world.story().len(),
+        harness.log().len(),
         1,
         "the first leaves the fourth window, keepFiringFor runs, it resolves"
     );
@@ -88,7 +88,12 @@ fn one_that_is_down_answers_for_four_windows() {
 
 #[test]
 fn down_is_waiting_or_ended_and_not_finished() {
-    let job = |policy| Pod::named("j").regular("envoy").regular("app").restarts(policy);
+    let job = |policy| {
+        Pod::named("j")
+            .regular("envoy")
+            .regular("app")
+            .restart_policy(policy)
+    };
     let pod = |policy| job(policy).status("envoy", |s| s.restart_count = 3);
     let table = [
         (pod(Always).exits("envoy", 1, 10), true, "ended, not for good"),
@@ -120,29 +125,29 @@ fn down_is_waiting_or_ended_and_not_finished() {
         (pod(Always).restarted("envoy", 10), false, "up"),
     ];
     for (pod, expected, why) in table {
-        let mut world = World::with(restarts_only());
-        world.at(100).pod(&pod);
-        assert_eq!(world.firing().len(), usize::from(expected), "{why}");
+        let mut harness = Harness::with(restarts_only());
+        harness.at(100).pod(&pod);
+        assert_eq!(harness.firing().len(), usize::from(expected), "{why}");
     }
 }
 
 #[test]
 fn a_native_sidecar_that_exits_0_never_shows_crash_loop_back_off() {
     let exits = |pod: &Pod, second| pod.clone().exits("envoy", 0, second);
-    let mut world = World::with(restarts_only());
-    let pod = restart(&mut world, &web(), "envoy", &[100, 700, 1300]);
-    world.at(1310).pod(&exits(&pod, 1310));
-    assert_eq!(world.story(), ["1310 firing envoy FrequentRestarts"]);
+    let mut harness = Harness::with(restarts_only());
+    let pod = restart(&mut harness, &web(), "envoy", &[100, 700, 1300]);
+    harness.at(1310).pod(&exits(&pod, 1310));
+    assert_eq!(harness.log(), ["1310 firing envoy FrequentRestarts"]);
 }
 
 #[test]
 fn count_and_window_are_the_policys() {
     let quick = restarts_only().check(Check::FrequentRestarts, |c| (c.count, c.window) = (1, minutes(1)));
-    let mut world = World::with(quick);
-    restart(&mut world, &web(), "envoy", &[10]);
-    world.at(1000);
+    let mut harness = Harness::with(quick);
+    restart(&mut harness, &web(), "envoy", &[10]);
+    harness.at(1000);
     assert_eq!(
-        world.story(),
+        harness.log(),
         [
             "10 firing envoy FrequentRestarts",
             "670 resolved envoy FrequentRestarts"
@@ -152,7 +157,7 @@ fn count_and_window_are_the_policys() {
 }
 
 #[test]
-fn scope_says_which_containers_are_looked_at() {
+fn scope_decides_which_containers_are_checked() {
     let pod = || web().init("setup").native("vault-agent").regular("skipped");
     let of = |scope| {
         restarts_only().with(|p| {
@@ -168,9 +173,9 @@ fn scope_says_which_containers_are_looked_at() {
     for (scope, expected) in table {
         let mut found = Vec::new();
         for name in ["app", "envoy", "setup", "skipped", "vault-agent"] {
-            let mut world = World::with(of(scope));
-            restart(&mut world, &pod(), name, &[10, 20, 30]);
-            let firing: Vec<_> = world
+            let mut harness = Harness::with(of(scope));
+            restart(&mut harness, &pod(), name, &[10, 20, 30]);
+            let firing: Vec<_> = harness
                 .index
                 .violations()
                 .map(|v| v.container().container.to_string())
@@ -185,27 +190,28 @@ fn scope_says_which_containers_are_looked_at() {
 #[test]
 fn an_init_container_that_completed_after_all_is_not_down() {
     let pod = Pod::named("web-1").init("setup").regular("app");
-    let mut world =
-        World::with(restarts_only().with(|p| p.checks.frequent_restarts.limits.scope = Scope::AllContainers));
-    let pod = restart(&mut world, &pod, "setup", &[10, 20, 30]);
-    assert_eq!(world.firing(), ["setup FrequentRestarts"]);
-    world
+    let mut harness = Harness::with(
+        restarts_only().with(|p| p.checks.frequent_restarts.limits.scope = Scope::AllContainers),
+    );
+    let pod = restart(&mut harness, &pod, "setup", &[10, 20, 30]);
+    assert_eq!(harness.firing(), ["setup FrequentRestarts"]);
+    harness
         .at(40)
         .pod(&pod.exits("setup", 0, 40).ready("setup"))
         .at(30 * 60);
     assert_eq!(
-        world.firing(),
+        harness.firing(),
         [""; 0],
         "for Always, which means OnFailure to an init container"
     );
 }
 
 #[test]
-fn the_detail_counts_and_says_how_the_last_run_ended() {
-    let mut world = World::with(restarts_only());
-    let pod = restart(&mut world, &web(), "envoy", &[10, 20, 30]);
-    let detail = |world: &World| world.report().violations[0].detail.clone();
-    assert_eq!(detail(&world), "3 restarts in all, last exit 1 (Error)");
-    world.at(40).pod(&pod.exits("envoy", 7, 40));
-    assert_eq!(detail(&world), "3 restarts in all, last exit 7 (Error), down");
+fn the_detail_has_the_count_and_the_last_exit() {
+    let mut harness = Harness::with(restarts_only());
+    let pod = restart(&mut harness, &web(), "envoy", &[10, 20, 30]);
+    let detail = |harness: &Harness| harness.report().violations[0].detail.clone();
+    assert_eq!(detail(&harness), "3 restarts in all, last exit 1 (Error)");
+    harness.at(40).pod(&pod.exits("envoy", 7, 40));
+    assert_eq!(detail(&harness), "3 restarts in all, last exit 7 (Error), down");
 }

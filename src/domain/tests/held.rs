@@ -1,16 +1,16 @@
-//! When a Pod, or a whole watch, is not believed for a while.
+//! Pods and watches that are held: what they report has no effect for a while.
 
 use crate::domain::{
     index::Index,
     policy::{Check, PolicyUpdate},
-    testing::{Pod, Step, World, at, key, minutes, policy, story, web},
+    testing::{Harness, Pod, Step, at, key, lines, minutes, policy, web},
 };
 
-/// A hold in four acts: a good word, a Pod that fails, the hold, its end.
+/// A way to hold a Pod, and to end the hold.
 struct Hold {
     name: &'static str,
-    begin: for<'a> fn(&'a mut World, &Pod) -> &'a mut World,
-    end: for<'a> fn(&'a mut World, &Pod) -> &'a mut World,
+    begin: for<'a> fn(&'a mut Harness, &Pod) -> &'a mut Harness,
+    end: for<'a> fn(&'a mut Harness, &Pod) -> &'a mut Harness,
 }
 
 /// Every way in which a Pod can be held.
@@ -21,40 +21,46 @@ fn holds() -> [Hold; 3] {
     [
         Hold {
             name: "the watch is broken",
-            begin: |world, _| world.hold(),
-            end: |world, pod| world.pod(pod).resume(),
+            begin: |harness, _| harness.hold(),
+            end: |harness, pod| harness.pod(pod).resume(),
         },
         Hold {
             name: "the watch is listing anew",
-            begin: |world, _| world.begin_resync(),
-            end: |world, pod| world.pod(pod).finish_resync(),
+            begin: |harness, _| harness.begin_resync(),
+            end: |harness, pod| harness.pod(pod).finish_resync(),
         },
         Hold {
             name: "all containers are restarting",
-            begin: |world, pod| world.pod(&restarting(pod)),
-            end: |world, pod| world.pod(pod),
+            begin: |harness, pod| harness.pod(&restarting(pod)),
+            end: |harness, pod| harness.pod(pod),
         },
     ]
 }
 
+/// Envoy is unready since second 10, under NotReady alone. The time is `now`.
+fn unready_until(now: i64) -> (Harness, Pod) {
+    let bad = web().unready("envoy");
+    let mut harness = Harness::with(policy().only(Check::NotReady));
+    harness.at(0).pod(&web()).at(10).pod(&bad).at(now);
+    (harness, bad)
+}
+
 #[test]
-fn time_goes_on_while_held_and_deadlines_that_passed_act_at_once() {
+fn deadlines_that_passed_during_a_hold_take_effect_at_its_end() {
     for Hold { name, begin, end } in holds() {
-        let bad = web().unready("envoy");
-        let mut world = World::with(policy().only(Check::NotReady));
-        world.at(0).pod(&web()).at(10).pod(&bad).at(20);
-        assert_eq!(world.story(), ["10 pending envoy NotReady"]);
-        begin(&mut world, &bad);
-        world.at(400);
-        assert_eq!(world.story(), [""; 0], "{name}: nothing fires");
-        end(&mut world, &bad);
+        let (mut harness, bad) = unready_until(20);
+        assert_eq!(harness.log(), ["10 pending envoy NotReady"]);
+        begin(&mut harness, &bad);
+        harness.at(400);
+        assert_eq!(harness.log(), [""; 0], "{name}: nothing fires");
+        end(&mut harness, &bad);
         assert_eq!(
-            world.story(),
+            harness.log(),
             ["400 firing envoy NotReady"],
             "{name}: the fault is still there"
         );
         assert_eq!(
-            world.onset("envoy", Check::NotReady),
+            harness.onset("envoy", Check::NotReady),
             Some(10.0),
             "{name}: the onset stands"
         );
@@ -62,17 +68,15 @@ fn time_goes_on_while_held_and_deadlines_that_passed_act_at_once() {
 }
 
 #[test]
-fn what_no_longer_fails_ends_with_the_hold() {
+fn a_fault_that_ended_during_a_hold_is_cleared_at_its_end() {
     for Hold { name, begin, end } in holds() {
-        let bad = web().unready("envoy");
-        let mut world = World::with(policy().only(Check::NotReady));
-        world.at(0).pod(&web()).at(10).pod(&bad).at(20);
-        begin(&mut world, &bad);
-        world.at(400);
-        world.story();
-        end(&mut world, &web());
+        let (mut harness, bad) = unready_until(20);
+        begin(&mut harness, &bad);
+        harness.at(400);
+        harness.log();
+        end(&mut harness, &web());
         assert_eq!(
-            world.story(),
+            harness.log(),
             ["400 cleared envoy NotReady"],
             "{name}: a pending one, and it never fired"
         );
@@ -80,83 +84,66 @@ fn what_no_longer_fails_ends_with_the_hold() {
 }
 
 #[test]
-fn nothing_resolves_while_held() {
+fn nothing_resolves_during_a_hold() {
     for Hold { name, begin, end } in holds() {
-        let bad = web().unready("envoy");
-        let mut world = World::with(policy().only(Check::NotReady));
-        world
-            .at(0)
-            .pod(&web())
-            .at(10)
-            .pod(&bad)
-            .at(320)
-            .pod(&web())
-            .at(330);
-        assert_eq!(world.firing(), ["envoy NotReady"]);
-        begin(&mut world, &web());
-        world.at(1000);
+        let (mut harness, bad) = unready_until(320);
+        harness.pod(&web()).at(330);
+        assert_eq!(harness.firing(), ["envoy NotReady"]);
+        begin(&mut harness, &web());
+        harness.at(1000);
         assert_eq!(
-            world.firing(),
+            harness.firing(),
             ["envoy NotReady"],
             "{name}: keepFiringFor has passed"
         );
-        world.story();
-        end(&mut world, &web());
+        harness.log();
+        end(&mut harness, &web());
         assert_eq!(
-            world.story(),
+            harness.log(),
             ["1000 resolved envoy NotReady"],
             "{name}: now it acts"
         );
 
-        let mut world = World::with(policy().only(Check::NotReady));
-        world
-            .at(0)
-            .pod(&web())
-            .at(10)
-            .pod(&bad)
-            .at(320)
-            .pod(&web())
-            .at(330);
-        world.story();
-        begin(&mut world, &web());
-        world.at(1000);
-        end(&mut world, &bad);
-        world.at(2000);
+        let (mut harness, _) = unready_until(320);
+        harness.pod(&web()).at(330);
+        harness.log();
+        begin(&mut harness, &web());
+        harness.at(1000);
+        end(&mut harness, &bad);
+        harness.at(2000);
         assert_eq!(
-            world.story(),
+            harness.log(),
             [""; 0],
             "{name}: the fault is back before anyone could say that it went"
         );
-        assert_eq!(world.onset("envoy", Check::NotReady), Some(10.0), "{name}");
+        assert_eq!(harness.onset("envoy", Check::NotReady), Some(10.0), "{name}");
     }
 }
 
 #[test]
-fn nothing_is_repeated_while_held() {
+fn no_event_is_repeated_during_a_hold() {
     for Hold { name, begin, end } in holds() {
-        let bad = web().unready("envoy");
-        let mut world = World::with(policy().only(Check::NotReady));
-        world.at(0).pod(&web()).at(10).pod(&bad).at(400);
-        assert_eq!(world.events().len(), 1);
-        begin(&mut world, &bad);
-        world.at(5000);
-        assert_eq!(world.events(), [], "{name}");
-        end(&mut world, &bad);
-        assert_eq!(world.events().len(), 1, "{name}: what is due comes then");
+        let (mut harness, bad) = unready_until(400);
+        assert_eq!(harness.events().len(), 1);
+        begin(&mut harness, &bad);
+        harness.at(5000);
+        assert_eq!(harness.events(), [], "{name}");
+        end(&mut harness, &bad);
+        assert_eq!(harness.events().len(), 1, "{name}: what is due comes then");
     }
 }
 
 #[test]
-fn a_held_pod_may_still_leave() {
+fn a_held_pod_can_be_deleted() {
     for Hold { name, begin, end: _ } in holds() {
-        let bad = web().unready("envoy");
-        let mut world = World::with(policy().only(Check::NotReady));
-        world.at(0).pod(&web()).at(10).pod(&bad).at(400);
-        begin(&mut world, &bad);
-        world.story();
-        world.at(410).pod(&bad.clone().with(|pod| pod.terminating = true));
+        let (mut harness, bad) = unready_until(400);
+        begin(&mut harness, &bad);
+        harness.log();
+        harness
+            .at(410)
+            .pod(&bad.clone().with(|pod| pod.terminating = true));
         assert_eq!(
-            world.story(),
+            harness.log(),
             ["410 ended envoy NotReady"],
             "{name}: not evaluated wins over held"
         );
@@ -164,25 +151,25 @@ fn a_held_pod_may_still_leave() {
 }
 
 #[test]
-fn a_lost_node_freezes_what_its_pods_say() {
+fn a_lost_node_holds_its_pods() {
     let pod = web().regular("worker");
-    let mut world = World::with(policy().check(Check::NotReady, |c| c.keep_firing_for = minutes(10)));
-    world.at(0).pod(&pod).at(10).pod(&pod.clone().unready("envoy"));
-    world
+    let mut harness = Harness::with(policy().check(Check::NotReady, |c| c.keep_firing_for = minutes(10)));
+    harness.at(0).pod(&pod).at(10).pod(&pod.clone().unready("envoy"));
+    harness
         .at(400)
         .pod(&pod)
         .at(410)
         .pod(&pod.clone().node_lost())
         .at(4000);
     assert_eq!(
-        world.firing(),
+        harness.firing(),
         ["envoy NotReady", "envoy MainReadySidecarNotReady"],
         "nothing resolves"
     );
-    world.story();
-    world.pod(&pod);
+    harness.log();
+    harness.pod(&pod);
     assert_eq!(
-        world.story(),
+        harness.log(),
         [
             "4000 resolved envoy NotReady",
             "4000 resolved envoy MainReadySidecarNotReady"
@@ -252,7 +239,7 @@ fn only_the_signs_of_a_lost_node_hold_a_pod() {
 }
 
 #[test]
-fn while_a_pod_is_held_nothing_is_counted() {
+fn restarts_of_a_held_pod_are_not_counted() {
     let signs: [(&str, Step); 2] = [
         ("node lost", Pod::node_lost),
         ("restarting", |pod| {
@@ -261,26 +248,26 @@ fn while_a_pod_is_held_nothing_is_counted() {
     ];
     for (name, sign) in signs {
         let mut pod = web();
-        let mut world = World::with(policy());
-        world.pod(&pod);
+        let mut harness = Harness::with(policy());
+        harness.pod(&pod);
         for second in [10, 20, 30] {
             pod = pod.restarted("envoy", second);
-            world.at(second).pod(&sign(pod.clone()));
+            harness.at(second).pod(&sign(pod.clone()));
         }
-        pod = pod.killed_for_memory("envoy", 35).restarted("envoy", 36);
-        world.at(40).pod(&pod).at(50);
+        pod = pod.oom_killed("envoy", 35).restarted("envoy", 36);
+        harness.at(40).pod(&pod).at(50);
         assert_eq!(
-            world.story(),
+            harness.log(),
             [""; 0],
             "{name}: not even on the way out of the hold"
         );
-        assert_eq!(world.index.restarts().count(), 0, "{name}: nor in the series");
+        assert_eq!(harness.index.restarts().count(), 0, "{name}: nor in the series");
         for second in [60, 70, 80] {
             pod = pod.restarted("envoy", second);
-            world.at(second).pod(&pod);
+            harness.at(second).pod(&pod);
         }
         assert_eq!(
-            world.story(),
+            harness.log(),
             ["80 firing envoy FrequentRestarts"],
             "{name}: the baseline moved"
         );
@@ -288,17 +275,17 @@ fn while_a_pod_is_held_nothing_is_counted() {
 }
 
 #[test]
-fn a_deadline_within_a_hold_acts_at_its_end_whether_the_timer_came_or_not() {
+fn a_deadline_in_a_hold_takes_effect_at_its_end_with_or_without_a_tick() {
     let bad = web().unready("envoy");
     for timer_comes in [true, false] {
-        let mut world = World::with(policy().only(Check::NotReady));
-        world.at(0).pod(&web()).at(10).pod(&bad).at(20).hold();
+        let mut harness = Harness::with(policy().only(Check::NotReady));
+        harness.at(0).pod(&web()).at(10).pod(&bad).at(20).hold();
         if timer_comes {
-            world.at(310);
+            harness.at(310);
         }
-        world.without_tick(400).resume();
+        harness.without_tick(400).resume();
         assert_eq!(
-            world.story(),
+            harness.log(),
             ["10 pending envoy NotReady", "400 firing envoy NotReady"],
             "{timer_comes}"
         );
@@ -328,7 +315,7 @@ fn one_watch_holds_its_own_namespace_only() {
     update("pay");
     update("shop");
     let shop = Pod::named("shop-1")
-        .within("shop")
+        .in_namespace("shop")
         .native("linkerd")
         .regular("app");
     for pod in [web(), shop] {
@@ -338,7 +325,7 @@ fn one_watch_holds_its_own_namespace_only() {
     }
     index.hold(&scopes[0], at(20));
     let effects = index.tick(at(400));
-    assert_eq!(story(&effects.transitions), ["310 firing linkerd NotReady"]);
+    assert_eq!(lines(&effects.transitions), ["310 firing linkerd NotReady"]);
     let effects = index.resume(&scopes[0], at(410));
-    assert_eq!(story(&effects.transitions), ["410 firing envoy NotReady"]);
+    assert_eq!(lines(&effects.transitions), ["410 firing envoy NotReady"]);
 }

@@ -1,23 +1,23 @@
-//! Since when a fault is there that we did not see begin.
+//! The onset of a fault that exists when the operator first observes the Pod.
 
 use crate::domain::{
     observation::{Exit, RestartPolicy, State},
     policy::{Check, Policy},
-    testing::{Pod, World, at, policy, web},
+    testing::{Harness, Pod, at, policy, web},
 };
 
-/// The onset of a check that fails at our first look, at second 1000.
+/// The onset of a fault that is first observed at second 1000.
 fn first_look(policy: Policy, pod: &Pod, container: &str, check: Check) -> Option<f64> {
-    let mut world = World::starting();
-    world.policy(policy.only(check));
-    world.at(1000).begin_resync().pod(pod);
+    let mut harness = Harness::starting();
+    harness.policy(policy.only(check));
+    harness.at(1000).begin_resync().pod(pod);
     assert_eq!(
-        world.index.violations().count(),
+        harness.index.violations().count(),
         0,
         "nothing is judged before the list is complete"
     );
-    world.finish_resync();
-    world.onset(container, check)
+    harness.finish_resync();
+    harness.onset(container, check)
 }
 
 fn started(pod: Pod, name: &str, second: i64) -> Pod {
@@ -25,23 +25,23 @@ fn started(pod: Pod, name: &str, second: i64) -> Pod {
 }
 
 #[test]
-fn what_we_saw_happen_began_when_we_saw_it() {
-    let mut world = World::with(policy());
-    world
+fn an_observed_change_has_the_time_of_its_observation() {
+    let mut harness = Harness::with(policy());
+    harness
         .pod(&web())
         .at(500)
         .pod(&web().unready("envoy").containers_unready_since(490));
     assert_eq!(
-        world.onset("envoy", Check::NotReady),
+        harness.onset("envoy", Check::NotReady),
         Some(500.0),
         "the kubelet's clock is not ours"
     );
-    let mut world = World::with(policy());
-    world
+    let mut harness = Harness::with(policy());
+    harness
         .at(500)
         .pod(&web().unready("envoy").containers_unready_since(490));
     assert_eq!(
-        world.onset("envoy", Check::NotReady),
+        harness.onset("envoy", Check::NotReady),
         Some(490.0),
         "a Pod that a watch brings for the first time may be as old as it says"
     );
@@ -183,24 +183,24 @@ fn earlier_restarts_count_in_full_for_a_container_that_is_down() {
         "without its end it does not count"
     );
 
-    let mut world = World::with(policy().only(Check::FrequentRestarts));
-    world.at(1000).pod(&down(3, 10, 400)).at(400 + 4 * 15 * 60 - 1);
-    assert_eq!(world.firing().len(), 1, "for four windows from the last exit");
-    world.at(400 + 4 * 15 * 60).story();
-    world.at(400 + 4 * 15 * 60 + 10 * 60);
+    let mut harness = Harness::with(policy().only(Check::FrequentRestarts));
+    harness.at(1000).pod(&down(3, 10, 400)).at(400 + 4 * 15 * 60 - 1);
+    assert_eq!(harness.firing().len(), 1, "for four windows from the last exit");
+    harness.at(400 + 4 * 15 * 60).log();
+    harness.at(400 + 4 * 15 * 60 + 10 * 60);
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["4600 resolved envoy FrequentRestarts"],
         "then it leaves, and keepFiringFor runs"
     );
 
-    let mut world = World::with(policy().only(Check::FrequentRestarts));
+    let mut harness = Harness::with(policy().only(Check::FrequentRestarts));
     let (two, up) = (down(2, 10, 400), down(2, 10, 400).restarted("envoy", 500));
-    world.at(450).pod(&two).at(500).pod(&up);
-    assert_eq!(world.story(), [""; 0]);
-    world.at(510).pod(&up.exits("envoy", 1, 510));
+    harness.at(450).pod(&two).at(500).pod(&up);
+    assert_eq!(harness.log(), [""; 0]);
+    harness.at(510).pod(&up.exits("envoy", 1, 510));
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["510 firing envoy FrequentRestarts"],
         "earlier ones and one that we saw, together"
     );
@@ -257,7 +257,7 @@ fn job_held_open_began_when_the_last_main_finished() {
         .regular("app")
         .regular("worker")
         .regular("istio-proxy")
-        .restarts(RestartPolicy::Never);
+        .restart_policy(RestartPolicy::Never);
     let pod = job.exits("app", 0, 800).exits("worker", 1, 600);
     assert_eq!(
         first_look(policy(), &pod, "istio-proxy", Check::JobHeldOpen),
@@ -267,11 +267,7 @@ fn job_held_open_began_when_the_last_main_finished() {
 
 #[test]
 fn a_memory_kill_began_when_it_finished_if_that_is_not_too_long_ago() {
-    let killed = |second| {
-        web()
-            .killed_for_memory("envoy", second)
-            .restarted("envoy", second + 1)
-    };
+    let killed = |second| web().oom_killed("envoy", second).restarted("envoy", second + 1);
     let onset = |pod: &Pod| first_look(policy(), pod, "envoy", Check::OOMKilled);
     assert_eq!(onset(&killed(900)), Some(900.0));
     assert_eq!(onset(&killed(401)), Some(401.0), "within keepFiringFor");
@@ -282,21 +278,21 @@ fn a_memory_kill_began_when_it_finished_if_that_is_not_too_long_ago() {
 
 #[test]
 fn flapping_begins_now() {
-    // Only an edit can find flapping at a first look: flaps have to be seen.
+    // Only an edit can find flapping at once, because flaps must be observed.
     let twice = policy()
         .only(Check::Flapping)
         .check(Check::Flapping, |c| c.count = 3);
-    let mut world = World::with(twice.clone());
-    world.pod(&web());
+    let mut harness = Harness::with(twice.clone());
+    harness.pod(&web());
     for second in [10, 20] {
-        world
+        harness
             .at(second)
             .pod(&web().unready("envoy"))
             .at(second + 1)
             .pod(&web());
     }
-    world
+    harness
         .at(100)
         .policy(twice.check(Check::Flapping, |c| c.count = 2));
-    assert_eq!(world.onset("envoy", Check::Flapping), Some(100.0));
+    assert_eq!(harness.onset("envoy", Check::Flapping), Some(100.0));
 }

@@ -1,8 +1,8 @@
-//! OOMKilled and Flapping: what the present status no longer shows.
+//! OOMKilled and Flapping: faults that the current status no longer shows.
 
 use crate::domain::{
     policy::{Check, Policy},
-    testing::{Pod, World, minutes, one_of, policy, seconds, web},
+    testing::{Harness, Pod, minutes, one_of, policy, seconds, web},
 };
 
 fn oom() -> Policy {
@@ -10,22 +10,22 @@ fn oom() -> Policy {
 }
 
 fn killed(pod: &Pod, second: i64) -> Pod {
-    pod.clone().killed_for_memory("envoy", second)
+    pod.clone().oom_killed("envoy", second)
 }
 
 #[test]
 fn a_memory_kill_fires_at_once_and_lasts_for_keep_firing_for() {
     type Kill = fn(Pod) -> Pod;
     let shown: [(&str, Kill); 4] = [
-        ("state", |pod| pod.killed_for_memory("envoy", 9)),
+        ("state", |pod| pod.oom_killed("envoy", 9)),
         ("lastState", |pod| {
-            pod.killed_for_memory("envoy", 9).restarted("envoy", 10)
+            pod.oom_killed("envoy", 9).restarted("envoy", 10)
         }),
         ("a child was killed, and the process ended by itself", |pod| {
             pod.exits_with("envoy", 3, "OOMKilled", 9)
         }),
         ("without times or a containerID", |pod| {
-            pod.killed_for_memory("envoy", 9)
+            pod.oom_killed("envoy", 9)
                 .restarted("envoy", 10)
                 .status("envoy", |s| {
                     let exit = s.last_exit.as_mut().unwrap();
@@ -34,38 +34,38 @@ fn a_memory_kill_fires_at_once_and_lasts_for_keep_firing_for() {
         }),
     ];
     for (why, kill) in shown {
-        let mut world = World::with(oom());
-        world.pod(&web()).at(10).pod(&kill(web())).at(1000);
+        let mut harness = Harness::with(oom());
+        harness.pod(&web()).at(10).pod(&kill(web())).at(1000);
         assert_eq!(
-            world.story(),
+            harness.log(),
             ["10 firing envoy OOMKilled", "610 resolved envoy OOMKilled"],
             "{why}"
         );
     }
-    let mut world = World::with(oom());
-    world.pod(&web()).at(10).pod(&web().exits("envoy", 137, 9));
-    assert_eq!(world.story(), [""; 0], "exit 137 alone is any SIGKILL");
-    world.at(20).pod(&web().killed_for_memory("app", 19));
-    assert_eq!(world.story(), [""; 0], "the subject is the sidecar");
+    let mut harness = Harness::with(oom());
+    harness.pod(&web()).at(10).pod(&web().exits("envoy", 137, 9));
+    assert_eq!(harness.log(), [""; 0], "exit 137 alone is any SIGKILL");
+    harness.at(20).pod(&web().oom_killed("app", 19));
+    assert_eq!(harness.log(), [""; 0], "the subject is the sidecar");
 }
 
 #[test]
 fn an_exit_counts_once_however_long_it_shows() {
     let dead = killed(&web(), 10);
     let up = dead.clone().restarted("envoy", 12);
-    let mut world = World::with(oom());
-    world.pod(&web()).at(10).pod(&dead).at(12).pod(&up);
-    // The same exit stays in lastState for hours, whatever else changes.
+    let mut harness = Harness::with(oom());
+    harness.pod(&web()).at(10).pod(&dead).at(12).pod(&up);
+    // The same exit stays in lastState for hours.
     for second in (60..2000).step_by(60) {
         let flip = if second % 120 == 0 {
             up.clone()
         } else {
             up.clone().unready("app")
         };
-        world.at(second).pod(&flip);
+        harness.at(second).pod(&flip);
     }
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["10 firing envoy OOMKilled", "610 resolved envoy OOMKilled"]
     );
 }
@@ -74,16 +74,16 @@ fn an_exit_counts_once_however_long_it_shows() {
 fn each_new_exit_starts_the_time_anew() {
     let first = killed(&web(), 10).restarted("envoy", 11);
     let second = killed(&first, 500);
-    let mut world = World::with(oom());
-    world.pod(&web()).at(11).pod(&first).at(500).pod(&second);
-    world.at(505).pod(&second.clone().backs_off("envoy"));
-    world.at(3000);
+    let mut harness = Harness::with(oom());
+    harness.pod(&web()).at(11).pod(&first).at(500).pod(&second);
+    harness.at(505).pod(&second.clone().backs_off("envoy"));
+    harness.at(3000);
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["11 firing envoy OOMKilled", "1100 resolved envoy OOMKilled"],
         "one violation, from the first kill until ten minutes after the last"
     );
-    let mut world = World::with(oom());
+    let mut harness = Harness::with(oom());
     let blind = |pod: &Pod, second| {
         killed(pod, second)
             .restarted("envoy", second + 1)
@@ -91,7 +91,7 @@ fn each_new_exit_starts_the_time_anew() {
                 s.last_exit.as_mut().unwrap().run = 0;
             })
     };
-    world
+    harness
         .pod(&web())
         .at(11)
         .pod(&blind(&web(), 10))
@@ -99,7 +99,7 @@ fn each_new_exit_starts_the_time_anew() {
         .pod(&blind(&web(), 499))
         .at(3000);
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["11 firing envoy OOMKilled", "1100 resolved envoy OOMKilled"],
         "without a containerID another finishedAt tells it"
     );
@@ -108,8 +108,8 @@ fn each_new_exit_starts_the_time_anew() {
 #[test]
 fn two_kills_may_show_at_once() {
     let twice = killed(&killed(&web(), 10).restarted("envoy", 11), 12);
-    let mut world = World::with(oom());
-    world
+    let mut harness = Harness::with(oom());
+    harness
         .pod(&web())
         .at(20)
         .pod(&twice)
@@ -117,19 +117,19 @@ fn two_kills_may_show_at_once() {
         .pod(&twice.clone().unready("app"))
         .at(2000);
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["20 firing envoy OOMKilled", "620 resolved envoy OOMKilled"]
     );
-    let mut world = World::with(oom());
-    world
+    let mut harness = Harness::with(oom());
+    harness
         .at(300)
         .pod(&twice)
         .at(310)
         .pod(&twice.unready("app"))
         .at(2000);
-    assert_eq!(world.onset("envoy", Check::OOMKilled), None);
+    assert_eq!(harness.onset("envoy", Check::OOMKilled), None);
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["300 firing envoy OOMKilled", "612 resolved envoy OOMKilled"],
         "at first look the later of the two counts"
     );
@@ -138,9 +138,9 @@ fn two_kills_may_show_at_once() {
 #[test]
 fn a_kill_that_nothing_keeps_fires_and_resolves() {
     let keep_nothing = oom().check(Check::OOMKilled, |c| c.keep_firing_for = seconds(0));
-    let mut world = World::with(keep_nothing);
+    let mut harness = Harness::with(keep_nothing);
     let first = killed(&web(), 10).restarted("envoy", 11);
-    world
+    harness
         .pod(&web())
         .at(11)
         .pod(&first)
@@ -148,7 +148,7 @@ fn a_kill_that_nothing_keeps_fires_and_resolves() {
         .pod(&killed(&first, 20))
         .at(30);
     assert_eq!(
-        world.story(),
+        harness.log(),
         [
             "11 firing envoy OOMKilled",
             "11.001 resolved envoy OOMKilled",
@@ -157,33 +157,33 @@ fn a_kill_that_nothing_keeps_fires_and_resolves() {
         ],
         "each kill, once"
     );
-    assert_eq!(world.events().len(), 4);
-    assert_eq!(world.index.next_deadline(), None);
+    assert_eq!(harness.events().len(), 4);
+    assert_eq!(harness.index.next_deadline(), None);
 }
 
 #[test]
 fn flapping_fires_at_count_and_ends_as_flaps_leave_the_window() {
-    let flap = |world: &mut World, second: i64| {
-        world
+    let flap = |harness: &mut Harness, second: i64| {
+        harness
             .at(second)
             .pod(&web().unready("envoy"))
             .at(second + 5)
             .pod(&web());
     };
-    let mut world = World::with(policy().only(Check::Flapping));
-    world.pod(&web());
+    let mut harness = Harness::with(policy().only(Check::Flapping));
+    harness.pod(&web());
     for second in [10, 20, 30, 40, 50] {
-        flap(&mut world, second);
+        flap(&mut harness, second);
     }
-    assert_eq!(world.story(), [""; 0], "five of six");
-    flap(&mut world, 60);
-    world.at(9000);
+    assert_eq!(harness.log(), [""; 0], "five of six");
+    flap(&mut harness, 60);
+    harness.at(9000);
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["60 firing envoy Flapping", "1930 resolved envoy Flapping"],
         "thirty minutes after the first of them, and two of keepFiringFor"
     );
-    assert_eq!(world.index.next_deadline(), None);
+    assert_eq!(harness.index.next_deadline(), None);
 }
 
 #[test]
@@ -191,42 +191,42 @@ fn flapping_counts_what_its_subject_does() {
     let quick = policy().only(Check::Flapping).check(Check::Flapping, |c| {
         (c.count, c.window) = (2, minutes(1));
     });
-    let mut world = World::with(quick);
+    let mut harness = Harness::with(quick);
     let pod = || {
         web()
             .regular("istio-proxy")
             .spec("istio-proxy", |c| c.probes.readiness = false)
     };
-    world.pod(&pod());
+    harness.pod(&pod());
     for second in [10, 20] {
-        world
+        harness
             .at(second)
             .pod(&pod().unready("app").unready("istio-proxy"))
             .at(second + 5)
             .pod(&pod());
     }
     assert_eq!(
-        world.firing(),
+        harness.firing(),
         ["istio-proxy Flapping"],
         "sidecars, native or classic; not the main"
     );
     assert_eq!(
-        world.report().violations[0].detail,
+        harness.report().violations[0].detail,
         "ready to unready at least 2 times within 1m without a restart"
     );
 }
 
 #[test]
 fn a_memory_kill_is_as_old_as_it_is_however_it_comes_to_count() {
-    let mut world = World::with(policy().only(Check::NotReady));
-    world
+    let mut harness = Harness::with(policy().only(Check::NotReady));
+    harness
         .pod(&web())
         .at(10)
         .pod(&killed(&web(), 7))
         .at(100)
         .policy(oom());
     assert_eq!(
-        world.onset("envoy", Check::OOMKilled),
+        harness.onset("envoy", Check::OOMKilled),
         Some(10.0),
         "seen at 10, asked for at 100"
     );
@@ -234,17 +234,17 @@ fn a_memory_kill_is_as_old_as_it_is_however_it_comes_to_count() {
 
 #[test]
 fn a_memory_kill_does_not_become_younger_by_a_gap() {
-    let with_label = |value| killed(&web(), 7).labelled(&[("mesh", value)]);
-    let mut world = World::with(oom().with(|p| p.pods = one_of("mesh", "on")));
-    world.pod(&web()).at(10).pod(&with_label("off"));
-    world.at(20).hold().at(30).resync([&with_label("on")]);
-    assert_eq!(world.onset("envoy", Check::OOMKilled), Some(10.0));
+    let with_label = |value| killed(&web(), 7).labels(&[("mesh", value)]);
+    let mut harness = Harness::with(oom().with(|p| p.pods = one_of("mesh", "on")));
+    harness.pod(&web()).at(10).pod(&with_label("off"));
+    harness.at(20).hold().at(30).resync([&with_label("on")]);
+    assert_eq!(harness.onset("envoy", Check::OOMKilled), Some(10.0));
 }
 
 #[test]
 fn the_detail_of_a_memory_kill_has_the_limit() {
     let limited = web().spec("envoy", |container| container.memory_limit = Some("64Mi".into()));
-    let mut world = World::with(oom());
-    world.pod(&limited).at(10).pod(&killed(&limited, 9));
-    assert_eq!(world.report().violations[0].detail, "OOM-killed (limit 64Mi)");
+    let mut harness = Harness::with(oom());
+    harness.pod(&limited).at(10).pod(&killed(&limited, 9));
+    assert_eq!(harness.report().violations[0].detail, "OOM-killed (limit 64Mi)");
 }

@@ -3,7 +3,7 @@
 use crate::domain::{
     observation::RestartPolicy,
     policy::Check,
-    testing::{Pod, World, policy},
+    testing::{Harness, Pod, policy},
 };
 
 use RestartPolicy::{Always, Never, OnFailure};
@@ -13,7 +13,7 @@ fn job(policy: RestartPolicy) -> Pod {
         .native("envoy")
         .regular("app")
         .regular("worker");
-    pod.regular("log-sidecar").restarts(policy)
+    pod.regular("log-sidecar").restart_policy(policy)
 }
 
 fn done(pod: Pod, code: i32) -> Pod {
@@ -77,9 +77,9 @@ fn a_classic_sidecar_that_outlives_every_main_holds_the_job_open() {
         ),
     ];
     for (pod, expected, why) in table {
-        let mut world = World::with(policy().only(Check::JobHeldOpen));
-        world.pod(&pod);
-        let found: Vec<_> = world
+        let mut harness = Harness::with(policy().only(Check::JobHeldOpen));
+        harness.pod(&pod);
+        let found: Vec<_> = harness
             .index
             .violations()
             .map(|v| v.container().container.to_string())
@@ -91,25 +91,25 @@ fn a_classic_sidecar_that_outlives_every_main_holds_the_job_open() {
 
 #[test]
 fn it_may_end_in_its_own_time_first() {
-    let mut world = World::with(policy().only(Check::JobHeldOpen));
-    world.pod(&job(Never)).at(20).pod(&done(job(Never), 0)).at(320);
+    let mut harness = Harness::with(policy().only(Check::JobHeldOpen));
+    harness.pod(&job(Never)).at(20).pod(&done(job(Never), 0)).at(320);
     assert_eq!(
-        world.story(),
+        harness.log(),
         [
             "20 pending log-sidecar JobHeldOpen",
             "320 firing log-sidecar JobHeldOpen"
         ]
     );
     assert_eq!(
-        world.report().violations[0].detail,
+        harness.report().violations[0].detail,
         "every main container finished; still runs"
     );
-    world.pod(&done(job(Never), 0).exits("log-sidecar", 0, 330));
-    assert_eq!(world.story(), ["320 resolved log-sidecar JobHeldOpen"]);
+    harness.pod(&done(job(Never), 0).exits("log-sidecar", 0, 330));
+    assert_eq!(harness.log(), ["320 resolved log-sidecar JobHeldOpen"]);
     let again = done(job(OnFailure), 0).exits("log-sidecar", 1, 330);
-    world.pod(&again);
+    harness.pod(&again);
     assert_eq!(
-        world.report().violations[0].detail,
+        harness.report().violations[0].detail,
         "every main container finished; will be restarted"
     );
 }

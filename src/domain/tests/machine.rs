@@ -1,9 +1,9 @@
-//! Inactive, pending since the onset, firing, inactive again.
+//! The state machine: inactive, pending, firing, inactive.
 
 use crate::domain::{
     effects::Change,
     policy::{Check, Mode, Policy, Severity},
-    testing::{Pod, World, at, key, minutes, policy, seconds, story, web},
+    testing::{Harness, Pod, at, key, lines, minutes, policy, seconds, web},
     tracker::sooner,
 };
 
@@ -18,13 +18,13 @@ type Steps = Vec<(i64, bool)>;
 
 /// Applies envoy ready (`true`) or unready at these seconds, and lets time pass to `end`.
 fn run(policy: Policy, steps: &[(i64, bool)], end: i64) -> Vec<String> {
-    let mut world = World::with(policy);
-    world.pod(&web());
+    let mut harness = Harness::with(policy);
+    harness.pod(&web());
     for (second, ready) in steps {
         let pod = if *ready { web() } else { web().unready("envoy") };
-        world.at(*second).pod(&pod);
+        harness.at(*second).pod(&pod);
     }
-    world.at(end).story()
+    harness.at(end).log()
 }
 
 #[test]
@@ -99,10 +99,10 @@ fn a_fault_is_pending_until_it_has_lasted_and_fires_until_it_has_been_gone() {
 }
 
 #[test]
-fn a_transition_says_what_happened_to_what() {
-    let mut world = World::with(timed(60, 30).check(Check::NotReady, |c| c.severity = Severity::Info));
-    world.pod(&web()).at(10).pod(&web().unready("envoy")).at(70);
-    let transitions = world.transitions();
+fn a_transition_names_policy_pod_container_and_check() {
+    let mut harness = Harness::with(timed(60, 30).check(Check::NotReady, |c| c.severity = Severity::Info));
+    harness.pod(&web()).at(10).pod(&web().unready("envoy")).at(70);
+    let transitions = harness.transitions();
     let last = &transitions[1];
     let violation = &last.violation;
     assert_eq!(
@@ -123,22 +123,22 @@ fn a_transition_says_what_happened_to_what() {
 
 #[test]
 fn containers_checks_pods_and_policies_have_their_own_machines() {
-    let mut world = World::with(policy());
+    let mut harness = Harness::with(policy());
     let other = policy().check(Check::NotReady, |c| c.hold_for = minutes(1));
-    world.policy_as(key("quick"), Ok(other.only(Check::NotReady)), Vec::new());
+    harness.policy_as(key("quick"), Ok(other.only(Check::NotReady)), Vec::new());
     let (first, second) = (
         web().native("vault-agent"),
         Pod::named("web-2").native("linkerd").regular("app"),
     );
-    world.pod(&first).pod(&second);
-    world.at(10).pod(&first.clone().unready("envoy"));
-    world
+    harness.pod(&first).pod(&second);
+    harness.at(10).pod(&first.clone().unready("envoy"));
+    harness
         .at(20)
         .pod(&first.clone().unready("envoy").unready("vault-agent"));
-    world.at(30).pod(&second.clone().unready("linkerd"));
-    world.at(40).pod(&second).at(400);
+    harness.at(30).pod(&second.clone().unready("linkerd"));
+    harness.at(40).pod(&second).at(400);
     assert_eq!(
-        world.story(),
+        harness.log(),
         [
             "10 pending envoy NotReady",
             "10 pending envoy MainReadySidecarNotReady",
@@ -164,13 +164,13 @@ fn containers_checks_pods_and_policies_have_their_own_machines() {
 
 #[test]
 fn a_late_timer_acts_at_the_times_that_were_due() {
-    let steps = |world: &mut World| {
-        world.pod(&web()).at(10).pod(&web().unready("envoy"));
+    let steps = |harness: &mut Harness| {
+        harness.pod(&web()).at(10).pod(&web().unready("envoy"));
     };
-    let mut timely = World::with(timed(60, 30));
+    let mut timely = Harness::with(timed(60, 30));
     steps(&mut timely);
     timely.at(1000);
-    let mut late = World::with(timed(60, 30));
+    let mut late = Harness::with(timed(60, 30));
     steps(&mut late);
     late.late(at(1000));
     assert_eq!(timely.transitions(), late.transitions());
@@ -179,84 +179,84 @@ fn a_late_timer_acts_at_the_times_that_were_due() {
 
 #[test]
 fn an_update_acts_on_what_was_due_before_it() {
-    let mut world = World::with(timed(60, 30));
-    world
+    let mut harness = Harness::with(timed(60, 30));
+    harness
         .pod(&web())
         .at(10)
         .pod(&web().unready("envoy"))
         .without_tick(100)
         .pod(&web());
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["10 pending envoy NotReady", "70 firing envoy NotReady"]
     );
-    world.without_tick(140).pod(&web().unready("envoy"));
+    harness.without_tick(140).pod(&web().unready("envoy"));
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["130 resolved envoy NotReady", "140 pending envoy NotReady"]
     );
-    world.without_tick(250).delete(&web());
+    harness.without_tick(250).delete(&web());
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["200 firing envoy NotReady", "250 ended envoy NotReady"]
     );
 }
 
 #[test]
 fn time_does_not_go_back_whatever_the_clock_does() {
-    let mut world = World::with(timed(60, 30));
-    world
+    let mut harness = Harness::with(timed(60, 30));
+    harness
         .pod(&web())
         .at(100)
         .without_tick(50)
         .pod(&web().unready("envoy"));
-    assert_eq!(world.onset("envoy", Check::NotReady), Some(100.0));
-    let effects = world.index.tick(at(20));
-    assert_eq!(story(&effects.transitions), [""; 0]);
-    world.at(160);
-    assert_eq!(world.firing(), ["envoy NotReady"]);
+    assert_eq!(harness.onset("envoy", Check::NotReady), Some(100.0));
+    let effects = harness.index.tick(at(20));
+    assert_eq!(lines(&effects.transitions), [""; 0]);
+    harness.at(160);
+    assert_eq!(harness.firing(), ["envoy NotReady"]);
 }
 
 #[test]
-fn nothing_is_due_for_what_is_well() {
-    let mut world = World::with(policy());
-    world.pod(&web());
-    assert_eq!(world.index.next_deadline(), None);
-    world.at(10).pod(&web().unready("envoy"));
+fn a_healthy_pod_has_no_deadline() {
+    let mut harness = Harness::with(policy());
+    harness.pod(&web());
+    assert_eq!(harness.index.next_deadline(), None);
+    harness.at(10).pod(&web().unready("envoy"));
     assert_eq!(
-        world.index.next_deadline(),
+        harness.index.next_deadline(),
         Some(at(130)),
         "MainReadySidecarNotReady first"
     );
-    world.at(20).pod(&web());
-    assert_eq!(world.index.next_deadline(), None);
+    harness.at(20).pod(&web());
+    assert_eq!(harness.index.next_deadline(), None);
 }
 
 #[test]
-fn an_update_that_says_nothing_new_stops_there() {
-    let mut world = World::with(policy());
-    world.pod(&web());
-    assert_eq!(world.changed(), [key("mesh")]);
-    world.at(10).pod(&web());
-    assert_eq!(world.changed(), []);
-    world.pod(&web().unready("envoy"));
-    assert_eq!(world.changed(), [key("mesh")]);
+fn an_update_without_a_relevant_change_has_no_effect() {
+    let mut harness = Harness::with(policy());
+    harness.pod(&web());
+    assert_eq!(harness.changed(), [key("mesh")]);
+    harness.at(10).pod(&web());
+    assert_eq!(harness.changed(), []);
+    harness.pod(&web().unready("envoy"));
+    assert_eq!(harness.changed(), [key("mesh")]);
 }
 
-/// Why FrequentRestarts stands beside NotReady: without probes a sidecar is ready for a second at each start.
+/// NotReady misses a sidecar without probes that crashes repeatedly, as it is ready at each start. FrequentRestarts fires.
 #[test]
 fn a_crash_loop_without_probes_never_lasts_but_restarts_too_often() {
-    let mut world = World::with(policy());
+    let mut harness = Harness::with(policy());
     let mut pod = web();
-    world.pod(&pod);
+    harness.pod(&pod);
     for (exit, start) in [(10, 11), (12, 30), (31, 55), (56, 100)] {
         pod = pod.exits("envoy", 1, exit);
-        world.at(exit).pod(&pod);
+        harness.at(exit).pod(&pod);
         pod = pod.restarted("envoy", start);
-        world.at(start).pod(&pod);
+        harness.at(start).pod(&pod);
     }
-    world.at(110);
-    assert_eq!(world.firing(), ["envoy FrequentRestarts"]);
+    harness.at(110);
+    assert_eq!(harness.firing(), ["envoy FrequentRestarts"]);
 }
 
 #[test]
@@ -279,17 +279,17 @@ fn every_check_is_found_by_its_name() {
 }
 
 #[test]
-fn what_only_pends_is_not_among_what_fails() {
+fn pending_violations_are_not_counted_as_firing() {
     let one = policy()
         .only(Check::NotReady)
         .check(Check::NotReady, |c| c.hold_for = seconds(0));
     let two = one.check(Check::MainReadySidecarNotReady, |c| {
         (c.mode, c.hold_for) = (Mode::Alert, seconds(60));
     });
-    let mut world = World::with(two);
-    world.pod(&web().unready("envoy"));
-    assert_eq!((world.firing().len(), world.pending().len()), (1, 1));
-    let message = &world.report().conditions[1].message;
+    let mut harness = Harness::with(two);
+    harness.pod(&web().unready("envoy"));
+    assert_eq!((harness.firing().len(), harness.pending().len()), (1, 1));
+    let message = &harness.report().conditions[1].message;
     assert!(
         message.ends_with("fail: NotReady 1 (Warning); worst: Deployment/web envoy"),
         "{message}"

@@ -1,5 +1,5 @@
-//! What the design says of roles, of reading a Pod, of the checks, the state machine and what comes of them: a test for
-//! each sentence.
+//! Tests of the evaluation through the index: roles, checks, the state machine, and their effects. Each test holds one rule
+//! of the design.
 
 mod adoption;
 mod after_gap;

@@ -3,18 +3,18 @@
 use crate::domain::{
     observation::RestartPolicy,
     policy::{Check, Policy},
-    testing::{Pod, World, minutes, policy, web},
+    testing::{Harness, Pod, minutes, policy, web},
 };
 
 fn at_once(check: Check) -> Policy {
     policy().only(check).check(check, |c| c.hold_for = minutes(0))
 }
 
-/// The containers that fail a check.
+/// The containers with a violation of a check.
 fn failing(check: Check, pod: &Pod) -> Vec<String> {
-    let mut world = World::with(at_once(check));
-    world.pod(pod);
-    world
+    let mut harness = Harness::with(at_once(check));
+    harness.pod(pod);
+    harness
         .index
         .violations()
         .map(|v| v.container().container.to_string())
@@ -26,7 +26,7 @@ fn is_not_ready(pod: &Pod) -> bool {
 }
 
 fn two_mains() -> Pod {
-    web().regular("worker").restarts(RestartPolicy::OnFailure)
+    web().regular("worker").restart_policy(RestartPolicy::OnFailure)
 }
 
 #[test]
@@ -82,12 +82,12 @@ fn an_unready_sidecar_of_an_initialized_pod_fails_while_a_main_is_left() {
 }
 
 #[test]
-fn a_sidecar_is_unready_unless_it_finished_well_or_nobody_needs_it_yet() {
+fn a_sidecar_is_unready_unless_it_succeeded_or_no_main_container_has_started() {
     let classic = |policy| {
         Pod::named("web-1")
             .regular("envoy")
             .regular("app")
-            .restarts(policy)
+            .restart_policy(policy)
     };
     let making = |reason: &str| web().waiting("envoy", reason).waiting("app", "PodInitializing");
     let table = [
@@ -150,7 +150,7 @@ fn a_sidecar_is_unready_unless_it_finished_well_or_nobody_needs_it_yet() {
 }
 
 #[test]
-fn only_sidecars_are_the_subject() {
+fn only_sidecars_have_violations() {
     let pod = web()
         .init("setup")
         .regular("istio-proxy")
@@ -206,9 +206,9 @@ fn main_ready_sidecar_not_ready_needs_a_ready_main() {
 #[test]
 fn the_detail_names_the_ready_mains() {
     let detail = |pod: &Pod| {
-        let mut world = World::with(at_once(Check::MainReadySidecarNotReady));
-        world.pod(pod);
-        world.report().violations[0].detail.clone()
+        let mut harness = Harness::with(at_once(Check::MainReadySidecarNotReady));
+        harness.pod(pod);
+        harness.report().violations[0].detail.clone()
     };
     let pod = two_mains().unready("envoy");
     assert_eq!(
@@ -227,13 +227,13 @@ fn the_detail_names_the_ready_mains() {
 }
 
 #[test]
-fn the_detail_says_why_as_far_as_it_shows() {
+fn the_detail_gives_the_cause() {
     let detail = |pod: &Pod| {
-        let mut world = World::with(at_once(Check::NotReady).check(Check::NotReady, |c| {
+        let mut harness = Harness::with(at_once(Check::NotReady).check(Check::NotReady, |c| {
             c.keep_firing_for = minutes(5);
         }));
-        world.pod(&web().unready("envoy")).at(1).pod(pod);
-        world.report().violations[0].detail.clone()
+        harness.pod(&web().unready("envoy")).at(1).pod(pod);
+        harness.report().violations[0].detail.clone()
     };
     let crashed = || web().exits("envoy", 1, 10);
     let table = [

@@ -1,37 +1,37 @@
-//! What the Events of each check say: the fact, since when, the limit and who set it, the cause, the consequence.
+//! The notes of the Events of each check: fault, onset, limit and policy, cause, consequence.
 
 use crate::domain::{
     observation::RestartPolicy,
     policy::{Check, Policy},
-    testing::{Pod, World, minutes, policy, web},
+    testing::{Harness, Pod, minutes, policy, web},
 };
 
 /// The reason and the note of the first Event, and those of the last.
-fn told(check: Check, pods: &[(i64, Pod)], end: i64) -> [(&'static str, String); 2] {
+fn notes_of(check: Check, pods: &[(i64, Pod)], end: i64) -> [(&'static str, String); 2] {
     told_under(policy().only(check), pods, end)
 }
 
 fn told_under(policy: Policy, pods: &[(i64, Pod)], end: i64) -> [(&'static str, String); 2] {
-    let mut world = World::with(policy);
+    let mut harness = Harness::with(policy);
     for (second, pod) in pods {
-        world.at(*second).pod(pod);
+        harness.at(*second).pod(pod);
     }
-    let events = world.at(end).events();
+    let events = harness.at(end).events();
     let words = |event: &crate::domain::effects::Event| (event.reason, event.note.clone());
     [words(events.first().unwrap()), words(events.last().unwrap())]
 }
 
-fn assert_tells(told: &[(&'static str, String); 2], reason: &str, note: &str, recovered: &str) {
-    assert_eq!((told[0].0, &*told[0].1), (reason, note));
-    assert_eq!((told[1].0, &*told[1].1), ("SidecarRecovered", recovered));
+fn assert_notes(notes: &[(&'static str, String); 2], reason: &str, note: &str, recovered: &str) {
+    assert_eq!((notes[0].0, &*notes[0].1), (reason, note));
+    assert_eq!((notes[1].0, &*notes[1].1), ("SidecarRecovered", recovered));
 }
 
 #[test]
 fn not_ready() {
     let bad = web().unready("envoy");
-    let told = told(Check::NotReady, &[(0, web()), (127, bad), (500, web())], 9000);
-    assert_tells(
-        &told,
+    let notes = notes_of(Check::NotReady, &[(0, web()), (127, bad), (500, web())], 9000);
+    assert_notes(
+        &notes,
         "SidecarContainerNotReady",
         "Sidecar 'envoy' (native) has not been ready since 10:02:07Z (5m allowed by SidecarPolicy pay/mesh): its readiness \
          probe fails. The Pod is out of its Services.",
@@ -44,12 +44,12 @@ fn main_ready_sidecar_not_ready() {
     let classic = || Pod::named("web-1").regular("app").regular("log-sidecar");
     let bad = classic().unready("log-sidecar");
     let check = Check::MainReadySidecarNotReady;
-    let one = told(
+    let one = notes_of(
         check,
         &[(0, classic()), (127, bad.clone()), (500, classic())],
         9000,
     );
-    assert_tells(
+    assert_notes(
         &one,
         "MainContainerReadyButSidecarNot",
         "Main container 'app' is ready but sidecar 'log-sidecar' (classic) is not, since 10:02:07Z (2m allowed by \
@@ -57,7 +57,7 @@ fn main_ready_sidecar_not_ready() {
         "Sidecar 'log-sidecar' (classic) is ready now after 8m13s (MainReadySidecarNotReady under SidecarPolicy \
          pay/mesh).",
     );
-    let two = told(
+    let two = notes_of(
         check,
         &[(0, classic().regular("worker")), (127, bad.regular("worker"))],
         400,
@@ -70,7 +70,7 @@ fn main_ready_sidecar_not_ready() {
         two[0].1
     );
     let gone = classic().unready("log-sidecar").unready("app");
-    let main_fails = told(
+    let main_fails = notes_of(
         check,
         &[
             (0, classic()),
@@ -92,7 +92,7 @@ fn readiness_may_end_in_other_ways_than_being_ready() {
         Pod::named("web-1")
             .regular("app")
             .regular("log-sidecar")
-            .restarts(RestartPolicy::Never)
+            .restart_policy(RestartPolicy::Never)
     };
     let bad = || job().unready("log-sidecar");
     let recovered = |end: Pod| {
@@ -130,8 +130,8 @@ fn frequent_restarts() {
     let (one, two) = (crash(&web(), 9), crash(&crash(&web(), 9), 19));
     let three = crash(&two, 29);
     let steps = [(0, web()), (10, one), (20, two.clone()), (30, three)];
-    assert_tells(
-        &told(Check::FrequentRestarts, &steps, 9000),
+    assert_notes(
+        &notes_of(Check::FrequentRestarts, &steps, 9000),
         "SidecarRestartingFrequently",
         "Sidecar 'envoy' (native) restarted 3 times within 15m (limit 3, SidecarPolicy pay/mesh); last exit 1 (Error) at \
          10:00:29Z. Only this container was restarted.",
@@ -140,9 +140,9 @@ fn frequent_restarts() {
     );
     let down = crash(&two, 2000).exits("envoy", 1, 2010).backs_off("envoy");
     let steps = [(0, web()), (20, two), (2010, down)];
-    let told = told(Check::FrequentRestarts, &steps, 2020);
+    let notes = notes_of(Check::FrequentRestarts, &steps, 2020);
     assert_eq!(
-        told[0].1,
+        notes[0].1,
         "Sidecar 'envoy' (native) is down and restarted 3 times (limit 3 within 15m, or within 1h while it is down, \
          SidecarPolicy pay/mesh); last exit 1 (Error) at 10:33:30Z. Only this container was restarted."
     );
@@ -158,7 +158,7 @@ fn a_count_in_a_note_is_that_of_the_window() {
         (restarts[n - 1], pod)
     });
     let steps: Vec<_> = [(0, web())].into_iter().chain(steps).collect();
-    let note = told(Check::FrequentRestarts, &steps, 920)[0].1.clone();
+    let note = notes_of(Check::FrequentRestarts, &steps, 920)[0].1.clone();
     assert!(
         note.contains("restarted 3 times within 15m"),
         "the first has just left: {note}"
@@ -168,7 +168,7 @@ fn a_count_in_a_note_is_that_of_the_window() {
         .iter()
         .flat_map(|second| [(*second, web().unready("envoy")), (second + 2, web())]);
     let steps: Vec<_> = [(0, web())].into_iter().chain(steps).collect();
-    let note = told(Check::Flapping, &steps, 1820)[0].1.clone();
+    let note = notes_of(Check::Flapping, &steps, 1820)[0].1.clone();
     assert!(
         note.contains("unready 6 times within 30m"),
         "the first has just left: {note}"
@@ -184,12 +184,12 @@ fn frequent_restarts_of_other_containers() {
     let once = all.check(Check::FrequentRestarts, |c| c.count = 1);
     let subject = |name: &str| {
         let pod = web().init("setup");
-        let told = told_under(
+        let notes = told_under(
             once.clone(),
             &[(0, pod.clone()), (10, pod.restarted(name, 10))],
             20,
         );
-        told[0].1.split(" restarted ").next().unwrap().to_owned()
+        notes[0].1.split(" restarted ").next().unwrap().to_owned()
     };
     assert_eq!(subject("app"), "Main container 'app'");
     assert_eq!(subject("setup"), "Init container 'setup'");
@@ -215,8 +215,8 @@ fn startup_blocked() {
         (101, probed),
         (500, web().regular("worker")),
     ];
-    assert_tells(
-        &told(Check::StartupBlocked, &steps, 9000),
+    assert_notes(
+        &notes_of(Check::StartupBlocked, &steps, 9000),
         "SidecarBlocksStartup",
         "Sidecar 'envoy' (native) has not started since 10:00:00Z (5m allowed by SidecarPolicy pay/mesh): its startup \
          probe fails, 4 restarts, last exit 137 (Error). Containers 'app' and 'worker' wait for it.",
@@ -228,20 +228,20 @@ fn startup_blocked() {
         .regular("app")
         .uninitialized()
         .starting("setup", 0);
-    let told = told(
+    let notes = notes_of(
         Check::StartupBlocked,
         &[(0, init.clone()), (1900, init.sandbox(false, 1900))],
         2000,
     );
     assert_eq!(
-        told[0].1,
+        notes[0].1,
         "Init container 'setup' has not completed since 10:00:00Z (30m allowed by SidecarPolicy pay/mesh): it runs and \
          does not exit. Container 'app' waits for it."
     );
     assert!(
-        told[1].1.contains("is starting again with its Pod"),
+        notes[1].1.contains("is starting again with its Pod"),
         "{}",
-        told[1].1
+        notes[1].1
     );
 }
 
@@ -252,7 +252,7 @@ fn job_held_open() {
             .of("Job", "job")
             .regular("app")
             .regular("log-sidecar")
-            .restarts(RestartPolicy::Never)
+            .restart_policy(RestartPolicy::Never)
     };
     let held = job().exits("app", 0, 100);
     let steps = [
@@ -260,15 +260,15 @@ fn job_held_open() {
         (102, held.clone()),
         (600, held.clone().exits("log-sidecar", 0, 600)),
     ];
-    assert_tells(
-        &told(Check::JobHeldOpen, &steps, 9000),
+    assert_notes(
+        &notes_of(Check::JobHeldOpen, &steps, 9000),
         "SidecarHoldsJobOpen",
         "All main containers finished at 10:01:40Z but sidecar 'log-sidecar' (classic) still runs: the Job cannot \
          complete (5m allowed by SidecarPolicy pay/mesh). A native sidecar (initContainers, restartPolicy: Always) would \
          end with it.",
         "Sidecar 'log-sidecar' (classic) has finished after 8m18s (JobHeldOpen under SidecarPolicy pay/mesh).",
     );
-    let again = told(
+    let again = notes_of(
         Check::JobHeldOpen,
         &[(0, job()), (102, job().exits("app", 0, 100)), (600, job())],
         9000,
@@ -279,32 +279,29 @@ fn job_held_open() {
         again[1].1
     );
     let of_nobody = [(0, job().of("Pod", "job-1")), (102, held.of("Pod", "job-1"))];
-    let note = &told(Check::JobHeldOpen, &of_nobody, 9000)[0].1;
+    let note = &notes_of(Check::JobHeldOpen, &of_nobody, 9000)[0].1;
     assert!(note.contains("the Pod cannot complete"), "{note}");
 }
 
 #[test]
 fn oom_killed() {
     let limited = |limit: &'static str| web().spec("envoy", |c| c.memory_limit = Some(limit.into()));
-    let steps = [
-        (0, limited("64Mi")),
-        (10, limited("64Mi").killed_for_memory("envoy", 9)),
-    ];
-    assert_tells(
-        &told(Check::OOMKilled, &steps, 9000),
+    let steps = [(0, limited("64Mi")), (10, limited("64Mi").oom_killed("envoy", 9))];
+    assert_notes(
+        &notes_of(Check::OOMKilled, &steps, 9000),
         "SidecarOOMKilled",
         "Sidecar 'envoy' (native) was OOM-killed at 10:00:10Z (limit 64Mi). The app was not restarted.",
         "Sidecar 'envoy' (native) was not OOM-killed again after 10m (OOMKilled under SidecarPolicy pay/mesh).",
     );
-    let told = told(
+    let notes = notes_of(
         Check::OOMKilled,
-        &[(0, web()), (10, web().killed_for_memory("envoy", 9))],
+        &[(0, web()), (10, web().oom_killed("envoy", 9))],
         20,
     );
     assert!(
-        told[0].1.contains("(no memory limit of its own)"),
+        notes[0].1.contains("(no memory limit of its own)"),
         "{}",
-        told[0].1
+        notes[0].1
     );
 }
 
@@ -314,8 +311,8 @@ fn flapping() {
     for n in 1..=6 {
         steps.extend([(10 * n, web().unready("envoy")), (10 * n + 5, web())]);
     }
-    assert_tells(
-        &told(Check::Flapping, &steps, 9000),
+    assert_notes(
+        &notes_of(Check::Flapping, &steps, 9000),
         "SidecarFlapping",
         "Sidecar 'envoy' (native) went from ready to unready 6 times within 30m without a restart (limit 6, SidecarPolicy \
          pay/mesh). Each time the Pod leaves its Services.",

@@ -1,10 +1,10 @@
-//! What a policy's status says.
+//! The status of a policy.
 
 use crate::domain::{
     observation::Phase,
     policy::{Check, InvalidSpec, Mode, Policy, Severity},
     summary::{CheckCounts, Report, ReportedViolation, Summary},
-    testing::{Pod, World, at, cluster_key, invalid, key, one_of, policy, seconds, web},
+    testing::{Harness, Pod, at, cluster_key, invalid, key, one_of, policy, seconds, web},
 };
 
 fn at_once() -> Policy {
@@ -26,11 +26,11 @@ fn message<'a>(report: &'a Report, kind: &str) -> &'a str {
     &conditions.find(|c| c.kind == kind).unwrap().message
 }
 
-/// A spec, the Pods, the conditions, why.
+/// A spec, the Pods, the expected conditions, the reason.
 type Row<'a> = (Result<Policy, InvalidSpec>, &'a [&'a Pod], [&'a str; 3], &'a str);
 
 #[test]
-fn conditions_say_whether_it_works_whether_all_is_well_and_whether_it_matches() {
+fn conditions_report_validity_health_and_matches() {
     let off = || policy().with(|p| p.mode = Mode::Off);
     let observe = at_once().with(|p| p.mode = Mode::Observe);
     let bad = web().unready("envoy");
@@ -107,16 +107,16 @@ fn conditions_say_whether_it_works_whether_all_is_well_and_whether_it_matches() 
         ),
     ];
     for (spec, pods, expected, why) in table {
-        let mut world = World::starting();
-        world
+        let mut harness = Harness::starting();
+        harness
             .policy_as(key("mesh"), spec, Vec::new())
             .resync(pods.iter().copied());
-        assert_eq!(conditions(&world.report()), expected, "{why}");
+        assert_eq!(conditions(&harness.report()), expected, "{why}");
     }
-    let mut world = World::with(off());
-    world.policy_as(key("mesh"), invalid("no"), Vec::new());
+    let mut harness = Harness::with(off());
+    harness.policy_as(key("mesh"), invalid("no"), Vec::new());
     assert_eq!(
-        conditions(&world.report()),
+        conditions(&harness.report()),
         [
             "Ready=False/Invalid",
             "SidecarsHealthy=Unknown/Suspended",
@@ -128,26 +128,26 @@ fn conditions_say_whether_it_works_whether_all_is_well_and_whether_it_matches() 
 
 #[test]
 fn health_is_a_sentence_that_a_person_can_act_on() {
-    let mut world = World::with(at_once().check(Check::FrequentRestarts, |c| c.count = 1));
+    let mut harness = Harness::with(at_once().check(Check::FrequentRestarts, |c| c.count = 1));
     let second = Pod::named("web-2")
         .native("envoy")
         .regular("istio-proxy")
         .regular("app");
-    world.pod(&web()).pod(&second);
+    harness.pod(&web()).pod(&second);
     assert_eq!(
-        message(&world.report(), "SidecarsHealthy"),
+        message(&harness.report(), "SidecarsHealthy"),
         "None of 3 sidecars in 2 Pods fails"
     );
     assert_eq!(
-        message(&world.report(), "TargetsFound"),
+        message(&harness.report(), "TargetsFound"),
         "2 Pods match, with 3 sidecars"
     );
-    world
+    harness
         .at(10)
         .pod(&second.clone().restarted("istio-proxy", 10).unready("istio-proxy"));
-    world.pod(&web().unready("envoy").unready("app"));
+    harness.pod(&web().unready("envoy").unready("app"));
     assert_eq!(
-        message(&world.report(), "SidecarsHealthy"),
+        message(&harness.report(), "SidecarsHealthy"),
         "2 of 3 sidecars in 2 of 2 Pods fail: FrequentRestarts 1 (Critical), NotReady 2 (Warning), \
          MainReadySidecarNotReady 1 (Warning); worst: Deployment/web istio-proxy"
     );
@@ -159,15 +159,15 @@ fn health_is_a_sentence_that_a_person_can_act_on() {
             .starting("setup", 0)
     };
     let initially = at_once().with(|p| p.checks.startup_blocked.limits.init_containers_for = seconds(0));
-    let mut world = World::with(initially.clone());
-    world.pod(&starting());
+    let mut harness = Harness::with(initially.clone());
+    harness.pod(&starting());
     assert_eq!(
-        message(&world.report(), "SidecarsHealthy"),
+        message(&harness.report(), "SidecarsHealthy"),
         "1 other containers in 1 of 1 Pods fail: StartupBlocked 1 (Critical); worst: Deployment/web setup"
     );
-    world.pod(&web().unready("envoy"));
+    harness.pod(&web().unready("envoy"));
     assert!(
-        message(&world.report(), "SidecarsHealthy")
+        message(&harness.report(), "SidecarsHealthy")
             .starts_with("1 of 1 sidecars and 1 other containers in 2 of 2 Pods"),
     );
 }
@@ -189,8 +189,8 @@ fn the_summary_counts_what_is_evaluated() {
         .native("envoy")
         .regular("app")
         .with(|pod| pod.phase = Phase::Succeeded);
-    let mut world = World::with(policy());
-    world
+    let mut harness = Harness::with(policy());
+    harness
         .pod(&bare)
         .pod(&probeless)
         .pod(&done)
@@ -204,13 +204,13 @@ fn the_summary_counts_what_is_evaluated() {
         without_readiness_probe: 2,
     };
     assert_eq!(
-        world.report().summary,
+        harness.report().summary,
         expected,
         "Pods without sidecars count, what is done does not"
     );
-    world.at(200);
+    harness.at(200);
     assert_eq!(
-        world.report().summary,
+        harness.report().summary,
         Summary {
             firing: 1,
             pending: 1,
@@ -218,7 +218,7 @@ fn the_summary_counts_what_is_evaluated() {
         }
     );
     assert_eq!(
-        world.report().checks,
+        harness.report().checks,
         [
             CheckCounts {
                 check: Check::NotReady,
@@ -239,7 +239,10 @@ fn the_summary_counts_what_is_evaluated() {
 fn violations_are_sorted_by_severity_namespace_workload_pod_container_check() {
     let pod = |namespace: &str, workload: &str, name: &str, containers: &[&str]| {
         let pod = containers.iter().fold(Pod::named(name), |pod, c| pod.native(c));
-        let pod = pod.regular("app").of("Deployment", workload).within(namespace);
+        let pod = pod
+            .regular("app")
+            .of("Deployment", workload)
+            .in_namespace(namespace);
         containers.iter().fold(pod, |pod, c| pod.unready(c))
     };
     let pods = [
@@ -248,16 +251,16 @@ fn violations_are_sorted_by_severity_namespace_workload_pod_container_check() {
         pod("pay", "a", "z-2", &["x"]),
         pod("pay", "a", "z-1", &["y", "x"]),
     ];
-    let mut world = World::starting();
+    let mut harness = Harness::starting();
     let severe = at_once().check(Check::MainReadySidecarNotReady, |c| {
         c.severity = Severity::Critical;
     });
     let severe = severe.check(Check::NotReady, |c| c.severity = Severity::Info);
-    world
+    harness
         .policy_as(cluster_key("all"), Ok(severe.clone()), Vec::new())
         .resync(&pods);
-    let lines = |world: &World| -> Vec<String> {
-        let report = world.index.report(&cluster_key("all")).unwrap();
+    let lines = |harness: &Harness| -> Vec<String> {
+        let report = harness.index.report(&cluster_key("all")).unwrap();
         let line = |ReportedViolation { violation, .. }: &ReportedViolation| {
             let (container, check) = (violation.container(), violation.check.as_str());
             let (pod, name) = (&container.pod, &container.container);
@@ -275,11 +278,11 @@ fn violations_are_sorted_by_severity_namespace_workload_pod_container_check() {
     ];
     let of = |severity: &str, check: &str| order.map(|who| format!("{severity} {who} {check}"));
     let expected = [of("Critical", "MainReadySidecarNotReady"), of("Info", "NotReady")].concat();
-    assert_eq!(lines(&world), expected);
+    assert_eq!(lines(&harness), expected);
     let equal = severe.check(Check::NotReady, |c| c.severity = Severity::Critical);
-    world.policy_as(cluster_key("all"), Ok(equal), Vec::new());
+    harness.policy_as(cluster_key("all"), Ok(equal), Vec::new());
     assert_eq!(
-        lines(&world)[..2],
+        lines(&harness)[..2],
         ["Critical pay Deployment/a z-1 x NotReady", &expected[0]],
         "then by check"
     );
@@ -295,25 +298,28 @@ fn a_status_lists_twenty_and_counts_the_rest() {
                 .unready("envoy")
         })
         .collect();
-    let mut world = World::with(at_once());
-    world.resync(&pods[..10]);
-    assert_eq!((world.report().violations.len(), world.report().omitted), (20, 0));
-    world.resync(&pods);
-    let report = world.report();
+    let mut harness = Harness::with(at_once());
+    harness.resync(&pods[..10]);
+    assert_eq!(
+        (harness.report().violations.len(), harness.report().omitted),
+        (20, 0)
+    );
+    harness.resync(&pods);
+    let report = harness.report();
     assert_eq!((report.violations.len(), report.omitted), (20, 4));
     assert_eq!(report.summary.firing, 24);
     assert_eq!(&*report.violations[19].violation.container().pod, "web-09");
 }
 
 #[test]
-fn a_listed_violation_says_what_is_known_of_it() {
-    let mut world = World::with(policy());
-    world
+fn a_listed_violation_has_all_its_fields() {
+    let mut harness = Harness::with(policy());
+    harness
         .pod(&web())
         .at(10)
         .pod(&web().unready("envoy").of("StatefulSet", "db"))
         .at(200);
-    let [first, second] = &world.report().violations[..] else {
+    let [first, second] = &harness.report().violations[..] else {
         panic!("two violations")
     };
     let (first, second) = (&first.violation, &second.violation);
@@ -335,61 +341,67 @@ fn a_listed_violation_says_what_is_known_of_it() {
 }
 
 #[test]
-fn nothing_in_a_status_changes_while_nothing_changes() {
-    let mut world = World::with(at_once().check(Check::OOMKilled, |c| c.keep_firing_for = seconds(86_400)));
+fn a_status_does_not_change_without_a_cause() {
+    let mut harness =
+        Harness::with(at_once().check(Check::OOMKilled, |c| c.keep_firing_for = seconds(86_400)));
     let pod = (1..4).fold(web(), |pod, n| pod.restarted("envoy", n));
-    let pod = pod
-        .killed_for_memory("envoy", 5)
-        .restarted("envoy", 6)
-        .unready("envoy");
-    world.pod(&web()).at(10).pod(&pod).at(20).story();
-    let before = world.report();
+    let pod = pod.oom_killed("envoy", 5).restarted("envoy", 6).unready("envoy");
+    harness.pod(&web()).at(10).pod(&pod).at(20).log();
+    let before = harness.report();
     assert_eq!(before.violations.len(), 4);
-    world.changed();
-    world.late(at(800));
-    assert_eq!(world.report(), before);
-    assert_eq!((world.changed(), world.story().len()), (Vec::new(), 0));
+    harness.changed();
+    harness.late(at(800));
+    assert_eq!(harness.report(), before);
+    assert_eq!((harness.changed(), harness.log().len()), (Vec::new(), 0));
 }
 
 #[test]
-fn a_status_waits_until_everything_is_known_that_it_speaks_of() {
-    let mut world = World::starting();
-    world.policy(policy());
+fn a_status_waits_for_the_first_lists() {
+    let mut harness = Harness::starting();
+    harness.policy(policy());
     assert_eq!(
-        world.index.report(&key("mesh")),
+        harness.index.report(&key("mesh")),
         None,
         "the Pods have not been listed"
     );
-    assert_eq!(world.index.report(&key("none")), None, "nobody knows that policy");
-    world.changed();
-    world.begin_resync().pod(&web());
-    assert_eq!(world.index.report(&key("mesh")), None, "the list is not complete");
-    world.finish_resync();
-    assert_eq!(world.changed(), [key("mesh")]);
-    assert_eq!(world.report().summary.pods, 1);
-    world.at(10).hold();
+    assert_eq!(
+        harness.index.report(&key("none")),
+        None,
+        "nobody knows that policy"
+    );
+    harness.changed();
+    harness.begin_resync().pod(&web());
+    assert_eq!(
+        harness.index.report(&key("mesh")),
+        None,
+        "the list is not complete"
+    );
+    harness.finish_resync();
+    assert_eq!(harness.changed(), [key("mesh")]);
+    assert_eq!(harness.report().summary.pods, 1);
+    harness.at(10).hold();
     assert!(
-        world.index.report(&key("mesh")).is_some(),
+        harness.index.report(&key("mesh")).is_some(),
         "held: it stays as it stands"
     );
 
-    let mut world = World::starting();
-    world.index = crate::domain::index::Index::new([None], true);
+    let mut harness = Harness::starting();
+    harness.index = crate::domain::index::Index::new([None], true);
     let selecting = policy().with(|p| p.namespaces = one_of("team", "pay"));
-    world.policy_as(cluster_key("some"), Ok(selecting), Vec::new());
-    world
+    harness.policy_as(cluster_key("some"), Ok(selecting), Vec::new());
+    harness
         .policy_as(cluster_key("all"), Ok(policy()), Vec::new())
         .resync([&web()]);
     assert!(
-        world.index.report(&cluster_key("all")).is_some(),
+        harness.index.report(&cluster_key("all")).is_some(),
         "all namespaces are all"
     );
     assert_eq!(
-        world.index.report(&cluster_key("some")),
+        harness.index.report(&cluster_key("some")),
         None,
         "namespaces have not been listed"
     );
-    world.changed();
-    drop(world.index.finish_namespace_resync(at(0)));
-    assert!(world.index.report(&cluster_key("some")).is_some());
+    harness.changed();
+    drop(harness.index.finish_namespace_resync(at(0)));
+    assert!(harness.index.report(&cluster_key("some")).is_some());
 }

@@ -1,17 +1,17 @@
-//! How restarts and flaps are counted, and which are the Pod's own.
+//! Counts of restarts and flaps, and which of them are the Pod's own.
 
 use crate::domain::{
     policy::{Check, Policy},
-    testing::{Pod, Step, World, policy, web},
+    testing::{Harness, Pod, Step, policy, web},
 };
 
 fn restarts_only() -> Policy {
     policy().only(Check::FrequentRestarts)
 }
 
-/// How many restarts of envoy the series have counted.
-fn counted(world: &World) -> u64 {
-    let of_envoy = world.index.restarts().filter(|r| r.container == "envoy");
+/// The number of restarts of envoy in the series.
+fn counted(harness: &Harness) -> u64 {
+    let of_envoy = harness.index.restarts().filter(|r| r.container == "envoy");
     of_envoy.map(|r| r.count).sum()
 }
 
@@ -36,16 +36,16 @@ fn positive_deltas_count_and_a_decrease_is_a_reset() {
         (&[4, 4], 0, "what was there at first sight is not a delta"),
     ];
     for (counts, expected, why) in table {
-        let mut world = World::with(restarts_only());
+        let mut harness = Harness::with(restarts_only());
         for (second, count) in (0..).zip(counts) {
-            world.at(10 * second).pod(&jump(&web(), *count));
+            harness.at(10 * second).pod(&jump(&web(), *count));
         }
-        assert_eq!(counted(&world), expected, "{why}");
+        assert_eq!(counted(&harness), expected, "{why}");
     }
-    let mut world = World::with(restarts_only());
-    world.pod(&web()).at(10).pod(&jump(&web(), 3));
+    let mut harness = Harness::with(restarts_only());
+    harness.pod(&web()).at(10).pod(&jump(&web(), 3));
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["10 firing envoy FrequentRestarts"],
         "a jump of three reaches the limit at once"
     );
@@ -67,32 +67,32 @@ fn a_restart_counts_from_running_to_running_with_nothing_between() {
     ];
     for (why, seen) in table {
         let mut pod = web();
-        let mut world = World::with(restarts_only());
-        world.pod(&pod);
+        let mut harness = Harness::with(restarts_only());
+        harness.pod(&pod);
         for second in [10, 20, 30] {
             pod = seen(pod.restarted("envoy", second));
-            world.at(second).pod(&pod);
+            harness.at(second).pod(&pod);
         }
-        assert_eq!(world.story(), ["30 firing envoy FrequentRestarts"], "{why}");
+        assert_eq!(harness.log(), ["30 firing envoy FrequentRestarts"], "{why}");
     }
 }
 
 #[test]
 fn counts_belong_to_a_pod_and_a_container() {
     let pod = || web().native("vault-agent");
-    let mut world = World::with(restarts_only());
+    let mut harness = Harness::with(restarts_only());
     let mut first = pod();
-    world.pod(&first);
+    harness.pod(&first);
     for second in [10, 20] {
         first = first.restarted("envoy", second);
-        world.at(second).pod(&first);
+        harness.at(second).pod(&first);
     }
     first = first.restarted("vault-agent", 30);
-    world.at(30).pod(&first);
+    harness.at(30).pod(&first);
     let second = Pod::named("web-2").native("envoy").regular("app");
-    world.pod(&second).at(40).pod(&second.restarted("envoy", 40));
+    harness.pod(&second).at(40).pod(&second.restarted("envoy", 40));
     assert_eq!(
-        world.story(),
+        harness.log(),
         [""; 0],
         "three in all, but not of one container of one Pod"
     );
@@ -181,18 +181,18 @@ fn restarts_that_the_pod_did_to_all_its_containers_are_no_sidecars_fault() {
         ),
     ];
     for (why, is_own, before, after) in own {
-        let mut world = World::with(restarts_only());
+        let mut harness = Harness::with(restarts_only());
         let mut pod = web();
-        world.pod(&pod);
+        harness.pod(&pod);
         for second in [10, 20, 30] {
             pod = before(pod, second);
-            world.at(second).pod(&pod);
+            harness.at(second).pod(&pod);
             pod = after(pod, second + 1);
-            world.at(second + 1).pod(&pod);
+            harness.at(second + 1).pod(&pod);
         }
-        world.at(50);
-        assert_eq!(world.firing().is_empty(), is_own, "{why}: the window");
-        assert_eq!(counted(&world), if is_own { 0 } else { 3 }, "{why}: the series");
+        harness.at(50);
+        assert_eq!(harness.firing().is_empty(), is_own, "{why}: the window");
+        assert_eq!(counted(&harness), if is_own { 0 } else { 3 }, "{why}: the series");
     }
 }
 
@@ -200,18 +200,18 @@ fn restarts_that_the_pod_did_to_all_its_containers_are_no_sidecars_fault() {
 fn a_restart_of_the_pods_own_moves_the_baseline_only() {
     let resized = |pod: Pod, now| pod.conditions(|c| c.resize_in_progress = now);
     let mut pod = web();
-    let mut world = World::with(restarts_only());
-    world.pod(&pod).at(10);
+    let mut harness = Harness::with(restarts_only());
+    harness.pod(&pod).at(10);
     pod = resized(pod.restarted("envoy", 10), true);
-    world.pod(&pod).at(20);
+    harness.pod(&pod).at(20);
     pod = resized(pod, false);
-    world.pod(&pod);
+    harness.pod(&pod);
     for second in [30, 40] {
         pod = pod.restarted("envoy", second);
-        world.at(second).pod(&pod);
+        harness.at(second).pod(&pod);
     }
     assert_eq!(
-        (counted(&world), world.firing().len()),
+        (counted(&harness), harness.firing().len()),
         (2, 0),
         "the first is not made up for later"
     );
@@ -220,52 +220,61 @@ fn a_restart_of_the_pods_own_moves_the_baseline_only() {
 #[test]
 fn a_container_whose_sandbox_went_while_it_was_down_is_no_fault() {
     let down = web().exits("envoy", 1, 10);
-    let mut world = World::with(restarts_only());
-    world.pod(&web()).at(10).pod(&down);
+    let mut harness = Harness::with(restarts_only());
+    harness.pod(&web()).at(10).pod(&down);
     let fresh = down
         .restarted("envoy", 20)
         .sandbox(true, 15)
         .status("envoy", |s| s.last_exit = None);
-    world.at(20).pod(&fresh);
-    assert_eq!(counted(&world), 0, "the run that ended began before the sandbox");
+    harness.at(20).pod(&fresh);
+    assert_eq!(
+        counted(&harness),
+        0,
+        "the run that ended began before the sandbox"
+    );
 }
 
-/// What a broken watch hides is counted when the next list shows it, at the kubelet's own time within the gap.
+/// A restart in a gap is counted when the next list shows it, at the time that the kubelet reports.
 #[test]
 fn restarts_in_a_gap_of_the_watch_count_at_the_time_that_the_kubelet_gives() {
     let crashed = |from: i64| (0..3).fold(web(), |pod, n| pod.restarted("envoy", from + 10 * n));
-    let mut world = World::with(restarts_only());
-    world.pod(&web()).at(100).hold().at(600).resync([&crashed(200)]);
-    assert_eq!(world.story(), ["600 firing envoy FrequentRestarts"]);
-    assert_eq!(counted(&world), 3);
-    world.at(220 + 15 * 60);
+    let mut harness = Harness::with(restarts_only());
+    harness.pod(&web()).at(100).hold().at(600).resync([&crashed(200)]);
+    assert_eq!(harness.log(), ["600 firing envoy FrequentRestarts"]);
+    assert_eq!(counted(&harness), 3);
+    harness.at(220 + 15 * 60);
     assert_eq!(
-        world.index.violations().count(),
+        harness.index.violations().count(),
         1,
         "the window runs from the last exit ..."
     );
-    world.at(220 + 15 * 60 + 10 * 60);
+    harness.at(220 + 15 * 60 + 10 * 60);
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["1720 resolved envoy FrequentRestarts"],
         "... and keepFiringFor from its end"
     );
 
-    let mut world = World::with(restarts_only());
-    world.pod(&web()).at(100).hold().at(4000).resync([&crashed(200)]);
-    assert_eq!(world.story(), [""; 0], "a gap so long that the window is over");
-    let mut world = World::with(restarts_only());
-    world.pod(&web()).at(100).hold().at(110).resync([&crashed(10)]);
-    world.at(100 + 15 * 60);
+    let mut harness = Harness::with(restarts_only());
+    harness
+        .pod(&web())
+        .at(100)
+        .hold()
+        .at(4000)
+        .resync([&crashed(200)]);
+    assert_eq!(harness.log(), [""; 0], "a gap so long that the window is over");
+    let mut harness = Harness::with(restarts_only());
+    harness.pod(&web()).at(100).hold().at(110).resync([&crashed(10)]);
+    harness.at(100 + 15 * 60);
     assert_eq!(
-        world.firing().len(),
+        harness.firing().len(),
         1,
         "not before our last look, whatever the kubelet's clock says"
     );
 }
 
 #[test]
-fn a_container_that_nobody_reported_before_is_seen_for_the_first_time() {
+fn a_container_without_an_earlier_status_is_new() {
     let looping = (0..4).fold(web(), |pod, n| pod.restarted("envoy", 200 + 10 * n));
     let looping = looping.exits("envoy", 1, 240).backs_off("envoy");
     for (why, before) in [
@@ -281,18 +290,18 @@ fn a_container_that_nobody_reported_before_is_seen_for_the_first_time() {
             web().unreported("envoy").unreported("app"),
         ),
     ] {
-        let mut world = World::with(restarts_only());
-        world.pod(&before).at(100).hold().at(300).resync([&looping]);
+        let mut harness = Harness::with(restarts_only());
+        harness.pod(&before).at(100).hold().at(300).resync([&looping]);
         assert_eq!(
-            world.story(),
+            harness.log(),
             ["300 firing envoy FrequentRestarts"],
             "{why}: restartCount counts in full"
         );
     }
-    let mut world = World::with(restarts_only());
-    world.pod(&web().unreported("envoy")).at(100).pod(&looping);
+    let mut harness = Harness::with(restarts_only());
+    harness.pod(&web().unreported("envoy")).at(100).pod(&looping);
     assert_eq!(
-        world.story(),
+        harness.log(),
         [""; 0],
         "a status of its neighbour was there: a gap of the kubelet, no first sight"
     );

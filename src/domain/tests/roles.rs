@@ -1,4 +1,4 @@
-//! Who is who in a Pod.
+//! The roles of containers.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::domain::{
     pattern::{Glob, Pattern},
     policy::{Check, Policy},
     roles::{Role, Roles},
-    testing::{Pod, World, minutes, policy, web},
+    testing::{Harness, Pod, minutes, policy, web},
 };
 
 /// `app Main, envoy Sidecar`
@@ -250,21 +250,21 @@ fn roles_follow_the_shape_and_the_version_of_the_policy() {
             .check(Check::NotReady, |c| c.hold_for = minutes(0))
             .only(Check::NotReady)
     };
-    let mut world = World::with(quick(policy()));
+    let mut harness = Harness::with(quick(policy()));
     let pod = web().regular("helper").unready("helper");
-    world.pod(&pod);
-    assert_eq!(world.firing(), [""; 0], "helper is a main");
-    world.policy(quick(rules(|r| r.names = ["helper".into()].into())));
-    assert_eq!(world.firing(), ["helper NotReady"], "an edit decides anew");
-    // The same names in another template: decided by what the shape says, not by where it was allocated.
+    harness.pod(&pod);
+    assert_eq!(harness.firing(), [""; 0], "helper is a main");
+    harness.policy(quick(rules(|r| r.names = ["helper".into()].into())));
+    assert_eq!(harness.firing(), ["helper NotReady"], "an edit decides anew");
+    // The same names in another template: the content of the shape decides, not its address.
     for n in 0..100 {
         let shape = Arc::new(Shape::clone(&pod.0.shape));
         let other = Pod::named(&format!("web-{n}-x")).with(|o| {
             (o.shape, o.statuses) = (shape, pod.0.statuses.clone());
         });
-        world.pod(&other).delete(&other);
+        harness.pod(&other).delete(&other);
     }
     let native = web().native("helper").unready("helper").unready("envoy");
-    world.delete(&pod).pod(&native);
-    assert_eq!(world.firing(), ["envoy NotReady", "helper NotReady"]);
+    harness.delete(&pod).pod(&native);
+    assert_eq!(harness.firing(), ["envoy NotReady", "helper NotReady"]);
 }

@@ -1,20 +1,20 @@
-//! What ends a container for good, and what counts as one run of it.
+//! Which exits are final, and what counts as one run of a container.
 
 use crate::domain::{
     observation::{RestartPolicy, RestartRule, State},
     policy::{Check, Policy},
-    testing::{Pod, Step, World, at, minutes, policy, web},
+    testing::{Harness, Pod, Step, at, minutes, policy, web},
 };
 
 #[test]
-fn what_a_restart_policy_makes_final() {
+fn restart_policies_decide_which_exits_are_final() {
     use RestartPolicy::{Always, Never, OnFailure};
     let pod = |policy| {
         Pod::named("p")
             .init("init")
             .native("native")
             .regular("app")
-            .restarts(policy)
+            .restart_policy(policy)
     };
     let rule = |is_in| RestartRule {
         is_in,
@@ -85,16 +85,16 @@ fn flaps_are_counted_within_one_run() {
             .only(Check::Flapping)
             .check(Check::Flapping, |c| c.count = 2)
     };
-    let flap = |world: &mut World, pod: &Pod, second: i64| {
-        world.at(second).pod(&pod.clone().unready("envoy"));
-        world.at(second + 1).pod(pod);
+    let flap = |harness: &mut Harness, pod: &Pod, second: i64| {
+        harness.at(second).pod(&pod.clone().unready("envoy"));
+        harness.at(second + 1).pod(pod);
     };
-    let mut world = World::with(flapping(policy()));
-    world.pod(&web());
-    flap(&mut world, &web(), 10);
-    flap(&mut world, &web(), 20);
+    let mut harness = Harness::with(flapping(policy()));
+    harness.pod(&web());
+    flap(&mut harness, &web(), 10);
+    flap(&mut harness, &web(), 20);
     assert_eq!(
-        world.story(),
+        harness.log(),
         ["20 firing envoy Flapping"],
         "ready to unready, each"
     );
@@ -113,15 +113,15 @@ fn flaps_are_counted_within_one_run() {
         }),
     ];
     for (why, change) in explained {
-        let mut world = World::with(flapping(policy()));
+        let mut harness = Harness::with(flapping(policy()));
         for second in [10, 20, 30] {
-            world.at(second).pod(&web()).at(second + 1).pod(&change(web()));
+            harness.at(second).pod(&web()).at(second + 1).pod(&change(web()));
         }
-        assert_eq!(world.story(), [""; 0], "{why}: a restart explains it");
+        assert_eq!(harness.log(), [""; 0], "{why}: a restart explains it");
     }
-    let mut world = World::with(flapping(policy()).check(Check::Flapping, |c| c.window = minutes(1)));
-    world.pod(&web());
-    flap(&mut world, &web(), 10);
-    flap(&mut world, &web(), 71);
-    assert_eq!(world.story(), [""; 0], "the first has left the window");
+    let mut harness = Harness::with(flapping(policy()).check(Check::Flapping, |c| c.window = minutes(1)));
+    harness.pod(&web());
+    flap(&mut harness, &web(), 10);
+    flap(&mut harness, &web(), 71);
+    assert_eq!(harness.log(), [""; 0], "the first has left the window");
 }

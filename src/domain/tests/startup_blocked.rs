@@ -2,14 +2,14 @@
 
 use crate::domain::{
     policy::{Check, Policy},
-    testing::{Pod, World, policy, web},
+    testing::{Harness, Pod, policy, web},
 };
 
 fn startup_only() -> Policy {
     policy().only(Check::StartupBlocked)
 }
 
-/// A Pod on its node, whose init containers have not been made: `setup`, `envoy`, `app`.
+/// A scheduled Pod whose containers `setup`, `envoy` and `app` have not been created.
 fn fresh() -> Pod {
     let waiting = "PodInitializing";
     let pod = Pod::named("web-1")
@@ -26,11 +26,11 @@ fn completed(pod: Pod) -> Pod {
     pod.starting("setup", 0).exits("setup", 0, 5).ready("setup")
 }
 
-/// The container that is said to block the start of a Pod.
+/// The container of the StartupBlocked violation of a Pod.
 fn blocked(policy: Policy, pod: &Pod) -> Option<String> {
-    let mut world = World::with(policy);
-    world.pod(pod);
-    let found: Vec<_> = world
+    let mut harness = Harness::with(policy);
+    harness.pod(pod);
+    let found: Vec<_> = harness
         .index
         .violations()
         .map(|v| v.container().container.to_string())
@@ -184,36 +184,36 @@ fn the_sandbox_must_stand() {
 
 #[test]
 fn native_sidecars_get_for_and_plain_init_containers_their_own_time() {
-    let mut world = World::with(startup_only());
-    world.at(0).pod(&fresh()).at(30 * 60 - 1);
-    assert_eq!(world.firing(), [""; 0]);
-    world.at(30 * 60);
+    let mut harness = Harness::with(startup_only());
+    harness.at(0).pod(&fresh()).at(30 * 60 - 1);
+    assert_eq!(harness.firing(), [""; 0]);
+    harness.at(30 * 60);
     assert_eq!(
-        world.story(),
+        harness.log(),
         [
             "0 pending setup StartupBlocked",
             "1800 firing setup StartupBlocked"
         ]
     );
-    world.at(1900).pod(&completed(fresh()));
+    harness.at(1900).pod(&completed(fresh()));
     assert_eq!(
-        world.story(),
+        harness.log(),
         [
             "1900 pending envoy StartupBlocked",
             "1900 resolved setup StartupBlocked"
         ],
         "the next one has its own clock, and keepFiringFor is 0s here"
     );
-    world.at(1900 + 5 * 60);
-    assert_eq!(world.story(), ["2200 firing envoy StartupBlocked"]);
+    harness.at(1900 + 5 * 60);
+    assert_eq!(harness.log(), ["2200 firing envoy StartupBlocked"]);
 }
 
 #[test]
-fn the_detail_says_why_and_who_waits() {
+fn the_detail_gives_the_cause_and_the_waiting_containers() {
     let detail = |pod: &Pod| {
-        let mut world = World::with(startup_only());
-        world.pod(pod);
-        world.report().violations[0].detail.clone()
+        let mut harness = Harness::with(startup_only());
+        harness.pod(pod);
+        harness.report().violations[0].detail.clone()
     };
     let native = |pod: Pod| completed(pod.spec("envoy", |c| c.probes.startup = true));
     let table = [

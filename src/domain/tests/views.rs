@@ -1,23 +1,23 @@
-//! What the metrics show.
+//! The values of the metrics.
 
 use crate::domain::{
     index::{ContainerClass, Durations},
     policy::{Check, Mode, Severity},
-    testing::{Pod, World, at, cluster_key, invalid, key, policy, seconds, web},
+    testing::{Harness, Pod, at, cluster_key, invalid, key, policy, seconds, web},
 };
 
 #[test]
 fn a_violation_has_the_labels_of_its_series() {
-    let mut world = World::with(policy().check(Check::NotReady, |c| {
+    let mut harness = Harness::with(policy().check(Check::NotReady, |c| {
         (c.mode, c.severity) = (Mode::Observe, Severity::Info);
     }));
     let pod = web().regular("istio-proxy").of("CronJob", "report");
-    world
+    harness
         .pod(&pod)
         .at(10)
         .pod(&pod.unready("istio-proxy").unready("app"))
         .at(310);
-    let views: Vec<_> = world.index.violations().collect();
+    let views: Vec<_> = harness.index.violations().collect();
     let [view] = views[..] else { panic!("{views:?}") };
     assert_eq!(
         (&view.policy, view.check, view.severity, view.mode),
@@ -35,15 +35,15 @@ fn a_violation_has_the_labels_of_its_series() {
 #[test]
 fn containers_are_counted_by_role_kind_and_readiness() {
     let pod = web().init("setup").regular("istio-proxy").regular("skipped");
-    let mut world = World::with(policy().with(|p| p.mains = ["app".into()].into()));
+    let mut harness = Harness::with(policy().with(|p| p.mains = ["app".into()].into()));
     let other = Pod::named("web-2")
         .native("envoy")
         .regular("app")
         .unready("envoy")
         .unreported("app");
-    world.pod(&pod.clone().unready("istio-proxy")).pod(&other);
-    let counts = |world: &World| -> Vec<(&'static str, bool, bool, u32)> {
-        let view = world.index.policies().next().unwrap();
+    harness.pod(&pod.clone().unready("istio-proxy")).pod(&other);
+    let counts = |harness: &Harness| -> Vec<(&'static str, bool, bool, u32)> {
+        let view = harness.index.policies().next().unwrap();
         view.containers
             .map(|(ContainerClass { role, native, ready }, n)| (role, native, ready, n))
             .into()
@@ -57,35 +57,35 @@ fn containers_are_counted_by_role_kind_and_readiness() {
         ("main", false, false, 1),
     ];
     assert_eq!(
-        counts(&world),
+        counts(&harness),
         expected,
         "a missing status is not ready; init and ignored do not count"
     );
-    world.pod(&pod).delete(&other);
+    harness.pod(&pod).delete(&other);
     assert_eq!(
-        counts(&world).iter().map(|c| c.3).collect::<Vec<_>>(),
+        counts(&harness).iter().map(|c| c.3).collect::<Vec<_>>(),
         [1, 0, 1, 0, 1, 0]
     );
 }
 
 #[test]
 fn a_policy_shows_its_mode_its_pods_and_whether_it_is_valid() {
-    let mut world = World::with(policy());
-    world.policy_as(
+    let mut harness = Harness::with(policy());
+    harness.policy_as(
         cluster_key("off"),
         Ok(policy().with(|p| p.mode = Mode::Off)),
         Vec::new(),
     );
-    world.policy_as(key("never"), invalid("no"), Vec::new());
-    world.policy_as(
+    harness.policy_as(key("never"), invalid("no"), Vec::new());
+    harness.policy_as(
         key("late"),
         Ok(policy().with(|p| p.mode = Mode::Observe)),
         Vec::new(),
     );
-    world
+    harness
         .policy_as(key("late"), invalid("no"), Vec::new())
         .pod(&web());
-    let mut shown: Vec<_> = world
+    let mut shown: Vec<_> = harness
         .index
         .policies()
         .map(|p| (p.key.name.to_string(), p.ready, p.mode, p.pods))
@@ -108,15 +108,15 @@ fn each_firing_counts_once_by_check() {
     let quick = policy().check(Check::NotReady, |c| {
         (c.hold_for, c.keep_firing_for) = (seconds(10), seconds(10));
     });
-    let mut world = World::with(quick);
-    let fired = |world: &World| -> Vec<u64> {
-        let view = world.index.policies().next().unwrap();
+    let mut harness = Harness::with(quick);
+    let fired = |harness: &Harness| -> Vec<u64> {
+        let view = harness.index.policies().next().unwrap();
         assert_eq!(view.fired.map(|(check, _)| check), Check::ALL);
         view.fired.iter().map(|(_, n)| *n).collect()
     };
-    world.pod(&web()).at(10).pod(&web().unready("envoy")).at(19);
-    assert_eq!(fired(&world), [0; 7], "pending");
-    world
+    harness.pod(&web()).at(10).pod(&web().unready("envoy")).at(19);
+    assert_eq!(fired(&harness), [0; 7], "pending");
+    harness
         .at(25)
         .pod(&web())
         .at(60)
@@ -124,7 +124,7 @@ fn each_firing_counts_once_by_check() {
         .at(75)
         .delete(&web());
     assert_eq!(
-        fired(&world),
+        fired(&harness),
         [2, 0, 0, 0, 0, 0, 0],
         "two episodes, and a Pod that is gone takes nothing back"
     );
@@ -135,17 +135,17 @@ fn durations_are_of_resolved_violations_from_onset_to_resolution() {
     let quick = policy().only(Check::NotReady).check(Check::NotReady, |c| {
         (c.hold_for, c.keep_firing_for) = (seconds(1), seconds(0));
     });
-    let mut world = World::with(quick);
-    world.pod(&web());
+    let mut harness = Harness::with(quick);
+    harness.pod(&web());
     for (from, to) in [(10, 15), (100, 106), (1000, 1015), (2000, 102_000)] {
-        world.at(from).pod(&web().unready("envoy")).at(to).pod(&web());
+        harness.at(from).pod(&web().unready("envoy")).at(to).pod(&web());
     }
-    world
+    harness
         .at(200_000)
         .pod(&web().unready("envoy"))
         .at(200_010)
         .delete(&web());
-    let Durations { counts, sum } = world.index.durations();
+    let Durations { counts, sum } = harness.index.durations();
     let mut expected = [0; Durations::BOUNDS.len() + 1];
     expected[0] = 1; // five seconds are within the first bound
     expected[1] = 2;
@@ -158,20 +158,24 @@ fn durations_are_of_resolved_violations_from_onset_to_resolution() {
 #[test]
 fn statuses_of_containers_that_the_spec_lacks_are_counted() {
     let stray = |n| web().with(|pod| pod.stray_statuses = n);
-    let mut world = World::with(policy());
-    world.pod(&stray(2)).pod(&stray(3)).pod(&stray(1)).pod(&stray(2));
-    assert_eq!(world.index.stray_statuses(), 4, "each as it comes");
+    let mut harness = Harness::with(policy());
+    harness
+        .pod(&stray(2))
+        .pod(&stray(3))
+        .pod(&stray(1))
+        .pod(&stray(2));
+    assert_eq!(harness.index.stray_statuses(), 4, "each as it comes");
 }
 
 #[test]
-fn tracked_pods_are_all_that_are_known() {
-    let mut world = World::with(policy());
-    let shop = Pod::named("shop-1").within("shop");
-    world
+fn tracked_pods_counts_all_known_pods() {
+    let mut harness = Harness::with(policy());
+    let shop = Pod::named("shop-1").in_namespace("shop");
+    harness
         .pod(&web())
         .pod(&shop)
         .pod(&Pod::named("done").with(|pod| pod.terminating = true));
-    assert_eq!(world.index.tracked_pods(), 3);
-    world.delete(&shop);
-    assert_eq!(world.index.tracked_pods(), 2);
+    assert_eq!(harness.index.tracked_pods(), 3);
+    harness.delete(&shop);
+    assert_eq!(harness.index.tracked_pods(), 2);
 }

@@ -1,4 +1,4 @@
-//! How a state came about does not matter, only what it is.
+//! The report depends on the current state only, not on the order of the inputs.
 
 use std::sync::Arc;
 
@@ -13,11 +13,11 @@ use crate::domain::{
     index::{Index, PolicyView},
     policy::PolicyKey,
     summary::{Report, Summary},
-    testing::{Pod, World},
+    testing::{Harness, Pod},
     violation::{SubjectKey, ViolationKey},
 };
 
-/// What a policy says of its Pods, whatever their history.
+/// The part of a report that does not depend on the history of the Pods.
 fn coverage(index: &Index) -> Vec<(PolicyKey, String, Option<Summary>)> {
     let line = |view: PolicyView<'_>| {
         let report = index.report(view.key);
@@ -49,7 +49,7 @@ fn reports(index: &Index) -> Vec<Option<Report>> {
         .collect()
 }
 
-/// One fact that an operator hears when it starts.
+/// One input of an operator that starts.
 #[derive(Clone, Debug)]
 enum Fact {
     Pod(Box<Pod>),
@@ -70,28 +70,28 @@ fn facts(player: &Player) -> Vec<Fact> {
         .collect()
 }
 
-/// An operator that starts now and hears the facts in this order, while it lists or right after.
-fn started(player: &Player, facts: &[Fact], while_listing: bool) -> World {
-    let mut world = World::starting();
-    world.recounts = false;
-    world.now = player.world.now;
-    world.begin_resync();
+/// An operator that starts now and receives the facts in this order, during or after the list.
+fn started(player: &Player, facts: &[Fact], while_listing: bool) -> Harness {
+    let mut harness = Harness::starting();
+    harness.recounts = false;
+    harness.now = player.harness.now;
+    harness.begin_resync();
     if !while_listing {
-        // A change of labels that is seen to happen is another history, not another order.
-        world.namespace("pay", if player.team { "pay" } else { "none" });
-        world.finish_resync();
+        // A change of labels after the list is another history, not another order.
+        harness.namespace("pay", if player.team { "pay" } else { "none" });
+        harness.finish_resync();
     }
     for fact in facts {
         match fact {
-            Fact::Pod(pod) => world.pod(pod),
-            Fact::Policy(key, of) => world.policy_as(key.clone(), Ok(version(*of)), Vec::new()),
-            Fact::Namespace(team) => world.namespace("pay", if *team { "pay" } else { "none" }),
+            Fact::Pod(pod) => harness.pod(pod),
+            Fact::Policy(key, of) => harness.policy_as(key.clone(), Ok(version(*of)), Vec::new()),
+            Fact::Namespace(team) => harness.namespace("pay", if *team { "pay" } else { "none" }),
         };
     }
     if while_listing {
-        world.finish_resync();
+        harness.finish_resync();
     }
-    world
+    harness
 }
 
 fn sorted(mut events: Vec<Event>) -> Vec<Event> {
@@ -107,8 +107,8 @@ proptest! {
         let mut player = Player::new(Pace::Timely);
         player.play_all(&steps).play(&Step::Relist(false));
         let fresh = started(&player, &facts(&player), true);
-        prop_assert_eq!(coverage(&player.world.index), coverage(&fresh.index));
-        prop_assert_eq!(player.world.index.tracked_pods(), fresh.index.tracked_pods());
+        prop_assert_eq!(coverage(&player.harness.index), coverage(&fresh.index));
+        prop_assert_eq!(player.harness.index.tracked_pods(), fresh.index.tracked_pods());
     }
 
     #[test]
@@ -125,7 +125,7 @@ proptest! {
         let mut other = started(&player, &shuffled, while_listing);
         prop_assert_eq!(reports(&one.index), reports(&other.index));
         prop_assert_eq!(sorted(one.events()), sorted(other.events()));
-        let later = player.world.now + crate::domain::testing::seconds(60);
+        let later = player.harness.now + crate::domain::testing::seconds(60);
         one.until(later);
         other.until(later);
         prop_assert_eq!(reports(&one.index), reports(&other.index));
@@ -137,15 +137,15 @@ proptest! {
         let play = |edited: bool| {
             let mut player = Player::new(Pace::Timely);
             player.play_all(&steps).play(&Step::Policy(number, 0));
-            player.world.transitions();
+            player.harness.transitions();
             if edited {
                 player.play(&Step::Policy(number, of));
                 player.play(&Step::Policy(number, 0));
             }
-            let now = reports(&player.world.index);
-            player.world.transitions();
+            let now = reports(&player.harness.index);
+            player.harness.transitions();
             player.play(&Step::Wait(600));
-            (now, player.world.story(), reports(&player.world.index))
+            (now, player.harness.log(), reports(&player.harness.index))
         };
         prop_assert_eq!(play(false), play(true));
     }
@@ -157,17 +157,17 @@ proptest! {
         let mut player = Player::new(Pace::Timely);
         player.play_all(&steps).play(&Step::Relist(false));
         player.play(&Step::Policy(number, 0));
-        let (covered, fading) = (coverage(&player.world.index), player.world.index.kept_firing());
+        let (covered, fading) = (coverage(&player.harness.index), player.harness.index.kept_firing());
         let held: Vec<_> = player.pods.iter().flatten().filter(|pod| pod.0.is_held()).map(|p| p.0.uid.clone()).collect();
         let kept = |index: &Index| -> Vec<_> {
             let places = index.states().map(|(place, _)| place);
             places.filter(|place| !fading.contains(place) && !uid_of(place).is_some_and(|uid| held.contains(uid))).collect()
         };
-        let before = kept(&player.world.index);
+        let before = kept(&player.harness.index);
         player.play(&Step::Policy(number, of));
         player.play(&Step::Policy(number, 0));
-        prop_assert_eq!(coverage(&player.world.index), covered);
-        prop_assert_eq!(kept(&player.world.index), before);
+        prop_assert_eq!(coverage(&player.harness.index), covered);
+        prop_assert_eq!(kept(&player.harness.index), before);
     }
 }
 

@@ -7,8 +7,8 @@ mod traces;
 
 use proptest::test_runner::Config;
 
-/// As many cases as find what a careless change breaks, in a few seconds for all properties. `PROPTEST_CASES` asks for
-/// more.
+/// A number of cases that finds most faults within a few seconds for all properties. `PROPTEST_CASES` sets another
+/// number.
 fn few(cases: u32) -> Config {
     let asked = std::env::var_os("PROPTEST_CASES").is_some();
     let default = Config::default();

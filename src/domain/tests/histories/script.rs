@@ -1,4 +1,4 @@
-//! Random histories of a small cluster: what may happen in it, and how it is told to an index.
+//! Random histories of a small cluster: the steps, and how they reach an index.
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::{collection, prelude::*, sample::select};
@@ -7,38 +7,38 @@ use crate::domain::{
     checks::frequent_restarts::Scope,
     observation::{ContainerStatus, Phase, RestartPolicy, State},
     policy::{Check, Mode, Policy, PolicyKey, Severity},
-    testing::{Pod, World, at, cluster_key, invalid, key, one_of, policy, seconds},
+    testing::{Harness, Pod, at, cluster_key, invalid, key, one_of, policy, seconds},
 };
 
-/// How many Pods there are at a time.
+/// The number of Pods.
 pub(super) const PODS: usize = 4;
-/// How many policies.
+/// The number of policies.
 pub(super) const POLICIES: usize = 3;
-/// How many versions each policy has.
+/// The number of versions of each policy.
 const VERSIONS: usize = 9;
 
-/// Something that happens.
+/// A step of a history.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     /// Tenths of a second pass.
     Wait(i64),
-    /// A Pod changes; one that is gone comes first, under a new UID.
+    /// A Pod changes. If it was deleted, it is created first, with a new UID.
     Pod(usize, Change),
     Delete(usize),
-    /// A policy comes, or is edited.
+    /// A policy is created or edited.
     Policy(usize, usize),
     Invalid(usize),
     DeletePolicy(usize),
     Namespace(bool),
     /// The Pod watch breaks.
     Hold,
-    /// It goes on where it was.
+    /// It resumes.
     Resume,
-    /// It lists anew; the list may begin twice.
+    /// It lists again. The list may start over.
     Relist(bool),
 }
 
-/// What happens to a Pod; the first number chooses a container.
+/// A change of a Pod. The first number selects a container.
 #[derive(Clone, Debug)]
 pub(super) enum Change {
     Ready(usize),
@@ -87,7 +87,7 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// Any step. Waits are of `unit` tenths of a second.
+/// A random step. Waits are multiples of `unit` tenths of a second.
 fn step(unit: i64) -> impl Strategy<Value = Step> {
     use Step::*;
     prop_oneof![
@@ -158,7 +158,7 @@ pub(super) fn version(number: usize) -> Policy {
     }
 }
 
-/// The Pod of a place as it begins.
+/// The initial Pod with this number.
 fn newborn(place: usize, birth: usize) -> Pod {
     let name = format!("pod-{place}");
     let pod = match place {
@@ -168,10 +168,13 @@ fn newborn(place: usize, birth: usize) -> Pod {
             .native("envoy")
             .regular("app")
             .regular("log-sidecar"),
-        _ => Pod::named(&name).native("envoy").regular("app").within("shop"),
+        _ => Pod::named(&name)
+            .native("envoy")
+            .regular("app")
+            .in_namespace("shop"),
     };
     let pod = if place == 2 {
-        pod.restarts(RestartPolicy::OnFailure).of("Job", "report")
+        pod.restart_policy(RestartPolicy::OnFailure).of("Job", "report")
     } else {
         pod
     };
@@ -213,7 +216,7 @@ fn changed(pod: &Pod, change: &Change, second: i64) -> Pod {
         Starting(_) => pod.starting(&name, second),
         Waiting(_) => pod.waiting(&name, "ImagePullBackOff"),
         Exit(_, code) => pod.exits(&name, *code, second),
-        OomKill(_) => pod.killed_for_memory(&name, second),
+        OomKill(_) => pod.oom_killed(&name, second),
         Restart(_) => pod.restarted(&name, second),
         Unreported(_) => pod.unreported(&name),
         Initialized(yes) => pod.conditions(|c| c.initialized = *yes),
@@ -223,32 +226,32 @@ fn changed(pod: &Pod, change: &Change, second: i64) -> Pod {
         Resizing(yes) => pod.conditions(|c| c.resize_in_progress = *yes),
         NodeLost(yes) => pod.conditions(|c| c.ready_false_without_reason = *yes),
         Scheduled(yes) => pod.with(|pod| pod.scheduled = *yes),
-        Labelled(yes) => pod.labelled(if *yes { &[("app", "web")] } else { &[] }),
+        Labelled(yes) => pod.labels(if *yes { &[("app", "web")] } else { &[] }),
         Succeeded => pod.with(|pod| pod.phase = Phase::Succeeded),
         Terminating => pod.with(|pod| pod.terminating = true),
     }
 }
 
-/// How the time of a history passes in the index.
+/// How the index handles deadlines.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Pace {
-    /// Each deadline acts when it is due.
+    /// Each deadline is handled when it is due.
     Timely,
-    /// The timer comes late.
+    /// The timer fires late.
     Late,
-    /// Nobody looks at deadlines; every Pod is judged every tenth of a second.
+    /// Every Pod is evaluated every tenth of a second, without deadlines.
     Polling,
 }
 
-/// The cluster as it is, and the world that hears of it.
+/// The current cluster, and the index that observes it.
 pub(super) struct Player {
-    pub(super) world: World,
+    pub(super) harness: Harness,
     pub(super) pods: [Option<Pod>; PODS],
     pub(super) policies: [Option<usize>; POLICIES],
     pub(super) team: bool,
     births: [usize; PODS],
     pace: Pace,
-    /// The places that changed while the watch was broken, with the UIDs that went; `None` while it works.
+    /// The Pods that changed while the watch was broken, with the UIDs of deleted ones. `None` while it works.
     missed: Option<Vec<(usize, Option<Pod>)>>,
 }
 
@@ -256,7 +259,7 @@ impl Player {
     /// The first version of every policy, and no Pods.
     pub(super) fn new(pace: Pace) -> Self {
         let mut player = Self {
-            world: World::starting(),
+            harness: Harness::starting(),
             pods: Default::default(),
             policies: [None; POLICIES],
             team: true,
@@ -264,8 +267,8 @@ impl Player {
             pace,
             missed: None,
         };
-        player.world.recounts = false;
-        player.world.resync([]);
+        player.harness.recounts = false;
+        player.harness.resync([]);
         for number in 0..POLICIES {
             player.play(&Step::Policy(number, 0));
         }
@@ -281,9 +284,9 @@ impl Player {
 
     pub(super) fn play(&mut self, step: &Step) {
         match step {
-            Step::Wait(tenths) => self.pass(self.world.now + SignedDuration::from_millis(100 * tenths)),
+            Step::Wait(tenths) => self.pass(self.harness.now + SignedDuration::from_millis(100 * tenths)),
             Step::Pod(place, change) => {
-                let second = self.world.now.duration_since(at(0)).as_secs();
+                let second = self.harness.now.duration_since(at(0)).as_secs();
                 let pod = self.pods[*place].clone().unwrap_or_else(|| {
                     self.births[*place] += 1;
                     newborn(*place, self.births[*place])
@@ -297,25 +300,25 @@ impl Player {
             }
             Step::Policy(number, of) => {
                 self.policies[*number] = Some(*of);
-                self.world
+                self.harness
                     .policy_as(policy_key(*number), Ok(version(*of)), Vec::new());
             }
             Step::Invalid(number) => {
                 if self.policies[*number].is_some() {
-                    self.world
+                    self.harness
                         .policy_as(policy_key(*number), invalid("no"), Vec::new());
                 }
             }
             Step::DeletePolicy(number) => {
                 self.policies[*number] = None;
-                self.world.delete_policy(&policy_key(*number));
+                self.harness.delete_policy(&policy_key(*number));
             }
             Step::Namespace(team) => {
                 self.team = *team;
-                self.world.namespace("pay", if *team { "pay" } else { "none" });
+                self.harness.namespace("pay", if *team { "pay" } else { "none" });
             }
             Step::Hold => {
-                self.world.hold();
+                self.harness.hold();
                 self.missed.get_or_insert_default();
             }
             Step::Resume => self.resume(),
@@ -325,9 +328,9 @@ impl Player {
 
     fn pass(&mut self, moment: Timestamp) {
         match self.pace {
-            Pace::Timely => self.world.until(moment),
-            Pace::Late => self.world.late(moment),
-            Pace::Polling => self.world.polling(moment),
+            Pace::Timely => self.harness.until(moment),
+            Pace::Late => self.harness.late(moment),
+            Pace::Polling => self.harness.polling(moment),
         };
     }
 
@@ -337,16 +340,16 @@ impl Player {
             return;
         }
         if let Some(gone) = gone {
-            self.world.delete(&gone);
+            self.harness.delete(&gone);
         }
         if let Some(pod) = &self.pods[place] {
-            self.world.pod(pod);
+            self.harness.pod(pod);
         }
     }
 
-    /// The watch goes on, and brings what it had not brought.
+    /// The watch resumes, and delivers the missed changes.
     pub(super) fn resume(&mut self) {
-        self.world.resume();
+        self.harness.resume();
         for (place, gone) in self.missed.take().unwrap_or_default() {
             self.tell(place, gone);
         }
@@ -354,13 +357,13 @@ impl Player {
 
     fn relist(&mut self, twice: bool) {
         self.missed = None;
-        self.world.begin_resync();
+        self.harness.begin_resync();
         if let Some(first) = self.pods.iter().flatten().next().filter(|_| twice) {
-            self.world.pod(first).begin_resync();
+            self.harness.pod(first).begin_resync();
         }
         for pod in self.pods.iter().flatten() {
-            self.world.pod(pod);
+            self.harness.pod(pod);
         }
-        self.world.finish_resync();
+        self.harness.finish_resync();
     }
 }

@@ -1,4 +1,4 @@
-//! No deadline is lost, and no operator is missed.
+//! Deadlines and restarts of the operator do not change the result.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,16 +11,16 @@ use super::{
 use crate::domain::{
     effects::{Change, Event, Transition},
     index::Index,
-    testing::{World, seconds},
+    testing::{Harness, seconds},
     violation::{StoredViolation, SubjectKey, Violation, ViolationKey},
 };
 
-/// What came of a history, in an order that does not depend on who was judged first.
+/// The effects of a history, sorted, as the order of evaluation is arbitrary.
 fn outcome(pace: Pace, steps: &[Step]) -> (Vec<Transition>, Vec<Event>, Vec<String>) {
     let mut player = Player::new(pace);
     player.play_all(steps).play(&Step::Wait(300));
-    let world = &mut player.world;
-    let mut transitions = world.transitions();
+    let harness = &mut player.harness;
+    let mut transitions = harness.transitions();
     transitions.sort_by_key(|t| {
         (
             t.at,
@@ -30,7 +30,7 @@ fn outcome(pace: Pace, steps: &[Step]) -> (Vec<Transition>, Vec<Event>, Vec<Stri
             t.violation.check,
         )
     });
-    let mut events = world.events();
+    let mut events = harness.events();
     events.sort_by_key(|e| {
         (
             e.at,
@@ -40,7 +40,7 @@ fn outcome(pace: Pace, steps: &[Step]) -> (Vec<Transition>, Vec<Event>, Vec<Stri
             e.name.clone(),
         )
     });
-    let mut left: Vec<_> = world.index.violations().map(|v| format!("{v:?}")).collect();
+    let mut left: Vec<_> = harness.index.violations().map(|v| format!("{v:?}")).collect();
     left.sort_unstable();
     (transitions, events, left)
 }
@@ -61,7 +61,7 @@ proptest! {
     #[test]
     fn counts_that_are_kept_up_to_date_equal_a_recount(steps in history()) {
         let mut player = Player::new(Pace::Timely);
-        player.world.recounts = true;
+        player.harness.recounts = true;
         player.play_all(&steps);
     }
 
@@ -73,7 +73,7 @@ proptest! {
             player.play(&Step::Delete(place));
         }
         player.resume();
-        player.world.index.assert_no_pods();
+        player.harness.index.assert_no_pods();
     }
 
     #[test]
@@ -81,9 +81,9 @@ proptest! {
         let mut player = Player::new(Pace::Timely);
         player.play_all(&steps);
         player.play(&Step::Relist(false));
-        let old = &mut player.world;
+        let old = &mut player.harness;
         let before = states(&old.index);
-        let mut new = World::starting();
+        let mut new = Harness::starting();
         new.namespace("pay", if player.team { "pay" } else { "none" });
         new.now = old.now;
         for (number, of) in player.policies.iter().enumerate() {
@@ -97,15 +97,15 @@ proptest! {
         for (place, state) in &before {
             prop_assert_eq!(after.get(place), Some(state), "{:?} stands as it stood", place);
         }
-        let told: BTreeSet<_> = old.events().into_iter().filter(|e| e.warning).map(|e| e.name).collect();
-        let again: Vec<_> = new.events().into_iter().filter(|e| e.warning && told.contains(&e.name)).collect();
+        let known: BTreeSet<_> = old.events().into_iter().filter(|e| e.warning).map(|e| e.name).collect();
+        let again: Vec<_> = new.events().into_iter().filter(|e| e.warning && known.contains(&e.name)).collect();
         let listed = |t: &Transition| before.contains_key(&key_of(t));
         prop_assert!(again.iter().all(|event| !before.keys().any(|p| is_of(event, p))), "{:?} again", again);
         prop_assert!(!new.transitions().iter().any(listed), "what was taken over did not change");
         let horizon = old.now + seconds(60);
         old.transitions();
-        let firings = |world: &mut World| -> Vec<_> {
-            let due = world.until(horizon).transitions().into_iter();
+        let firings = |harness: &mut Harness| -> Vec<_> {
+            let due = harness.until(horizon).transitions().into_iter();
             let due = due.filter(|t| t.to == Change::Firing && before.contains_key(&key_of(t)));
             due.map(|t| (t.at, key_of(&t))).collect()
         };

@@ -1,4 +1,4 @@
-//! Whom a policy leaves traces of, and how its Events are named.
+//! Which Pods a policy affects, and the names of its Events.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
@@ -14,7 +14,7 @@ use crate::domain::{
     summary::Report,
 };
 
-/// All that a policy ever said.
+/// All effects of a policy.
 #[derive(Debug, PartialEq)]
 struct Trace {
     transitions: Vec<Transition>,
@@ -23,40 +23,40 @@ struct Trace {
     series: Vec<String>,
 }
 
-/// What a policy says of those steps of a history that are `told`.
-fn trace(policy: &PolicyKey, steps: &[Step], told: impl Fn(&Step) -> bool) -> Trace {
+/// The effects of a policy for the steps of a history that `selected` selects.
+fn trace(policy: &PolicyKey, steps: &[Step], selected: impl Fn(&Step) -> bool) -> Trace {
     let mut player = Player::new(Pace::Timely);
     let mut reports = Vec::new();
-    for step in steps.iter().filter(|step| told(step)) {
+    for step in steps.iter().filter(|step| selected(step)) {
         player.play(step);
     }
-    reports.push(player.world.index.report(policy));
+    reports.push(player.harness.index.report(policy));
     player.play(&Step::Wait(300));
-    reports.push(player.world.index.report(policy));
-    let world = &mut player.world;
-    let restarts = world
+    reports.push(player.harness.index.report(policy));
+    let harness = &mut player.harness;
+    let restarts = harness
         .index
         .restarts()
         .filter(|r| r.policy == policy)
         .map(|r| format!("{r:?}"));
-    let violations = world
+    let violations = harness
         .index
         .violations()
         .filter(|v| v.policy == *policy)
         .map(|v| format!("{v:?}"));
-    let counts = world
+    let counts = harness
         .index
         .policies()
         .filter(|p| p.key == policy)
         .map(|p| format!("{p:?}"));
     let series = restarts.chain(violations).chain(counts).collect();
     Trace {
-        transitions: world
+        transitions: harness
             .transitions()
             .into_iter()
             .filter(|t| t.violation.policy == *policy)
             .collect(),
-        events: world
+        events: harness
             .events()
             .into_iter()
             .filter(|e| e.policy == *policy)
@@ -74,24 +74,24 @@ proptest! {
 
     #[test]
     fn a_neighbour_namespace_leaves_no_trace(steps in history(), number in 0..2usize) {
-        // The Pods of `shop` have the last place; those of `pay` the others.
+        // The last Pod is in `shop`, the others are in `pay`.
         let is_neighbour = |place: usize| (place == 3) == (number == 0);
-        let told = |step: &Step| match step {
+        let selected = |step: &Step| match step {
             Step::Pod(place, _) | Step::Delete(place) => !is_neighbour(*place),
             _ => true,
         };
         let policy = policy_key(number);
-        prop_assert_eq!(trace(&policy, &steps, |_| true), trace(&policy, &steps, told));
+        prop_assert_eq!(trace(&policy, &steps, |_| true), trace(&policy, &steps, selected));
     }
 
     #[test]
     fn other_policies_leave_no_trace(steps in history(), number in 0..3usize) {
-        let told = |step: &Step| match step {
+        let selected = |step: &Step| match step {
             Step::Policy(other, _) | Step::Invalid(other) | Step::DeletePolicy(other) => *other == number,
             _ => true,
         };
         let policy = policy_key(number);
-        prop_assert_eq!(trace(&policy, &steps, |_| true), trace(&policy, &steps, told));
+        prop_assert_eq!(trace(&policy, &steps, |_| true), trace(&policy, &steps, selected));
     }
 
     #[test]
@@ -100,7 +100,7 @@ proptest! {
         player.play_all(&steps).play(&Step::Wait(300));
         let mut owners = BTreeMap::new();
         let mut counts: BTreeMap<String, u32> = BTreeMap::new();
-        for event in player.world.events() {
+        for event in player.harness.events() {
             prop_assert!(event.name.len() <= 253 && event.note.len() <= 1024);
             prop_assert!(event.name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c)));
             if event.policy.kind == PolicyKind::SidecarPolicy {

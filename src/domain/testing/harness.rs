@@ -1,4 +1,4 @@
-//! An index with a clock that a test moves, and a record of what came out of it. Every step is followed by a recount.
+//! An index with a virtual clock, and a record of its effects. After every step, the counts of the index are verified.
 
 use std::sync::Arc;
 
@@ -13,38 +13,38 @@ use crate::domain::{
     violation::{StoredViolation, Subject, Violation},
 };
 
-/// See the module's documentation.
-pub(crate) struct World {
+/// An index with a virtual clock.
+pub(crate) struct Harness {
     pub(crate) index: Index,
     pub(crate) now: Timestamp,
     generation: i64,
     effects: Effects,
-    /// Whether every step is followed by a recount.
+    /// Whether the counts are verified after every step.
     pub(crate) recounts: bool,
 }
 
-impl World {
-    /// Before the first lists, with the namespaces `pay` and `shop`, labelled `team: <their name>`.
+impl Harness {
+    /// Before the first lists, with the namespaces `pay` and `shop` and the label `team: <name>` on each.
     pub(crate) fn starting() -> Self {
-        let mut world = Self {
+        let mut harness = Self {
             index: Index::new([None], true),
             now: at(0),
             generation: 0,
             effects: Effects::default(),
             recounts: true,
         };
-        world.index.begin_namespace_resync();
-        world.namespace("pay", "pay").namespace("shop", "shop");
-        let effects = world.index.finish_namespace_resync(at(0));
-        world.take(effects);
-        world
+        harness.index.begin_namespace_resync();
+        harness.namespace("pay", "pay").namespace("shop", "shop");
+        let effects = harness.index.finish_namespace_resync(at(0));
+        harness.take(effects);
+        harness
     }
 
-    /// Everything listed and nothing there but `policy`, as `SidecarPolicy pay/mesh`.
+    /// After the first lists, with `policy` as `SidecarPolicy pay/mesh` and without Pods.
     pub(crate) fn with(policy: Policy) -> Self {
-        let mut world = Self::starting();
-        world.resync([]).policy(policy);
-        world
+        let mut harness = Self::starting();
+        harness.resync([]).policy(policy);
+        harness
     }
 
     fn take(&mut self, effects: Effects) -> &mut Self {
@@ -55,7 +55,7 @@ impl World {
         self
     }
 
-    /// Lets time pass up to that second; the deadlines on the way act when they are due.
+    /// Passes time up to this second. Deadlines are handled when they are due.
     pub(crate) fn at(&mut self, second: i64) -> &mut Self {
         self.until(at(second))
     }
@@ -68,14 +68,14 @@ impl World {
         self.late(moment)
     }
 
-    /// Lets time pass without a tick on the way: the timer is late.
+    /// Passes time with one tick at the end: the timer is late.
     pub(crate) fn late(&mut self, moment: Timestamp) -> &mut Self {
         self.now = moment;
         let effects = self.index.tick(moment);
         self.take(effects)
     }
 
-    /// Lets time pass in tenths of a second, and judges every Pod at each, whatever is due.
+    /// Passes time in tenths of a second, and evaluates every Pod at each.
     pub(crate) fn polling(&mut self, moment: Timestamp) -> &mut Self {
         while self.now < moment {
             self.now += SignedDuration::from_millis(100);
@@ -85,7 +85,7 @@ impl World {
         self.take(Effects::default())
     }
 
-    /// Lets time pass without a tick at all.
+    /// Passes time without a tick.
     pub(crate) fn without_tick(&mut self, second: i64) -> &mut Self {
         self.now = at(second);
         self
@@ -101,7 +101,7 @@ impl World {
         self.take(effects)
     }
 
-    /// `SidecarPolicy pay/mesh` in a new version.
+    /// Applies a new version of `SidecarPolicy pay/mesh`.
     pub(crate) fn policy(&mut self, policy: Policy) -> &mut Self {
         self.policy_as(key("mesh"), Ok(policy), Vec::new())
     }
@@ -135,19 +135,19 @@ impl World {
         self.take(effects)
     }
 
-    /// The Pod watch fails; its last word was just now.
+    /// The Pod watch breaks. It was in sync until now.
     pub(crate) fn hold(&mut self) -> &mut Self {
         self.index.hold(&None, self.now);
         self.take(Effects::default())
     }
 
-    /// The Pod watch works again, without a list.
+    /// The Pod watch resumes without a list.
     pub(crate) fn resume(&mut self) -> &mut Self {
         let effects = self.index.resume(&None, self.now);
         self.take(effects)
     }
 
-    /// A list of Pods begins; the last word before it was just now.
+    /// A list of Pods starts. The watch was in sync until now.
     pub(crate) fn begin_resync(&mut self) -> &mut Self {
         self.index.begin_resync(&None, self.now);
         self.take(Effects::default())
@@ -158,7 +158,7 @@ impl World {
         self.take(effects)
     }
 
-    /// A whole list of Pods.
+    /// A complete list of Pods.
     pub(crate) fn resync<'a>(&mut self, pods: impl IntoIterator<Item = &'a Pod>) -> &mut Self {
         self.begin_resync();
         for pod in pods {
@@ -167,9 +167,9 @@ impl World {
         self.finish_resync()
     }
 
-    /// What happened since the last call, as [`story`] tells it.
-    pub(crate) fn story(&mut self) -> Vec<String> {
-        story(&self.transitions())
+    /// The transitions since the last call, as [`lines`].
+    pub(crate) fn log(&mut self) -> Vec<String> {
+        lines(&self.transitions())
     }
 
     pub(crate) fn transitions(&mut self) -> Vec<Transition> {
@@ -186,12 +186,12 @@ impl World {
         std::mem::take(&mut self.effects.changed).into_iter().collect()
     }
 
-    /// What fires now, `envoy NotReady`.
+    /// The firing violations, such as `envoy NotReady`.
     pub(crate) fn firing(&self) -> Vec<String> {
         self.violations(true)
     }
 
-    /// What is pending now.
+    /// The pending violations.
     pub(crate) fn pending(&self) -> Vec<String> {
         self.violations(false)
     }
@@ -206,7 +206,7 @@ impl World {
             .collect()
     }
 
-    /// The second at which a check began to fail on a container.
+    /// The onset of a violation, in seconds.
     pub(crate) fn onset(&self, container: &str, check: Check) -> Option<f64> {
         let is_it = |v: &&Violation| {
             let Subject::Container(subject) = &v.subject;
@@ -222,8 +222,8 @@ impl World {
     }
 }
 
-/// Transitions as a person would list them: `300 firing envoy NotReady`.
-pub(crate) fn story(transitions: &[Transition]) -> Vec<String> {
+/// Transitions as lines such as `300 firing envoy NotReady`.
+pub(crate) fn lines(transitions: &[Transition]) -> Vec<String> {
     let line = |t: &Transition| {
         let (what, check) = (t.to.as_str(), t.violation.check.as_str());
         let Subject::Container(subject) = &t.violation.subject;
