@@ -1,5 +1,4 @@
-//! Whoever has `view`, `edit` or `admin` in a namespace has the matching rights on its policies: kube-controller-manager
-//! adds them to these roles.
+//! The roles `view`, `edit` and `admin` include permissions on policies: kube-controller-manager aggregates them.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use crate::helm::{CHART, Helm, NAMESPACE, RELEASE, VERSIONS};
 const SOON: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
 
-/// Somebody with a role in one namespace.
+/// A user with a role in one namespace.
 struct User<'a> {
     plane: &'a ControlPlane,
     role: &'static str,
@@ -18,7 +17,7 @@ struct User<'a> {
 }
 
 impl<'a> User<'a> {
-    /// A ServiceAccount that is bound to the role, in the namespace of that name.
+    /// Creates a ServiceAccount that is bound to the role, in a namespace of that name.
     async fn new(plane: &'a ControlPlane, role: &'static str) -> Self {
         plane.kubectl(["create", "namespace", role]).await.unwrap();
         let kubeconfig = plane.kubeconfig_for(role, role).await.unwrap();
@@ -38,7 +37,7 @@ impl<'a> User<'a> {
         }
     }
 
-    /// Whether the API server lets this user do it. Any other error than a refusal is a fault of the test.
+    /// Whether the API server permits it. Any error except Forbidden fails the test.
     async fn may(&self, args: &[&str], input: &str) -> bool {
         let kubeconfig = format!("--kubeconfig={}", self.kubeconfig.path().display());
         let args = [args, &[kubeconfig.as_str()]].concat();

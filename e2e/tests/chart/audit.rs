@@ -1,5 +1,4 @@
-//! What the operator is seen to do, by the API server's own audit log, is what its role allows: nothing that it may do goes
-//! unused.
+//! By the audit log of the API server, the operator uses exactly the permissions of its role.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,7 +15,7 @@ use crate::rights::{Right, rights};
 
 const SOON: Duration = Duration::from_mins(1);
 
-/// Every request, without bodies, when it is answered or, of a watch, begins to be.
+/// Logs every request without bodies when its answer starts.
 const AUDIT_POLICY: &str = "
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -24,7 +23,7 @@ omitStages: [RequestReceived]
 rules: [{level: Metadata}]
 ";
 
-/// Fires as soon as a sidecar is unready, and forgets it as soon as it is ready.
+/// Fires and resolves immediately.
 const POLICIES: &str = "
 apiVersion: sidewatch.dev/v1alpha1
 kind: SidecarPolicy
@@ -37,13 +36,13 @@ metadata: {name: mesh}
 spec: {}
 ";
 
-/// What a user was allowed to do so far.
+/// Permissions that a user has used so far.
 fn seen(log: &Path, user: &str) -> BTreeSet<Right> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     std::fs::read_to_string(log)
         .unwrap()
         .lines()
-        // the last line may be in the writing
+        // the last line may be incomplete
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter(|event| event["user"]["username"] == user)
         .map(|event| {
@@ -58,7 +57,7 @@ fn seen(log: &Path, user: &str) -> BTreeSet<Right> {
         .collect()
 }
 
-/// An Event is patched when the violation that it is named after comes again, and its name has a time in whole seconds.
+/// Repeats a violation within a second, which patches its Event: the name of an Event contains the time in seconds.
 async fn flip(pod: &mut SimulatedPod) {
     for _ in 0..4 {
         pod.step(Step::Unready("istio-proxy")).await.unwrap();

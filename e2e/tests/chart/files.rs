@@ -1,5 +1,5 @@
-//! What the chart holds copies of, because Helm packs only what is in its directory: equal to the originals.
-//! `UPDATE_CHART=1` makes them so.
+//! Copies in the chart equal the originals. They exist because Helm packs only the directory of the chart. `UPDATE_CHART=1`
+//! updates them.
 
 use e2e::project::repository;
 
@@ -36,7 +36,7 @@ fn copies_are_equal() {
     assert_eq!(files(), listed, "every file is a copy");
 }
 
-/// The files in the chart's directory `files`, sorted.
+/// Files in the directory `files` of the chart, sorted.
 fn files() -> Vec<String> {
     let mut found = Vec::new();
     let mut directories = vec![repository().join(CHART).join("files")];

@@ -1,4 +1,4 @@
-//! The versions of Helm, and what it renders as values.
+//! Versions of Helm, and parsed output of the chart.
 
 use std::path::PathBuf;
 
@@ -8,10 +8,10 @@ use serde_json::Value;
 
 pub(crate) use e2e::operator::helm::{CHART, Helm, NAMESPACE, RELEASE};
 
-/// The versions of Helm that the chart is made for.
+/// Supported versions of Helm.
 pub(crate) const VERSIONS: [Tool; 2] = [Tool::Helm3, Tool::Helm];
 
-/// The documents of a YAML stream; empty ones are left out.
+/// The non-empty documents of a YAML stream.
 pub(crate) fn documents(yaml: &str) -> Vec<Value> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).unwrap();
     documents
@@ -36,7 +36,7 @@ pub(crate) fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
     objects.iter().filter(|object| object["kind"] == kind).collect()
 }
 
-/// The files in `ci/`, one per feature: name of the feature and path.
+/// The files in `ci/`: name of the feature and path.
 pub(crate) fn features() -> Vec<(String, PathBuf)> {
     let directory = repository().join(CHART).join("ci");
     let mut features: Vec<_> = std::fs::read_dir(directory)

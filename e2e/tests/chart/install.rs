@@ -1,4 +1,4 @@
-//! A release from its installation to its end, on a control plane of its own, by both versions of Helm.
+//! Installation, upgrade and uninstallation with both versions of Helm, each on its own control plane.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ const CRDS: [&str; 2] = [
     "customresourcedefinition.apiextensions.k8s.io/sidecarpolicies.sidewatch.dev",
 ];
 
-/// What `helm --wait` needs to see: somebody makes a Pod of a Deployment.
+/// Controllers for `helm --wait`, which create the Pod of a Deployment.
 const CONTROLLERS: [&str; 2] = ["deployment-controller", "replicaset-controller"];
 
-/// A control plane and a Helm that installs there.
+/// A control plane and Helm.
 struct Cluster {
     helm: Helm,
     _controllers: Process,
@@ -36,7 +36,7 @@ impl Cluster {
         }
     }
 
-    /// `helm install` or `upgrade` with these values; returns what it prints. The Pod becomes ready meanwhile.
+    /// Runs `helm install` or `upgrade` with these values and returns its output, while the Pod becomes ready.
     async fn helm(&self, command: &str, values: &[&str]) -> String {
         let mut args = vec![command, RELEASE, CHART, "--namespace", NAMESPACE, "--wait"];
         if command == "install" {
@@ -62,7 +62,7 @@ impl Cluster {
         self.plane.kubectl(args).await.unwrap()
     }
 
-    /// One field of an object; empty when either is not there.
+    /// A field of an object, or empty.
     async fn field(&self, object: &[&str], path: &str) -> String {
         let output = format!("--output=jsonpath={path}");
         let args = [&["get", "--ignore-not-found", &output][..], object].concat();
@@ -74,7 +74,7 @@ impl Cluster {
         names.lines().map(str::to_owned).collect()
     }
 
-    /// Everything of the release that is in the cluster, except CRDs.
+    /// All objects of the release except CRDs.
     async fn objects(&self) -> String {
         let kinds =
             "deployments,services,serviceaccounts,clusterroles,clusterrolebindings,roles,rolebindings";
@@ -83,7 +83,7 @@ impl Cluster {
             .await
     }
 
-    /// Starts the operator under the ServiceAccount of the release, and waits until it is ready.
+    /// Starts the operator with the ServiceAccount of the release and waits until it is ready.
     async fn operator(&self, flags: &[&str]) -> Operator {
         let token = self
             .plane
@@ -109,7 +109,7 @@ impl Cluster {
     }
 }
 
-/// From `helm install` to `helm uninstall`, and once more without `keep`.
+/// Installs, upgrades and uninstalls, with and without `crds.keep`.
 async fn life(version: Tool) {
     let cluster = Cluster::start(version).await;
     let policy = ["clustersidecarpolicy", RELEASE];
@@ -122,7 +122,7 @@ async fn life(version: Tool) {
     let operator = cluster.operator(&[]).await;
     cluster.eventually(&policy, ready, "True").await;
 
-    // An upgrade of something else leaves the policy alone, and what its operator found with it.
+    // An unrelated upgrade does not change the policy.
     let uid = cluster.field(&policy, "{.metadata.uid}").await;
     cluster
         .helm("upgrade", &["defaultPolicy.enabled=true", "log.level=debug"])

@@ -1,4 +1,4 @@
-//! The Helm chart: rendered by Helm 3 and Helm 4, accepted by a real API server, installed, upgraded and uninstalled.
+//! The Helm chart with Helm 3 and Helm 4: rendering, validation by a real API server, installation, upgrade, uninstallation.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,4 @@
-//! The chart's values: each documented in values.yaml, listed in README.md and known to values.schema.json, and nothing
-//! listed or known that is not there. `UPDATE_CHART=1` writes the list into README.md.
+//! Values of the chart: values.yaml, README.md and values.schema.json contain the same. `UPDATE_CHART=1` updates README.md.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -12,13 +11,13 @@ use crate::helm::{CHART, read};
 const BEGIN: &str = "<!-- values, from values.yaml: make chart -->\n";
 const END: &str = "<!-- end of values -->";
 
-/// A documented value: its path and what it is for.
+/// A documented value.
 struct Row {
     path: Vec<String>,
     text: String,
 }
 
-/// The values that a comment with two dashes documents.
+/// Values with a comment that starts with two dashes.
 fn rows(yaml: &str) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut path: Vec<(usize, String)> = Vec::new();
@@ -46,7 +45,7 @@ fn values() -> Value {
     serde_saphyr::from_str(&read(&format!("{CHART}/values.yaml"))).unwrap()
 }
 
-/// The paths of everything that is not a map with entries.
+/// Paths of all values except non-empty maps.
 fn leaves(value: &Value, path: &[String], into: &mut Vec<Vec<String>>) {
     match value.as_object().filter(|map| !map.is_empty()) {
         Some(map) => {
@@ -92,7 +91,7 @@ fn the_readme_lists_every_value() {
     assert_eq!(read(&file), expected, "make chart");
 }
 
-/// Where the schema closes a map, it must know exactly the keys that values.yaml has.
+/// A closed map in the schema must have exactly the keys of values.yaml.
 fn compare(schema: &Value, values: &Value, path: &str, closed: &mut usize) {
     if schema["additionalProperties"] != Value::Bool(false) {
         return;
@@ -117,7 +116,7 @@ fn the_schema_knows_every_value() {
     let mut closed = 0;
     compare(&schema, &values, "values", &mut closed);
     let ours = |(_, value): &(&String, &Value)| value.is_object();
-    // those that Kubernetes or the user defines
+    // maps that Kubernetes or the user defines
     let open = [
         "global",
         "commonLabels",

@@ -1,4 +1,4 @@
-//! Every feature, rendered by both versions of Helm and offered to a real API server, which checks every field.
+//! Every feature, rendered by both versions of Helm and validated by a real API server.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use tokio::sync::OnceCell;
 
 use crate::helm::{CHART, Helm, NAMESPACE, VERSIONS, documents, features, of_kind, title};
 
-/// As many Helms at a time as there are features would keep each other waiting.
+/// Concurrent runs of Helm.
 const AT_ONCE: usize = 4;
 
-/// The control plane with what the features need: the namespaces they name, and the kinds of others.
+/// The control plane with the namespaces and CRDs that the features need.
 async fn prepared() -> Result<&'static ControlPlane> {
     static PREPARED: OnceCell<()> = OnceCell::const_new();
     let plane = shared().await?;
@@ -61,7 +61,7 @@ async fn helm_lint_has_nothing_to_say() {
             })
             .buffer_unordered(AT_ONCE)
             .try_for_each(|said| async move {
-                // Quiet prints warnings and errors only.
+                // With `--quiet`, Helm prints only warnings and errors.
                 assert_eq!(said.trim(), "");
                 Ok(())
             })
@@ -225,7 +225,7 @@ async fn unknown_and_wrong_values_are_refused_by_name() {
     }
 }
 
-/// A parent chart hands down `global`, and names a value of ours as the condition of its dependency.
+/// A parent chart passes `global`, and uses the value `enabled` as the condition of its dependency.
 #[tokio::test]
 async fn a_parent_chart_may_depend_on_it() {
     let parent = e2e::process::Scratch::new().unwrap();

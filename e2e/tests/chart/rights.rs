@@ -1,4 +1,4 @@
-//! The operator's rights: the same in the chart and in `config/rbac`, no more and no less.
+//! The permissions of the operator are the same in the chart and in `config/rbac`.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use crate::helm::{Helm, VERSIONS, documents, of_kind};
 
-/// A rule taken apart: API group, resource with subresource, verb.
+/// A permission: API group, resource with subresource, verb.
 pub(crate) type Right = (String, String, String);
 
-/// The rights that the roles of a kind and name grant.
+/// Permissions of the roles with a kind and name.
 pub(crate) fn rights(objects: &[Value], kind: &str, name: &str) -> BTreeSet<Right> {
     let strings = |value: &Value| -> Vec<String> {
         let list = value.as_array().unwrap();
@@ -37,7 +37,7 @@ pub(crate) fn rights(objects: &[Value], kind: &str, name: &str) -> BTreeSet<Righ
     rights
 }
 
-/// What `kubectl kustomize` makes of a directory of `config/`.
+/// Output of `kubectl kustomize` for a directory of `config/`.
 async fn kustomized(directory: &str) -> Vec<Value> {
     let path = e2e::project::repository().join(directory);
     let plane = shared().await.unwrap();

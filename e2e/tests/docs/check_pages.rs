@@ -1,4 +1,4 @@
-//! A page per check: its example Pod goes wrong as the page tells, and the Event says what the page says.
+//! The page of each check: its example Pod fails as described, with the Event on the page.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,7 +23,7 @@ fn page(check: Check) -> Page {
     Page::read(format!("docs/checks/{}.md", check.as_str()))
 }
 
-/// The only block of this language that satisfies `wanted`, with the first of several allowed to stand for all.
+/// The first block of this language that satisfies `wanted`.
 fn block(page: &Page, language: &str, wanted: impl Fn(&str) -> bool) -> Block {
     let found = page
         .blocks()
@@ -79,7 +79,7 @@ fn the_event_of_each_example_is_as_its_page_says() {
     }
 }
 
-/// What the pages tell in their words, at their times.
+/// The steps that the pages describe, at their times.
 fn play(check: Check, pod: &mut Example) {
     match check {
         Check::NotReady | Check::MainReadySidecarNotReady => {
@@ -132,7 +132,7 @@ fn play(check: Check, pod: &mut Example) {
     }
 }
 
-/// An example Pod on a node, watched under a policy of defaults.
+/// An example Pod with a policy with default settings.
 struct Example {
     pod: Value,
     spec: PodSpec,
@@ -174,7 +174,7 @@ impl Example {
         }
     }
 
-    /// It comes up, all at this time.
+    /// Starts all containers at this time.
     fn start(&mut self, at: &str) {
         for step in self.spec.clone().healthy_start() {
             self.at(at, step);
@@ -210,7 +210,7 @@ fn time(of_day: &str) -> Timestamp {
     midnight + SignedDuration::from_secs(parts[0] * 3600 + parts[1] * 60 + parts[2])
 }
 
-/// What of a Pod shapes its status.
+/// The fields of a Pod that determine its status.
 fn spec(pod: &Value) -> PodSpec {
     let mut spec = PodSpec::new(pod["metadata"]["name"].as_str().unwrap());
     spec = match pod["spec"]["restartPolicy"].as_str() {

@@ -1,4 +1,4 @@
-//! The YAML and PromQL of the pages is right: the API server takes it, Prometheus understands it.
+//! YAML and PromQL on the pages are valid.
 
 use std::process::Command;
 
@@ -16,7 +16,7 @@ async fn the_api_server_takes_every_object() {
     install_crds(plane).await.unwrap();
     plane.kubectl(["create", "namespace", "pay"]).await.unwrap();
     plane.kubectl(["create", "namespace", "shop"]).await.unwrap();
-    // no controller makes it here, and a Pod needs it
+    // Pods need it, and no controller creates it here.
     for namespace in ["pay", "shop"] {
         plane.service_account(namespace, "default").await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! The commands of the README do what it says, and print what it shows.
+//! The commands of the README work and print what it shows.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,22 +11,22 @@ use crate::markdown::Page;
 use crate::shell::{POLL, Shell, comparable};
 use e2e::project::repository;
 
-/// A demo takes a minute where nobody else is busy.
+/// The demo takes a minute on an idle machine.
 const EVENTUALLY: Duration = Duration::from_mins(5);
 
-/// A command of a `console` block, and what the page shows of its output.
-struct ObservedStatus {
+/// A command of a `console` block and its output on the page.
+struct ConsoleCommand {
     command: String,
     output: Vec<String>,
 }
 
-fn shown(page: &Page) -> Vec<ObservedStatus> {
-    let mut all: Vec<ObservedStatus> = Vec::new();
+fn shown(page: &Page) -> Vec<ConsoleCommand> {
+    let mut all: Vec<ConsoleCommand> = Vec::new();
     for block in page.blocks().iter().filter(|block| block.language == "console") {
         for line in block.text.lines() {
             if let Some(command) = line.strip_prefix("$ ") {
                 let command = command.split(" #").next().unwrap_or(command).trim().to_owned();
-                all.push(ObservedStatus {
+                all.push(ConsoleCommand {
                     command,
                     output: Vec::new(),
                 });
@@ -38,7 +38,7 @@ fn shown(page: &Page) -> Vec<ObservedStatus> {
     all
 }
 
-/// Waits until a process has said something, and returns all that it said.
+/// Waits until a process has printed a text, and returns its output.
 async fn said(process: &mut Process, text: &str) -> Result<String> {
     let deadline = Instant::now() + EVENTUALLY;
     loop {
@@ -61,7 +61,7 @@ fn after<'a>(text: &'a str, start: &str) -> Result<&'a str> {
     line.with_context(|| format!("no line starts with {start:?}:\n{text}"))
 }
 
-/// Where a node can run, that is where the demo happens. What takes minutes to compile is there before anybody waits.
+/// Starts the demo. Builds the images first if a node can run, because they take minutes.
 async fn start_demo(shell: &Shell, command: &str) -> Process {
     if node::unavailable().is_none() {
         tokio::task::spawn_blocking(images::build).await.unwrap().unwrap();
@@ -69,7 +69,7 @@ async fn start_demo(shell: &Shell, command: &str) -> Process {
     shell.background(command).unwrap()
 }
 
-/// The process that has the namespaces of the demo's node, and the one that made them.
+/// The process with the Linux namespaces of the demo, and its parent.
 fn namespaces(way_in: &str) -> Option<(String, String)> {
     let target = way_in.strip_prefix("nsenter --target ")?.split(' ').next()?;
     let status = std::fs::read_to_string(format!("/proc/{target}/status")).unwrap();
@@ -85,7 +85,7 @@ async fn the_demo_shows_what_the_readme_says() {
     let way_in = log.lines().find(|line| line.ends_with(" bash")).unwrap();
     let metrics = after(&log, "curl http://").unwrap();
     let mut checked = 0;
-    for ObservedStatus { command, output } in shown(&Page::read("README.md")) {
+    for ConsoleCommand { command, output } in shown(&Page::read("README.md")) {
         if command.starts_with("make ") {
             assert!(
                 ["make demo", "make test"].contains(&&*command),
@@ -93,7 +93,7 @@ async fn the_demo_shows_what_the_readme_says() {
             );
             continue;
         }
-        // What has happened, not what will.
+        // A watch would not end.
         let run = command
             .replace(" --watch", "")
             .replace("localhost:8080/metrics", metrics);
@@ -130,20 +130,20 @@ async fn the_demo_without_a_node_shows_the_same_and_ends_by_itself() {
     assert!(status.success(), "{}", demo.log_tail());
     let log = std::fs::read_to_string(demo.log()).unwrap();
     assert!(
-        log.lines().any(|line| line.contains("The kubelet is played")),
+        log.lines().any(|line| line.contains("Simulated kubelet")),
         "{log}"
     );
-    // The demo shows more of the policies than the page does.
+    // The demo prints more columns of the policies than the page.
     let printed = shown(&Page::read("README.md"))
         .into_iter()
         .filter(|shown| !shown.command.starts_with("kubectl get sidecarpolicies"));
     let checked: usize = printed
-        .map(|ObservedStatus { command, output }| assert_shown(&output, &log, &command))
+        .map(|ConsoleCommand { command, output }| assert_shown(&output, &log, &command))
         .sum();
     assert!(checked > 6, "{checked} lines");
 }
 
-/// Each line of the page must be printed too. Returns how many there are.
+/// Asserts that each line of the page is printed, and returns their number.
 fn assert_shown(shown: &[String], printed: &str, command: &str) -> usize {
     let lines: Vec<_> = printed.lines().map(comparable).collect();
     let shown: Vec<_> = shown.iter().filter(|line| !line.is_empty()).collect();

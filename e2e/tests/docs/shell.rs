@@ -1,4 +1,4 @@
-//! A shell in which the commands of a page work on a control plane, as they would in a reader's terminal.
+//! A shell in which commands of a page run with a control plane.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use e2e::project::repository;
 pub(crate) const SOON: Duration = Duration::from_mins(2);
 pub(crate) const POLL: Duration = Duration::from_millis(500);
 
-/// A shell in which the commands work on a control plane.
+/// A shell with a control plane.
 pub(crate) struct Shell {
     pub(crate) plane: ControlPlane,
     pub(crate) files: Scratch,
@@ -42,13 +42,13 @@ impl Shell {
             ("HELM_CACHE_HOME", format!("{home}/helm")),
             ("HELM_CONFIG_HOME", format!("{home}/helm")),
             ("HELM_DATA_HOME", format!("{home}/helm")),
-            // Others may have the usual ports.
+            // The default ports may be in use.
             ("SIDEWATCH_METRICS_ADDRESS", "127.0.0.1:0".to_owned()),
             ("SIDEWATCH_HEALTH_ADDRESS", "127.0.0.1:0".to_owned()),
         ]
     }
 
-    /// Runs commands in a directory and returns what they print.
+    /// Runs commands in a directory and returns their output.
     pub(crate) async fn run(&self, commands: &str, directory: &Path) -> Result<String> {
         let output = tokio::process::Command::new("bash")
             .args(["-euc", commands])
@@ -66,7 +66,7 @@ impl Shell {
         Ok(printed)
     }
 
-    /// Runs commands, which only look, until they print what the page says.
+    /// Repeats commands without side effects until they print the expected text.
     pub(crate) async fn expect(&self, commands: &str, expected: &str) -> Result<()> {
         let deadline = Instant::now() + SOON;
         loop {
@@ -81,9 +81,9 @@ impl Shell {
         }
     }
 
-    /// Starts a command that stays, as in a second terminal.
+    /// Starts a command in the background.
     pub(crate) fn background(&self, command: &str) -> Result<Process> {
-        // What cargo tells a test of its crate would let build scripts run again.
+        // Variables of the crate under test would rerun build scripts.
         let command = format!("unset ${{!CARGO_PKG_@}} ${{!CARGO_MANIFEST_@}}\nexec {command}");
         let bash = ["/bin/bash", "/usr/bin/bash"].into_iter().map(Path::new);
         let bash = bash.into_iter().find(|bash| bash.is_file()).unwrap();
@@ -95,7 +95,7 @@ impl Shell {
     }
 }
 
-/// The words, without those that are times, and Pods without what a controller makes up for their names.
+/// The words without times, and names of Pods without generated suffixes.
 pub(crate) fn comparable(text: &str) -> Vec<String> {
     let is_age =
         |word: &str| word.ends_with(['s', 'm']) && word.starts_with(|first: char| first.is_ascii_digit());
@@ -111,7 +111,7 @@ pub(crate) fn comparable(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// `pod/web` of `pod/web-7d9f8c6b5-x2x7k`, which a Deployment's ReplicaSet has made; any other word as it is.
+/// `pod/web` for `pod/web-7d9f8c6b5-x2x7k`; other words are not changed.
 fn without_hashes(word: &str) -> &str {
     let is_hash =
         |part: &str| part.len() >= 5 && part.chars().all(|c| "bcdfghjklmnpqrstvwxz2456789".contains(c));

@@ -1,4 +1,4 @@
-//! What must hold beside the scenarios: of the installation, and of the whole run.
+//! Requirements of the installation and of the whole run.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use e2e::scenario::runner::{self, Played, ScenarioCluster};
 use super::{Verdict, say};
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
-/// In MiB.
+/// Maximum memory in MiB.
 const MOST_MEMORY: f64 = 32.0;
 
-/// A Pod that restricted Pod Security refuses.
+/// A Pod that restricted Pod Security rejects.
 const PRIVILEGED: &str = r"
 apiVersion: v1
 kind: Pod
@@ -22,7 +22,7 @@ spec:
   containers: [{name: app, image: 'sidewatch.test/test-workload:1', securityContext: {privileged: true}}]
 ";
 
-/// Of the installation.
+/// Requirements of the installation.
 pub(crate) async fn installed(place: &ScenarioCluster) -> Result<Vec<Verdict>> {
     let ready_after = place.installed.ready_after();
     say(&format!(
@@ -46,7 +46,7 @@ pub(crate) async fn installed(place: &ScenarioCluster) -> Result<Vec<Verdict>> {
     ])
 }
 
-/// Of the whole run.
+/// Requirements of the whole run.
 pub(crate) async fn afterwards(place: &ScenarioCluster, played: &[Played]) -> Result<Vec<Verdict>> {
     let log = place.installed.log().await?;
     let errors = log.lines().filter(|line| line.contains("\"level\":\"ERROR\""));
@@ -69,7 +69,7 @@ pub(crate) async fn afterwards(place: &ScenarioCluster, played: &[Played]) -> Re
     Ok(verdicts)
 }
 
-/// The alerts that we ship, and a page as docs/comparison.md, for a look.
+/// Checks the shipped alerts, and writes target/comparison.md.
 async fn alerts(place: &ScenarioCluster, played: &[Played]) -> Result<Option<Verdict>> {
     let Some((seen, alerts)) = runner::observed(place, played).await? else {
         return Ok(None);

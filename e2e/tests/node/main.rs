@@ -1,9 +1,9 @@
-//! The product where its users run it: a real kubelet, real containers that crash and hang, the operator as a Deployment from
-//! its own image and its own chart. Each of `e2e/scenarios` is a test; they share one cluster and one run.
+//! Tests on a real node: a real kubelet, real containers, the operator as a Deployment from its image and chart. Each file in
+//! `e2e/scenarios` is a test; they share one cluster and one run.
 //!
-//! A harness of its own: it starts this program again in namespaces of its own, and the run comes before the reports.
+//! It has its own harness, which runs this program again in new Linux namespaces and reports after the run.
 //!
-//! `SIDEWATCH_E2E_KUBECONFIG` names an existing cluster to use instead; then whatever needs a node of our own is left out.
+//! `SIDEWATCH_E2E_KUBECONFIG` names an existing cluster. Scenarios that need the test node are then skipped.
 
 #![allow(
     clippy::unwrap_used,
@@ -26,7 +26,7 @@ use e2e::tools::Tool;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 const EXISTING: &str = "SIDEWATCH_E2E_KUBECONFIG";
-/// A name, and what is wrong: nothing when all is well.
+/// Name of a test and its errors.
 type Verdict = (String, Vec<String>);
 
 fn main() -> ExitCode {
@@ -63,7 +63,7 @@ fn verdicts(arguments: &Arguments) -> Result<Vec<Verdict>> {
     verdicts
 }
 
-/// The loud line; in CI it is a failure.
+/// Reports that the tests were skipped; an error in CI.
 fn cannot_run(reason: &str) -> Result<Vec<Verdict>> {
     if std::env::var_os("CI").is_some() {
         anyhow::bail!("THE TESTS ON A REAL NODE DID NOT RUN: {reason}");
@@ -88,7 +88,7 @@ async fn run(existing: Option<&Path>, scenarios: Vec<Scenario>) -> Result<Vec<Ve
     Ok(verdicts)
 }
 
-/// As the harness would choose.
+/// Whether the arguments select a test, as in the standard harness.
 fn is_wanted(arguments: &Arguments, name: &str) -> bool {
     let matches = |filter: &String| {
         if arguments.exact {
@@ -110,7 +110,7 @@ fn trial((name, errors): Verdict) -> Trial {
     })
 }
 
-/// Straight to standard error, where nobody keeps it from the person who waits.
+/// Writes to standard error, which the harness does not capture.
 fn say(message: &str) {
     let _ = writeln!(std::io::stderr(), "\nnode: {message}\n");
 }
