@@ -13,6 +13,8 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
 
+use testkit::protobuf;
+
 use super::record::{Call, Exchange};
 use super::request::Verb;
 use super::rule::{Fault, Point, RuleHandle, status_object};
@@ -45,6 +47,9 @@ pub(super) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Re
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Broken)?.to_bytes();
     let request = Request::from_parts(head, body);
+    if is_streaming_list(request.uri().query()) {
+        return refuse_streaming_list();
+    }
     let path = request.uri().path();
     let verb = Verb::of(request.method(), path, request.uri().query());
     let rule = shared.meet(verb, path);
@@ -66,10 +71,29 @@ pub(super) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Re
     exchange.answered(answer.status().as_u16());
     let (head, incoming) = answer.into_parts();
     let body = match incoming {
-        Origin::Server(body) => shaped(body, rule, exchange),
+        Origin::Server(body) => {
+            let is_protobuf = is_protobuf(&head.headers);
+            shaped(body, is_protobuf, rule, exchange)
+        }
         Origin::Proxy(text) => Full::new(text).map_err(|never| match never {}).boxed_unsync(),
     };
     Ok(Response::from_parts(head, body))
+}
+
+/// Rules speak of lists and of watches; a streaming list is both. The proxy refuses them, as Kubernetes 1.33 does by
+/// default, and the client uses a paged list and a watch.
+fn is_streaming_list(query: Option<&str>) -> bool {
+    query.unwrap_or_default().contains("sendInitialEvents=true")
+}
+
+fn refuse_streaming_list() -> Result<Response<Body>, Broken> {
+    let answer = own_answer(422, None)?;
+    Ok(answer.map(|text| Full::new(text).map_err(|never| match never {}).boxed_unsync()))
+}
+
+fn is_protobuf(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE);
+    content_type.is_some_and(|value| value.as_bytes().starts_with(protobuf::CONTENT_TYPE.as_bytes()))
 }
 
 enum Origin {
@@ -91,7 +115,7 @@ async fn answer(
             status,
             retry_after,
             after_commit: false,
-        }) => return own_answer(*status, *retry_after),
+        }) => return Ok(own_answer(*status, *retry_after)?.map(Origin::Proxy)),
         _ => {}
     }
     hang_at(rule, Point::Request).await;
@@ -101,7 +125,7 @@ async fn answer(
         Some(Fault::Close(Point::Answer)) => return Err(Broken),
         Some(Fault::Answer {
             status, retry_after, ..
-        }) => return own_answer(*status, *retry_after),
+        }) => return Ok(own_answer(*status, *retry_after)?.map(Origin::Proxy)),
         _ => {}
     }
     hang_at(rule, Point::Answer).await;
@@ -117,11 +141,11 @@ async fn hang_at(rule: Option<&RuleHandle>, point: Point) {
 }
 
 /// An error answer in the format of the API server.
-fn own_answer(status: u16, retry_after: Option<u32>) -> Result<Response<Origin>, Broken> {
+fn own_answer(status: u16, retry_after: Option<u32>) -> Result<Response<Bytes>, Broken> {
     let code = StatusCode::from_u16(status).map_err(|_| Broken)?;
     let reason = code.canonical_reason().unwrap_or_default().replace(' ', "");
     let body = status_object(status, &reason, "injected by the fault proxy").to_string();
-    let mut response = Response::new(Origin::Proxy(body.into()));
+    let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = code;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -135,6 +159,10 @@ async fn forward(shared: &Shared, mut request: Request<Bytes>) -> anyhow::Result
     strip(request.headers_mut());
     // The proxy cannot split a compressed body.
     request.headers_mut().remove(header::ACCEPT_ENCODING);
+    if protobuf::is_disabled() {
+        let json = HeaderValue::from_static("application/json");
+        request.headers_mut().insert(header::ACCEPT, json);
+    }
     let mut server = tls::connect(&shared.server).await?;
     let mut response = server.send_request(request.map(Full::new)).await?;
     strip(response.headers_mut());
@@ -157,8 +185,8 @@ struct Pipe {
     exchange: Exchange,
 }
 
-fn shaped(server: Incoming, rule: Option<RuleHandle>, exchange: Exchange) -> Body {
-    let mut shape = Shape::new(rule.as_ref().map(|rule| rule.fault().clone()));
+fn shaped(server: Incoming, is_protobuf: bool, rule: Option<RuleHandle>, exchange: Exchange) -> Body {
+    let mut shape = Shape::new(rule.as_ref().map(|rule| rule.fault().clone()), is_protobuf);
     let pipe = Pipe {
         outs: shape.begin().into(),
         server,

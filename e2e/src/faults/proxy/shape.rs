@@ -7,6 +7,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use hyper::body::Bytes;
+use serde_json::Value;
+use testkit::protobuf;
 
 use super::rule::{Fault, Point};
 
@@ -33,6 +35,7 @@ const INTERVALS_PER_SECOND: u32 = 20;
 #[derive(Debug)]
 pub(super) struct Shape {
     fault: Option<Fault>,
+    is_protobuf: bool,
     frames: Frames,
     /// Bytes and events so far.
     bytes: u64,
@@ -40,10 +43,15 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    pub(super) fn new(fault: Option<Fault>) -> Self {
+    /// A body in JSON or in protobuf.
+    pub(super) fn new(fault: Option<Fault>, is_protobuf: bool) -> Self {
         Self {
             fault,
-            frames: Frames::default(),
+            is_protobuf,
+            frames: Frames {
+                is_protobuf,
+                ..Frames::default()
+            },
             bytes: 0,
             events: 0,
         }
@@ -109,37 +117,58 @@ impl Shape {
         outs
     }
 
+    /// The bytes of an event.
+    fn encode(&self, event: &Value) -> Bytes {
+        match event["type"].as_str() {
+            Some(kind) if self.is_protobuf => protobuf::event(kind, &event["object"]).into(),
+            _ => Bytes::from(format!("{event}\n")),
+        }
+    }
+
     /// Actions after the events so far.
     fn after_event(&self) -> Vec<Out> {
         match &self.fault {
             Some(Fault::End(after)) if *after == self.events => vec![Out::End],
             Some(Fault::Inject { after, event }) if *after == self.events => {
-                vec![Out::Pass(Bytes::from(format!("{event}\n"))), Out::End]
+                vec![Out::Pass(self.encode(event)), Out::End]
             }
             _ => Vec::new(),
         }
     }
 }
 
-/// Assembles lines.
+/// Assembles events: lines of JSON, or frames of protobuf behind their length.
 #[derive(Debug, Default)]
-struct Frames(Vec<u8>);
+struct Frames {
+    bytes: Vec<u8>,
+    is_protobuf: bool,
+}
 
 impl Frames {
-    /// The lines that this piece completes, with line feeds.
+    /// The events that this piece completes.
     fn push(&mut self, piece: &[u8]) -> Vec<Bytes> {
-        self.0.extend_from_slice(piece);
-        let mut lines = Vec::new();
-        while let Some(end) = self.0.iter().position(|byte| *byte == b'\n') {
-            let rest = self.0.split_off(end + 1);
-            lines.push(Bytes::from(std::mem::replace(&mut self.0, rest)));
+        self.bytes.extend_from_slice(piece);
+        let mut events = Vec::new();
+        while let Some(length) = self.complete() {
+            let rest = self.bytes.split_off(length);
+            events.push(Bytes::from(std::mem::replace(&mut self.bytes, rest)));
         }
-        lines
+        events
     }
 
-    /// The bytes after the last line feed.
+    /// The length of the first event, with its line feed or its header, if it is complete.
+    fn complete(&self) -> Option<usize> {
+        if !self.is_protobuf {
+            return Some(self.bytes.iter().position(|byte| *byte == b'\n')? + 1);
+        }
+        let (header, rest) = self.bytes.split_first_chunk::<4>()?;
+        let length = usize::try_from(u32::from_be_bytes(*header)).ok()?;
+        (rest.len() >= length).then_some(length + header.len())
+    }
+
+    /// The bytes after the last complete event.
     fn rest(&mut self) -> Bytes {
-        Bytes::from(std::mem::take(&mut self.0))
+        Bytes::from(std::mem::take(&mut self.bytes))
     }
 }
 
@@ -191,7 +220,7 @@ mod tests {
 
     /// All actions for the pieces of a body.
     fn all(fault: Option<Fault>, pieces: &[&'static str]) -> Vec<Out> {
-        let mut shape = Shape::new(fault);
+        let mut shape = Shape::new(fault, false);
         let mut outs = shape.begin();
         for piece in pieces {
             outs.extend(shape.push(Bytes::from_static(piece.as_bytes())));
@@ -305,7 +334,7 @@ mod tests {
     #[test]
     fn a_throttled_body_has_the_given_rate() {
         for (rate, piece, expected) in [(40, 8, 200), (2, 3, 1500), (1_000_000, 8, 50)] {
-            let outs = Shape::new(Some(Fault::Throttle(rate))).push(Bytes::from(vec![b'x'; piece]));
+            let outs = Shape::new(Some(Fault::Throttle(rate)), false).push(Bytes::from(vec![b'x'; piece]));
             let (mut time, mut bytes) = (Duration::ZERO, 0);
             for out in outs {
                 match out {
@@ -319,6 +348,26 @@ mod tests {
                 (Duration::from_millis(expected), piece),
                 "{piece} bytes at {rate} a second"
             );
+        }
+    }
+
+    #[test]
+    fn events_in_protobuf_are_counted_and_injected_as_frames() {
+        let frames = [protobuf::frame(b"a\nb"), protobuf::frame(b"c")].concat();
+        let inject = Fault::error_event(1, 410);
+        let Fault::Inject { event, .. } = &inject else {
+            panic!("{inject:?}")
+        };
+        let expected = protobuf::event("ERROR", &event["object"]);
+        for size in [1, 3, frames.len()] {
+            let mut shape = Shape::new(Some(inject.clone()), true);
+            let outs: Vec<Out> = frames
+                .chunks(size)
+                .flat_map(|piece| shape.push(Bytes::copy_from_slice(piece)))
+                .take(3)
+                .collect();
+            let first = Out::Pass(protobuf::frame(b"a\nb").into());
+            assert_eq!(outs, [first, Out::Pass(expected.clone().into()), Out::End]);
         }
     }
 
