@@ -23,6 +23,7 @@ test-units: ## tests that need no API server
 	cargo test --package sidewatch --package testkit --package test-workload --locked
 	cargo test --package e2e --lib --bins --locked
 	cargo test --package e2e --doc --locked
+	SIDEWATCH_TEST_ENCODING=json cargo test --package sidewatch --locked --test scripted --test operator_replay
 
 test-cluster: ## tests with an API server, except survival and documentation
 	cargo test --package e2e --test cluster --test operator --test chart --test bench_scale --locked -- --test-threads=4
@@ -32,6 +33,7 @@ test-docs: ## tests of the documentation, which run its commands
 
 test-survival: ## tests with faults of the network and the API server
 	cargo test --package e2e --test survival --locked
+	SIDEWATCH_TEST_ENCODING=json cargo test --package e2e --test survival --locked
 
 e2e: ## tests on a real node; SIDEWATCH_E2E_KUBECONFIG=FILE uses an existing cluster
 	cargo test --package e2e --test node --locked
@@ -63,7 +65,7 @@ crds: ## generate crds/ from the types in src/api
 docs: ## generate docs/api.md from the schema
 	UPDATE_DOCS=1 cargo test --quiet --package e2e --test docs --locked api_reference
 
-FUZZ_TARGETS = pods policies patterns watch
+FUZZ_TARGETS = pods policies patterns protobuf watch
 FUZZ_SECONDS ?= 300
 
 fuzz: ## run every fuzz target for FUZZ_SECONDS; needs cargo-fuzz and a nightly toolchain

@@ -42,6 +42,11 @@ fn patterns() {
 }
 
 #[test]
+fn protobuf() {
+    replay("protobuf", fuzzing::protobuf);
+}
+
+#[test]
 fn watch() {
     replay("watch", fuzzing::watch);
 }

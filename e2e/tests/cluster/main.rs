@@ -23,5 +23,6 @@ mod fault_proxy;
 mod image;
 mod kustomize;
 mod monitoring;
+mod pod_encodings;
 mod policy_specs;
 mod simulated_kubelet;

@@ -11,9 +11,10 @@ mod checked_index;
 mod patterns;
 mod pods;
 mod policies;
+mod protobuf;
 mod watch;
 
-pub use self::{patterns::patterns, pods::pods, policies::policies, watch::watch};
+pub use self::{patterns::patterns, pods::pods, policies::policies, protobuf::protobuf, watch::watch};
 
 /// A line of input: the seconds that pass before it, whether its object is deleted, and its JSON.
 struct Line<'a> {

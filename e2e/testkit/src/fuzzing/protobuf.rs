@@ -1,0 +1,92 @@
+//! Pods in protobuf, from the bytes of a response on: a watch or a page of a list. The reader ends with an error or brings
+//! Pods, and the index keeps its invariants.
+
+use sidewatch::kubernetes::{
+    decode::{
+        intern::Interner,
+        pod::{LeanPod, observe},
+    },
+    protobuf::{
+        Event, EventKind, Malformed, Page, PageReader, WatchFrames, decode_event, decode_pod, decode_status,
+    },
+};
+
+use super::checked_index::{CheckedIndex, Fact, policy};
+
+/// The lowest bit of the first byte chooses between a watch and a page; the other bits are the size of the chunks in which
+/// the network delivers the other bytes, the body of the response.
+pub fn protobuf(data: &[u8]) {
+    let Some((first, body)) = data.split_first() else {
+        return;
+    };
+    let chunk = usize::from(first >> 1).max(1);
+    let read = |chunk| {
+        if first & 1 == 0 {
+            watch(body, chunk)
+        } else {
+            page(body, chunk)
+        }
+    };
+    let (events, end) = read(chunk);
+    let (whole, whole_end) = read(body.len().max(1));
+    assert_eq!(
+        format!("{events:?} {end:?}"),
+        format!("{whole:?} {whole_end:?}"),
+        "the size of the chunks makes a difference"
+    );
+    let _refusal = decode_status(body);
+    let mut interner = Interner::default();
+    let mut index = CheckedIndex::new(&[policy("usual", &serde_json::json!({}))]);
+    let mut alive = Vec::new();
+    for (kind, pod) in events {
+        let Ok(observation) = observe(pod, &mut interner) else {
+            continue;
+        };
+        assert!(observation.workload.kind.len() <= 253 && observation.workload.name.len() <= 253);
+        index.pass(45);
+        match kind {
+            EventKind::Deleted => index.take(&Fact::PodDeleted(&observation)),
+            EventKind::Applied => {
+                index.take(&Fact::Pod(&observation));
+                alive.push(observation);
+            }
+        }
+    }
+    index.empty(&alive);
+}
+
+type Read = (Vec<(EventKind, LeanPod)>, Result<(), Malformed>);
+
+fn watch(body: &[u8], chunk: usize) -> Read {
+    let (mut frames, mut found) = (WatchFrames::default(), Vec::new());
+    let mut read = || {
+        for piece in body.chunks(chunk) {
+            frames.push(piece);
+            while let Some(frame) = frames.next_frame()? {
+                if let Event::Pod(kind, pod) = decode_event(frame)? {
+                    found.push((kind, *pod));
+                }
+            }
+        }
+        Ok(())
+    };
+    let end = read();
+    (found, end)
+}
+
+fn page(body: &[u8], chunk: usize) -> Read {
+    let (mut reader, mut found) = (PageReader::default(), Vec::new());
+    let mut read = || {
+        for piece in body.chunks(chunk) {
+            reader.push(piece);
+            while let Some(part) = reader.next_part()? {
+                if let Page::Item(item) = part {
+                    found.push((EventKind::Applied, decode_pod(item)?));
+                }
+            }
+        }
+        Ok(())
+    };
+    let end = read();
+    (found, end)
+}
