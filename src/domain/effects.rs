@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 
-use super::{policy::PolicyKey, violation::Violation};
+use super::{
+    policy::{PolicyKey, Severity},
+    violation::Violation,
+};
 
 /// The results of one step of the index.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -95,6 +98,10 @@ pub struct Event {
     pub reason: &'static str,
     /// `type: Warning` when true, `type: Normal` otherwise.
     pub warning: bool,
+    /// The severity of the violation.
+    pub severity: Severity,
+    /// The name of the Event that announced the violation, if this Event says that the violation resolved.
+    pub recovers: Option<String>,
     /// `note`, at most 1024 bytes.
     pub note: String,
     /// `eventTime`.

@@ -34,8 +34,8 @@ impl Bucket {
         self.updated = now;
     }
 
-    fn has_one(&self) -> bool {
-        self.tokens >= 1.0
+    fn has_one(&self, reserve: u32) -> bool {
+        self.tokens + f64::from(reserve) >= 1.0
     }
 
     fn is_full(&self, rate: Rate) -> bool {
@@ -60,9 +60,9 @@ impl<K: Hash + Eq> Buckets<K> {
         }
     }
 
-    /// Reports whether the key has a token.
-    pub(super) fn has_one(&mut self, key: K, now: Instant) -> bool {
-        self.bucket(key, now).has_one()
+    /// Reports whether the key has a token, or has used fewer than `reserve` tokens more than it had.
+    pub(super) fn has_one(&mut self, key: K, reserve: u32, now: Instant) -> bool {
+        self.bucket(key, now).has_one(reserve)
     }
 
     /// Takes a token.
@@ -95,7 +95,7 @@ mod tests {
     };
 
     fn try_take(buckets: &mut Buckets<u32>, key: u32, now: Instant) -> bool {
-        let has_one = buckets.has_one(key, now);
+        let has_one = buckets.has_one(key, 0, now);
         if has_one {
             buckets.take(key, now);
         }

@@ -187,7 +187,7 @@ fn cut(text: &str, limit: usize) -> &str {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::domain::effects::Delivery;
+    use crate::domain::{effects::Delivery, policy::Severity};
 
     pub(in crate::sink) fn policy(kind: PolicyKind) -> PolicyKey {
         PolicyKey {
@@ -212,6 +212,8 @@ pub(super) mod tests {
             field_path: "spec.initContainers{istio-proxy}".to_owned(),
             reason: "SidecarContainerNotReady",
             warning: true,
+            severity: Severity::Warning,
+            recovers: None,
             note: "Sidecar 'istio-proxy' (native) is not ready.".to_owned(),
             at: "2026-11-20T10:42:07.5Z".parse().unwrap(),
             delivery: Delivery::Create,

@@ -10,7 +10,10 @@ use tokio::time::Instant;
 
 use super::bucket::{Buckets, Rate};
 use crate::{
-    domain::{effects::Event, policy::PolicyKey},
+    domain::{
+        effects::Event,
+        policy::{PolicyKey, Severity},
+    },
     kubernetes::backoff::Backoff,
     telemetry::metrics::DropReason,
 };
@@ -31,6 +34,8 @@ const CAPACITY: usize = 4096;
 const SUMMARY_DELAY: Duration = Duration::from_secs(10);
 /// Minimum time between two summaries of a policy.
 const SUMMARY_PERIOD: Duration = Duration::from_mins(5);
+/// Maximum number of names of dropped Events, about 100 bytes each.
+const DROPPED_NAMES: usize = 16_384;
 /// Time after which an Event that cannot be written is dropped.
 const GIVE_UP: Duration = Duration::from_mins(15);
 
@@ -75,6 +80,32 @@ pub(super) struct EventQueue {
     /// Number of messages that are being written.
     in_flight: usize,
     dropped: HashMap<PolicyKey, DroppedSummary>,
+    dropped_names: DroppedNames,
+}
+
+/// The names of Events that announced a violation and were dropped, oldest first.
+#[derive(Debug, Default)]
+struct DroppedNames {
+    reasons: HashMap<String, DropReason>,
+    order: VecDeque<String>,
+}
+
+impl DroppedNames {
+    fn insert(&mut self, name: String, reason: DropReason) {
+        if self.reasons.insert(name.clone(), reason).is_some() {
+            return;
+        }
+        self.order.push_back(name);
+        while self.order.len() > DROPPED_NAMES {
+            if let Some(oldest) = self.order.pop_front() {
+                self.reasons.remove(&oldest);
+            }
+        }
+    }
+
+    fn remove(&mut self, name: &str) -> Option<DropReason> {
+        self.reasons.remove(name)
+    }
 }
 
 impl EventQueue {
@@ -87,14 +118,33 @@ impl EventQueue {
             next_retry_id: 0,
             in_flight: 0,
             dropped: HashMap::new(),
+            dropped_names: DroppedNames::default(),
         }
     }
 
     /// Queues an Event, or drops it and returns the reason.
     pub(super) fn push(&mut self, event: Event, now: Instant) -> Result<(), DropReason> {
-        let exceeded = if !self.per_pod.has_one(Arc::clone(&event.pod_uid), now) {
+        // A recovery without its beginning says nothing.
+        let without_beginning = event
+            .recovers
+            .as_ref()
+            .and_then(|name| self.dropped_names.remove(name));
+        // Critical Events may use each limit a second time, so that others cannot displace them.
+        let reserve = |rate: Rate| {
+            if event.severity == Severity::Critical {
+                rate.burst
+            } else {
+                0
+            }
+        };
+        let exceeded = if without_beginning.is_some() {
+            without_beginning
+        } else if !self
+            .per_pod
+            .has_one(Arc::clone(&event.pod_uid), reserve(PER_POD), now)
+        {
             Some(DropReason::PodLimit)
-        } else if !self.global.has_one((), now) {
+        } else if !self.global.has_one((), reserve(GLOBAL), now) {
             Some(DropReason::GlobalLimit)
         } else if self.len() >= CAPACITY {
             Some(DropReason::QueueFull)
@@ -102,6 +152,9 @@ impl EventQueue {
             None
         };
         if let Some(reason) = exceeded {
+            if event.recovers.is_none() {
+                self.dropped_names.insert(event.name, reason);
+            }
             let summary = self.dropped.entry(event.policy).or_insert(DroppedSummary {
                 policy_uid: event.policy_uid,
                 dropped: 0,
@@ -110,6 +163,7 @@ impl EventQueue {
             summary.dropped += 1;
             return Err(reason);
         }
+        self.dropped_names.remove(&event.name);
         self.per_pod.take(Arc::clone(&event.pod_uid), now);
         self.global.take((), now);
         self.ready.push_back(QueuedEvent {
@@ -165,6 +219,11 @@ impl EventQueue {
         self.done();
         let wait = queued.backoff.next_wait_or(retry_after);
         if now.saturating_duration_since(queued.queued_at) + wait > GIVE_UP {
+            if let Message::Event(event) = queued.message
+                && event.recovers.is_none()
+            {
+                self.dropped_names.insert(event.name, DropReason::GaveUp);
+            }
             return Err(DropReason::GaveUp);
         }
         self.next_retry_id += 1;
@@ -193,6 +252,7 @@ impl EventQueue {
 #[cfg(test)]
 mod tests {
     use super::{super::event_object::tests::example, *};
+    use crate::domain::policy::Severity;
 
     const fn secs(n: u64) -> Duration {
         Duration::from_secs(n)
@@ -255,6 +315,54 @@ mod tests {
             (2000..2100).filter(|n| push(*n, start + secs(1)).is_ok()).count(),
             10
         );
+    }
+
+    #[test]
+    fn a_recovery_is_dropped_with_the_event_that_it_would_end() {
+        let start = Instant::now();
+        let mut event_queue = EventQueue::new();
+        let recovery = |of: &str| Event {
+            recovers: Some(of.to_owned()),
+            ..example(&format!("{of}-recovered"), "pod")
+        };
+        for n in 0..26 {
+            let _ = event_queue.push(example(&n.to_string(), "pod"), start);
+        }
+        let later = start + secs(3000);
+        assert_eq!(event_queue.push(recovery("24"), later), Ok(()), "24 was queued");
+        let dropped = event_queue.push(recovery("25"), later);
+        assert_eq!(dropped, Err(DropReason::PodLimit), "25 was dropped");
+        event_queue.push(example("25", "pod"), later).unwrap();
+        assert_eq!(
+            event_queue.push(recovery("25"), later),
+            Ok(()),
+            "25 was repeated and queued"
+        );
+    }
+
+    #[test]
+    fn critical_events_have_a_reserve() {
+        let start = Instant::now();
+        let mut event_queue = EventQueue::new();
+        let mut push = |severity, pod: &str| {
+            let event = Event {
+                severity,
+                ..example("x", pod)
+            };
+            event_queue.push(event, start).is_ok()
+        };
+        let accepted = (0..100).filter(|_| push(Severity::Info, "pod")).count();
+        assert_eq!(accepted, 25);
+        let accepted = (0..100).filter(|_| push(Severity::Critical, "pod")).count();
+        assert_eq!(accepted, 25, "as many again for critical Events");
+        let accepted = (0..1000)
+            .filter(|n| push(Severity::Warning, &n.to_string()))
+            .count();
+        assert_eq!(accepted, 150, "all Events together stay within the limit");
+        let accepted = (0..1000)
+            .filter(|n| push(Severity::Critical, &n.to_string()))
+            .count();
+        assert_eq!(accepted, 200, "as many again for critical Events");
     }
 
     #[test]

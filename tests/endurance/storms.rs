@@ -100,7 +100,7 @@ fn ten_thousand_failures_within_a_second_stay_within_the_limits_and_are_all_coun
         );
         let summaries = rig.written().summaries.clone();
         for policy in ["platform", "pages"] {
-            let name = format!("under ClusterSidecarPolicy {policy} ");
+            let name = format!("of ClusterSidecarPolicy {policy} ");
             assert_eq!(
                 summaries.iter().filter(|note| note.contains(&name)).count(),
                 1,

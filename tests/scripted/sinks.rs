@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sidewatch::{
     domain::{
         effects::{Delivery, Event},
-        policy::{PolicyKey, PolicyKind},
+        policy::{PolicyKey, PolicyKind, Severity},
     },
     sink::{Writer, events::EventSink},
     telemetry::metrics::Metrics,
@@ -30,6 +30,8 @@ fn event(delivery: Delivery) -> Event {
         field_path: "spec.containers{agent}".to_owned(),
         reason: "SidecarContainerNotReady",
         warning: true,
+        severity: Severity::Warning,
+        recovers: None,
         note: "Sidecar 'agent' (classic) is not ready.".to_owned(),
         at: "2026-11-20T10:42:07Z".parse().unwrap(),
         delivery,

@@ -168,6 +168,7 @@ impl EventPlanner<'_> {
         } else {
             "initContainers"
         };
+        let announced = violation.announced.filter(|_| !warning);
         note.truncate(note.floor_char_boundary(NOTE_LIMIT));
         self.events.push(Event {
             name: event_name(&pod.name, hash),
@@ -179,6 +180,8 @@ impl EventPlanner<'_> {
             field_path: format!("spec.{list}{{{}}}", container.name),
             reason,
             warning,
+            severity: self.view.policy.checks.common(violation.check).severity,
+            recovers: announced.map(|announced| event_name(&pod.name, announced.hash)),
             note,
             at: self.view.now,
             delivery,
