@@ -338,8 +338,8 @@ fn shell<'a>(script: &str, args: impl IntoIterator<Item = &'a OsStr>) -> Command
 mod tests {
     use super::*;
 
-    fn sh(script: &str) -> (tempfile::TempDir, Process) {
-        let dir = tempfile::tempdir().unwrap();
+    fn sh(script: &str) -> (crate::process::Scratch, Process) {
+        let dir = crate::process::Scratch::new().unwrap();
         let spec = Spec::new("/bin/sh")
             .args(["-c", script])
             .env("GREETING", "hello")

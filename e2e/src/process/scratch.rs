@@ -3,7 +3,12 @@
 //! Only this user can read a [`Scratch`] directory. A watchdog removes it when the handle is dropped or this process dies
 //! without running destructors: by SIGKILL, or because a `static` holds the handle.
 
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{env, process};
 
 use anyhow::{Context, Result};
 
@@ -22,15 +27,22 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Makes a new empty directory.
+    /// Creates an empty directory.
     pub fn new() -> Result<Self> {
-        let dir = tempfile::Builder::new()
-            .prefix("sidewatch-")
-            .tempdir()
-            .context("make a temporary directory")?;
-        let remover = Watchdog::start(REMOVE, dir.path().as_os_str())?;
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let path = loop {
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let path = env::temp_dir().join(format!("sidewatch-{}-{number}", process::id()));
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => break path,
+                // left by another process with the same id
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error).with_context(|| format!("create {}", path.display())),
+            }
+        };
+        let remover = Watchdog::start(REMOVE, path.as_os_str())?;
         Ok(Self {
-            path: dir.keep(),
+            path,
             _remover: remover,
         })
     }

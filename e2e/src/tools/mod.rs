@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn the_environment_has_precedence() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = crate::process::Scratch::new().unwrap();
         let etcd = dir.path().join("etcd");
         let other = dir.path().join("my-etcd");
         fs::write(&etcd, "").unwrap();

@@ -1,11 +1,11 @@
-//! The arguments as a whole. Input: strings. Output: a [`Command`], or what is wrong with which of them.
+//! Parser of the arguments.
 
 use std::time::Duration;
 
 use crate::script::{Script, exit_code, seconds};
 use crate::state::Probe;
 
-/// What a mistake is answered with.
+/// Text after an error in the arguments.
 pub(crate) const USAGE: &str = "\
 usage: test-workload run [--listen PORT] [--on-term exit=CODE|ignore|after=SECONDS:CODE] STEP...
          steps: ready unready live dead started sleep=SECONDS exit=CODE eat eat-in-child
@@ -13,11 +13,11 @@ usage: test-workload run [--listen PORT] [--on-term exit=CODE|ignore|after=SECON
        test-workload probe ready|live|started
        test-workload pause
        test-workload sleep SECONDS
-       test-workload fail CODE
+       test-workload fail CODE [ready|live|started]
        test-workload wait-tcp HOST:PORT
        test-workload eat";
 
-/// What to play.
+/// What to do.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Command {
     /// A container that follows a script.
@@ -29,24 +29,24 @@ pub(crate) enum Command {
     },
     /// An exec probe.
     Probe(Probe),
-    /// The process that holds a Pod's namespaces.
+    /// The sandbox process of a Pod.
     Pause,
-    /// A hook or an init container that takes its time.
+    /// A hook or an init container that takes some time.
     Sleep(Duration),
-    /// A hook or an init container that fails.
-    Fail(u8),
+    /// A hook or an init container that fails with this code, once the probe succeeds if one is given.
+    Fail(u8, Option<Probe>),
     /// An init container that waits for a server: `HOST:PORT`.
     WaitTcp(String),
-    /// Takes memory until it is killed.
+    /// Allocates memory until it is killed.
     Eat,
 }
 
-/// What SIGTERM does.
+/// Reaction to SIGTERM.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum OnTerm {
     Exit(u8),
     Ignore,
-    /// Goes on for a while, as a server that drains.
+    /// Exits later, like a server that drains connections.
     After(Duration, u8),
 }
 
@@ -60,9 +60,8 @@ impl Command {
             ["sleep", value] => Ok(Self::Sleep(
                 seconds(value).map_err(|error| format!("sleep: {error}"))?,
             )),
-            ["fail", code] => Ok(Self::Fail(
-                exit_code(code).map_err(|error| format!("fail: {error}"))?,
-            )),
+            ["fail", code] => Ok(Self::Fail(fail_code(code)?, None)),
+            ["fail", code, probe] => Ok(Self::Fail(fail_code(code)?, Some(Probe::parse(probe)?))),
             ["wait-tcp", address] if address.contains(':') => Ok(Self::WaitTcp((*address).to_owned())),
             ["wait-tcp", address] => Err(format!("wait-tcp: `{address}` is not HOST:PORT")),
             ["eat"] => Ok(Self::Eat),
@@ -70,6 +69,10 @@ impl Command {
             [command, ..] => Err(format!("`{command}` with these arguments is not a command")),
         }
     }
+}
+
+fn fail_code(code: &str) -> Result<u8, String> {
+    exit_code(code).map_err(|error| format!("fail: {error}"))
 }
 
 fn run(mut rest: &[&str]) -> Result<Command, String> {
@@ -151,7 +154,8 @@ mod tests {
             ("probe live", Command::Probe(Probe::Live)),
             ("pause", Command::Pause),
             ("sleep 0.5", Command::Sleep(half)),
-            ("fail 7", Command::Fail(7)),
+            ("fail 7", Command::Fail(7, None)),
+            ("fail 7 ready", Command::Fail(7, Some(Probe::Ready))),
             (
                 "wait-tcp 127.0.0.1:80",
                 Command::WaitTcp("127.0.0.1:80".to_owned()),
@@ -163,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn errors_name_the_argument() {
         for (line, expected) in [
             ("", "a command is missing"),
             ("dance", "`dance`"),
@@ -178,6 +182,7 @@ mod tests {
             ("probe health", "`health`"),
             ("sleep long", "sleep: `long`"),
             ("fail never", "fail: `never`"),
+            ("fail 1 soon", "`soon`"),
             ("wait-tcp app", "wait-tcp: `app`"),
         ] {
             let error = parse(line).unwrap_err();

@@ -1,4 +1,4 @@
-//! The server of HTTP probes: as much of HTTP/1.1 as a kubelet's prober needs.
+//! HTTP server of the probes, with the part of HTTP/1.1 that a kubelet uses.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use crate::state::{Probe, State};
 const TIMEOUT: Duration = Duration::from_secs(5);
 const LONGEST_REQUEST: usize = 8 << 10;
 
-/// Answers `/ready`, `/live` and `/started` from now on; port 0 takes a free one.
+/// Starts to answer `/ready`, `/live` and `/started`. Port 0 selects a free port.
 pub(crate) fn listen(port: u16, state: State) -> Result<(), String> {
     let failed = |error| format!("listen on port {port}: {error}");
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).map_err(failed)?;
@@ -28,7 +28,7 @@ pub(crate) fn listen(port: u16, state: State) -> Result<(), String> {
     Ok(())
 }
 
-/// One request, one answer, and the end.
+/// Answers one request and closes the connection.
 fn serve(mut connection: TcpStream, state: &State) {
     let answered = read_head(&mut connection).and_then(|head| {
         let (request, status) = answer(&head, state);
@@ -39,11 +39,11 @@ fn serve(mut connection: TcpStream, state: &State) {
         )
     });
     if let Err(error) = answered {
-        say(&format!("a request without an answer: {error}"));
+        say(&format!("request failed: {error}"));
     }
 }
 
-/// The whole head, up to its empty line: what is left unread would reset the connection.
+/// Reads the whole head: unread data would reset the connection.
 fn read_head(connection: &mut TcpStream) -> io::Result<String> {
     connection.set_read_timeout(Some(TIMEOUT))?;
     connection.set_write_timeout(Some(TIMEOUT))?;
@@ -56,13 +56,13 @@ fn read_head(connection: &mut TcpStream) -> io::Result<String> {
         }
         head.extend_from_slice(piece.get(..read).unwrap_or_default());
         if head.len() > LONGEST_REQUEST {
-            return Err(io::Error::other("its head is too long"));
+            return Err(io::Error::other("the head is too long"));
         }
     }
     Ok(String::from_utf8_lossy(&head).into_owned())
 }
 
-/// The method and path that were asked for, and the status to answer with.
+/// Method and path of the request, and the status of the answer.
 fn answer(head: &str, state: &State) -> (String, &'static str) {
     let mut words = head.split_whitespace();
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());

@@ -1,11 +1,8 @@
-//! Plays a container on command: it becomes ready, dies, eats memory or ignores SIGTERM when its arguments say so.
+//! Test workload: a container that becomes ready, crashes, allocates memory or ignores SIGTERM as its arguments say
+//! ([`command::USAGE`]). It prints a line for each action.
 //!
-//! Input: the arguments ([`command::USAGE`]). Output: an exit code, and one line on standard output for each thing it does.
-//! What its probes answer is kept in files ([`state::State`]), so that an exec probe, which is a process of its own, and
-//! the HTTP server say the same.
-//!
-//! It runs as the first process of a container, for which the kernel drops every signal that nobody asked for. So SIGTERM
-//! is blocked here and waited for by a thread ([`signals`]).
+//! The answers of its probes are stored in files ([`state::State`]), so that exec probes, which are separate processes, and
+//! the HTTP server agree.
 
 use std::env;
 use std::io::{self, Write};
@@ -14,14 +11,14 @@ use std::process::ExitCode;
 mod command;
 mod http;
 mod memory;
-mod play;
+mod perform;
 mod script;
 mod signals;
 mod state;
 
 use command::{Command, USAGE};
 
-/// The exit code for a mistake of whoever wrote the arguments.
+/// Exit code after an error in the arguments.
 const MISUSE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -30,7 +27,7 @@ fn main() -> ExitCode {
         Ok(command) => command,
         Err(error) => return misuse(&format!("{error}\n{USAGE}")),
     };
-    match play::perform(command) {
+    match perform::perform(command) {
         Ok(code) => ExitCode::from(code),
         Err(error) => misuse(&error),
     }

@@ -1,29 +1,28 @@
-//! The steps that `run` plays. Input: the words of the script. Output: a [`Script`] that can be played to its end, or which
-//! step is wrong and why.
+//! The steps of `run`.
 
 use std::time::Duration;
 
 use crate::state::Probe;
 
-/// Steps, each with the words that it was written in; at least one.
+/// Steps with their texts; at least one.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Script(Vec<(String, Step)>);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Step {
-    /// What this probe answers from now on.
+    /// Sets the answer of a probe.
     Answer(Probe, bool),
     Sleep(Duration),
     Exit(u8),
-    /// Takes memory until it is killed.
+    /// Allocates memory until it is killed.
     Eat,
-    /// A child takes memory until it is killed; this process goes on.
+    /// Starts a child that allocates memory until it is killed, and continues.
     EatInChild,
-    /// The same, and then it ends by itself.
+    /// The same, and exits when the child is killed.
     EatInChildThenExit(u8),
-    /// Stays as it is.
+    /// Waits for ever.
     Hold,
-    /// Begins again with the first step.
+    /// Continues with the first step.
     Repeat,
 }
 
@@ -37,9 +36,7 @@ impl Script {
             }
             let step = Step::parse(word).map_err(wrong)?;
             if step == Step::Repeat && !steps.iter().any(|(_, step)| step.takes_time()) {
-                return Err(wrong(
-                    "without a sleep before it this would never rest".to_owned(),
-                ));
+                return Err(wrong("without a sleep before it this is a busy loop".to_owned()));
             }
             steps.push(((*word).to_owned(), step));
         }
@@ -49,7 +46,7 @@ impl Script {
         Ok(Self(steps))
     }
 
-    /// The steps and their words, in order.
+    /// The steps and their texts, in order.
     pub(crate) fn steps(&self) -> impl Iterator<Item = (&str, Step)> {
         self.0.iter().map(|(word, step)| (word.as_str(), *step))
     }
@@ -98,7 +95,7 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("`{text}` is not a number of seconds"))
 }
 
-/// What a process can say with its exit code.
+/// Parses an exit code.
 pub(crate) fn exit_code(text: &str) -> Result<u8, String> {
     text.parse()
         .map_err(|_| format!("`{text}` is not an exit code from 0 to 255"))
@@ -149,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_named_with_its_step() {
+    fn errors_name_the_step() {
         for (line, expected) in [
             ("", "a step is missing"),
             ("ready reddy", "step 2, `reddy`: no such step"),
@@ -169,11 +166,11 @@ mod tests {
             ("exit=1 repeat", "step 2, `repeat`: nothing comes after `exit=1`"),
             (
                 "ready repeat",
-                "step 2, `repeat`: without a sleep before it this would never rest",
+                "step 2, `repeat`: without a sleep before it this is a busy loop",
             ),
             (
                 "sleep=0 repeat",
-                "step 2, `repeat`: without a sleep before it this would never rest",
+                "step 2, `repeat`: without a sleep before it this is a busy loop",
             ),
         ] {
             assert_eq!(parse(line), Err(expected.to_owned()), "{line}");

@@ -1,24 +1,25 @@
-//! The signals that a container runtime sends.
+//! Signals that a container runtime sends.
 //!
-//! To block a signal and wait for it is the one way that works for the first process of a container as well: the kernel
-//! drops a signal to it that has its default action, but keeps one that is blocked.
+//! The kernel drops a signal to the first process of a container unless the process handles it, so the handlers must be
+//! installed before anything else.
 
 use std::process;
 use std::thread::{self, sleep};
 
-use nix::errno::Errno;
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use rustix::io::Errno;
+use rustix::process::{WaitOptions, wait};
+use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::signal_name;
 
 use crate::command::OnTerm;
 use crate::say;
 
-/// To be called before any other thread is there: threads inherit what is blocked.
+/// Installs the reaction to SIGTERM.
 pub(crate) fn on_term(reaction: OnTerm) -> Result<(), String> {
-    let signals = block(&[Signal::SIGTERM])?;
+    let mut signals = listen(&[SIGTERM])?;
     thread::spawn(move || {
-        while signals.wait().is_ok() {
+        for _ in signals.forever() {
             match reaction {
                 OnTerm::Ignore => say("SIGTERM: ignored"),
                 OnTerm::Exit(code) => {
@@ -37,40 +38,35 @@ pub(crate) fn on_term(reaction: OnTerm) -> Result<(), String> {
     Ok(())
 }
 
-/// Holds the namespaces of a Pod until it is told to end. Where containers share a PID namespace it is the first process
-/// there, and inherits the orphans of all.
+/// Holds the namespaces of a Pod until a signal ends it. If the containers share a PID namespace, it is the first process
+/// there and reaps orphans.
 pub(crate) fn pause() -> Result<u8, String> {
-    let signals = block(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD])?;
+    let mut signals = listen(&[SIGTERM, SIGINT, SIGCHLD])?;
     say("pause");
-    // those that ended before the signal was blocked
+    // children that exited before the handler was installed
     reap();
-    loop {
-        match signals.wait() {
-            Ok(Signal::SIGCHLD) => reap(),
-            Ok(signal) => {
-                say(&format!("{signal}: exit 0"));
-                return Ok(0);
-            }
-            Err(error) => return Err(format!("wait for signals: {error}")),
+    for signal in signals.forever() {
+        if signal == SIGCHLD {
+            reap();
+        } else {
+            say(&format!("{}: exit 0", signal_name(signal).unwrap_or("signal")));
+            break;
         }
     }
+    Ok(0)
 }
 
-/// Several children that end at once are one signal.
+/// Reaps all exited children. Several children that exit at the same time cause one signal.
 fn reap() {
     loop {
-        match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
-            Ok(status) => say(&format!("reaped: {status:?}")),
+        match wait(WaitOptions::NOHANG) {
+            Ok(None) | Err(Errno::CHILD) => return,
+            Ok(Some((_, status))) => say(&format!("reaped: exit {:?}", status.exit_status())),
             Err(error) => return say(&format!("reap: {error}")),
         }
     }
 }
 
-fn block(signals: &[Signal]) -> Result<SigSet, String> {
-    let signals: SigSet = signals.iter().copied().collect();
-    signals
-        .thread_block()
-        .map_err(|error| format!("block signals: {error}"))?;
-    Ok(signals)
+fn listen(signals: &[i32]) -> Result<Signals, String> {
+    Signals::new(signals).map_err(|error| format!("handle signals: {error}"))
 }

@@ -1,14 +1,14 @@
-//! What the probes answer, in files: exec probes are processes of their own.
+//! Answers of the probes, stored in files because exec probes are separate processes.
 //!
-//! A container that was only just started, and has no file yet, is alive, not started and not ready.
+//! A new container has no file: it is alive, not started and not ready.
 
 use std::path::PathBuf;
 use std::{env, fs, io};
 
-/// Names another directory than `/tmp/test-workload`; for several test workloads on one machine.
+/// Environment variable with another directory than `/tmp/test-workload`, for several test workloads on one machine.
 const VARIABLE: &str = "TEST_WORKLOAD_STATE";
 
-/// One of the three questions that a kubelet asks.
+/// A probe of the kubelet.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Probe {
     Ready,
@@ -26,7 +26,7 @@ impl Probe {
         }
     }
 
-    /// A file, and the answer while it is there.
+    /// Name of a file, and the answer while the file exists.
     fn file(self) -> (&'static str, bool) {
         match self {
             Self::Ready => ("ready", true),
@@ -36,7 +36,7 @@ impl Probe {
     }
 }
 
-/// The directory of these files.
+/// Directory of the files.
 #[derive(Debug, Clone)]
 pub(crate) struct State(PathBuf);
 
@@ -45,20 +45,20 @@ impl State {
         Self(env::var_os(VARIABLE).map_or_else(|| PathBuf::from("/tmp/test-workload"), PathBuf::from))
     }
 
-    /// Forgets what an earlier container left: `/tmp` may be a volume, which outlives it.
+    /// Removes the files of an earlier container: `/tmp` may be a volume.
     pub(crate) fn begin(&self) -> Result<(), String> {
         let begun = match fs::remove_dir_all(&self.0) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => fs::create_dir_all(&self.0),
         };
-        begun.map_err(|error| format!("begin with an empty {}: {error}", self.0.display()))
+        begun.map_err(|error| format!("create an empty {}: {error}", self.0.display()))
     }
 
-    /// From now on the probe answers this.
+    /// Sets the answer of a probe.
     pub(crate) fn set(&self, probe: Probe, answer: bool) -> Result<(), String> {
-        let (name, while_there) = probe.file();
+        let (name, while_present) = probe.file();
         let file = self.0.join(name);
-        let set = if answer == while_there {
+        let set = if answer == while_present {
             fs::write(&file, "")
         } else {
             match fs::remove_file(&file) {
@@ -70,7 +70,7 @@ impl State {
     }
 
     pub(crate) fn answer(&self, probe: Probe) -> bool {
-        let (name, while_there) = probe.file();
-        self.0.join(name).exists() == while_there
+        let (name, while_present) = probe.file();
+        self.0.join(name).exists() == while_present
     }
 }

@@ -123,7 +123,7 @@ async fn the_api_server_can_be_killed_frozen_and_restarted() {
 
 #[tokio::test]
 async fn servers_end_with_a_killed_harness() {
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = e2e::process::Scratch::new().unwrap();
     let log = scratch.path().join("log");
     // The servers have their own watchdogs: this handle kills the harness only.
     let mut holder = Process::start(&Spec::new(env!("CARGO_BIN_EXE_e2e")).arg("up"), &log).unwrap();

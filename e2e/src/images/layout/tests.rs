@@ -3,14 +3,14 @@ use std::io::Read;
 use super::*;
 
 struct Packed {
-    _dir: tempfile::TempDir,
+    _dir: crate::process::Scratch,
     bytes: Vec<u8>,
     files: BTreeMap<String, Vec<u8>>,
 }
 
 /// Two images with the same layer.
 fn pack() -> Packed {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = crate::process::Scratch::new().unwrap();
     let program = dir.path().join("program");
     fs::write(&program, "not really a program").unwrap();
     let first = Image {
@@ -178,7 +178,7 @@ fn the_same_input_gives_the_same_bytes() {
 
 #[test]
 fn a_missing_file_is_an_error_and_nothing_is_written() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = crate::process::Scratch::new().unwrap();
     let image = Image {
         name: "example.test/broken:1".to_owned(),
         contents: vec![Entry::file("/program", &dir.path().join("missing"), 0o755)],

@@ -1,4 +1,4 @@
-//! The test workload as a process: what it answers, and how it ends.
+//! The test workload as a process: output, probes and exit codes.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,24 +10,44 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use tempfile::TempDir;
+use rustix::process::{Pid, Signal, kill_process};
 
 const TEST_WORKLOAD: &str = env!("CARGO_BIN_EXE_test-workload");
-/// Long enough for the slowest machine: a test waits for it only when it fails.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Time limit for a slow machine.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A running workload with a state of its own, killed when it is dropped.
+/// A directory of one test, removed when it is dropped.
+struct TestDir(PathBuf);
+
+impl TestDir {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}-{number}", std::process::id());
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for TestDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A running workload with its own state, killed when it is dropped.
 struct Workload {
     child: Child,
     lines: Receiver<String>,
-    state: TempDir,
+    state: TestDir,
 }
 
 impl Workload {
@@ -38,9 +58,9 @@ impl Workload {
     }
 
     fn spawn(mut command: Command) -> Self {
-        let state = tempfile::tempdir().unwrap();
+        let state = TestDir::new();
         let mut child = command
-            .env("TEST_WORKLOAD_STATE", state.path().join("test-workload"))
+            .env("TEST_WORKLOAD_STATE", state.0.join("test-workload"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -58,11 +78,11 @@ impl Workload {
 
     /// Its next line.
     fn line(&self) -> String {
-        self.lines.recv_timeout(PATIENCE).unwrap()
+        self.lines.recv_timeout(TIMEOUT).unwrap()
     }
 
     #[track_caller]
-    fn says(&self, expected: &[&str]) {
+    fn prints(&self, expected: &[&str]) {
         for expected in expected {
             assert_eq!(self.line(), *expected);
         }
@@ -72,23 +92,24 @@ impl Workload {
     fn probe(&self, probe: &str) -> Option<i32> {
         let status = Command::new(TEST_WORKLOAD)
             .args(["probe", probe])
-            .env("TEST_WORKLOAD_STATE", self.state.path().join("test-workload"))
+            .env("TEST_WORKLOAD_STATE", self.state.0.join("test-workload"))
             .stdout(Stdio::null())
             .status();
         status.unwrap().code()
     }
 
     fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+        let id = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
+        kill_process(id, signal).unwrap();
     }
 
     fn end(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(Instant::now() < deadline, "it does not end");
+            assert!(Instant::now() < deadline, "it does not exit");
             sleep(Duration::from_millis(10));
         }
     }
@@ -111,7 +132,7 @@ fn output(line: &str) -> Output {
 /// The first line of the answer.
 fn request(port: &str, head: &str) -> String {
     let mut connection = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
-    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    connection.set_read_timeout(Some(TIMEOUT)).unwrap();
     write!(connection, "{head}\r\nHost: test-workload\r\n\r\n").unwrap();
     let mut answer = String::new();
     connection.read_to_string(&mut answer).unwrap();
@@ -128,7 +149,7 @@ fn port(workload: &Workload) -> String {
 }
 
 #[test]
-fn a_mistake_is_exit_code_2_and_names_the_step() {
+fn an_argument_error_is_exit_code_2_with_the_step() {
     let output = output("run ready jump");
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{said}");
@@ -139,17 +160,17 @@ fn a_mistake_is_exit_code_2_and_names_the_step() {
 }
 
 #[test]
-fn a_script_is_played_in_order() {
+fn steps_run_in_order() {
     let mut workload = Workload::start("run ready sleep=0.01 unready exit=7");
-    workload.says(&["ready", "sleep=0.01", "unready", "exit=7"]);
+    workload.prints(&["ready", "sleep=0.01", "unready", "exit=7"]);
     assert_eq!(workload.end().code(), Some(7));
 
     let mut workload = Workload::start("run started");
-    workload.says(&["started", "the script is over: exit 0"]);
+    workload.prints(&["started", "end of the script: exit 0"]);
     assert_eq!(workload.end().code(), Some(0));
 
     let workload = Workload::start("run ready sleep=0.01 repeat");
-    workload.says(&[
+    workload.prints(&[
         "ready",
         "sleep=0.01",
         "repeat",
@@ -161,7 +182,7 @@ fn a_script_is_played_in_order() {
 }
 
 #[test]
-fn exec_probes_answer_what_the_script_said() {
+fn exec_probes_answer_as_the_script_sets() {
     for (script, [ready, live, started]) in [
         ("hold", [1, 0, 1]),
         ("ready started hold", [0, 0, 0]),
@@ -177,9 +198,9 @@ fn exec_probes_answer_what_the_script_said() {
 }
 
 #[test]
-fn a_restarted_container_begins_anew() {
-    let state = tempfile::tempdir().unwrap();
-    let left_over = state.path().join("test-workload");
+fn a_restarted_container_has_no_state() {
+    let state = TestDir::new();
+    let left_over = state.0.join("test-workload");
     fs::create_dir(&left_over).unwrap();
     for file in ["ready", "dead", "started"] {
         fs::write(left_over.join(file), "").unwrap();
@@ -194,10 +215,10 @@ fn a_restarted_container_begins_anew() {
 }
 
 #[test]
-fn http_probes_answer_what_the_script_said() {
+fn http_probes_answer_as_the_script_sets() {
     let workload = Workload::start("run --listen 0 ready dead hold");
     let port = port(&workload);
-    workload.says(&["ready", "dead", "hold"]);
+    workload.prints(&["ready", "dead", "hold"]);
     for (head, expected) in [
         ("GET /ready HTTP/1.1", "200 OK"),
         ("GET /live HTTP/1.1", "503 Service Unavailable"),
@@ -207,23 +228,22 @@ fn http_probes_answer_what_the_script_said() {
     ] {
         assert_eq!(request(&port, head), format!("HTTP/1.1 {expected}"), "{head}");
         let asked = head.strip_suffix(" HTTP/1.1").unwrap();
-        workload.says(&[&format!("{asked}: {expected}")]);
+        workload.prints(&[&format!("{asked}: {expected}")]);
     }
 }
 
-/// A prober that connects and says nothing must not keep others from their answers.
 #[test]
-fn a_silent_client_stands_in_nobodys_way() {
+fn a_silent_client_does_not_delay_others() {
     let workload = Workload::start("run --listen 0 ready hold");
     let port = port(&workload);
-    workload.says(&["ready", "hold"]);
+    workload.prints(&["ready", "hold"]);
     let _silent = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
     assert_eq!(request(&port, "GET /ready HTTP/1.1"), "HTTP/1.1 200 OK");
-    workload.says(&["GET /ready: 200 OK"]);
+    workload.prints(&["GET /ready: 200 OK"]);
 }
 
 #[test]
-fn sigterm_does_what_was_asked() {
+fn sigterm_has_the_configured_reaction() {
     for (option, lines, code) in [
         ("", vec!["SIGTERM: exit 0"], 0),
         ("--on-term exit=143", vec!["SIGTERM: exit 143"], 143),
@@ -234,23 +254,23 @@ fn sigterm_does_what_was_asked() {
         ),
     ] {
         let mut workload = Workload::start(&format!("run {option} hold"));
-        workload.says(&["hold"]);
-        workload.signal(Signal::SIGTERM);
-        workload.says(&lines);
+        workload.prints(&["hold"]);
+        workload.signal(Signal::TERM);
+        workload.prints(&lines);
         assert_eq!(workload.end().code(), Some(code), "{option}");
     }
 }
 
 #[test]
-fn an_ignored_sigterm_ends_nothing() {
+fn sigterm_can_be_ignored() {
     let mut workload = Workload::start("run --on-term ignore hold");
-    workload.says(&["hold"]);
+    workload.prints(&["hold"]);
     for _ in 0..2 {
-        workload.signal(Signal::SIGTERM);
-        workload.says(&["SIGTERM: ignored"]);
+        workload.signal(Signal::TERM);
+        workload.prints(&["SIGTERM: ignored"]);
     }
-    assert!(workload.child.try_wait().unwrap().is_none(), "it lives");
-    workload.signal(Signal::SIGKILL);
+    assert!(workload.child.try_wait().unwrap().is_none(), "it runs");
+    workload.signal(Signal::KILL);
     assert_eq!(workload.end().signal(), Some(9));
 }
 
@@ -259,29 +279,38 @@ fn hooks_and_init_containers() {
     assert_eq!(output("sleep 0.01").status.code(), Some(0));
     assert_eq!(output("fail 5").status.code(), Some(5));
 
+    let workload = Workload::start("run sleep=0.2 ready hold");
+    workload.prints(&["sleep=0.2"]);
+    let hook = Command::new(TEST_WORKLOAD)
+        .args(["fail", "5", "ready"])
+        .env("TEST_WORKLOAD_STATE", workload.state.0.join("test-workload"))
+        .stdout(Stdio::null())
+        .status();
+    assert_eq!(hook.unwrap().code(), Some(5));
+    assert_eq!(workload.probe("ready"), Some(0), "the hook waits for the probe");
+
     let mut sleeper = Workload::start("sleep 3600");
-    sleeper.says(&["sleep 3600s"]);
-    sleeper.signal(Signal::SIGTERM);
+    sleeper.prints(&["sleep 3600s"]);
+    sleeper.signal(Signal::TERM);
     assert_eq!(sleeper.end().code(), Some(143));
 }
 
 #[test]
-fn wait_tcp_ends_when_somebody_listens() {
-    // nobody else's, and not of the ports that a client may be given, which can connect to itself
+fn wait_tcp_exits_when_the_port_accepts() {
+    // An address of this test, and a port outside of the ephemeral range, in which a client can connect to itself.
     let [_, a, b, c] = std::process::id().to_be_bytes();
     let address = format!("127.{a}.{b}.{c}:7411");
     let mut workload = Workload::start(&format!("wait-tcp {address}"));
-    workload.says(&[&format!("wait for {address}")]);
-    assert!(workload.child.try_wait().unwrap().is_none(), "nobody listens yet");
+    workload.prints(&[&format!("wait for {address}")]);
+    assert!(workload.child.try_wait().unwrap().is_none(), "the port is closed");
     let _server = TcpListener::bind(&address).unwrap();
-    workload.says(&[&format!("{address} accepts connections")]);
+    workload.prints(&[&format!("{address} accepts connections")]);
     assert_eq!(workload.end().code(), Some(0));
 }
 
-/// Who asks for more than the limit on its address space is aborted, which is as near to the kernel's OOM killer as a test
-/// without a memory cgroup gets.
+/// A process above the limit of its address space is aborted, which replaces the OOM killer in a test without a memory cgroup.
 #[test]
-fn eating_ends_with_a_signal() {
+fn a_process_above_its_memory_limit_is_killed() {
     let limited = |line: &str| {
         let mut command = Command::new("sh");
         command
@@ -296,22 +325,22 @@ fn eating_ends_with_a_signal() {
     };
 
     let mut workload = limited("run eat");
-    workload.says(&["eat"]);
+    workload.prints(&["eat"]);
     assert_eq!(workload.end().signal(), Some(6));
 
     let killed = "the child was killed by signal 6";
     let mut workload = limited("run eat-in-child ready exit=4");
-    workload.says(&["eat-in-child", killed, "ready", "exit=4"]);
+    workload.prints(&["eat-in-child", killed, "ready", "exit=4"]);
     assert_eq!(workload.end().code(), Some(4));
 
     let mut workload = limited("run eat-in-child-then-exit=3");
-    workload.says(&["eat-in-child-then-exit=3", killed]);
+    workload.prints(&["eat-in-child-then-exit=3", killed]);
     assert_eq!(workload.end().code(), Some(3));
 }
 
-/// In a PID namespace of its own, where the kernel drops what a process does not wait for.
+/// In a new PID namespace, where the kernel drops signals without a handler.
 #[test]
-fn the_first_process_of_a_container_hears_sigterm() {
+fn the_first_process_of_a_container_receives_sigterm() {
     let namespace = || {
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user", "--pid", "--fork", "--kill-child"]);
@@ -324,7 +353,7 @@ fn the_first_process_of_a_container_hears_sigterm() {
     {
         let _ = writeln!(
             io::stderr(),
-            "SKIPPED the_first_process_of_a_container_hears_sigterm: `unshare --user --pid` is not allowed here"
+            "SKIPPED the_first_process_of_a_container_receives_sigterm: `unshare --user --pid` is not allowed here"
         );
         return;
     }
@@ -336,27 +365,28 @@ fn the_first_process_of_a_container_hears_sigterm() {
         let mut command = namespace();
         command.arg(TEST_WORKLOAD).args(line.split_whitespace());
         let mut workload = Workload::spawn(command);
-        workload.says(&[first]);
+        workload.prints(&[first]);
         let parent = workload.child.id();
         let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
-        kill(Pid::from_raw(children.trim().parse().unwrap()), Signal::SIGTERM).unwrap();
-        workload.says(&[last]);
+        let id = Pid::from_raw(children.trim().parse().unwrap()).unwrap();
+        kill_process(id, Signal::TERM).unwrap();
+        workload.prints(&[last]);
         assert_eq!(workload.end().code(), Some(code), "{line}");
     }
 }
 
 #[test]
-fn pause_reaps_the_orphans_of_its_pod() {
+fn pause_reaps_orphans() {
     let mut namespace = Command::new("sh");
-    // the shell becomes the test workload, which inherits two children that end, and did not start them
+    // The shell replaces itself by the test workload, which inherits two children.
     namespace.args(["-c", "sleep 0.1 & sleep 0.1 & exec \"$0\" pause", TEST_WORKLOAD]);
     let mut workload = Workload::spawn(namespace);
-    workload.says(&["pause"]);
+    workload.prints(&["pause"]);
     for _ in 0..2 {
         let line = workload.line();
-        assert!(line.starts_with("reaped: Exited("), "{line}");
+        assert_eq!(line, "reaped: exit Some(0)");
     }
-    workload.signal(Signal::SIGINT);
-    workload.says(&["SIGINT: exit 0"]);
+    workload.signal(Signal::INT);
+    workload.prints(&["SIGINT: exit 0"]);
     assert_eq!(workload.end().code(), Some(0));
 }

@@ -1,4 +1,4 @@
-//! Does what a [`Command`] says. Output: the exit code.
+//! Performs a [`Command`] and returns the exit code.
 
 use std::net::{TcpStream, ToSocketAddrs};
 use std::thread::{park, sleep};
@@ -9,8 +9,8 @@ use crate::script::{Script, Step};
 use crate::state::State;
 use crate::{http, memory, say, signals};
 
-/// What a shell shows for a program that SIGTERM ended.
-const ENDED_BY_TERM: OnTerm = OnTerm::Exit(143);
+/// Exit code that a shell reports after SIGTERM.
+const EXIT_143: OnTerm = OnTerm::Exit(143);
 
 pub(crate) fn perform(command: Command) -> Result<u8, String> {
     match command {
@@ -25,7 +25,7 @@ pub(crate) fn perform(command: Command) -> Result<u8, String> {
             if let Some(port) = listen {
                 http::listen(port, state.clone())?;
             }
-            play(&script, &state)
+            run(&script, &state)
         }
         Command::Probe(probe) => {
             let answer = State::from_environment().answer(probe);
@@ -34,17 +34,20 @@ pub(crate) fn perform(command: Command) -> Result<u8, String> {
         }
         Command::Pause => signals::pause(),
         Command::Sleep(duration) => {
-            signals::on_term(ENDED_BY_TERM)?;
+            signals::on_term(EXIT_143)?;
             say(&format!("sleep {duration:?}"));
             sleep(duration);
             Ok(0)
         }
-        Command::Fail(code) => {
+        Command::Fail(code, probe) => {
+            while probe.is_some_and(|probe| !State::from_environment().answer(probe)) {
+                sleep(Duration::from_millis(20));
+            }
             say(&format!("fail: exit {code}"));
             Ok(code)
         }
         Command::WaitTcp(address) => {
-            signals::on_term(ENDED_BY_TERM)?;
+            signals::on_term(EXIT_143)?;
             say(&format!("wait for {address}"));
             while !accepts(&address) {
                 sleep(Duration::from_millis(200));
@@ -56,7 +59,7 @@ pub(crate) fn perform(command: Command) -> Result<u8, String> {
     }
 }
 
-fn play(script: &Script, state: &State) -> Result<u8, String> {
+fn run(script: &Script, state: &State) -> Result<u8, String> {
     let mut again = true;
     while again {
         again = false;
@@ -79,11 +82,11 @@ fn play(script: &Script, state: &State) -> Result<u8, String> {
             }
         }
     }
-    say("the script is over: exit 0");
+    say("end of the script: exit 0");
     Ok(0)
 }
 
-/// Names are resolved anew each time: the server's may not exist yet.
+/// Whether the address accepts connections. The name may not exist yet, so it is resolved each time.
 fn accepts(address: &str) -> bool {
     address.to_socket_addrs().is_ok_and(|mut addresses| {
         addresses.any(|address| TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok())
