@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 use sidewatch::{
     domain::{
-        index::Index,
+        index::{Index, series::SeriesLimits},
         observation::Observation,
         policy::{Policy, PolicyKey, PolicyKind},
         roles::Roles,
@@ -212,7 +212,9 @@ fn roles(bencher: Bencher<'_, '_>) {
 
 /// 10,000 Pods, 100 violations, one policy.
 mod show {
-    use super::{Arc, Bencher, Health, Metrics, MetricsPages, Mutex, black_box, cluster, platform};
+    use super::{
+        Arc, Bencher, Health, Metrics, MetricsPages, Mutex, SeriesLimits, black_box, cluster, platform,
+    };
 
     /// The content of a policy's status.
     #[divan::bench]
@@ -231,6 +233,7 @@ mod show {
             &metrics,
             Arc::new(Mutex::new(index)),
             Arc::new(Health::new(Vec::new())),
+            SeriesLimits::default(),
         )
         .unwrap();
         bencher.bench_local(|| pages.text().unwrap());

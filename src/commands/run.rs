@@ -16,6 +16,7 @@ use tracing::info;
 use super::Failure;
 use crate::{
     clock::SystemClock,
+    domain::index::series::SeriesLimits,
     http::{
         address::ListenAddress,
         server::{Limits, listen},
@@ -71,6 +72,15 @@ pub(super) struct RunArgs {
     )]
     pub health_address: ListenAddress,
 
+    /// Limit of firing violations with their own series in /metrics; series of workloads are always complete
+    #[arg(
+        long,
+        env = "SIDEWATCH_MAX_POD_SERIES",
+        value_name = "NUMBER",
+        default_value_t = SeriesLimits::default().pods
+    )]
+    pub max_pod_series: usize,
+
     /// Format of log lines
     #[arg(long, env = "SIDEWATCH_LOG_FORMAT", value_enum, default_value_t)]
     pub log_format: Format,
@@ -125,6 +135,10 @@ async fn operate(args: RunArgs, http: &Handle) -> Result<(), Failure> {
     let operator = Operator::new(
         Clients::new(config)?,
         &WatchScope { namespaces },
+        SeriesLimits {
+            pods: args.max_pod_series,
+            ..SeriesLimits::default()
+        },
         Arc::new(SystemClock::default()),
     )?;
     let limits = |page_age| Limits {

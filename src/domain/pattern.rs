@@ -128,11 +128,7 @@ impl<'a> Repository<'a> {
     /// Parses an image reference as container runtimes do. The first part is a registry if it contains a dot or a colon or
     /// is `localhost`; otherwise the registry is `docker.io`. A single part on `docker.io` is in `library/`.
     pub fn of(image: &'a str) -> Self {
-        let name = image.split_once('@').map_or(image, |(name, _)| name);
-        let name = match name.rsplit_once(':') {
-            Some((name, tag)) if !tag.contains('/') => name,
-            _ => name,
-        };
+        let name = Self::without_tag(image);
         let (registry, path) = match name.split_once('/') {
             Some((registry, path)) if registry.contains(['.', ':']) || registry == "localhost" => {
                 (registry, path)
@@ -152,6 +148,15 @@ impl<'a> Repository<'a> {
             full: format!("{registry}/{library}{path}"),
             written: name,
             bare,
+        }
+    }
+
+    /// The image reference as written, without tag and digest.
+    pub fn without_tag(image: &str) -> &str {
+        let name = image.split_once('@').map_or(image, |(name, _)| name);
+        match name.rsplit_once(':') {
+            Some((name, tag)) if !tag.contains('/') => name,
+            _ => name,
         }
     }
 

@@ -4,7 +4,7 @@
 //! In: the faults at one time. Out: the state changes, and the next time at which time alone changes a state. Inactive
 //! violations are not stored, so a healthy Pod has an empty list.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     checks::{Fault, View, rule},
@@ -29,6 +29,8 @@ pub struct Tracked {
     pub gone_since: Option<Timestamp>,
     /// The Event of the violation, if it has one.
     pub announced: Option<Announced>,
+    /// Whether status, metrics and counts show the violation: it fires, or it has been pending for [`visible_after`].
+    pub visible: bool,
     /// The violation has fired before. It counts as one violation, even if an edit of the policy returns it to pending.
     pub counted: bool,
 }
@@ -42,6 +44,20 @@ pub struct Announced {
     pub before: u32,
     /// The number of repetitions in this episode.
     pub repeats: u32,
+}
+
+/// The shortest time for which a violation is pending before it becomes visible.
+const SHORTEST_PENDING: SignedDuration = SignedDuration::from_secs(15);
+
+/// How long a violation is pending before it becomes visible. The start of a healthy Pod takes less time, so that it
+/// adds no series and changes no status.
+pub fn visible_after(hold_for: SignedDuration) -> SignedDuration {
+    (hold_for / 4).max(SHORTEST_PENDING)
+}
+
+/// The number of visible violations.
+pub fn count_visible(tracked: &[Tracked]) -> usize {
+    tracked.iter().filter(|violation| violation.visible).count()
 }
 
 impl Tracked {
@@ -151,6 +167,7 @@ fn advance_failing(
                 firing_since: None,
                 gone_since: None,
                 announced: None,
+                visible: false,
                 counted: false,
             };
             tracked.insert(position, violation);
@@ -161,13 +178,17 @@ fn advance_failing(
         return;
     };
     violation.gone_since = None;
-    let fires_at = later(violation.onset, rule(check).hold_for(view, fault.container_idx));
+    let hold_for = rule(check).hold_for(view, fault.container_idx);
+    let fires_at = later(violation.onset, hold_for);
+    let visible_at = later(violation.onset, visible_after(hold_for)).min(fires_at);
+    violation.visible = visible_at <= view.now;
     if fires_at > view.now {
         // The state follows from the onset alone, so an edit of `for` can return a firing violation to pending.
         if violation.firing_since.take().is_some() || is_new {
             changed.push((violation.clone(), Change::Pending));
         }
         sooner(next, fires_at, view.now);
+        sooner(next, visible_at, view.now);
     } else if violation.firing_since.is_none() {
         violation.firing_since = Some(fires_at);
         changed.push((violation.clone(), Change::Firing));

@@ -27,6 +27,8 @@ pub struct Violation {
     pub subject: Subject,
     /// `true` when the violation fires, `false` while it is pending.
     pub firing: bool,
+    /// Whether status, metrics and counts show the violation: it fires, or it has been pending for some time.
+    pub visible: bool,
     /// The time at which the fault began.
     pub onset: Timestamp,
 }
@@ -82,6 +84,7 @@ impl Ord for Violation {
             mode,
             subject,
             firing,
+            visible,
             onset,
         } = self;
         other
@@ -90,7 +93,14 @@ impl Ord for Violation {
             .then_with(|| subject.cmp(&other.subject))
             .then_with(|| check.cmp(&other.check))
             .then_with(|| policy.cmp(&other.policy))
-            .then_with(|| (mode, firing, onset).cmp(&(&other.mode, &other.firing, &other.onset)))
+            .then_with(|| {
+                (mode, firing, visible, onset).cmp(&(
+                    &other.mode,
+                    &other.firing,
+                    &other.visible,
+                    &other.onset,
+                ))
+            })
     }
 }
 

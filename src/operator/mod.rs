@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use crate::{
     clock::Clock,
-    domain::index::Index,
+    domain::index::{Index, series::SeriesLimits},
     http::health::Health,
     http::metrics::MetricsPages,
     http::server::{Limits, Pages, serve},
@@ -32,7 +32,12 @@ pub struct Operator {
 
 impl Operator {
     /// Creates an operator. Sends no request.
-    pub fn new(clients: Clients, scope: &WatchScope, clock: Arc<dyn Clock>) -> prometheus::Result<Self> {
+    pub fn new(
+        clients: Clients,
+        scope: &WatchScope,
+        limits: SeriesLimits,
+        clock: Arc<dyn Clock>,
+    ) -> prometheus::Result<Self> {
         if !scope.is_cluster_wide() {
             info!(namespaces = ?scope.namespaces, "namespaced installation, ClusterSidecarPolicies are not watched");
         }
@@ -44,6 +49,7 @@ impl Operator {
             &metrics,
             Arc::clone(&index),
             Arc::clone(&health),
+            limits,
         )?);
         let reconciler = Reconciler::new(index, clients.write.clone(), clock, metrics, health);
         Ok(Self {

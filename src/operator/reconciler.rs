@@ -237,6 +237,7 @@ fn log(transition: &Transition) {
         mode: _,
         subject: Subject::Container(subject),
         firing: _,
+        visible: _,
         onset,
     } = violation;
     macro_rules! line {

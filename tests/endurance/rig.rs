@@ -8,7 +8,11 @@ use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 use sidewatch::{
     clock::Clock,
-    domain::{index::Index, observation::Observation, policy::PolicyUpdate},
+    domain::{
+        index::{Index, series::SeriesLimits},
+        observation::Observation,
+        policy::PolicyUpdate,
+    },
     http::health::Health,
     http::metrics::MetricsPages,
     kubernetes::inputs::{Input, ObservedPolicy},
@@ -59,7 +63,11 @@ impl Rig {
         let metrics = Arc::new(Metrics::new().unwrap());
         let index = Arc::new(Mutex::new(Index::new([None], false)));
         let health = Arc::new(Health::new(Vec::new()));
-        let pages = MetricsPages::new(&metrics, Arc::clone(&index), Arc::clone(&health)).unwrap();
+        let limits = SeriesLimits {
+            pods: usize::MAX,
+            ..SeriesLimits::default()
+        };
+        let pages = MetricsPages::new(&metrics, Arc::clone(&index), Arc::clone(&health), limits).unwrap();
         let reconciler = Reconciler::new(
             Arc::clone(&index),
             server.clients().write,

@@ -118,7 +118,7 @@ async fn an_event_of_a_terminating_namespace_is_dropped_and_counted() {
 #[tokio::test(start_paused = true)]
 async fn a_fault_that_ends_during_an_outage_has_no_event() {
     let mut slow = policy("mesh", "3");
-    slow["spec"]["checks"]["mainReadySidecarNotReady"]["for"] = json!("1s");
+    slow["spec"]["checks"]["mainReadySidecarNotReady"]["for"] = json!("20s");
     let Setup {
         pods,
         events,
@@ -131,16 +131,16 @@ async fn a_fault_that_ends_during_an_outage_has_no_event() {
     operator.ready().await;
     watch.event("MODIFIED", &pod("a", "6", false));
     let pending = concat!(
-        r#"sidewatch_violation{check="MainReadySidecarNotReady",container="proxy",mode="alert",namespace="pay","#,
-        r#"native="true",pod="a",policy="mesh",policy_kind="SidecarPolicy",policy_namespace="pay",severity="warning","#,
-        r#"state="pending",workload="a",workload_kind="Pod"}"#
+        r#"sidewatch_workload_violations{check="MainReadySidecarNotReady",container="proxy",image="proxy",mode="alert","#,
+        r#"namespace="pay",native="true",policy="mesh",policy_kind="SidecarPolicy",policy_namespace="pay","#,
+        r#"repository="proxy",severity="warning",state="pending",workload="a",workload_kind="Pod"}"#
     );
     operator.until_metric(pending, 1.0).await;
     watch.cut();
     pods.next().await.fail(503, "the server is starting");
     let request = pods.next().await;
     // The deadline passes while the state of the fault is unknown.
-    events.stays_silent(Duration::from_secs(5)).await;
+    events.stays_silent(Duration::from_secs(10)).await;
     assert_eq!(operator.metric(pending), Some(1.0), "the violation stays pending");
     let watch = request.watch();
     // The missed event arrives some time after the head of the response.

@@ -187,7 +187,13 @@ fn series(
         } else {
             Fact::Number(sample.value)
         };
-        facts.insert(texts.normalize(&without_state(sample)), fact);
+        // A workload can have one series per state.
+        let series = if sample.name() == "sidewatch_workload_violations" {
+            sample.series.to_owned()
+        } else {
+            without_state(sample)
+        };
+        facts.insert(texts.normalize(&series), fact);
     }
     Ok(())
 }

@@ -108,8 +108,9 @@ impl Installed {
         Ok(format!("{ip}:{METRICS_PORT}"))
     }
 
-    /// Body of `/metrics`, through the API server.
+    /// Body of `/metrics`, through the API server. Rendered after the call, as in [`super::Operator::metrics`].
     pub async fn metrics(&self) -> Result<String> {
+        tokio::time::sleep(super::PAGE_AGE).await;
         let pod = self.pod().await?;
         let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}:{METRICS_PORT}/proxy/metrics");
         self.cluster.kubectl(["get", "--raw", &path]).await

@@ -23,6 +23,8 @@ pub const NAMESPACE: &str = "sidewatch-system";
 /// ServiceAccount in `config/rbac`.
 pub const SERVICE_ACCOUNT: &str = "sidewatch";
 
+/// How long requests share a page of metrics.
+const PAGE_AGE: Duration = Duration::from_secs(1);
 const READY_WITHIN: Duration = Duration::from_mins(1);
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
@@ -86,8 +88,9 @@ impl Operator {
         .await
     }
 
-    /// Body of `/metrics`.
+    /// Body of `/metrics`, rendered after the call: waits until the page of an earlier request has expired.
     pub async fn metrics(&self) -> Result<String> {
+        tokio::time::sleep(PAGE_AGE).await;
         get_body(&self.metrics, "/metrics").await
     }
 

@@ -28,10 +28,12 @@ const ALERTS: [(Check, &str); Check::ALL.len()] = [
     (Check::OOMKilled, "SidecarOOMKilled"),
     (Check::Flapping, "SidecarFlapping"),
 ];
-const OWN_ALERTS: [&str; 4] = [
+const OWN_ALERTS: [&str; 6] = [
     "SidewatchDown",
     "SidewatchWatchStale",
     "SidewatchPolicyInvalid",
+    "SidewatchPolicyMatchesNothing",
+    "SidewatchStatusWritesFailing",
     "SidewatchEventsDropped",
 ];
 
@@ -133,11 +135,22 @@ fn a_wrong_rule_fails_the_tests() {
             "observed violations alert",
         ),
         (
-            "endpoint, instance, job, mode",
-            "endpoint, job, mode",
-            "an alert ends with the operator's Pod",
+            "sum without (image) (",
+            "sum without () (",
+            "a rollout has two alerts",
         ),
-        ("> 180", "> 400", "a stale watch alerts late"),
+        ("max by (cluster", "sum by (cluster", "each replica counts"),
+        (
+            r#""keep_firing_for":"3m""#,
+            r#""keep_firing_for":"30s""#,
+            "an alert ends while the operator restarts",
+        ),
+        ("> 300", "> 600", "a stale watch alerts late"),
+        (
+            "min by (cluster",
+            "max by (cluster",
+            "one replica of two is out of sync",
+        ),
         (
             "== 0\",\"for\":\"1m\"",
             "== 1\",\"for\":\"1m\"",
@@ -170,12 +183,14 @@ fn each_check_has_an_alert_without_its_own_limit() {
         let alert = &alerts[name];
         let expr: Vec<_> = alert["expr"].as_str().unwrap().split_whitespace().collect();
         let expected = format!(
-            "max without (endpoint, instance, job, mode, service, state) ( \
-             sidewatch_violation{{check=\"{}\", mode=\"alert\", state=\"firing\"}} ) == 1",
+            "sum without (image) ( max by (cluster, policy_kind, policy_namespace, policy, check, severity, \
+             namespace, workload_kind, workload, container, repository, image, native) ( \
+             sidewatch_workload_violations{{check=\"{}\", mode=\"alert\", state=\"firing\"}} ) ) > 0",
             check.as_str()
         );
         assert_eq!(expr.join(" "), expected, "{name}");
-        for limit in ["for", "keep_firing_for", "labels"] {
+        assert_eq!(alert["keep_firing_for"], "3m", "{name}");
+        for limit in ["for", "labels"] {
             assert_eq!(
                 alert.get(limit),
                 None,
@@ -185,7 +200,10 @@ fn each_check_has_an_alert_without_its_own_limit() {
     }
     for name in OWN_ALERTS {
         let severity = alerts[name]["labels"]["severity"].as_str().unwrap();
-        assert!(["warning", "critical"].contains(&severity), "{name}: {severity}");
+        assert!(
+            ["info", "warning", "critical"].contains(&severity),
+            "{name}: {severity}"
+        );
     }
 }
 

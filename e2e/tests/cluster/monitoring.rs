@@ -118,8 +118,8 @@ async fn the_alert_names_the_sidecar(prometheus: &Prometheus) {
         ("namespace", "pay"),
         ("workload_kind", "Deployment"),
         ("workload", "web"),
-        ("pod", "web-7d9f8c6b5-bbbbb"),
         ("container", "istio-proxy"),
+        ("repository", "registry.test/istio-proxy"),
         ("native", "true"),
     ];
     assert_eq!(

@@ -282,6 +282,7 @@ async fn promtool_accepts_the_metrics() {
     let output = check_metrics(&metrics).await;
     assert_eq!(output, "", "promtool check metrics");
     for family in [
+        "sidewatch_workload_violations",
         "sidewatch_violation",
         "sidewatch_violation_onset_timestamp_seconds",
         "sidewatch_policy_pods",

@@ -164,7 +164,7 @@ async fn an_edit_while_a_violation_is_pending_keeps_its_onset() {
     place
         .policy(
             "p",
-            "{checks: {notReady: {for: 1h}, mainReadySidecarNotReady: {mode: \"Off\"}}}",
+            "{checks: {notReady: {for: 1m}, mainReadySidecarNotReady: {mode: \"Off\"}}}",
         )
         .await;
     let mut pod = place.kubelet.run(&place.namespace, web()).await.unwrap();

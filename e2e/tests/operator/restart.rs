@@ -14,7 +14,7 @@ async fn a_restart_keeps_onsets_and_sends_no_second_event() {
     let (operator, kubeconfig) = Operator::install(&plane).await.unwrap();
     let namespace = plane.namespace("restart").await.unwrap();
     let policy = "apiVersion: sidewatch.dev/v1alpha1\nkind: SidecarPolicy\nmetadata: {name: p}\n\
-                  spec: {checks: {notReady: {for: 1h}, mainReadySidecarNotReady: {for: 0s}}}\n";
+                  spec: {checks: {notReady: {for: 2m}, mainReadySidecarNotReady: {for: 0s}}}\n";
     plane.apply_in(&namespace, policy).await.unwrap();
     let mut pod = SimulatedKubelet::new(plane.client().await.unwrap())
         .run(&namespace, web())

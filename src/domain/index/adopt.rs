@@ -16,7 +16,7 @@ use crate::domain::{
     observation::Observation,
     policy::{Check, Mode},
     time::later,
-    tracker::Tracked,
+    tracker::{Tracked, visible_after},
     violation::{StoredViolation, SubjectKey},
 };
 
@@ -108,7 +108,8 @@ fn continued(
     if view.policy.mode_of(key.check) == Mode::Off || !rule.covers(view, container_idx) {
         return None;
     }
-    let firing_since = firing.then(|| later(*onset, rule.hold_for(view, container_idx)).min(view.now));
+    let hold_for = rule.hold_for(view, container_idx);
+    let firing_since = firing.then(|| later(*onset, hold_for).min(view.now));
     let violation = Tracked {
         container,
         check: key.check,
@@ -116,6 +117,7 @@ fn continued(
         firing_since,
         gone_since: None,
         announced: None,
+        visible: *firing || later(*onset, visible_after(hold_for)) <= view.now,
         counted: *firing,
     };
     Some((position, violation))

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use super::{Matched, counts::Counts};
+use super::{Matched, counts::Counts, series::WorkloadCounts};
 use crate::domain::{
     checks::Common,
     observation::{ContainerKind, Labels, Observation, Shape, Workload},
@@ -35,6 +35,8 @@ pub(super) struct PolicyEntry {
     pub(super) counts: Counts,
     /// The violations, in the order of the status.
     pub(super) violations: BTreeSet<Violation>,
+    /// The Pods in violation, by workload.
+    pub(super) workloads: WorkloadCounts,
     /// The number of violations that have fired, by check.
     pub(super) fired: [u64; Check::ALL.len()],
     pub(super) restarts: BTreeMap<RestartSeries, u64>,
@@ -90,6 +92,7 @@ impl PolicyEntry {
             stored,
             counts: Counts::default(),
             violations: BTreeSet::new(),
+            workloads: WorkloadCounts::default(),
             fired: [0; Check::ALL.len()],
             restarts: BTreeMap::new(),
             roles: RoleCache::default(),
@@ -139,7 +142,11 @@ impl PolicyEntry {
         self.counts.add(pod, &matched.roles);
         for tracked in &matched.tracked {
             if let Some(violation) = self.violation(pod, tracked) {
-                self.counts.add_violation(tracked);
+                if violation.visible {
+                    self.counts.add_violation(tracked);
+                    self.workloads
+                        .add(pod, usize::from(tracked.container), &violation);
+                }
                 self.violations.insert(violation);
             }
         }
@@ -153,7 +160,11 @@ impl PolicyEntry {
         self.counts.remove(pod, &matched.roles);
         for tracked in &matched.tracked {
             if let Some(violation) = self.violation(pod, tracked) {
-                self.counts.remove_violation(tracked);
+                if violation.visible {
+                    self.counts.remove_violation(tracked);
+                    self.workloads
+                        .remove(pod, usize::from(tracked.container), &violation);
+                }
                 self.violations.remove(&violation);
             }
         }
@@ -185,6 +196,7 @@ impl PolicyEntry {
                 native: container.kind == ContainerKind::Native,
             }),
             firing: tracked.is_firing(),
+            visible: tracked.visible,
             onset: tracked.onset,
         })
     }

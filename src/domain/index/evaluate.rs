@@ -112,7 +112,11 @@ fn evaluate(
         } else {
             Observed::Initial
         };
+        let visible = tracker::count_visible(&matched.tracked);
         let (changed, next) = tracker::advance(&mut matched.tracked, &view, observed);
+        if tracker::count_visible(&matched.tracked) != visible {
+            effects.changed.insert(policy.key.clone());
+        }
         let mut planner = EventPlanner {
             policy,
             view: &view,
@@ -169,7 +173,7 @@ pub(super) fn report(
         })
     });
     effects.transitions.extend(transitions);
-    if !changed.is_empty() {
+    if changed.iter().any(|(tracked, _)| tracked.visible) {
         effects.changed.insert(policy.key.clone());
     }
 }

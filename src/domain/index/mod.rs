@@ -23,6 +23,7 @@ mod event_planner;
 mod policies;
 #[cfg(test)]
 pub(crate) mod recount;
+pub mod series;
 mod views;
 mod watches;
 

@@ -7,7 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Index, PodEntry, PodKey, counts::Counts};
+use super::{Index, PodEntry, PodKey, counts::Counts, series::WorkloadCounts};
 use crate::domain::{
     effects::Effects, history::Observed, observation::Workload, roles::Roles, violation::ViolationKey,
 };
@@ -53,6 +53,7 @@ impl Index {
         for (id, policy) in &self.policies {
             assert_eq!(self.ids.get(&policy.key), Some(id));
             let (mut counts, mut violations) = (Counts::default(), BTreeSet::new());
+            let mut workloads = WorkloadCounts::default();
             for (key, pod) in self.all_pods() {
                 let labels = self.namespaces[&key.0].labels.as_deref();
                 let matched = pod.matched.iter().find(|matched| matched.policy == *id);
@@ -69,15 +70,20 @@ impl Index {
                 let roles = Roles::assign(policy.policy.as_ref().unwrap(), &pod.observation.shape);
                 assert_eq!(*matched.roles, roles);
                 counts.add(&pod.observation, &roles);
-                for violation in &matched.tracked {
-                    counts.add_violation(violation);
-                    violations.extend(policy.violation(&pod.observation, violation));
+                for tracked in &matched.tracked {
+                    let violation = policy.violation(&pod.observation, tracked).unwrap();
+                    if violation.visible {
+                        counts.add_violation(tracked);
+                        workloads.add(&pod.observation, usize::from(tracked.container), &violation);
+                    }
+                    violations.insert(violation);
                 }
                 let keys: Vec<_> = matched.tracked.iter().map(|t| (t.container, t.check)).collect();
                 assert!(keys.is_sorted_by(|a, b| a < b), "ordered, each once");
             }
             assert_eq!(policy.counts, counts, "{}", policy.key);
             assert_eq!(policy.violations, violations, "{}", policy.key);
+            assert_eq!(policy.workloads, workloads, "{}", policy.key);
             for (namespace, workload, _, _) in policy.restarts.keys() {
                 let series = (namespace.clone(), workload.clone());
                 assert!(
@@ -139,6 +145,7 @@ impl Index {
         for policy in self.policies.values() {
             assert_eq!(policy.counts, Counts::default());
             assert!(policy.violations.is_empty() && policy.restarts.is_empty());
+            assert_eq!(policy.workloads, WorkloadCounts::default());
         }
     }
 }

@@ -60,14 +60,16 @@ impl Index {
             return None;
         }
         let summary = entry.counts.summary();
-        let listed = entry.violations.iter().take(LISTED_VIOLATIONS);
+        let visible = entry.violations.iter().filter(|violation| violation.visible);
+        let total = visible.clone().count();
+        let listed = visible.take(LISTED_VIOLATIONS);
         let violations: Vec<_> = listed
             .map(|violation| ReportedViolation {
                 violation: violation.clone(),
                 detail: self.detail(id, entry, violation).unwrap_or_default(),
             })
             .collect();
-        let omitted = entry.violations.len().saturating_sub(violations.len());
+        let omitted = total.saturating_sub(violations.len());
         Some(Report {
             generation: entry.generation,
             conditions: conditions(entry, &summary, self.failing(id, entry)),
@@ -149,7 +151,7 @@ impl Index {
         })
     }
 
-    /// All violations, pending and firing.
+    /// All violations, pending and firing, visible or not.
     pub fn violations(&self) -> impl Iterator<Item = &Violation> {
         self.policies.values().flat_map(|entry| &entry.violations)
     }

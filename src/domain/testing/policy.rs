@@ -204,6 +204,7 @@ pub(crate) fn violation(check: Check, container: &str) -> Violation {
             native: true,
         }),
         firing: true,
+        visible: true,
         onset: "2026-11-20T10:42:07.9Z".parse().unwrap(),
     }
 }

@@ -55,6 +55,8 @@ fn an_edit_keeps_onsets() {
 fn an_edit_moves_what_is_due() {
     let mut harness = failing(lasting(300));
     harness.at(20).policy(lasting(100));
+    assert_eq!(harness.index.next_deadline(), Some(at(35)), "it becomes visible");
+    harness.at(35);
     assert_eq!(harness.index.next_deadline(), Some(at(110)));
     harness
         .at(500)

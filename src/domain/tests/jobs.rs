@@ -107,7 +107,7 @@ fn it_may_end_in_its_own_time_first() {
     harness.pod(&done(job(Never), 0).exits("log-sidecar", 0, 330));
     assert_eq!(harness.log(), ["320 resolved log-sidecar JobHeldOpen"]);
     let again = done(job(OnFailure), 0).exits("log-sidecar", 1, 330);
-    harness.pod(&again);
+    harness.pod(&again).at(420);
     assert_eq!(
         harness.report().violations[0].detail,
         "every main container finished; will be restarted"

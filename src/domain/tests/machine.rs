@@ -223,12 +223,19 @@ fn a_healthy_pod_has_no_deadline() {
     harness.pod(&web());
     assert_eq!(harness.index.next_deadline(), None);
     harness.at(10).pod(&web().unready("envoy"));
+    for (deadline, why) in [
+        (40, "MainReadySidecarNotReady becomes visible"),
+        (85, "NotReady becomes visible"),
+    ] {
+        assert_eq!(harness.index.next_deadline(), Some(at(deadline)), "{why}");
+        harness.at(deadline);
+    }
     assert_eq!(
         harness.index.next_deadline(),
         Some(at(130)),
-        "MainReadySidecarNotReady first"
+        "MainReadySidecarNotReady fires"
     );
-    harness.at(20).pod(&web());
+    harness.at(90).pod(&web());
     assert_eq!(harness.index.next_deadline(), None);
 }
 

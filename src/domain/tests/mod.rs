@@ -22,6 +22,7 @@ mod restart_series;
 mod restarts;
 mod roles;
 mod runs;
+mod series;
 mod startup_blocked;
 mod views;
 mod watches;

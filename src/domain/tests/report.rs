@@ -203,6 +203,7 @@ fn the_summary_counts_what_is_evaluated() {
         pending: 2,
         without_readiness_probe: 2,
     };
+    harness.at(100);
     assert_eq!(
         harness.report().summary,
         expected,

@@ -212,7 +212,7 @@ fn native_sidecars_get_for_and_plain_init_containers_their_own_time() {
 fn the_detail_gives_the_cause_and_the_waiting_containers() {
     let detail = |pod: &Pod| {
         let mut harness = Harness::with(startup_only());
-        harness.pod(pod);
+        harness.pod(pod).at(600);
         harness.report().violations[0].detail.clone()
     };
     let native = |pod: Pod| completed(pod.spec("envoy", |c| c.probes.startup = true));

@@ -1,9 +1,11 @@
-//! What `/metrics` shows.
+//! The page `/metrics`.
 //!
-//! Two kinds of series: those about Pods and policies are computed from the index at each scrape ([`model`]), so that
-//! none outlives its object; those about the operator itself come from [`Metrics`].
+//! Series about Pods, policies and watches are computed from the index and the monitors at each render
+//! ([`families`]); the operator's own counters come from a registry of the `prometheus` crate. A render holds the lock
+//! of the index only while it copies the series, not while it formats them.
 
-mod model;
+mod encoder;
+mod families;
 
 use std::sync::Arc;
 
@@ -13,9 +15,9 @@ use prometheus::{
     Encoder as _, IntGauge, Opts, Registry, TEXT_FORMAT, TextEncoder, process_collector::ProcessCollector,
 };
 
-use self::model::ModelCollector;
+use self::encoder::Encoder;
 use crate::{
-    domain::index::Index,
+    domain::index::{Index, series::SeriesLimits},
     http::health::Health,
     http::server::{Body, Page, Pages},
     telemetry::metrics::Metrics,
@@ -24,36 +26,52 @@ use crate::{
 /// The page `/metrics`.
 pub struct MetricsPages {
     registry: Registry,
+    index: Arc<Mutex<Index>>,
+    health: Arc<Health>,
+    limits: SeriesLimits,
 }
 
 impl MetricsPages {
-    /// Shows the operator's own counters, the model and the state of the watches.
-    pub fn new(metrics: &Metrics, index: Arc<Mutex<Index>>, health: Arc<Health>) -> prometheus::Result<Self> {
+    /// Shows the operator's counters, the index and the state of the watches.
+    pub fn new(
+        metrics: &Metrics,
+        index: Arc<Mutex<Index>>,
+        health: Arc<Health>,
+        limits: SeriesLimits,
+    ) -> prometheus::Result<Self> {
         let registry = Registry::new();
         metrics.register(&registry)?;
-        registry.register(Box::new(ModelCollector::new(index, health)?))?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
         let build = IntGauge::with_opts(
             Opts::new(
                 "sidewatch_build_info",
-                "The version that runs; the value is always 1.",
+                "The version of the operator; the value is always 1.",
             )
             .const_label("version", env!("CARGO_PKG_VERSION")),
         )?;
         build.set(1);
         registry.register(Box::new(build))?;
-        Ok(Self { registry })
+        Ok(Self {
+            registry,
+            index,
+            health,
+            limits,
+        })
     }
 
     /// The series in the text format.
     pub fn text(&self) -> prometheus::Result<String> {
-        let mut body = Body::default();
-        self.encode(&mut body)?;
-        Ok(body.to_text())
+        Ok(self.render()?.to_text())
     }
 
-    fn encode(&self, body: &mut Body) -> prometheus::Result<()> {
-        TextEncoder::new().encode(&self.registry.gather(), body)
+    fn render(&self) -> prometheus::Result<Body> {
+        let mut body = Body::default();
+        TextEncoder::new().encode(&self.registry.gather(), &mut body)?;
+        let mut encoder = Encoder::new(&mut body);
+        families::write_watches(&mut encoder, &self.health);
+        let series = self.index.lock().series(&self.limits);
+        families::write_series(&mut encoder, &series);
+        Ok(body)
     }
 }
 
@@ -62,9 +80,8 @@ impl Pages for MetricsPages {
         if path != "/metrics" {
             return None;
         }
-        let mut body = Body::default();
-        Some(match self.encode(&mut body) {
-            Ok(()) => Page {
+        Some(match self.render() {
+            Ok(body) => Page {
                 status: StatusCode::OK,
                 content_type: TEXT_FORMAT,
                 body,

@@ -1,4 +1,4 @@
-//! That the series carry the names and labels which dashboards and alert rules rely on.
+//! The names and labels of the series, which dashboards and alert rules use.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,7 +40,8 @@ fn index() -> Index {
             },
             "spec": {
                 "nodeName": "n",
-                "initContainers": [{"name": "proxy", "restartPolicy": "Always", "readinessProbe": {}}],
+                "initContainers": [{"name": "proxy", "image": "reg.io:5000/mesh/proxy:1.2@sha256:ab",
+                    "restartPolicy": "Always", "readinessProbe": {}}],
                 "containers": [{"name": "app"}],
             },
             "status": {
@@ -63,17 +64,28 @@ fn pages() -> MetricsPages {
     let health = Arc::new(Health::new(installation.monitors(&clock)));
     let metrics = Metrics::new().unwrap();
     metrics.watch_error("pods", "gone");
-    MetricsPages::new(&metrics, Arc::new(Mutex::new(index())), health).unwrap()
+    MetricsPages::new(
+        &metrics,
+        Arc::new(Mutex::new(index())),
+        health,
+        SeriesLimits::default(),
+    )
+    .unwrap()
 }
 
 #[test]
 fn names_and_labels_are_those_of_the_contract() {
     let policy = "policy policy_kind policy_namespace";
-    let violation =
-        format!("check container mode namespace native pod {policy} severity state workload workload_kind");
+    let workload = "workload workload_kind";
+    let violation = format!("check container mode namespace native pod {policy} severity state {workload}");
+    let by_workload =
+        format!("check container image mode namespace native {policy} repository severity state {workload}");
     let expected = BTreeMap::from([
+        ("sidewatch_workload_violations", by_workload),
         ("sidewatch_violation", violation.clone()),
         ("sidewatch_violation_onset_timestamp_seconds", violation),
+        ("sidewatch_violation_series_omitted", String::new()),
+        ("sidewatch_collapsed_namespaces", "metric".to_owned()),
         ("sidewatch_policy_pods", policy.to_owned()),
         (
             "sidewatch_policy_containers",
@@ -96,40 +108,48 @@ fn names_and_labels_are_those_of_the_contract() {
         ("sidewatch_events_dropped_total", "reason".to_owned()),
         ("sidewatch_evaluation_seconds", String::new()),
     ]);
-    let families = pages().registry.gather();
-    let shown: BTreeMap<&str, String> = families
-        .iter()
-        .filter(|family| family.name().starts_with("sidewatch_"))
-        .map(|family| {
-            let labels = family.get_metric().iter().map(|metric| {
-                metric
-                    .get_label()
-                    .iter()
-                    .map(prometheus::proto::LabelPair::name)
-                    .collect::<Vec<_>>()
-                    .join(" ")
-            });
-            let labels: BTreeSet<String> = labels.collect();
-            assert_eq!(
-                labels.len(),
-                1,
-                "{}: every series has the same labels",
-                family.name()
-            );
-            (family.name(), labels.into_iter().next().unwrap())
-        })
-        .collect();
-    assert_eq!(shown, expected);
-    for family in &families {
-        assert!(family.help().ends_with('.'), "{} has a help text", family.name());
+    let text = pages().text().unwrap();
+    let mut found: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for line in text.lines().filter(|line| line.starts_with("sidewatch_")) {
+        let name = line.split(['{', ' ']).next().unwrap();
+        let family = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|suffix| name.strip_suffix(suffix))
+            .unwrap_or(name);
+        let labels = line.split_once('{').map_or("", |(_, rest)| rest);
+        let names = labels.split("\",").filter_map(|label| label.split_once("=\""));
+        let names: Vec<_> = names.map(|(name, _)| name).filter(|name| *name != "le").collect();
+        found.entry(family).or_default().insert(names.join(" "));
     }
+    for (family, labels) in &found {
+        assert_eq!(labels.len(), 1, "{family}: every series has the same labels");
+    }
+    let found: BTreeMap<&str, String> = found
+        .into_iter()
+        .map(|(family, labels)| (family, labels.into_iter().next().unwrap()))
+        .collect();
+    assert_eq!(found, expected);
+    for help in text.lines().filter(|line| line.starts_with("# HELP")) {
+        assert!(help.ends_with('.'), "a sentence: {help}");
+    }
+    let families = text.lines().filter(|line| line.starts_with("# TYPE"));
+    let names: BTreeSet<_> = families
+        .clone()
+        .map(|line| line.split(' ').nth(2).unwrap())
+        .collect();
+    assert_eq!(families.count(), names.len(), "each family is written once");
 }
 
 #[test]
-fn a_violation_and_a_restart_are_shown_as_people_know_them() {
+fn violations_and_restarts_have_the_documented_series() {
     let text = pages().text().unwrap();
     let policy = r#"policy="mesh",policy_kind="SidecarPolicy",policy_namespace="pay""#;
     let lines = [
+        format!(
+            r#"sidewatch_workload_violations{{check="MainReadySidecarNotReady",container="proxy",image="reg.io:5000/mesh/proxy:1.2@sha256:ab",mode="observe",namespace="pay",native="true",{policy},repository="reg.io:5000/mesh/proxy",severity="warning",state="firing",workload="web",workload_kind="Deployment"}} 1"#
+        ),
+        "sidewatch_violation_series_omitted 0".to_owned(),
+        r#"sidewatch_collapsed_namespaces{metric="sidewatch_workload_violations"} 0"#.to_owned(),
         format!(
             r#"sidewatch_violation{{check="MainReadySidecarNotReady",container="proxy",mode="observe",namespace="pay",native="true",pod="web-7d9-x",{policy},severity="warning",state="firing",workload="web",workload_kind="Deployment"}} 1"#
         ),

@@ -167,7 +167,11 @@ async fn a_deadline_acts_on_time_without_inputs() {
     assert_eq!(written(), (0, 1), "the first status");
     send(pods(WatchEvent::Applied(pod("web", false))));
     tokio::time::sleep(Duration::from_secs(59)).await;
-    assert_eq!(written(), (0, 1), "pending");
+    assert_eq!(
+        written(),
+        (0, 2),
+        "the update of the Pod, and the violation that is visible"
+    );
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(written(), (1, 1), "firing after one minute");
 

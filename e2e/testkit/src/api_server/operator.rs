@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use sidewatch::{
-    clock::Clock, http::health::Health, http::metrics::MetricsPages, http::server::Pages,
-    kubernetes::client::Clients, kubernetes::inputs::WatchScope, operator::Operator,
+    clock::Clock, domain::index::series::SeriesLimits, http::health::Health, http::metrics::MetricsPages,
+    http::server::Pages, kubernetes::client::Clients, kubernetes::inputs::WatchScope, operator::Operator,
 };
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -41,7 +41,13 @@ pub fn start(server: &ApiServer, namespaces: &[&str]) -> Running {
 /// Starts an operator with these clients and this clock.
 pub fn start_at(clients: Clients, namespaces: &[&str], clock: Arc<dyn Clock>) -> Running {
     let namespaces = namespaces.iter().map(|name| Arc::from(*name)).collect();
-    let operator = Operator::new(clients, &WatchScope { namespaces }, clock).unwrap();
+    let operator = Operator::new(
+        clients,
+        &WatchScope { namespaces },
+        SeriesLimits::default(),
+        clock,
+    )
+    .unwrap();
     let (stop, stopped) = oneshot::channel();
     Running {
         health: operator.health(),

@@ -1,0 +1,106 @@
+//! The series that the metrics copy from the index.
+
+use crate::domain::{
+    index::series::SeriesLimits,
+    policy::{Check, Severity},
+    testing::{Harness, Pod, policy, web},
+};
+
+fn limits(pods: usize) -> SeriesLimits {
+    SeriesLimits {
+        pods,
+        ..SeriesLimits::default()
+    }
+}
+
+/// State, workload, container, image and count of each workload series.
+fn workloads(harness: &Harness) -> Vec<String> {
+    let series = harness.index.series(&SeriesLimits::default());
+    let rows = series.workloads.rows.iter().map(|row| {
+        let state = if row.kind.firing { "firing" } else { "pending" };
+        let of = row.subject.as_ref().unwrap();
+        format!(
+            "{state} {} {} {} {}",
+            of.workload, of.container, of.image, row.count
+        )
+    });
+    rows.collect()
+}
+
+#[test]
+fn pods_in_violation_are_counted_by_workload_state_and_image() {
+    let mut harness = Harness::with(policy().only(Check::NotReady));
+    let pod = |name: &str, image: &str| {
+        Pod::named(name)
+            .regular("app")
+            .native("envoy")
+            .spec("envoy", |container| container.image = image.into())
+            .unready("envoy")
+            .of("Deployment", "web")
+    };
+    harness
+        .pod(&pod("web-1", "mesh/proxy:1"))
+        .pod(&pod("web-2", "mesh/proxy:1"));
+    let third = pod("web-3", "mesh/proxy:2");
+    harness
+        .at(400)
+        .pod(&third.clone().ready("envoy"))
+        .pod(&third)
+        .at(500);
+    let expected = [
+        "pending Deployment/web envoy mesh/proxy:2 1",
+        "firing Deployment/web envoy mesh/proxy:1 2",
+    ];
+    assert_eq!(workloads(&harness), expected);
+    harness.delete(&pod("web-1", "mesh/proxy:1"));
+    harness.delete(&pod("web-2", "mesh/proxy:1"));
+    assert_eq!(workloads(&harness), [expected[0]]);
+}
+
+#[test]
+fn the_most_severe_and_then_the_oldest_firing_violations_have_series() {
+    let mut harness = Harness::with(policy().check(Check::FrequentRestarts, |common| {
+        common.severity = Severity::Critical;
+    }));
+    for second in 1..=4 {
+        let pod = Pod::named(&format!("web-{second}"))
+            .regular("app")
+            .regular("istio-proxy");
+        harness
+            .pod(&pod)
+            .at(second)
+            .pod(&pod.unready("istio-proxy").unready("app"));
+    }
+    harness.at(1000);
+    let names = |limit| -> (Vec<String>, usize) {
+        let series = harness.index.series(&limits(limit));
+        let pods = series.violations.iter().map(|v| v.container().pod.to_string());
+        (pods.collect(), series.omitted)
+    };
+    let oldest = |n: usize| (1..=n).map(|n| format!("web-{n}")).collect::<Vec<_>>();
+    assert_eq!(names(4), (oldest(4), 0));
+    assert_eq!(names(2), (oldest(2), 2));
+    assert_eq!(names(0), (oldest(0), 4));
+
+    let mut restarted = Pod::named("db-0").native("envoy").regular("app");
+    harness.pod(&restarted);
+    for second in 1001..=1005 {
+        restarted = restarted.restarted("envoy", second);
+        harness.at(second).pod(&restarted);
+    }
+    let series = harness.index.series(&limits(1));
+    let [first] = &series.violations[..] else {
+        panic!("{series:?}")
+    };
+    assert_eq!(first.severity, Severity::Critical, "severity comes before age");
+    assert_eq!(series.omitted, 4);
+}
+
+#[test]
+fn a_pending_violation_has_no_series_of_its_own() {
+    let mut harness = Harness::with(policy().only(Check::NotReady));
+    harness.pod(&web().unready("envoy")).at(100);
+    let series = harness.index.series(&SeriesLimits::default());
+    assert!(series.violations.is_empty() && series.omitted == 0);
+    assert_eq!(series.workloads.rows.len(), 1);
+}
