@@ -1,0 +1,191 @@
+//! Limits, retries and summaries of the event queue.
+
+use super::{super::event_object::tests::example, *};
+use crate::domain::policy::Severity;
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn names(event_queue: &mut EventQueue, now: Instant) -> Vec<String> {
+    std::iter::from_fn(|| event_queue.take(now))
+        .map(|queued| match queued.message {
+            Message::Event(event) => event.name,
+            Message::DroppedSummary { dropped, .. } => format!("{dropped} dropped"),
+        })
+        .collect()
+}
+
+#[test]
+fn events_leave_the_queue_in_order() {
+    let now = Instant::now();
+    let mut event_queue = EventQueue::new();
+    for name in ["a", "b", "c"] {
+        event_queue.push(example(name, "pod"), now).unwrap();
+    }
+    assert_eq!(names(&mut event_queue, now), ["a", "b", "c"]);
+    assert_eq!(event_queue.next_due(), None);
+}
+
+#[test]
+fn a_pod_is_limited_to_25_events_and_one_more_every_five_minutes() {
+    let start = Instant::now();
+    let mut event_queue = EventQueue::new();
+    let pushed = (0..100).filter(|n| event_queue.push(example(&n.to_string(), "pod"), start).is_ok());
+    assert_eq!(pushed.count(), 25);
+    assert_eq!(
+        event_queue.push(example("x", "pod"), start + secs(299)),
+        Err(DropReason::PodLimit)
+    );
+    assert_eq!(
+        event_queue.push(example("x", "pod"), start + secs(300)),
+        Ok(()),
+        "one token was added"
+    );
+    assert_eq!(
+        event_queue.push(example("x", "pod"), start + secs(300)),
+        Err(DropReason::PodLimit)
+    );
+    assert_eq!(
+        event_queue.push(example("x", "other"), start),
+        Ok(()),
+        "another Pod has its own limit"
+    );
+}
+
+#[test]
+fn all_pods_are_limited_to_200_events_and_ten_more_per_second() {
+    let start = Instant::now();
+    let mut event_queue = EventQueue::new();
+    let mut push = |n: u32, now| event_queue.push(example("x", &n.to_string()), now);
+    assert_eq!((0..300).filter(|n| push(*n, start).is_ok()).count(), 200);
+    assert_eq!(push(1000, start), Err(DropReason::GlobalLimit));
+    assert_eq!(
+        (2000..2100).filter(|n| push(*n, start + secs(1)).is_ok()).count(),
+        10
+    );
+}
+
+#[test]
+fn a_recovery_is_dropped_with_the_event_that_it_would_end() {
+    let start = Instant::now();
+    let mut event_queue = EventQueue::new();
+    let recovery = |of: &str| Event {
+        recovers: Some(of.to_owned()),
+        ..example(&format!("{of}-recovered"), "pod")
+    };
+    for n in 0..26 {
+        let _ = event_queue.push(example(&n.to_string(), "pod"), start);
+    }
+    let later = start + secs(3000);
+    assert_eq!(event_queue.push(recovery("24"), later), Ok(()), "24 was queued");
+    let dropped = event_queue.push(recovery("25"), later);
+    assert_eq!(dropped, Err(DropReason::PodLimit), "25 was dropped");
+    event_queue.push(example("25", "pod"), later).unwrap();
+    assert_eq!(
+        event_queue.push(recovery("25"), later),
+        Ok(()),
+        "25 was repeated and queued"
+    );
+}
+
+#[test]
+fn critical_events_have_a_reserve() {
+    let start = Instant::now();
+    let mut event_queue = EventQueue::new();
+    let mut push = |severity, pod: &str| {
+        let event = Event {
+            severity,
+            ..example("x", pod)
+        };
+        event_queue.push(event, start).is_ok()
+    };
+    let accepted = (0..100).filter(|_| push(Severity::Info, "pod")).count();
+    assert_eq!(accepted, 25);
+    let accepted = (0..100).filter(|_| push(Severity::Critical, "pod")).count();
+    assert_eq!(accepted, 25, "as many again for critical Events");
+    let accepted = (0..1000)
+        .filter(|n| push(Severity::Warning, &n.to_string()))
+        .count();
+    assert_eq!(accepted, 150, "all Events together stay within the limit");
+    let accepted = (0..1000)
+        .filter(|n| push(Severity::Critical, &n.to_string()))
+        .count();
+    assert_eq!(accepted, 200, "as many again for critical Events");
+}
+
+#[test]
+fn the_queue_is_bounded() {
+    let start = Instant::now();
+    let mut event_queue = EventQueue::new();
+    let mut refused = None;
+    for n in 0..6000_u32 {
+        let now = start + Duration::from_millis(100) * n;
+        if let Err(reason) = event_queue.push(example("x", &n.to_string()), now) {
+            refused.get_or_insert((n, reason));
+        }
+    }
+    assert_eq!(refused, Some((4096, DropReason::QueueFull)));
+    assert_eq!(event_queue.len(), CAPACITY);
+}
+
+#[test]
+fn dropped_events_are_summarised_at_most_every_five_minutes() {
+    let start = Instant::now();
+    let mut event_queue = EventQueue::new();
+    for n in 0..125 {
+        let _ = event_queue.push(example(&n.to_string(), "pod"), start);
+    }
+    assert_eq!(names(&mut event_queue, start).len(), 25);
+    assert_eq!(event_queue.next_due(), Some(start + secs(10)));
+    assert_eq!(names(&mut event_queue, start + secs(10)), ["100 dropped"]);
+    let again = start + secs(60);
+    assert_eq!(
+        event_queue.push(example("x", "pod"), again),
+        Err(DropReason::PodLimit)
+    );
+    assert_eq!(
+        names(&mut event_queue, again),
+        [""; 0],
+        "too soon after the last summary"
+    );
+    assert_eq!(event_queue.next_due(), Some(start + secs(310)));
+    assert_eq!(names(&mut event_queue, start + secs(310)), ["1 dropped"]);
+    assert_eq!(
+        names(&mut event_queue, start + secs(620)),
+        [""; 0],
+        "no dropped Event since"
+    );
+    assert!(event_queue.dropped.is_empty(), "the entry is removed");
+}
+
+#[test]
+fn a_retry_waits_and_does_not_delay_other_events() {
+    let start = Instant::now();
+    let mut event_queue = EventQueue::new();
+    event_queue.push(example("busy", "pod"), start).unwrap();
+    event_queue.push(example("other", "pod"), start).unwrap();
+    let queued = event_queue.take(start).unwrap();
+    event_queue.retry(queued, Some(secs(7)), start).unwrap();
+    assert_eq!(names(&mut event_queue, start), ["other"]);
+    assert_eq!(event_queue.len(), 2, "one waits, one is being written");
+    event_queue.done();
+    assert_eq!(
+        event_queue.next_due(),
+        Some(start + secs(7)),
+        "Retry-After is respected"
+    );
+    let queued = event_queue.take(start + secs(7)).unwrap();
+    event_queue.retry(queued, None, start + secs(7)).unwrap();
+    let due = event_queue.next_due().unwrap().duration_since(start + secs(7));
+    assert!(
+        due >= Duration::from_millis(800) && due <= Duration::from_millis(1600),
+        "doubled: {due:?}"
+    );
+    let queued = event_queue.take(start + secs(60)).unwrap();
+    assert_eq!(
+        event_queue.retry(queued, None, start + GIVE_UP),
+        Err(DropReason::GaveUp)
+    );
+    assert_eq!(event_queue.len(), 0);
+}
