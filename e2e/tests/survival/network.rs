@@ -143,7 +143,7 @@ fn watches() -> Vec<Disturbance> {
         ),
         row(
             "watches_that_are_garbled",
-            &[TRANSPORT],
+            &[DECODE],
             [on_watch(garbled()).calls(..=2)],
         ),
         row(
