@@ -13,6 +13,7 @@ mod histories;
 mod initial;
 mod instants;
 mod jobs;
+mod listed_violations;
 mod machine;
 mod not_ready;
 mod notes;
