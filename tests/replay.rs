@@ -22,9 +22,9 @@ use sidewatch::{
         policy::PolicyKind,
         violation::Subject,
     },
+    kubernetes::decode::policy::status::ObservedStatus,
     kubernetes::decode::{intern::Interner, pod::observe, policy::policy_update},
     kubernetes::inputs::{Input, ObservedPolicy},
-    kubernetes::observed_status::ObservedStatus,
     kubernetes::watch::WatchEvent,
     operator::reconciler::step,
 };

@@ -30,11 +30,10 @@ use crate::{
             intern::Interner,
             namespace::observe_namespace,
             pod::observe,
-            policy::{PolicyObject, policy_update},
+            policy::{PolicyObject, policy_update, status::ObservedStatus},
         },
         failure::Reason,
         list_watch::watch_pods,
-        observed_status::ObservedStatus,
         watch::{WatchEvent, watch},
     },
     telemetry::{

@@ -10,7 +10,6 @@ pub mod decode;
 pub mod failure;
 pub mod inputs;
 mod list_watch;
-pub mod observed_status;
 pub mod protobuf;
 mod recovery;
 pub mod watch;

@@ -25,7 +25,7 @@ use crate::{
         violation::{Subject, Violation},
     },
     http::health::Health,
-    kubernetes::{inputs::Input, observed_status::ObservedStatus, watch::WatchEvent},
+    kubernetes::{decode::policy::status::ObservedStatus, inputs::Input, watch::WatchEvent},
     sink::{
         Writer,
         events::EventSink,

@@ -41,7 +41,7 @@ use crate::{
         policy::{PolicyKey, PolicyKind},
         summary::Report,
     },
-    kubernetes::observed_status::{ObservedStatus, parse_version},
+    kubernetes::decode::policy::status::{ObservedStatus, parse_version},
     telemetry::{logging::clean, metrics::WriteKind},
 };
 

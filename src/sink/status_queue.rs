@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::{
     domain::policy::PolicyKey,
-    kubernetes::{backoff::Backoff, observed_status::ObservedStatus},
+    kubernetes::{backoff::Backoff, decode::policy::status::ObservedStatus},
 };
 
 /// Minimum time between two writes to one policy.

@@ -5,8 +5,8 @@ use sidewatch::{
     api::{ClusterSidecarPolicy, PolicyStatus, SidecarPolicy},
     domain::policy::{PolicyKey, PolicyKind},
     kubernetes::decode::policy::policy_update,
+    kubernetes::decode::policy::status::ObservedStatus,
     kubernetes::inputs::{Input, ObservedPolicy},
-    kubernetes::observed_status::ObservedStatus,
     kubernetes::watch::WatchEvent,
 };
 

@@ -223,7 +223,7 @@ fn common(check_mode: api::Mode, severity: api::Severity) -> Common {
     }
 }
 
-/// The number of restarts or changes that is a fault.
+/// The number of restarts or changes at which the check fails.
 fn count(path: &str, n: u32) -> Result<u32, InvalidSpec> {
     if (1..=1000).contains(&n) {
         return Ok(n);

@@ -1,6 +1,6 @@
 //! Decodes policies.
 //!
-//! In: an object of either kind, or the metadata of one that does not have the types of the API. Out: a
+//! In: an object of either kind, or the metadata of one that does not match the types of the API. Out: a
 //! [`PolicyUpdate`], with the field and the problem if the spec is invalid. The API server rejects nearly all invalid
 //! specs. The others were stored under an older schema, or have a regular expression that CEL accepts and that is too
 //! costly here.
@@ -26,7 +26,7 @@ use crate::{
 };
 
 mod checks;
-mod status;
+pub mod status;
 
 /// A policy object of either kind.
 pub trait PolicyObject: Resource {
@@ -180,7 +180,7 @@ fn field(field: String, problem: InvalidField) -> InvalidSpec {
     InvalidSpec::Field { field, problem }
 }
 
-/// An empty text is no pattern.
+/// Parses a pattern. An empty text means that there is none.
 fn pattern(path: &str, source: &str) -> Result<Option<Pattern>, InvalidSpec> {
     if source.is_empty() {
         return Ok(None);
@@ -231,7 +231,7 @@ fn requirement(requirement: &LabelSelectorRequirement) -> Result<Requirement, In
     })
 }
 
-/// The bounds of a duration, both included, as values and as a person writes them.
+/// The bounds of a duration, both included, as values and as text.
 #[derive(Clone, Copy)]
 struct Bounds {
     min: (SignedDuration, &'static str),

@@ -1,26 +1,63 @@
-//! Reads the status of a policy: the violations that an earlier operator process wrote.
+//! Reads the status of a policy object: as a whole, for the next write, and its violations, for the status takeover.
 
+use std::sync::Arc;
+
+use kube::{Resource, core::DeserializeGuard};
+
+use super::PolicyObject;
 use crate::{
-    api::{self, MAX_VIOLATIONS, ViolationState},
+    api::{self, MAX_VIOLATIONS, PolicyStatus, ViolationState},
     domain::{
         policy::{PolicyKey, PolicyKind},
         violation::{StoredViolation, SubjectKey, ViolationKey},
     },
 };
 
-/// The violations that can be continued. Entries without a Pod or a container are left out, and entries in another
-/// namespace than that of a `SidecarPolicy`.
-pub(super) fn violations(key: &PolicyKey, status: Option<&api::PolicyStatus>) -> Vec<StoredViolation> {
+/// The status of a policy object, and the version of the object that had it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObservedStatus {
+    /// `metadata.uid`.
+    pub uid: Arc<str>,
+    /// `metadata.resourceVersion` as a number; 0 if it is not a number. Every supported version of
+    /// Kubernetes writes a number.
+    pub version: u64,
+    /// `status`. `None` if the object has no status, or could not be decoded.
+    pub status: Option<PolicyStatus>,
+}
+
+impl ObservedStatus {
+    /// Reads the status of a policy object. An object that could not be decoded counts as one without status, so its
+    /// status is written again.
+    pub fn of<K: PolicyObject>(object: &DeserializeGuard<K>) -> Self {
+        let metadata = object.meta();
+        Self {
+            uid: metadata.uid.as_deref().unwrap_or_default().into(),
+            version: parse_version(metadata.resource_version.as_deref()),
+            status: object.0.as_ref().ok().and_then(|object| object.status().cloned()),
+        }
+    }
+}
+
+/// Parses `metadata.resourceVersion` as a number; 0 if it is not a number.
+pub fn parse_version(version: Option<&str>) -> u64 {
+    version
+        .and_then(|version| version.parse().ok())
+        .unwrap_or_default()
+}
+
+/// The violations that can be continued. Skips entries without a Pod or a container. For a `SidecarPolicy`, also skips
+/// entries in other namespaces.
+pub(super) fn violations(key: &PolicyKey, status: Option<&PolicyStatus>) -> Vec<StoredViolation> {
     let entries = status
         .map(|status| status.violations.as_slice())
         .unwrap_or_default();
-    let is_visible = |entry: &&api::Violation| match key.kind {
+    let in_scope = |entry: &&api::Violation| match key.kind {
         PolicyKind::SidecarPolicy => *entry.namespace == *key.namespace,
         PolicyKind::ClusterSidecarPolicy => !entry.namespace.is_empty(),
     };
     entries
         .iter()
-        .filter(is_visible)
+        .filter(in_scope)
         .filter(|entry| !entry.pod.is_empty() && !entry.container.is_empty())
         .take(MAX_VIOLATIONS)
         .map(|entry| StoredViolation {
