@@ -36,7 +36,7 @@ pub struct Checks {
 #[serde(default, rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
 pub struct NotReady {
-    /// What Sidewatch does about a violation: Alert, Observe (no Events) or "Off" (nothing). The policy's mode applies if
+    /// How Sidewatch reports a violation: Alert, Observe (no Events) or "Off" (nothing). The policy's mode applies if
     /// it is stricter.
     pub mode: Mode,
     /// How long a sidecar may be unready before the violation fires. Between 0s (at once) and 24h.
@@ -65,10 +65,10 @@ impl Default for NotReady {
 #[serde(default, rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
 pub struct MainReadySidecarNotReady {
-    /// What Sidewatch does about a violation: Alert, Observe (no Events) or "Off" (nothing). The policy's mode applies if
+    /// How Sidewatch reports a violation: Alert, Observe (no Events) or "Off" (nothing). The policy's mode applies if
     /// it is stricter.
     pub mode: Mode,
-    /// How long a sidecar may be unready beside a ready main container before the violation fires. Between 0s (at once)
+    /// How long a sidecar may be unready while a main container is ready before the violation fires. Between 0s (at once)
     /// and 24h.
     #[schemars(extend("x-kubernetes-validations" = between("mainReadySidecarNotReady.for", "0s", "24h", "2m")))]
     pub r#for: Duration,
@@ -97,7 +97,7 @@ impl Default for MainReadySidecarNotReady {
 #[serde(default, rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
 pub struct FrequentRestarts {
-    /// What Sidewatch does about a violation: Alert, Observe (no Events) or "Off" (nothing). The policy's mode applies if
+    /// How Sidewatch reports a violation: Alert, Observe (no Events) or "Off" (nothing). The policy's mode applies if
     /// it is stricter.
     pub mode: Mode,
     /// The number of restarts within window that is a violation. Between 1 and 1000.
@@ -133,7 +133,7 @@ impl Default for FrequentRestarts {
 #[serde(default, rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
 pub struct StartupBlocked {
-    /// What Sidewatch does about a violation: Alert, Observe (no Events) or "Off" (nothing). The policy's mode applies if
+    /// How Sidewatch reports a violation: Alert, Observe (no Events) or "Off" (nothing). The policy's mode applies if
     /// it is stricter.
     pub mode: Mode,
     /// How long a native sidecar may take to start before the violation fires. Between 0s (at once) and 24h.
@@ -166,7 +166,7 @@ impl Default for StartupBlocked {
 #[serde(default, rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
 pub struct JobHeldOpen {
-    /// What Sidewatch does about a violation: Alert, Observe (no Events) or "Off" (nothing). The policy's mode applies if
+    /// How Sidewatch reports a violation: Alert, Observe (no Events) or "Off" (nothing). The policy's mode applies if
     /// it is stricter.
     pub mode: Mode,
     /// How long a sidecar may run after the last main container has finished before the violation fires. Between 0s (at once) and 24h.
@@ -195,7 +195,7 @@ impl Default for JobHeldOpen {
 #[serde(default, rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
 pub struct OomKilled {
-    /// What Sidewatch does about a violation: Alert, Observe (no Events) or "Off" (nothing). The policy's mode applies if
+    /// How Sidewatch reports a violation: Alert, Observe (no Events) or "Off" (nothing). The policy's mode applies if
     /// it is stricter.
     pub mode: Mode,
     /// How long the violation fires after the last OOM kill. Between 0s and 24h.
@@ -220,7 +220,7 @@ impl Default for OomKilled {
 #[serde(default, rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
 pub struct Flapping {
-    /// What Sidewatch does about a violation: Alert, Observe (no Events) or "Off" (nothing). The policy's mode applies if
+    /// How Sidewatch reports a violation: Alert, Observe (no Events) or "Off" (nothing). The policy's mode applies if
     /// it is stricter.
     pub mode: Mode,
     /// The number of changes from ready to unready within window that is a violation. Between 1 and 1000.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What Sidewatch does about a violation. The stricter mode of the policy and the check applies.
+/// How Sidewatch reports a violation. The stricter mode of the policy and the check applies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Mode {
     /// Events, metrics and status.

@@ -42,7 +42,7 @@ fn printer_columns() -> Vec<CustomResourceColumnDefinition> {
             "Mode",
             "string",
             ".spec.mode",
-            "What Sidewatch does about a violation.",
+            "How Sidewatch reports a violation.",
             0,
         ),
         (
@@ -84,7 +84,7 @@ fn printer_columns() -> Vec<CustomResourceColumnDefinition> {
             "Message",
             "string",
             &format!("{health}.message"),
-            "The health of the sidecars in words.",
+            "A summary of the health of the sidecars.",
             1,
         ),
     ]
@@ -121,7 +121,7 @@ pub enum Error {
 fn document(definition: &CustomResourceDefinition) -> Result<String, Error> {
     let mut value = serde_json::to_value(definition)?;
     whole_numbers(&mut value);
-    // One line for each text, so that a diff shows a changed word.
+    // Writes each text on one line, so that a diff shows the changed words.
     let options = serde_saphyr::ser_options! { prefer_block_scalars: false, compact_list_indent: true };
     Ok(format!(
         "---\n{}",

@@ -31,7 +31,7 @@ use serde_json::{Value, json};
     selectable = ".spec.mode"
 )]
 pub struct SidecarPolicySpec {
-    /// What Sidewatch does about a violation: Alert (Events, metrics and status), Observe (metrics and status, no Events)
+    /// How Sidewatch reports a violation: Alert (Events, metrics and status), Observe (metrics and status, no Events)
     /// or "Off" (nothing). Quote "Off", because YAML reads a bare Off as false.
     pub mode: Mode,
     /// Selects Pods by their labels. Empty selects all.

@@ -1,7 +1,7 @@
 //! The status of a policy. Only the operator writes it.
 //!
 //! The status changes only with the cluster: it has no durations and no "last checked" time. Another version of the
-//! operator may have written it, so list entries that cannot be decoded are left out.
+//! operator may have written it, so list entries that cannot be decoded are skipped.
 
 use super::checks::CheckName;
 use super::common::Severity;
@@ -21,7 +21,7 @@ pub const MAX_DETAIL: usize = 1024;
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
 pub struct PolicyStatus {
-    /// The generation of the spec that this status is about.
+    /// The generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "i64", range(min = 0))]
     pub observed_generation: Option<i64>,
@@ -86,7 +86,7 @@ pub struct CheckStatus {
     pub pending: u32,
 }
 
-/// One check failing on one container of one Pod.
+/// A check that fails on a container of a Pod.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
@@ -150,7 +150,7 @@ fn conditions(_: &mut SchemaGenerator) -> Schema {
                     "enum": ["True", "False", "Unknown"],
                 },
                 "observedGeneration": {
-                    "description": "The generation of the spec that the condition is about.",
+                    "description": "The generation of the spec that the condition describes.",
                     "type": "integer",
                     "format": "int64",
                     "minimum": 0,
@@ -161,14 +161,14 @@ fn conditions(_: &mut SchemaGenerator) -> Schema {
                     "format": "date-time",
                 },
                 "reason": {
-                    "description": "The reason for the status, as one word for programs.",
+                    "description": "The machine-readable reason for the status, in CamelCase.",
                     "type": "string",
                     "minLength": 1,
                     "maxLength": 1024,
                     "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
                 },
                 "message": {
-                    "description": "The reason for the status, for people.",
+                    "description": "The human-readable reason for the status.",
                     "type": "string",
                     "maxLength": 32768,
                 },

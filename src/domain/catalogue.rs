@@ -1,9 +1,9 @@
 //! The built-in catalogue of sidecars: the regular containers that `wellKnown: Include` makes sidecars.
 //!
 //! An entry has the usual container names of a sidecar, its image repositories, or both. The names are those that the
-//! injectors and charts of the project use; images are globs as in a policy (see [`super::pattern::Glob`]). A name that is
-//! also common for applications does not belong here; the image does. The comment of an entry has its title and its pattern:
-//! a sidecar extends the app, an ambassador is a proxy, an adapter is an exporter.
+//! injectors and charts of the project use. The images are globs as in a policy (see [`super::pattern::Glob`]). A name
+//! that applications use too is not in the catalogue; the image can be. The comment of an entry has its title and its
+//! pattern: a sidecar extends the app, an ambassador is a proxy, an adapter is an exporter.
 
 use super::pattern::{Repository, glob_matches_any};
 
@@ -20,7 +20,7 @@ const NAME: &str = "sidecar";
 /// A container whose name has this suffix is a sidecar.
 const SUFFIX: &str = "-sidecar";
 
-/// Whether a regular container with this name and image is a known sidecar.
+/// Whether the catalogue contains a regular container with this name and image.
 pub fn contains(name: &str, image: &Repository<'_>) -> bool {
     name == NAME
         || name.ends_with(SUFFIX)

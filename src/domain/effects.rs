@@ -1,5 +1,5 @@
-//! The results of an update, as values: Events to write, policies whose status may have changed, and state changes for
-//! the log. The index returns [`Effects`]; the sinks write them to the API server.
+//! The results of an update: Events to write, policies whose status may have changed, and state changes for the log.
+//! The index returns [`Effects`]; the sinks write them to the API server.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -39,7 +39,7 @@ impl Effects {
 /// A state change of a violation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transition {
-    /// The violation after the change, or as it last was when it has ended.
+    /// The violation after the change. If it has ended: its last state.
     pub violation: Violation,
     /// The change.
     pub to: Change,
@@ -64,7 +64,7 @@ pub enum Change {
 }
 
 impl Change {
-    /// The word for the log.
+    /// The name in the log.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -106,16 +106,16 @@ pub struct Event {
     pub note: String,
     /// `eventTime`.
     pub at: Timestamp,
-    /// The way in which the Event is written.
+    /// How the Event is written.
     pub delivery: Delivery,
 }
 
-/// The way in which an Event is written. Each ends with exactly one object of that name.
+/// How an Event is written. Each variant results in exactly one object with the name of the Event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// Create the object. If it exists, it was written before, and nothing is left to do.
+    /// Create the object. If it exists, an earlier write has succeeded and nothing more is necessary.
     Create,
-    /// Create the object. If it exists, this is a new episode of the same name: set `series.count` to this number.
+    /// Create the object. If it exists, this is a new episode with the same name: set `series.count` to this number.
     CreateOrRaise(u32),
     /// Set `series.count` to this number. If the Event has expired, create it again.
     Repeat(u32),

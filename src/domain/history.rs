@@ -1,6 +1,6 @@
-//! The history of a Pod's containers that its current status does not show: restarts, flaps and OOM kills with their times.
-//! Kept per Pod, not per policy, so that a policy that is created or edited later evaluates the same facts. Only Pods with
-//! such facts have a history.
+//! The past restarts, flaps and OOM kills of a Pod's containers, with their times. The current status of the Pod does
+//! not contain them. The history belongs to the Pod, not to a policy, so that a policy that is created or edited later
+//! evaluates the same facts. A Pod without such facts has no history.
 
 use std::collections::VecDeque;
 
@@ -11,8 +11,8 @@ use super::{
     time::later,
 };
 
-/// The number of restarts or flaps that are kept for one container: the largest `count` in the API.
-const KEPT: usize = 1000;
+/// The maximum number of restarts or flaps in the history of one container: the largest `count` in the API.
+const MAX_ENTRIES: usize = 1000;
 /// The number of windows in which the restarts of a container that is down count.
 pub const DOWN_WINDOWS: i32 = 4;
 
@@ -65,14 +65,14 @@ impl ExitId {
     }
 }
 
-/// How the state of a Pod was observed. Later variants know less about the onset of a fault.
+/// How the state of a Pod was observed. Later variants are less certain about the onset of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Observed {
     /// The change was observed when it happened: a new fault began now.
     Live,
-    /// The first observation after a gap: a new fault began after this time, which is that of the last data.
+    /// The first observation after a gap: a new fault began after this time, which is the time of the last data.
     AfterGap(Timestamp),
-    /// The first evaluation of the Pod under this version of the policy: a fault may be old.
+    /// The first evaluation of the Pod under this version of the policy: a fault can be older than this evaluation.
     Initial,
 }
 
@@ -101,13 +101,13 @@ impl History {
         }
     }
 
-    /// Adds the changes between two observations of a Pod. Returns the restarts that its containers caused themselves.
+    /// Adds the changes between two observations of a Pod. Returns the restarts of single containers.
     ///
-    /// Nothing counts while the Pod is held or not evaluated, and a restart of all containers of the Pod never counts. The
-    /// first observation with a status is treated as the first one.
+    /// Changes do not count while the Pod is held or not evaluated. A restart of all containers of the Pod never
+    /// counts. The first observation with a container status is treated as the first observation of the Pod.
     ///
-    /// Changes while the *watch* was disconnected, since the time `gap`, count at the time that the kubelet reports within
-    /// the gap. After the gap the history is then the same as without it.
+    /// `gap` is the time at which the watch was disconnected, if it was. Changes since then count at the time that the
+    /// kubelet reports, so that the history is the same as without the gap.
     pub fn advance(
         history: &mut Option<Box<Self>>,
         before: &Observation,
@@ -175,7 +175,7 @@ impl History {
             at: when,
             exit: ExitId::At(Some(when)),
         });
-        // The status of the Pod shows the exit without its time.
+        // The status of the Pod can contain the exit without its time.
         kill.at = kill.at.max(when);
     }
 
@@ -191,13 +191,13 @@ impl History {
             grown.resize_with(containers, ContainerHistory::default);
             history.0 = grown.into_boxed_slice();
         }
-        // The slice is long enough, see above.
+        // The slice has at least `container_idx + 1` entries, see above.
         #[allow(clippy::indexing_slicing)]
         &mut history.0[container_idx]
     }
 
-    /// Adds an OOM kill from `status`, if it is new. `when` returns its time, or `None` if it must not count but must be
-    /// known as an old one.
+    /// Adds an OOM kill from `status`, if it is new. `when` returns its time. `None` means that the kill does not
+    /// count; it is stored only so that it is not new in the next status.
     fn note_oom_kill(
         history: &mut Option<Box<Self>>,
         pod: &Observation,
@@ -205,11 +205,11 @@ impl History {
         status: &ContainerStatus,
         when: impl Fn(&Exit) -> Option<Timestamp>,
     ) {
-        let present = match &status.state {
+        let current = match &status.state {
             State::Terminated(exit) => Some(&**exit),
             _ => None,
         };
-        for exit in status.last_exit.as_deref().into_iter().chain(present) {
+        for exit in status.last_exit.as_deref().into_iter().chain(current) {
             if &*exit.reason != OOM_KILLED {
                 continue;
             }
@@ -219,36 +219,44 @@ impl History {
                 .and_then(|h| h.container(container_idx))
                 .and_then(|c| c.oom);
             let is_known = known.is_some_and(|kill| kill.exit == id);
-            // The exit before a known current one is older than the known one.
-            let is_older = present
+            // If the current exit is known, the exit before it is older.
+            let is_older = current
                 .is_some_and(|p| !std::ptr::eq(p, exit) && known.is_some_and(|k| k.exit == ExitId::of(p)));
             if !is_known && !is_older {
-                let at_or_never = when(exit).unwrap_or(Timestamp::MIN);
-                Self::of(history, pod, container_idx).oom = Some(OomKill {
-                    at: at_or_never,
-                    exit: id,
-                });
+                let at = when(exit).unwrap_or(Timestamp::MIN);
+                Self::of(history, pod, container_idx).oom = Some(OomKill { at, exit: id });
             }
         }
     }
 }
 
 impl ContainerHistory {
-    /// If at least `count` observed restarts are within `window` before `now`: the time until which that remains true
-    /// without another restart.
-    pub fn restarted_often(&self, count: u32, window: SignedDuration, now: Timestamp) -> Option<Timestamp> {
-        reached(self.restarts.iter().rev().copied(), count, window, now)
+    /// The time until which at least `count` observed restarts are within `window`, if no restart follows. `None` if
+    /// there are fewer than `count`.
+    pub fn frequent_restarts_until(
+        &self,
+        count: u32,
+        window: SignedDuration,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        limit_reached_until(self.restarts.iter().rev().copied(), count, window, now)
     }
 
-    /// As [`Self::restarted_often`], over [`DOWN_WINDOWS`] windows and with the restarts before the first observation. They
-    /// count at the end of the last run, if that run was shorter than `window`.
-    pub fn went_down_often(&self, count: u32, window: SignedDuration, now: Timestamp) -> Option<Timestamp> {
+    /// Like [`Self::frequent_restarts_until`], but within [`DOWN_WINDOWS`] windows and with the restarts before the
+    /// first observation. Those restarts count at the end of the last run, and only if that run was shorter than
+    /// `window`.
+    pub fn frequent_restarts_while_down_until(
+        &self,
+        count: u32,
+        window: SignedDuration,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
         let prior = self
             .prior
             .filter(|prior| prior.run < window)
             .map(|prior| (prior.at, prior.count));
         let windows = window.saturating_mul(DOWN_WINDOWS);
-        reached(
+        limit_reached_until(
             self.restarts.iter().rev().copied().chain(prior),
             count,
             windows,
@@ -265,10 +273,15 @@ impl ContainerHistory {
             .sum()
     }
 
-    /// If at least `count` flaps are within `window` before `now`: the time until which that remains true without another
-    /// flap.
-    pub fn flapped_often(&self, count: u32, window: SignedDuration, now: Timestamp) -> Option<Timestamp> {
-        reached(self.flaps.iter().rev().map(|at| (*at, 1)), count, window, now)
+    /// The time until which at least `count` flaps are within `window`, if no flap follows. `None` if there are fewer
+    /// than `count`.
+    pub fn frequent_flaps_until(
+        &self,
+        count: u32,
+        window: SignedDuration,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        limit_reached_until(self.flaps.iter().rev().map(|at| (*at, 1)), count, window, now)
     }
 
     /// The number of flaps within `window` before `now`.
@@ -298,9 +311,9 @@ impl Prior {
     }
 }
 
-/// Adds entries from the newest on until their sum is `count`. Returns the time at which the last added entry leaves the
-/// window.
-fn reached(
+/// Adds up the entries, newest first, until their sum is `count`. Returns the time at which the last added entry leaves
+/// the window. `None` if the sum within the window is less than `count`.
+fn limit_reached_until(
     newest: impl Iterator<Item = (Timestamp, u32)>,
     count: u32,
     window: SignedDuration,
@@ -321,7 +334,7 @@ fn reached(
 }
 
 fn push<T>(entries: &mut VecDeque<T>, entry: T) {
-    if entries.len() == KEPT {
+    if entries.len() == MAX_ENTRIES {
         entries.pop_front();
     }
     entries.push_back(entry);
@@ -335,9 +348,9 @@ fn is_pod_restart(
     previous: &ContainerStatus,
     status: &ContainerStatus,
 ) -> bool {
-    let under_way =
+    let in_progress =
         |pod: &Observation| pod.conditions.all_containers_restarting || pod.conditions.resize_in_progress;
-    if under_way(before) || under_way(next) {
+    if in_progress(before) || in_progress(next) {
         return true;
     }
     // Init containers lose their last state with the sandbox. The previous status shows the run that ended.
@@ -355,8 +368,9 @@ fn is_pod_restart(
         .conditions
         .sandbox_ready
         .and_then(|condition| condition.since.get());
-    // A busy kubelet reports the first sandbox as ready after the first run began, so the end of the run is used if it is
-    // known. Both times are in whole seconds: a new sandbox can be ready in the second in which the old one ended.
+    // A busy kubelet reports the first sandbox as ready after the first run began, so the end of the run is used if it
+    // is known. Both times are in whole seconds: a new sandbox can be ready in the same second in which the old one
+    // ended.
     let end = ended.and_then(|exit| exit.finished_at).unwrap_or(began);
     sandbox.is_some_and(|sandbox| sandbox > began && sandbox >= end)
 }

@@ -1,7 +1,7 @@
 //! The facts of a Pod that the checks read, without Kubernetes types.
 //!
-//! `kubernetes::decode` makes an [`Observation`] from a Pod; the index stores it and compares it with the next one. The
-//! decoder joins statuses and containers by name; in the domain a container is an index into the [`Shape`].
+//! `kubernetes::decode` creates an [`Observation`] from a Pod; the index stores it and compares it with the next one.
+//! The decoder joins statuses and containers by name; in the domain a container is an index into the [`Shape`].
 
 use std::sync::Arc;
 
@@ -173,7 +173,8 @@ pub enum RestartPolicy {
     Never,
 }
 
-/// One of a container's `restartPolicyRules`: an exit that it matches is followed by a restart under any policy.
+/// One of a container's `restartPolicyRules`. The kubelet restarts the container after an exit that the rule matches,
+/// under any restart policy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RestartRule {
     /// `In` when true, `NotIn` otherwise.
@@ -221,7 +222,7 @@ pub struct ContainerStatus {
 /// The state of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// `waiting` with its reason, which may be empty. A missing state is defined as waiting.
+    /// `waiting` with its reason, which may be empty. The API defines a missing state as waiting.
     Waiting(Arc<str>),
     /// `running` since `startedAt`.
     Running(Option<Timestamp>),
@@ -252,13 +253,13 @@ pub const RESTARTING_ALL_CONTAINERS: &str = "RestartingAllContainers";
 const NOT_CREATED: [&str; 3] = ["ContainerCreating", "PodInitializing", RESTARTING_ALL_CONTAINERS];
 
 impl ContainerStatus {
-    /// The container waits for its creation, which is not a failure of the container.
+    /// Whether the container has not been created yet. This is not a failure of the container.
     pub fn waits_to_be_created(&self) -> bool {
         matches!(&self.state, State::Waiting(reason) if NOT_CREATED.contains(&&**reason))
     }
 
-    /// The container runs or has run.
-    pub fn has_begun(&self) -> bool {
+    /// Whether the container runs or has run.
+    pub fn has_run(&self) -> bool {
         !matches!(self.state, State::Waiting(_)) || self.last_exit.is_some() || self.restart_count > 0
     }
 

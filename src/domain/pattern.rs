@@ -25,7 +25,7 @@ pub struct InvalidPattern(String);
 
 impl From<regex::Error> for InvalidPattern {
     fn from(error: regex::Error) -> Self {
-        // The parser draws the position of the error on several lines; the last one names the error.
+        // The error shows its position on several lines. The last line contains the message.
         let text = error.to_string();
         let last = text.lines().last().unwrap_or_default();
         Self(last.strip_prefix("error: ").unwrap_or(last).to_owned())
@@ -63,12 +63,12 @@ impl Pattern {
     }
 }
 
-/// A glob over an image repository: `*` stands for any run of characters, `/` included.
+/// A glob over an image repository: `*` matches any sequence of characters, including `/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob(Box<str>);
 
 impl Glob {
-    /// Makes a glob from its text. Every text is a glob.
+    /// Creates a glob from its text. Every text is valid.
     pub fn new(source: &str) -> Self {
         Self(source.into())
     }

@@ -1,5 +1,5 @@
-//! A policy as the evaluation reads it: parsed and validated, with all defaults. `kubernetes::decode::policy` makes it
-//! from a `SidecarPolicy` or a `ClusterSidecarPolicy`.
+//! A policy as the evaluation reads it: parsed and validated, with all defaults. `kubernetes::decode::policy` creates
+//! it from a `SidecarPolicy` or a `ClusterSidecarPolicy`.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -85,7 +85,7 @@ pub enum InvalidSpec {
         /// The error in its value.
         problem: InvalidField,
     },
-    /// The object does not have the types of the API.
+    /// The object does not match the types of the API.
     #[error("the object cannot be decoded: {0}; correct it, or install the CRDs of this version")]
     Undecodable(String),
 }
@@ -106,7 +106,7 @@ pub enum InvalidField {
     /// The value is not a duration.
     #[error("{0}")]
     Duration(String),
-    /// The value is not a regular expression, or a too costly one.
+    /// The value is not a regular expression, or is too costly.
     #[error("{value:?} is not a valid regular expression, such as helper-.*: {error}")]
     Pattern {
         /// The value as written.
@@ -152,7 +152,7 @@ impl Policy {
     }
 }
 
-/// The mode of a policy or a check; later is stricter.
+/// The mode of a policy or a check. Later variants are stricter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Mode {
     /// Events, status and metrics.
@@ -164,7 +164,7 @@ pub enum Mode {
     Off,
 }
 
-/// The severity of a violation; later is more severe.
+/// The severity of a violation. Later variants are more severe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Severity {
     /// Informational.

@@ -1,5 +1,5 @@
-//! The roles of the containers of a Pod under one policy. They depend on the spec alone and are computed once for each
-//! shape.
+//! The roles of the containers of a Pod under one policy. They depend only on the spec of the Pod and are computed once
+//! for each shape.
 
 use super::{
     catalogue,
@@ -31,12 +31,12 @@ impl Roles {
     /// containers are main containers.
     pub fn assign(policy: &Policy, shape: &Shape) -> Self {
         let rules = &policy.sidecars;
-        let is_named = |name: &str| policy.mains.contains(name);
-        // Without a container of these names, the Pod is treated as if the policy had no names.
-        let named = shape
+        let is_main_name = |name: &str| policy.mains.contains(name);
+        // If no container of the Pod has one of these names, the policy is used as if it listed no names.
+        let has_named_main = shape
             .containers
             .iter()
-            .any(|c| c.kind == ContainerKind::Regular && is_named(&c.name));
+            .any(|c| c.kind == ContainerKind::Regular && is_main_name(&c.name));
         let mut assigned: Box<[Role]> = shape
             .containers
             .iter()
@@ -47,11 +47,11 @@ impl Roles {
                     ContainerKind::Init => Role::Init,
                     ContainerKind::Native if excluded || !rules.native => Role::Ignored,
                     ContainerKind::Native => Role::Sidecar,
-                    ContainerKind::Regular if excluded || is_named(&container.name) => Role::Main,
+                    ContainerKind::Regular if excluded || is_main_name(&container.name) => Role::Main,
                     ContainerKind::Regular if is_sidecar(rules, &container.name, &container.image) => {
                         Role::Sidecar
                     }
-                    ContainerKind::Regular if named => Role::Ignored,
+                    ContainerKind::Regular if has_named_main => Role::Ignored,
                     ContainerKind::Regular => Role::Main,
                 }
             })

@@ -1,5 +1,5 @@
-//! The status of a policy, as a value without Kubernetes types. Conditions carry no times: the writer of the status
-//! adds them, because it knows the previous status.
+//! The status of a policy, without Kubernetes types. Conditions have no times: the writer of the status adds them,
+//! because it knows the previous status.
 
 use super::{policy::Check, violation::Violation};
 
@@ -9,7 +9,7 @@ pub const LISTED_VIOLATIONS: usize = 20;
 /// The status of one policy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// The `metadata.generation` that the status is about.
+    /// The `metadata.generation` that the status describes.
     pub generation: i64,
     /// `Ready`, `SidecarsHealthy`, `TargetsFound`, in this order.
     pub conditions: [ReportCondition; 3],
@@ -23,12 +23,12 @@ pub struct Report {
     pub omitted: u32,
 }
 
-/// A violation with what the Pod's status says about it.
+/// A violation and its cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportedViolation {
     /// The violation.
     pub violation: Violation,
-    /// The cause in words, without times that move.
+    /// The cause, from the status of the Pod. Contains no durations.
     pub detail: String,
 }
 
@@ -41,7 +41,7 @@ pub struct ReportCondition {
     pub status: Option<bool>,
     /// The reason, in CamelCase.
     pub reason: &'static str,
-    /// The message for people.
+    /// The human-readable message.
     pub message: String,
 }
 

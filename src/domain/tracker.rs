@@ -1,8 +1,8 @@
 //! The state machine of one Pod's violations under one policy: inactive, pending since the onset, firing once the fault has
 //! lasted long enough, and inactive again once the fault has been gone for long enough.
 //!
-//! In: the faults at one time. Out: the state changes, and the next time at which time alone changes a state. Inactive
-//! violations are not stored, so a healthy Pod has an empty list.
+//! The input is the faults at one time. The output is the state changes, and the next time at which time alone changes
+//! a state. Inactive violations are not stored, so a healthy Pod has an empty list.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -14,7 +14,8 @@ use super::{
     time::later,
 };
 
-/// The state of one violation, pending or firing. [`super::violation::Violation`] is the form for readers.
+/// The state of one violation, pending or firing. The status, the metrics and the log use
+/// [`super::violation::Violation`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tracked {
     /// The index of the container in the shape.
@@ -28,16 +29,16 @@ pub struct Tracked {
     /// The time at which the fault ended, while the violation keeps firing.
     pub gone_since: Option<Timestamp>,
     /// The Event of the violation, if it has one.
-    pub announced: Option<Announced>,
+    pub event: Option<FiringEvent>,
     /// Whether status, metrics and counts show the violation: it fires, or it has been pending for [`visible_after`].
     pub visible: bool,
-    /// The violation has fired before. It counts as one violation, even if an edit of the policy returns it to pending.
+    /// The violation has fired before. It is counted once, even if an edit of the policy returns it to pending.
     pub counted: bool,
 }
 
 /// The Event of a firing violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Announced {
+pub struct FiringEvent {
     /// The hash in the Event's name.
     pub hash: u64,
     /// The number of Events of this name that were written before this episode.
@@ -93,7 +94,7 @@ pub fn end_uncovered(tracked: &mut Vec<Tracked>, view: &View<'_>) -> Vec<Changed
         .collect()
 }
 
-/// Brings the violations of one Pod under one policy up to `view.now`. Returns the state changes and the next time at
+/// Updates the violations of one Pod under one policy to `view.now`. Returns the state changes and the next time at
 /// which time alone changes a state.
 pub fn advance(
     tracked: &mut Vec<Tracked>,
@@ -124,7 +125,7 @@ pub fn advance(
             .filter(|violation| violation.is_firing() && is_gone(violation))
         {
             let gone = *violation.gone_since.get_or_insert(view.now);
-            sooner(&mut next, later(gone, keep), view.now);
+            keep_earliest(&mut next, later(gone, keep), view.now);
         }
         let ends = |violation: &mut Tracked| {
             is_gone(violation)
@@ -166,7 +167,7 @@ fn advance_failing(
                 onset,
                 firing_since: None,
                 gone_since: None,
-                announced: None,
+                event: None,
                 visible: false,
                 counted: false,
             };
@@ -187,15 +188,15 @@ fn advance_failing(
         if violation.firing_since.take().is_some() || is_new {
             changed.push((violation.clone(), Change::Pending));
         }
-        sooner(next, fires_at, view.now);
-        sooner(next, visible_at, view.now);
+        keep_earliest(next, fires_at, view.now);
+        keep_earliest(next, visible_at, view.now);
     } else if violation.firing_since.is_none() {
         violation.firing_since = Some(fires_at);
         changed.push((violation.clone(), Change::Firing));
         violation.counted = true;
     }
     if let Some(until) = fault.until {
-        sooner(next, until, view.now);
+        keep_earliest(next, until, view.now);
     }
 }
 
@@ -210,8 +211,9 @@ fn onset(fault: &Fault, now: Timestamp, observed: Observed) -> Timestamp {
     }
 }
 
-/// Keeps the earlier of two deadlines. A deadline that is not after `now` has passed, and must not hide a later one.
-pub fn sooner(next: &mut Option<Timestamp>, at: Timestamp, now: Timestamp) {
+/// Sets `next` to the earlier of `next` and `at`. Ignores an `at` that is not after `now`: a passed deadline must not
+/// replace a later one.
+pub fn keep_earliest(next: &mut Option<Timestamp>, at: Timestamp, now: Timestamp) {
     if at > now {
         *next = Some(next.map_or(at, |next| next.min(at)));
     }

@@ -19,7 +19,7 @@ pub struct Violation {
     pub policy: PolicyKey,
     /// The failing check.
     pub check: Check,
-    /// The severity that the policy gives the check.
+    /// The severity of the check in the policy.
     pub severity: Severity,
     /// The stricter of the policy's mode and the check's mode.
     pub mode: Mode,
@@ -114,7 +114,7 @@ impl PartialOrd for Violation {
 ///
 /// Its text has the parts policy kind, policy namespace, policy name, check, subject kind and the subject's own parts,
 /// separated by `/`, such as `SidecarPolicy/pay/mesh/NotReady/Container/pay/web-1/<uid>/envoy`. No name of Kubernetes
-/// contains a `/`. A part that does not exist or is not known is empty.
+/// contains a `/`. A missing or unknown part is empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ViolationKey {
     /// The policy.
@@ -217,7 +217,7 @@ fn parse(text: &str) -> Option<ViolationKey> {
     })
 }
 
-/// A violation that an earlier process stored: in the status of its policy.
+/// A violation that an earlier operator process stored in the status of its policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredViolation {
     /// The identity.

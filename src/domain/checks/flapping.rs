@@ -1,4 +1,4 @@
-//! Flapping: a sidecar changes from ready to unready too often within the same run, so that no restart explains it.
+//! Flapping: a sidecar changes from ready to unready too often within one run, that is, without a restart.
 
 use jiff::SignedDuration;
 
@@ -8,9 +8,9 @@ use crate::domain::{policy::Severity, roles::Role, time::Human};
 /// The limits of Flapping.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
-    /// The number of changes from ready to unready that is a fault.
+    /// The number of changes from ready to unready at which the check fails.
     pub count: u32,
-    /// The time in which they are counted.
+    /// The time in which these changes are counted.
     pub window: SignedDuration,
     /// How long the fault must be gone before the violation resolves.
     pub keep_firing_for: SignedDuration,
@@ -42,13 +42,13 @@ impl super::Rule for Rule {
         limits(view).keep_firing_for
     }
 
-    fn find(&self, view: &View<'_>, found: &mut Vec<Fault>) {
+    fn find(&self, view: &View<'_>, faults: &mut Vec<Fault>) {
         let Limits { count, window, .. } = *limits(view);
         for container_idx in view.roles.with(Role::Sidecar) {
             let history = view.history(container_idx);
-            let until = history.and_then(|history| history.flapped_often(count, window, view.now));
+            let until = history.and_then(|history| history.frequent_flaps_until(count, window, view.now));
             if until.is_some() {
-                found.push(Fault {
+                faults.push(Fault {
                     container_idx,
                     since: None,
                     until,
@@ -72,7 +72,7 @@ impl super::Rule for Rule {
             .map_or(0, |history| history.flaps_within(window, context.view.now));
         format!(
             "{} went from ready to unready {flaps} times within {} without a restart (limit {count}, {}). \
-             Each time the Pod leaves its Services.",
+             Each change removes the Pod from its Services' endpoints.",
             context.label(),
             Human(window),
             context.policy,

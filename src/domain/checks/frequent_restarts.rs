@@ -1,9 +1,9 @@
-//! FrequentRestarts: at least `count` restarts within `window`, or a container that is down with at least as many within
-//! four windows.
+//! FrequentRestarts: a container restarts at least `count` times within `window`. A container that is down also fails
+//! the check with `count` restarts within four windows.
 //!
 //! The check does not use the reason CrashLoopBackOff: the kubelet shows it about twelve seconds late, and never for a
-//! native sidecar that exits with code 0. Four windows cover a crash loop through the back-off of the kubelet, which
-//! grows to five minutes.
+//! native sidecar that exits with code 0. In a crash loop, the back-off of the kubelet grows to five minutes; four
+//! windows contain enough restarts even then.
 
 use jiff::SignedDuration;
 
@@ -13,7 +13,7 @@ use crate::domain::{history::DOWN_WINDOWS, observation::State, policy::Severity,
 /// The limits of FrequentRestarts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
-    /// The number of restarts that is a fault.
+    /// The number of restarts at which the check fails.
     pub count: u32,
     /// The time in which restarts are counted.
     pub window: SignedDuration,
@@ -66,7 +66,7 @@ impl super::Rule for Rule {
         limits(view).keep_firing_for
     }
 
-    fn find(&self, view: &View<'_>, found: &mut Vec<Fault>) {
+    fn find(&self, view: &View<'_>, faults: &mut Vec<Fault>) {
         let Limits { count, window, .. } = *limits(view);
         for (container_idx, status) in view.pod.statuses.iter().enumerate() {
             let (Some(status), Some(history)) = (status, view.history(container_idx)) else {
@@ -75,15 +75,15 @@ impl super::Rule for Rule {
             if !self.covers(view, container_idx) {
                 continue;
             }
-            let often = history.restarted_often(count, window, view.now);
+            let frequent = history.frequent_restarts_until(count, window, view.now);
             let down = if is_down(view, container_idx) {
-                history.went_down_often(count, window, view.now)
+                history.frequent_restarts_while_down_until(count, window, view.now)
             } else {
                 None
             };
-            if let Some(until) = often.max(down) {
+            if let Some(until) = frequent.max(down) {
                 let since = status.latest_exit().and_then(|exit| exit.finished_at);
-                found.push(Fault {
+                faults.push(Fault {
                     container_idx,
                     since,
                     until: Some(until),
@@ -106,12 +106,12 @@ impl super::Rule for Rule {
         } else {
             ""
         };
-        format!("{} restarts in all{last}{down}", status.restart_count)
+        format!("{} restarts in total{last}{down}", status.restart_count)
     }
 
     fn note(&self, context: &MessageContext<'_>) -> String {
         let Limits { count, window, .. } = *limits(context.view);
-        let seen = context
+        let recent = context
             .view
             .history(context.container_idx)
             .map_or(0, |history| history.restarts_within(window, context.view.now));
@@ -119,17 +119,17 @@ impl super::Rule for Rule {
             .view
             .container(context.container_idx)
             .map_or(0, |(_, status)| status.restart_count);
-        let (label, window_text, by) = (context.label(), Human(window), context.policy);
-        let fact = if seen >= count {
+        let (label, window_text, policy) = (context.label(), Human(window), context.policy);
+        let fact = if recent >= count {
             format!(
-                "{label} restarted {} within {window_text} (limit {count}, {by})",
-                times(seen)
+                "{label} restarted {} within {window_text} (limit {count}, {policy})",
+                times(recent)
             )
         } else {
             let windows = Human(window.saturating_mul(DOWN_WINDOWS));
-            let total = times(total.max(seen));
+            let total = times(total.max(recent));
             format!(
-                "{label} is down and restarted {total} (limit {count} within {window_text}, or within {windows} while it is down, {by})"
+                "{label} is down and restarted {total} (limit {count} within {window_text}, or within {windows} while it is down, {policy})"
             )
         };
         let last = context
@@ -155,7 +155,7 @@ impl super::Rule for Rule {
     }
 }
 
-/// The container is waiting, or terminated and will be restarted.
+/// Whether the container is waiting, or is terminated and will be restarted.
 fn is_down(view: &View<'_>, container_idx: usize) -> bool {
     view.container(container_idx)
         .is_some_and(|(_, status)| match status.state {

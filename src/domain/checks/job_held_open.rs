@@ -1,5 +1,6 @@
-//! JobHeldOpen: all main containers of a Pod with restart policy OnFailure or Never have finished, and a classic sidecar
-//! has not. The kubelet stops native sidecars once the main containers have finished (KEP-753), so they are not covered.
+//! JobHeldOpen: all main containers of a Pod with restart policy OnFailure or Never have finished, and a classic
+//! sidecar has not. The kubelet stops native sidecars once the main containers have finished (KEP-753), so the check
+//! does not cover them.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -54,7 +55,7 @@ impl super::Rule for Rule {
         limits(view).keep_firing_for
     }
 
-    fn find(&self, view: &View<'_>, found: &mut Vec<Fault>) {
+    fn find(&self, view: &View<'_>, faults: &mut Vec<Fault>) {
         if view.pod.shape.restart_policy == RestartPolicy::Always || !view.mains_finished() {
             return;
         }
@@ -65,7 +66,7 @@ impl super::Rule for Rule {
                 && !view.is_finished(*container_idx)
         };
         let sidecars = view.roles.with(Role::Sidecar).filter(holds_open);
-        found.extend(sidecars.map(|container_idx| Fault {
+        faults.extend(sidecars.map(|container_idx| Fault {
             container_idx,
             since,
             until: None,
@@ -79,13 +80,13 @@ impl super::Rule for Rule {
 
     fn note(&self, context: &MessageContext<'_>) -> String {
         let finished = last_main_finished(context.view).unwrap_or(context.onset);
-        let held = match &*context.view.pod.workload.kind {
+        let kind = match &*context.view.pod.workload.kind {
             "Job" | "CronJob" => "Job",
             _ => "Pod",
         };
         format!(
-            "All main containers finished at {} but {} {}: the {held} cannot complete ({} allowed by {}). \
-             A native sidecar (initContainers, restartPolicy: Always) would end with it.",
+            "All main containers finished at {} but {} {}: the {kind} cannot complete ({} allowed by {}). \
+             A native sidecar (initContainers, restartPolicy: Always) is stopped when the main containers finish.",
             Clock(finished),
             context.label_in_sentence(),
             state(context),

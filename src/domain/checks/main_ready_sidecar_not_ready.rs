@@ -9,7 +9,7 @@ use crate::domain::policy::Severity;
 /// The limits of MainReadySidecarNotReady.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
-    /// How long a sidecar may be unready beside a ready main container.
+    /// How long a sidecar may be unready while a main container is ready.
     pub hold_for: SignedDuration,
     /// How long the fault must be gone before the violation resolves.
     pub keep_firing_for: SignedDuration,
@@ -44,7 +44,7 @@ impl super::Rule for Rule {
         limits(view).keep_firing_for
     }
 
-    fn find(&self, view: &View<'_>, found: &mut Vec<Fault>) {
+    fn find(&self, view: &View<'_>, faults: &mut Vec<Fault>) {
         if view.ready_mains().next().is_none() {
             return;
         }
@@ -52,7 +52,7 @@ impl super::Rule for Rule {
             .ready_mains()
             .filter_map(|(_, status)| status.running_since())
             .min();
-        found.extend(view.unready_sidecars().map(|container_idx| Fault {
+        faults.extend(view.unready_sidecars().map(|container_idx| Fault {
             container_idx,
             since: view.unready_since(container_idx).max(ready_since),
             until: None,
@@ -73,7 +73,7 @@ impl super::Rule for Rule {
         };
         let since = context.since(limits(context.view).hold_for);
         format!(
-            "Main {containers} {} {are} ready but {} is not, {since}: {}. The Pod is out of its Services.",
+            "Main {containers} {} {are} ready but {} is not, {since}: {}. The Pod is removed from its Services' endpoints.",
             mains(context),
             context.label_in_sentence(),
             context.cause()

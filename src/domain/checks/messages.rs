@@ -35,7 +35,7 @@ impl MessageContext<'_> {
         label
     }
 
-    /// `since 10:42:07Z (5m allowed by SidecarPolicy pay/mesh)`
+    /// The onset and the limit: `since 10:42:07Z (5m allowed by SidecarPolicy pay/mesh)`.
     pub(super) fn since(&self, allowed: SignedDuration) -> String {
         format!(
             "since {} ({} allowed by {})",
@@ -53,15 +53,15 @@ impl MessageContext<'_> {
         }
     }
 
-    /// The exit of the latest run that ended: `last exit 1 (Error)`.
+    /// The exit of the latest run that ended: `last exit code 1 (Error)`.
     pub(super) fn last_exit(&self) -> Option<String> {
         let (_, status) = self.view.container(self.container_idx)?;
         status
             .latest_exit()
-            .map(|exit| format!("last exit {}", exit_text(exit)))
+            .map(|exit| format!("last exit code {}", exit_text(exit)))
     }
 
-    /// The exit of the latest run that ended, with its time: `last exit 1 (Error) at 10:41:55Z`.
+    /// The exit of the latest run that ended, with its time: `last exit code 1 (Error) at 10:41:55Z`.
     pub(super) fn last_exit_at(&self) -> Option<String> {
         let (_, status) = self.view.container(self.container_idx)?;
         let at = status.latest_exit()?.finished_at;
@@ -81,7 +81,7 @@ impl MessageContext<'_> {
     }
 }
 
-/// `1 (Error)`
+/// The code and the reason of an exit: `1 (Error)`.
 fn exit_text(exit: &Exit) -> String {
     if exit.reason.is_empty() {
         exit.code.to_string()
@@ -95,8 +95,8 @@ fn cause(container: &Container, status: &ContainerStatus) -> String {
         State::Waiting(reason) if reason.is_empty() || status.waits_to_be_created() => {
             "it has not been created yet".to_owned()
         }
-        State::Waiting(reason) => format!("it waits in {reason}"),
-        State::Terminated(exit) => format!("it ended with exit {}", exit_text(exit)),
+        State::Waiting(reason) => format!("it is waiting: {reason}"),
+        State::Terminated(exit) => format!("it exited with code {}", exit_text(exit)),
         State::Running(_) if status.ready => "it is ready now".to_owned(),
         State::Running(_) if !status.started && container.probes.startup => {
             "its startup probe fails".to_owned()
@@ -118,12 +118,12 @@ fn cause(container: &Container, status: &ContainerStatus) -> String {
         .as_ref()
         .filter(|_| !matches!(status.state, State::Terminated(_)))
     {
-        text = format!("{text}, last exit {}", exit_text(exit));
+        text = format!("{text}, last exit code {}", exit_text(exit));
     }
     text
 }
 
-/// `'app'`, `'app' and 'worker'`, `'a', 'b' and 2 more`
+/// The names in quotes, at most three: `'app'`, `'app' and 'worker'`, `'a', 'b' and 2 more`.
 pub(super) fn name_list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     const SHOWN: usize = 3;
     let names: Vec<String> = names.map(|name| format!("'{name}'")).collect();

@@ -1,5 +1,5 @@
-//! The checks, one file each. A check is a [`Rule`]: it finds the containers that fail now and writes the messages about
-//! them. It keeps no state and reads no clock; the tracker keeps onsets and decides what fires.
+//! The checks, one file each. A check is a [`Rule`]: it finds the containers that fail now and writes the messages
+//! about them. It keeps no state and reads no clock. The tracker stores the onsets and decides which violations fire.
 //!
 //! CONTRIBUTING.md describes how to add a check.
 
@@ -21,8 +21,8 @@ use super::{
     roles::Role,
 };
 
-/// Generates [`Check`], [`Checks`] and [`rule`] from the list of checks. For each check: its documentation, its name in
-/// the API, and its module, which has the types `Rule` and `Limits`.
+/// Generates [`Check`], [`Checks`] and [`rule`] from the list of checks. An entry has the documentation of the check,
+/// its name in the API, and its module, which has the types `Rule` and `Limits`.
 macro_rules! register {
     ($($(#[$doc:meta])* $check:ident: $module:ident,)+) => {
         /// The name of a check.
@@ -108,7 +108,7 @@ pub struct Settings<L> {
 /// The settings that every check has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Common {
-    /// The mode of the check. The stricter of this and the policy's mode applies.
+    /// The mode of the check. The stricter of this mode and the policy's mode applies.
     pub mode: Mode,
     /// The severity of its violations.
     pub severity: Severity,
@@ -130,11 +130,12 @@ impl<L> Settings<L> {
 pub struct Fault {
     /// The index of the container in the shape.
     pub container_idx: usize,
-    /// The latest API time that bounds the onset. Used for a fault that existed when the Pod was first observed.
+    /// The onset, estimated from the times in the status of the Pod. Used if the fault existed when the Pod was first
+    /// observed.
     pub since: Option<Timestamp>,
     /// The time at which the fault ends if the Pod does not change; `None` if time alone does not end it.
     pub until: Option<Timestamp>,
-    /// The fault is a single moment: its onset is `since`, whenever it was observed.
+    /// The fault has no duration, like an OOM kill. Its onset is always `since`.
     pub instant: bool,
 }
 
@@ -169,20 +170,20 @@ pub trait Rule: Sync {
     /// How long the fault must be gone before the violation resolves.
     fn keep_firing_for(&self, view: &View<'_>) -> SignedDuration;
 
-    /// Adds the containers that fail now, among those that the check covers.
-    fn find(&self, view: &View<'_>, found: &mut Vec<Fault>);
+    /// Adds the covered containers that fail now.
+    fn find(&self, view: &View<'_>, faults: &mut Vec<Fault>);
 
-    /// The cause, for the status of the policy. Contains no times that move, so that the status does not change without
-    /// a reason.
+    /// The cause, for the status of the policy. Contains no durations, so that the status does not change while the Pod
+    /// does not change.
     fn detail(&self, context: &MessageContext<'_>) -> String;
 
-    /// The note of the Event: the fact, since when, the limit and the policy that sets it, the cause, the consequence.
+    /// The note of the Event: the fault, its onset, the limit and its policy, the cause, the effect.
     fn note(&self, context: &MessageContext<'_>) -> String;
 
-    /// The state of the container that no longer fails, to follow its name in a sentence.
+    /// The state of the container after recovery. It follows the name of the container in a sentence.
     fn recovered(&self, context: &MessageContext<'_>) -> String;
 
-    /// A text that differs between two episodes of the same container, computed from the Pod.
+    /// A text that differs between two episodes of the same container. It is computed from the Pod only.
     fn episode(&self, context: &MessageContext<'_>) -> String;
 }
 

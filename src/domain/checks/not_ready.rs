@@ -43,8 +43,8 @@ impl super::Rule for Rule {
         limits(view).keep_firing_for
     }
 
-    fn find(&self, view: &View<'_>, found: &mut Vec<Fault>) {
-        found.extend(view.unready_sidecars().map(|container_idx| Fault {
+    fn find(&self, view: &View<'_>, faults: &mut Vec<Fault>) {
+        faults.extend(view.unready_sidecars().map(|container_idx| Fault {
             container_idx,
             since: view.unready_since(container_idx),
             until: None,
@@ -59,7 +59,7 @@ impl super::Rule for Rule {
     fn note(&self, context: &MessageContext<'_>) -> String {
         let since = context.since(limits(context.view).hold_for);
         format!(
-            "{} has not been ready {since}: {}. The Pod is out of its Services.",
+            "{} has not been ready {since}: {}. The Pod is removed from its Services' endpoints.",
             context.label(),
             context.cause()
         )
@@ -74,7 +74,7 @@ impl super::Rule for Rule {
     }
 }
 
-/// The reason why an unready container is no longer a fault.
+/// The reason why a container no longer fails NotReady or MainReadySidecarNotReady.
 pub(super) fn readiness_recovered(context: &MessageContext<'_>) -> String {
     let view = context.view;
     let is_ready = view
@@ -85,7 +85,7 @@ pub(super) fn readiness_recovered(context: &MessageContext<'_>) -> String {
         () if view.mains_finished() => "is no longer needed, because all main containers have finished,",
         () if view.is_finished(context.container_idx) => "has finished",
         () if !view.pod.conditions.initialized => "is starting again with its Pod",
-        () => "is no longer unready beside a ready main container",
+        () => "no longer fails the check, because no main container is ready,",
     };
     state.to_owned()
 }

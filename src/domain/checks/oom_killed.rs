@@ -1,5 +1,5 @@
-//! OOMKilled: a sidecar, or a child process in it, was OOM-killed. The fault is a single moment: the violation fires for
-//! `keepFiringFor` after each such exit.
+//! OOMKilled: a sidecar, or a child process in it, was OOM-killed. The fault has no duration: the violation fires for
+//! `keepFiringFor` after each OOM kill.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -12,7 +12,7 @@ use crate::domain::{
     time::{Clock, later},
 };
 
-/// The shortest time that the violation fires, so that it has a transition to firing with any setting.
+/// The minimum time that the violation fires. It applies to `keepFiringFor: 0s`, so that the violation fires at all.
 const SHORTEST: SignedDuration = SignedDuration::from_millis(1);
 
 /// The limits of OOMKilled.
@@ -43,14 +43,14 @@ impl super::Rule for Rule {
         SignedDuration::ZERO
     }
 
-    fn find(&self, view: &View<'_>, found: &mut Vec<Fault>) {
+    fn find(&self, view: &View<'_>, faults: &mut Vec<Fault>) {
         let keep = view.policy.checks.oom_killed.limits.keep_firing_for;
         for container_idx in view.roles.with(Role::Sidecar) {
             let fault = killed_at(view, container_idx)
                 .map(|at| (at, later(at, keep.max(SHORTEST))))
                 .filter(|(_, until)| *until > view.now);
             if let Some((at, until)) = fault {
-                found.push(Fault {
+                faults.push(Fault {
                     container_idx,
                     since: Some(at),
                     until: Some(until),
@@ -78,7 +78,7 @@ impl super::Rule for Rule {
         "was not OOM-killed again".to_owned()
     }
 
-    /// The run that was killed.
+    /// The identity of the run that was killed.
     fn episode(&self, context: &MessageContext<'_>) -> String {
         let status = context.view.container(context.container_idx);
         match status.and_then(|(_, status)| oom_exit(status)) {
@@ -94,7 +94,7 @@ fn killed_at(view: &View<'_>, container_idx: usize) -> Option<Timestamp> {
         .and_then(ContainerHistory::oom_killed_at)
 }
 
-/// The latest OOM kill among the two exits that a status shows.
+/// The latest OOM kill among the two exits in a status.
 fn oom_exit(status: &ContainerStatus) -> Option<&Exit> {
     let mut exits = status
         .latest_exit()
@@ -107,7 +107,7 @@ fn limit(context: &MessageContext<'_>) -> String {
     let container = context.view.pod.shape.containers.get(context.container_idx);
     container
         .and_then(|c| c.memory_limit.as_ref())
-        .map_or(" (no memory limit of its own)".to_owned(), |limit| {
+        .map_or(" (the container has no memory limit)".to_owned(), |limit| {
             format!(" (limit {limit})")
         })
 }

@@ -1,9 +1,9 @@
 //! StartupBlocked: the Pod is on its node, its sandbox is ready, and the first init container that is not done blocks all
 //! containers after it.
 //!
-//! A native sidecar is done when it is `started` (its startup probe has passed and its postStart hook has returned), ready
-//! or not. A plain init container is done when it has exited with code 0 (KEP-753). A postStart hook that hangs and a
-//! slow image pull have the same status: `PodInitializing`.
+//! A native sidecar is done when it is `started` (its startup probe has passed and its postStart hook has returned),
+//! even if it is not ready. A plain init container is done when it has exited with code 0 (KEP-753). A postStart hook
+//! that hangs and a slow image pull have the same status: `PodInitializing`.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -65,7 +65,7 @@ impl super::Rule for Rule {
         limits(view).keep_firing_for
     }
 
-    fn find(&self, view: &View<'_>, found: &mut Vec<Fault>) {
+    fn find(&self, view: &View<'_>, faults: &mut Vec<Fault>) {
         if view.pod.conditions.initialized {
             return;
         }
@@ -73,14 +73,14 @@ impl super::Rule for Rule {
             return;
         };
         let sandbox = view.pod.conditions.sandbox_ready;
-        // Old kubelets do not write this condition. A container that got beyond its creation proves the sandbox too.
-        let is_sandbox_ready =
-            sandbox.map_or(status.has_begun() || !status.waits_to_be_created(), |c| c.holds);
+        // Old kubelets do not write this condition. A container that has been created also shows that the sandbox is
+        // ready.
+        let is_sandbox_ready = sandbox.map_or(status.has_run() || !status.waits_to_be_created(), |c| c.holds);
         if is_sandbox_ready && self.covers(view, container_idx) {
             let since = sandbox
                 .and_then(|condition| condition.since.get())
                 .max(previous_done(view, container_idx));
-            found.push(Fault {
+            faults.push(Fault {
                 container_idx,
                 since,
                 until: None,
@@ -90,7 +90,7 @@ impl super::Rule for Rule {
     }
 
     fn detail(&self, context: &MessageContext<'_>) -> String {
-        format!("{}; waiting: {}", blocked_by(context), waiting(context))
+        format!("{}; blocked: {}", blocked_by(context), waiting(context))
     }
 
     fn note(&self, context: &MessageContext<'_>) -> String {
@@ -157,8 +157,8 @@ fn first_not_done<'a>(view: &View<'a>) -> Option<(usize, &'a ContainerStatus)> {
 
 /// The time at which the init container before this one ended, or began to run if it is a native sidecar.
 fn previous_done(view: &View<'_>, container_idx: usize) -> Option<Timestamp> {
-    let (_, before) = view.container(container_idx.checked_sub(1)?)?;
-    match &before.state {
+    let (_, previous) = view.container(container_idx.checked_sub(1)?)?;
+    match &previous.state {
         State::Terminated(exit) => exit.finished_at,
         State::Running(since) => *since,
         State::Waiting(_) => None,

@@ -1,4 +1,4 @@
-//! The input of the checks, and the questions that several checks ask.
+//! The input of the checks, and conditions that several checks use.
 
 use jiff::Timestamp;
 
@@ -37,21 +37,21 @@ impl<'a> View<'a> {
         self.history.and_then(|history| history.container(container_idx))
     }
 
-    /// The container is terminated and will not be restarted, with any exit code.
+    /// Whether the container is terminated, with any exit code, and will not be restarted.
     pub(super) fn is_finished(&self, container_idx: usize) -> bool {
         self.pod.finished(container_idx).is_some()
     }
 
-    /// All main containers are terminated and will not be restarted.
+    /// Whether all main containers are terminated and will not be restarted.
     pub(super) fn mains_finished(&self) -> bool {
         let mut mains = self.roles.with(Role::Main).peekable();
         mains.peek().is_some() && mains.all(|container_idx| self.is_finished(container_idx))
     }
 
-    fn main_has_begun(&self) -> bool {
+    fn main_has_run(&self) -> bool {
         self.roles.with(Role::Main).any(|container_idx| {
             self.container(container_idx)
-                .is_some_and(|(_, status)| status.has_begun())
+                .is_some_and(|(_, status)| status.has_run())
         })
     }
 
@@ -63,13 +63,13 @@ impl<'a> View<'a> {
             .filter(|(_, status)| status.ready)
     }
 
-    /// The container is not ready, has not finished with exit code 0, and either has been created or should have been:
-    /// once a main container has begun, a sidecar that does not exist yet counts as unready.
+    /// Whether the container counts as unready: it is not ready and has not finished with exit code 0. A container that
+    /// has not been created yet counts only after a main container has begun to run.
     fn is_unready(&self, container_idx: usize) -> bool {
         self.container(container_idx).is_some_and(|(_, status)| {
             !status.ready
                 && self.pod.finished(container_idx).is_none_or(|exit| exit.code != 0)
-                && (self.main_has_begun() || !status.waits_to_be_created())
+                && (self.main_has_run() || !status.waits_to_be_created())
         })
     }
 
@@ -82,7 +82,7 @@ impl<'a> View<'a> {
             .filter(move |container_idx| needed && self.is_unready(*container_idx))
     }
 
-    /// The latest API time that bounds when the container became unready.
+    /// The time at which the container became unready: the latest time in the status of the Pod that applies.
     pub(super) fn unready_since(&self, container_idx: usize) -> Option<Timestamp> {
         let others_are_ready = self.pod.statuses.iter().enumerate().all(|(other, status)| {
             let is_init = self.kind(other) == Some(ContainerKind::Init);

@@ -20,8 +20,8 @@ use crate::domain::{
     violation::{StoredViolation, SubjectKey},
 };
 
-/// Continues, with its state and onset, each stored violation of this Pod, provided that the Pod is not younger than the
-/// violation. Each is taken once.
+/// Moves each stored violation of this Pod to its tracked violations, with its state and onset. A stored violation that
+/// began before the Pod was created belongs to an earlier Pod and is not moved.
 pub(super) fn adopt(pod: &mut PodEntry, policies: &mut BTreeMap<PolicyId, PolicyEntry>, now: Timestamp) {
     let PodEntry {
         observation,
@@ -37,10 +37,10 @@ pub(super) fn adopt(pod: &mut PodEntry, policies: &mut BTreeMap<PolicyId, Policy
         else {
             continue;
         };
-        policy.withdraw(observation, matched);
+        policy.remove_pod(observation, matched);
         let stored: Vec<_> = policy
             .stored
-            .extract_if(.., |stored| is_of(stored, observation))
+            .extract_if(.., |stored| belongs_to(stored, observation))
             .collect();
         for stored in stored {
             let Some(container_idx) = container_idx(&stored, observation) else {
@@ -57,7 +57,7 @@ pub(super) fn adopt(pod: &mut PodEntry, policies: &mut BTreeMap<PolicyId, Policy
                 history: history.as_deref(),
                 now,
             };
-            let Some((position, mut violation)) = continued(&stored, container_idx, &view, &matched.tracked)
+            let Some((position, mut violation)) = to_tracked(&stored, container_idx, &view, &matched.tracked)
             else {
                 continue;
             };
@@ -73,7 +73,7 @@ pub(super) fn adopt(pod: &mut PodEntry, policies: &mut BTreeMap<PolicyId, Policy
     }
 }
 
-fn is_of(stored: &StoredViolation, pod: &Observation) -> bool {
+fn belongs_to(stored: &StoredViolation, pod: &Observation) -> bool {
     let SubjectKey::Container {
         namespace,
         pod: name,
@@ -91,9 +91,9 @@ fn container_idx(stored: &StoredViolation, pod: &Observation) -> Option<usize> {
     pod.shape.containers.iter().position(|c| c.name == *container)
 }
 
-/// The stored violation in the state that it has now, and its position in the list. `None` if it is in the list
-/// already, or if the policy does not cover the container.
-fn continued(
+/// The tracked violation for a stored one, and its position in the list. `None` if it is in the list already, or if the
+/// policy does not cover the container.
+fn to_tracked(
     stored: &StoredViolation,
     container_idx: usize,
     view: &View<'_>,
@@ -116,7 +116,7 @@ fn continued(
         onset: *onset,
         firing_since,
         gone_since: None,
-        announced: None,
+        event: None,
         visible: *firing || later(*onset, visible_after(hold_for)) <= view.now,
         counted: *firing,
     };
@@ -125,7 +125,7 @@ fn continued(
 
 impl Index {
     /// Drops the stored violations of policies whose Pods have all been evaluated.
-    pub(super) fn forget_stored(&mut self) {
+    pub(super) fn drop_stored(&mut self) {
         let watches = &self.watches;
         for policy in self
             .policies

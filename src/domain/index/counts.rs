@@ -1,4 +1,4 @@
-//! Counts that each change updates. They are never computed from all Pods.
+//! Counts of Pods, containers and violations. Each change updates them; they are never recomputed from all Pods.
 
 use jiff::SignedDuration;
 
@@ -54,7 +54,7 @@ impl Counts {
         self.count(pod, roles, |n| *n += 1);
     }
 
-    /// Removes a Pod. Its observation and roles must be those with which it was added.
+    /// Removes a Pod. Its observation and roles must be the same as when it was added.
     pub(super) fn remove(&mut self, pod: &Observation, roles: &Roles) {
         self.count(pod, roles, |n| *n -= 1);
     }
@@ -89,7 +89,7 @@ impl Counts {
         *self.violation(violation) += 1;
     }
 
-    /// Removes a violation. Its state must be that with which it was added.
+    /// Removes a violation. Its state must be the same as when it was added.
     pub(super) fn remove_violation(&mut self, violation: &Tracked) {
         *self.violation(violation) -= 1;
     }
@@ -102,7 +102,7 @@ impl Counts {
 
     /// The counts for the status.
     pub(super) fn summary(&self) -> Summary {
-        let of = |role| {
+        let total = |role| {
             self.containers()
                 .into_iter()
                 .filter(|(c, _)| c.role == role)
@@ -111,8 +111,8 @@ impl Counts {
         };
         Summary {
             pods: self.pods,
-            sidecars: of("sidecar"),
-            mains: of("main"),
+            sidecars: total("sidecar"),
+            mains: total("main"),
             firing: self.violations.iter().map(|(_, firing)| firing).sum(),
             pending: self.violations.iter().map(|(pending, _)| pending).sum(),
             without_readiness_probe: self.without_readiness_probe,
@@ -158,8 +158,8 @@ impl Durations {
         5.0, 15.0, 60.0, 150.0, 300.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 21_600.0, 43_200.0, 86_400.0,
     ];
 
-    pub(super) fn observe(&mut self, lasted: SignedDuration) {
-        let seconds = lasted.as_secs_f64().max(0.0);
+    pub(super) fn observe(&mut self, duration: SignedDuration) {
+        let seconds = duration.as_secs_f64().max(0.0);
         let bucket = Self::BOUNDS
             .iter()
             .position(|bound| seconds <= *bound)

@@ -15,7 +15,7 @@ use crate::domain::{
     violation::{ContainerSubject, StoredViolation, Subject, Violation},
 };
 
-/// The number of a policy in the index. A number is never used twice.
+/// The number of a policy in the index. A number is never reused.
 pub(super) type PolicyId = u32;
 /// Namespace, workload, container and reason of a restart series.
 pub(super) type RestartSeries = (Arc<str>, Arc<Workload>, Arc<str>, &'static str);
@@ -108,7 +108,7 @@ impl PolicyEntry {
                 .is_some_and(|policy| !policy.namespaces.is_empty())
     }
 
-    /// Whether the policy is on and selects the Pod, whose namespace has these labels.
+    /// Whether the policy is on and selects the Pod. `namespace` has the labels of the Pod's namespace.
     pub(super) fn matches(&self, pod: &Observation, namespace: Option<&Labels>) -> bool {
         let Some(policy) = self.policy.as_ref().filter(|policy| policy.mode != Mode::Off) else {
             return false;
@@ -128,15 +128,15 @@ impl PolicyEntry {
         self.policy.as_ref().map(|policy| self.roles.get(policy, shape))
     }
 
-    /// Replaces the version in use. The Pods must have been withdrawn.
+    /// Replaces the version in use. The Pods must have been removed from the counts.
     pub(super) fn replace(&mut self, version: Policy) {
         self.policy = Some(version);
         self.roles = RoleCache::default();
     }
 
-    /// Adds a Pod to the counts and its violations to the list, unless it is in them.
-    pub(super) fn enter(&mut self, pod: &Observation, matched: &mut Matched) {
-        if std::mem::replace(&mut matched.entered, true) {
+    /// Adds a Pod to the counts and its violations to the list, unless they contain it already.
+    pub(super) fn add_pod(&mut self, pod: &Observation, matched: &mut Matched) {
+        if std::mem::replace(&mut matched.in_counts, true) {
             return;
         }
         self.counts.add(pod, &matched.roles);
@@ -152,9 +152,9 @@ impl PolicyEntry {
         }
     }
 
-    /// Undoes [`Self::enter`]. To be called before the Pod, its violations or the policy change.
-    pub(super) fn withdraw(&mut self, pod: &Observation, matched: &mut Matched) {
-        if !std::mem::replace(&mut matched.entered, false) {
+    /// Undoes [`Self::add_pod`]. Must be called before the Pod, its violations or the policy change.
+    pub(super) fn remove_pod(&mut self, pod: &Observation, matched: &mut Matched) {
+        if !std::mem::replace(&mut matched.in_counts, false) {
             return;
         }
         self.counts.remove(pod, &matched.roles);

@@ -1,4 +1,4 @@
-//! Evaluates one Pod at one time under every policy that selects it. In: roles and facts. Out: transitions and Events.
+//! Evaluates one Pod at one time under every policy that selects it. Returns transitions and Events.
 
 use std::collections::BTreeMap;
 
@@ -16,14 +16,14 @@ use crate::domain::{
     effects::{Change, Effects, Transition},
     history::Observed,
     observation::Observation,
-    tracker::{self, Changed, sooner},
+    tracker::{self, Changed, keep_earliest},
 };
 
 impl Index {
-    /// Brings a Pod up to `now` and enters it in the counts and lists of its policies.
+    /// Evaluates a Pod at `now` and adds it to the counts and lists of its policies.
     ///
-    /// A Pod that is not evaluated any more loses its violations. The violations of a held Pod stay as they are. The
-    /// first rule takes precedence.
+    /// The violations of a Pod that is no longer evaluated end. The violations of a held Pod do not change, unless the
+    /// Pod is also no longer evaluated.
     pub(super) fn reevaluate(
         &mut self,
         key: &PodKey,
@@ -49,7 +49,7 @@ impl Index {
                 }
             }
         } else if self.watches.held_since(&key.0).is_some() {
-            self.watches.wait(key, observed);
+            self.watches.add_waiting(key, observed);
         } else {
             adopt(pod, &mut self.policies, now);
             if pod.observation.is_held() {
@@ -64,7 +64,7 @@ impl Index {
         }
         for matched in &mut pod.matched {
             if let Some(policy) = self.policies.get_mut(&matched.policy) {
-                policy.enter(&pod.observation, matched);
+                policy.add_pod(&pod.observation, matched);
             }
         }
         if pod.deadline != deadline {
@@ -98,7 +98,7 @@ fn evaluate(
         let Some(policy) = policies.get_mut(&matched.policy) else {
             continue;
         };
-        policy.withdraw(observation, matched);
+        policy.remove_pod(observation, matched);
         let Some(version) = &policy.policy else { continue };
         let view = View {
             pod: observation,
@@ -126,7 +126,7 @@ fn evaluate(
         planner.recoveries(&changed);
         let repeat = planner.firing(&mut matched.tracked);
         for at in next.into_iter().chain(repeat) {
-            sooner(&mut deadline, at, now);
+            keep_earliest(&mut deadline, at, now);
         }
         report(policy, observation, &changed, now, effects);
         for (tracked, change) in &changed {
@@ -137,14 +137,14 @@ fn evaluate(
             }
         }
         if matched.tracked.is_empty() {
-            // Releases the capacity that an incident has left.
+            // Frees the memory of violations that have ended.
             matched.tracked = Vec::new();
         }
     }
     deadline
 }
 
-/// Ends the violations of a Pod under a policy without Events, and withdraws the Pod.
+/// Ends the violations of a Pod under a policy without Events, and removes the Pod from the counts.
 pub(super) fn end(
     policy: &mut PolicyEntry,
     pod: &Observation,
@@ -152,7 +152,7 @@ pub(super) fn end(
     now: Timestamp,
     effects: &mut Effects,
 ) {
-    policy.withdraw(pod, matched);
+    policy.remove_pod(pod, matched);
     let ended = tracker::end_all(&mut matched.tracked);
     report(policy, pod, &ended, now, effects);
 }

@@ -11,12 +11,12 @@ use crate::domain::{
     observation::ContainerKind,
     policy::{Check, Mode},
     time::later,
-    tracker::{Announced, Changed, Tracked, sooner},
+    tracker::{Changed, FiringEvent, Tracked, keep_earliest},
 };
 
 /// The longest note that the API server accepts, in bytes.
 const NOTE_LIMIT: usize = 1024;
-/// The longest name of an object, in bytes.
+/// The longest name of an object that the API server accepts, in bytes.
 const NAME_LIMIT: usize = 253;
 /// The number of Event names that are kept for one Pod.
 const WRITTEN_LIMIT: usize = 64;
@@ -34,19 +34,19 @@ impl EventPlanner<'_> {
     /// Adds a recovery Event for each violation that resolved and had an Event.
     pub(super) fn recoveries(&mut self, changed: &[Changed]) {
         for (violation, change) in changed {
-            let is_announced = violation.announced.is_some() && self.alerts(violation.check);
-            if *change == Change::Resolved && is_announced && self.view.policy.recovery_events {
+            let has_event = violation.event.is_some() && self.alerts(violation.check);
+            if *change == Change::Resolved && has_event && self.view.policy.recovery_events {
                 let duration = self.view.now.duration_since(violation.onset);
                 let note = recovery_note(violation.check, &self.context(violation), duration);
                 let hash = self.hash(violation, "resolved");
-                let (delivery, _) = self.write(hash);
+                let (delivery, _) = self.next_delivery(hash);
                 self.push(violation, (hash, delivery), ("SidecarRecovered", false), note);
             }
         }
     }
 
-    /// Adds the first Event of each firing violation without one, and the repetitions that are due. Returns the time of
-    /// the next repetition.
+    /// Adds the first Event of each firing violation without one, and the due repetitions. Returns the time of the next
+    /// repetition.
     pub(super) fn firing(&mut self, tracked: &mut [Tracked]) -> Option<Timestamp> {
         let mut next = None;
         let period = self.view.policy.repeat_period;
@@ -55,44 +55,45 @@ impl EventPlanner<'_> {
                 continue;
             }
             let due = repeats(violation, period, self.view.now);
-            match violation.announced {
+            match violation.event {
                 None if violation.gone_since.is_some() => continue,
                 None => {
                     let hash = self.hash(violation, "firing");
-                    let (delivery, before) = self.write(hash);
+                    let (delivery, before) = self.next_delivery(hash);
                     self.push_firing(violation, hash, delivery);
-                    violation.announced = Some(Announced {
+                    violation.event = Some(FiringEvent {
                         hash,
                         before,
                         repeats: due,
                     });
                 }
-                Some(announced) if due > announced.repeats => {
-                    let count = announced.before.saturating_add(1).saturating_add(due);
-                    self.record(announced.hash, count);
-                    self.push_firing(violation, announced.hash, Delivery::Repeat(count));
-                    violation.announced = Some(Announced {
+                Some(event) if due > event.repeats => {
+                    let count = event.before.saturating_add(1).saturating_add(due);
+                    self.record(event.hash, count);
+                    self.push_firing(violation, event.hash, Delivery::Repeat(count));
+                    violation.event = Some(FiringEvent {
                         repeats: due,
-                        ..announced
+                        ..event
                     });
                 }
                 Some(_) => {}
             }
-            let done = violation.announced.map_or(due, |announced| announced.repeats);
+            let done = violation.event.map_or(due, |event| event.repeats);
             if let (Some(since), Ok(n)) = (violation.firing_since, i32::try_from(done.saturating_add(1))) {
-                sooner(&mut next, later(since, period.saturating_mul(n)), self.view.now);
+                keep_earliest(&mut next, later(since, period.saturating_mul(n)), self.view.now);
             }
         }
         next
     }
 
-    /// Marks a firing violation from a status as announced by the operator process that wrote the status.
+    /// Records that an earlier operator process has written the Event of a firing violation. That process also wrote the
+    /// status from which the violation comes.
     pub(super) fn take_over(&mut self, violation: &mut Tracked) {
         if violation.is_firing() && self.alerts(violation.check) {
             let hash = self.hash(violation, "firing");
             let repeats = repeats(violation, self.view.policy.repeat_period, self.view.now);
             self.record(hash, repeats.saturating_add(1));
-            violation.announced = Some(Announced {
+            violation.event = Some(FiringEvent {
                 hash,
                 before: 0,
                 repeats,
@@ -113,8 +114,9 @@ impl EventPlanner<'_> {
         }
     }
 
-    /// The way to write an Event of this name, and the number of times that one was written before.
-    fn write(&mut self, hash: u64) -> (Delivery, u32) {
+    /// The delivery of the next Event with this hash, and the number of times that it was written before. Records the
+    /// write.
+    fn next_delivery(&mut self, hash: u64) -> (Delivery, u32) {
         let before = self
             .written
             .iter()
@@ -168,7 +170,7 @@ impl EventPlanner<'_> {
         } else {
             "initContainers"
         };
-        let announced = violation.announced.filter(|_| !warning);
+        let announced = violation.event.filter(|_| !warning);
         note.truncate(note.floor_char_boundary(NOTE_LIMIT));
         self.events.push(Event {
             name: event_name(&pod.name, hash),
@@ -181,7 +183,7 @@ impl EventPlanner<'_> {
             reason,
             warning,
             severity: self.view.policy.checks.common(violation.check).severity,
-            recovers: announced.map(|announced| event_name(&pod.name, announced.hash)),
+            recovers: announced.map(|event| event_name(&pod.name, event.hash)),
             note,
             at: self.view.now,
             delivery,
@@ -189,7 +191,7 @@ impl EventPlanner<'_> {
     }
 
     /// The hash in the Event's name. It is computed from the objects only, so every operator process computes the same.
-    fn hash(&self, violation: &Tracked, what: &str) -> u64 {
+    fn hash(&self, violation: &Tracked, kind: &str) -> u64 {
         let context = self.context(violation);
         let container = self
             .view
@@ -205,7 +207,7 @@ impl EventPlanner<'_> {
             &*self.view.pod.uid,
             container,
             check,
-            what,
+            kind,
             &*episode,
         ];
         stable_hash(parts.map(str::as_bytes))
@@ -219,7 +221,7 @@ fn repeats(violation: &Tracked, period: SignedDuration, now: Timestamp) -> u32 {
     u32::try_from(times).unwrap_or(0)
 }
 
-/// The name of the Pod, cut if necessary, and the hash.
+/// The name of the Pod, truncated if necessary, and the hash.
 fn event_name(pod: &str, hash: u64) -> String {
     const HASH: usize = 17;
     let cut = pod

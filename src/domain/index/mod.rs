@@ -9,11 +9,11 @@
 //! watches ── per Pod watch: synced or held, the Pods that a resync has seen, the Pods to evaluate after the hold
 //! ```
 //!
-//! Each method takes one fact and returns [`Effects`]. The cost of a step depends on what it changes: one Pod for an
-//! update, the Pods of its namespaces for an edit of a policy, nothing for an update without a change.
+//! Each method applies one change and returns [`Effects`]. The cost of a step depends on what it changes: one Pod for
+//! an update, the Pods of its namespaces for an edit of a policy, nothing for an update without a change.
 //!
-//! A step that changes a Pod, its violations or a policy first withdraws the Pod from the counts and lists of its
-//! policies ([`PolicyEntry::withdraw`]); [`Index::reevaluate`] enters it again at the end.
+//! A step that changes a Pod, its violations or a policy first removes the Pod from the counts and lists of its
+//! policies ([`PolicyEntry::remove_pod`]). [`Index::reevaluate`] adds it again at the end.
 
 mod adopt;
 mod counts;
@@ -52,7 +52,7 @@ use super::{
     tracker::Tracked,
 };
 
-/// The model. See the module's documentation.
+/// The in-memory model, see the module's documentation.
 #[derive(Debug)]
 pub struct Index {
     /// Pods by namespace, and the labels of the namespaces.
@@ -103,7 +103,7 @@ struct PodEntry {
     /// The hashes in the names of its Events, with the number of times that each was written. A new episode with an old
     /// name raises the count of that Event.
     written: Box<[(u64, u32)]>,
-    /// Its entry in the deadlines.
+    /// Its time in [`Index::deadlines`].
     deadline: Option<Timestamp>,
 }
 
@@ -116,14 +116,14 @@ struct Matched {
     /// This version of the policy has evaluated the Pod before. The onset of a new fault is then known.
     evaluated: bool,
     /// The Pod is in the counts and the list of violations of the policy.
-    entered: bool,
+    in_counts: bool,
     /// The violations, ordered by container and check; empty for a healthy Pod.
     tracked: Vec<Tracked>,
 }
 
 impl Index {
-    /// Creates an empty index that waits for the first list of each Pod watch in `scopes`, and of namespaces if they are
-    /// watched.
+    /// Creates an empty index. It is not synced before the first list of each Pod watch in `scopes`, and of the
+    /// namespaces if they are watched, is complete.
     pub fn new(scopes: impl IntoIterator<Item = Scope>, namespaces_watched: bool) -> Self {
         Self {
             namespaces: HashMap::new(),
@@ -140,7 +140,7 @@ impl Index {
         }
     }
 
-    /// Takes a Pod from a list or a watch. Returns early if nothing has changed.
+    /// Applies a Pod from a list or a watch. Returns early if nothing has changed.
     pub fn apply(&mut self, observation: Observation, now: Timestamp) -> Effects {
         let mut effects = self.tick(now);
         let now = self.latest;
@@ -157,7 +157,7 @@ impl Index {
         let gap = self.watches.held_since(&key.0);
         for matched in &mut pod.matched {
             if let Some(policy) = self.policies.get_mut(&matched.policy) {
-                policy.withdraw(&pod.observation, matched);
+                policy.remove_pod(&pod.observation, matched);
                 effects.changed.insert(policy.key.clone());
             }
         }
@@ -171,14 +171,14 @@ impl Index {
             let restarts = History::advance(&mut pod.history, &before, &pod.observation, (now, gap));
             count_restarts(&mut self.policies, pod, &restarts);
         }
-        let relabelled = before.labels != pod.observation.labels;
-        let reshaped = before.shape != pod.observation.shape;
+        let labels_changed = before.labels != pod.observation.labels;
+        let shape_changed = before.shape != pod.observation.shape;
         if before.workload != pod.observation.workload {
             let workload = pod.observation.workload.clone();
-            self.join_workload(&key.0, &workload);
-            self.leave_workload(&key.0, &before.workload);
+            self.add_to_workload(&key.0, &workload);
+            self.remove_from_workload(&key.0, &before.workload);
         }
-        if relabelled || reshaped {
+        if labels_changed || shape_changed {
             self.rematch(&key, now, &mut effects);
         }
         let observed = gap.map_or(Observed::Live, Observed::AfterGap);
@@ -192,7 +192,7 @@ impl Index {
             History::begin(&mut history, &observation, now);
         }
         self.stray_statuses += u64::from(observation.stray_statuses);
-        self.join_workload(&key.0, &observation.workload);
+        self.add_to_workload(&key.0, &observation.workload);
         let pod = Box::new(PodEntry {
             observation,
             history,
@@ -234,8 +234,8 @@ impl Index {
         if let Some(at) = pod.deadline {
             self.deadlines.remove(&(at, key.clone()));
         }
-        self.watches.forget(&key);
-        self.leave_workload(&key.0, &pod.observation.workload);
+        self.watches.remove_waiting(&key);
+        self.remove_from_workload(&key.0, &pod.observation.workload);
         if is_empty {
             self.namespaces.remove(namespace);
         }
@@ -247,7 +247,8 @@ impl Index {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// Acts on all deadlines up to `now`, each at its own time and in order.
+    /// Evaluates the Pods whose deadlines are not after `now`, in the order of the deadlines. Each Pod is evaluated at
+    /// the time of its deadline.
     pub fn tick(&mut self, now: Timestamp) -> Effects {
         let mut effects = Effects::default();
         self.latest = self.latest.max(now);
@@ -271,14 +272,14 @@ impl Index {
         Some(pod)
     }
 
-    fn join_workload(&mut self, namespace: &Arc<str>, workload: &Arc<Workload>) {
+    fn add_to_workload(&mut self, namespace: &Arc<str>, workload: &Arc<Workload>) {
         *self
             .workloads
             .entry((namespace.clone(), workload.clone()))
             .or_default() += 1;
     }
 
-    fn leave_workload(&mut self, namespace: &Arc<str>, workload: &Arc<Workload>) {
+    fn remove_from_workload(&mut self, namespace: &Arc<str>, workload: &Arc<Workload>) {
         let key = (namespace.clone(), workload.clone());
         let Some(pods) = self.workloads.get_mut(&key) else {
             return;

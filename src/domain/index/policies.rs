@@ -1,4 +1,4 @@
-//! Updates of policies, and which policies select which Pods.
+//! Applies updates of policies, and matches policies with Pods.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -19,8 +19,8 @@ use crate::domain::{
 };
 
 impl Index {
-    /// Takes a policy. Returns early if the spec has not changed, as after a write of the status. If the spec is invalid,
-    /// the last valid version stays in use.
+    /// Applies a version of a policy. Returns early if the spec has not changed, for example after a write of the
+    /// status. If the spec is invalid, the last valid version stays in use.
     pub fn apply_policy(&mut self, update: PolicyUpdate, now: Timestamp) -> Effects {
         let mut effects = self.tick(now);
         let now = self.latest;
@@ -43,11 +43,11 @@ impl Index {
             return effects;
         }
         let generation = std::mem::replace(&mut entry.generation, update.generation);
-        let changes = match &update.spec {
+        let is_changed = match &update.spec {
             Ok(spec) => entry.invalid.is_some() || entry.policy.as_ref() != Some(spec),
             Err(error) => entry.invalid.as_ref() != Some(error),
         };
-        if changes || generation != update.generation {
+        if is_changed || generation != update.generation {
             effects.changed.insert(entry.key.clone());
         }
         match update.spec {
@@ -77,7 +77,7 @@ impl Index {
         if let Some(policy) = policy {
             self.change_policy(id, policy, now, effects);
         }
-        self.forget_stored();
+        self.drop_stored();
     }
 
     /// Removes a policy. Its violations end without Events.
@@ -110,7 +110,7 @@ impl Index {
         };
         let pods = self.visible_pods(&entry.key.clone());
         for key in &pods {
-            self.withdraw(id, key);
+            self.remove_from_counts(id, key);
         }
         if let Some(entry) = self.policies.get_mut(&id) {
             entry.replace(version);
@@ -128,7 +128,7 @@ impl Index {
         }
     }
 
-    /// The Pods that a policy can select with any selectors, in a fixed order.
+    /// The Pods that a policy can select, whatever its selectors are, in a fixed order.
     fn visible_pods(&self, policy: &PolicyKey) -> Vec<PodKey> {
         let namespaces = self.namespaces.iter().filter(|(name, _)| {
             policy.kind == PolicyKind::ClusterSidecarPolicy || **name == policy.namespace
@@ -140,8 +140,8 @@ impl Index {
         pods
     }
 
-    /// Withdraws a Pod from the counts and list of a policy.
-    fn withdraw(&mut self, id: PolicyId, (namespace, uid): &PodKey) {
+    /// Removes a Pod from the counts and the list of a policy.
+    fn remove_from_counts(&mut self, id: PolicyId, (namespace, uid): &PodKey) {
         let pod = self
             .namespaces
             .get_mut(namespace)
@@ -150,12 +150,12 @@ impl Index {
             return;
         };
         for matched in pod.matched.iter_mut().filter(|matched| matched.policy == id) {
-            policy.withdraw(&pod.observation, matched);
+            policy.remove_pod(&pod.observation, matched);
         }
     }
 
-    /// Attaches a policy to a Pod that it selects, with the roles of its present version. Detaches it from a Pod that it
-    /// does not select. [`Self::reevaluate`] must follow: it enters the Pod in the counts.
+    /// Attaches a policy to a Pod that it selects, with the roles of the version in use. Detaches it from a Pod that it
+    /// does not select. The caller must then call [`Self::reevaluate`], which adds the Pod to the counts.
     pub(super) fn attach(
         &mut self,
         id: PolicyId,
@@ -182,7 +182,7 @@ impl Index {
                 policy: id,
                 roles: roles.clone(),
                 evaluated: false,
-                entered: false,
+                in_counts: false,
                 tracked: Vec::new(),
             };
             edit(&mut pod.matched, |list| list.insert(position, matched));
@@ -191,7 +191,7 @@ impl Index {
         let Some(matched) = pod.matched.get_mut(position) else {
             return;
         };
-        policy.withdraw(&pod.observation, matched);
+        policy.remove_pod(&pod.observation, matched);
         matched.roles = roles;
         let Some(version) = &policy.policy else { return };
         let view = View {
@@ -252,7 +252,7 @@ impl Index {
         effects
     }
 
-    /// Begins a list of policies.
+    /// Starts a list of policies.
     pub fn begin_policy_resync(&mut self, kind: PolicyKind, scope: &Scope) {
         self.watches
             .policies_seen

@@ -1,4 +1,4 @@
-//! For tests: computes all counts and lists of the index from its Pods and compares them.
+//! For tests: recomputes all counts and lists of the index from its Pods and compares them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +13,7 @@ use crate::domain::{
 };
 
 impl Index {
-    /// Panics if a count or a list differs from a recount, or if data of a deleted Pod is left.
+    /// Panics if a count or a list differs from a recount, or if data of a deleted Pod remains.
     pub(crate) fn assert_counts(&self) {
         self.assert_policies();
         let mut workloads: BTreeMap<(Arc<str>, Arc<Workload>), u32> = BTreeMap::new();
@@ -27,7 +27,7 @@ impl Index {
             deadlines.extend(pod.deadline.map(|at| (at, key.clone())));
             if !pod.observation.is_evaluated() {
                 assert!(pod.history.is_none(), "not evaluated: no history");
-                assert!(pod.deadline.is_none(), "not evaluated: nothing is due");
+                assert!(pod.deadline.is_none(), "not evaluated: no deadline");
                 assert!(pod.matched.iter().all(|matched| matched.tracked.is_empty()));
             }
         }
@@ -36,14 +36,17 @@ impl Index {
         assert_eq!(counted, workloads, "Pods of each workload");
         for (namespace, entry) in &self.namespaces {
             let is_used = entry.labels.is_some() || !entry.pods.is_empty();
-            assert!(is_used, "{namespace}: nothing is known of it");
+            assert!(is_used, "{namespace}: neither labels nor Pods");
         }
         for key in self.watches.waiting() {
-            assert!(self.watches.held_since(&key.0).is_some(), "waits for nothing");
+            assert!(
+                self.watches.held_since(&key.0).is_some(),
+                "a Pod waits although its watch is not held"
+            );
             let pods = self.namespaces.get(&key.0).map(|entry| &entry.pods);
             assert!(
                 pods.is_some_and(|pods| pods.contains_key(&key.1)),
-                "a Pod waits that is gone"
+                "a deleted Pod waits"
             );
         }
     }
@@ -66,7 +69,11 @@ impl Index {
                     pod.observation.name
                 );
                 let Some(matched) = matched else { continue };
-                assert!(matched.entered, "{}: every step enters the Pod", policy.key);
+                assert!(
+                    matched.in_counts,
+                    "{}: the Pod is in the counts after every step",
+                    policy.key
+                );
                 let roles = Roles::assign(policy.policy.as_ref().unwrap(), &pod.observation.shape);
                 assert_eq!(*matched.roles, roles);
                 counts.add(&pod.observation, &roles);
@@ -103,7 +110,7 @@ impl Index {
 }
 
 impl Index {
-    /// Evaluates every Pod, due or not.
+    /// Evaluates every Pod, whether its deadline has passed or not.
     pub(crate) fn reevaluate_all(&mut self, now: Timestamp) -> Effects {
         self.latest = self.latest.max(now);
         let mut pods: Vec<PodKey> = self.all_pods().map(|(key, _)| key).collect();
@@ -137,7 +144,7 @@ impl Index {
         kept
     }
 
-    /// Panics if data of any Pod is left.
+    /// Panics if data of any Pod remains.
     pub(crate) fn assert_no_pods(&self) {
         assert_eq!(self.all_pods().count(), 0);
         assert!(self.deadlines.is_empty() && self.workloads.is_empty());

@@ -15,7 +15,7 @@ use crate::domain::{
     violation::{ContainerSubject, Subject, Violation},
 };
 
-/// The data of a policy for the metrics.
+/// The facts of a policy that the metrics show.
 #[derive(Clone, Debug)]
 pub struct PolicyView<'a> {
     /// The policy.

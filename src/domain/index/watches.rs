@@ -1,8 +1,8 @@
 //! The state of the watches: whether their data is up to date.
 //!
-//! A Pod watch is held from an error, or from the start of a relist, until its list is complete or the API server answers
-//! the resumed watch. While a watch is held, its Pods are stored but not evaluated. Pods that change or whose deadlines
-//! pass during the hold wait here and are evaluated when the hold ends.
+//! A Pod watch is held from an error, or from the start of a relist, until its list is complete or the API server
+//! answers the resumed watch. While a watch is held, its Pods are stored but not evaluated. Pods that change or whose
+//! deadlines pass during the hold are stored here and evaluated when the hold ends.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -34,11 +34,11 @@ pub(super) struct Watches {
 struct PodWatch {
     /// The first list is complete.
     synced: bool,
-    /// While the watch is held: the time of its last data, which is the minimum before the first list.
+    /// The time of the last data while the watch is held; [`Timestamp::MIN`] before the first list.
     held: Option<Timestamp>,
     /// The Pods in the current list, while one is in progress.
     seen: Option<HashSet<Arc<str>>>,
-    /// The Pods to evaluate when the hold ends, with how they are observed then.
+    /// The Pods to evaluate when the hold ends, with the kind of observation to use.
     waiting: BTreeMap<PodKey, Observed>,
 }
 
@@ -61,14 +61,14 @@ impl Watches {
         }
     }
 
-    fn of(&self, namespace: &str) -> Option<&PodWatch> {
+    fn watch(&self, namespace: &str) -> Option<&PodWatch> {
         self.pods
             .iter()
             .find(|(scope, _)| covers(scope, namespace))
             .map(|(_, watch)| watch)
     }
 
-    fn of_mut(&mut self, namespace: &str) -> Option<&mut PodWatch> {
+    fn watch_mut(&mut self, namespace: &str) -> Option<&mut PodWatch> {
         self.pods
             .iter_mut()
             .find(|(scope, _)| covers(scope, namespace))
@@ -77,10 +77,10 @@ impl Watches {
 
     /// The time of the last data about the Pods of a namespace, if their watch is held.
     pub(super) fn held_since(&self, namespace: &str) -> Option<Timestamp> {
-        self.of(namespace).and_then(|watch| watch.held)
+        self.watch(namespace).and_then(|watch| watch.held)
     }
 
-    /// Whether all Pods that a policy of `namespace` can select have been listed once. The empty name stands for all
+    /// Whether all Pods that a policy of `namespace` can select have been listed once. The empty name means all
     /// namespaces.
     pub(super) fn is_synced(&self, namespace: &str) -> bool {
         let mut watches = self
@@ -90,7 +90,8 @@ impl Watches {
         watches.all(|(_, watch)| watch.synced)
     }
 
-    /// Whether they have been listed and none of their watches is held.
+    /// Whether all Pods that a policy of `namespace` can select have been listed once and none of their watches is
+    /// held.
     pub(super) fn is_released(&self, namespace: &str) -> bool {
         let mut watches = self
             .pods
@@ -100,27 +101,27 @@ impl Watches {
     }
 
     pub(super) fn mark_seen(&mut self, (namespace, uid): &PodKey) {
-        if let Some(seen) = self.of_mut(namespace).and_then(|watch| watch.seen.as_mut()) {
+        if let Some(seen) = self.watch_mut(namespace).and_then(|watch| watch.seen.as_mut()) {
             seen.insert(uid.clone());
         }
     }
 
-    pub(super) fn forget(&mut self, key: &PodKey) {
-        if let Some(watch) = self.of_mut(&key.0) {
+    pub(super) fn remove_waiting(&mut self, key: &PodKey) {
+        if let Some(watch) = self.watch_mut(&key.0) {
             watch.waiting.remove(key);
         }
     }
 
-    /// All Pods that wait for the end of a hold.
+    /// All Pods that wait until a hold ends.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> impl Iterator<Item = &PodKey> {
         self.pods.values().flat_map(|watch| watch.waiting.keys())
     }
 
-    /// Adds a Pod to those that are evaluated when the hold ends. Of several kinds of observation the least certain one
-    /// counts.
-    pub(super) fn wait(&mut self, key: &PodKey, observed: Observed) {
-        if let Some(watch) = self.of_mut(&key.0) {
+    /// Adds a Pod to those that are evaluated when the hold ends. If the Pod waits already, the less certain kind of
+    /// observation is kept.
+    pub(super) fn add_waiting(&mut self, key: &PodKey, observed: Observed) {
+        if let Some(watch) = self.watch_mut(&key.0) {
             let waiting = watch.waiting.entry(key.clone()).or_insert(observed);
             *waiting = (*waiting).max(observed);
         }
@@ -132,8 +133,8 @@ fn covers(scope: &Scope, namespace: &str) -> bool {
 }
 
 impl Index {
-    /// Begins a list of Pods, also when another one was in progress. Holds the watch. `last_synced` is the time of its
-    /// last data.
+    /// Starts a list of Pods and holds the watch. Discards a list that was in progress. `last_synced` is the time of
+    /// the last data of the watch.
     pub fn begin_resync(&mut self, scope: &Scope, last_synced: Timestamp) {
         self.hold(scope, last_synced);
         if let Some(watch) = self.watches.pods.get_mut(scope) {
@@ -184,10 +185,11 @@ impl Index {
         }
     }
 
-    /// Ends a hold and evaluates the Pods that wait for it. Deadlines that passed during the hold act now, if the fault
-    /// still exists.
+    /// Ends a hold and evaluates the waiting Pods. A violation whose deadline passed during the hold fires now, if its
+    /// fault still exists.
     fn release(&mut self, scope: &Scope, now: Timestamp) -> Effects {
-        // Before the hold ends, so that Pods whose deadlines passed wait with the others even if the timer is late.
+        // Must run before the hold ends. Pods whose deadlines have passed then wait like the others, even if the timer
+        // is late.
         let mut effects = self.tick(now);
         let now = self.latest;
         let Some(watch) = self.watches.pods.get_mut(scope) else {
@@ -207,11 +209,11 @@ impl Index {
         {
             effects.changed.insert(policy.key.clone());
         }
-        self.forget_stored();
+        self.drop_stored();
         effects
     }
 
-    /// Takes the labels of a namespace.
+    /// Applies the labels of a namespace.
     pub fn apply_namespace(&mut self, name: &Arc<str>, labels: Arc<Labels>, now: Timestamp) -> Effects {
         if let Some(seen) = &mut self.watches.namespaces_seen {
             seen.insert(name.clone());
@@ -224,7 +226,7 @@ impl Index {
         self.rematch_namespace(name, now)
     }
 
-    /// Removes the labels of a namespace. Only an empty selector matches it from then on.
+    /// Removes the labels of a namespace. Then only an empty selector matches the namespace.
     pub fn delete_namespace(&mut self, name: &str, now: Timestamp) -> Effects {
         let Some(entry) = self.namespaces.get_mut(name) else {
             return Effects::default();
@@ -237,7 +239,7 @@ impl Index {
         self.rematch_namespace(name, now)
     }
 
-    /// Begins a list of namespaces.
+    /// Starts a list of namespaces.
     pub fn begin_namespace_resync(&mut self) {
         self.watches.namespaces_seen = Some(HashSet::new());
     }
@@ -265,7 +267,7 @@ impl Index {
                 .values()
                 .filter(|p| p.key.kind == PolicyKind::ClusterSidecarPolicy);
             effects.changed.extend(cluster.map(|policy| policy.key.clone()));
-            self.forget_stored();
+            self.drop_stored();
         }
         effects
     }

@@ -211,7 +211,10 @@ fn the_detail_has_the_count_and_the_last_exit() {
     let mut harness = Harness::with(restarts_only());
     let pod = restart(&mut harness, &web(), "envoy", &[10, 20, 30]);
     let detail = |harness: &Harness| harness.report().violations[0].detail.clone();
-    assert_eq!(detail(&harness), "3 restarts in all, last exit 1 (Error)");
+    assert_eq!(detail(&harness), "3 restarts in total, last exit code 1 (Error)");
     harness.at(40).pod(&pod.exits("envoy", 7, 40));
-    assert_eq!(detail(&harness), "3 restarts in all, last exit 7 (Error), down");
+    assert_eq!(
+        detail(&harness),
+        "3 restarts in total, last exit code 7 (Error), down"
+    );
 }

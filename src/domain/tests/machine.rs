@@ -4,7 +4,7 @@ use crate::domain::{
     effects::Change,
     policy::{Check, Mode, Policy, Severity},
     testing::{Harness, Pod, at, key, lines, minutes, policy, seconds, web},
-    tracker::sooner,
+    tracker::keep_earliest,
 };
 
 fn timed(hold_for: i64, keep_firing_for: i64) -> Policy {
@@ -269,11 +269,11 @@ fn a_crash_loop_without_probes_never_lasts_but_restarts_too_often() {
 #[test]
 fn a_deadline_that_has_been_acted_on_hides_no_later_one() {
     let mut next = None;
-    sooner(&mut next, at(10), at(10));
+    keep_earliest(&mut next, at(10), at(10));
     assert_eq!(next, None, "now is no deadline any more");
-    sooner(&mut next, at(30), at(10));
-    sooner(&mut next, at(20), at(10));
-    sooner(&mut next, at(40), at(10));
+    keep_earliest(&mut next, at(30), at(10));
+    keep_earliest(&mut next, at(20), at(10));
+    keep_earliest(&mut next, at(40), at(10));
     assert_eq!(next, Some(at(20)));
 }
 

@@ -253,28 +253,28 @@ fn the_detail_gives_the_cause() {
         (web().starting("envoy", 1), "it runs but is not started"),
         (
             web().waiting("envoy", "ImagePullBackOff"),
-            "it waits in ImagePullBackOff",
+            "it is waiting: ImagePullBackOff",
         ),
         (
             web().waiting("envoy", "ContainerCreating"),
             "it has not been created yet",
         ),
         (web().waiting("envoy", ""), "it has not been created yet"),
-        (crashed(), "it ended with exit 1 (Error)"),
+        (crashed(), "it exited with code 1 (Error)"),
         (
             crashed().backs_off("envoy"),
-            "it waits in CrashLoopBackOff, last exit 1 (Error)",
+            "it is waiting: CrashLoopBackOff, last exit code 1 (Error)",
         ),
         (
             crashed().restarted("envoy", 11).unready("envoy"),
-            "its readiness probe fails, 1 restart, last exit 1 (Error)",
+            "its readiness probe fails, 1 restart, last exit code 1 (Error)",
         ),
         (
             crashed()
                 .restarted("envoy", 11)
                 .restarted("envoy", 12)
                 .exits_with("envoy", 3, "", 13),
-            "it ended with exit 3, 2 restarts",
+            "it exited with code 3, 2 restarts",
         ),
         (web(), "it is ready now"),
     ];

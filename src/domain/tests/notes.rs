@@ -34,7 +34,7 @@ fn not_ready() {
         &notes,
         "SidecarContainerNotReady",
         "Sidecar 'envoy' (native) has not been ready since 10:02:07Z (5m allowed by SidecarPolicy pay/mesh): its readiness \
-         probe fails. The Pod is out of its Services.",
+         probe fails. The Pod is removed from its Services' endpoints.",
         "Sidecar 'envoy' (native) is ready now after 8m13s (NotReady under SidecarPolicy pay/mesh).",
     );
 }
@@ -53,7 +53,7 @@ fn main_ready_sidecar_not_ready() {
         &one,
         "MainContainerReadyButSidecarNot",
         "Main container 'app' is ready but sidecar 'log-sidecar' (classic) is not, since 10:02:07Z (2m allowed by \
-         SidecarPolicy pay/mesh): its readiness probe fails. The Pod is out of its Services.",
+         SidecarPolicy pay/mesh): its readiness probe fails. The Pod is removed from its Services' endpoints.",
         "Sidecar 'log-sidecar' (classic) is ready now after 8m13s (MainReadySidecarNotReady under SidecarPolicy \
          pay/mesh).",
     );
@@ -81,8 +81,8 @@ fn main_ready_sidecar_not_ready() {
     );
     assert_eq!(
         main_fails[1].1,
-        "Sidecar 'log-sidecar' (classic) is no longer unready beside a ready main container after 5m10s \
-         (MainReadySidecarNotReady under SidecarPolicy pay/mesh)."
+        "Sidecar 'log-sidecar' (classic) no longer fails the check, because no main container is ready, after \
+         5m10s (MainReadySidecarNotReady under SidecarPolicy pay/mesh)."
     );
 }
 
@@ -133,7 +133,7 @@ fn frequent_restarts() {
     assert_notes(
         &notes_of(Check::FrequentRestarts, &steps, 9000),
         "SidecarRestartingFrequently",
-        "Sidecar 'envoy' (native) restarted 3 times within 15m (limit 3, SidecarPolicy pay/mesh); last exit 1 (Error) at \
+        "Sidecar 'envoy' (native) restarted 3 times within 15m (limit 3, SidecarPolicy pay/mesh); last exit code 1 (Error) at \
          10:00:29Z. Only this container was restarted.",
         "Sidecar 'envoy' (native) restarted fewer than 3 times within 15m after 24m40s (FrequentRestarts under \
          SidecarPolicy pay/mesh).",
@@ -144,7 +144,7 @@ fn frequent_restarts() {
     assert_eq!(
         notes[0].1,
         "Sidecar 'envoy' (native) is down and restarted 3 times (limit 3 within 15m, or within 1h while it is down, \
-         SidecarPolicy pay/mesh); last exit 1 (Error) at 10:33:30Z. Only this container was restarted."
+         SidecarPolicy pay/mesh); last exit code 1 (Error) at 10:33:30Z. Only this container was restarted."
     );
 }
 
@@ -219,7 +219,7 @@ fn startup_blocked() {
         &notes_of(Check::StartupBlocked, &steps, 9000),
         "SidecarBlocksStartup",
         "Sidecar 'envoy' (native) has not started since 10:00:00Z (5m allowed by SidecarPolicy pay/mesh): its startup \
-         probe fails, 4 restarts, last exit 137 (Error). Containers 'app' and 'worker' wait for it.",
+         probe fails, 4 restarts, last exit code 137 (Error). Containers 'app' and 'worker' wait for it.",
         "Sidecar 'envoy' (native) no longer blocks the startup of its Pod after 8m20s (StartupBlocked under SidecarPolicy \
          pay/mesh).",
     );
@@ -264,8 +264,8 @@ fn job_held_open() {
         &notes_of(Check::JobHeldOpen, &steps, 9000),
         "SidecarHoldsJobOpen",
         "All main containers finished at 10:01:40Z but sidecar 'log-sidecar' (classic) still runs: the Job cannot \
-         complete (5m allowed by SidecarPolicy pay/mesh). A native sidecar (initContainers, restartPolicy: Always) would \
-         end with it.",
+         complete (5m allowed by SidecarPolicy pay/mesh). A native sidecar (initContainers, restartPolicy: Always) is \
+         stopped when the main containers finish.",
         "Sidecar 'log-sidecar' (classic) has finished after 8m18s (JobHeldOpen under SidecarPolicy pay/mesh).",
     );
     let again = notes_of(
@@ -299,7 +299,7 @@ fn oom_killed() {
         20,
     );
     assert!(
-        notes[0].1.contains("(no memory limit of its own)"),
+        notes[0].1.contains("(the container has no memory limit)"),
         "{}",
         notes[0].1
     );
@@ -315,7 +315,7 @@ fn flapping() {
         &notes_of(Check::Flapping, &steps, 9000),
         "SidecarFlapping",
         "Sidecar 'envoy' (native) went from ready to unready 6 times within 30m without a restart (limit 6, SidecarPolicy \
-         pay/mesh). Each time the Pod leaves its Services.",
+         pay/mesh). Each change removes the Pod from its Services' endpoints.",
         "Sidecar 'envoy' (native) went from ready to unready fewer than 6 times within 30m after 31m10s (Flapping \
          under SidecarPolicy pay/mesh).",
     );

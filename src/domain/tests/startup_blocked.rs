@@ -219,26 +219,26 @@ fn the_detail_gives_the_cause_and_the_waiting_containers() {
     let table = [
         (
             fresh(),
-            "its image is still being pulled, or its postStart hook has not returned; waiting: 'envoy' and 'app'",
+            "its image is still being pulled, or its postStart hook has not returned; blocked: 'envoy' and 'app'",
         ),
         (
             fresh().starting("setup", 1),
-            "it runs and does not exit; waiting: 'envoy' and 'app'",
+            "it runs and does not exit; blocked: 'envoy' and 'app'",
         ),
         (
             native(fresh()).starting("envoy", 1),
-            "its startup probe fails; waiting: 'app'",
+            "its startup probe fails; blocked: 'app'",
         ),
         (
             native(fresh())
                 .starting("envoy", 1)
                 .restarted("envoy", 2)
                 .starting("envoy", 2),
-            "its startup probe fails, 1 restart, last exit 1 (Error); waiting: 'app'",
+            "its startup probe fails, 1 restart, last exit code 1 (Error); blocked: 'app'",
         ),
         (
             native(fresh()).waiting("envoy", "ErrImagePull"),
-            "it waits in ErrImagePull; waiting: 'app'",
+            "it is waiting: ErrImagePull; blocked: 'app'",
         ),
     ];
     for (pod, expected) in table {

@@ -15,7 +15,7 @@ use crate::{
     kubernetes::inputs::WatchScope,
 };
 
-/// An index with one policy, and one Pod whose sidecar restarted and is not ready beside a ready main.
+/// An index with one policy, and one Pod whose sidecar restarted and is not ready while a main container is ready.
 fn index() -> Index {
     let mut index = Index::new([None], false);
     let now: Timestamp = "2026-11-20T10:01:00Z".parse().unwrap();

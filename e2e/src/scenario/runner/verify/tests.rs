@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::scenario::Scenario;
 
-const NOTE: &str = "Sidecar 'proxy' (native) is not ready. The Pod is out of its Services.";
+const NOTE: &str = "Sidecar 'proxy' (native) is not ready. The Pod is removed from its Services' endpoints.";
 const RECOVERY: &str =
     "Sidecar 'proxy' (native) is ready now after 20s (NotReady under SidecarPolicy flaky/quick).";
 
@@ -16,7 +16,7 @@ fn started() -> Timestamp {
 /// A run of a scenario `flaky` that expects `NotReady` of `proxy`.
 fn run(then: &str) -> ScenarioRun {
     let expected = format!(
-        "{{check: NotReady, reason: SidecarContainerNotReady, container: proxy, note: [out of its Services], \
+        "{{check: NotReady, reason: SidecarContainerNotReady, container: proxy, note: [removed from its Services], \
          within: 60s, then: {then}}}"
     );
     let spec = format!("about: It fails.\nexpect: [{expected}]");
@@ -133,7 +133,7 @@ fn repeated_events_are_errors() {
 #[test]
 fn wrong_notes_and_late_events_are_errors() {
     let silent = event("SidecarContainerNotReady", "It fails.", none());
-    check("Stays", &[silent], &["lacks \"out of its Services\""], true);
+    check("Stays", &[silent], &["lacks \"removed from its Services\""], true);
     let late = (started() + SignedDuration::from_secs(61)).to_string();
     check(
         "Stays",
