@@ -12,6 +12,7 @@ use super::bucket::{Buckets, Rate};
 use crate::{
     domain::{
         effects::Event,
+        hash::stable_hash,
         policy::{PolicyKey, Severity},
     },
     kubernetes::backoff::Backoff,
@@ -34,7 +35,7 @@ const CAPACITY: usize = 4096;
 const SUMMARY_DELAY: Duration = Duration::from_secs(10);
 /// Minimum time between two summaries of a policy.
 const SUMMARY_PERIOD: Duration = Duration::from_mins(5);
-/// Maximum number of names of dropped Events, about 100 bytes each.
+/// Maximum number of names of dropped Events, about 30 bytes each.
 const DROPPED_NAMES: usize = 16_384;
 /// Time after which an Event that cannot be written is dropped.
 const GIVE_UP: Duration = Duration::from_mins(15);
@@ -83,19 +84,20 @@ pub(super) struct EventQueue {
     dropped_names: DroppedNames,
 }
 
-/// The names of Events that announced a violation and were dropped, oldest first.
+/// The names of Events that announced a violation and were dropped, as hashes, oldest first.
 #[derive(Debug, Default)]
 struct DroppedNames {
-    reasons: HashMap<String, DropReason>,
-    order: VecDeque<String>,
+    reasons: HashMap<u64, DropReason>,
+    order: VecDeque<u64>,
 }
 
 impl DroppedNames {
-    fn insert(&mut self, name: String, reason: DropReason) {
-        if self.reasons.insert(name.clone(), reason).is_some() {
+    fn insert(&mut self, name: &str, reason: DropReason) {
+        let hash = stable_hash([name.as_bytes()]);
+        if self.reasons.insert(hash, reason).is_some() {
             return;
         }
-        self.order.push_back(name);
+        self.order.push_back(hash);
         while self.order.len() > DROPPED_NAMES {
             if let Some(oldest) = self.order.pop_front() {
                 self.reasons.remove(&oldest);
@@ -104,7 +106,7 @@ impl DroppedNames {
     }
 
     fn remove(&mut self, name: &str) -> Option<DropReason> {
-        self.reasons.remove(name)
+        self.reasons.remove(&stable_hash([name.as_bytes()]))
     }
 }
 
@@ -153,7 +155,7 @@ impl EventQueue {
         };
         if let Some(reason) = exceeded {
             if event.recovers.is_none() {
-                self.dropped_names.insert(event.name, reason);
+                self.dropped_names.insert(&event.name, reason);
             }
             let summary = self.dropped.entry(event.policy).or_insert(DroppedSummary {
                 policy_uid: event.policy_uid,
@@ -222,7 +224,7 @@ impl EventQueue {
             if let Message::Event(event) = queued.message
                 && event.recovers.is_none()
             {
-                self.dropped_names.insert(event.name, DropReason::GaveUp);
+                self.dropped_names.insert(&event.name, DropReason::GaveUp);
             }
             return Err(DropReason::GaveUp);
         }
