@@ -18,6 +18,7 @@ test: tools test-build ## all tests
 
 test-build:
 	cargo test --workspace --locked --no-run
+	cargo test --package e2e --test node --locked --no-run
 
 test-units: ## tests that need no API server
 	cargo test --package sidewatch --package testkit --package test-workload --locked
@@ -55,6 +56,7 @@ bench-scale: tools binary ## compare the operator with kube-state-metrics on POD
 lint: ## check formatting and lints, as in CI
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --package e2e --test node --locked -- -D warnings
 
 fmt: ## format the code
 	cargo fmt --all

@@ -11,7 +11,7 @@
     reason = "tests without the standard harness, which clippy does not see as such"
 )]
 
-mod holds;
+mod requirements;
 
 use std::io::Write;
 use std::path::Path;
@@ -73,18 +73,14 @@ fn cannot_run(reason: &str) -> Result<Vec<Verdict>> {
 }
 
 async fn run(existing: Option<&Path>, scenarios: Vec<Scenario>) -> Result<Vec<Verdict>> {
-    let place = match existing {
+    let cluster = match existing {
         Some(kubeconfig) => ScenarioCluster::on_existing(kubeconfig).await?,
         None => ScenarioCluster::on_node(Node::start().await?, Timing::Fast).await?,
     };
-    let mut verdicts = holds::installed(&place).await?;
-    let played = runner::run(&place, scenarios).await?;
-    verdicts.extend(holds::afterwards(&place, &played).await?);
-    verdicts.extend(
-        played
-            .into_iter()
-            .map(|played| (run.scenario.name, played.errors)),
-    );
+    let mut verdicts = requirements::installed(&cluster).await?;
+    let runs = runner::run(&cluster, scenarios).await?;
+    verdicts.extend(requirements::afterwards(&cluster, &runs).await?);
+    verdicts.extend(runs.into_iter().map(|run| (run.scenario.name, run.errors)));
     Ok(verdicts)
 }
 
