@@ -137,11 +137,13 @@ impl Observers {
     /// must be running, or start within two minutes.
     pub async fn catch_up(&self) -> Result<Timestamp> {
         let now = Timestamp::now();
-        let caught_up = eventually(CAUGHT_UP_WITHIN, async || {
-            let scraped = self.scraped_since(now).await?;
+        let caught_up = async {
+            // Not in one step: every attempt would require the evaluation of another scrape.
+            let scraped = eventually(CAUGHT_UP_WITHIN, || self.scraped_since(now)).await?;
             // An evaluation uses a time up to two intervals before it starts.
-            self.evaluated_since(scraped + 2 * self.interval).await
-        });
+            let due = scraped + 2 * self.interval;
+            eventually(CAUGHT_UP_WITHIN, || self.evaluated_since(due)).await
+        };
         caught_up.await.with_context(|| {
             let log = self.kube_state_metrics.log_tail();
             format!("Prometheus does not catch up; the log of kube-state-metrics ends with:\n{log}\n")
