@@ -3,7 +3,7 @@
 use super::{Invalid, Kinds, at, numbered};
 use serde_json::{Value, json};
 
-const LABEL: &str = "in matchLabels is no label key, such as app or example.com/team";
+const LABEL: &str = "in matchLabels is not a label key, such as app or example.com/team";
 const KEY: &str = "key must be a label key, such as app or example.com/team";
 const VALUE: &str = "a label value has at most 63 letters, digits, '-', '_' and '.'";
 const NONE: &str = "operators In and NotIn need at least one value in values";
