@@ -31,7 +31,7 @@ pub fn check_shipped(runs: &[ObservedRun<'_>], alerts: &[Alert]) -> Vec<String> 
                 }
             }
         }
-        // Two expectations may match the same alert, if the prefixes of the Pod names overlap.
+        // Two expectations may match the same alert, if its workload has both Pods.
         let here = fired
             .iter()
             .filter(|alert| alert.label("namespace") == name)
@@ -53,12 +53,14 @@ pub fn check_shipped(runs: &[ObservedRun<'_>], alerts: &[Alert]) -> Vec<String> 
     errors
 }
 
+/// Whether this alert reports the expected violation. An alert names the workload, and a scenario the Pod.
 fn is_of(alert: &Alert, run: &ObservedRun<'_>, expected: &Expected) -> bool {
     let name = &run.scenario.name;
+    let pod = expected.pod.as_ref().unwrap_or(name);
+    let workload = alert.label("workload");
     alert.label("namespace") == name
-        && alert
-            .label("pod")
-            .starts_with(expected.pod.as_ref().unwrap_or(name))
+        && !workload.is_empty()
+        && (pod.starts_with(workload) || workload.starts_with(pod))
         && alert.label("container") == expected.container
         && alert.label("check") == expected.check.as_str()
         && alert.label("policy") == expected.policy
@@ -76,7 +78,7 @@ mod tests {
     fn of(labels: &[(&str, &str)], fired: std::ops::Range<i64>) -> Alert {
         let right = [
             ("namespace", "flaky"),
-            ("pod", "flaky-7d9f8-x"),
+            ("workload", "flaky"),
             ("container", "proxy"),
             ("check", "NotReady"),
             ("policy", "quick"),
@@ -129,7 +131,7 @@ mod tests {
         expect("Stays", &[], &["no alert fired: NotReady of proxy under quick"]);
         for (label, other) in [
             ("namespace", "neighbour"),
-            ("pod", "other"),
+            ("workload", "other"),
             ("container", "app"),
             ("check", "Flapping"),
             ("policy", "other"),
@@ -137,7 +139,7 @@ mod tests {
             let wrong = of(&[(label, other)], 20..101);
             expect("Stays", &[&wrong], &["no alert fired", "false positive"]);
         }
-        let second = of(&[("pod", "flaky-7d9f8-y")], 20..101);
+        let second = of(&[("workload", "flaky-2")], 20..101);
         expect(
             "Stays",
             &[&stays, &second],

@@ -15,6 +15,9 @@ use crate::project::repository;
 /// Divisor of the durations with [`Timing::Fast`].
 const SPEED_UP: u64 = 20;
 
+/// `keep_firing_for` of the shipped alerts with [`Timing::Fast`].
+const KEEP_FIRING_FOR: &str = "9s";
+
 /// A rule file.
 #[derive(Deserialize)]
 struct Rules {
@@ -75,9 +78,22 @@ pub(super) fn rules(timing: Timing) -> Result<Value> {
         common = shortened(&common)?;
     }
     let common: Rules = serde_saphyr::from_str(&common)?;
-    let shipped: PrometheusRule = serde_saphyr::from_str(&read("rules.yaml")?)?;
+    let mut shipped: PrometheusRule = serde_saphyr::from_str(&read("rules.yaml")?)?;
+    if timing == Timing::Fast {
+        shipped.spec.groups.iter_mut().for_each(keep_firing_shorter);
+    }
     let groups = [common.groups, shipped.spec.groups].concat();
     Ok(json!({"groups": groups}))
+}
+
+/// Shortens `keep_firing_for`, so that a scenario sees its alert resolve.
+fn keep_firing_shorter(group: &mut Value) {
+    let rules = group.get_mut("rules").and_then(Value::as_array_mut);
+    for rule in rules.into_iter().flatten() {
+        if let Some(duration) = rule.get_mut("keep_firing_for") {
+            *duration = KEEP_FIRING_FOR.into();
+        }
+    }
 }
 
 /// Divides every duration in minutes by [`SPEED_UP`].
@@ -98,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_common_alerts_are_shortened() {
+    fn the_limits_of_the_shipped_alerts_are_not_shortened() {
         let (real, shortened) = (rules(Timing::Real).unwrap(), rules(Timing::Fast).unwrap());
         let limits = |rules: &Value, group: usize| {
             let rules = rules["groups"][group]["rules"].as_array().unwrap().clone();
@@ -108,8 +124,11 @@ mod tests {
         assert_eq!(limits(&shortened, 0), ["15s", "6s", "15s"]);
         let rate = shortened["groups"][0]["rules"][2]["expr"].as_str().unwrap();
         assert_eq!(rate, "rate(kube_pod_container_status_restarts_total[45s]) > 0.1");
-        assert_eq!(real["groups"][1], shortened["groups"][1]);
-        assert_eq!(real["groups"][2], shortened["groups"][2]);
+        for group in [1, 2] {
+            assert_eq!(limits(&real, group), limits(&shortened, group));
+        }
+        let keeps = |rules: &Value| rules["groups"][1]["rules"][0]["keep_firing_for"].clone();
+        assert_eq!((keeps(&real), keeps(&shortened)), ("3m".into(), "9s".into()));
         assert_eq!(real["groups"].as_array().unwrap().len(), 3);
     }
 }

@@ -178,7 +178,10 @@ async fn kubectl_explains_every_field() {
             "scpol.spec.podSelector.matchExpressions.values",
             "at least one and at most 64",
         ),
-        ("scpol.status.conditions.message", "The human-readable reason for the status."),
+        (
+            "scpol.status.conditions.message",
+            "The human-readable reason for the status.",
+        ),
         ("cscpol.status.violations.workload", "such as Deployment/web"),
     ] {
         let printed = explain(path)
