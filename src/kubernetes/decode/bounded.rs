@@ -1,20 +1,20 @@
-//! Texts that a tenant can choose freely, cut to a length that every output can carry.
+//! Limits the length of texts that users of the cluster choose, so that every output can carry them.
 
 use std::borrow::Cow;
 
-/// The longest name in Kubernetes, in bytes. Reasons and the names of owners are not validated by the API server.
+/// Maximum length of a name in Kubernetes, in bytes. The API server does not validate reasons and names of owners.
 const MAX_NAME: usize = 253;
 
-/// More than the longest image reference of the registries: 255 bytes for the repository, 128 for the tag, 71 for the
-/// digest.
+/// Maximum length of an image reference, in bytes. Registries allow less: 255 bytes for the repository, 128 for the
+/// tag, 71 for the digest.
 const MAX_IMAGE: usize = 512;
 
-/// A name, reason or quantity: at most 253 bytes, control characters replaced by U+FFFD.
+/// Cuts a name, reason or quantity to 253 bytes. Replaces control characters by U+FFFD.
 pub(super) fn bounded(text: &str) -> Cow<'_, str> {
     bounded_to(text, MAX_NAME)
 }
 
-/// An image reference: at most 512 bytes, control characters replaced by U+FFFD.
+/// Cuts an image reference to 512 bytes. Replaces control characters by U+FFFD.
 pub(super) fn bounded_image(text: &str) -> Cow<'_, str> {
     bounded_to(text, MAX_IMAGE)
 }

@@ -1,4 +1,4 @@
-//! Containers: what the spec says of them, and what the kubelet reports.
+//! Decodes containers: their spec, and the status that the kubelet reports.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
@@ -73,7 +73,7 @@ pub(in crate::kubernetes) struct ExitCodes {
 pub(in crate::kubernetes) struct ExitCode(#[serde(deserialize_with = "code")] pub(in crate::kubernetes) i32);
 
 impl LeanContainer {
-    /// The container as the evaluation reads it. `init` says which of the spec's lists it comes from.
+    /// Converts to the container of the domain. `init` reports whether the container is in `spec.initContainers`.
     pub(super) fn to_domain(&self, init: bool, interner: &mut Interner) -> Container {
         let Self {
             name,
@@ -109,7 +109,7 @@ impl LeanContainer {
 }
 
 impl LeanRule {
-    /// The rule, unless this version does not know what it asks for.
+    /// Returns the rule, or `None` if this version does not support its action or operator.
     fn known(&self) -> Option<RestartRule> {
         let Self { action, exit_codes } = self;
         let is_in = exit_codes.operator.filter(|_| *action)?;
@@ -126,7 +126,7 @@ pub(super) fn restart_policy<'de, D: Deserializer<'de>>(
     text(deserializer, restart_policy_of)
 }
 
-/// A `restartPolicy`. A value that this version does not know counts as none.
+/// Parses a `restartPolicy`. Returns `None` for a value that this version does not support.
 pub(in crate::kubernetes) fn restart_policy_of(text: &str) -> Option<RestartPolicy> {
     match text {
         "Always" => Some(RestartPolicy::Always),
@@ -140,7 +140,7 @@ fn restarts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error
     text(deserializer, is_restart_action)
 }
 
-/// Whether a rule's action means that the container is not finished.
+/// Reports whether the action of a rule restarts the container, so that the container is not finished.
 pub(in crate::kubernetes) fn is_restart_action(text: &str) -> bool {
     matches!(text, "Restart" | "RestartAllContainers")
 }
@@ -149,7 +149,8 @@ fn is_in<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::
     text(deserializer, exit_code_operator)
 }
 
-/// Whether an operator over exit codes is `In`; `None` for one that this version does not know.
+/// Reports whether an operator on exit codes is `In`. Returns `None` for an operator that this version does not
+/// support.
 pub(in crate::kubernetes) fn exit_code_operator(text: &str) -> Option<bool> {
     match text {
         "In" => Some(true),
@@ -178,7 +179,7 @@ pub(in crate::kubernetes) struct LeanStatus {
     pub(in crate::kubernetes) last_state: LeanState,
 }
 
-/// `state` or `lastState`: an object with one member, which says by its name what the container does.
+/// `state` or `lastState`: an object with one member. The name of the member is the state of the container.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(in crate::kubernetes) struct LeanState {
@@ -220,7 +221,7 @@ fn run<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     text(deserializer, run_of)
 }
 
-/// A `containerID` as the identity of a run; 0 without one.
+/// Returns the identity of a run, computed from its `containerID`. Returns 0 for an empty one.
 pub(in crate::kubernetes) fn run_of(text: &str) -> u64 {
     match text {
         "" => 0,
@@ -229,7 +230,7 @@ pub(in crate::kubernetes) fn run_of(text: &str) -> u64 {
 }
 
 impl LeanStatus {
-    /// The status as the evaluation reads it.
+    /// Converts to the status of the domain.
     pub(super) fn to_domain(&self, interner: &mut Interner) -> ContainerStatus {
         let Self {
             name: _,
@@ -255,7 +256,8 @@ impl LeanStatus {
 }
 
 impl LeanState {
-    /// Of several members, which the API rules out, the one that says most of a run holds.
+    /// Converts to the state of the domain. The API allows one member. Of several, `running` comes first, then
+    /// `terminated`, because they contain more about the run.
     fn to_domain(&self, interner: &mut Interner) -> State {
         match self {
             Self {
@@ -268,7 +270,7 @@ impl LeanState {
             } => State::Terminated(Box::new(exit.to_domain(interner))),
             Self { waiting, .. } => State::Waiting(match waiting {
                 Some(waiting) => interner.string(&bounded(&waiting.reason)),
-                // Kubernetes defines no member at all as waiting.
+                // Kubernetes defines an empty state as waiting.
                 None => interner.string(""),
             }),
         }

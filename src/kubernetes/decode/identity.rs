@@ -1,4 +1,4 @@
-//! Who an object is, and the little of `metadata` that we read.
+//! The identity of an object, and the fields of `metadata` that are decoded.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use serde::{Deserialize, Deserializer};
 
 use super::lenient::{list, or_default, text, time};
 
-/// What tells an object from every other.
+/// The identity of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity<'a> {
-    /// `metadata.namespace`; empty for objects of the cluster.
+    /// `metadata.namespace`; empty for cluster-scoped objects.
     pub namespace: &'a str,
     /// `metadata.name`
     pub name: &'a str,
@@ -19,8 +19,8 @@ pub struct Identity<'a> {
     pub uid: &'a str,
 }
 
-/// An object that lacks what would tell it from others. The API server never stores one, so whoever answered is
-/// something else; it is skipped, as anything that was recorded for it could be recorded for the wrong object.
+/// Error for an object without a complete identity. The API server never stores such an object, so the response came
+/// from another server. The object is skipped, because its data could be recorded for the wrong object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} {namespace:?}/{name:?} has no metadata.{missing}")]
 pub struct MissingIdentity {
@@ -28,14 +28,14 @@ pub struct MissingIdentity {
     pub kind: &'static str,
     /// The field of `metadata` that is missing or empty.
     pub missing: &'static str,
-    /// The namespace as far as it is known.
+    /// The namespace, or an empty text if it is missing.
     pub namespace: String,
-    /// The name as far as it is known.
+    /// The name, or an empty text if it is missing.
     pub name: String,
 }
 
 impl<'a> Identity<'a> {
-    /// The identity of a namespaced object.
+    /// Returns the identity of a namespaced object.
     pub(super) fn namespaced(kind: &'static str, metadata: &'a ObjectMeta) -> Result<Self, MissingIdentity> {
         let identity = Self::cluster(kind, metadata)?;
         match identity.namespace {
@@ -44,7 +44,7 @@ impl<'a> Identity<'a> {
         }
     }
 
-    /// The identity of an object that lives in no namespace, or may.
+    /// Returns the identity of an object that may have no namespace.
     pub(super) fn cluster(kind: &'static str, metadata: &'a ObjectMeta) -> Result<Self, MissingIdentity> {
         let required = |field: &'static str, value: &'a Option<String>| match value.as_deref() {
             None | Some("") => Err(missing(field, kind, metadata)),
@@ -67,8 +67,8 @@ fn missing(field: &'static str, kind: &'static str, metadata: &ObjectMeta) -> Mi
     }
 }
 
-/// `metadata` without what we never read. Annotations and `managedFields` are half of a Pod as it comes over the wire;
-/// nothing is allocated for them. Of the owners only the controller is kept.
+/// Decodes `metadata` without unused fields. Annotations and `managedFields` are half of the JSON of a Pod; no memory
+/// is allocated for them. Of the owner references, only the controller is kept.
 pub(super) fn lean_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     let Metadata {
         name,
@@ -117,7 +117,8 @@ struct Metadata {
     owner_references: Vec<Owner>,
 }
 
-/// That the object is being deleted matters, not when: a time that cannot be read is still one.
+/// Decodes `deletionTimestamp`. Only its presence matters: an invalid time still means that the object is being
+/// deleted.
 fn deletion<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     text(deserializer, |text| {
         (!text.is_empty()).then(|| text.parse().unwrap_or(Timestamp::UNIX_EPOCH))

@@ -1,14 +1,15 @@
-//! One copy of what many Pods have in common.
+//! Shares equal values of Pods.
 //!
-//! The Pods of a Deployment differ in their names and UIDs and in little else. Labels, container names, images and whole
-//! shapes are therefore kept once and shared through [`Arc`], which is most of what makes an observation small.
+//! The Pods of a Deployment differ in names and UIDs, and in few other values. Labels, container names, images and
+//! whole shapes are therefore stored once and shared through [`Arc`]. Most of the memory savings of observations come
+//! from this.
 
 use std::{borrow::Borrow, collections::HashSet, hash::Hash, sync::Arc};
 
 use crate::domain::observation::{Labels, Shape, Workload};
 
-/// Hands out shared values. It forgets those that nobody else holds any more, so it grows with what lives and not with
-/// what has ever been seen.
+/// Shares equal values. Drops values that have no other owner, so its size depends on the live values and not on all
+/// values since the start.
 #[derive(Debug, Default)]
 pub struct Interner {
     strings: Pool<str>,
@@ -18,22 +19,22 @@ pub struct Interner {
 }
 
 impl Interner {
-    /// The shared copy of a string: a namespace, a container's name, an image, a reason.
+    /// Returns the shared copy of a string: a namespace, a container's name, an image, a reason.
     pub fn string(&mut self, text: &str) -> Arc<str> {
         self.strings.share(text)
     }
 
-    /// The shared copy of a set of labels.
+    /// Returns the shared copy of a set of labels.
     pub fn labels(&mut self, labels: Labels) -> Arc<Labels> {
         self.labels.share(labels)
     }
 
-    /// The shared copy of a workload.
+    /// Returns the shared copy of a workload.
     pub fn workload(&mut self, workload: Workload) -> Arc<Workload> {
         self.workloads.share(workload)
     }
 
-    /// The shared copy of a shape.
+    /// Returns the shared copy of a shape.
     pub fn shape(&mut self, shape: Shape) -> Arc<Shape> {
         self.shapes.share(shape)
     }
@@ -43,12 +44,12 @@ impl Interner {
 #[derive(Debug)]
 struct Pool<T: ?Sized> {
     values: HashSet<Arc<T>>,
-    /// How many values there may be before those that only the pool holds are dropped: twice what the last sweep left,
-    /// so that a sweep costs each value handed out since a constant.
+    /// Number of values at which a sweep drops the values without another owner: twice the number that the last sweep
+    /// kept. So the amortized cost of sweeps is constant for each new value.
     sweep_at: usize,
 }
 
-/// Below this many values a sweep frees too little to matter.
+/// Minimum number of values for a sweep. Smaller pools use too little memory to matter.
 const SMALLEST_SWEEP: usize = 256;
 
 impl<T: ?Sized> Default for Pool<T> {

@@ -1,8 +1,8 @@
-//! How fields are read from JSON.
+//! Decodes JSON fields leniently.
 //!
-//! Go's decoder takes null for "not there" everywhere, so programs that write a Pod's status get away with it. These
-//! functions do the same. Where a field is only compared, classified or hashed, that happens on the bytes that were
-//! read: no string is allocated for it.
+//! Go's decoder accepts null for every missing field, so some programs write null to the status of a Pod. These
+//! functions accept null too. Fields that are only compared, classified or hashed are processed in the input buffer: no
+//! string is allocated for them.
 
 use std::fmt;
 
@@ -12,19 +12,19 @@ use serde::{
     de::{Error, IgnoredAny, SeqAccess, Visitor},
 };
 
-/// A value, or the default for null. For a missing field there is `#[serde(default)]`.
+/// Decodes a value; null is the default. A missing field needs `#[serde(default)]`.
 pub(super) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// Whether there is anything but null. What it is is not looked at.
+/// Reports whether the value is not null. Ignores the content of the value.
 pub(super) fn is_present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     Option::<IgnoredAny>::deserialize(deserializer).map(|value| value.is_some())
 }
 
-/// A list without its null entries; null is empty.
+/// Decodes a list without its null entries. Null is the empty list.
 pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {
@@ -50,7 +50,7 @@ pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer.deserialize_any(Entries(Vec::new()))
 }
 
-/// What `read` makes of a string; the empty one stands for null.
+/// Decodes a string and applies `read` to it. Null is the empty string.
 pub(super) fn text<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     read: impl FnOnce(&str) -> T,
@@ -74,41 +74,41 @@ pub(super) fn text<'de, D: Deserializer<'de>, T>(
     deserializer.deserialize_any(Text(read))
 }
 
-/// Whether there is any text.
+/// Reports whether the string is not empty.
 pub(super) fn is_set<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     text(deserializer, |text| !text.is_empty())
 }
 
-/// A time of the kubelet's or the API server's clock. Null, nonsense and times before 1971 are none: the zero value of a
-/// runtime's clock shows as 1970, that of Go's as the year 1.
+/// Decodes a time that the kubelet or the API server wrote. Returns `None` for null, an invalid time and a time before
+/// 1971: zero values of clocks are in 1970, or in the year 1 for Go.
 pub(super) fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     text(deserializer, |text| {
         text.parse().ok().filter(|time| is_known_time(*time))
     })
 }
 
-/// Whether a time says anything: one before 1971 is the zero value of some clock.
+/// Reports whether a time is known. A time before 1971 is the zero value of a clock.
 pub(in crate::kubernetes) fn is_known_time(time: Timestamp) -> bool {
     const END_OF_1970: i64 = 365 * 24 * 60 * 60;
     time.as_second() >= END_OF_1970
 }
 
-/// An integer, cut to what a `u32` holds; null is 0.
+/// Decodes an integer, clamped to the range of `u32`. Null is 0.
 pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     integer(deserializer).map(clamp_count)
 }
 
-/// The nearest `u32`.
+/// Returns the nearest `u32`.
 pub(in crate::kubernetes) fn clamp_count(number: i64) -> u32 {
     u32::try_from(number.max(0)).unwrap_or(u32::MAX)
 }
 
-/// An integer, cut to what an `i32` holds; null is 0.
+/// Decodes an integer, clamped to the range of `i32`. Null is 0.
 pub(super) fn code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
     integer(deserializer).map(clamp_code)
 }
 
-/// The nearest `i32`.
+/// Returns the nearest `i32`.
 pub(in crate::kubernetes) fn clamp_code(number: i64) -> i32 {
     i32::try_from(number).unwrap_or(if number < 0 { i32::MIN } else { i32::MAX })
 }

@@ -1,13 +1,13 @@
-//! From what the API server sends to what the evaluation reads.
+//! Decodes objects of the API server to values of the domain.
 //!
-//! In: Pods ([`pod`]), Namespaces ([`namespace`]) and policies ([`policy`]) as watches deliver them. Out: the values of
-//! [`crate::domain`], with shared parts shared ([`intern`]).
+//! Input: Pods ([`pod`]), Namespaces ([`namespace`]) and policies ([`policy`]) from watches. Output: the values of
+//! [`crate::domain`], with equal parts shared ([`intern`]).
 //!
-//! One odd object must not stop the list that it is part of. So whatever a status writer may leave out, set to null or
-//! make up is decoded to its nearest meaning, and what cannot be told apart from another object is an error value for
-//! that object alone. Only JSON of another type than the API's own schema allows fails a page.
+//! One invalid object must not fail the list that contains it. A field of a status that is missing, null or has an
+//! unsupported value is decoded to its nearest meaning. An object without a complete identity gives an error for that
+//! object alone. A page fails only for JSON whose types differ from the schema of the API.
 //!
-//! Nothing here talks to a cluster, waits, logs or decides what a fact is worth.
+//! No I/O, no waiting, no logging, and no evaluation of the decoded values.
 
 mod bounded;
 pub(super) mod container;

@@ -1,4 +1,4 @@
-//! Namespaces, of which only name and labels are kept: that is what a policy's `namespaceSelector` looks at.
+//! Decodes the names and labels of Namespaces, for the `namespaceSelector` of policies.
 
 use std::sync::Arc;
 
@@ -12,24 +12,24 @@ use super::{
 };
 use crate::domain::observation::Labels;
 
-/// A Namespace without what is not read.
+/// A Namespace without unused fields.
 #[derive(Clone, Debug, Default, Deserialize, Resource)]
 #[resource(inherit = "Namespace")]
 #[serde(default)]
 pub struct LeanNamespace {
-    /// Name, labels and what the watch itself needs.
+    /// Name, labels and the fields that the watch needs.
     #[serde(deserialize_with = "lean_metadata")]
     pub metadata: ObjectMeta,
 }
 
 impl LeanNamespace {
-    /// The Namespace's name.
+    /// Returns the identity of the Namespace.
     pub fn identity(&self) -> Result<Identity<'_>, MissingIdentity> {
         Identity::cluster("Namespace", &self.metadata)
     }
 }
 
-/// Name and labels of a Namespace.
+/// Returns the name and the labels of a Namespace.
 pub fn observe_namespace(
     mut namespace: LeanNamespace,
     interner: &mut Interner,

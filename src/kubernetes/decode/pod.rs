@@ -1,7 +1,8 @@
-//! Pods: decoded lean, and made into observations at once.
+//! Decodes Pods and converts them to observations.
 //!
-//! In: a Pod's JSON, through kube's watcher. Out: an [`Observation`], with statuses joined to the spec by name. A
-//! [`LeanPod`] has only the fields that are read, so that a page of a list costs a fraction of what the whole type does.
+//! Input: the JSON of a Pod, or a [`LeanPod`] from protobuf. Output: an [`Observation`], with statuses joined to the
+//! spec by name. A [`LeanPod`] has only the fields that are used, so a page of a list costs a fraction of a page of the
+//! whole type.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -24,12 +25,12 @@ use crate::domain::observation::{
     Condition, Conditions, ContainerStatus, Observation, Phase, RestartPolicy, Shape,
 };
 
-/// A Pod without what is not read.
+/// A Pod without unused fields.
 #[derive(Clone, Debug, Default, Deserialize, Resource)]
 #[resource(inherit = "Pod")]
 #[serde(default)]
 pub struct LeanPod {
-    /// Identity, labels, controller, and what the watch itself needs.
+    /// Identity, labels, controller, and the fields that the watch needs.
     #[serde(deserialize_with = "lean_metadata")]
     pub metadata: ObjectMeta,
     #[serde(deserialize_with = "or_default")]
@@ -99,13 +100,13 @@ pub(in crate::kubernetes) enum ConditionStatus {
 }
 
 impl LeanPod {
-    /// Who the Pod is: all that matters of one that was deleted.
+    /// Returns the identity of the Pod. Of a deleted Pod, nothing else is used.
     pub fn identity(&self) -> Result<Identity<'_>, MissingIdentity> {
         Identity::namespaced("Pod", &self.metadata)
     }
 }
 
-/// What the Pod shows. Fails for a Pod that cannot be told from others, which the caller counts, logs and skips.
+/// Converts a Pod to an observation. Fails for a Pod without a complete identity; the caller counts, logs and skips it.
 pub fn observe(pod: LeanPod, interner: &mut Interner) -> Result<Observation, MissingIdentity> {
     let identity = pod.identity()?;
     let namespace = interner.string(identity.namespace);
@@ -148,12 +149,13 @@ fn shape(spec: &LeanSpec, interner: &mut Interner) -> Arc<Shape> {
     })
 }
 
-/// The status of each container in the order of the spec, and how many statuses name none of them.
+/// Returns the status of each container in the order of the spec, and the number of statuses without a container.
 ///
-/// Names are unique in a Pod, so a status belongs to the container of its name in whichever of the two lists it stands:
-/// a node agent that knows nothing of native sidecars reports them among the regular ones. Of several statuses for one
-/// name the last holds, as in a map. A status without a name is a stray. In a spec that the API server would not store,
-/// a container without a name has no status, and of containers with one name the first has it.
+/// Names are unique in a Pod, so a status belongs to the container with its name, in either of the two status lists: a
+/// node agent without support for native sidecars reports them in `containerStatuses`. Of several statuses for one
+/// name, the last one is used, as in a map. A status without a name has no container. The API server rejects containers
+/// without a name and duplicate names. Here, a container without a name has no status, and the first of several
+/// containers with one name has the status.
 fn join(
     spec: &LeanSpec,
     status: &LeanPodStatus,
@@ -189,7 +191,7 @@ fn join(
     (statuses, strays)
 }
 
-/// The conditions that are read, whatever their order. Of several entries of one type the last holds.
+/// Returns the supported conditions, in any order. Of several entries of one type, the last one is used.
 fn conditions(list: &[LeanCondition]) -> Conditions {
     let mut conditions = Conditions::default();
     for condition in list {
@@ -219,10 +221,10 @@ fn phase<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Phase, D::Error> 
     text(deserializer, phase_of)
 }
 
-/// A `status.phase`.
+/// Parses a `status.phase`.
 pub(in crate::kubernetes) fn phase_of(text: &str) -> Phase {
     match text {
-        // The API server's default, where the kubelet has not come by yet.
+        // Pending is the default of the API server until the kubelet writes a phase.
         "Pending" | "" => Phase::Pending,
         "Running" => Phase::Running,
         "Succeeded" => Phase::Succeeded,
@@ -240,7 +242,7 @@ fn condition_status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Condit
 }
 
 impl ConditionType {
-    /// The type with this name.
+    /// Parses the type of a condition.
     pub(in crate::kubernetes) fn new(text: &str) -> Self {
         match text {
             "Initialized" => Self::Initialized,
@@ -256,7 +258,7 @@ impl ConditionType {
 }
 
 impl ConditionStatus {
-    /// The status with this name.
+    /// Parses the status of a condition.
     pub(in crate::kubernetes) fn new(text: &str) -> Self {
         match text {
             "True" => Self::True,

@@ -1,6 +1,6 @@
-//! What a Pod's owner would call it, read off the Pod alone.
+//! Derives the workload of a Pod from the Pod alone.
 //!
-//! No Deployment, Job or CronJob is ever fetched: their controllers write names that can be read back.
+//! No Deployment, Job or CronJob is fetched: their names are part of the names that their controllers generate.
 
 use std::sync::Arc;
 
@@ -9,14 +9,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::{bounded::bounded, intern::Interner};
 use crate::domain::observation::Workload;
 
-/// The workload of the Pod with this metadata. `pod` is the Pod's name, which stands for it when no controller owns it.
+/// Returns the workload of the Pod with this metadata. A Pod without a controller is its own workload, with the name
+/// `pod`.
 pub(super) fn workload_of(metadata: &ObjectMeta, pod: &Arc<str>, interner: &mut Interner) -> Arc<Workload> {
     match controller_of(metadata) {
         Some((kind, name)) => {
             let (kind, name) = (interner.string(&bounded(kind)), interner.string(&bounded(name)));
             interner.workload(Workload { kind, name })
         }
-        // Its own name is nobody else's: there is nothing to share.
+        // No other Pod has this name, so the workload is not shared.
         None => Arc::new(Workload {
             kind: interner.string("Pod"),
             name: Arc::clone(pod),
@@ -24,14 +25,14 @@ pub(super) fn workload_of(metadata: &ObjectMeta, pod: &Arc<str>, interner: &mut 
     }
 }
 
-/// Kind and name of what a person would say runs the Pod.
+/// Returns kind and name of the top-level controller.
 fn controller_of(metadata: &ObjectMeta) -> Option<(&str, &str)> {
     let owners = metadata.owner_references.as_deref().unwrap_or_default();
     let owner = owners.iter().find(|owner| owner.controller == Some(true))?;
     if owner.kind.is_empty() || owner.name.is_empty() {
         return None;
     }
-    // Other groups have ReplicaSets and Jobs too, whose names mean something else.
+    // Other API groups also have ReplicaSets and Jobs, with other naming rules.
     let named_by = |group: &str| owner.api_version.is_empty() || owner.api_version.starts_with(group);
     let above = match owner.kind.as_str() {
         "ReplicaSet" if named_by("apps/") => {
@@ -46,13 +47,14 @@ fn controller_of(metadata: &ObjectMeta) -> Option<(&str, &str)> {
     above.or(Some((&owner.kind, &owner.name)))
 }
 
-/// The Deployment controller names a ReplicaSet after itself and the hash of its Pod template.
+/// Returns the name of the Deployment of a ReplicaSet. The Deployment controller appends the hash of the Pod template.
 fn deployment<'a>(replica_set: &'a str, hash: &str) -> Option<&'a str> {
     let name = replica_set.strip_suffix(hash)?.strip_suffix('-')?;
     (!name.is_empty() && !hash.is_empty()).then_some(name)
 }
 
-/// The CronJob controller names a Job after itself and the scheduled time in minutes since 1970: 8 digits until 2160.
+/// Returns the name of the CronJob of a Job. The CronJob controller appends the scheduled time in minutes since 1970,
+/// which has 8 digits until 2160.
 fn cron_job(job: &str) -> Option<&str> {
     let (name, minutes) = job.rsplit_once('-')?;
     let is_time = minutes.len() >= 8 && minutes.bytes().all(|digit| digit.is_ascii_digit());
