@@ -1,8 +1,8 @@
 //! Exponential back-off with jitter.
 //!
-//! The limits are client-go's: 0.8 s to 30 s. Without jitter, all watches and writes would reach a server that has just
-//! recovered at the same moment. The longest wait has no jitter: by then the retries are spread, and in a long outage
-//! each client sends one request per 30 s.
+//! The limits are those of client-go: 0.8 s to 30 s. Without jitter, all watches and writes would reach a server at the
+//! same moment after an outage. The longest wait has no jitter: by then the retries are spread, and each watch or write
+//! sends one request per 30 s.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -14,7 +14,7 @@ pub const FIRST: Duration = Duration::from_millis(800);
 /// The longest wait, jitter included.
 pub const LONGEST: Duration = Duration::from_secs(30);
 
-/// The longest `Retry-After` that is respected.
+/// Maximum `Retry-After` that is respected.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(1);
 
 /// The back-off of one repeated operation.
@@ -24,7 +24,8 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Returns the wait before the next attempt: between half of the doubled time and all of it, up to the longest.
+    /// Returns the wait before the next attempt. The full wait doubles at each failure, up to [`LONGEST`]. The result
+    /// is between half of the full wait and all of it.
     pub fn next_wait(&mut self) -> Duration {
         let full = FIRST.saturating_mul(1 << self.failures.min(6)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);

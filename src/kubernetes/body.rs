@@ -1,9 +1,9 @@
-//! The bytes of a body that have arrived and were not yet read.
+//! Buffers the bytes of a response body until they are decoded.
 
-/// Memory above this is given back when the buffer is empty.
+/// Maximum capacity in bytes that an empty buffer keeps. A larger one is freed.
 const KEEP: usize = 256 << 10;
 
-/// A queue of bytes: pieces go in at the end, and messages are taken from the start.
+/// A queue of bytes. Pieces of a body are appended, and messages are taken from the start.
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
     bytes: Vec<u8>,
@@ -11,7 +11,7 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    /// Adds a piece. Bytes that were read are forgotten.
+    /// Appends a piece of the body. Discards the bytes that were read.
     pub(super) fn push(&mut self, piece: &[u8]) {
         self.bytes.drain(..self.start);
         self.start = 0;
@@ -21,7 +21,7 @@ impl Buffer {
         self.bytes.extend_from_slice(piece);
     }
 
-    /// The bytes that were not read.
+    /// Returns the unread bytes.
     pub(super) fn unread(&self) -> &[u8] {
         self.bytes.get(self.start..).unwrap_or_default()
     }
@@ -31,20 +31,20 @@ impl Buffer {
         self.start = (self.start + length).min(self.bytes.len());
     }
 
-    /// Marks bytes as read, and returns them. At least so many must be unread.
+    /// Marks bytes as read and returns them. At least `length` bytes must be unread.
     pub(super) fn take(&mut self, length: usize) -> &[u8] {
         self.consume(length);
         self.last(length)
     }
 
-    /// The bytes that were read last.
+    /// Returns the last `length` bytes that were read.
     pub(super) fn last(&self, length: usize) -> &[u8] {
         self.bytes
             .get(self.start.saturating_sub(length)..self.start)
             .unwrap_or_default()
     }
 
-    /// How many bytes it can hold without allocating.
+    /// Returns the number of bytes that fit without an allocation.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.bytes.capacity()

@@ -1,9 +1,9 @@
-//! Clients for the API server, and what passes through them.
+//! Creates clients for the API server, and records the activity of watches.
 //!
-//! Two clients: one for lists and watches, which must notice a server that has gone silent, and one for writes, whose
-//! time limits and retries the sinks decide. Neither retries by itself: kube's own retry would hide an outage from us
-//! for minutes. [`observed`] puts a layer around the first that keeps a [`Pulse`]: when the server last said anything,
-//! and whether a watch was answered, which kube's watcher does not tell.
+//! There are two clients. The client for lists and watches must detect a silent server. The client for writes leaves
+//! time limits and retries to the sinks. Neither retries: kube's own retry would hide an outage for minutes.
+//! [`observed`] wraps the first client in a layer that updates a [`Pulse`]: the time of the last data from the server,
+//! and whether a watch was answered. kube's watcher reports neither.
 
 use std::{
     future::Future,
@@ -24,27 +24,27 @@ use kube::{
     config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
-/// How long the server may be silent on a connection that waits for it. A watch is silent for at most a minute: it
-/// ends after 60 s, and shortly before that the server sends a bookmark.
+/// How long the server may be silent on a connection. A watch is silent for at most one minute: it ends after 60 s, and
+/// the server sends a bookmark shortly before.
 const READ_TIMEOUT: Duration = Duration::from_secs(75);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why there is no way to the API server.
+/// Error that prevents access to the API server.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file named by `--kubeconfig`, or by `$KUBECONFIG`, or in the home directory.
+    /// The kubeconfig cannot be used. It comes from `--kubeconfig`, `$KUBECONFIG` or the home directory.
     #[error("cannot use the kubeconfig {0}: {1}")]
     Kubeconfig(String, #[source] Box<KubeconfigError>),
-    /// The ServiceAccount of the Pod.
+    /// The ServiceAccount of the Pod cannot be used.
     #[error("cannot use the Pod's ServiceAccount: {0}")]
     InCluster(#[source] Box<InClusterError>),
-    /// The configuration was read, and is not usable.
+    /// The configuration was read, but no client can be created from it.
     #[error("cannot make a client: {0}")]
     Client(#[source] Box<kube::Error>),
 }
 
-/// Finds the API server: the named kubeconfig, else `$KUBECONFIG`, else the ServiceAccount of the Pod that this
-/// process runs in, else `~/.kube/config`. A context needs a kubeconfig.
+/// Loads the configuration of the API server: from the given kubeconfig, else from `$KUBECONFIG`, else from the
+/// ServiceAccount of this process's Pod, else from `~/.kube/config`. A context needs a kubeconfig.
 pub async fn config(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Config, ConfigError> {
     let options = KubeConfigOptions {
         context: context.map(str::to_owned),
@@ -70,19 +70,19 @@ pub async fn config(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<
 /// The two clients.
 #[derive(Clone)]
 pub struct Clients {
-    /// For lists and watches.
+    /// Client for lists and watches.
     pub watch: Client,
-    /// For Events and statuses.
+    /// Client for Events and statuses.
     pub write: Client,
 }
 
 impl Clients {
-    /// Clients with connections of their own. A token that comes from a file is read again as it changes.
+    /// Creates two clients with separate connections. A token from a file is read again when it changes.
     pub fn new(mut config: Config) -> Result<Self, ConfigError> {
         config.default_retry = false;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(READ_TIMEOUT);
-        // Or the time that a pooled connection was idle would count against its next answer.
+        // Otherwise the idle time of a pooled connection would count towards the timeout of its next response.
         config.reset_reader_on_write = true;
         let build = |config| {
             ClientBuilder::try_from(config)
@@ -96,7 +96,7 @@ impl Clients {
     }
 }
 
-/// The same client, with its traffic seen by `pulse`. One watch each.
+/// Returns a client that records its traffic in `pulse`. Each watch needs its own client and pulse.
 pub fn observed(client: Client, pulse: Arc<Pulse>) -> Client {
     let namespace = client.default_namespace().to_owned();
     Client::new(ObservedClient { client, pulse }, namespace)
@@ -135,7 +135,7 @@ impl tower::Service<Request<Body>> for ObservedClient {
     }
 }
 
-/// Whether a request is a watch, and not the list before it.
+/// Reports whether a request is a watch. A list is not.
 fn is_watch(uri: &http::Uri) -> bool {
     let pairs = uri.query().unwrap_or_default().split('&');
     pairs
@@ -143,7 +143,7 @@ fn is_watch(uri: &http::Uri) -> bool {
         .any(|pair| matches!(pair, "watch=true" | "watch=1"))
 }
 
-/// A response body whose arrival is noted.
+/// A response body that records the arrival of data.
 struct ObservedBody {
     inner: Body,
     pulse: Option<Arc<Pulse>>,
@@ -175,8 +175,8 @@ impl http_body::Body for ObservedBody {
     }
 }
 
-/// Whether this begins a watch event of type ERROR: the API server says so that it has forgotten our resource version,
-/// with status 200, and every such frame begins like this.
+/// Reports whether a frame begins a watch event of type ERROR. The API server sends one, with status 200, when it no
+/// longer has the requested resource version. Every such frame has this prefix.
 fn is_error_event(frame: &[u8]) -> bool {
     frame.starts_with(br#"{"type":"ERROR""#)
 }

@@ -1,4 +1,4 @@
-//! Classifies a failed list or watch: a reason for the counters, a message for people, and whether the watch can resume.
+//! Classifies a failed list or watch: a reason for the counters, a message for logs, and whether the watch can resume.
 
 use std::error::Error as _;
 
@@ -77,7 +77,7 @@ pub fn reason(error: &Error) -> Reason {
     }
 }
 
-/// Describes a failure, and says how to correct it where that is known.
+/// Describes a failure, and how to correct it where that is possible.
 pub fn problem(error: &Error, resource: Resource, scope: &Scope) -> String {
     let name = resource.as_str();
     let reason = reason(error);
@@ -103,8 +103,8 @@ pub fn problem(error: &Error, resource: Resource, scope: &Scope) -> String {
     format!("cannot {verb} {name}{location}: {prefix}{}", describe(error))
 }
 
-/// Reports whether the watch can resume from the last resource version. Otherwise a new list is needed: the API server no
-/// longer has that version (kube would request it for ever), or an event could not be decoded and is lost.
+/// Reports whether the watch can resume from the last resource version. A new list is needed if the API server no
+/// longer has that version (kube would retry it without end), or if an event could not be decoded and is lost.
 pub fn can_resume(error: &Error) -> bool {
     match error {
         Error::WatchStartFailed(_) => reason(error) != Reason::Gone,
@@ -116,7 +116,7 @@ pub fn can_resume(error: &Error) -> bool {
 enum Cause<'a> {
     Status(&'a Status),
     Client(&'a kube::Error),
-    /// An event that does not decode.
+    /// An event could not be decoded.
     Unreadable,
     NoVersion,
 }
@@ -157,7 +157,7 @@ pub fn describe_status(status: &Status) -> String {
 /// Returns the messages of an error and its sources, without repetitions.
 pub fn chain(error: &kube::Error) -> String {
     let mut text = match error {
-        // Their message only repeats their source.
+        // The messages of these errors only repeat their sources.
         kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => String::new(),
         error => error.to_string(),
     };

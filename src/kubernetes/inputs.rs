@@ -1,7 +1,7 @@
 //! The decoded watches of an installation, merged into one stream for the reconciler.
 //!
-//! Input: a client and the watches. Output: a stream of [`Input`]s. Objects are converted to values of the domain here. An
-//! object that cannot be converted is logged, counted and skipped.
+//! Input: a client and the watches. Output: a stream of [`Input`]s. This module converts objects to values of the
+//! domain. It logs, counts and skips objects that cannot be converted.
 
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
@@ -43,26 +43,26 @@ use crate::{
     },
 };
 
-/// Field selector without finished Pods: they do not change any more, and old Jobs leave many of them.
+/// Field selector that excludes finished Pods: they no longer change, and old Jobs leave many of them.
 const LIVE_PODS: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 /// A watch event for the reconciler.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// From the Pod watch of a scope.
+    /// An event of the Pod watch of a scope.
     Pod(Scope, WatchEvent<Observation>),
-    /// From the watch of one kind of policy in a scope.
+    /// An event of the watch of one kind of policy in a scope.
     Policy(PolicyKind, Scope, WatchEvent<Box<ObservedPolicy>>),
-    /// From the namespace watch: names and labels.
+    /// An event of the Namespace watch: name and labels.
     Namespace(WatchEvent<(Arc<str>, Arc<Labels>)>),
 }
 
-/// A policy object, decoded.
+/// A decoded policy object.
 #[derive(Clone, Debug)]
 pub struct ObservedPolicy {
-    /// Its identity and its spec.
+    /// The identity and the spec.
     pub update: PolicyUpdate,
-    /// Its status.
+    /// The status.
     pub status: ObservedStatus,
 }
 

@@ -1,7 +1,7 @@
-//! How a list-watch deals with failures: when the picture was last complete, how long to wait before the next try, and
-//! when a resumed watch has caught up.
+//! Failure handling of a list-watch: the time of the last sync, the wait before the next attempt, and when a resumed
+//! watch has caught up.
 //!
-//! Shared by the Pod list-watch and the watches on kube-runtime. No I/O.
+//! The Pod list-watch and the watches on kube-runtime share this module. No I/O.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,10 +15,11 @@ use crate::{
     telemetry::{metrics::Metrics, monitor::Monitor},
 };
 
-/// What happened during an outage comes right after the resumed watch is answered. It is taken in before the outage
-/// counts as over, or deadlines would act on what the server is about to correct: it is over after this much silence,
+/// A resumed watch has caught up after this time without an event. The API server sends the changes of an outage right
+/// after it accepts the resumed watch. They must be processed before the outage ends, or deadlines would act on
+/// outdated state.
 const QUIET: Duration = Duration::from_millis(500);
-/// and in a cluster that is never silent after this.
+/// Maximum time until a resumed watch has caught up, for clusters in which events never pause for [`QUIET`].
 const CATCH_UP: Duration = Duration::from_secs(3);
 
 /// The health of one watch and its back-off.
@@ -31,17 +32,17 @@ pub(super) struct Recovery {
     healthy_since: Option<Instant>,
 }
 
-/// What a failure means for the watch.
+/// The result of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Outage {
-    /// When the picture was last complete.
+    /// When the watch was last in sync.
     pub(super) last_synced: Timestamp,
-    /// How long to wait before the next request.
+    /// The wait before the next request.
     pub(super) wait: Duration,
 }
 
 impl Recovery {
-    /// A watch that has not begun.
+    /// Creates the state of a watch that has not started.
     pub(super) fn new(monitor: Arc<Monitor>, metrics: Arc<Metrics>) -> Self {
         Self {
             monitor,
@@ -53,23 +54,23 @@ impl Recovery {
         }
     }
 
-    /// The picture is complete.
+    /// Records that the watch is in sync.
     pub(super) fn healthy(&mut self) {
         self.healthy_since = Some(Instant::now());
         self.monitor.in_sync();
     }
 
-    /// The picture may be out of date. Returns when it was last complete.
+    /// Records that the watch may be out of sync. Returns when it was last in sync.
     pub(super) fn lost(&self) -> Timestamp {
         self.monitor.lost()
     }
 
-    /// An object was received.
+    /// Counts a received object.
     pub(super) fn received(&self) {
         self.metrics.watch_event();
     }
 
-    /// Counts and logs a failure. `asked` is how long the API server asks to wait.
+    /// Counts and logs a failure. `asked` is the wait that the API server requests.
     pub(super) fn failed(&mut self, error: &watcher::Error, asked: Option<Duration>) -> Outage {
         let last_synced = self.monitor.lost();
         let reason = failure::reason(error);
@@ -78,13 +79,13 @@ impl Recovery {
         let problem = failure::problem(error, self.monitor.resource, &self.monitor.scope);
         self.monitor.failed(reason.as_str(), &problem);
 
-        // A watch that held no longer than the wait before it has not recovered: a server that answers and then fails
-        // at once must not be asked ever faster.
+        // A watch that was healthy for less time than the last wait has not recovered. Otherwise a server that responds
+        // and then fails at once would receive requests at the shortest wait.
         let recovered = self
             .healthy_since
             .take()
             .is_some_and(|since| since.elapsed() >= self.last_wait);
-        // A server that has forgotten our version after other failures is back: that is how long outages end.
+        // A 410 after other failures shows that the server is available again: long outages end this way.
         let before = self.last_failure.replace(reason);
         let back = reason == Reason::Gone && before != Some(Reason::Gone);
         if recovered || back {
@@ -98,7 +99,7 @@ impl Recovery {
     }
 }
 
-/// A broken watch that goes on from the last version that it saw.
+/// A broken watch that resumes from its last resource version.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Resuming {
     answered: Option<Instant>,
@@ -106,7 +107,7 @@ pub(super) struct Resuming {
 }
 
 impl Resuming {
-    /// A watch that is not answered yet.
+    /// Creates the state of a watch that is not accepted yet.
     pub(super) fn new() -> Self {
         Self {
             answered: None,
@@ -114,22 +115,22 @@ impl Resuming {
         }
     }
 
-    /// The API server answered the watch.
+    /// Records that the API server accepted the watch.
     pub(super) fn answered(&mut self) {
         self.answered.get_or_insert_with(Instant::now);
     }
 
-    /// An event was received.
+    /// Records that an event was received.
     pub(super) fn received(&mut self) {
         self.last_event = Instant::now();
     }
 
-    /// Whether the watch is answered.
+    /// Reports whether the API server accepted the watch.
     pub(super) fn is_answered(&self) -> bool {
         self.answered.is_some()
     }
 
-    /// When the watch has caught up, as far as that is known; `None` until it is answered.
+    /// Returns when the watch has caught up if no further event arrives; `None` until the watch is accepted.
     pub(super) fn settled_at(&self) -> Option<Instant> {
         let answered = self.answered?;
         let quiet = self.last_event.max(answered) + QUIET;

@@ -1,9 +1,10 @@
-//! The watch of a resource other than Pods: an endless stream of its objects, through every failure.
+//! Watches a resource other than Pods: an endless stream of its objects that recovers from every failure.
 //!
 //! Input: an `Api` whose client is [observed](crate::kubernetes::client::observed). Output: [`WatchEvent`]s. kube's
-//! `watcher` lists in pages and then watches. This module adds the waits between tries, the end of an outage, which the
-//! watcher does not report, and a fresh start where the watcher would ask for a version that the server has forgotten or
-//! go on after an event that it could not read. Errors are counted, and logged when they change.
+//! `watcher` lists in pages and then watches. This module adds the waits between attempts, and reports the end of an
+//! outage, which the watcher does not. It starts a new list where the watcher would request a version that the server
+//! no longer has, or would continue after an event that it could not decode. Errors are counted, and logged when they
+//! change.
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
@@ -28,15 +29,15 @@ use crate::{
     telemetry::{metrics::Metrics, monitor::Monitor},
 };
 
-/// How long the server lets a watch run, in seconds; kube gives up 5 s later.
+/// Timeout of a watch on the server, in seconds. kube closes the connection 5 s later.
 pub(super) const WATCH_TIMEOUT: u32 = 60;
 
-/// What a watch reports, in order.
+/// An event of a watch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WatchEvent<T> {
-    /// A list begins, or begins again. An object that it does not contain is gone when the list is complete.
+    /// A list begins. Known objects that the list does not contain are deleted when the list is complete.
     Restarted {
-        /// When the picture was last complete; `Timestamp::MIN` before the first list.
+        /// When the watch was last in sync; `Timestamp::MIN` before the first list.
         last_synced: Timestamp,
     },
     /// An object of the list.
@@ -47,12 +48,12 @@ pub enum WatchEvent<T> {
     Applied(T),
     /// An object was deleted, or no longer matches the field selector. This is its last version.
     Deleted(T),
-    /// The watch is broken; what is known may be out of date.
+    /// The watch is broken. The known objects may be out of date.
     Disconnected {
-        /// When the picture was last complete.
+        /// When the watch was last in sync.
         last_synced: Timestamp,
     },
-    /// A broken watch works again and has caught up, without a list.
+    /// A broken watch resumed without a list and has caught up.
     Resumed,
 }
 
@@ -71,7 +72,7 @@ impl<T> WatchEvent<T> {
     }
 }
 
-/// Watches without end. `fields` is a field selector.
+/// Watches a resource without end. `fields` is a field selector.
 pub fn watch<K>(
     api: Api<K>,
     fields: Option<&str>,
@@ -105,9 +106,9 @@ struct Watch<K> {
     start: Box<dyn Fn() -> Events<K> + Send>,
     monitor: Arc<Monitor>,
     recovery: Recovery,
-    /// The watch broke, and goes on from its last version.
+    /// Set while a broken watch resumes from its last version.
     resuming: Option<Resuming>,
-    /// The wait before the next try.
+    /// The wait before the next attempt.
     wait: Option<Duration>,
 }
 
@@ -129,7 +130,7 @@ impl<K> Watch<K> {
             match item {
                 Some(Ok(event)) => return self.event(event),
                 Some(Err(error)) => return self.failure(&error),
-                // kube's watcher does not end.
+                // kube's watcher does not end. Starts a new one if it does.
                 None => self.stream = (self.start)(),
             }
         }
@@ -179,8 +180,7 @@ impl<K> Watch<K> {
     }
 }
 
-/// Waits until a resumed watch is answered and has caught up; without end when none is being resumed. May be dropped and
-/// called again.
+/// Waits until a resumed watch has caught up. Never returns if no watch is being resumed. Cancel safe.
 async fn settled(resuming: &mut Option<Resuming>, monitor: &Monitor) {
     let Some(resuming) = resuming else {
         return std::future::pending().await;

@@ -1,7 +1,7 @@
-//! Requests for Pods, and what their answers contain.
+//! Sends requests for Pods and decodes the responses.
 //!
-//! Input: [`Request`]s, and the pieces of the answer's body. Output: [`Input`]s for the state machine. The content type of
-//! an answer says whether it is protobuf; everything else is read as JSON.
+//! Input: [`Request`]s, and the pieces of the response body. Output: [`Input`]s for the state machine. A response with
+//! the content type of protobuf is decoded as protobuf, every other response as JSON.
 
 use std::time::Duration;
 
@@ -25,22 +25,22 @@ use crate::kubernetes::{
     watch::WATCH_TIMEOUT,
 };
 
-/// How long the server lets a streaming list run, the watch after it included, in seconds. The list of a large cluster
-/// takes longer than a watch may.
+/// Timeout of a streaming list on the server, in seconds. It includes the watch that follows. The list of a large
+/// cluster takes longer than the timeout of a watch.
 const STREAMING_LIST_TIMEOUT: u32 = 290;
 
-/// Items of a page.
+/// Number of items in a page.
 const PAGE: u32 = 500;
 
-/// The longest body of an answer that is an error.
+/// Maximum size of the body of an error response, in bytes.
 const MAX_STATUS: usize = 1 << 20;
 
-/// `Accept` of a list, and of a watch.
+/// `Accept` headers of a list and of a watch.
 const ACCEPT_LIST: &str = "application/vnd.kubernetes.protobuf, application/json";
 const ACCEPT_WATCH: &str = "application/vnd.kubernetes.protobuf;stream=watch, application/json;stream=watch, \
      application/json";
 
-/// Which Pods are listed and watched.
+/// The Pods to list and watch.
 #[derive(Clone, Debug)]
 pub(super) struct Selection {
     /// The path of the collection.
@@ -50,12 +50,12 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    /// The HTTP request.
+    /// Builds the HTTP request.
     fn http_request(&self, request: &Request) -> kube::Result<http::Request<Body>> {
         let builder = kube::core::Request::new(&self.path);
         let watch = |timeout| WatchParams::default().timeout(timeout).fields(&self.fields);
         let (built, accept) = match request {
-            // No version: the list is at least as new as the moment of the request.
+            // Without a version, the list is at least as new as the request.
             Request::StreamingList => (
                 builder.watch(&watch(STREAMING_LIST_TIMEOUT).initial_events(), ""),
                 ACCEPT_WATCH,
@@ -75,7 +75,7 @@ impl Selection {
     }
 }
 
-/// Sends a request. Returns the answer if the API server accepts the request.
+/// Sends a request. Returns the response if the API server accepts the request.
 pub(super) async fn send(client: Client, selection: Selection, request: Request) -> Result<Answer, Failure> {
     let response = client.send(selection.http_request(&request)?).await?;
     if !response.status().is_success() {
@@ -99,7 +99,7 @@ fn is_protobuf(headers: &HeaderMap) -> bool {
     content_type.is_some_and(|value| value.as_bytes().starts_with(CONTENT_TYPE.as_bytes()))
 }
 
-/// The error of an answer that is not a success.
+/// Returns the error of an unsuccessful response.
 async fn refusal(response: Response<Body>) -> Failure {
     let (parts, body) = response.into_parts();
     let code = parts.status.as_u16();
@@ -129,7 +129,7 @@ async fn refusal(response: Response<Body>) -> Failure {
     }
 }
 
-/// An answer that is being read.
+/// A response that is being read.
 pub(super) struct Answer {
     body: Body,
     reader: Reader,
@@ -144,7 +144,7 @@ enum Reader {
 }
 
 impl Answer {
-    /// The next input, without waiting; `None` until [`Answer::receive`] brings more bytes.
+    /// Returns the next input without waiting; `None` until [`Answer::receive`] reads more bytes.
     pub(super) fn next(&mut self) -> Option<Input<LeanPod>> {
         let input = match &mut self.reader {
             Reader::Frames(frames) => match frames.next_frame() {
@@ -160,7 +160,7 @@ impl Answer {
         input.unwrap_or_else(|error| Some(Input::Broken(error.into())))
     }
 
-    /// Waits for the next piece of the body. Returns an input when the body is over. May be dropped and called again.
+    /// Waits for the next piece of the body. Returns an input when the body ends. Cancel safe.
     pub(super) async fn receive(&mut self) -> Option<Input<LeanPod>> {
         match self.body.frame().await {
             Some(Ok(frame)) => {
@@ -186,8 +186,8 @@ impl Answer {
     }
 }
 
-/// Whether an error means that the connection ended before the body, or that the server was silent for too long. The
-/// watch goes on with a new connection; a list fails.
+/// Reports whether an error means that the connection ended before the body, or that the server was silent for too
+/// long. A watch then continues on a new connection; a list fails.
 fn is_cut(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut source = Some(error);
     while let Some(error) = source {
@@ -199,7 +199,7 @@ fn is_cut(error: &(dyn std::error::Error + 'static)) -> bool {
         {
             return true;
         }
-        // hyper's chunk decoder reports the end of a connection only in its text.
+        // hyper's chunk decoder reports the end of a connection only in the text of the error.
         if error.to_string().contains("unexpected EOF during chunk") {
             return true;
         }
@@ -241,16 +241,16 @@ fn from_protobuf(event: Event) -> Input<LeanPod> {
 }
 
 fn changed(kind: EventKind, mut pod: LeanPod) -> Input<LeanPod> {
-    // Nothing after the list-watch needs the version.
+    // The version is not used after the list-watch.
     let version = pod.metadata.resource_version.take().unwrap_or_default();
     Input::Event(kind, pod, version)
 }
 
-/// The events of a watch in JSON: one on each line.
+/// Reads the events of a watch in JSON: one event on each line.
 #[derive(Default)]
 struct Lines {
     buffer: Buffer,
-    /// So many unread bytes hold no line feed.
+    /// Number of unread bytes without a line feed.
     searched: usize,
 }
 
@@ -283,7 +283,7 @@ impl Lines {
     }
 }
 
-/// A page in JSON, which is decoded when it is complete.
+/// A page in JSON. It is decoded when it is complete.
 #[derive(Default)]
 struct JsonPage {
     body: Vec<u8>,

@@ -1,7 +1,7 @@
-//! The state machine of a list-watch: which request comes next, and what the answers mean.
+//! The state machine of a list-watch: chooses the next request and interprets the responses.
 //!
-//! Input: [`Input`]s, one at a time. Output: a [`Step`] for each: an event for the consumer, and what to do next on the
-//! network. No I/O; the only clock is that of the timers.
+//! Input: [`Input`]s, one at a time. Output: a [`Step`] for each: an event for the consumer, and the next action on the
+//! network. No I/O. The only clock is that of tokio's timers.
 //!
 //! ```text
 //!            ┌──────────── 410, ERROR event, undecodable event ───────────┐
@@ -25,32 +25,32 @@ use crate::kubernetes::{
     watch::WatchEvent,
 };
 
-/// A watch that ends sooner and brings nothing counts as failed, as in client-go: a server that accepts each watch and
-/// ends it at once must not be asked without a pause.
+/// Minimum duration of a watch without events. A shorter one counts as failed, as in client-go: a server that accepts
+/// and then ends each watch at once must not receive requests without a pause.
 const SHORTEST_WATCH: Duration = Duration::from_secs(1);
 
 /// A request to the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Request {
-    /// A watch that begins with all objects (KEP-3157) and then goes on.
+    /// A watch that begins with all objects (KEP-3157) and then continues with changes.
     StreamingList,
     /// One page of a list.
     Page {
         /// The token of the page; `None` for the first one.
         continue_token: Option<String>,
     },
-    /// A watch of what changed since a version.
+    /// A watch of the changes since a version.
     Watch {
-        /// The version.
+        /// The resource version.
         version: String,
     },
 }
 
-/// Why a request or its answer failed.
+/// Error of a request or of its response.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) error: kube::Error,
-    /// How long the API server asks to wait (`Retry-After`).
+    /// The wait that the API server requests (`Retry-After`).
     pub(super) retry_after: Option<Duration>,
 }
 
@@ -63,12 +63,12 @@ impl From<kube::Error> for Failure {
     }
 }
 
-/// What happened.
+/// An event of the network or of a timer.
 #[derive(Debug)]
 pub(super) enum Input<T> {
     /// The wait before the request is over.
     Ready,
-    /// The API server refused the request, or it did not arrive.
+    /// The API server refused the request, or the request failed.
     Refused(Failure),
     /// The API server accepted the request.
     Accepted,
@@ -85,18 +85,18 @@ pub(super) enum Input<T> {
     },
     /// An ERROR event.
     Error(Refusal),
-    /// The body ended or broke off where no event or item was lost.
+    /// The body ended or was cut off. No event or item is lost.
     Ended,
-    /// The body cannot be read or decoded any further.
+    /// The rest of the body cannot be read or decoded.
     Broken(Failure),
-    /// The time of [`ListWatch::settled_at`] has come.
+    /// The time of [`ListWatch::settled_at`] is reached.
     Settled,
 }
 
-/// What to do on the network.
+/// The next action on the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Go on reading the answer.
+    /// Continue to read the response.
     Read,
     /// Drop the connection, and report [`Input::Ready`] at this time.
     Wait(Instant),
@@ -104,29 +104,29 @@ pub(super) enum Next {
     Send(Request),
 }
 
-/// The reaction to an input.
+/// The result of an input.
 #[derive(Debug)]
 pub(super) struct Step<T> {
     pub(super) event: Option<WatchEvent<T>>,
     pub(super) next: Next,
 }
 
-/// See the module's documentation.
+/// The state of a list-watch.
 pub(super) struct ListWatch {
     request: Request,
     recovery: Recovery,
-    /// The watch broke, and goes on from its last version.
+    /// Set while a broken watch resumes from its last version.
     resuming: Option<Resuming>,
     /// When the request was accepted.
     accepted: Option<Instant>,
-    /// Whether the connection brought an event.
+    /// Whether the connection received an event.
     has_events: bool,
-    /// The consumer knows that the list has begun.
+    /// Whether the consumer was informed that the list has begun.
     restarted: bool,
 }
 
 impl ListWatch {
-    /// A list-watch that begins with a list.
+    /// Creates a list-watch that begins with a list.
     pub(super) fn new(recovery: Recovery) -> Self {
         Self {
             request: Request::StreamingList,
@@ -138,12 +138,12 @@ impl ListWatch {
         }
     }
 
-    /// When a resumed watch has caught up.
+    /// Returns when a resumed watch has caught up.
     pub(super) fn settled_at(&self) -> Option<Instant> {
         self.resuming.as_ref().and_then(Resuming::settled_at)
     }
 
-    /// Takes one input.
+    /// Processes one input.
     pub(super) fn step<T>(&mut self, input: Input<T>) -> Step<T> {
         match input {
             Input::Ready => self.send(),
@@ -189,7 +189,7 @@ impl ListWatch {
         }
     }
 
-    /// Sends the request. Before the first request of a list the consumer learns that one begins.
+    /// Sends the request. Before the first request of a list, reports to the consumer that a list begins.
     fn send<T>(&mut self) -> Step<T> {
         let begins = !matches!(self.request, Request::Watch { .. }) && !self.restarted;
         let event = begins.then(|| {
@@ -254,7 +254,7 @@ impl ListWatch {
         read(Some(match kind {
             EventKind::Applied if listed => WatchEvent::Listed(object),
             EventKind::Applied => WatchEvent::Applied(object),
-            // A streaming list may also report changes that came before its end.
+            // A streaming list may include changes that happen before its end.
             EventKind::Deleted => WatchEvent::Deleted(object),
         }))
     }
@@ -277,14 +277,14 @@ impl ListWatch {
         }
     }
 
-    /// The list is complete at this version.
+    /// Completes the list at this version.
     fn complete(&mut self, version: String) {
         self.recovery.healthy();
         self.request = Request::Watch { version };
         self.restarted = false;
     }
 
-    /// The body is over. A watch goes on at once with the version of its last event; a list is not complete.
+    /// Handles the end of the body. A watch continues at once from the version of its last event. A list is incomplete.
     fn ended<T>(&mut self) -> Step<T> {
         if !matches!(self.request, Request::Watch { .. }) {
             let error = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the list is not complete");
@@ -306,7 +306,7 @@ impl ListWatch {
         self.send()
     }
 
-    /// Counts the failure, and waits before the next request: the same watch where that is possible, else a list.
+    /// Counts the failure, and waits before the next request: the same watch if it can resume, else a list.
     fn fail<T>(&mut self, error: &watcher::Error, asked: Option<Duration>) -> Step<T> {
         let Outage { last_synced, wait } = self.recovery.failed(error, asked);
         let is_watch = matches!(self.request, Request::Watch { .. });
@@ -314,7 +314,7 @@ impl ListWatch {
         if is_watch && failure::can_resume(error) {
             self.resuming = Some(Resuming::new());
         } else {
-            // A streaming list that broke off may do so each time, for example because it takes too long.
+            // A streaming list that was cut off may fail each time, for example because it takes too long.
             let broke_off = self.request == Request::StreamingList && self.accepted.is_some();
             self.request = if broke_off {
                 Request::Page { continue_token: None }
@@ -335,7 +335,8 @@ fn read<T>(event: Option<WatchEvent<T>>) -> Step<T> {
     Step { event, next }
 }
 
-/// Whether the API server does not know streaming lists: they are off by default in Kubernetes 1.30, 1.31 and 1.33.
+/// Reports whether the API server does not support streaming lists: they are off by default in Kubernetes 1.30, 1.31
+/// and 1.33.
 fn is_refused_streaming_list(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if matches!(**status, Status { code: 400 | 422, .. }))
 }

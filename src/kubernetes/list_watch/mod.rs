@@ -1,10 +1,10 @@
 //! The list-watch of Pods.
 //!
-//! Input: a client and the scope. Output: a stream of [`WatchEvent`]s with [`LeanPod`]s, without end. [`machine`] decides
-//! what to do, [`connection`] speaks HTTP and decodes the answers, and this module connects the two: it waits, sends,
-//! reads, and passes inputs to the state machine.
+//! Input: a client and the scope. Output: an endless stream of [`WatchEvent`]s with [`LeanPod`]s. [`machine`] decides
+//! the next action. [`connection`] sends HTTP requests and decodes the responses. This module connects the two: it
+//! waits, sends, reads, and passes inputs to the state machine.
 //!
-//! Pods have a list-watch of their own because kube's `watcher` reads only JSON and does not report when a watch was
+//! Pods have their own list-watch because kube's `watcher` supports only JSON and does not report when a watch was
 //! answered.
 
 mod connection;
@@ -31,7 +31,7 @@ use super::{
 };
 use crate::telemetry::{metrics::Metrics, monitor::Monitor};
 
-/// How long an answer may bring nothing. The server ends a watch before that, and sends bookmarks.
+/// Timeout of a response without new data. It is longer than the timeout of a watch, and the server sends bookmarks.
 const IDLE: Duration = Duration::from_secs(WATCH_TIMEOUT as u64 + 5);
 
 /// Lists and watches Pods without end. `fields` is a field selector.
@@ -65,13 +65,13 @@ struct PodWatch {
     connection: Connection,
 }
 
-/// What the list-watch waits for.
+/// The state of the connection.
 enum Connection {
-    /// The time of the next request.
+    /// Waiting until the time of the next request.
     Waiting(Instant),
-    /// The answer.
+    /// Waiting for the response.
     Sent(Pin<Box<dyn Future<Output = Result<Answer, Failure>> + Send>>),
-    /// More bytes of the answer.
+    /// Reading the response.
     Open(Box<Answer>),
 }
 
@@ -103,7 +103,7 @@ impl PodWatch {
     }
 }
 
-/// Whether an input shows that the picture is that of the server at this moment.
+/// Reports whether an input shows that the server sends current data.
 fn is_activity(input: &Input<LeanPod>) -> bool {
     matches!(
         input,
@@ -119,7 +119,7 @@ async fn at(time: Option<Instant>) {
 }
 
 impl Connection {
-    /// The next input. May be dropped and called again.
+    /// Waits for the next input. Cancel safe.
     async fn next(&mut self) -> Input<LeanPod> {
         loop {
             match self {

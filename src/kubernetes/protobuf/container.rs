@@ -1,4 +1,4 @@
-//! Containers: `Container` of the spec and `ContainerStatus`.
+//! Decodes `Container` of the spec, and `ContainerStatus`.
 
 use super::{
     metadata::{entry, time},
@@ -12,7 +12,7 @@ use crate::kubernetes::decode::{
     },
 };
 
-/// A `Container`.
+/// Decodes a `Container`.
 pub(super) fn container(mut fields: Fields<'_>) -> Result<LeanContainer, Malformed> {
     let mut container = LeanContainer::default();
     while let Some((number, value)) = fields.next()? {
@@ -31,7 +31,7 @@ pub(super) fn container(mut fields: Fields<'_>) -> Result<LeanContainer, Malform
     Ok(container)
 }
 
-/// `ResourceRequirements`, of which the memory limit is kept.
+/// Decodes the memory limit of `ResourceRequirements`.
 fn resources(value: Value<'_>) -> Result<Resources, Malformed> {
     let mut resources = Resources::default();
     let mut fields = value.message()?;
@@ -48,7 +48,7 @@ fn resources(value: Value<'_>) -> Result<Resources, Malformed> {
     Ok(resources)
 }
 
-/// A `Quantity`: a message with the text of the number.
+/// Decodes a `Quantity`: a message that contains the number as text.
 fn quantity_text(value: Value<'_>) -> Result<String, Malformed> {
     let mut text = String::new();
     let mut fields = value.message()?;
@@ -60,7 +60,7 @@ fn quantity_text(value: Value<'_>) -> Result<String, Malformed> {
     Ok(text)
 }
 
-/// A `ContainerRestartRule`.
+/// Decodes a `ContainerRestartRule`.
 fn rule(value: Value<'_>) -> Result<LeanRule, Malformed> {
     let mut rule = LeanRule::default();
     let mut fields = value.message()?;
@@ -87,7 +87,7 @@ fn exit_codes(value: Value<'_>) -> Result<ExitCodes, Malformed> {
     Ok(codes)
 }
 
-/// A `ContainerStatus`.
+/// Decodes a `ContainerStatus`.
 pub(super) fn container_status(mut fields: Fields<'_>) -> Result<LeanStatus, Malformed> {
     let mut status = LeanStatus::default();
     while let Some((number, value)) = fields.next()? {

@@ -1,5 +1,4 @@
-//! What stands around an object: the prefix and `runtime.Unknown` around each object, and `WatchEvent` around the objects
-//! of a watch.
+//! Decodes the envelope of an object: the prefix and `runtime.Unknown`, and `WatchEvent` for the objects of a watch.
 
 use super::{
     Refusal, decode_pod,
@@ -8,14 +7,13 @@ use super::{
 };
 use crate::kubernetes::decode::pod::LeanPod;
 
-/// The first bytes of every object in an answer
-/// (`k8s.io/apimachinery/pkg/runtime/serializer/protobuf`).
+/// Prefix of every object in a response (`k8s.io/apimachinery/pkg/runtime/serializer/protobuf`).
 pub(super) const PREFIX: &[u8] = b"k8s\0";
 
-/// The annotation of the bookmark that ends the initial events of a streaming list (KEP-3157).
+/// Annotation of the bookmark that ends the initial events of a streaming list (KEP-3157).
 pub const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
-/// What happened to an object.
+/// The change of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
     /// ADDED or MODIFIED.
@@ -24,16 +22,16 @@ pub enum EventKind {
     Deleted,
 }
 
-/// An event of a watch of Pods.
+/// An event of a Pod watch.
 #[derive(Debug)]
 pub enum Event {
     /// A Pod was added, changed or deleted.
     Pod(EventKind, Box<LeanPod>),
-    /// BOOKMARK: the server has no other event up to this version.
+    /// BOOKMARK: all events up to this version were sent.
     Bookmark {
         /// `metadata.resourceVersion`
         version: String,
-        /// Whether it ends the initial events of a streaming list.
+        /// Whether the bookmark ends the initial events of a streaming list.
         ends_initial_events: bool,
     },
     /// ERROR.
@@ -61,12 +59,12 @@ pub fn decode_event(frame: &[u8]) -> Result<Event, Malformed> {
     }
 }
 
-/// Decodes a `Status` that is the body of an answer.
+/// Decodes a `Status` from the body of a response.
 pub fn decode_status(body: &[u8]) -> Result<Refusal, Malformed> {
     status(Value::Bytes(unwrap(body)?))
 }
 
-/// The bytes of a `RawExtension`.
+/// Returns the bytes of a `RawExtension`.
 fn raw_extension(value: Value<'_>) -> Result<&[u8], Malformed> {
     let mut fields = value.message()?;
     while let Some((number, value)) = fields.next()? {
@@ -77,7 +75,7 @@ fn raw_extension(value: Value<'_>) -> Result<&[u8], Malformed> {
     Ok(&[])
 }
 
-/// The bytes of the message within the prefix and the `runtime.Unknown`.
+/// Removes the prefix and the `runtime.Unknown`. Returns the bytes of the message.
 fn unwrap(object: &[u8]) -> Result<&[u8], Malformed> {
     let unknown = object
         .strip_prefix(PREFIX)
@@ -94,7 +92,7 @@ fn unwrap(object: &[u8]) -> Result<&[u8], Malformed> {
     raw.ok_or(Malformed("an object is empty"))
 }
 
-/// A bookmark is a Pod with nothing but a version and annotations.
+/// Decodes a bookmark: a Pod that has only a version and annotations.
 fn bookmark(pod: &[u8]) -> Result<Event, Malformed> {
     let (mut version, mut ends_initial_events) = (String::new(), false);
     let mut fields = Fields::new(pod);

@@ -1,6 +1,6 @@
-//! Messages out of a body that arrives in pieces: the frames of a watch, and the items of a list.
+//! Splits a body that arrives in pieces into messages: the frames of a watch, and the items of a list.
 //!
-//! A list is read item by item, so that a page of large Pods is never in memory as a whole.
+//! A list is decoded item by item, so that a page of large Pods is never completely in memory.
 
 use super::{
     MAX_MESSAGE,
@@ -9,25 +9,25 @@ use super::{
 };
 use crate::kubernetes::body::Buffer;
 
-/// The length of a frame is a big-endian number of four bytes (`LengthDelimitedFramer` of
-/// `k8s.io/apimachinery/pkg/util/framer`).
+/// Size of a frame header in bytes. The header is the length of the frame as a big-endian number
+/// (`LengthDelimitedFramer` of `k8s.io/apimachinery/pkg/util/framer`).
 const FRAME_HEADER: usize = 4;
 
 const TOO_LARGE: Malformed = Malformed("a message is larger than 16 MB");
 
-/// The frames of a watch.
+/// Reads the frames of a watch.
 #[derive(Debug, Default)]
 pub struct WatchFrames {
     buffer: Buffer,
 }
 
 impl WatchFrames {
-    /// Adds the next piece of the body.
+    /// Appends the next piece of the body.
     pub fn push(&mut self, piece: &[u8]) {
         self.buffer.push(piece);
     }
 
-    /// The bytes of the next complete frame: a `WatchEvent`.
+    /// Returns the next complete frame: the bytes of a `WatchEvent`.
     pub fn next_frame(&mut self) -> Result<Option<&[u8]>, Malformed> {
         let Some((header, rest)) = self.buffer.unread().split_first_chunk::<FRAME_HEADER>() else {
             return Ok(None);
@@ -58,7 +58,7 @@ pub enum Page<'a> {
     },
 }
 
-/// The items of a page of a list.
+/// Reads the items of a page of a list.
 #[derive(Debug, Default)]
 pub struct PageReader {
     buffer: Buffer,
@@ -69,33 +69,33 @@ pub struct PageReader {
 
 #[derive(Clone, Copy, Debug, Default)]
 enum Stage {
-    /// Before the prefix of the object.
+    /// Before the prefix.
     #[default]
     Prefix,
-    /// Before the list within `runtime.Unknown`.
+    /// Before the list in `runtime.Unknown`.
     Envelope,
-    /// Within the list, so many bytes before its end.
+    /// In the list. The value is the number of bytes until its end.
     List(u64),
-    /// The end was returned.
+    /// After the end was returned.
     Done,
 }
 
-/// Key, length and value of a length-delimited field at the start of the unread bytes.
+/// The key and the length of a length-delimited field at the start of the unread bytes.
 struct Field {
     number: u64,
-    /// The bytes of key and length.
+    /// The size of key and length in bytes.
     head: usize,
-    /// The bytes of the value.
+    /// The size of the value in bytes.
     length: u64,
 }
 
 impl PageReader {
-    /// Adds the next piece of the body.
+    /// Appends the next piece of the body.
     pub fn push(&mut self, piece: &[u8]) {
         self.buffer.push(piece);
     }
 
-    /// The next part that is complete, or `None` until more bytes arrive.
+    /// Returns the next complete part, or `None` until more bytes arrive.
     pub fn next_part(&mut self) -> Result<Option<Page<'_>>, Malformed> {
         loop {
             match self.stage {
@@ -158,7 +158,7 @@ impl PageReader {
         }
     }
 
-    /// The head of the next field, when it has arrived.
+    /// Returns the head of the next field, or `None` until it has arrived.
     fn field(&self) -> Result<Option<Field>, Malformed> {
         let unread = self.buffer.unread();
         let Some((key, key_length)) = varint(unread)? else {
@@ -177,7 +177,7 @@ impl PageReader {
         }))
     }
 
-    /// Consumes a field that has arrived as a whole. Returns the length of its value.
+    /// Consumes a field if it has arrived completely. Returns the length of its value.
     fn complete(&mut self, field: &Field) -> Result<Option<usize>, Malformed> {
         let length = usize::try_from(field.length).map_err(|_| TOO_LARGE)?;
         if length > MAX_MESSAGE {
@@ -191,7 +191,7 @@ impl PageReader {
     }
 }
 
-/// Version and continue token of a `ListMeta`.
+/// Decodes version and continue token of a `ListMeta`.
 fn list_meta(bytes: &[u8]) -> Result<(String, String), Malformed> {
     let (mut version, mut continue_token) = (String::new(), String::new());
     let mut fields = Fields::new(bytes);

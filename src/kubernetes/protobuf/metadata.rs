@@ -1,4 +1,4 @@
-//! `ObjectMeta`, and times.
+//! Decodes `ObjectMeta` and times.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference,
 use super::reader::{Fields, Malformed, Value};
 use crate::kubernetes::decode::is_known_time;
 
-/// `metadata` as [`crate::kubernetes::decode`] keeps it: annotations and `managedFields` are skipped, and of the owners
-/// only the controller is kept.
+/// Decodes `metadata` with the same fields as [`crate::kubernetes::decode`]: annotations and `managedFields` are
+/// skipped. Of the owner references, only the controller is kept.
 pub(super) fn object_meta(mut fields: Fields<'_>) -> Result<ObjectMeta, Malformed> {
     let mut metadata = ObjectMeta::default();
     let mut labels = BTreeMap::new();
@@ -20,7 +20,7 @@ pub(super) fn object_meta(mut fields: Fields<'_>) -> Result<ObjectMeta, Malforme
             5 => metadata.uid = Some(value.string()?),
             6 => metadata.resource_version = Some(value.string()?),
             8 => metadata.creation_timestamp = time(value)?.map(Time),
-            // That the object is being deleted matters, not when: a time that is out of range is still one.
+            // Only the presence matters: a time out of range still means that the object is being deleted.
             9 => {
                 let seconds = seconds(value)?;
                 metadata.deletion_timestamp = seconds
@@ -43,7 +43,7 @@ pub(super) fn object_meta(mut fields: Fields<'_>) -> Result<ObjectMeta, Malforme
     Ok(metadata)
 }
 
-/// An `OwnerReference`, if it is the controller.
+/// Decodes an `OwnerReference`. Returns `None` if it is not the controller.
 fn controller(value: Value<'_>) -> Result<Option<OwnerReference>, Malformed> {
     let mut owner = OwnerReference::default();
     let mut fields = value.message()?;
@@ -59,7 +59,7 @@ fn controller(value: Value<'_>) -> Result<Option<OwnerReference>, Malformed> {
     Ok((owner.controller == Some(true)).then_some(owner))
 }
 
-/// Key and value of an entry of a map with string keys.
+/// Decodes key and value of an entry of a map with string keys.
 pub(super) fn entry(value: Value<'_>) -> Result<(String, Option<Value<'_>>), Malformed> {
     let (mut key, mut mapped) = (String::new(), None);
     let mut fields = value.message()?;
@@ -73,14 +73,14 @@ pub(super) fn entry(value: Value<'_>) -> Result<(String, Option<Value<'_>>), Mal
     Ok((key, mapped))
 }
 
-/// A time of the API server's or the kubelet's clock, under the rules of the JSON decoder.
+/// Decodes a time that the API server or the kubelet wrote, by the rules of the JSON decoder.
 pub(super) fn time(value: Value<'_>) -> Result<Option<Timestamp>, Malformed> {
     let time = seconds(value)?.and_then(|seconds| Timestamp::from_second(seconds).ok());
     Ok(time.filter(|time| is_known_time(*time)))
 }
 
-/// The seconds of a `Time` since 1970. Go's zero time is an empty message; JSON shows it as null. Fractions are dropped,
-/// as JSON has none.
+/// Decodes a `Time` to seconds since 1970. Go's zero time is an empty message, and null in JSON. Fractions are dropped,
+/// because the JSON format has none.
 fn seconds(value: Value<'_>) -> Result<Option<i64>, Malformed> {
     let mut seconds = None;
     let mut fields = value.message()?;

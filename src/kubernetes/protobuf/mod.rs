@@ -1,10 +1,10 @@
-//! Protobuf as the API server writes it.
+//! Decodes the protobuf encoding of the API server.
 //!
-//! Input: the bytes of an answer with the content type [`CONTENT_TYPE`]. Output: Pods, watch events and Statuses.
-//! The reader decodes only the fields that the operator uses and skips all others by their length. Field numbers are
+//! Input: the bytes of a response with the content type [`CONTENT_TYPE`]. Output: Pods, watch events and Statuses. The
+//! reader decodes only the fields that the operator uses, and skips the other fields by their length. Field numbers are
 //! those of `k8s.io/api/core/v1/generated.proto` and `k8s.io/apimachinery/pkg/apis/meta/v1/generated.proto`.
 //!
-//! No I/O. Memory is bounded by [`MAX_MESSAGE`]: nothing is allocated for a length that the bytes only claim.
+//! No I/O. Memory is limited by [`MAX_MESSAGE`]: memory is allocated for received bytes, not for a length in a header.
 
 mod container;
 mod envelope;
@@ -23,5 +23,5 @@ pub use status::Refusal;
 /// The media type.
 pub const CONTENT_TYPE: &str = "application/vnd.kubernetes.protobuf";
 
-/// The largest watch event or list item, in bytes. client-go has the same limit for a frame of a watch.
+/// Maximum size of a watch event or list item, in bytes. client-go has the same limit for a frame of a watch.
 pub const MAX_MESSAGE: usize = 16 << 20;

@@ -1,4 +1,4 @@
-//! Pods.
+//! Decodes Pods.
 
 use super::{
     container::{container, container_status},
@@ -10,7 +10,7 @@ use crate::kubernetes::decode::{
     pod::{ConditionStatus, ConditionType, LeanCondition, LeanPod, LeanPodStatus, LeanSpec, phase_of},
 };
 
-/// Decodes the bytes of a `Pod` message to the value that the JSON decoder makes of the same Pod.
+/// Decodes the bytes of a `Pod` message. The result equals that of the JSON decoder for the same Pod.
 pub fn decode_pod(bytes: &[u8]) -> Result<LeanPod, Malformed> {
     let mut pod = LeanPod::default();
     let mut fields = Fields::new(bytes);

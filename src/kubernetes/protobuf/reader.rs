@@ -1,16 +1,16 @@
-//! A reader for the protobuf wire format: varints, lengths, and the fields of one message.
+//! Reads the protobuf wire format: varints, lengths, and the fields of a message.
 
 use std::borrow::Cow;
 
-/// Bytes that are not the protobuf message that was expected. The text says why.
+/// Error for bytes that are not the expected protobuf message. The text describes the problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid protobuf: {0}")]
 pub struct Malformed(pub &'static str);
 
-/// The longest varint: 64 bits in groups of seven.
+/// Maximum size of a varint in bytes: 64 bits in groups of seven.
 const MAX_VARINT: usize = 10;
 
-/// Reads a varint. Returns the value and the number of its bytes, or `None` if the bytes end before the varint does.
+/// Reads a varint. Returns the value and its size in bytes, or `None` if the varint is incomplete.
 pub(super) fn varint(bytes: &[u8]) -> Result<Option<(u64, usize)>, Malformed> {
     let mut value = 0_u64;
     for (place, byte) in bytes.iter().take(MAX_VARINT).enumerate() {
@@ -33,35 +33,35 @@ pub(super) enum Value<'a> {
     Varint(u64),
     /// A string, bytes, an embedded message or a packed list.
     Bytes(&'a [u8]),
-    /// A number of fixed size. No field that the operator uses has one.
+    /// A number of fixed size. The operator uses no field of this type.
     Fixed,
 }
 
 impl<'a> Value<'a> {
-    /// The text of a string field. Go does not validate strings in protobuf; its JSON encoder replaces what is not
-    /// UTF-8, and so does this.
+    /// Returns the text of a string field. Go does not validate strings in protobuf. Bytes that are not UTF-8 are
+    /// replaced, as in Go's JSON encoder.
     pub(super) fn text(self) -> Result<Cow<'a, str>, Malformed> {
         self.bytes().map(String::from_utf8_lossy)
     }
 
-    /// The text of a field that the API server validates, such as a name or a version. It is always UTF-8.
+    /// Returns the text of a field that the API server validates, such as a name or a version. It is always UTF-8.
     pub(super) fn string(self) -> Result<String, Malformed> {
         let text = str::from_utf8(self.bytes()?);
         text.map(str::to_owned)
             .map_err(|_| Malformed("a name is not UTF-8"))
     }
 
-    /// The text of a field that anybody can choose, as an owned string.
+    /// Returns the text of a field that the API server does not validate, as an owned string.
     pub(super) fn free_text(self) -> Result<String, Malformed> {
         self.text().map(Cow::into_owned)
     }
 
-    /// The fields of an embedded message.
+    /// Returns the fields of an embedded message.
     pub(super) fn message(self) -> Result<Fields<'a>, Malformed> {
         self.bytes().map(Fields::new)
     }
 
-    /// The bytes of a length-delimited field.
+    /// Returns the bytes of a length-delimited field.
     pub(super) fn bytes(self) -> Result<&'a [u8], Malformed> {
         match self {
             Self::Bytes(bytes) => Ok(bytes),
@@ -69,7 +69,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// An `int32` or `int64`. Negative numbers take ten bytes in both.
+    /// Returns an `int32` or `int64`. In both types, a negative number has ten bytes.
     pub(super) fn integer(self) -> Result<i64, Malformed> {
         match self {
             Self::Varint(value) => Ok(value.cast_signed()),
@@ -77,23 +77,23 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A `bool`.
+    /// Returns a `bool`.
     pub(super) fn boolean(self) -> Result<bool, Malformed> {
         self.integer().map(|value| value != 0)
     }
 }
 
-/// The fields of a message, in the order of the bytes.
+/// The fields of a message, in the order of the encoding.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    /// The fields of the message with these bytes.
+    /// Reads the fields of the message in `bytes`.
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    /// Number and value of the next field, or `None` at the end of the message.
+    /// Returns number and value of the next field, or `None` at the end of the message.
     pub(super) fn next(&mut self) -> Result<Option<(u64, Value<'a>)>, Malformed> {
         if self.0.is_empty() {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! `Status`: the answer to a request that failed, and the object of an ERROR event.
+//! Decodes `Status`: the response to a failed request, and the object of an ERROR event.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use kube::core::Status;
 
 use super::reader::{Malformed, Value};
 
-/// A `Status`, and how long the API server asks to wait before the next request.
+/// A `Status`, and the wait that the API server requests.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     /// Code, reason and message.

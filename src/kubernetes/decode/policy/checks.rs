@@ -12,17 +12,17 @@ use crate::{
     },
 };
 
-/// The settings of a check in the API.
+/// Converts the settings of a check in the API to those in the domain.
 trait Decode {
     /// The limits of the check in the domain.
     type Limits;
 
-    /// The settings of the check. `path` is the path of its field.
+    /// Converts the settings. `path` is the path of their field.
     fn decode(&self, path: &str) -> Result<Settings<Self::Limits>, InvalidSpec>;
 }
 
-/// Generates the conversions between [`CheckName`] and [`Check`], and [`decode`]. For each check: its name in the API, its
-/// name in the domain, and its field in both.
+/// Generates the conversions between [`CheckName`] and [`Check`], and [`decode`]. Each line has the name of a check in
+/// the API, its name in the domain, its field in both, and the path of the field.
 macro_rules! register {
     ($($name:ident = $check:ident: $field:ident, $path:literal;)+) => {
         impl From<CheckName> for Check {
@@ -41,7 +41,7 @@ macro_rules! register {
             }
         }
 
-        /// The settings of all checks, from `spec.checks`.
+        /// Decodes the settings of all checks, from `spec.checks`.
         pub(super) fn decode(checks: &api::Checks) -> Result<Checks, InvalidSpec> {
             let api::Checks { $($field),+ } = checks;
             Ok(checks::Checks {
@@ -223,7 +223,7 @@ fn common(check_mode: api::Mode, severity: api::Severity) -> Common {
     }
 }
 
-/// The number of restarts or changes at which the check fails.
+/// Validates the number of restarts or changes at which a check fails.
 fn count(path: &str, n: u32) -> Result<u32, InvalidSpec> {
     if (1..=1000).contains(&n) {
         return Ok(n);

@@ -33,10 +33,10 @@ pub trait PolicyObject: Resource {
     /// The kind.
     const KIND: PolicyKind;
 
-    /// The spec as the evaluation reads it, or the first error in it.
+    /// Converts the spec to a policy of the domain, or returns its first error.
     fn policy(&self) -> Result<Policy, InvalidSpec>;
 
-    /// The status.
+    /// Returns the status.
     fn status(&self) -> Option<&api::PolicyStatus>;
 }
 
@@ -180,7 +180,7 @@ fn field(field: String, problem: InvalidField) -> InvalidSpec {
     InvalidSpec::Field { field, problem }
 }
 
-/// Parses a pattern. An empty text means that there is none.
+/// Parses a pattern. Returns `None` for an empty text.
 fn pattern(path: &str, source: &str) -> Result<Option<Pattern>, InvalidSpec> {
     if source.is_empty() {
         return Ok(None);
