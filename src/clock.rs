@@ -1,6 +1,6 @@
-//! The source of `now` for everything outside the domain. Only this module reads the clocks of the machine.
+//! Source of `now` for all code outside the domain. Only this module reads the clocks of the machine.
 //!
-//! The times never go backwards, because deadlines and onsets are compared with each other. The domain reads no clock: it
+//! Times never go backwards, because deadlines and onsets are compared with each other. The domain reads no clock: it
 //! gets `now` as an argument. Tests pass a function as a [`Clock`].
 
 use std::time::{Duration, Instant};
@@ -22,8 +22,8 @@ impl<F: Fn() -> Timestamp + Send + Sync> Clock for F {
 
 /// The wall clock of the machine, made monotonic.
 ///
-/// When the wall clock is set back, the time continues at half speed until the wall clock has caught up. So deadlines do
-/// not stop for the length of the step, and the time does not stay ahead of the cluster for ever.
+/// When the wall clock is set back, the time continues at half speed until the wall clock has caught up. So deadlines
+/// do not stop for the length of the step, and the time does not stay ahead of the cluster permanently.
 pub struct SystemClock {
     last: Mutex<(Timestamp, Instant)>,
 }
@@ -54,7 +54,7 @@ fn read() -> (Timestamp, Instant) {
     (Timestamp::now(), Instant::now())
 }
 
-/// Returns the time `elapsed` after `last`, when the wall clock shows `wall`.
+/// Returns the time `elapsed` after `last`, when the wall clock has the value `wall`.
 fn advance(last: Timestamp, wall: Timestamp, elapsed: Duration) -> Timestamp {
     last.checked_add(elapsed / 2)
         .map_or(last, |least| least.max(wall))
