@@ -9,7 +9,7 @@ use tokio::time::Instant;
 pub(super) struct Rate {
     /// Number of tokens in a full bucket.
     pub(super) burst: u32,
-    /// The time after which one token is added.
+    /// Time in which one token is added.
     pub(super) every: Duration,
 }
 
@@ -43,7 +43,7 @@ impl Bucket {
     }
 }
 
-/// A bucket for each key. Full buckets are removed, because they equal new ones.
+/// Token buckets by key. Full buckets are removed, because they equal new ones.
 #[derive(Debug)]
 pub(super) struct Buckets<K> {
     rate: Rate,
@@ -60,7 +60,7 @@ impl<K: Hash + Eq> Buckets<K> {
         }
     }
 
-    /// Reports whether the key has a token, or has used fewer than `reserve` tokens more than it had.
+    /// Reports whether the key has a token, or has overdrawn its bucket by fewer than `reserve` tokens.
     pub(super) fn has_one(&mut self, key: K, reserve: u32, now: Instant) -> bool {
         self.bucket(key, now).has_one(reserve)
     }

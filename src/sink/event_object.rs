@@ -37,7 +37,7 @@ pub(super) fn instance() -> String {
     }
 }
 
-/// Returns the body that creates an Event. A `count` above one adds a series of that length.
+/// Returns the body that creates an Event. A `count` above one adds a series with that count.
 pub(super) fn event(event: &Event, instance: &str, count: u32) -> Value {
     let mut object = object(&Parts {
         name: &event.name,
@@ -85,8 +85,8 @@ pub(super) struct DroppedSummary {
 }
 
 impl DroppedSummary {
-    /// Returns the namespace of the summary: that of the policy, or `default`, the only one that the API server accepts
-    /// for a cluster-scoped object.
+    /// Returns the namespace of the summary: that of the policy, or `default` for a cluster-scoped policy, because the
+    /// API server accepts no other namespace for it.
     pub(super) fn namespace(&self) -> &str {
         match self.policy.kind {
             PolicyKind::SidecarPolicy => &self.policy.namespace,
@@ -94,7 +94,7 @@ impl DroppedSummary {
         }
     }
 
-    /// Returns a name that no other summary of this process or its replicas has.
+    /// Returns a name that is unique among the summaries of this process and its replicas.
     fn name(&self, instance: &str) -> String {
         let at = self.at.as_nanosecond().to_be_bytes();
         let hash = stable_hash([self.policy_uid.as_bytes(), instance.as_bytes(), at.as_slice()]);
@@ -174,12 +174,12 @@ fn policy_reference(policy: &PolicyKey, uid: &str) -> Value {
     reference
 }
 
-/// Formats a MicroTime of Kubernetes, which has exactly six fractional digits.
+/// Formats a Kubernetes MicroTime, which has exactly six fractional digits.
 fn micro_time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }
 
-/// Cuts a text to at most `limit` bytes, between characters.
+/// Cuts a text to at most `limit` bytes, at a character boundary.
 fn cut(text: &str, limit: usize) -> &str {
     text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
 }

@@ -1,4 +1,5 @@
-//! Decides which Event is written when: limits, retries and summaries of dropped Events. No I/O; time is an argument.
+//! Decides which Event is written and when: limits, retries and summaries of dropped Events. No I/O; time is an
+//! argument.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -19,7 +20,7 @@ use crate::{
     telemetry::metrics::DropReason,
 };
 
-/// Limit per Pod, the same as client-go's limit per object.
+/// Limit per Pod. It equals client-go's limit per object.
 const PER_POD: Rate = Rate {
     burst: 25,
     every: Duration::from_mins(5),
@@ -73,9 +74,9 @@ struct DroppedSummary {
 pub(super) struct EventQueue {
     per_pod: Buckets<Arc<str>>,
     global: Buckets<()>,
-    /// Never attempted, oldest first.
+    /// Events that were not attempted yet, oldest first.
     ready: VecDeque<QueuedEvent>,
-    /// Retries by their time; the number makes keys unique.
+    /// Retries by due time. The number makes the keys unique.
     retries: BTreeMap<(Instant, u64), QueuedEvent>,
     next_retry_id: u64,
     /// Number of messages that are being written.
@@ -84,7 +85,7 @@ pub(super) struct EventQueue {
     dropped_names: DroppedNames,
 }
 
-/// The names of Events that announced a violation and were dropped, as hashes, oldest first.
+/// Names of dropped Events that announced a violation, as hashes, oldest first.
 #[derive(Debug, Default)]
 struct DroppedNames {
     reasons: HashMap<u64, DropReason>,
@@ -126,12 +127,12 @@ impl EventQueue {
 
     /// Queues an Event, or drops it and returns the reason.
     pub(super) fn push(&mut self, event: Event, now: Instant) -> Result<(), DropReason> {
-        // A recovery without its beginning says nothing.
+        // A recovery is useless without the Event of its violation, so it is dropped as well.
         let without_beginning = event
             .recovers
             .as_ref()
             .and_then(|name| self.dropped_names.remove(name));
-        // Critical Events may use each limit a second time, so that others cannot displace them.
+        // Critical Events may overdraw each limit by its burst, so that other Events cannot displace them.
         let reserve = |rate: Rate| {
             if event.severity == Severity::Critical {
                 rate.burst
@@ -186,13 +187,13 @@ impl EventQueue {
         queued
     }
 
-    /// Ends a message that was written or refused.
+    /// Completes a message that was written or refused.
     pub(super) fn done(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
     fn summary(&mut self, now: Instant) -> Option<QueuedEvent> {
-        // Forgets policies without a dropped Event since their last summary.
+        // Removes policies without a dropped Event since their last summary.
         self.dropped
             .retain(|_, summary| summary.dropped > 0 || summary.due > now);
         let (policy, summary) = self
@@ -211,7 +212,7 @@ impl EventQueue {
         })
     }
 
-    /// Queues a message again after a failed write, or drops it after too long.
+    /// Queues a message again after a failed write, or drops it after [`GIVE_UP`].
     pub(super) fn retry(
         &mut self,
         mut queued: QueuedEvent,

@@ -1,7 +1,7 @@
 //! Writes Events.
 //!
 //! Input: [`Event`]s of the domain; [`EventSink::push`] does not wait. Output: creates and merge patches of
-//! `events.k8s.io/v1` Events. Dropped Events are counted, and a summary on the policy reports those over the limits.
+//! `events.k8s.io/v1` Events. Dropped Events are counted. A summary on the policy reports the Events over the limits.
 
 use std::sync::{
     Arc,
@@ -75,7 +75,7 @@ impl EventSink {
     /// Queues an Event. An Event over the limits is dropped and counted.
     pub fn push(&self, event: Event) {
         let policy = event.policy.clone();
-        // Before the push, because another thread may write the Event at once.
+        // This comes before the push, because another thread may write the Event at once.
         self.pending_events.begin(&policy);
         if let Err(reason) = self.event_queue().push(event, Instant::now()) {
             self.pending_events.end(&policy);
@@ -90,7 +90,7 @@ impl EventSink {
         self.notify.notify_one();
     }
 
-    /// Counts the remaining Events as dropped by the shutdown.
+    /// Counts the remaining Events as dropped at shutdown.
     pub fn abandon(&self) {
         let left = self.event_queue().len();
         if left > 0 {

@@ -1,7 +1,7 @@
 //! Writes to the API server: [`events`] and [`status`].
 //!
-//! Each has a queue, a struct without I/O that decides what is written when, and a task that writes through [`Writer`]. A
-//! failed write is logged and counted, and does not stop other writes.
+//! Each module has a queue and a task. The queue is a struct without I/O that decides what is written when. The task
+//! writes through [`Writer`]. A failed write is logged and counted, and does not stop other writes.
 
 mod bucket;
 mod event_object;
@@ -58,8 +58,9 @@ pub struct WriteError {
 }
 
 impl WriteError {
-    /// Reports whether a retry may succeed: no connection, no response in time, a server error or throttling. An expired
-    /// token and a missing permission are included, because both can be corrected without a change of the request.
+    /// Reports whether a retry may succeed: after a failed connection, a timeout, a server error or throttling. An
+    /// expired token and a missing permission are included, because both can be corrected without a change of the
+    /// request.
     pub fn is_transient(&self) -> bool {
         self.status.is_none_or(|status| match status {
             StatusCode::FORBIDDEN => !self.is_namespace_terminating,
@@ -70,7 +71,7 @@ impl WriteError {
 }
 
 impl Writer {
-    /// Creates a writer; the client must not retry.
+    /// Creates a writer. The client must not retry.
     pub fn new(client: Client, metrics: Arc<Metrics>) -> Self {
         Self { client, metrics }
     }
@@ -80,7 +81,8 @@ impl Writer {
         &self.metrics
     }
 
-    /// Sends one request. A success status and the codes in `expected` are returned, other codes are errors.
+    /// Sends one request. Returns the response for a success status and for the codes in `expected`. Other codes are
+    /// errors.
     async fn send(
         &self,
         kind: WriteKind,
@@ -90,7 +92,7 @@ impl Writer {
         let result = match request {
             Ok(request) => timeout(WRITE_TIMEOUT, self.exchange(request.map(Body::from), expected)).await,
             Err(error) => Ok(Err(WriteError {
-                // A request that cannot be built is final, like a refusal.
+                // A request that cannot be built fails again on a retry, like a refused one.
                 status: Some(StatusCode::BAD_REQUEST),
                 retry_after: None,
                 message: error.to_string(),
@@ -140,7 +142,7 @@ impl Writer {
         if status.is_success() || expected.contains(&status) {
             return Ok((status, body));
         }
-        // Proxies and the flow control of the API server answer in plain text.
+        // Proxies and the flow control of the API server respond in plain text.
         let parsed = serde_json::from_slice::<Status>(&body).ok();
         Err(WriteError {
             status: Some(status),
@@ -155,7 +157,7 @@ impl Writer {
     }
 }
 
-/// Reports whether a status with code 403 has the cause that the namespace is being deleted.
+/// Reports whether the API server refused a write, with code 403, because the namespace is being deleted.
 fn is_namespace_terminating(status: &Status) -> bool {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     causes
@@ -163,7 +165,7 @@ fn is_namespace_terminating(status: &Status) -> bool {
         .any(|cause| cause.reason == "NamespaceTerminating")
 }
 
-/// Returns the fields that a status with code 422 names as invalid.
+/// Returns the fields that a status with code 422 lists as invalid.
 fn invalid_fields(status: &Status) -> Vec<String> {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     causes.map(|cause| cause.field.clone()).collect()

@@ -1,8 +1,8 @@
 //! Counts the pending Events of each policy: queued, or being written.
 //!
-//! A status waits until its policy has no pending Event. A status that lists a violation as firing tells the next process
-//! that the Event was written. If the process dies between the two writes, the next process finds the violation again and
-//! writes the same Event.
+//! A status waits until its policy has no pending Event. A status that lists a violation as firing shows the next
+//! process that the Event was written. If the process ends between the two writes, the next process finds the violation
+//! again and writes the same Event.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use crate::domain::policy::PolicyKey;
 #[derive(Debug, Default)]
 pub struct PendingEvents {
     counts: Mutex<HashMap<PolicyKey, usize>>,
-    /// Signals that a policy has no pending Event any more.
+    /// Signals that a policy no longer has a pending Event.
     drained: Notify,
 }
 
@@ -40,7 +40,7 @@ impl PendingEvents {
     /// Waits until the policy has no pending Event.
     pub(super) async fn drained(&self, policy: &PolicyKey) {
         loop {
-            // Created before the check, so that an Event that ends in between is not missed.
+            // This comes before the check, so that an Event that ends in between is not missed.
             let drained = self.drained.notified();
             if !self.counts.lock().contains_key(policy) {
                 return;

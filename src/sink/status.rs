@@ -1,7 +1,7 @@
 //! Writes policy statuses by server-side apply to the `status` subresource.
 //!
-//! Input: the statuses that a watch observed, and the keys of policies whose status may have changed. Output: an apply
-//! when the wanted status differs from the observed one, and no other request.
+//! Input: the statuses that a watch observed, and the keys of policies whose status may have changed. Output: one apply
+//! if the wanted status differs from the observed one, and no other request.
 
 use std::{
     collections::BTreeSet,
@@ -47,22 +47,23 @@ use crate::{
 
 /// Maximum number of concurrent writes.
 const CONCURRENCY: usize = 8;
-/// How long a status waits for the Events of its policy. If Events cannot be written, the status is written without them.
+/// Maximum time that a status waits for the Events of its policy. Then it is written without them.
 const EVENTS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Read access to the reports of the index.
+/// Provides the reports of the index.
 ///
-/// The sink takes a report when a write is due, not when a policy changes, so that a burst of changes costs one report. A
-/// report is a value; the index is locked only while the report is computed.
+/// The sink computes a report when a write is due, not when a policy changes, so a burst of changes costs one report. A
+/// report is a value: the index is locked only while the report is computed.
 pub struct Reports(Arc<Mutex<Index>>);
 
 impl Reports {
-    /// Creates read access to the reports of this index.
+    /// Creates a provider for this index.
     pub fn new(index: Arc<Mutex<Index>>) -> Self {
         Self(index)
     }
 
-    /// Computes the report of a policy; `None` while it is not known, as before the first list of Pods is complete.
+    /// Computes the report of a policy. Returns `None` if the policy has none yet, for example before the first list of
+    /// Pods is complete.
     fn get(&self, policy: &PolicyKey) -> Option<Report> {
         self.0.lock().report(policy)
     }
@@ -102,7 +103,7 @@ impl StatusSink {
         }
     }
 
-    /// Takes in the status that a watch observed.
+    /// Records the status that a watch observed.
     pub fn observe(&self, key: &PolicyKey, status: ObservedStatus) {
         self.queue().observe(key, status, Instant::now());
         self.notify.notify_one();
@@ -123,7 +124,7 @@ impl StatusSink {
         self.queue().remove(key);
     }
 
-    /// Removes the policies for which `is_listed` holds and that are not in `existing`.
+    /// Removes the policies for which `is_listed` is true and that are not in `existing`.
     pub fn retain(&self, is_listed: impl Fn(&PolicyKey) -> bool, existing: &BTreeSet<PolicyKey>) {
         self.queue().retain(is_listed, existing);
     }
@@ -174,7 +175,7 @@ impl StatusSink {
         if status_object::is_current(&wanted, observed.status.as_ref()) {
             return Outcome::Unchanged;
         }
-        // The report comes first, so that the Events of all its violations are among those that are waited for.
+        // The report is computed first, so that the wait includes the Events of all its violations.
         let _elapsed = timeout(EVENTS_TIMEOUT, self.pending_events.drained(key)).await;
         match self.apply_valid(key, &observed.uid, &mut wanted).await {
             Ok(None) => Outcome::NotFound,
@@ -195,7 +196,7 @@ impl StatusSink {
         }
     }
 
-    /// Applies a status, without the entries that the API server refuses, so that one entry does not block the others.
+    /// Applies a status without the entries that the API server refuses, so that one entry does not block the others.
     async fn apply_valid(
         &self,
         key: &PolicyKey,
@@ -235,7 +236,7 @@ impl StatusSink {
             PolicyKind::SidecarPolicy => SidecarPolicy::url_path(&(), Some(&key.namespace)),
             PolicyKind::ClusterSidecarPolicy => ClusterSidecarPolicy::url_path(&(), None),
         };
-        // With the UID, the API server refuses this status for a policy that was created again under the same name.
+        // Because of the UID, the API server refuses this status for a new policy with the same name.
         let object = json!({
             "apiVersion": format!("{}/{}", api::GROUP, api::VERSION),
             "kind": key.kind.as_str(),
@@ -276,7 +277,7 @@ impl StatusSink {
     }
 }
 
-/// Reads the version of the object in a response.
+/// Reads the resource version from a response.
 fn version(body: &[u8]) -> u64 {
     #[derive(Deserialize)]
     struct Object {

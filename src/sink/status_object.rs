@@ -131,8 +131,8 @@ fn violation(reported: &summary::ReportedViolation) -> Violation {
     }
 }
 
-/// Rounds a time down to whole seconds, the precision of the API, so that the status reads back as it was written. A time
-/// before 1970 becomes 1970, because the API requires a year of four digits.
+/// Rounds a time down to whole seconds, the precision of the API, so that a read returns the status that was written. A
+/// time before 1970 becomes 1970, because the API requires a year of four digits.
 fn time(at: Timestamp) -> Time {
     let whole = jiff::TimestampRound::new()
         .smallest(Unit::Second)
@@ -141,17 +141,17 @@ fn time(at: Timestamp) -> Time {
     Time(at.round(whole).unwrap_or(at))
 }
 
-/// Cuts a text to the limit of the schema, which counts characters, and replaces control characters. Most texts contain
-/// something that a user of the cluster chose, and one invalid text would make the API server refuse the whole status.
+/// Cuts a text to the limit of the schema, which counts characters, and replaces control characters. Users of the
+/// cluster choose parts of most texts, and the API server refuses the whole status for one invalid text.
 fn bounded(text: &str, max_chars: usize) -> String {
     text.chars().take(max_chars).map(printable).collect()
 }
 
 /// Returns the status without the entries that the API server refused, or `None` if no entry is left to remove.
 ///
-/// `invalid_fields` are the fields that a response 422 names, such as `status.violations[0].workload`. If it names no
-/// entry, all entries are removed. The counts and conditions stay, and the condition Ready says what is missing. An older
-/// CRD, for example, refuses the name of a new check.
+/// `invalid_fields` are the fields that a response 422 lists, such as `status.violations[0].workload`. If it lists no
+/// entry, all entries are removed. The counts and conditions stay, and the condition Ready reports that the status is
+/// incomplete. An older CRD, for example, refuses the name of a new check.
 pub(super) fn without_refused(status: &PolicyStatus, invalid_fields: &[String]) -> Option<PolicyStatus> {
     if status.violations.is_empty() && status.checks.is_empty() {
         return None;

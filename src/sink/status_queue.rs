@@ -1,7 +1,8 @@
-//! Decides which policy's status is synced when. No I/O; time is an argument.
+//! Decides which policy status is synced and when. No I/O; time is an argument.
 //!
-//! A policy is *dirty* when its status may differ from the observed one. A dirty policy is due at once, unless its status
-//! was written or compared a short time ago. The queue holds keys only: the status is computed when it is due.
+//! A policy is *dirty* when its status may differ from the observed one. A dirty policy is due at once, unless its
+//! status was written or compared a short time ago. The queue contains only keys: the status is computed when it is
+//! due.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -17,7 +18,7 @@ use crate::{
 
 /// Minimum time between two writes to one policy.
 const WRITE_PERIOD: Duration = Duration::from_secs(10);
-/// Minimum time after a sync that wrote nothing. A report costs time, and most Pod updates do not change a status.
+/// Minimum time after a sync without a write. A report costs time, and most Pod updates do not change a status.
 const SYNC_PERIOD: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
@@ -26,7 +27,7 @@ struct Entry {
     dirty: bool,
     /// A sync is running.
     busy: bool,
-    /// Time of the earliest next sync.
+    /// Earliest time of the next sync.
     not_before: Instant,
     backoff: Backoff,
 }
@@ -47,7 +48,7 @@ pub(super) enum Outcome {
     NotFound,
 }
 
-/// The known policies, and when each is due.
+/// The known policies, and the time at which each is due.
 #[derive(Debug, Default)]
 pub(super) struct StatusQueue {
     entries: HashMap<PolicyKey, Entry>,
@@ -55,12 +56,12 @@ pub(super) struct StatusQueue {
 }
 
 impl StatusQueue {
-    /// Takes in the status that a watch observed.
+    /// Records the status that a watch observed.
     pub(super) fn observe(&mut self, key: &PolicyKey, observed: ObservedStatus, now: Instant) {
         match self.entries.get_mut(key) {
             Some(entry) if entry.observed.uid == observed.uid => {
                 if observed.version < entry.observed.version {
-                    // Older than the last write.
+                    // The observed version is older than the last write.
                     return;
                 }
                 let is_changed = entry.observed.status != observed.status;
@@ -102,14 +103,14 @@ impl StatusQueue {
         self.due.retain(|(_, due)| due != key);
     }
 
-    /// Removes the policies for which `is_listed` holds and that are not in `existing`.
+    /// Removes the policies for which `is_listed` is true and that are not in `existing`.
     pub(super) fn retain(&mut self, is_listed: impl Fn(&PolicyKey) -> bool, existing: &BTreeSet<PolicyKey>) {
         let stays = |key: &PolicyKey| !is_listed(key) || existing.contains(key);
         self.entries.retain(|key, _| stays(key));
         self.due.retain(|(_, key)| stays(key));
     }
 
-    /// Returns the next policy that is due, with its observed status. It is not returned again before [`Self::finish`].
+    /// Returns the next policy that is due, with its observed status. Does not return it again before [`Self::finish`].
     pub(super) fn take(&mut self, now: Instant) -> Option<(PolicyKey, ObservedStatus)> {
         let first = self.due.first().filter(|(due, _)| *due <= now).cloned()?;
         self.due.remove(&first);
@@ -120,7 +121,7 @@ impl StatusQueue {
         Some((key, entry.observed.clone()))
     }
 
-    /// Takes in the result of a sync; `uid` is that of the object that was compared.
+    /// Records the result of a sync. `uid` is that of the object that was compared.
     pub(super) fn finish(&mut self, key: &PolicyKey, uid: &str, outcome: Outcome, now: Instant) {
         let Some(entry) = self
             .entries
