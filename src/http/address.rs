@@ -10,12 +10,12 @@ use std::{
 pub enum ListenAddress {
     /// `127.0.0.1:8080`, `[::1]:8080`
     At(SocketAddr),
-    /// `:8080`: all addresses, IPv6 and IPv4 where the machine has both.
+    /// `:8080`: all addresses, IPv6 and IPv4 where the machine supports both.
     Everywhere(u16),
 }
 
 impl ListenAddress {
-    /// Returns the addresses to try in order. The first one that works is used.
+    /// Returns the addresses to try, in order. The first one that can be bound is used.
     pub fn candidates(self) -> Vec<SocketAddr> {
         match self {
             Self::At(address) => vec![address],
@@ -39,7 +39,7 @@ impl FromStr for ListenAddress {
     }
 }
 
-/// A text that is not a listen address.
+/// Error for a text that is not a listen address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("use :PORT or ADDRESS:PORT, such as :8080, 127.0.0.1:8080 or [::1]:8080")]
 pub struct InvalidListenAddress;

@@ -1,8 +1,8 @@
-//! The open connections of a server, and which one to close when there are too many.
+//! Tracks the open connections of a server, and chooses which one to close when there are too many.
 //!
-//! A connection gives way if its client has the most connections. Among those, one without a request goes first, then
-//! the one that has been idle for longest. A client that opens many connections closes only its own, and a scrape that
-//! makes progress is the last to go.
+//! The connection to close belongs to the client with the most connections. Of these, a connection without a request is
+//! closed first, then the one that has been idle for longest. So a client that opens many connections closes only its
+//! own, and a scrape that makes progress is closed last.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{task::AbortHandle, time::Instant};
 
-/// What a connection has done so far.
+/// The activity of a connection.
 #[derive(Debug)]
 pub(super) struct Activity {
     peer: IpAddr,
@@ -27,20 +27,20 @@ pub(super) struct Activity {
 impl Activity {
     pub(super) fn new(peer: IpAddr) -> Self {
         Self {
-            // A client may reach a dual-stack listener by either family.
+            // A client may connect to a dual-stack listener by either family.
             peer: peer.to_canonical(),
             requested: AtomicBool::new(false),
             last: Mutex::new(Instant::now()),
         }
     }
 
-    /// The request has arrived.
+    /// Records that the request arrived.
     pub(super) fn requested(&self) {
         self.requested.store(true, Ordering::Relaxed);
         self.record();
     }
 
-    /// The client has taken more of the response.
+    /// Records that the client received a part of the response.
     pub(super) fn record(&self) {
         *self.last.lock() = Instant::now();
     }
@@ -55,7 +55,7 @@ impl Activity {
 pub(super) struct Connections(Vec<(Arc<Activity>, AbortHandle)>);
 
 impl Connections {
-    /// Adds a connection, and closes another one if there would be more than `limit`.
+    /// Adds a connection. If there would be more than `limit`, closes another one first.
     pub(super) fn add(&mut self, activity: Arc<Activity>, task: AbortHandle, limit: usize) {
         self.0.retain(|(_, task)| !task.is_finished());
         if self.0.len() >= limit {

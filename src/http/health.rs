@@ -1,4 +1,4 @@
-//! `/livez` and `/readyz`: whether the reconciler makes progress and whether every watch is in sync.
+//! Serves `/livez` and `/readyz`: whether the reconciler makes progress, and whether every watch is in sync.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,10 +11,11 @@ use crate::{
     telemetry::monitor::Monitor,
 };
 
-/// How long the reconciler may take for a turn before the process counts as stuck. An idle one turns far more often.
+/// Maximum time between two heartbeats of the reconciler. After that, the process counts as stuck. An idle reconciler
+/// sends heartbeats far more often.
 const STUCK: Duration = Duration::from_mins(1);
 
-/// All watches of the process, and its heartbeat.
+/// The watches of the process, and the heartbeat of the reconciler.
 pub struct Health {
     /// The watches.
     pub monitors: Vec<Arc<Monitor>>,
@@ -22,7 +23,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Watches that are all awaited.
+    /// Creates the health of a process with these watches.
     pub fn new(monitors: Vec<Arc<Monitor>>) -> Self {
         Self {
             monitors,
@@ -30,12 +31,12 @@ impl Health {
         }
     }
 
-    /// The reconciler has made a turn.
+    /// Records a heartbeat of the reconciler.
     pub fn turned(&self) {
         *self.turned.lock() = Instant::now();
     }
 
-    /// What keeps the operator from being ready, a line each; empty when it is ready.
+    /// Returns the reasons why the operator is not ready, one line each. Empty when it is ready.
     pub fn awaited(&self) -> Vec<String> {
         self.monitors
             .iter()

@@ -1,4 +1,4 @@
-//! The HTTP server, and its pages: metrics and health.
+//! The HTTP server and its pages: metrics and health.
 
 pub mod address;
 mod connections;

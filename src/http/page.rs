@@ -1,8 +1,8 @@
 //! Pages and their bodies.
 //!
 //! A body is a list of chunks of 32 KiB, so that a large page needs no single large allocation and no copy when it
-//! grows. Readers share one [`SharedPage`] and take a chunk at a time. A revoked page frees its chunks at once: each
-//! reader keeps at most the chunk that it is sending, and then fails.
+//! grows. Readers share one [`SharedPage`] and take one chunk at a time. A revoked page frees its chunks at once: each
+//! reader keeps only the chunk that it is sending, and fails at the next one.
 
 use std::{
     io,
@@ -23,7 +23,8 @@ const CHUNK: usize = 32 * 1024;
 
 /// Renders pages on request.
 pub trait Pages: Send + Sync + 'static {
-    /// The page at `path`, or `None` if there is no such page. The server calls it on a thread that may block.
+    /// Returns the page at `path`, or `None` if it does not exist. The server calls this method on a thread that may
+    /// block.
     fn page(&self, path: &str) -> Option<Page>;
 }
 
@@ -39,7 +40,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// A page of plain text.
+    /// Creates a page of plain text.
     pub fn text(status: StatusCode, body: impl AsRef<str>) -> Self {
         let mut chunks = Body::default();
         chunks.push(body.as_ref().as_bytes());
@@ -51,7 +52,7 @@ impl Page {
     }
 }
 
-/// The body of a page, written from start to end.
+/// The body of a page. It is written from start to end.
 #[derive(Debug, Default)]
 pub struct Body {
     full: Vec<Bytes>,
@@ -63,7 +64,7 @@ impl Body {
     pub fn push(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             if self.last.capacity() == 0 {
-                // A small page stays small.
+                // A small page gets a small chunk.
                 let size = if self.full.is_empty() {
                     bytes.len().min(CHUNK)
                 } else {
@@ -81,17 +82,17 @@ impl Body {
         }
     }
 
-    /// The length in bytes.
+    /// Returns the length in bytes.
     pub fn len(&self) -> usize {
         self.full.len() * CHUNK + self.last.len()
     }
 
-    /// Whether nothing has been written.
+    /// Reports whether the body is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The body as text; bytes that are not UTF-8 are replaced.
+    /// Returns the body as text. Bytes that are not UTF-8 are replaced.
     pub fn to_text(&self) -> String {
         let mut bytes = Vec::with_capacity(self.len());
         for chunk in &self.full {
@@ -139,8 +140,8 @@ impl SharedPage {
         }
     }
 
-    /// Frees the chunks of a large page; its readers fail when they need the next chunk. A page of one chunk costs
-    /// little and stays.
+    /// Frees the chunks of a large page. Its readers fail when they need the next chunk. A page of one chunk uses
+    /// little memory and is kept.
     pub(super) fn revoke(&self) {
         let mut chunks = self.chunks.lock();
         if chunks.len() > 1 {
@@ -148,14 +149,14 @@ impl SharedPage {
         }
     }
 
-    /// Whether the chunks are still there.
+    /// Reports whether the chunks are still in memory.
     #[cfg(test)]
     pub(super) fn is_held(&self) -> bool {
         !self.chunks.lock().is_empty()
     }
 }
 
-/// One response that reads a shared page.
+/// The body of one response, read from a shared page.
 pub(super) struct Reader {
     page: Arc<SharedPage>,
     activity: Arc<Activity>,

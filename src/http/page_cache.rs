@@ -1,8 +1,8 @@
 //! Single-flight rendering: one render at a time, and at most two pages in memory.
 //!
-//! Requests that arrive within `max_age` after a render began share its page. The render runs to its end even if the
-//! request that started it goes away, and it holds the lock meanwhile: clients cannot start a second one. Before a
-//! render the older of two pages is revoked.
+//! Requests that arrive within `max_age` after a render began share its page. A render completes even if the client
+//! that requested it disconnects. It holds the lock until then, so that clients cannot start a second one. Before a
+//! render, the older of two pages is revoked.
 
 use std::{
     sync::{Arc, Weak},
@@ -14,14 +14,14 @@ use tokio::{sync::Mutex, time::Instant};
 
 use super::page::{Page, Pages, SharedPage};
 
-/// The pages of one server.
+/// The page cache of a server.
 pub(super) struct PageCache {
     pages: Arc<dyn Pages>,
     max_age: Duration,
     slots: Arc<Mutex<Slots>>,
 }
 
-/// The latest page, and the one before while somebody reads it.
+/// The latest page, and the previous one while it has readers.
 #[derive(Default)]
 struct Slots {
     latest: Option<Latest>,
@@ -30,7 +30,7 @@ struct Slots {
 
 struct Latest {
     path: String,
-    /// When its render began: it shows every change before.
+    /// When the render began. The page includes every change before that time.
     begun: Instant,
     page: Arc<SharedPage>,
 }
@@ -44,7 +44,7 @@ impl PageCache {
         }
     }
 
-    /// The page at `path`: a shared one, or a new one. `None` if there is no such page.
+    /// Returns the page at `path`, shared or newly rendered. Returns `None` if the page does not exist.
     pub(super) async fn get(&self, path: &str) -> Option<Arc<SharedPage>> {
         let arrived = Instant::now();
         let mut slots = Arc::clone(&self.slots).lock_owned().await;
@@ -68,13 +68,13 @@ impl Slots {
         self.latest
             .as_ref()
             .filter(|latest| latest.path == path)
-            // A page whose render began after the request arrived is as good as a new one.
+            // A page whose render began after the request arrived is as current as a new one.
             .filter(|latest| latest.begun >= arrived || arrived.duration_since(latest.begun) < max_age)
             .map(|latest| Arc::clone(&latest.page))
     }
 
     fn render(&mut self, pages: &dyn Pages, path: String) -> Option<Arc<SharedPage>> {
-        // A request for a page that does not exist must not replace one that does.
+        // A request for a page that does not exist must not replace an existing page.
         let is_known = self.latest.as_ref().is_some_and(|latest| latest.path == path);
         if is_known {
             self.make_room();
@@ -92,7 +92,7 @@ impl Slots {
         Some(page)
     }
 
-    /// Revokes the older page. The latest one becomes the older one; without readers it is freed.
+    /// Revokes the previous page. The latest page becomes the previous one, which is freed if it has no readers.
     fn make_room(&mut self) {
         if let Some(oldest) = self.previous.upgrade() {
             oldest.revoke();

@@ -1,9 +1,9 @@
 //! A small HTTP server for pages that are rendered on request: `/metrics`, `/livez`, `/readyz`.
 //!
-//! Input: a listener and [`Pages`]. Every Pod of the cluster can reach the server, so its cost is bounded whatever
-//! clients do: one request per connection, limits on the header (time, size), on the connection (time) and on the
-//! number of connections ([`super::connections`]), one render at a time and two pages ([`super::page_cache`]). Request
-//! bodies are never read.
+//! Input: a listener and [`Pages`]. Every Pod of the cluster can connect to the server, so its cost has fixed limits:
+//! one request per connection, limits on the header (time, size), on the connection (time) and on the number of
+//! connections ([`super::connections`]), one render at a time and two pages ([`super::page_cache`]). The server never
+//! reads request bodies.
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -23,14 +23,14 @@ use super::{
     page_cache::PageCache,
 };
 
-/// Limits on what clients can use.
+/// Limits on the resources that clients can use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How long a client may take to send its request.
+    /// Maximum time until the request has arrived.
     pub header: Duration,
-    /// How long a connection may last, including the time to read the response.
+    /// Maximum duration of a connection, including the time to read the response.
     pub connection: Duration,
-    /// The number of connections at a time.
+    /// Maximum number of open connections.
     pub connections: usize,
     /// Requests that arrive within this time after a render began share its page.
     pub page_age: Duration,
@@ -71,7 +71,7 @@ pub async fn serve(listener: TcpListener, pages: Arc<dyn Pages>, limits: Limits)
     let mut open = Connections::default();
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
-            // The process is most likely out of file descriptors; connections end within seconds.
+            // Most likely the process has no free file descriptor. Connections end within seconds.
             sleep(Duration::from_millis(100)).await;
             continue;
         };
@@ -86,7 +86,7 @@ pub async fn serve(listener: TcpListener, pages: Arc<dyn Pages>, limits: Limits)
     }
 }
 
-/// Serves one connection. A failure of the client is not reported.
+/// Serves one connection. Does not report failures of the client.
 async fn connection(stream: TcpStream, limits: Limits, activity: Arc<Activity>, cache: Arc<PageCache>) {
     let service = service_fn(move |request: Request<Incoming>| {
         activity.requested();
@@ -117,7 +117,7 @@ async fn respond(
     let page = cache.get(request.uri().path()).await;
     let page = page.unwrap_or_else(|| text(StatusCode::NOT_FOUND, "page not found\n"));
     let (status, content_type) = (page.status, header::HeaderValue::from_static(page.content_type));
-    // hyper answers HEAD with the length and without the body.
+    // For HEAD, hyper sends the length without the body.
     let mut response = respond_with(page);
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);

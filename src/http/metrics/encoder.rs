@@ -1,13 +1,13 @@
 //! A streaming encoder of the Prometheus text format (version 0.0.4).
 //!
-//! It writes each series straight into the body of the page and stores none, so that the memory of a render is the
-//! page itself. Label values are cleaned: no control characters, at most [`VALUE_LIMIT`] bytes.
+//! The encoder writes each series directly to the body of the page and stores none, so a render needs no memory except
+//! the page. Label values are cleaned: no control characters, at most [`VALUE_LIMIT`] bytes.
 
 use std::fmt::Write as _;
 
 use crate::http::server::Body;
 
-/// The longest label value in bytes. Names of Kubernetes objects have at most 253.
+/// Maximum length of a label value in bytes. Names of Kubernetes objects have at most 253.
 pub(super) const VALUE_LIMIT: usize = 256;
 
 /// The type of a family.
@@ -18,17 +18,17 @@ pub(super) enum Kind {
     Histogram,
 }
 
-/// A family of series: its name, help text, type and labels.
+/// A metric family: its name, help text, type and labels.
 #[derive(Debug)]
 pub(super) struct Family {
     pub(super) name: &'static str,
     pub(super) help: &'static str,
     pub(super) kind: Kind,
-    /// The names of the labels, in alphabetical order as Prometheus' own clients write them.
+    /// The names of the labels, in alphabetical order as in the official Prometheus clients.
     pub(super) labels: &'static [&'static str],
 }
 
-/// Appends families to the body of a page.
+/// Appends metric families to the body of a page.
 pub(super) struct Encoder<'a> {
     body: &'a mut Body,
     line: String,
@@ -42,7 +42,7 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Writes the header of a family. Its series follow.
+    /// Writes the header of a family. The series follow.
     pub(super) fn family(&mut self, family: &'static Family) -> Series<'_, 'a> {
         let Family { name, help, kind, .. } = family;
         let kind = match kind {
@@ -72,7 +72,7 @@ pub(super) struct Series<'e, 'a> {
 }
 
 impl Series<'_, '_> {
-    /// Writes a series. `values` has one value per label of the family, in the same order.
+    /// Writes a series. `values` has one value for each label of the family, in the same order.
     pub(super) fn add<const N: usize>(&mut self, values: [&str; N], value: f64) {
         debug_assert_eq!(
             N,
@@ -83,8 +83,8 @@ impl Series<'_, '_> {
         self.write("", values.as_slice(), None, value);
     }
 
-    /// Writes a histogram without labels. `counts` holds the observations up to each bound and above the bound before;
-    /// its last entry counts those above every bound.
+    /// Writes a histogram without labels. Each entry of `counts` is the number of observations up to its bound and
+    /// above the previous bound. The last entry is the number above every bound.
     pub(super) fn histogram(&mut self, bounds: &[f64], counts: &[u64], sum: f64) {
         let mut cumulative = 0;
         let ends = bounds.iter().copied().chain([f64::INFINITY]);
@@ -124,7 +124,7 @@ impl Series<'_, '_> {
     }
 }
 
-/// A count as a value. Prometheus stores floating-point numbers; counts are far below where those round.
+/// Converts a count to a value. Prometheus stores floating-point numbers, which are exact for counts of this size.
 #[allow(clippy::cast_precision_loss)]
 pub(super) fn count(n: u64) -> f64 {
     n as f64
@@ -138,7 +138,7 @@ fn push_number(line: &mut String, value: f64) {
     }
 }
 
-/// Appends a label value, cut and escaped.
+/// Appends a label value. Cuts and escapes it.
 fn push_value(line: &mut String, value: &str) {
     let mut length = 0;
     for c in value.chars() {

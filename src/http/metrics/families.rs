@@ -1,7 +1,8 @@
-//! The families about Pods, policies and watches. They are computed at each render, so no series outlives its object.
+//! The metric families about Pods, policies and watches. They are computed at each render, so no series outlives its
+//! object.
 //!
-//! Severity, mode and state are in lower case, as Alertmanager routes usually have them. Checks, kinds and names are
-//! written as in the API.
+//! Severity, mode and state are in lower case, as is usual in Alertmanager routes. Checks, kinds and names are written
+//! as in the API.
 
 use std::collections::BTreeMap;
 
@@ -196,7 +197,7 @@ pub(super) fn write_watches(encoder: &mut Encoder<'_>, health: &Health) {
     }
 }
 
-/// Writes a copy of the index.
+/// Writes the series of a copy of the index.
 pub(super) fn write_series(encoder: &mut Encoder<'_>, series: &Series) {
     let Series {
         policies,
@@ -326,7 +327,7 @@ fn violation_values(violation: &Violation) -> [&str; VIOLATION_LABELS.len()] {
 
 fn write_policies(encoder: &mut Encoder<'_>, policies: &[PolicySeries]) {
     let mut family = encoder.family(&POLICY_PODS);
-    // A suspended policy selects nothing by intention.
+    // A suspended policy is intended to select no Pod.
     for policy in policies.iter().filter(|policy| policy.mode != Mode::Off) {
         family.add(policy_values(&policy.key), f64::from(policy.pods));
     }

@@ -1,8 +1,8 @@
 //! The page `/metrics`.
 //!
-//! Series about Pods, policies and watches are computed from the index and the monitors at each render
-//! ([`families`]); the operator's own counters come from a registry of the `prometheus` crate. A render holds the lock
-//! of the index only while it copies the series, not while it formats them.
+//! Series about Pods, policies and watches are computed at each render from the index and the monitors ([`families`]).
+//! The operator's own counters come from a registry of the `prometheus` crate. A render locks the index only while it
+//! copies the series, not while it formats them.
 
 mod encoder;
 mod families;
@@ -32,7 +32,7 @@ pub struct MetricsPages {
 }
 
 impl MetricsPages {
-    /// Shows the operator's counters, the index and the state of the watches.
+    /// Creates the page from the operator's counters, the index and the state of the watches.
     pub fn new(
         metrics: &Metrics,
         index: Arc<Mutex<Index>>,
@@ -59,7 +59,7 @@ impl MetricsPages {
         })
     }
 
-    /// The series in the text format.
+    /// Returns the series in the text format.
     pub fn text(&self) -> prometheus::Result<String> {
         Ok(self.render()?.to_text())
     }
