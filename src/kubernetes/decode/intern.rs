@@ -8,7 +8,7 @@ use std::{borrow::Borrow, collections::HashSet, hash::Hash, sync::Arc};
 
 use crate::domain::observation::{Labels, Shape, Workload};
 
-/// Shares equal values. Drops values that have no other owner, so its size depends on the live values and not on all
+/// Shares equal values. Drops values that have no other owner, so its size depends on the values in use and not on all
 /// values since the start.
 #[derive(Debug, Default)]
 pub struct Interner {

@@ -7,7 +7,7 @@
 //!            ┌──────────── 410, ERROR event, undecodable event ───────────┐
 //!            ▼                                                            │
 //!     streaming list ──────────── initial-events-end ─────────────▶ watch from version
-//!            │ 422, or broken half-way                               ▲    │ ▲
+//!            │ 422, or cut off                                       ▲    │ ▲
 //!            ▼                                                       │    └─┘ end of the watch, broken connection
 //!       paged list ──────────────── last page ───────────────────────┘
 //! ```

@@ -68,7 +68,7 @@ impl PolicyObject for ClusterSidecarPolicy {
     }
 }
 
-/// The key of the policy.
+/// Returns the key of the policy.
 pub fn policy_key<K: PolicyObject>(object: &DeserializeGuard<K>) -> Result<PolicyKey, MissingIdentity> {
     let identity = identity(object)?;
     Ok(PolicyKey {
