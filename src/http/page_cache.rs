@@ -160,7 +160,7 @@ mod tests {
         let (pages, cache) = cache(Duration::ZERO);
         pages.pause(true);
         for _ in 0..120 {
-            // The request goes away while the render is under way.
+            // The client disconnects while the render runs.
             let abandoned = timeout(Duration::from_millis(1), cache.get("/metrics")).await;
             assert!(abandoned.is_err());
             pages.until_renders(1).await;
