@@ -1,4 +1,5 @@
-//! An index with a virtual clock, and a record of its effects. After every step, the counts of the index are verified.
+//! An index with a virtual clock, and a record of its effects. The harness verifies the counts of the index after
+//! every step.
 
 use std::sync::Arc;
 
@@ -19,12 +20,12 @@ pub(crate) struct Harness {
     pub(crate) now: Timestamp,
     generation: i64,
     effects: Effects,
-    /// Whether the counts are verified after every step.
+    /// Whether the harness verifies the counts after every step.
     pub(crate) recounts: bool,
 }
 
 impl Harness {
-    /// Before the first lists, with the namespaces `pay` and `shop` and the label `team: <name>` on each.
+    /// Creates a harness before the first lists. The namespaces `pay` and `shop` have the label `team: <name>`.
     pub(crate) fn starting() -> Self {
         let mut harness = Self {
             index: Index::new([None], true),
@@ -40,7 +41,7 @@ impl Harness {
         harness
     }
 
-    /// After the first lists, with `policy` as `SidecarPolicy pay/mesh` and without Pods.
+    /// Creates a harness after the first lists, with `policy` as `SidecarPolicy pay/mesh` and without Pods.
     pub(crate) fn with(policy: Policy) -> Self {
         let mut harness = Self::starting();
         harness.resync([]).policy(policy);
@@ -55,7 +56,7 @@ impl Harness {
         self
     }
 
-    /// Passes time up to this second. Deadlines are handled when they are due.
+    /// Advances the clock to this second. Every deadline is handled when it is due.
     pub(crate) fn at(&mut self, second: i64) -> &mut Self {
         self.until(at(second))
     }
@@ -68,14 +69,14 @@ impl Harness {
         self.late(moment)
     }
 
-    /// Passes time with one tick at the end: the timer is late.
+    /// Advances the clock with one tick at the end, as a late timer does.
     pub(crate) fn late(&mut self, moment: Timestamp) -> &mut Self {
         self.now = moment;
         let effects = self.index.tick(moment);
         self.take(effects)
     }
 
-    /// Passes time in tenths of a second, and evaluates every Pod at each.
+    /// Advances the clock in tenths of a second, and evaluates every Pod at each step.
     pub(crate) fn polling(&mut self, moment: Timestamp) -> &mut Self {
         while self.now < moment {
             self.now += SignedDuration::from_millis(100);
@@ -85,7 +86,7 @@ impl Harness {
         self.take(Effects::default())
     }
 
-    /// Passes time without a tick.
+    /// Advances the clock without a tick.
     pub(crate) fn without_tick(&mut self, second: i64) -> &mut Self {
         self.now = at(second);
         self
@@ -135,19 +136,19 @@ impl Harness {
         self.take(effects)
     }
 
-    /// The Pod watch breaks. It was in sync until now.
+    /// Breaks the Pod watch, which was in sync until now.
     pub(crate) fn hold(&mut self) -> &mut Self {
         self.index.hold(&None, self.now);
         self.take(Effects::default())
     }
 
-    /// The Pod watch resumes without a list.
+    /// Resumes the Pod watch without a list.
     pub(crate) fn resume(&mut self) -> &mut Self {
         let effects = self.index.resume(&None, self.now);
         self.take(effects)
     }
 
-    /// A list of Pods starts. The watch was in sync until now.
+    /// Starts a list of Pods. The watch was in sync until now.
     pub(crate) fn begin_resync(&mut self) -> &mut Self {
         self.index.begin_resync(&None, self.now);
         self.take(Effects::default())
@@ -158,7 +159,7 @@ impl Harness {
         self.take(effects)
     }
 
-    /// A complete list of Pods.
+    /// Delivers a complete list of Pods.
     pub(crate) fn resync<'a>(&mut self, pods: impl IntoIterator<Item = &'a Pod>) -> &mut Self {
         self.begin_resync();
         for pod in pods {
@@ -167,7 +168,7 @@ impl Harness {
         self.finish_resync()
     }
 
-    /// The transitions since the last call, as [`lines`].
+    /// Returns the transitions since the last call, as [`lines`].
     pub(crate) fn log(&mut self) -> Vec<String> {
         lines(&self.transitions())
     }
@@ -176,22 +177,22 @@ impl Harness {
         std::mem::take(&mut self.effects.transitions)
     }
 
-    /// The Events since the last call.
+    /// Returns the Events since the last call.
     pub(crate) fn events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.effects.events)
     }
 
-    /// The policies whose status may have changed since the last call.
+    /// Returns the policies whose status may have changed since the last call.
     pub(crate) fn changed(&mut self) -> Vec<PolicyKey> {
         std::mem::take(&mut self.effects.changed).into_iter().collect()
     }
 
-    /// The firing violations, such as `envoy NotReady`.
+    /// Returns the firing violations, such as `envoy NotReady`.
     pub(crate) fn firing(&self) -> Vec<String> {
         self.violations(true)
     }
 
-    /// The pending violations.
+    /// Returns the pending violations.
     pub(crate) fn pending(&self) -> Vec<String> {
         self.violations(false)
     }
@@ -206,7 +207,7 @@ impl Harness {
             .collect()
     }
 
-    /// The onset of a violation, in seconds.
+    /// Returns the onset of a violation, in seconds.
     pub(crate) fn onset(&self, container: &str, check: Check) -> Option<f64> {
         let is_it = |v: &&Violation| {
             let Subject::Container(subject) = &v.subject;
@@ -216,13 +217,13 @@ impl Harness {
         Some(second(violation.onset))
     }
 
-    /// The status of `SidecarPolicy pay/mesh`.
+    /// Returns the status of `SidecarPolicy pay/mesh`.
     pub(crate) fn report(&self) -> Report {
         self.index.report(&key("mesh")).unwrap()
     }
 }
 
-/// Transitions as lines such as `300 firing envoy NotReady`.
+/// Formats transitions as lines such as `300 firing envoy NotReady`.
 pub(crate) fn lines(transitions: &[Transition]) -> Vec<String> {
     let line = |t: &Transition| {
         let (what, check) = (t.to.as_str(), t.violation.check.as_str());

@@ -73,7 +73,7 @@ impl Pod {
         self.with(|pod| pod.labels = Arc::new(labels.iter().copied().collect()))
     }
 
-    // The spec. Containers are in the order of the calls, so init containers must come first.
+    // The spec. Containers have the order of the calls, so init containers must come first.
 
     /// Adds a plain init container that has completed.
     pub(crate) fn init(self, name: &str) -> Self {
@@ -179,7 +179,7 @@ impl Pod {
         })
     }
 
-    /// The node controller has lost the node.
+    /// Sets the conditions that the node controller writes for a lost node.
     pub(crate) fn node_lost(self) -> Self {
         self.conditions(|c| c.ready_false_without_reason = true)
     }
@@ -211,7 +211,7 @@ impl Pod {
         self.status(name, |status| status.ready = false)
     }
 
-    /// The container waits for this reason. It has not started before, unless it has restarted.
+    /// The container waits with this reason. It has never started unless it has restarted.
     pub(crate) fn waiting(self, name: &str, reason: &str) -> Self {
         self.status(name, |status| {
             (status.ready, status.started) = (false, false);
@@ -219,7 +219,7 @@ impl Pod {
         })
     }
 
-    /// The container runs, and its startup probe or postStart hook has not succeeded.
+    /// The container runs. Its startup probe or postStart hook has not succeeded yet.
     pub(crate) fn starting(self, name: &str, since: i64) -> Self {
         self.status(name, |status| {
             (status.ready, status.started) = (false, false);
@@ -259,8 +259,8 @@ impl Pod {
         })
     }
 
-    /// The container runs again: the last run is in `lastState`, and `restartCount` is one higher. A current run ends with
-    /// exit code 1 first.
+    /// The container runs again. The last run is in `lastState`, and `restartCount` is one higher. A current run first
+    /// ends with exit code 1.
     pub(crate) fn restarted(self, name: &str, second: i64) -> Self {
         let index = self.index(name);
         let runs = matches!(self.0.statuses[index].as_ref().unwrap().state, State::Running(_));

@@ -35,7 +35,7 @@ pub(crate) fn policy() -> Policy {
     }
 }
 
-/// The settings of one check, for [`Policy::check`]. Fields that the check does not have are zero and not written back.
+/// The settings of one check, for [`Policy::check`]. Fields that the check lacks are zero and are not written back.
 pub(crate) struct CheckSettings {
     pub(crate) mode: Mode,
     pub(crate) severity: Severity,

@@ -1,4 +1,4 @@
-//! What an operator takes over from its predecessor.
+//! Adoption: the violations that an operator restores from the stored status of a policy.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ fn bad() -> Pod {
     web().unready("envoy").status("envoy", |s| s.restart_count = 1)
 }
 
-/// An operator that starts at second 1000 with one policy, whose status lists something, and one Pod.
+/// Starts an operator at second 1000 with one policy, its stored violations, and one Pod.
 fn restart(policy: Policy, stored: Vec<StoredViolation>, pod: &Pod) -> Harness {
     let mut harness = Harness::starting();
     harness.at(1000).policy_as(key("mesh"), Ok(policy), stored);
@@ -32,12 +32,12 @@ fn a_firing_violation_is_taken_over_as_it_stands_and_sends_nothing() {
     assert_eq!(
         harness.onset("envoy", Check::NotReady),
         Some(500.0),
-        "its since, not ours"
+        "the onset comes from the stored violation"
     );
     assert_eq!(
         (harness.events().len(), harness.log().len()),
         (0, 0),
-        "no second Event, and nothing happened"
+        "adoption writes no Event and causes no transition"
     );
     let fired: u64 = harness
         .index
@@ -45,10 +45,14 @@ fn a_firing_violation_is_taken_over_as_it_stands_and_sends_nothing() {
         .flat_map(|p| p.fired)
         .map(|(_, n)| n)
         .sum();
-    assert_eq!(fired, 0, "it fired under another process");
+    assert_eq!(fired, 0, "this process did not fire the violation");
     harness.at(1100).pod(&web()).at(1220);
     assert_eq!(harness.log(), ["1220 resolved envoy NotReady"]);
-    assert_eq!(harness.events().len(), 1, "its recovery is ours to tell");
+    assert_eq!(
+        harness.events().len(),
+        1,
+        "this process writes the recovery Event"
+    );
 }
 
 #[test]
@@ -60,7 +64,7 @@ fn a_pending_violation_keeps_its_clock() {
     assert_eq!(
         harness.log(),
         ["1100 firing envoy NotReady"],
-        "five minutes after 800"
+        "the violation fires five minutes after its onset at 800"
     );
     assert_eq!(harness.events().len(), 1);
     let pending = vec![stored(Check::NotReady, "envoy", false, 600)];
@@ -68,7 +72,7 @@ fn a_pending_violation_keeps_its_clock() {
     assert_eq!(
         harness.log(),
         ["1000 firing envoy NotReady"],
-        "what came due while nobody looked, at once"
+        "a deadline during the downtime acts at once"
     );
 }
 
@@ -83,7 +87,7 @@ fn repetitions_go_on_in_their_rhythm() {
     assert_eq!(
         events[0].delivery,
         Delivery::Repeat(2),
-        "the second of this episode"
+        "this is the second Event of the episode"
     );
 }
 
@@ -107,7 +111,7 @@ fn an_adopted_name_is_raised_by_a_new_episode() {
     assert_eq!(
         delivery,
         [Delivery::CreateOrRaise(2)],
-        "the Event of the old operator stands under that name"
+        "the previous operator created an Event with this name"
     );
 }
 
@@ -119,7 +123,7 @@ fn a_stored_violation_without_a_fault_ends_after_its_keep_firing_for() {
     assert_eq!(
         harness.log(),
         ["1120 resolved envoy NotReady"],
-        "keepFiringFor after we saw it gone"
+        "keepFiringFor starts when the operator observes the recovery"
     );
     let pending = vec![stored(Check::NotReady, "envoy", false, 900)];
     let mut harness = restart(policy().only(Check::NotReady), pending, &web());
@@ -153,7 +157,7 @@ fn is_taken_over(policy: Policy, stored: Vec<StoredViolation>, pod: &Pod) -> boo
     assert_eq!(
         (harness.log().len(), harness.events().len()),
         (0, 0),
-        "silently in any case"
+        "adoption causes no transition and no Event"
     );
     harness.firing() == ["envoy NotReady"]
 }
@@ -162,19 +166,19 @@ fn is_taken_over(policy: Policy, stored: Vec<StoredViolation>, pod: &Pod) -> boo
 fn violations_of_missing_containers_are_not_taken_over() {
     let created = |second| web().with(|pod| pod.created = Some(at(second)).into());
     let table = [
-        (with(|_| {}), web(), true, "all is as it was"),
+        (with(|_| {}), web(), true, "the Pod and the policy are unchanged"),
         (with(|_| {}), created(500), true, "a Pod as old as the violation"),
         (
             with(|_| {}),
             web().with(|pod| pod.created = None.into()),
             true,
-            "a Pod that does not say how old it is",
+            "a Pod without a creation time",
         ),
         (
             with(|_| {}),
             created(501),
             false,
-            "a younger Pod of that name is another Pod",
+            "a younger Pod of the same name is another Pod",
         ),
         (
             with(|v| *subject(v)[1] = "web-2".into()),
@@ -210,26 +214,26 @@ fn violations_of_missing_containers_are_not_taken_over() {
 fn violations_outside_the_policy_are_not_taken_over() {
     let off = not_ready().check(Check::NotReady, |c| c.mode = Mode::Off);
     let table = [
-        (off, with(|_| {}), "a check that has been put off"),
+        (off, with(|_| {}), "a check that has been disabled"),
         (
             not_ready(),
             with(|v| v.key.check = Check::JobHeldOpen),
-            "another check that is off",
+            "another check that is disabled",
         ),
         (
             not_ready(),
             with(|v| *subject(v)[2] = "app".into()),
-            "a container that the check is not about",
+            "a container that the check does not cover",
         ),
         (
             not_ready().with(|p| p.sidecars.native = false),
             with(|_| {}),
-            "a container that is no sidecar any more",
+            "a container that is no longer a sidecar",
         ),
         (
             not_ready().with(|p| p.mode = Mode::Off),
             with(|_| {}),
-            "a policy that is off",
+            "a policy with mode Off",
         ),
         (
             not_ready().with(|p| p.pods = one_of("a", "b")),
@@ -261,7 +265,7 @@ fn stored_violations_without_a_pod_are_dropped_after_the_first_list() {
             assert_eq!(
                 harness.firing(),
                 [""; 0],
-                "{key}: a Pod that came later, {pods_first}"
+                "{key}: a Pod that is created later, {pods_first}"
             );
         }
     }
@@ -311,10 +315,10 @@ fn a_held_pod_keeps_what_is_listed_of_it() {
         firing(Check::NotReady),
         &restarting,
     );
-    assert_eq!(harness.firing(), ["envoy NotReady"], "frozen as it stands");
+    assert_eq!(harness.firing(), ["envoy NotReady"], "a hold changes nothing");
     assert_eq!(harness.index.next_deadline(), None);
     harness.at(9000).pod(&bad());
-    assert_eq!(harness.log(), [""; 0], "released: it fires as before");
+    assert_eq!(harness.log(), [""; 0], "the violation still fires after the hold");
     assert_eq!(harness.onset("envoy", Check::NotReady), Some(500.0));
 }
 
@@ -332,7 +336,7 @@ fn a_policy_that_was_never_valid_takes_nothing_over() {
     assert_eq!(
         harness.firing(),
         [""; 0],
-        "its status says nothing any more by then"
+        "the stored status expires before the first valid version"
     );
 }
 
@@ -344,7 +348,7 @@ fn status_is_read_once() {
         Ok(policy().only(Check::NotReady)),
         firing(Check::NotReady),
     );
-    assert_eq!(harness.firing(), [""; 0], "our own writing comes back to us");
+    assert_eq!(harness.firing(), [""; 0], "own status writes are ignored");
 }
 
 #[test]
@@ -356,7 +360,7 @@ fn a_memory_kill_is_taken_over_with_the_time_it_has_left() {
     assert_eq!(
         harness.log(),
         ["1100 resolved envoy OOMKilled"],
-        "the Pod no longer shows it"
+        "the Pod no longer shows the kill"
     );
     let again = web().oom_killed("envoy", 800).restarted("envoy", 801);
     let mut harness = restart(oom(), kill(500), &again);
@@ -365,7 +369,7 @@ fn a_memory_kill_is_taken_over_with_the_time_it_has_left() {
     assert_eq!(
         harness.log(),
         ["1400 resolved envoy OOMKilled"],
-        "a later kill has started the time anew"
+        "a later kill restarts keepFiringFor"
     );
     let timeless = again.status("envoy", |s| s.last_exit.as_mut().unwrap().finished_at = None);
     let mut harness = restart(oom(), kill(500), &timeless);
@@ -373,7 +377,7 @@ fn a_memory_kill_is_taken_over_with_the_time_it_has_left() {
     assert_eq!(
         harness.log(),
         ["1100 resolved envoy OOMKilled"],
-        "an exit without its time"
+        "an exit without a time does not restart keepFiringFor"
     );
 }
 
@@ -385,7 +389,7 @@ fn violations_missing_in_the_status_are_rebuilt_from_the_pod() {
     assert_eq!(
         harness.onset("vault-agent", Check::NotReady),
         Some(0.0),
-        "since its own start"
+        "the onset is the start of the container"
     );
-    assert_eq!(harness.events().len(), 1, "and it has an Event");
+    assert_eq!(harness.events().len(), 1, "the new violation has an Event");
 }

@@ -10,7 +10,7 @@ fn no_onset_after_a_gap_is_before_the_last_sync() {
     let bad = |since| web().unready("envoy").containers_unready_since(since);
     let table = [
         (700, 700.0, "within the gap"),
-        (100, 500.0, "before our last look"),
+        (100, 500.0, "before the last sync"),
         (2000, 1000.0, "after now"),
     ];
     for (since, expected, why) in table {
@@ -42,7 +42,7 @@ fn no_onset_after_a_gap_is_before_the_last_sync() {
     assert_eq!(
         harness.onset("envoy", Check::NotReady),
         Some(550.0),
-        "a second error does not move the last look"
+        "a second error does not move the last sync"
     );
     let killed = web().oom_killed("envoy", 700).restarted("envoy", 701);
     let mut harness = Harness::with(policy().only(Check::OOMKilled));
@@ -50,7 +50,7 @@ fn no_onset_after_a_gap_is_before_the_last_sync() {
     assert_eq!(
         harness.onset("envoy", Check::OOMKilled),
         Some(700.0),
-        "a memory kill within the gap, at its time"
+        "an OOM kill within the gap has its own time"
     );
 }
 
@@ -75,7 +75,7 @@ fn a_later_policy_observes_pods_for_the_first_time() {
     assert_eq!(
         harness.onset("envoy", Check::NotReady),
         Some(300.0),
-        "the Pod's label makes it match"
+        "the policy matches the Pod after a label change"
     );
     harness
         .policy(policy().only(Check::FrequentRestarts))
@@ -83,7 +83,7 @@ fn a_later_policy_observes_pods_for_the_first_time() {
     assert_eq!(
         harness.onset("envoy", Check::NotReady),
         Some(300.0),
-        "an edit puts the check on"
+        "an edit enables the check"
     );
 }
 
@@ -100,7 +100,7 @@ fn each_policy_has_its_own_first_observation() {
     assert_eq!(
         harness.onset("envoy", Check::NotReady),
         Some(310.0),
-        "it matched before, and saw the fault begin"
+        "the policy matched before and observed the start of the fault"
     );
 
     let mut harness = Harness::with(policy().only(Check::NotReady));
@@ -114,6 +114,6 @@ fn each_policy_has_its_own_first_observation() {
     assert_eq!(
         harness.onset("envoy", Check::NotReady),
         Some(500.0),
-        "not before its own last look"
+        "the onset is not before the last sync of the policy"
     );
 }

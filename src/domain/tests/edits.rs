@@ -30,7 +30,7 @@ fn an_edit_keeps_onsets() {
     assert_eq!(
         harness.log(),
         ["100 firing envoy NotReady"],
-        "a shorter for that has passed acts at once"
+        "a shorter `for` that has already passed acts at once"
     );
     assert_eq!(harness.onset("envoy", Check::NotReady), Some(10.0));
     harness.events();
@@ -38,17 +38,17 @@ fn an_edit_keeps_onsets() {
     assert_eq!(
         harness.log(),
         ["100 pending envoy NotReady"],
-        "a longer one sends it back"
+        "a longer `for` returns the violation to pending"
     );
     harness.at(300);
     assert_eq!(
         harness.log(),
         ["210 firing envoy NotReady"],
-        "from the same onset"
+        "the violation keeps its onset"
     );
-    assert_eq!(harness.events(), [], "and its Event was written before");
+    assert_eq!(harness.events(), [], "the Event exists already");
     let fired = harness.index.policies().next().unwrap().fired[0];
-    assert_eq!(fired, (Check::NotReady, 1), "it is still one violation");
+    assert_eq!(fired, (Check::NotReady, 1), "the violation counts once");
 }
 
 #[test]
@@ -72,12 +72,12 @@ fn an_edit_moves_what_is_due() {
 fn violations_outside_an_edited_policy_end_without_events() {
     let excluding = lasting(60).with(|p| p.sidecars.exclude_pattern = Some(Pattern::parse("env.*").unwrap()));
     let table = [
-        (excluding, "the container is no sidecar any more"),
+        (excluding, "the container is no longer a sidecar"),
         (policy().only(Check::JobHeldOpen), "the check is off"),
         (lasting(60).with(|p| p.mode = Mode::Off), "the policy is off"),
         (
             lasting(60).with(|p| p.pods = one_of("app", "other")),
-            "the Pod does not match any more",
+            "the Pod no longer matches",
         ),
     ];
     for (edited, why) in table {
@@ -98,7 +98,7 @@ fn violations_outside_an_edited_policy_end_without_events() {
     assert_eq!(
         harness.log(),
         ["400 ended envoy MainReadySidecarNotReady"],
-        "and only that ends"
+        "no other violation ends"
     );
     assert_eq!(harness.firing(), ["envoy NotReady"]);
 }
@@ -114,7 +114,7 @@ fn a_deleted_policy_ends_all_its_violations_without_events() {
     assert_eq!(
         harness.log(),
         ["400 ended envoy NotReady"],
-        "of this policy, not of the other"
+        "only the violation of the deleted policy ends"
     );
     assert_eq!(harness.firing(), ["envoy NotReady"]);
     assert_eq!(harness.events(), []);
@@ -122,7 +122,7 @@ fn a_deleted_policy_ends_all_its_violations_without_events() {
     assert!(harness.index.report(&key("mesh")).is_none());
     harness.delete_policy(&key("other")).delete_policy(&key("other"));
     assert_eq!(harness.index.policies().count(), 0);
-    assert_eq!(harness.index.next_deadline(), None, "nothing is due for nobody");
+    assert_eq!(harness.index.next_deadline(), None, "no deadline remains");
 }
 
 #[test]
@@ -169,12 +169,12 @@ fn a_repeated_input_has_no_effect() {
         !harness.index.apply_policy(update, at(0)).changed.is_empty()
     };
     let table = [
-        (Ok(not_ready()), false, "as it was"),
-        (Err("no"), true, "now it is invalid"),
-        (Err("no"), false, "as before"),
-        (Err("still no"), true, "for another reason"),
-        (Ok(not_ready()), true, "valid again, and at work all the time"),
-        (Ok(not_ready()), false, "as before"),
+        (Ok(not_ready()), false, "unchanged and valid"),
+        (Err("no"), true, "the new version is invalid"),
+        (Err("no"), false, "unchanged and invalid"),
+        (Err("still no"), true, "invalid for another reason"),
+        (Ok(not_ready()), true, "valid again, without a change"),
+        (Ok(not_ready()), false, "unchanged after recovery"),
     ];
     for (spec, news, why) in table {
         assert_eq!(tell(spec), news, "{why}");
@@ -192,7 +192,7 @@ fn an_invalid_version_leaves_the_last_good_one_at_work_and_disturbs_no_other() {
     assert_eq!(
         harness.firing(),
         ["envoy NotReady", "envoy NotReady"],
-        "both go on"
+        "both policies stay in use"
     );
     let report = harness.report();
     let [ready, healthy, _] = &report.conditions;
@@ -202,8 +202,8 @@ fn an_invalid_version_leaves_the_last_good_one_at_work_and_disturbs_no_other() {
         "the object cannot be decoded: spec.sidecars.namePattern: no; correct it, or install the CRDs of this version. The \
          last valid version stays in use."
     );
-    assert_eq!(healthy.status, Some(false), "the health of what is at work");
-    assert_eq!(report.generation, 3, "of the version that it speaks of");
+    assert_eq!(healthy.status, Some(false), "health describes the version in use");
+    assert_eq!(report.generation, 3, "the status names the newest version");
     harness.changed();
     harness.policy(not_ready());
     assert_eq!(harness.report().conditions[0].reason, "Evaluating");
@@ -211,7 +211,7 @@ fn an_invalid_version_leaves_the_last_good_one_at_work_and_disturbs_no_other() {
     assert_eq!(
         harness.onset("envoy", Check::NotReady),
         Some(10.0),
-        "and nothing was lost"
+        "the violation keeps its onset"
     );
 }
 
@@ -237,7 +237,7 @@ fn a_severity_moves_its_violations() {
     assert_eq!(
         harness.log().len(),
         4,
-        "two pending, two firing, and nothing for the edit"
+        "two pending and two firing transitions, none for the edit"
     );
 }
 
@@ -255,12 +255,12 @@ fn an_unchanged_policy_has_no_effects() {
         };
         harness.index.apply_policy(update, at(400))
     };
-    assert_eq!(same(1), Effects::default(), "a status write of our own");
     assert_eq!(
-        same(2).changed.len(),
-        1,
-        "a generation is news: the status must name it"
+        same(1),
+        Effects::default(),
+        "a status write of the operator has no effect"
     );
+    assert_eq!(same(2).changed.len(), 1, "a new generation changes the status");
 }
 
 #[test]
@@ -296,28 +296,33 @@ fn selectors_decide_which_pods_a_policy_matches() {
             key("m"),
             policy(),
             "web-1",
-            "a SidecarPolicy sees its own namespace",
+            "a SidecarPolicy matches its own namespace",
         ),
-        (key("m"), namespaces("shop"), "web-1", "whatever its spec says"),
+        (
+            key("m"),
+            namespaces("shop"),
+            "web-1",
+            "a SidecarPolicy has no namespaceSelector",
+        ),
         (key("m"), pods("web"), "web-1", "Pods with the label"),
-        (key("m"), pods("db"), "", "and no others"),
+        (key("m"), pods("db"), "", "Pods without the label do not match"),
         (
             cluster_key("m"),
             policy(),
             "web-1 shop-1",
-            "an empty namespaceSelector means all",
+            "an empty namespaceSelector matches all namespaces",
         ),
         (
             cluster_key("m"),
             namespaces("shop"),
             "shop-1",
-            "those with the label",
+            "namespaces with the label match",
         ),
         (
             cluster_key("m"),
             namespaces("pay").with(|p| p.pods = one_of("app", "db")),
             "",
-            "both selectors hold",
+            "both selectors must match",
         ),
     ];
     for (key, policy, expected, why) in table {
@@ -339,19 +344,31 @@ fn labels_of_a_namespace_and_of_a_pod_may_change() {
     assert_eq!(harness.firing(), ["envoy NotReady"]);
     harness.log();
     harness.namespace("pay", "none");
-    assert_eq!(harness.log(), ["70 ended envoy NotReady"], "the namespace leaves");
+    assert_eq!(
+        harness.log(),
+        ["70 ended envoy NotReady"],
+        "the namespace no longer matches"
+    );
     harness.at(80).namespace("pay", "pay");
     assert_eq!(
         harness.log(),
         ["80 firing envoy NotReady"],
-        "and comes back: what was so, began when it did"
+        "the namespace matches again, and the fault keeps its onset"
     );
     harness.at(90).pod(&labels("db"));
-    assert_eq!(harness.log(), ["90 ended envoy NotReady"], "the Pod leaves");
+    assert_eq!(
+        harness.log(),
+        ["90 ended envoy NotReady"],
+        "the Pod does not match"
+    );
     harness.at(100).pod(&labels("web"));
     assert_eq!(harness.firing(), ["envoy NotReady"]);
     let effects = harness.index.delete_namespace("pay", at(110));
-    assert_eq!(effects.transitions.len(), 1, "no labels, no match");
+    assert_eq!(
+        effects.transitions.len(),
+        1,
+        "a namespace without labels does not match"
+    );
     harness.index.assert_counts();
 }
 
@@ -363,7 +380,7 @@ fn an_empty_selector_needs_no_namespace() {
         .policy_as(cluster_key("p"), Ok(lasting(0)), Vec::new());
     assert_eq!(harness.firing(), ["envoy NotReady"]);
     let effects = harness.index.delete_namespace("pay", at(10));
-    assert_eq!(effects.transitions, [], "all namespaces are all, known or not");
+    assert_eq!(effects.transitions, [], "unknown namespaces match too");
     harness.delete(&web());
     harness.index.assert_counts();
 }

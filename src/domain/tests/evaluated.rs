@@ -1,4 +1,4 @@
-//! Which Pods are evaluated, and what ends when a Pod no longer is.
+//! Which Pods are evaluated, and what happens when the evaluation of a Pod ends.
 
 use crate::domain::{
     observation::Phase,
@@ -25,11 +25,7 @@ fn a_pod_that_is_not_evaluated_violates_nothing() {
         let mut harness = Harness::with(policy());
         harness.at(10).pod(&leaves(web().unready("envoy"))).at(4000);
         assert_eq!(harness.log(), [""; 0], "{why}");
-        assert_eq!(
-            harness.report().summary.pods,
-            0,
-            "{why}: it does not count either"
-        );
+        assert_eq!(harness.report().summary.pods, 0, "{why}: the Pod is not counted");
     }
     for phase in [Phase::Pending, Phase::Running, Phase::Unknown] {
         let mut harness = Harness::with(policy());
@@ -62,11 +58,11 @@ fn everything_ends_when_a_pod_is_no_longer_evaluated() {
         assert_eq!(
             harness.log(),
             expected,
-            "{why}: at that moment, whatever keepFiringFor says"
+            "{why}: violations end at once, without keepFiringFor"
         );
-        assert_eq!(harness.index.next_deadline(), None, "{why}: nothing is due");
+        assert_eq!(harness.index.next_deadline(), None, "{why}: no deadline remains");
         harness.at(9000);
-        assert_eq!(harness.events(), [], "{why}: without a recovery Event");
+        assert_eq!(harness.events(), [], "{why}: no recovery Event");
     }
 }
 
@@ -97,7 +93,7 @@ fn a_deleted_pod_ends_everything_without_a_recovery() {
     assert_eq!(
         (harness.log().len(), harness.events().len()),
         (0, 0),
-        "nothing is left to happen"
+        "a deleted Pod has no later effects"
     );
 }
 
@@ -117,7 +113,7 @@ fn counts_are_dropped_when_a_pod_is_not_evaluated() {
     assert_eq!(
         harness.log(),
         [""; 0],
-        "two restarts before and one after are not three"
+        "restarts before the eviction do not count"
     );
     for second in [60, 70] {
         pod = pod.restarted("envoy", second);
@@ -126,7 +122,7 @@ fn counts_are_dropped_when_a_pod_is_not_evaluated() {
     assert_eq!(
         harness.log(),
         ["70 firing envoy FrequentRestarts"],
-        "three after are"
+        "three restarts after the eviction fire"
     );
 }
 
@@ -146,19 +142,15 @@ fn changes_of_a_pod_that_is_not_evaluated_are_not_counted_later() {
     assert_eq!(
         harness.log(),
         [""; 0],
-        "restarts out of sight move the baseline only"
+        "restarts during the eviction only move the baseline"
     );
     assert_eq!(
         harness.index.restarts().map(|r| r.count).sum::<u64>(),
         1,
-        "nor are they in the series"
+        "restarts during the eviction are not in the series"
     );
     harness.at(50).pod(&thrice.oom_killed("envoy", 49).ready("envoy"));
-    assert_eq!(
-        harness.log(),
-        ["50 firing envoy OOMKilled"],
-        "another kill is news"
-    );
+    assert_eq!(harness.log(), ["50 firing envoy OOMKilled"], "another kill fires");
 }
 
 #[test]
@@ -172,7 +164,7 @@ fn a_fault_that_a_pod_comes_back_with_begins_then() {
     assert_eq!(
         harness.onset("envoy", Check::NotReady),
         Some(600.0),
-        "we saw it come"
+        "the onset is the observed change"
     );
 }
 
@@ -191,9 +183,9 @@ fn the_identity_of_a_pod_is_its_uid() {
     assert_eq!(
         harness.onset("envoy", Check::NotReady),
         Some(0.0),
-        "bound by its own start, not by what the old one did"
+        "the onset is the start of the new Pod's container"
     );
     harness.pod(&new.restarted("envoy", 200));
-    assert_eq!(harness.firing(), [""; 0], "nothing of the old one is left");
+    assert_eq!(harness.firing(), [""; 0], "no violation of the old Pod remains");
     assert_eq!(harness.index.tracked_pods(), 1);
 }

@@ -1,4 +1,4 @@
-//! The deterministic names of Events, and how long their notes may be.
+//! The deterministic names of Events, and the length limit of their notes.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ fn at_once(check: Check) -> Policy {
     })
 }
 
-/// All Events of these Pods, one after another, with one check.
+/// Applies the Pods one after another with one check, and returns all Events.
 fn events(check: Check, pods: &[Pod]) -> Vec<Event> {
     let mut harness = Harness::with(at_once(check));
     for (second, pod) in (0..).zip(pods) {
@@ -39,11 +39,15 @@ fn the_same_objects_give_the_same_name() {
     assert_eq!(
         first_name(Check::NotReady, &[bad()]),
         name,
-        "an operator that saw less of it"
+        "the name does not depend on the observed history"
     );
     let mut later = Harness::with(at_once(Check::NotReady));
     later.at(5000).pod(&bad());
-    assert_eq!(later.events()[0].name, name, "or saw it later");
+    assert_eq!(
+        later.events()[0].name,
+        name,
+        "the name does not depend on the observation time"
+    );
     assert!(name.starts_with("web-1."), "{name}");
     assert_eq!(name.len(), "web-1.".len() + 16, "{name}");
 }
@@ -61,7 +65,7 @@ fn another_policy_pod_container_check_or_happening_gives_another_name() {
     harness.pod(&web().native("linkerd")).at(1000);
     let events = harness.events();
     let names: BTreeSet<_> = events.iter().map(|event| event.name.clone()).collect();
-    // Two Pods under (one check and two checks) of two containers fire, one of the Pods recovers.
+    // Two Pods with two containers each fire under three checks: 12 Events. One Pod recovers: 6 Events.
     assert_eq!((events.len(), names.len()), (18, 18));
 }
 
@@ -97,7 +101,7 @@ fn each_check_distinguishes_episodes_by_fields_of_the_pod() {
             vec![bad()],
             vec![bad().unready("app")],
             false,
-            "and nothing else",
+            "no other condition",
         ),
         (
             Check::MainReadySidecarNotReady,
@@ -139,7 +143,7 @@ fn each_check_distinguishes_episodes_by_fields_of_the_pod() {
         [vec![web(), killed(7)], vec![web(), then_failed]].map(|pods| first_name(Check::OOMKilled, &pods));
     assert_eq!(
         names[0], names[1],
-        "the exit that was the kill, also when another has followed"
+        "the kill names the Event, also after a later exit"
     );
     let nameless = |second| {
         killed(0).status("envoy", |s| {
@@ -149,14 +153,17 @@ fn each_check_distinguishes_episodes_by_fields_of_the_pod() {
         })
     };
     let names = [5, 6].map(|second| first_name(Check::OOMKilled, &[web(), nameless(second)]));
-    assert_ne!(names[0], names[1], "without a containerID, when it ended");
+    assert_ne!(
+        names[0], names[1],
+        "without a containerID the end time distinguishes kills"
+    );
     let in_threes = |n| {
         let policy = at_once(Check::FrequentRestarts).check(Check::FrequentRestarts, |c| c.count = 3);
         let mut harness = Harness::with(policy);
         harness.pod(&web()).at(10).pod(&restarted(n));
         harness.events().remove(0).name
     };
-    assert_eq!(in_threes(3), in_threes(5), "rounded down");
+    assert_eq!(in_threes(3), in_threes(5), "restartCount / count is rounded down");
     assert_ne!(in_threes(5), in_threes(6));
 }
 
@@ -191,7 +198,7 @@ fn a_name_is_one_that_the_api_server_takes() {
         .regular("app")
         .unready("envoy");
     let name = first_name(Check::NotReady, &[pod]);
-    assert_eq!(name.len(), 253, "there is room for that much of a Pod's name");
+    assert_eq!(name.len(), 253, "236 characters of the Pod name fit");
     assert!(name.starts_with(&longest), "{name}");
     let (a, b) = ("x".repeat(250) + "a", "x".repeat(250) + "b");
     let of = |name: &str| {
@@ -200,7 +207,7 @@ fn a_name_is_one_that_the_api_server_takes() {
             &[Pod::named(name).native("envoy").regular("app").unready("envoy")],
         )
     };
-    assert_ne!(of(&a), of(&b), "what was cut off still counts");
+    assert_ne!(of(&a), of(&b), "the removed characters still affect the name");
 }
 
 #[test]
@@ -234,7 +241,10 @@ fn an_update_of_the_policy_keeps_the_name() {
         stored: Vec::new(),
     };
     let effects = harness.index.apply_policy(update, at(10));
-    assert_ne!(effects.events[0].name, first, "another policy of the same name");
+    assert_ne!(
+        effects.events[0].name, first,
+        "another policy of the same name has other Event names"
+    );
     let none = Pod::named("web-1")
         .native("envoy")
         .regular("app")
@@ -243,11 +253,11 @@ fn an_update_of_the_policy_keeps_the_name() {
     assert_ne!(
         first_name(Check::NotReady, &[without]),
         "",
-        "a Pod without the condition has a name too"
+        "an Event has a name without the condition"
     );
 }
 
-/// A later version of the operator must use the same names, or it would write every Event again.
+/// A later version of the operator must use the same names. Otherwise it writes every Event again.
 #[test]
 fn names_do_not_change_with_versions() {
     let job = Pod::named("web-1")

@@ -1,4 +1,4 @@
-//! When Events are written, and how they are delivered.
+//! When the operator writes Events, and how it delivers them.
 
 use crate::domain::{
     effects::{Delivery, Event},
@@ -25,7 +25,7 @@ fn failing(policy: Policy) -> Harness {
     harness
 }
 
-/// `SidecarContainerNotReady Create`
+/// Formats Events as lines such as `SidecarContainerNotReady Create`.
 fn brief(events: &[Event]) -> Vec<String> {
     let lines = events.iter().map(|e| format!("{} {:?}", e.reason, e.delivery));
     lines.collect()
@@ -35,7 +35,7 @@ fn brief(events: &[Event]) -> Vec<String> {
 fn one_event_when_it_fires_and_one_when_it_resolves() {
     let mut harness = Harness::with(policy().only(Check::NotReady));
     harness.pod(&web()).at(10).pod(&bad()).at(309);
-    assert_eq!(harness.events(), [], "a pending violation is nobody's business");
+    assert_eq!(harness.events(), [], "a pending violation has no Event");
     harness.at(310);
     let fired = harness.events();
     assert_eq!(brief(&fired), ["SidecarContainerNotReady Create"]);
@@ -45,7 +45,7 @@ fn one_event_when_it_fires_and_one_when_it_resolves() {
         .at(320)
         .pod(&bad().with(|pod| pod.stray_statuses = 1))
         .pod(&bad().unready("app"));
-    assert_eq!(harness.events(), [], "never per update");
+    assert_eq!(harness.events(), [], "a Pod update writes no Event");
     harness.at(330).pod(&web()).at(450);
     let resolved = harness.events();
     assert_eq!(brief(&resolved), ["SidecarRecovered Create"]);
@@ -114,7 +114,7 @@ fn the_stricter_mode_decides_whether_there_are_events() {
         let stricter = of_policy.max(of_check);
         assert!(
             harness.index.violations().all(|v| v.mode == stricter),
-            "{why}: in metrics too"
+            "{why}: metrics show the stricter mode"
         );
         assert_eq!(harness.events().len(), events, "{why}");
     }
@@ -128,18 +128,18 @@ fn a_mode_may_change_while_a_violation_fires() {
     assert_eq!(
         brief(&harness.events()),
         ["SidecarContainerNotReady Create"],
-        "its Event is written when the mode allows it"
+        "the Event is written when the mode allows it"
     );
     harness.at(200).policy(observing()).at(REPEAT + 10);
-    assert_eq!(harness.events(), [], "no repetition while it may not");
+    assert_eq!(harness.events(), [], "no repetition in mode Observe");
     harness.policy(not_ready());
     assert_eq!(
         brief(&harness.events()),
         ["SidecarContainerNotReady Repeat(2)"],
-        "what is due comes then"
+        "the overdue repetition follows the edit"
     );
     harness.policy(observing()).at(4000).pod(&web()).at(5000);
-    assert_eq!(harness.events(), [], "and no recovery");
+    assert_eq!(harness.events(), [], "no recovery Event in mode Observe");
     assert_eq!(harness.firing(), [""; 0]);
 
     let mut harness = failing(observing());
@@ -147,7 +147,7 @@ fn a_mode_may_change_while_a_violation_fires() {
     assert_eq!(
         harness.events(),
         [],
-        "what no longer fails is no news, nor that it recovered"
+        "a recovered sidecar has no Event after the edit"
     );
 }
 
@@ -156,7 +156,7 @@ fn recovery_events_can_be_put_off() {
     let mut harness = failing(not_ready().with(|p| p.recovery_events = false));
     harness.at(10).pod(&web()).at(1000);
     assert_eq!(brief(&harness.events()), ["SidecarContainerNotReady Create"]);
-    assert_eq!(harness.log().len(), 2, "it resolved all the same");
+    assert_eq!(harness.log().len(), 2, "the violation resolves without an Event");
 }
 
 #[test]
@@ -180,14 +180,14 @@ fn a_firing_event_is_repeated_each_period() {
             delivery: first.delivery,
             ..event.clone()
         };
-        assert_eq!(repeated, first, "of the same name, with the same words");
+        assert_eq!(repeated, first, "a repetition has the same name and note");
     }
     let mut harness = failing(not_ready().with(|p| p.repeat_period = minutes(15)));
     harness.late(at(46 * 60));
     assert_eq!(
         harness.events().last().unwrap().delivery,
         Delivery::Repeat(4),
-        "whenever the timer comes"
+        "a late timer does not change the count"
     );
 }
 
@@ -243,10 +243,10 @@ fn a_new_episode_under_an_old_name_raises_that_event() {
             "SidecarBlocksStartup Repeat(5)",
             "SidecarRecovered CreateOrRaise(2)",
         ],
-        "the count of an Event only grows"
+        "the count of an Event only increases"
     );
     let names: std::collections::BTreeSet<_> = events.iter().map(|event| &event.name).collect();
-    assert_eq!(names.len(), 2, "nothing in the object tells the episodes apart");
+    assert_eq!(names.len(), 2, "both episodes have the same name");
 }
 
 #[test]
@@ -283,13 +283,13 @@ fn old_event_names_are_dropped() {
     assert_eq!(
         brief(&harness.events()),
         ["SidecarContainerNotReady CreateOrRaise(2)"],
-        "a late name is remembered"
+        "a recent name is remembered"
     );
     harness.at(3010).pod(&web()).events();
     harness.at(3020).pod(&bad().containers_unready_since(10));
     assert_eq!(
         brief(&harness.events()),
         ["SidecarContainerNotReady Create"],
-        "an early one is not"
+        "an old name is dropped"
     );
 }

@@ -13,7 +13,7 @@ fn restarts_only() -> Policy {
     policy().only(Check::FrequentRestarts)
 }
 
-/// A harness in which a container restarts at each of these seconds.
+/// Restarts a container at each of these seconds.
 fn restart(harness: &mut Harness, pod: &Pod, container: &str, seconds: &[i64]) -> Pod {
     let mut pod = pod.clone();
     harness.pod(&pod);
@@ -28,14 +28,18 @@ fn restart(harness: &mut Harness, pod: &Pod, container: &str, seconds: &[i64]) -
 fn as_many_restarts_as_count_within_the_window_fire_at_once() {
     let minute = 60;
     let table: [(&[i64], bool, &str); 4] = [
-        (&[10, 20], false, "one less than count"),
-        (&[10, 20, 30], true, "count"),
+        (&[10, 20], false, "one restart less than count"),
+        (&[10, 20, 30], true, "exactly count restarts"),
         (
             &[10, 20, 10 + 15 * minute - 1],
             true,
-            "the first is within the window for a second yet",
+            "the first restart is within the window for one more second",
         ),
-        (&[10, 20, 10 + 15 * minute], false, "the first has just left it"),
+        (
+            &[10, 20, 10 + 15 * minute],
+            false,
+            "the first restart has just left the window",
+        ),
     ];
     for (seconds, fires, why) in table {
         let mut harness = Harness::with(restarts_only());
@@ -49,7 +53,7 @@ fn one_that_is_up_recovers_as_restarts_leave_the_window() {
     let mut harness = Harness::with(restarts_only());
     restart(&mut harness, &web(), "envoy", &[10, 20, 30, 40]);
     harness.at(9000);
-    // The window ends for the second of four at 20 + 15 min; then keepFiringFor.
+    // The second of four restarts leaves the window at 20 + 15 min. Then keepFiringFor begins.
     assert_eq!(
         harness.log(),
         [
@@ -68,21 +72,21 @@ fn one_that_is_down_answers_for_four_windows() {
     assert_eq!(
         harness.firing(),
         [""; 0],
-        "up: three restarts in half an hour are within the limit"
+        "up: three restarts in half an hour do not reach the limit"
     );
     let down = backs_off(&pod, 11 + 2 * window);
     harness.at(11 + 2 * window).pod(&down);
     assert_eq!(
         harness.firing(),
         ["envoy FrequentRestarts"],
-        "down: they are a crash loop"
+        "down: three restarts in half an hour are a crash loop"
     );
     harness.at(10 + 4 * window).log();
     harness.at(20 + 4 * window + 10 * 60);
     assert_eq!(
         harness.log().len(),
         1,
-        "the first leaves the fourth window, keepFiringFor runs, it resolves"
+        "the first restart leaves four windows, then keepFiringFor passes"
     );
 }
 
@@ -96,11 +100,15 @@ fn down_is_waiting_or_ended_and_not_finished() {
     };
     let pod = |policy| job(policy).status("envoy", |s| s.restart_count = 3);
     let table = [
-        (pod(Always).exits("envoy", 1, 10), true, "ended, not for good"),
+        (
+            pod(Always).exits("envoy", 1, 10),
+            true,
+            "terminated, to be restarted",
+        ),
         (
             pod(Always).exits("envoy", 0, 10),
             true,
-            "also with exit 0, long before CrashLoopBackOff",
+            "terminated with exit 0, before CrashLoopBackOff",
         ),
         (
             pod(Always).exits("envoy", 1, 10).backs_off("envoy"),
@@ -110,7 +118,7 @@ fn down_is_waiting_or_ended_and_not_finished() {
         (
             pod(Always).exits("envoy", 1, 10).waiting("envoy", ""),
             false,
-            "no exit, no times",
+            "waiting without a last exit",
         ),
         (
             pod(Always)
@@ -118,10 +126,10 @@ fn down_is_waiting_or_ended_and_not_finished() {
                 .backs_off("envoy")
                 .waiting("envoy", "RunContainerError"),
             true,
-            "waiting for any reason",
+            "waiting with any reason",
         ),
         (pod(OnFailure).exits("envoy", 0, 10), false, "finished"),
-        (pod(Never).exits("envoy", 1, 10), false, "finished badly"),
+        (pod(Never).exits("envoy", 1, 10), false, "finished with an error"),
         (pod(Always).restarted("envoy", 10), false, "up"),
     ];
     for (pod, expected, why) in table {
@@ -152,7 +160,7 @@ fn count_and_window_are_the_policys() {
             "10 firing envoy FrequentRestarts",
             "670 resolved envoy FrequentRestarts"
         ],
-        "a minute of window, ten of keepFiringFor"
+        "one minute of window, ten minutes of keepFiringFor"
     );
 }
 
@@ -202,7 +210,7 @@ fn an_init_container_that_completed_after_all_is_not_down() {
     assert_eq!(
         harness.firing(),
         [""; 0],
-        "for Always, which means OnFailure to an init container"
+        "restartPolicy Always acts as OnFailure for an init container"
     );
 }
 

@@ -1,4 +1,4 @@
-//! Pods and watches that are held: what they report has no effect for a while.
+//! Holds: while a Pod or its watch is held, its updates have no effect.
 
 use crate::domain::{
     index::Index,
@@ -6,14 +6,14 @@ use crate::domain::{
     testing::{Harness, Pod, Step, at, key, lines, minutes, policy, web},
 };
 
-/// A way to hold a Pod, and to end the hold.
+/// A cause of a hold, with the steps that begin and end it.
 struct Hold {
     name: &'static str,
     begin: for<'a> fn(&'a mut Harness, &Pod) -> &'a mut Harness,
     end: for<'a> fn(&'a mut Harness, &Pod) -> &'a mut Harness,
 }
 
-/// Every way in which a Pod can be held.
+/// All causes of a hold.
 fn holds() -> [Hold; 3] {
     fn restarting(pod: &Pod) -> Pod {
         pod.clone().conditions(|c| c.all_containers_restarting = true)
@@ -25,7 +25,7 @@ fn holds() -> [Hold; 3] {
             end: |harness, pod| harness.pod(pod).resume(),
         },
         Hold {
-            name: "the watch is listing anew",
+            name: "the watch runs a new list",
             begin: |harness, _| harness.begin_resync(),
             end: |harness, pod| harness.pod(pod).finish_resync(),
         },
@@ -62,7 +62,7 @@ fn deadlines_that_passed_during_a_hold_take_effect_at_its_end() {
         assert_eq!(
             harness.onset("envoy", Check::NotReady),
             Some(10.0),
-            "{name}: the onset stands"
+            "{name}: the onset does not change"
         );
     }
 }
@@ -78,7 +78,7 @@ fn a_fault_that_ended_during_a_hold_is_cleared_at_its_end() {
         assert_eq!(
             harness.log(),
             ["400 cleared envoy NotReady"],
-            "{name}: a pending one, and it never fired"
+            "{name}: the violation was pending and never fires"
         );
     }
 }
@@ -101,7 +101,7 @@ fn nothing_resolves_during_a_hold() {
         assert_eq!(
             harness.log(),
             ["1000 resolved envoy NotReady"],
-            "{name}: now it acts"
+            "{name}: the deadline acts after the hold"
         );
 
         let (mut harness, _) = unready_until(320);
@@ -114,7 +114,7 @@ fn nothing_resolves_during_a_hold() {
         assert_eq!(
             harness.log(),
             [""; 0],
-            "{name}: the fault is back before anyone could say that it went"
+            "{name}: the fault returns before the recovery is observed"
         );
         assert_eq!(harness.onset("envoy", Check::NotReady), Some(10.0), "{name}");
     }
@@ -129,7 +129,11 @@ fn no_event_is_repeated_during_a_hold() {
         harness.at(5000);
         assert_eq!(harness.events(), [], "{name}");
         end(&mut harness, &bad);
-        assert_eq!(harness.events().len(), 1, "{name}: what is due comes then");
+        assert_eq!(
+            harness.events().len(),
+            1,
+            "{name}: the overdue repetition follows the hold"
+        );
     }
 }
 
@@ -145,7 +149,7 @@ fn a_held_pod_can_be_deleted() {
         assert_eq!(
             harness.log(),
             ["410 ended envoy NotReady"],
-            "{name}: not evaluated wins over held"
+            "{name}: a Pod that is not evaluated is not held"
         );
     }
 }
@@ -164,7 +168,7 @@ fn a_lost_node_holds_its_pods() {
     assert_eq!(
         harness.firing(),
         ["envoy NotReady", "envoy MainReadySidecarNotReady"],
-        "nothing resolves"
+        "nothing resolves while the node is lost"
     );
     harness.log();
     harness.pod(&pod);
@@ -174,7 +178,7 @@ fn a_lost_node_holds_its_pods() {
             "4000 resolved envoy NotReady",
             "4000 resolved envoy MainReadySidecarNotReady"
         ],
-        "the node is back"
+        "violations resolve when the node returns"
     );
 }
 
@@ -186,34 +190,38 @@ fn only_the_signs_of_a_lost_node_hold_a_pod() {
         (
             web().node_lost(),
             true,
-            "Ready=False without a reason, all else as if nothing was",
+            "Ready=False without a reason, and nothing else is unready",
         ),
         (
             with_init().node_lost(),
             true,
-            "a completed init container is ready too",
+            "a completed init container counts as ready",
         ),
-        (web(), false, "no Ready=False without a reason"),
+        (web(), false, "Ready=True"),
         (
             not_ready(web().node_lost()),
             false,
-            "ContainersReady=False: the kubelet's own word",
+            "ContainersReady=False comes from the kubelet",
         ),
         (
             web().node_lost().conditions(|c| c.containers_ready = None),
             false,
-            "no ContainersReady at all",
+            "no ContainersReady condition",
         ),
         (
             web().unready("envoy").node_lost(),
             false,
-            "an unready container: it was unready before",
+            "an unready sidecar was unready before",
         ),
-        (web().unready("app").node_lost(), false, "or a main one"),
+        (
+            web().unready("app").node_lost(),
+            false,
+            "an unready main container was unready before",
+        ),
         (
             web().unreported("envoy").node_lost(),
             false,
-            "or one without a status",
+            "a container without a status",
         ),
         (
             web().conditions(|c| c.all_containers_restarting = true),
@@ -225,12 +233,12 @@ fn only_the_signs_of_a_lost_node_hold_a_pod() {
                 .unready("envoy")
                 .conditions(|c| c.all_containers_restarting = true),
             true,
-            "whatever they say",
+            "all containers restart, and one is unready",
         ),
         (
             web().conditions(|c| c.resize_in_progress = true),
             false,
-            "a resize holds nothing",
+            "a resize does not hold the Pod",
         ),
     ];
     for (pod, expected, why) in table {
@@ -259,9 +267,13 @@ fn restarts_of_a_held_pod_are_not_counted() {
         assert_eq!(
             harness.log(),
             [""; 0],
-            "{name}: not even on the way out of the hold"
+            "{name}: restarts do not count when the hold ends"
         );
-        assert_eq!(harness.index.restarts().count(), 0, "{name}: nor in the series");
+        assert_eq!(
+            harness.index.restarts().count(),
+            0,
+            "{name}: restarts are not in the series"
+        );
         for second in [60, 70, 80] {
             pod = pod.restarted("envoy", second);
             harness.at(second).pod(&pod);
@@ -269,7 +281,7 @@ fn restarts_of_a_held_pod_are_not_counted() {
         assert_eq!(
             harness.log(),
             ["80 firing envoy FrequentRestarts"],
-            "{name}: the baseline moved"
+            "{name}: only restarts after the hold count"
         );
     }
 }

@@ -6,7 +6,7 @@ use crate::domain::{
     testing::{Harness, Pod, at, policy, web},
 };
 
-/// The onset of a fault that is first observed at second 1000.
+/// Returns the onset of a fault that the operator first observes at second 1000.
 fn first_look(policy: Policy, pod: &Pod, container: &str, check: Check) -> Option<f64> {
     let mut harness = Harness::starting();
     harness.policy(policy.only(check));
@@ -14,7 +14,7 @@ fn first_look(policy: Policy, pod: &Pod, container: &str, check: Check) -> Optio
     assert_eq!(
         harness.index.violations().count(),
         0,
-        "nothing is judged before the list is complete"
+        "no Pod is evaluated before the list is complete"
     );
     harness.finish_resync();
     harness.onset(container, check)
@@ -34,7 +34,7 @@ fn an_observed_change_has_the_time_of_its_observation() {
     assert_eq!(
         harness.onset("envoy", Check::NotReady),
         Some(500.0),
-        "the kubelet's clock is not ours"
+        "the onset of an observed change is the time of observation"
     );
     let mut harness = Harness::with(policy());
     harness
@@ -43,7 +43,7 @@ fn an_observed_change_has_the_time_of_its_observation() {
     assert_eq!(
         harness.onset("envoy", Check::NotReady),
         Some(490.0),
-        "a Pod that a watch brings for the first time may be as old as it says"
+        "the onset of a new Pod comes from its conditions"
     );
 }
 
@@ -52,32 +52,36 @@ fn not_ready_is_bound_by_containers_ready_and_by_the_first_start() {
     let bad = || web().unready("envoy").containers_unready_since(700);
     let restarted = |pod: Pod| pod.status("envoy", |s| s.restart_count = 1);
     let table = [
-        (bad(), 700.0, "ContainersReady, later than the start"),
+        (bad(), 700.0, "ContainersReady is later than the start"),
         (
             started(bad(), "envoy", 800),
             800.0,
-            "the start, later than ContainersReady",
+            "the start is later than ContainersReady",
         ),
         (
             restarted(started(bad(), "envoy", 800)),
             700.0,
-            "a later start says nothing of the run before",
+            "a later start does not bound the previous run",
         ),
         (
             started(bad(), "envoy", 800).unready("app"),
             800.0,
-            "another container may have turned ContainersReady",
+            "another unready container may have changed ContainersReady",
         ),
         (
             restarted(bad()).unready("app"),
             1000.0,
-            "then nothing bounds it but now",
+            "without a bound the onset is now",
         ),
-        (bad().containers_unready_since(2000), 1000.0, "clamped to now"),
+        (
+            bad().containers_unready_since(2000),
+            1000.0,
+            "a time in the future becomes now",
+        ),
         (
             restarted(bad()).init("late").unready("late"),
             700.0,
-            "plain init containers have no say in ContainersReady",
+            "plain init containers do not affect ContainersReady",
         ),
         (
             restarted(bad())
@@ -85,7 +89,7 @@ fn not_ready_is_bound_by_containers_ready_and_by_the_first_start() {
                 .exits("done", 1, 100)
                 .restarts_container("done", RestartPolicy::Never),
             1000.0,
-            "another that failed for good is unready too",
+            "another container that failed finally may have changed ContainersReady",
         ),
         (
             restarted(bad())
@@ -93,12 +97,12 @@ fn not_ready_is_bound_by_containers_ready_and_by_the_first_start() {
                 .exits("done", 0, 100)
                 .restarts_container("done", RestartPolicy::Never),
             700.0,
-            "one that finished with exit 0 is not",
+            "a container that finished with exit 0 does not affect ContainersReady",
         ),
         (
             restarted(web().unready("envoy")),
             1000.0,
-            "ContainersReady=True bounds nothing",
+            "ContainersReady=True is not a bound",
         ),
     ];
     for (pod, expected, why) in table {
@@ -118,8 +122,12 @@ fn main_ready_sidecar_not_ready_is_bound_by_the_earliest_ready_main_too() {
     let mains = |app, worker| started(started(bad(), "app", app), "worker", worker);
     let table = [
         (mains(0, 0), 700.0, "the sidecar's own bound is later"),
-        (mains(800, 900), 800.0, "the earliest main"),
-        (mains(900, 800), 800.0, "in any order"),
+        (mains(800, 900), 800.0, "the earliest start of a main container"),
+        (
+            mains(900, 800),
+            800.0,
+            "the order of the main containers does not matter",
+        ),
     ];
     for (pod, expected, why) in table {
         let onset = first_look(policy(), &pod, "envoy", Check::MainReadySidecarNotReady);
@@ -129,20 +137,24 @@ fn main_ready_sidecar_not_ready_is_bound_by_the_earliest_ready_main_too() {
         .unready("app")
         .status("envoy", |s| s.restart_count = 1);
     let onset = first_look(policy(), &unready_main, "envoy", Check::MainReadySidecarNotReady);
-    assert_eq!(onset, Some(900.0), "a main that is not ready has no say");
+    assert_eq!(onset, Some(900.0), "an unready main container is not a bound");
 }
 
 #[test]
 fn frequent_restarts_began_with_the_last_exit() {
     let looping = (0..3).fold(web(), |pod, n| pod.restarted("envoy", 600 + 10 * n));
     let table = [
-        (looping.clone().exits("envoy", 1, 650), Some(650.0), "state"),
+        (
+            looping.clone().exits("envoy", 1, 650),
+            Some(650.0),
+            "the exit in state",
+        ),
         (
             looping.clone().exits("envoy", 1, 650).backs_off("envoy"),
             Some(650.0),
-            "lastState",
+            "the exit in lastState",
         ),
-        (looping, None, "up again: the earlier restarts have no times"),
+        (looping, None, "up again: earlier restarts have no times"),
     ];
     for (pod, expected, why) in table {
         assert_eq!(
@@ -162,11 +174,14 @@ fn earlier_restarts_count_in_full_for_a_container_that_is_down() {
     };
     let finds = |pod: &Pod| first_look(policy(), pod, "envoy", Check::FrequentRestarts).is_some();
     assert!(finds(&down(3, 10, 900)), "restartCount has reached count");
-    assert!(!finds(&down(2, 10, 900)), "or has not");
-    assert!(finds(&down(3, 899, 1000)), "a run shorter than the window");
+    assert!(!finds(&down(2, 10, 900)), "restartCount has not reached count");
+    assert!(
+        finds(&down(3, 899, 1000)),
+        "a run shorter than the window is a crash loop"
+    );
     assert!(
         !finds(&down(3, 900, 1000)),
-        "a run as long as the window was no crash loop"
+        "a run as long as the window is not a crash loop"
     );
     let without = |change: fn(&mut Exit)| {
         down(9, 10, 900).status("envoy", |s| match &mut s.state {
@@ -176,22 +191,26 @@ fn earlier_restarts_count_in_full_for_a_container_that_is_down() {
     };
     assert!(
         finds(&without(|exit| exit.started_at = None)),
-        "a program that cannot be started ends without a start"
+        "an exit without a start time counts"
     );
     assert!(
         !finds(&without(|exit| exit.finished_at = None)),
-        "without its end it does not count"
+        "an exit without an end time does not count"
     );
 
     let mut harness = Harness::with(policy().only(Check::FrequentRestarts));
     harness.at(1000).pod(&down(3, 10, 400)).at(400 + 4 * 15 * 60 - 1);
-    assert_eq!(harness.firing().len(), 1, "for four windows from the last exit");
+    assert_eq!(
+        harness.firing().len(),
+        1,
+        "the restarts count for four windows after the last exit"
+    );
     harness.at(400 + 4 * 15 * 60).log();
     harness.at(400 + 4 * 15 * 60 + 10 * 60);
     assert_eq!(
         harness.log(),
         ["4600 resolved envoy FrequentRestarts"],
-        "then it leaves, and keepFiringFor runs"
+        "keepFiringFor follows the four windows"
     );
 
     let mut harness = Harness::with(policy().only(Check::FrequentRestarts));
@@ -202,7 +221,7 @@ fn earlier_restarts_count_in_full_for_a_container_that_is_down() {
     assert_eq!(
         harness.log(),
         ["510 firing envoy FrequentRestarts"],
-        "earlier ones and one that we saw, together"
+        "earlier restarts and an observed exit count together"
     );
 }
 
@@ -225,21 +244,25 @@ fn startup_blocked_is_bound_by_the_sandbox_and_by_the_container_before() {
         )
     };
     let table = [
-        (blocked(web()).sandbox(true, 300), Some(300.0), "the sandbox"),
+        (
+            blocked(web()).sandbox(true, 300),
+            Some(300.0),
+            "the start of the sandbox",
+        ),
         (
             with_init(600).sandbox(true, 300),
             Some(600.0),
-            "the end of the init container before it",
+            "the end of the previous init container",
         ),
         (
             with_init(200).sandbox(true, 300),
             Some(300.0),
-            "the later of the two",
+            "the sandbox is later than the previous init container",
         ),
         (
             with_native(600).sandbox(true, 300),
             Some(600.0),
-            "the start of the native sidecar before it",
+            "the start of the previous native sidecar",
         ),
     ];
     for (pod, expected, why) in table {
@@ -270,15 +293,19 @@ fn a_memory_kill_began_when_it_finished_if_that_is_not_too_long_ago() {
     let killed = |second| web().oom_killed("envoy", second).restarted("envoy", second + 1);
     let onset = |pod: &Pod| first_look(policy(), pod, "envoy", Check::OOMKilled);
     assert_eq!(onset(&killed(900)), Some(900.0));
-    assert_eq!(onset(&killed(401)), Some(401.0), "within keepFiringFor");
-    assert_eq!(onset(&killed(400)), None, "one that is older is not new");
+    assert_eq!(
+        onset(&killed(401)),
+        Some(401.0),
+        "a kill within keepFiringFor counts"
+    );
+    assert_eq!(onset(&killed(400)), None, "an older kill does not count");
     let timeless = killed(900).status("envoy", |s| s.last_exit.as_mut().unwrap().finished_at = None);
-    assert_eq!(onset(&timeless), None, "nor one that nobody can date");
+    assert_eq!(onset(&timeless), None, "a kill without a time does not count");
 }
 
 #[test]
 fn flapping_begins_now() {
-    // Only an edit can find flapping at once, because flaps must be observed.
+    // Flaps must be observed, so only an edit can find flapping at once.
     let twice = policy()
         .only(Check::Flapping)
         .check(Check::Flapping, |c| c.count = 3);

@@ -21,9 +21,10 @@ fn a_memory_kill_fires_at_once_and_lasts_for_keep_firing_for() {
         ("lastState", |pod| {
             pod.oom_killed("envoy", 9).restarted("envoy", 10)
         }),
-        ("a child was killed, and the process ended by itself", |pod| {
-            pod.exits_with("envoy", 3, "OOMKilled", 9)
-        }),
+        (
+            "a child process is killed, and the main process exits with its own code",
+            |pod| pod.exits_with("envoy", 3, "OOMKilled", 9),
+        ),
         ("without times or a containerID", |pod| {
             pod.oom_killed("envoy", 9)
                 .restarted("envoy", 10)
@@ -44,9 +45,17 @@ fn a_memory_kill_fires_at_once_and_lasts_for_keep_firing_for() {
     }
     let mut harness = Harness::with(oom());
     harness.pod(&web()).at(10).pod(&web().exits("envoy", 137, 9));
-    assert_eq!(harness.log(), [""; 0], "exit 137 alone is any SIGKILL");
+    assert_eq!(
+        harness.log(),
+        [""; 0],
+        "exit code 137 alone does not prove an OOM kill"
+    );
     harness.at(20).pod(&web().oom_killed("app", 19));
-    assert_eq!(harness.log(), [""; 0], "the subject is the sidecar");
+    assert_eq!(
+        harness.log(),
+        [""; 0],
+        "an OOM kill of a main container has no violation"
+    );
 }
 
 #[test]
@@ -55,7 +64,7 @@ fn an_exit_counts_once_however_long_it_shows() {
     let up = dead.clone().restarted("envoy", 12);
     let mut harness = Harness::with(oom());
     harness.pod(&web()).at(10).pod(&dead).at(12).pod(&up);
-    // The same exit stays in lastState for hours.
+    // The exit remains in lastState for hours.
     for second in (60..2000).step_by(60) {
         let flip = if second % 120 == 0 {
             up.clone()
@@ -81,7 +90,7 @@ fn each_new_exit_starts_the_time_anew() {
     assert_eq!(
         harness.log(),
         ["11 firing envoy OOMKilled", "1100 resolved envoy OOMKilled"],
-        "one violation, from the first kill until ten minutes after the last"
+        "one violation lasts until ten minutes after the last kill"
     );
     let mut harness = Harness::with(oom());
     let blind = |pod: &Pod, second| {
@@ -101,7 +110,7 @@ fn each_new_exit_starts_the_time_anew() {
     assert_eq!(
         harness.log(),
         ["11 firing envoy OOMKilled", "1100 resolved envoy OOMKilled"],
-        "without a containerID another finishedAt tells it"
+        "without a containerID a new finishedAt is a new kill"
     );
 }
 
@@ -131,7 +140,7 @@ fn two_kills_may_show_at_once() {
     assert_eq!(
         harness.log(),
         ["300 firing envoy OOMKilled", "612 resolved envoy OOMKilled"],
-        "at first look the later of the two counts"
+        "at the first observation the later kill counts"
     );
 }
 
@@ -155,7 +164,7 @@ fn a_kill_that_nothing_keeps_fires_and_resolves() {
             "20 firing envoy OOMKilled",
             "20.001 resolved envoy OOMKilled"
         ],
-        "each kill, once"
+        "each kill fires once"
     );
     assert_eq!(harness.events().len(), 4);
     assert_eq!(harness.index.next_deadline(), None);
@@ -175,13 +184,13 @@ fn flapping_fires_at_count_and_ends_as_flaps_leave_the_window() {
     for second in [10, 20, 30, 40, 50] {
         flap(&mut harness, second);
     }
-    assert_eq!(harness.log(), [""; 0], "five of six");
+    assert_eq!(harness.log(), [""; 0], "five flaps are below the limit of six");
     flap(&mut harness, 60);
     harness.at(9000);
     assert_eq!(
         harness.log(),
         ["60 firing envoy Flapping", "1930 resolved envoy Flapping"],
-        "thirty minutes after the first of them, and two of keepFiringFor"
+        "the first flap leaves the window after 30 minutes, then keepFiringFor passes"
     );
     assert_eq!(harness.index.next_deadline(), None);
 }
@@ -208,7 +217,7 @@ fn flapping_counts_what_its_subject_does() {
     assert_eq!(
         harness.firing(),
         ["istio-proxy Flapping"],
-        "sidecars, native or classic; not the main"
+        "native and classic sidecars, but not the main container"
     );
     assert_eq!(
         harness.report().violations[0].detail,
@@ -228,7 +237,7 @@ fn a_memory_kill_is_as_old_as_it_is_however_it_comes_to_count() {
     assert_eq!(
         harness.onset("envoy", Check::OOMKilled),
         Some(10.0),
-        "seen at 10, asked for at 100"
+        "the kill is observed at 10, and the check is enabled at 100"
     );
 }
 

@@ -24,22 +24,34 @@ fn done(pod: Pod, code: i32) -> Pod {
 fn a_classic_sidecar_that_outlives_every_main_holds_the_job_open() {
     let table = [
         (done(job(Never), 0), true, "every main has finished"),
-        (done(job(Never), 1), true, "with exit 1 under Never too"),
-        (done(job(OnFailure), 0), true, "OnFailure"),
-        (done(job(OnFailure), 1), false, "one will be restarted"),
+        (
+            done(job(Never), 1),
+            true,
+            "every main has finished, one with exit 1, under Never",
+        ),
+        (
+            done(job(OnFailure), 0),
+            true,
+            "every main has finished, under OnFailure",
+        ),
+        (done(job(OnFailure), 1), false, "one main will be restarted"),
         (job(Never).exits("app", 0, 10), false, "one main still runs"),
         (
             done(job(Never), 0).unreported("worker"),
             false,
-            "one main is unknown",
+            "one main has no status",
         ),
-        (done(job(Always), 0), false, "a Pod that is not meant to end"),
+        (
+            done(job(Always), 0),
+            false,
+            "a Pod with restartPolicy Always does not complete",
+        ),
         (
             done(job(Always), 0)
                 .restarts_container("app", Never)
                 .restarts_container("worker", Never),
             false,
-            "the Pod's restart policy decides, also where every main has its own",
+            "the Pod's restartPolicy decides, even if every main has its own",
         ),
         (
             done(job(Never), 0).exits("log-sidecar", 0, 30),
@@ -49,31 +61,31 @@ fn a_classic_sidecar_that_outlives_every_main_holds_the_job_open() {
         (
             done(job(Never), 0).exits("log-sidecar", 1, 30),
             false,
-            "finished badly is finished",
+            "the sidecar has failed finally",
         ),
         (
             done(job(OnFailure), 0).exits("log-sidecar", 1, 30),
             true,
-            "it will be restarted",
+            "the sidecar will be restarted",
         ),
         (
             done(job(Never), 0)
                 .exits("log-sidecar", 0, 30)
                 .restarts_container("log-sidecar", Always),
             true,
-            "restartPolicy Always on a regular container makes no native sidecar",
+            "a regular container with restartPolicy Always is not a native sidecar",
         ),
         (
             done(job(OnFailure), 0)
                 .exits("log-sidecar", 1, 30)
                 .backs_off("log-sidecar"),
             true,
-            "it backs off",
+            "the sidecar backs off",
         ),
         (
             done(job(Never), 0).unreported("log-sidecar"),
             false,
-            "nothing is known of it",
+            "the sidecar has no status",
         ),
     ];
     for (pod, expected, why) in table {
@@ -85,7 +97,7 @@ fn a_classic_sidecar_that_outlives_every_main_holds_the_job_open() {
             .map(|v| v.container().container.to_string())
             .collect();
         let classic: &[&str] = if expected { &["log-sidecar"] } else { &[] };
-        assert_eq!(found, classic, "{why}; never the native one");
+        assert_eq!(found, classic, "{why}; the native sidecar never counts");
     }
 }
 

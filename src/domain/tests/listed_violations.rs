@@ -56,7 +56,7 @@ fn violations_are_sorted_by_severity_namespace_workload_pod_container_check() {
     assert_eq!(
         lines(&harness)[..2],
         ["Critical pay Deployment/a z-1 x NotReady", &expected[0]],
-        "then by check"
+        "entries of equal containers are sorted by check"
     );
 }
 
@@ -92,7 +92,7 @@ fn a_listed_violation_has_all_its_fields() {
         .pod(&web().unready("envoy").of("StatefulSet", "db"))
         .at(200);
     let [first, second] = &harness.report().violations[..] else {
-        panic!("two violations")
+        panic!("expected two violations")
     };
     let (first, second) = (&first.violation, &second.violation);
     assert_eq!((first.check, first.firing), (Check::NotReady, false));

@@ -31,20 +31,26 @@ fn run(policy: Policy, steps: &[(i64, bool)], end: i64) -> Vec<String> {
 fn a_fault_is_pending_until_it_has_lasted_and_fires_until_it_has_been_gone() {
     let (bad, good) = (|t| (t, false), |t| (t, true));
     let table: [(i64, i64, Steps, &[&str], &str); 9] = [
-        (60, 30, vec![bad(10)], &["10 pending", "70 firing"], "it lasts"),
+        (
+            60,
+            30,
+            vec![bad(10)],
+            &["10 pending", "70 firing"],
+            "the fault lasts",
+        ),
         (
             60,
             30,
             vec![bad(10), good(69)],
             &["10 pending", "69 cleared"],
-            "it ends while pending",
+            "the fault ends while pending",
         ),
         (
             60,
             30,
             vec![bad(10), good(70)],
             &["10 pending", "70 firing", "100 resolved"],
-            "a deadline acts first",
+            "a deadline acts before an update at the same time",
         ),
         (0, 30, vec![bad(10)], &["10 firing"], "for: 0s fires at once"),
         (
@@ -52,21 +58,21 @@ fn a_fault_is_pending_until_it_has_lasted_and_fires_until_it_has_been_gone() {
             30,
             vec![bad(10), good(80)],
             &["10 pending", "70 firing", "110 resolved"],
-            "gone for keepFiringFor",
+            "the violation resolves after keepFiringFor",
         ),
         (
             60,
             0,
             vec![bad(10), good(80)],
             &["10 pending", "70 firing", "80 resolved"],
-            "keepFiringFor: 0s",
+            "keepFiringFor: 0s resolves at once",
         ),
         (
             60,
             30,
             vec![bad(10), good(80), bad(100), good(120)],
             &["10 pending", "70 firing", "150 resolved"],
-            "a fault that comes back in time was never gone",
+            "a fault that returns within keepFiringFor keeps firing",
         ),
         (
             60,
@@ -79,14 +85,14 @@ fn a_fault_is_pending_until_it_has_lasted_and_fires_until_it_has_been_gone() {
                 "110 pending",
                 "170 firing",
             ],
-            "one that comes back too late is another",
+            "a fault that returns after keepFiringFor is a new violation",
         ),
         (
             60,
             30,
             vec![bad(10), good(40), bad(50)],
             &["10 pending", "40 cleared", "50 pending", "110 firing"],
-            "while pending nothing is kept",
+            "keepFiringFor does not apply to a pending violation",
         ),
     ];
     for (hold_for, keep, steps, expected, why) in table {
@@ -250,7 +256,8 @@ fn an_update_without_a_relevant_change_has_no_effect() {
     assert_eq!(harness.changed(), [key("mesh")]);
 }
 
-/// NotReady misses a sidecar without probes that crashes repeatedly, as it is ready at each start. FrequentRestarts fires.
+/// NotReady does not detect a crash loop of a sidecar without probes, because each start makes it ready.
+/// FrequentRestarts fires.
 #[test]
 fn a_crash_loop_without_probes_never_lasts_but_restarts_too_often() {
     let mut harness = Harness::with(policy());
@@ -270,7 +277,7 @@ fn a_crash_loop_without_probes_never_lasts_but_restarts_too_often() {
 fn a_deadline_that_has_been_acted_on_hides_no_later_one() {
     let mut next = None;
     keep_earliest(&mut next, at(10), at(10));
-    assert_eq!(next, None, "now is no deadline any more");
+    assert_eq!(next, None, "the current time is not a deadline");
     keep_earliest(&mut next, at(30), at(10));
     keep_earliest(&mut next, at(20), at(10));
     keep_earliest(&mut next, at(40), at(10));
@@ -282,7 +289,11 @@ fn every_check_is_found_by_its_name() {
     for check in Check::ALL {
         assert_eq!(Check::parse(check.as_str()), Some(check));
     }
-    assert_eq!(Check::parse("notReady"), None, "that is how the spec spells it");
+    assert_eq!(
+        Check::parse("notReady"),
+        None,
+        "the spelling of the spec is not a check name"
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Tests of the evaluation through the index: roles, checks, the state machine, and their effects. Each test holds one rule
-//! of the design.
+//! Tests of the evaluation through the index: roles, checks, the state machine, and their effects. Each test verifies
+//! one rule of the design.
 
 mod adoption;
 mod after_gap;

@@ -10,7 +10,7 @@ fn at_once(check: Check) -> Policy {
     policy().only(check).check(check, |c| c.hold_for = minutes(0))
 }
 
-/// The containers with a violation of a check.
+/// Returns the containers with a violation of a check.
 fn failing(check: Check, pod: &Pod) -> Vec<String> {
     let mut harness = Harness::with(at_once(check));
     harness.pod(pod);
@@ -33,8 +33,8 @@ fn two_mains() -> Pod {
 fn an_unready_sidecar_of_an_initialized_pod_fails_while_a_main_is_left() {
     let done = |name: &str, pod: Pod| pod.exits(name, 0, 10);
     let table = [
-        (web(), false, "ready"),
-        (web().unready("envoy"), true, "unready"),
+        (web(), false, "the sidecar is ready"),
+        (web().unready("envoy"), true, "the sidecar is unready"),
         (
             web().unready("envoy").uninitialized(),
             false,
@@ -53,17 +53,13 @@ fn an_unready_sidecar_of_an_initialized_pod_fails_while_a_main_is_left() {
         (
             web().unready("envoy").unready("app"),
             true,
-            "whatever the main is doing",
+            "the state of the main does not matter",
         ),
-        (
-            web().unready("app"),
-            false,
-            "a main that is unready is not a sidecar",
-        ),
+        (web().unready("app"), false, "an unready main is not a sidecar"),
         (
             web().unready("envoy").conditions(|c| c.containers_ready = None),
             true,
-            "the status counts",
+            "the container status decides",
         ),
         (
             web().unreported("envoy"),
@@ -99,12 +95,12 @@ fn a_sidecar_is_unready_unless_it_succeeded_or_no_main_container_has_started() {
         (
             classic(RestartPolicy::Never).exits("envoy", 1, 10),
             true,
-            "finished with another",
+            "finished with exit 1",
         ),
         (
             classic(RestartPolicy::Always).exits("envoy", 0, 10),
             true,
-            "ended, and will be restarted",
+            "terminated, to be restarted",
         ),
         (
             web().exits("envoy", 0, 10),
@@ -114,34 +110,38 @@ fn a_sidecar_is_unready_unless_it_succeeded_or_no_main_container_has_started() {
         (
             making("ContainerCreating"),
             false,
-            "being created before any main has begun",
+            "the sidecar is being created, and no main has started",
         ),
-        (making("PodInitializing"), false, "or initialized"),
+        (
+            making("PodInitializing"),
+            false,
+            "the sidecar is being initialized",
+        ),
         (
             making("RestartingAllContainers"),
             false,
-            "or restarted with all the others",
+            "all containers are restarting",
         ),
-        (making("ImagePullBackOff"), true, "no other reason is an excuse"),
+        (making("ImagePullBackOff"), true, "any other reason counts"),
         (
             making("ContainerCreating").ready("app").starting("app", 5),
             true,
-            "once a main runs it is missed",
+            "a main has started",
         ),
         (
             making("ContainerCreating").exits_with("app", 1, "Error", 5),
             true,
-            "a main that ended has begun too",
+            "a main has started and terminated",
         ),
         (
             making("ContainerCreating").status("app", |s| s.restart_count = 1),
             true,
-            "or one that has been restarted",
+            "a main has been restarted",
         ),
         (
             making("ContainerCreating").exits("app", 1, 5).backs_off("app"),
             true,
-            "or one that waits for its next run",
+            "a main waits for its next run",
         ),
     ];
     for (pod, expected, why) in table {
@@ -162,7 +162,7 @@ fn only_sidecars_have_violations() {
         assert_eq!(
             failing(check, &pod),
             ["envoy", "istio-proxy"],
-            "native and classic, no main, no init"
+            "native and classic sidecars, no main, no init container"
         );
     }
 }
@@ -172,21 +172,21 @@ fn main_ready_sidecar_not_ready_needs_a_ready_main() {
     let fails = |pod: &Pod| failing(Check::MainReadySidecarNotReady, pod) == ["envoy"];
     let table = [
         (web().unready("envoy"), true, "the main is ready"),
-        (web().unready("envoy").unready("app"), false, "no main is"),
+        (web().unready("envoy").unready("app"), false, "no main is ready"),
         (
             two_mains().unready("envoy").unready("app"),
             true,
-            "one of them is enough",
+            "one ready main is enough",
         ),
         (
             web().unready("envoy").unready("app").init("setup"),
             false,
-            "a completed init container is no main",
+            "a completed init container is not a main",
         ),
         (
             web().unready("envoy").uninitialized(),
             false,
-            "the same gates as NotReady: initialized",
+            "the Pod is not initialized, as for NotReady",
         ),
         (
             two_mains()
@@ -194,7 +194,7 @@ fn main_ready_sidecar_not_ready_needs_a_ready_main() {
                 .exits("worker", 0, 5)
                 .unready("envoy"),
             false,
-            "and a main is left",
+            "every main has finished, as for NotReady",
         ),
         (web(), false, "the sidecar is ready"),
     ];

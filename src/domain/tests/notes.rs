@@ -6,7 +6,7 @@ use crate::domain::{
     testing::{Harness, Pod, minutes, policy, web},
 };
 
-/// The reason and the note of the first Event, and those of the last.
+/// Returns the reason and the note of the first and of the last Event.
 fn notes_of(check: Check, pods: &[(i64, Pod)], end: i64) -> [(&'static str, String); 2] {
     told_under(policy().only(check), pods, end)
 }
@@ -161,7 +161,7 @@ fn a_count_in_a_note_is_that_of_the_window() {
     let note = notes_of(Check::FrequentRestarts, &steps, 920)[0].1.clone();
     assert!(
         note.contains("restarted 3 times within 15m"),
-        "the first has just left: {note}"
+        "the first has just left the window: {note}"
     );
     let flaps = [10, 1770, 1780, 1790, 1795, 1800, 1810];
     let steps = flaps
@@ -171,7 +171,7 @@ fn a_count_in_a_note_is_that_of_the_window() {
     let note = notes_of(Check::Flapping, &steps, 1820)[0].1.clone();
     assert!(
         note.contains("unready 6 times within 30m"),
-        "the first has just left: {note}"
+        "the first has just left the window: {note}"
     );
 }
 

@@ -30,8 +30,16 @@ fn relists_delete_what_they_do_not_bring() {
     harness.index.begin_policy_resync(SidecarPolicy, &None);
     harness.policy_as(key("other"), Ok(not_ready()), Vec::new());
     let effects = harness.index.finish_policy_resync(SidecarPolicy, &None, at(50));
-    assert_eq!(names(&harness), ["other", "all"], "of that kind only");
-    assert_eq!(effects.transitions.len(), 1, "its violation ended");
+    assert_eq!(
+        names(&harness),
+        ["other", "all"],
+        "a list affects only policies of its kind"
+    );
+    assert_eq!(
+        effects.transitions.len(),
+        1,
+        "the violation of the deleted policy ends"
+    );
     harness
         .index
         .begin_policy_resync(SidecarPolicy, &Some("shop".into()));
@@ -40,7 +48,11 @@ fn relists_delete_what_they_do_not_bring() {
             .index
             .finish_policy_resync(SidecarPolicy, &Some("shop".into()), at(50)),
     );
-    assert_eq!(names(&harness), ["other", "all"], "of that namespace only");
+    assert_eq!(
+        names(&harness),
+        ["other", "all"],
+        "a list affects only policies of its namespace"
+    );
     drop(
         harness
             .index
@@ -49,7 +61,7 @@ fn relists_delete_what_they_do_not_bring() {
     assert_eq!(
         names(&harness),
         ["other", "all"],
-        "an end without a beginning deletes nothing"
+        "the end of a list without a beginning deletes nothing"
     );
     harness.index.begin_policy_resync(SidecarPolicy, &None);
     harness.index.begin_policy_resync(SidecarPolicy, &None);
@@ -57,7 +69,7 @@ fn relists_delete_what_they_do_not_bring() {
     assert_eq!(
         names(&harness),
         ["all"],
-        "a second beginning forgets what the first had seen"
+        "a list that starts again drops the items of the first attempt"
     );
     harness.index.begin_namespace_resync();
     harness.namespace("shop", "shop");
@@ -65,7 +77,7 @@ fn relists_delete_what_they_do_not_bring() {
     assert_eq!(
         effects.transitions.len(),
         1,
-        "the namespace pay is gone, and with it the match"
+        "the namespace pay is gone, so its Pods no longer match"
     );
     harness.index.assert_counts();
 }
@@ -96,7 +108,11 @@ fn a_pod_list_may_begin_twice() {
         .begin_resync()
         .pod(&a)
         .finish_resync();
-    assert_eq!(harness.index.tracked_pods(), 1, "only what the last list brought");
+    assert_eq!(
+        harness.index.tracked_pods(),
+        1,
+        "only Pods of the last list remain"
+    );
     harness.begin_resync().finish_resync();
     assert_eq!(harness.index.tracked_pods(), 0);
 }

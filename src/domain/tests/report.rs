@@ -12,7 +12,7 @@ pub(super) fn at_once() -> Policy {
     Check::ALL.into_iter().fold(policy(), at_once)
 }
 
-/// `Ready=True/Evaluating`, of every condition.
+/// Formats every condition as `Ready=True/Evaluating`.
 fn conditions(report: &Report) -> Vec<String> {
     let status = |status: Option<bool>| status.map_or("Unknown", |s| if s { "True" } else { "False" });
     let lines = report.conditions.iter();
@@ -43,7 +43,7 @@ fn conditions_report_validity_health_and_matches() {
                 "SidecarsHealthy=True/NoViolations",
                 "TargetsFound=True/PodsMatched",
             ],
-            "all is well",
+            "no violation",
         ),
         (
             Ok(at_once()),
@@ -53,7 +53,7 @@ fn conditions_report_validity_health_and_matches() {
                 "SidecarsHealthy=False/ViolationsFiring",
                 "TargetsFound=True/PodsMatched",
             ],
-            "Ready does not turn because a sidecar is red",
+            "a violation does not change Ready",
         ),
         (
             Ok(policy()),
@@ -63,7 +63,7 @@ fn conditions_report_validity_health_and_matches() {
                 "SidecarsHealthy=True/NoViolations",
                 "TargetsFound=True/PodsMatched",
             ],
-            "a pending violation is none yet",
+            "a pending violation does not change SidecarsHealthy",
         ),
         (
             Ok(observe),
@@ -73,7 +73,7 @@ fn conditions_report_validity_health_and_matches() {
                 "SidecarsHealthy=False/ViolationsFiring",
                 "TargetsFound=True/PodsMatched",
             ],
-            "Observe has a status",
+            "mode Observe reports violations in the status",
         ),
         (
             Ok(policy()),
@@ -83,7 +83,7 @@ fn conditions_report_validity_health_and_matches() {
                 "SidecarsHealthy=True/NoViolations",
                 "TargetsFound=False/NoPodsMatched",
             ],
-            "nothing matches",
+            "no Pod matches",
         ),
         (
             Ok(off()),
@@ -93,7 +93,7 @@ fn conditions_report_validity_health_and_matches() {
                 "SidecarsHealthy=Unknown/Suspended",
                 "TargetsFound=Unknown/Suspended",
             ],
-            "mode: Off",
+            "mode Off",
         ),
         (
             invalid("no"),
@@ -103,7 +103,7 @@ fn conditions_report_validity_health_and_matches() {
                 "SidecarsHealthy=Unknown/Invalid",
                 "TargetsFound=Unknown/Invalid",
             ],
-            "never valid",
+            "the policy was never valid",
         ),
     ];
     for (spec, pods, expected, why) in table {
@@ -122,7 +122,7 @@ fn conditions_report_validity_health_and_matches() {
             "SidecarsHealthy=Unknown/Suspended",
             "TargetsFound=Unknown/Suspended"
         ],
-        "the last valid version is off"
+        "the last valid version has mode Off"
     );
 }
 
@@ -207,7 +207,7 @@ fn the_summary_counts_what_is_evaluated() {
     assert_eq!(
         harness.report().summary,
         expected,
-        "Pods without sidecars count, what is done does not"
+        "Pods without sidecars count, finished Pods do not"
     );
     harness.at(200);
     assert_eq!(
@@ -232,7 +232,7 @@ fn the_summary_counts_what_is_evaluated() {
                 pending: 0
             },
         ],
-        "the checks that have any"
+        "the report lists only checks with violations"
     );
 }
 
@@ -263,7 +263,7 @@ fn a_status_waits_for_the_first_lists() {
     assert_eq!(
         harness.index.report(&key("none")),
         None,
-        "nobody knows that policy"
+        "the policy does not exist"
     );
     harness.changed();
     harness.begin_resync().pod(&web());
@@ -278,7 +278,7 @@ fn a_status_waits_for_the_first_lists() {
     harness.at(10).hold();
     assert!(
         harness.index.report(&key("mesh")).is_some(),
-        "held: it stays as it stands"
+        "a hold keeps the report"
     );
 
     let mut harness = Harness::starting();
@@ -290,7 +290,7 @@ fn a_status_waits_for_the_first_lists() {
         .resync([&web()]);
     assert!(
         harness.index.report(&cluster_key("all")).is_some(),
-        "all namespaces are all"
+        "an empty selector does not need the namespaces"
     );
     assert_eq!(
         harness.index.report(&cluster_key("some")),

@@ -37,11 +37,19 @@ fn restart_series_have_a_reason_and_exist_as_long_as_their_workload() {
     let expected: Vec<_> = ["Completed", "Error", "OOMKilled", "Other"]
         .map(|reason| format!("pay Deployment/web envoy {reason} 1"))
         .into();
-    assert_eq!(series(&harness), expected, "sidecars only");
+    assert_eq!(
+        series(&harness),
+        expected,
+        "only restarts of sidecars have series"
+    );
     harness.delete(&first);
-    assert_eq!(series(&harness), expected, "another Pod of the workload lives");
+    assert_eq!(
+        series(&harness),
+        expected,
+        "the series remain while the workload has a Pod"
+    );
     harness.delete(&second);
-    assert_eq!(series(&harness), [""; 0], "with the last one the series goes");
+    assert_eq!(series(&harness), [""; 0], "the series end with the last Pod");
 }
 
 #[test]

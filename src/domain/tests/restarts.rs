@@ -1,4 +1,4 @@
-//! Counts of restarts and flaps, and which of them are the Pod's own.
+//! Counts of restarts and flaps, and which restarts the Pod itself causes.
 
 use crate::domain::{
     policy::{Check, Policy},
@@ -9,7 +9,7 @@ fn restarts_only() -> Policy {
     policy().only(Check::FrequentRestarts)
 }
 
-/// The number of restarts of envoy in the series.
+/// Returns the number of restarts of envoy in the series.
 fn counted(harness: &Harness) -> u64 {
     let of_envoy = harness.index.restarts().filter(|r| r.container == "envoy");
     of_envoy.map(|r| r.count).sum()
@@ -25,15 +25,15 @@ fn jump(pod: &Pod, to: u32) -> Pod {
 #[test]
 fn positive_deltas_count_and_a_decrease_is_a_reset() {
     let table: [(&[u32], u64, &str); 5] = [
-        (&[0, 1, 2], 2, "one by one"),
+        (&[0, 1, 2], 2, "each increase by one is one restart"),
         (&[3, 5], 2, "a jump from 3 to 5 is two restarts"),
+        (&[5, 0, 1], 1, "a decrease is a reset, and later increases count"),
+        (&[5, 2, 2], 0, "a decrease is not a restart"),
         (
-            &[5, 0, 1],
-            1,
-            "a decrease is a reset, and the next one counts from there",
+            &[4, 4],
+            0,
+            "the count at the first observation is not an increase",
         ),
-        (&[5, 2, 2], 0, "a decrease itself counts nothing"),
-        (&[4, 4], 0, "what was there at first sight is not a delta"),
     ];
     for (counts, expected, why) in table {
         let mut harness = Harness::with(restarts_only());
@@ -94,7 +94,7 @@ fn counts_belong_to_a_pod_and_a_container() {
     assert_eq!(
         harness.log(),
         [""; 0],
-        "three in all, but not of one container of one Pod"
+        "no container of a Pod reaches three restarts"
     );
 }
 
@@ -136,7 +136,7 @@ fn restarts_that_the_pod_did_to_all_its_containers_are_no_sidecars_fault() {
             },
         ),
         (
-            "the reason RestartingAllContainers",
+            "exit reason RestartingAllContainers",
             true,
             |p, _| p,
             |p, t| {
@@ -154,13 +154,13 @@ fn restarts_that_the_pod_did_to_all_its_containers_are_no_sidecars_fault() {
             |p, t| p.restarted("envoy", t).sandbox(true, t),
         ),
         (
-            "a sandbox that a busy kubelet called ready only when the run had begun",
+            "a sandbox that a slow kubelet reports after the start of the run",
             false,
             |p, _| p,
             |p, t| p.restarted("envoy", t).sandbox(true, t - 5),
         ),
         (
-            "a younger sandbox, and lastState went with the old one",
+            "a younger sandbox, without lastState",
             true,
             |p, _| p,
             |p, t| {
@@ -170,7 +170,7 @@ fn restarts_that_the_pod_did_to_all_its_containers_are_no_sidecars_fault() {
             },
         ),
         (
-            "a younger sandbox, but the run has no start: a startedAt of 1970 is none",
+            "a younger sandbox, but the ended run has no start time",
             false,
             |p, _| p,
             |p, t| {
@@ -213,7 +213,7 @@ fn a_restart_of_the_pods_own_moves_the_baseline_only() {
     assert_eq!(
         (counted(&harness), harness.firing().len()),
         (2, 0),
-        "the first is not made up for later"
+        "the first restart does not count later"
     );
 }
 
@@ -227,14 +227,10 @@ fn a_container_whose_sandbox_went_while_it_was_down_is_no_fault() {
         .sandbox(true, 15)
         .status("envoy", |s| s.last_exit = None);
     harness.at(20).pod(&fresh);
-    assert_eq!(
-        counted(&harness),
-        0,
-        "the run that ended began before the sandbox"
-    );
+    assert_eq!(counted(&harness), 0, "the ended run started before the sandbox");
 }
 
-/// A restart in a gap is counted when the next list shows it, at the time that the kubelet reports.
+/// A restart in a gap counts when the next list shows it. Its time is the one that the kubelet reports.
 #[test]
 fn restarts_in_a_gap_of_the_watch_count_at_the_time_that_the_kubelet_gives() {
     let crashed = |from: i64| (0..3).fold(web(), |pod, n| pod.restarted("envoy", from + 10 * n));
@@ -246,13 +242,13 @@ fn restarts_in_a_gap_of_the_watch_count_at_the_time_that_the_kubelet_gives() {
     assert_eq!(
         harness.index.violations().count(),
         1,
-        "the window runs from the last exit ..."
+        "the window starts at the last exit"
     );
     harness.at(220 + 15 * 60 + 10 * 60);
     assert_eq!(
         harness.log(),
         ["1720 resolved envoy FrequentRestarts"],
-        "... and keepFiringFor from its end"
+        "keepFiringFor starts at the end of the window"
     );
 
     let mut harness = Harness::with(restarts_only());
@@ -262,14 +258,14 @@ fn restarts_in_a_gap_of_the_watch_count_at_the_time_that_the_kubelet_gives() {
         .hold()
         .at(4000)
         .resync([&crashed(200)]);
-    assert_eq!(harness.log(), [""; 0], "a gap so long that the window is over");
+    assert_eq!(harness.log(), [""; 0], "the window ends within a long gap");
     let mut harness = Harness::with(restarts_only());
     harness.pod(&web()).at(100).hold().at(110).resync([&crashed(10)]);
     harness.at(100 + 15 * 60);
     assert_eq!(
         harness.firing().len(),
         1,
-        "not before our last look, whatever the kubelet's clock says"
+        "the restart is not before the last sync"
     );
 }
 
@@ -286,7 +282,7 @@ fn a_container_without_an_earlier_status_is_new() {
                 .with(|pod| pod.scheduled = false),
         ),
         (
-            "scheduled, and no status yet",
+            "scheduled, without a status",
             web().unreported("envoy").unreported("app"),
         ),
     ] {
@@ -295,7 +291,7 @@ fn a_container_without_an_earlier_status_is_new() {
         assert_eq!(
             harness.log(),
             ["300 firing envoy FrequentRestarts"],
-            "{why}: restartCount counts in full"
+            "{why}: the full restartCount counts"
         );
     }
     let mut harness = Harness::with(restarts_only());
@@ -303,6 +299,6 @@ fn a_container_without_an_earlier_status_is_new() {
     assert_eq!(
         harness.log(),
         [""; 0],
-        "a status of its neighbour was there: a gap of the kubelet, no first sight"
+        "a status of another container shows that the container is not new"
     );
 }

@@ -10,7 +10,7 @@ use crate::domain::{
     testing::{Harness, Pod, minutes, policy, web},
 };
 
-/// `app Main, envoy Sidecar`
+/// Formats the roles of a Pod as `app Main, envoy Sidecar`.
 fn roles(policy: &Policy, pod: &Pod) -> String {
     let roles = Roles::assign(policy, &pod.0.shape);
     let containers = pod.0.shape.containers.iter().enumerate();
@@ -48,49 +48,49 @@ fn sidecars_are_found_by_rule() {
             rules(|r| r.native = false),
             app(),
             "agent Ignored, app Main, helper Main",
-            "unless native is Exclude",
+            "native: Exclude ignores native sidecars",
         ),
         (
             rules(|r| r.names = ["helper".into()].into()),
             app(),
             "agent Sidecar, app Main, helper Sidecar",
-            "a name",
+            "a rule by name",
         ),
         (
             rules(|r| r.name_pattern = Some(Pattern::parse("help.*").unwrap())),
             app(),
             "agent Sidecar, app Main, helper Sidecar",
-            "a pattern",
+            "a rule by name pattern",
         ),
         (
             rules(|r| r.images = vec![Glob::new("acme/*")]),
             image("acme/agent:3"),
             "agent Sidecar, app Main, helper Sidecar",
-            "an image",
+            "a rule by image",
         ),
         (
             policy(),
             image("fluent/fluent-bit:3"),
             "agent Sidecar, app Main, helper Sidecar",
-            "the catalogue, by image",
+            "a catalogue entry by image",
         ),
         (
             policy(),
             pod(&["app", "istio-proxy"]),
             "agent Sidecar, app Main, istio-proxy Sidecar",
-            "the catalogue",
+            "a catalogue entry by name",
         ),
         (
             rules(|r| r.well_known = false),
             pod(&["app", "istio-proxy"]),
             "agent Sidecar, app Main, istio-proxy Main",
-            "unless wellKnown is Exclude",
+            "wellKnown: Exclude disables the catalogue",
         ),
         (
             rules(|r| (r.well_known, r.names) = (false, ["istio-proxy".into()].into())),
             pod(&["app", "istio-proxy"]),
             "agent Sidecar, app Main, istio-proxy Sidecar",
-            "the rules are a union",
+            "a container needs only one matching rule",
         ),
         (
             rules(|r| (r.names, r.images) = (["setup".into()].into(), vec![Glob::new("*")])),
@@ -102,7 +102,7 @@ fn sidecars_are_found_by_rule() {
             rules(|r| r.name_pattern = Some(Pattern::parse("agent").unwrap())),
             pod(&["app"]),
             "agent Sidecar, app Main",
-            "a native sidecar that a rule names too",
+            "a native sidecar that a rule also names",
         ),
     ];
     for (policy, pod, expected, why) in table {
@@ -120,42 +120,42 @@ fn exclude_goes_first_then_main_names_then_the_sidecar_rules() {
         (
             excluded(&["agent"]),
             "setup Init, agent Ignored, app Main, istio-proxy Sidecar",
-            "a native sidecar",
+            "exclude of a native sidecar",
         ),
         (
             excluded(&["istio-proxy"]),
             "setup Init, agent Sidecar, app Main, istio-proxy Main",
-            "a regular container",
+            "exclude of a regular container",
         ),
         (
             excluded(&["setup"]),
             "setup Ignored, agent Sidecar, app Main, istio-proxy Sidecar",
-            "an init container",
+            "exclude of an init container",
         ),
         (
             by_pattern,
             "setup Init, agent Ignored, app Main, istio-proxy Main",
-            "by pattern",
+            "exclude by name pattern",
         ),
         (
             excluded(&["istio-proxy"]).with(|p| p.sidecars.names = ["istio-proxy".into()].into()),
             "setup Init, agent Sidecar, app Main, istio-proxy Main",
-            "exclude wins over names",
+            "exclude overrides names",
         ),
         (
             mains(&["istio-proxy", "app"]),
             "setup Init, agent Sidecar, app Main, istio-proxy Main",
-            "a main's name wins over the sidecar rules",
+            "mainContainers overrides the sidecar rules",
         ),
         (
             excluded(&["app"]).with(|p| p.mains = ["istio-proxy".into()].into()),
             "setup Init, agent Sidecar, app Main, istio-proxy Main",
-            "an excluded regular container is a main, named or not",
+            "an excluded regular container is a main, even if others are named",
         ),
         (
             mains(&["agent", "app"]),
             "setup Init, agent Sidecar, app Main, istio-proxy Sidecar",
-            "the names of mains speak of regular containers",
+            "mainContainers applies only to regular containers",
         ),
     ];
     for (policy, expected, why) in table {
@@ -170,25 +170,25 @@ fn named_mains_leave_no_others() {
             mains(&["app"]),
             pod(&["app", "worker", "envoy"]),
             "app Main, worker Ignored, envoy Sidecar",
-            "the others",
+            "other regular containers are ignored",
         ),
         (
             mains(&["app"]),
             pod(&["worker", "envoy"]),
             "worker Main, envoy Sidecar",
-            "none of the names is in the Pod",
+            "the Pod has none of the names",
         ),
         (
             mains(&["app", "worker"]),
             pod(&["worker", "x"]),
             "worker Main, x Ignored",
-            "one of the names is enough",
+            "one of the names in the Pod is enough",
         ),
         (
             mains(&["setup"]),
             pod(&["worker"]),
             "worker Main",
-            "an init container is no main",
+            "an init container is not a main",
         ),
     ];
     for (policy, pod, expected, why) in table {
@@ -208,13 +208,13 @@ fn a_pod_always_has_a_main_container() {
             policy(),
             pod(&["envoy"]),
             "agent Sidecar, envoy Main",
-            "a stand-alone Envoy",
+            "a Pod with only a catalogue container",
         ),
         (
             policy(),
             pod(&["fluentd", "log-sidecar"]),
             "agent Sidecar, fluentd Main, log-sidecar Main",
-            "every one",
+            "all regular containers are in the catalogue",
         ),
         (
             native_excluded,
@@ -253,10 +253,10 @@ fn roles_follow_the_shape_and_the_version_of_the_policy() {
     let mut harness = Harness::with(quick(policy()));
     let pod = web().regular("helper").unready("helper");
     harness.pod(&pod);
-    assert_eq!(harness.firing(), [""; 0], "helper is a main");
+    assert_eq!(harness.firing(), [""; 0], "helper is a main container");
     harness.policy(quick(rules(|r| r.names = ["helper".into()].into())));
-    assert_eq!(harness.firing(), ["helper NotReady"], "an edit decides anew");
-    // The same names in another template: the content of the shape decides, not its address.
+    assert_eq!(harness.firing(), ["helper NotReady"], "an edit changes the roles");
+    // Another template has the same names. The content of the shape decides, not its address.
     for n in 0..100 {
         let shape = Arc::new(Shape::clone(&pod.0.shape));
         let other = Pod::named(&format!("web-{n}-x")).with(|o| {

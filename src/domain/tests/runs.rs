@@ -24,19 +24,43 @@ fn restart_policies_decide_which_exits_are_final() {
     let with_rule = |policy, is_in| pod(policy).spec("app", |c| c.restart_rules = [rule(is_in)].into());
     let table = [
         (pod(Always), "app", 0, false, "Always restarts after success"),
-        (pod(Always), "app", 1, false, "and after failure"),
-        (pod(OnFailure), "app", 0, true, "OnFailure is done after success"),
-        (pod(OnFailure), "app", 1, false, "and restarts after failure"),
-        (pod(Never), "app", 0, true, "Never is done after success"),
-        (pod(Never), "app", 1, true, "and after failure"),
-        (own(Never), "app", 1, true, "its own policy goes before its Pod's"),
-        (own(OnFailure), "app", 0, true, "its own OnFailure"),
+        (pod(Always), "app", 1, false, "Always restarts after failure"),
+        (
+            pod(OnFailure),
+            "app",
+            0,
+            true,
+            "OnFailure does not restart after success",
+        ),
+        (
+            pod(OnFailure),
+            "app",
+            1,
+            false,
+            "OnFailure restarts after failure",
+        ),
+        (pod(Never), "app", 0, true, "Never does not restart after success"),
+        (pod(Never), "app", 1, true, "Never does not restart after failure"),
+        (
+            own(Never),
+            "app",
+            1,
+            true,
+            "the container's policy overrides the Pod's",
+        ),
+        (
+            own(OnFailure),
+            "app",
+            0,
+            true,
+            "the container's policy is OnFailure",
+        ),
         (
             pod(Never).restarts_container("app", Always),
             "app",
             0,
             false,
-            "its own Always",
+            "the container's policy is Always",
         ),
         (
             with_rule(Never, true),
@@ -45,9 +69,27 @@ fn restart_policies_decide_which_exits_are_final() {
             false,
             "a rule restarts that exit code",
         ),
-        (with_rule(Never, true), "app", 7, true, "and no other"),
-        (with_rule(Never, false), "app", 42, true, "NotIn: not that one"),
-        (with_rule(Never, false), "app", 7, false, "NotIn: every other"),
+        (
+            with_rule(Never, true),
+            "app",
+            7,
+            true,
+            "a rule ignores other exit codes",
+        ),
+        (
+            with_rule(Never, false),
+            "app",
+            42,
+            true,
+            "NotIn: the listed code is final",
+        ),
+        (
+            with_rule(Never, false),
+            "app",
+            7,
+            false,
+            "NotIn: other codes restart",
+        ),
         (
             pod(Never),
             "native",
@@ -60,10 +102,16 @@ fn restart_policies_decide_which_exits_are_final() {
             "init",
             0,
             true,
-            "an init container that completed is done under any policy",
+            "a completed init container is final under any policy",
         ),
-        (pod(Always), "init", 1, false, "and restarted until then"),
-        (pod(Never), "init", 1, true, "except under Never"),
+        (pod(Always), "init", 1, false, "a failed init container restarts"),
+        (
+            pod(Never),
+            "init",
+            1,
+            true,
+            "a failed init container is final under Never",
+        ),
     ];
     for (pod, name, code, expected, why) in table {
         let place = ["init", "native", "app"].iter().position(|n| *n == name).unwrap();
@@ -73,7 +121,7 @@ fn restart_policies_decide_which_exits_are_final() {
         assert_eq!(pod.0.finished(place).is_some(), expected, "{why}");
         assert!(
             pod.restarted(name, 20).0.finished(place).is_none(),
-            "{why}: one that runs is not finished"
+            "{why}: a running container is not finished"
         );
     }
 }
@@ -96,18 +144,18 @@ fn flaps_are_counted_within_one_run() {
     assert_eq!(
         harness.log(),
         ["20 firing envoy Flapping"],
-        "ready to unready, each"
+        "each change from ready to unready is a flap"
     );
 
     let explained: [(&str, Step); 4] = [
         ("the container exits", |pod| pod.exits("envoy", 1, 10)),
-        ("another run, by restartCount", |pod| {
+        ("a new run, by restartCount", |pod| {
             pod.unready("envoy").status("envoy", |s| s.restart_count += 1)
         }),
-        ("another run, by containerID", |pod| {
+        ("a new run, by containerID", |pod| {
             pod.unready("envoy").status("envoy", |s| s.run += 7)
         }),
-        ("another run, by startedAt", |pod| {
+        ("a new run, by startedAt", |pod| {
             pod.unready("envoy")
                 .status("envoy", |s| s.state = State::Running(Some(at(9))))
         }),
@@ -117,11 +165,11 @@ fn flaps_are_counted_within_one_run() {
         for second in [10, 20, 30] {
             harness.at(second).pod(&web()).at(second + 1).pod(&change(web()));
         }
-        assert_eq!(harness.log(), [""; 0], "{why}: a restart explains it");
+        assert_eq!(harness.log(), [""; 0], "{why}: a restart is not a flap");
     }
     let mut harness = Harness::with(flapping(policy()).check(Check::Flapping, |c| c.window = minutes(1)));
     harness.pod(&web());
     flap(&mut harness, &web(), 10);
     flap(&mut harness, &web(), 71);
-    assert_eq!(harness.log(), [""; 0], "the first has left the window");
+    assert_eq!(harness.log(), [""; 0], "the first flap has left the window");
 }

@@ -1,4 +1,4 @@
-//! The series that the metrics copy from the index.
+//! The series that the index gives to the metrics.
 
 use crate::domain::{
     index::series::SeriesLimits,
@@ -13,7 +13,7 @@ fn limits(pods: usize) -> SeriesLimits {
     }
 }
 
-/// State, workload, container, image and count of each workload series.
+/// Formats state, workload, container, image and count of each workload series.
 fn workloads(harness: &Harness) -> Vec<String> {
     let series = harness.index.series(&SeriesLimits::default());
     let rows = series.workloads.rows.iter().map(|row| {
@@ -92,7 +92,7 @@ fn the_most_severe_and_then_the_oldest_firing_violations_have_series() {
     let [first] = &series.violations[..] else {
         panic!("{series:?}")
     };
-    assert_eq!(first.severity, Severity::Critical, "severity comes before age");
+    assert_eq!(first.severity, Severity::Critical, "severity sorts before age");
     assert_eq!(series.omitted, 4);
 }
 

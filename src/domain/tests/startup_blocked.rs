@@ -9,7 +9,7 @@ fn startup_only() -> Policy {
     policy().only(Check::StartupBlocked)
 }
 
-/// A scheduled Pod whose containers `setup`, `envoy` and `app` have not been created.
+/// Returns a scheduled Pod whose containers `setup`, `envoy` and `app` have not been created.
 fn fresh() -> Pod {
     let waiting = "PodInitializing";
     let pod = Pod::named("web-1")
@@ -26,7 +26,7 @@ fn completed(pod: Pod) -> Pod {
     pod.starting("setup", 0).exits("setup", 0, 5).ready("setup")
 }
 
-/// The container of the StartupBlocked violation of a Pod.
+/// Returns the container of the StartupBlocked violation of a Pod.
 fn blocked(policy: Policy, pod: &Pod) -> Option<String> {
     let mut harness = Harness::with(policy);
     harness.pod(pod);
@@ -35,7 +35,7 @@ fn blocked(policy: Policy, pod: &Pod) -> Option<String> {
         .violations()
         .map(|v| v.container().container.to_string())
         .collect();
-    assert!(found.len() <= 1, "one container at a time blocks the start");
+    assert!(found.len() <= 1, "at most one container blocks the start");
     found.into_iter().next()
 }
 
@@ -43,30 +43,30 @@ fn blocked(policy: Policy, pod: &Pod) -> Option<String> {
 fn the_first_init_container_that_is_not_done_is_the_subject() {
     let excluding = |name: &str| startup_only().with(|p| p.sidecars.exclude_names = [name.into()].into());
     let table = [
-        (startup_only(), fresh(), Some("setup"), "nothing is done"),
+        (startup_only(), fresh(), Some("setup"), "no container is done"),
         (
             startup_only(),
             fresh().starting("setup", 1),
             Some("setup"),
-            "a plain one that runs",
+            "a plain init container runs",
         ),
         (
             startup_only(),
             fresh().starting("setup", 1).exits("setup", 1, 2),
             Some("setup"),
-            "or failed",
+            "a plain init container has failed",
         ),
         (
             startup_only(),
             completed(fresh()),
             Some("envoy"),
-            "a plain one that exited 0 is done",
+            "a plain init container with exit 0 is done",
         ),
         (
             startup_only(),
             completed(fresh()).starting("envoy", 1),
             Some("envoy"),
-            "a native one that has not started",
+            "a native sidecar has not started",
         ),
         (
             startup_only(),
@@ -74,45 +74,55 @@ fn the_first_init_container_that_is_not_done_is_the_subject() {
                 .starting("envoy", 1)
                 .status("envoy", |s| s.started = true),
             None,
-            "a native one that has started is done, ready or not",
+            "a started native sidecar is done, even if unready",
         ),
         (
             startup_only(),
             completed(fresh()).conditions(|c| c.initialized = true),
             None,
-            "the condition says so",
+            "Initialized=True",
         ),
         (
             startup_only(),
             fresh().with(|p| p.scheduled = false),
             None,
-            "no node",
+            "the Pod has no node",
         ),
         (
             startup_only(),
             fresh().unreported("setup"),
             None,
-            "one of which nothing is known, so of those after it",
+            "a container without a status hides the later ones",
         ),
         (
             startup_only(),
             completed(fresh()).unreported("envoy"),
             None,
-            "the same for a later one",
+            "a later container has no status",
         ),
-        (excluding("setup"), fresh(), None, "one that the policy excludes"),
+        (
+            excluding("setup"),
+            fresh(),
+            None,
+            "the policy excludes a plain init container",
+        ),
         (
             excluding("envoy"),
             completed(fresh()),
             None,
-            "a native one that it excludes",
+            "the policy excludes a native sidecar",
         ),
-        (excluding("envoy"), fresh(), Some("setup"), "but not those before"),
+        (
+            excluding("envoy"),
+            fresh(),
+            Some("setup"),
+            "an exclusion does not affect earlier containers",
+        ),
         (
             startup_only().with(|p| p.sidecars.native = false),
             completed(fresh()),
             None,
-            "native: Exclude excludes",
+            "native: Exclude excludes native sidecars",
         ),
     ];
     for (policy, pod, expected, why) in table {
@@ -132,7 +142,7 @@ fn the_first_init_container_that_is_not_done_is_the_subject() {
     assert_eq!(
         blocked(startup_only(), &never),
         None,
-        "all done, and the kubelet has not said so yet"
+        "all containers are done, but Initialized is still False"
     );
 }
 
@@ -140,41 +150,41 @@ fn the_first_init_container_that_is_not_done_is_the_subject() {
 fn the_sandbox_must_stand() {
     let absent = |pod: Pod| pod.conditions(|c| c.sandbox_ready = None);
     let table = [
-        (
-            fresh().sandbox(true, 0),
-            true,
-            "it stands, however little of the container there is",
-        ),
+        (fresh().sandbox(true, 0), true, "the sandbox is ready"),
         (
             fresh().starting("setup", 1).sandbox(false, 0),
             false,
-            "it does not",
+            "the sandbox is not ready",
         ),
         (
             absent(fresh()),
             false,
-            "an old kubelet: nothing is known of a container that waits to be created",
+            "no condition, and the container has not been created",
         ),
         (
             absent(fresh().waiting("setup", "ContainerCreating")),
             false,
-            "the same",
+            "no condition, and the container is being created",
         ),
         (
             absent(fresh().waiting("setup", "ImagePullBackOff")),
             true,
-            "it is more than waiting to be created",
+            "no condition, but the image pull shows a sandbox",
         ),
-        (absent(fresh().starting("setup", 1)), true, "it runs"),
+        (
+            absent(fresh().starting("setup", 1)),
+            true,
+            "no condition, but the container runs",
+        ),
         (
             absent(fresh().exits("setup", 1, 1).backs_off("setup")),
             true,
-            "it has run",
+            "no condition, but the container has run",
         ),
         (
             absent(fresh().status("setup", |s| s.restart_count = 1)),
             true,
-            "it has been restarted, and waits to be created again",
+            "no condition, but the container has been restarted",
         ),
     ];
     for (pod, expected, why) in table {
@@ -202,7 +212,7 @@ fn native_sidecars_get_for_and_plain_init_containers_their_own_time() {
             "1900 pending envoy StartupBlocked",
             "1900 resolved setup StartupBlocked"
         ],
-        "the next one has its own clock, and keepFiringFor is 0s here"
+        "the next container has its own onset, and keepFiringFor is 0s"
     );
     harness.at(1900 + 5 * 60);
     assert_eq!(harness.log(), ["2200 firing envoy StartupBlocked"]);

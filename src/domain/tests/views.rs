@@ -59,7 +59,7 @@ fn containers_are_counted_by_role_kind_and_readiness() {
     assert_eq!(
         counts(&harness),
         expected,
-        "a missing status is not ready; init and ignored do not count"
+        "a container without a status is unready; init and ignored containers do not count"
     );
     harness.pod(&pod).delete(&other);
     assert_eq!(
@@ -115,7 +115,7 @@ fn each_firing_counts_once_by_check() {
         view.fired.iter().map(|(_, n)| *n).collect()
     };
     harness.pod(&web()).at(10).pod(&web().unready("envoy")).at(19);
-    assert_eq!(fired(&harness), [0; 7], "pending");
+    assert_eq!(fired(&harness), [0; 7], "a pending violation has not fired");
     harness
         .at(25)
         .pod(&web())
@@ -126,7 +126,7 @@ fn each_firing_counts_once_by_check() {
     assert_eq!(
         fired(&harness),
         [2, 0, 0, 0, 0, 0, 0],
-        "two episodes, and a Pod that is gone takes nothing back"
+        "two episodes count, also after the deletion of the Pod"
     );
 }
 
@@ -147,10 +147,13 @@ fn durations_are_of_resolved_violations_from_onset_to_resolution() {
         .delete(&web());
     let Durations { counts, sum } = harness.index.durations();
     let mut expected = [0; Durations::BOUNDS.len() + 1];
-    expected[0] = 1; // five seconds are within the first bound
+    expected[0] = 1; // Five seconds are within the first bound.
     expected[1] = 2;
-    expected[Durations::BOUNDS.len()] = 1; // longer than the last
-    assert_eq!(counts, &expected, "a violation that merely ended has no duration");
+    expected[Durations::BOUNDS.len()] = 1; // One violation exceeds the last bound.
+    assert_eq!(
+        counts, &expected,
+        "a violation that ends without recovery has no duration"
+    );
     assert!((sum - 100_026.0).abs() < 0.001, "{sum}");
     assert!(Durations::BOUNDS.is_sorted());
 }
@@ -164,7 +167,7 @@ fn statuses_of_containers_that_the_spec_lacks_are_counted() {
         .pod(&stray(3))
         .pod(&stray(1))
         .pod(&stray(2));
-    assert_eq!(harness.index.stray_statuses(), 4, "each as it comes");
+    assert_eq!(harness.index.stray_statuses(), 4, "every increase counts");
 }
 
 #[test]

@@ -17,11 +17,7 @@ fn an_answer_to_a_resumed_watch_ends_no_list() {
     let bad = web().unready("envoy");
     let mut harness = Harness::starting();
     harness.policy(at_once()).pod(&bad).resume();
-    assert_eq!(
-        harness.index.report(&key("mesh")),
-        None,
-        "there has been no list yet"
-    );
+    assert_eq!(harness.index.report(&key("mesh")), None, "no list has completed");
     assert_eq!(harness.firing(), [""; 0]);
     harness.resync([&bad]);
     assert_eq!(harness.firing(), ["envoy NotReady"]);
@@ -29,7 +25,7 @@ fn an_answer_to_a_resumed_watch_ends_no_list() {
     assert_eq!(
         harness.firing(),
         ["envoy NotReady"],
-        "a list is under way: still held"
+        "the watch is held during a list"
     );
     harness.finish_resync().at(1000);
     assert_eq!(harness.firing(), [""; 0]);
@@ -37,7 +33,7 @@ fn an_answer_to_a_resumed_watch_ends_no_list() {
     assert_eq!(
         harness.firing(),
         ["envoy NotReady"],
-        "the end of a list that nobody saw begin ends a hold too"
+        "the end of a list without a beginning also ends a hold"
     );
 }
 
@@ -98,7 +94,7 @@ fn the_first_list_of_a_scope_is_news_to_the_policies_that_see_it() {
     assert_eq!(
         known,
         [true, false, false],
-        "a policy of the cluster waits for every watch"
+        "a cluster policy waits for every watch"
     );
     let (changed, known) = list(&scopes[1]);
     assert_eq!(changed, [in_namespace("shop"), cluster_key("all")]);
@@ -106,7 +102,7 @@ fn the_first_list_of_a_scope_is_news_to_the_policies_that_see_it() {
     assert_eq!(
         list(&scopes[0]).0,
         [],
-        "later lists that change nothing are no news"
+        "later lists without changes have no effect"
     );
 }
 
@@ -133,11 +129,15 @@ fn the_first_list_of_namespaces_is_news_to_policies_of_the_cluster() {
         cluster.collect::<Vec<_>>()
     };
     assert_eq!(list(&mut harness), [cluster_key("none"), cluster_key("some")]);
-    assert_eq!(harness.firing().len(), 2, "now it matches");
+    assert_eq!(
+        harness.firing().len(),
+        2,
+        "the policy matches after the list of namespaces"
+    );
     assert_eq!(
         list(&mut harness),
         [],
-        "later lists that change nothing are no news"
+        "later lists without changes have no effect"
     );
 }
 
@@ -165,6 +165,6 @@ fn a_namespace_is_kept_for_its_pods_and_for_its_labels() {
     assert_eq!(
         harness.firing(),
         ["envoy NotReady"],
-        "its labels are known although it had no Pod"
+        "the labels of a namespace without Pods are kept"
     );
 }

@@ -1,8 +1,8 @@
-//! The sidecars of the catalogue, with the names and images that their projects use.
+//! The sidecars of the catalogue, by the names and images that their projects use.
 
 use crate::domain::{catalogue::contains, pattern::Repository};
 
-/// A container name and an image in each line.
+/// One container name and one image per line.
 const SIDECARS: &str = "
     istio-proxy docker.io/istio/proxyv2:1.27.0
     linkerd-proxy cr.l5d.io/linkerd/proxy:edge-25.4.1

@@ -49,7 +49,7 @@ fn reports(index: &Index) -> Vec<Option<Report>> {
         .collect()
 }
 
-/// One input of an operator that starts.
+/// One input of a starting operator.
 #[derive(Clone, Debug)]
 enum Fact {
     Pod(Box<Pod>),
@@ -70,14 +70,14 @@ fn facts(player: &Player) -> Vec<Fact> {
         .collect()
 }
 
-/// An operator that starts now and receives the facts in this order, during or after the list.
+/// Starts an operator that receives the facts in this order, during or after the list.
 fn started(player: &Player, facts: &[Fact], while_listing: bool) -> Harness {
     let mut harness = Harness::starting();
     harness.recounts = false;
     harness.now = player.harness.now;
     harness.begin_resync();
     if !while_listing {
-        // A change of labels after the list is another history, not another order.
+        // A label change after the list is a different history, not a different order.
         harness.namespace("pay", if player.team { "pay" } else { "none" });
         harness.finish_resync();
     }

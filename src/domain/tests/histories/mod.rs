@@ -7,8 +7,7 @@ mod traces;
 
 use proptest::test_runner::Config;
 
-/// A number of cases that finds most faults within a few seconds for all properties. `PROPTEST_CASES` sets another
-/// number.
+/// Sets the number of cases, which finds most faults within a few seconds. `PROPTEST_CASES` overrides it.
 fn few(cases: u32) -> Config {
     let asked = std::env::var_os("PROPTEST_CASES").is_some();
     let default = Config::default();

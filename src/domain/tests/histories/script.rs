@@ -1,4 +1,4 @@
-//! Random histories of a small cluster: the steps, and how they reach an index.
+//! Random histories of a small cluster: the steps, and a player that applies them to an index.
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::{collection, prelude::*, sample::select};
@@ -20,9 +20,9 @@ const VERSIONS: usize = 9;
 /// A step of a history.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    /// Tenths of a second pass.
+    /// The clock advances by tenths of a second.
     Wait(i64),
-    /// A Pod changes. If it was deleted, it is created first, with a new UID.
+    /// A Pod changes. A deleted Pod is first created with a new UID.
     Pod(usize, Change),
     Delete(usize),
     /// A policy is created or edited.
@@ -32,9 +32,9 @@ pub(super) enum Step {
     Namespace(bool),
     /// The Pod watch breaks.
     Hold,
-    /// It resumes.
+    /// The Pod watch resumes.
     Resume,
-    /// It lists again. The list may start over.
+    /// The Pod watch lists again. The list may start twice.
     Relist(bool),
 }
 
@@ -126,7 +126,7 @@ pub(super) fn policy_key(number: usize) -> PolicyKey {
     }
 }
 
-/// The versions of a policy, with short times. The first four differ only in what follows from an onset.
+/// The versions of a policy, with short times. The first four keep the onsets of violations.
 pub(super) fn version(number: usize) -> Policy {
     let base = Check::ALL.into_iter().fold(policy(), |policy, check| {
         policy.check(check, |c| {
@@ -243,7 +243,7 @@ pub(super) enum Pace {
     Polling,
 }
 
-/// The current cluster, and the index that observes it.
+/// The current state of the cluster, and the index that observes it.
 pub(super) struct Player {
     pub(super) harness: Harness,
     pub(super) pods: [Option<Pod>; PODS],
@@ -256,7 +256,7 @@ pub(super) struct Player {
 }
 
 impl Player {
-    /// The first version of every policy, and no Pods.
+    /// Creates a cluster with the first version of every policy and without Pods.
     pub(super) fn new(pace: Pace) -> Self {
         let mut player = Self {
             harness: Harness::starting(),

@@ -15,7 +15,7 @@ use crate::domain::{
     violation::{StoredViolation, SubjectKey, Violation, ViolationKey},
 };
 
-/// The effects of a history, sorted, as the order of evaluation is arbitrary.
+/// Returns the effects of a history. They are sorted because the order of evaluation is arbitrary.
 fn outcome(pace: Pace, steps: &[Step]) -> (Vec<Transition>, Vec<Event>, Vec<String>) {
     let mut player = Player::new(pace);
     player.play_all(steps).play(&Step::Wait(300));
@@ -97,13 +97,13 @@ proptest! {
         new.resync(player.pods.iter().flatten());
         let after = states(&new.index);
         for (place, state) in &before {
-            prop_assert_eq!(after.get(place), Some(state), "{:?} stands as it stood", place);
+            prop_assert_eq!(after.get(place), Some(state), "{:?} keeps its state and onset", place);
         }
         let known: BTreeSet<_> = old.events().into_iter().filter(|e| e.warning).map(|e| e.name).collect();
         let again: Vec<_> = new.events().into_iter().filter(|e| e.warning && known.contains(&e.name)).collect();
         let listed = |t: &Transition| before.contains_key(&key_of(t));
-        prop_assert!(again.iter().all(|event| !before.keys().any(|p| is_of(event, p))), "{:?} again", again);
-        prop_assert!(!new.transitions().iter().any(listed), "what was taken over did not change");
+        prop_assert!(again.iter().all(|event| !before.keys().any(|p| is_of(event, p))), "a restored violation repeats its Event: {:?}", again);
+        prop_assert!(!new.transitions().iter().any(listed), "a restored violation has no transition");
         let horizon = old.now + seconds(60);
         old.transitions();
         let firings = |harness: &mut Harness| -> Vec<_> {
@@ -114,11 +114,11 @@ proptest! {
         let (mut then, mut now) = (firings(old), firings(&mut new));
         then.sort();
         now.sort();
-        prop_assert_eq!(then, now, "pending ones fire when they would have");
+        prop_assert_eq!(then, now, "pending violations fire at the same time");
     }
 }
 
-/// A violation as a status stores it, which has no UID.
+/// Converts a violation to its form in a status, which has no UID.
 fn in_status(violation: &Violation) -> StoredViolation {
     let mut key = violation.key();
     let SubjectKey::Container { uid, .. } = &mut key.subject;
@@ -143,7 +143,7 @@ fn is_of(event: &Event, key: &ViolationKey) -> bool {
         && event.field_path.ends_with(&format!("{{{container}}}"))
 }
 
-/// The state and onset of every violation.
+/// Returns the state and onset of every violation.
 fn states(index: &Index) -> BTreeMap<ViolationKey, (bool, jiff::Timestamp)> {
     let states = index.states();
     states.collect()

@@ -23,7 +23,7 @@ struct Trace {
     series: Vec<String>,
 }
 
-/// The effects of a policy for the steps of a history that `selected` selects.
+/// Returns the effects of a policy for the selected steps of a history.
 fn trace(policy: &PolicyKey, steps: &[Step], selected: impl Fn(&Step) -> bool) -> Trace {
     let mut player = Player::new(Pace::Timely);
     let mut reports = Vec::new();
@@ -106,19 +106,19 @@ proptest! {
             if event.policy.kind == PolicyKind::SidecarPolicy {
                 prop_assert_eq!(&event.namespace, &event.policy.namespace);
             }
-            // All recoveries have one reason; the note names the check.
+            // All recovery Events have the same reason. The note names the check.
             let recovered = event.note.rsplit('(').next().filter(|_| !event.warning).map(str::to_owned);
             let owner = (event.policy, event.pod_uid, event.field_path, event.reason, recovered);
             match owners.entry(event.name.clone()) {
                 Entry::Vacant(entry) => drop(entry.insert(owner.clone())),
-                Entry::Occupied(entry) => prop_assert_eq!(entry.get(), &owner, "one name, one matter"),
+                Entry::Occupied(entry) => prop_assert_eq!(entry.get(), &owner, "one Event name belongs to one violation"),
             }
             let count = match event.delivery {
                 Delivery::Create => 1,
                 Delivery::CreateOrRaise(count) | Delivery::Repeat(count) => count,
             };
             let before = counts.insert(event.name, count).unwrap_or(0);
-            prop_assert!(count > before, "an Event's count only grows: {} after {}", count, before);
+            prop_assert!(count > before, "the count of an Event only increases: {} after {}", count, before);
         }
     }
 }
