@@ -1,5 +1,4 @@
-//! What an operator goes through in its life, on a clock that jumps from one moment with something to do to the next:
-//! storms that would flood it, and long times in which nothing happens.
+//! Storms of changes, and slow or silent HTTP clients. Most tests use a virtual clock that advances to the next timer.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! The operator from the reconciler to the API server, with all its queues: facts go in as values, requests come out.
+//! The operator from the reconciler to the API server, with all its queues. The input is facts, the output is requests.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,23 +26,23 @@ use tokio::time::{Instant, sleep};
 
 use testkit::api_server::{ApiServer, Exchange, virtual_clock};
 
-/// The namespace of the fleet.
+/// The path of Events in the namespace of the fleet.
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
-/// Where summaries on policies of the cluster kind go.
+/// The path of summary Events about cluster policies.
 const SUMMARIES: &str = "/apis/events.k8s.io/v1/namespaces/default/events";
 
-/// What was written.
+/// The writes that the API server received.
 #[derive(Default)]
 pub(crate) struct Written {
-    /// When each Event was created, since the beginning.
+    /// The time of each created Event, since the start.
     pub(crate) events: Vec<Duration>,
-    /// The notes of the Events on policies.
+    /// The notes of the Events about policies.
     pub(crate) summaries: Vec<String>,
-    /// When each status was applied, and what it says.
+    /// The policy, time and content of each applied status.
     pub(crate) statuses: Vec<(String, Duration, Value)>,
 }
 
-/// See the module's documentation.
+/// An operator without watches, and the writes that it sends.
 pub(crate) struct Rig {
     pub(crate) index: Arc<Mutex<Index>>,
     written: Arc<Mutex<Written>>,
@@ -53,8 +53,8 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// A rig that knows these policies and no Pods yet. Without `answers` the API server takes requests and never
-    /// answers one.
+    /// Starts a rig with these policies and without Pods. Without `answers` the API server accepts requests but does
+    /// not answer.
     pub(crate) async fn start(policies: Vec<PolicyUpdate>, answers: bool) -> Self {
         let (server, clock, written) = (ApiServer::default(), virtual_clock(), Arc::default());
         if answers {
@@ -108,7 +108,7 @@ impl Rig {
         rig
     }
 
-    /// The same, with these Pods listed.
+    /// Starts a rig with these policies and a list of these Pods.
     pub(crate) async fn with(policies: Vec<PolicyUpdate>, answers: bool, pods: &[Observation]) -> Self {
         let mut rig = Self::start(policies, answers).await;
         rig.relist(pods).await;
@@ -120,23 +120,23 @@ impl Rig {
         self.inputs.send(input).await.unwrap();
     }
 
-    /// How many violations fire.
+    /// Returns the number of firing violations.
     pub(crate) fn firing(&self) -> usize {
         let index = self.index.lock();
         index.violations().filter(|violation| violation.firing).count()
     }
 
-    /// A Pod as its watch shows it.
+    /// Delivers an update of a Pod.
     pub(crate) async fn apply(&mut self, pod: Observation) {
         self.tell(Input::Pod(None, WatchEvent::Applied(pod))).await;
     }
 
-    /// A Pod is gone.
+    /// Delivers the deletion of a Pod.
     pub(crate) async fn delete(&mut self, pod: Observation) {
         self.tell(Input::Pod(None, WatchEvent::Deleted(pod))).await;
     }
 
-    /// A list begins that brings these Pods, and does not end.
+    /// Starts a list with these Pods, without its end.
     pub(crate) async fn begin_relist(&mut self, pods: &[Observation]) {
         let last_synced = self.clock.now();
         self.tell(Input::Pod(None, WatchEvent::Restarted { last_synced }))
@@ -146,23 +146,23 @@ impl Rig {
         }
     }
 
-    /// A whole list.
+    /// Delivers a complete list.
     pub(crate) async fn relist(&mut self, pods: &[Observation]) {
         self.begin_relist(pods).await;
         self.tell(Input::Pod(None, WatchEvent::Complete)).await;
     }
 
-    /// Lets seconds pass.
+    /// Advances the clock by seconds.
     pub(crate) async fn pass(&self, seconds: u64) {
         sleep(Duration::from_secs(seconds)).await;
     }
 
-    /// What was written so far.
+    /// Returns the writes so far.
     pub(crate) fn written(&self) -> MutexGuard<'_, Written> {
         self.written.lock()
     }
 
-    /// The sum of the series of a metric whose labels contain this text.
+    /// Returns the sum of the series of a metric whose labels contain this text.
     pub(crate) fn sum(&self, metric: &str, label: &str) -> u64 {
         let text = self.metrics.text().unwrap();
         let series = text
@@ -175,18 +175,18 @@ impl Rig {
             .sum()
     }
 
-    /// How many Events were not written, whatever the reason.
+    /// Returns the number of dropped Events, for all reasons.
     pub(crate) fn dropped(&self) -> u64 {
         self.sum("sidewatch_events_dropped_total", "")
     }
 
-    /// Gives up what waits to be written, as at the end of the process, and counts it.
+    /// Drops and counts the waiting Events, as at the end of the process.
     pub(crate) fn abandon(&self) {
         self.events.abandon();
     }
 }
 
-/// Accepts every write, and keeps of it what tests ask for.
+/// Accepts every write, and records it in `written`.
 fn answer(server: &ApiServer, policies: &[PolicyUpdate], written: &Arc<Mutex<Written>>) {
     let begun = Instant::now();
     serve(server, Method::POST, EVENTS, {

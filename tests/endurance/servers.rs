@@ -1,4 +1,4 @@
-//! The HTTP server under clients that are slow, silent or gone. On the system clock, because the clients are sockets.
+//! The HTTP server with slow, silent or disconnected clients. The tests use the system clock for their sockets.
 
 use std::{
     net::SocketAddr,
@@ -19,7 +19,7 @@ use tokio::{
 
 use testkit::api_server::{SOON, soon};
 
-/// `/metrics` is larger than the buffers of the sockets; every other page has 2 bytes. Counts renders.
+/// Serves a `/metrics` page larger than the socket buffers. Every other page has 2 bytes. Counts renders.
 #[derive(Default)]
 struct Large {
     running: AtomicUsize,
@@ -53,7 +53,7 @@ async fn send(address: SocketAddr, bytes: &str) -> TcpStream {
     stream
 }
 
-/// Whether the server has closed the connection.
+/// Returns whether the server has closed the connection.
 async fn is_closed(stream: &mut TcpStream) -> bool {
     let read = timeout(Duration::from_millis(1), stream.read(&mut [0])).await;
     matches!(read, Ok(Ok(0) | Err(_)))
@@ -81,7 +81,7 @@ async fn abandoned_scrapes_run_one_render_at_a_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_and_silent_clients_do_not_delay_others() {
-    // Longer than `soon` allows: a scrape that waits for a slow client fails the test.
+    // The limits are longer than that of `soon`, so a scrape that waits for a slow client fails the test.
     let address = start(Limits {
         header: Duration::from_mins(2),
         connection: Duration::from_mins(2),

@@ -1,4 +1,4 @@
-//! Everything at once. What is written stays within the limits, what is kept is bounded, and nothing goes uncounted.
+//! Storms of changes. Writes stay within the limits, memory is bounded, and every violation and Event is counted.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use testkit::fleet::{Fleet, at, policy, unready};
 use crate::rig::Rig;
 
 const PODS: u32 = 10_000;
-/// Each of them is found by each of the two policies.
+/// The number of violations when all Pods fail: one per Pod and policy.
 const FOUND: u64 = 2 * PODS as u64;
 
-/// Two policies, each with one check that acts at once.
+/// Returns two policies, each with one check that acts at once.
 fn policies() -> Vec<PolicyUpdate> {
     let at_once = json!({"for": "0s", "keepFiringFor": "0s"});
     let only = |check: &str| {
@@ -45,7 +45,7 @@ fn policies() -> Vec<PolicyUpdate> {
     ]
 }
 
-/// Every Pod changes, within a second.
+/// Changes every Pod within a second.
 async fn storm(rig: &mut Rig, pods: &[Observation], change: impl Fn(Observation) -> Observation) {
     for tenth in pods.chunks(pods.len() / 10) {
         for pod in tenth {
@@ -55,12 +55,12 @@ async fn storm(rig: &mut Rig, pods: &[Observation], change: impl Fn(Observation)
     }
 }
 
-/// The number that a summary gives.
+/// Returns the number of dropped Events in a summary.
 fn told(summary: &str) -> u64 {
     summary.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// A runtime whose clock jumps.
+/// Returns a runtime with a virtual clock that advances to the next timer.
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -69,7 +69,7 @@ fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-/// Runs on a clock that jumps.
+/// Runs a test on a virtual clock.
 fn run<T>(test: impl Future<Output = T>) -> T {
     runtime().block_on(test)
 }
@@ -86,17 +86,17 @@ fn ten_thousand_failures_within_a_second_stay_within_the_limits_and_are_all_coun
         assert_eq!(
             rig.sum("sidewatch_violations_total", ""),
             FOUND,
-            "each is counted"
+            "every violation is counted"
         );
         let events = rig.written().events.len();
         assert!(
             (200..=211).contains(&events),
-            "{events} Events: 200, and 10 for the second that it took"
+            "{events} Events: a burst of 200, and 10 per second"
         );
         assert_eq!(
             rig.dropped(),
             FOUND - events as u64,
-            "all others are counted as dropped"
+            "all other Events are counted as dropped"
         );
         let summaries = rig.written().summaries.clone();
         for policy in ["platform", "pages"] {
@@ -110,7 +110,7 @@ fn ten_thousand_failures_within_a_second_stay_within_the_limits_and_are_all_coun
         assert_eq!(
             summaries.iter().map(|note| told(note)).sum::<u64>(),
             rig.dropped(),
-            "and told"
+            "the summaries report all dropped Events"
         );
         check_statuses(&rig, 61);
 
@@ -120,14 +120,14 @@ fn ten_thousand_failures_within_a_second_stay_within_the_limits_and_are_all_coun
         assert_eq!(
             rig.sum("sidewatch_violation_duration_seconds_count", ""),
             FOUND,
-            "each that resolved is counted"
+            "every resolved violation is counted"
         );
         assert_eq!(rig.dropped() + rig.written().events.len() as u64, 2 * FOUND);
         let summaries = rig.written().summaries.clone();
         assert_eq!(
             summaries.len(),
             4,
-            "one for each policy in five minutes: {summaries:?}"
+            "one summary per policy in five minutes: {summaries:?}"
         );
         assert_eq!(
             summaries.iter().map(|note| told(note)).sum::<u64>(),
@@ -137,7 +137,7 @@ fn ten_thousand_failures_within_a_second_stay_within_the_limits_and_are_all_coun
     });
 }
 
-/// At most one status for each policy in ten seconds, of bounded size, and in the end the truth.
+/// Verifies the statuses: at most one per policy in ten seconds, of bounded size, and correct at the end.
 fn check_statuses(rig: &Rig, seconds: usize) {
     let written = rig.written();
     for policy in ["platform", "pages"] {
@@ -187,27 +187,31 @@ fn a_relist_in_the_middle_changes_nothing() {
     run(async {
         let mut rig = Rig::with(policies(), true, &pods).await;
         storm(&mut rig, &pods[..half], unready).await;
-        // The list begins, breaks off, and begins again; the other half fails meanwhile.
+        // The list starts, breaks off and starts again. The other half of the Pods fails meanwhile.
         rig.begin_relist(&failing[half..half + half / 2]).await;
         rig.pass(1).await;
         assert_eq!(
             rig.sum("sidewatch_violations_total", ""),
             FOUND / 2,
-            "nothing fires while it lasts"
+            "nothing fires during the list"
         );
         rig.relist(&failing).await;
         rig.pass(60).await;
         assert_eq!(rig.firing(), 2 * pods.len());
-        assert_eq!(rig.sum("sidewatch_violations_total", ""), FOUND, "each once");
+        assert_eq!(
+            rig.sum("sidewatch_violations_total", ""),
+            FOUND,
+            "every violation fires once"
+        );
         assert_eq!(
             rig.dropped() + rig.written().events.len() as u64,
             FOUND,
-            "each had its Event, or was counted"
+            "every violation has an Event or is counted as dropped"
         );
         let events = rig.written().events.len();
         assert!(
             (200..=230).contains(&events),
-            "{events} Events: 200, and 10 a second"
+            "{events} Events: a burst of 200, and 10 per second"
         );
         assert_eq!(rig.written().summaries.len(), 2, "{:?}", rig.written().summaries);
     });
@@ -231,7 +235,7 @@ fn five_thousand_pods_deleted_at_once_leave_nothing_behind() {
         assert_eq!(
             rig.written().events.len(),
             events,
-            "a Pod that goes is no recovery"
+            "a deleted Pod is not a recovery"
         );
         assert_eq!(rig.dropped(), dropped);
         check_statuses(&rig, 121);
@@ -241,7 +245,7 @@ fn five_thousand_pods_deleted_at_once_leave_nothing_behind() {
 #[test]
 fn a_pod_that_flaps_has_its_own_limit() {
     let pods = Fleet::new(2).pods(2);
-    // Each time another one, as `ContainersReady` says.
+    // Each change has its own `ContainersReady` time, so each is a new episode.
     let turned = |pod: &Observation, ready: bool, second: i64| {
         let mut pod = if ready { pod.clone() } else { unready(pod.clone()) };
         pod.conditions.containers_ready.as_mut().unwrap().since = Some(at(second)).into();
@@ -253,18 +257,26 @@ fn a_pod_that_flaps_has_its_own_limit() {
             rig.apply(turned(&pods[0], second % 2 == 1, second)).await;
             rig.pass(1).await;
         }
-        assert_eq!(rig.written().events.len(), 25, "of 240 in two minutes");
+        assert_eq!(rig.written().events.len(), 25, "25 of 240 Events in two minutes");
         assert_eq!(rig.sum("sidewatch_events_dropped_total", "pod_limit"), 240 - 25);
-        assert_eq!(rig.sum("sidewatch_violations_total", ""), 120, "each is counted");
+        assert_eq!(
+            rig.sum("sidewatch_violations_total", ""),
+            120,
+            "every violation is counted"
+        );
         rig.apply(turned(&pods[1], false, 0)).await;
         rig.pass(1).await;
-        assert_eq!(rig.written().events.len(), 25 + 2, "another Pod has its own");
+        assert_eq!(
+            rig.written().events.len(),
+            25 + 2,
+            "another Pod has its own limit"
+        );
         rig.pass(600).await;
         let summaries = rig.written().summaries.clone();
         assert_eq!(
             summaries.len(),
             4,
-            "one for each policy in five minutes: {summaries:?}"
+            "one summary per policy in five minutes: {summaries:?}"
         );
         assert_eq!(
             summaries.iter().map(|note| told(note)).sum::<u64>(),
@@ -273,7 +285,7 @@ fn a_pod_that_flaps_has_its_own_limit() {
     });
 }
 
-/// How many bytes a step of the rig leaves allocated, and how many there were at most.
+/// Returns the bytes that a step of the rig leaves allocated, and the maximum during the step.
 fn leaves(runtime: &tokio::runtime::Runtime, step: impl Future<Output = ()>) -> (i64, u64) {
     let info = measure(|| runtime.block_on(step));
     (info.bytes_current, info.bytes_max)
@@ -296,7 +308,7 @@ fn memory_goes_back_to_what_it_was() {
     let (first, most) = storm_and_end();
     let (second, _) = storm_and_end();
     println!("a storm and its end: {first} bytes kept, {most} at most; another one: {second} kept");
-    // What its containers went through and the names of its Events stay for as long as a Pod does.
+    // The history of the containers and the hashes of Event names are kept until the Pod is deleted.
     assert!(first < i64::from(PODS) * 600, "{first} bytes after a storm");
     assert!(second < i64::from(PODS) * 60, "{second} bytes more after another");
     assert!(most < 40_000_000, "{most} bytes in a storm");
@@ -321,7 +333,7 @@ fn memory_goes_back_to_what_it_was() {
         grown.push(kept);
     }
     println!("5,000 Pods replaced by others, each time: {grown:?} bytes kept");
-    // Were one record of a Pod in ten left behind, it would be as much.
+    // The limit equals one leaked record for every tenth Pod.
     assert!(
         grown[1..].iter().sum::<i64>() < 1_000_000,
         "{grown:?} bytes after each generation"
@@ -333,7 +345,7 @@ fn a_server_that_never_answers_fills_no_queue() {
     let pods = Fleet::new(2).pods(PODS);
     run(async {
         let mut rig = Rig::with(policies(), false, &pods).await;
-        // Twenty Events a second are twice what the budget lets in: for seven minutes, from ever other Pods.
+        // Twenty Events per second for seven minutes are twice the budget. Each Pod fails once.
         let mut found = 0;
         for pods in pods.chunks(10).take(7 * 60) {
             for pod in pods {
@@ -344,15 +356,15 @@ fn a_server_that_never_answers_fills_no_queue() {
         }
         let limited = rig.sum("sidewatch_events_dropped_total", "global_limit");
         let full = rig.sum("sidewatch_events_dropped_total", "queue_full");
-        assert!(limited > 3_000, "{limited} were more than the budget");
-        assert!(full > 100, "{full} found the queue full");
+        assert!(limited > 3_000, "{limited} Events exceeded the budget");
+        assert!(full > 100, "{full} Events met a full queue");
         let waiting = found - limited - full;
-        assert!(waiting <= 4_096, "{waiting} wait");
+        assert!(waiting <= 4_096, "{waiting} Events wait");
         rig.abandon();
         assert_eq!(
             rig.sum("sidewatch_events_dropped_total", "shutdown"),
             waiting,
-            "what is given up is counted"
+            "Events dropped at shutdown are counted"
         );
         assert_eq!(rig.dropped(), found);
     });
