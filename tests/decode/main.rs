@@ -1,11 +1,11 @@
-//! Decoding of Pods: real ones decode to what the whole type says, odd ones to their nearest meaning, and none stops the
-//! list that it is part of. Protobuf decodes as JSON does.
+//! Decoding of Pods. Recorded Pods decode to the same values as with the full type. Unusual Pods decode to the nearest
+//! meaning, and none of them stops its list. Protobuf decodes to the same values as JSON.
 
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test says what it expects by panicking"
+    reason = "a test panics where its expectation fails"
 )]
 
 mod mutated;
@@ -31,7 +31,7 @@ fn a_meshed_pod_is_as_large_as_real_ones_and_leaves_nothing_behind() {
     assert_eq!(
         pod.metadata.resource_version.as_deref(),
         Some("7"),
-        "the watch goes on from here"
+        "the watch continues from this version"
     );
     assert!(!format!("{pod:?}").contains(pods::NEVER_READ), "{pod:?}");
     let observation = observe(pod, &mut Interner::default()).unwrap();

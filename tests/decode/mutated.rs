@@ -1,4 +1,4 @@
-//! Real Pods with holes: whatever is null or missing, the Pod decodes.
+//! Mutated Pods: a Pod decodes with any value null or missing.
 
 use std::sync::LazyLock;
 
@@ -11,14 +11,14 @@ use sidewatch::kubernetes::decode::{
 
 static RECORDED: LazyLock<Vec<Value>> = LazyLock::new(crate::recorded::recorded);
 
-/// What is done to a value somewhere in a Pod.
+/// A mutation of one value in a Pod.
 #[derive(Clone, Copy, Debug)]
 enum Hole {
     Null,
     Missing,
 }
 
-/// Every place below `value`, as a JSON pointer.
+/// Collects every place below `value`, as a JSON pointer.
 fn places(value: &Value, at: &str, into: &mut Vec<String>) {
     let children: Vec<(String, &Value)> = match value {
         Value::Object(fields) => {
@@ -52,7 +52,7 @@ fn make(hole: Hole, place: &str, pod: &mut Value) {
         Value::Array(entries) => {
             entries.remove(key.parse().unwrap());
         }
-        other => panic!("{other} has no parts"),
+        other => panic!("{other} has no children"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Odd Pods: what a status writer may leave out, null, repeat or make up.
+//! Unusual Pods: fields that are missing, null, repeated or invalid.
 
 mod pods;
 mod specs;
@@ -17,13 +17,13 @@ use sidewatch::{
 };
 
 fn decoded(pod: &Value) -> Result<Observation, MissingIdentity> {
-    // Through text, as from the API server.
+    // The Pod passes through text, as from the API server.
     let pod: LeanPod =
         serde_json::from_str(&pod.to_string()).unwrap_or_else(|error| panic!("{error}: {pod}"));
     observe(pod, &mut Interner::default())
 }
 
-/// A Pod with a plain init container, a native sidecar and two regular containers, and `changes` merged into it.
+/// Returns a Pod with a plain init container, a native sidecar and two regular containers, with `changes` merged in.
 fn odd(changes: Value) -> Value {
     let mut pod = json!({
         "metadata": {"name": "web-0", "namespace": "pay", "uid": "u-0"},
@@ -44,12 +44,12 @@ fn odd(changes: Value) -> Value {
     pod
 }
 
-/// Statuses are told apart by `restartCount`.
+/// Returns a container status. Its `restartCount` identifies it.
 fn status(name: &str, restarts: u32) -> Value {
     json!({"name": name, "ready": true, "restartCount": restarts, "state": {"running": {}}})
 }
 
-/// Merges objects key by key; anything else replaces what is there, null included.
+/// Merges objects key by key. Any other value, also null, replaces the old value.
 fn merge(into: &mut Value, changes: Value) {
     match (into, changes) {
         (Value::Object(into), Value::Object(changes)) => {
@@ -61,7 +61,7 @@ fn merge(into: &mut Value, changes: Value) {
     }
 }
 
-/// The statuses in the order of the spec, by their `restartCount`.
+/// Returns the `restartCount` of each status, in the order of the spec.
 fn joined(pod: &Observation) -> Vec<Option<u32>> {
     pod.statuses
         .iter()
@@ -71,10 +71,10 @@ fn joined(pod: &Observation) -> Vec<Option<u32>> {
 
 type Row = (Value, fn(&Observation) -> bool, &'static str);
 
-/// The place of container `app` in the spec.
+/// The index of container `app` in the spec.
 const APP: usize = 2;
 
-/// The Pod with one more field in the status of container `app`.
+/// Returns the Pod with these changes in the status of container `app`.
 fn app(changes: Value) -> Value {
     let mut app = status("app", 2);
     merge(&mut app, changes);
@@ -110,16 +110,16 @@ fn an_odd_pod_is_read_to_its_nearest_meaning() {
 
 fn nameless() -> Vec<(Value, &'static str, &'static str)> {
     vec![
-        (odd(json!({"metadata": null})), "name", "metadata of null"),
-        (json!({}), "name", "nothing at all"),
-        (odd(json!({"metadata": {"name": null}})), "name", "a name of null"),
+        (odd(json!({"metadata": null})), "name", "metadata is null"),
+        (json!({}), "name", "an empty object"),
+        (odd(json!({"metadata": {"name": null}})), "name", "name is null"),
         (odd(json!({"metadata": {"name": ""}})), "name", "an empty name"),
-        (odd(json!({"metadata": {"uid": null}})), "uid", "a uid of null"),
+        (odd(json!({"metadata": {"uid": null}})), "uid", "uid is null"),
         (odd(json!({"metadata": {"uid": ""}})), "uid", "an empty uid"),
         (
             odd(json!({"metadata": {"namespace": null}})),
             "namespace",
-            "a namespace of null",
+            "namespace is null",
         ),
     ]
 }
@@ -148,7 +148,7 @@ fn odd_pods_do_not_stop_the_page_that_they_are_on() {
     assert_eq!((read.len(), skipped.len()), (good.len(), bad.len()));
     let empty: ObjectList<LeanPod> =
         serde_json::from_value(json!({"kind": "PodList", "metadata": {}, "items": null})).unwrap();
-    assert!(empty.items.is_empty(), "items of null are none");
+    assert!(empty.items.is_empty(), "null items are an empty list");
 }
 
 #[test]

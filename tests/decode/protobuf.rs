@@ -1,4 +1,4 @@
-//! The protobuf decoder reads each Pod as the JSON decoder does.
+//! The protobuf decoder returns the same values as the JSON decoder.
 
 use serde_json::Value;
 use sidewatch::kubernetes::{
@@ -14,7 +14,7 @@ use testkit::protobuf as encoder;
 
 use crate::recorded::recorded;
 
-/// The observation of a Pod in JSON and in protobuf, which must be equal, and so must the resource versions.
+/// Decodes a Pod from JSON and from protobuf. The observations and the resource versions must be equal.
 pub(crate) fn assert_equal(pod: &Value) {
     let json: LeanPod = serde_json::from_value(pod.clone()).unwrap();
     let protobuf = decode_pod(&encoder::pod(pod)).unwrap();

@@ -1,4 +1,4 @@
-//! Recorded Pods read as `k8s_openapi`'s whole types read them, by code that does not think of speed.
+//! Recorded Pods decode to the same values as a slow, simple decoder that uses the full types of `k8s_openapi`.
 
 use std::{fs, path::Path};
 
@@ -19,7 +19,7 @@ use sidewatch::{
     },
 };
 
-/// Every Pod of every recording.
+/// Returns every Pod of every recording.
 pub(crate) fn recorded() -> Vec<Value> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces");
     let mut pods = Vec::new();
@@ -112,7 +112,7 @@ fn policy(policy: Option<&str>) -> Option<RestartPolicy> {
 }
 
 fn shape(container: &core::Container, list: &str, json: &Value) -> Container {
-    // The rules are younger than the version of the API that the types are of.
+    // The types are of an API version without these rules.
     let json = json
         .as_array()
         .unwrap()

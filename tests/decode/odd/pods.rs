@@ -1,11 +1,11 @@
-//! What may be odd in a Pod beside its containers.
+//! Unusual fields of a Pod, except its containers.
 
 use serde_json::{Value, json};
 use sidewatch::domain::observation::{Conditions, Phase};
 
 use super::{Row, joined, odd, time};
 
-/// The Pod with these conditions.
+/// Returns the Pod with these conditions.
 fn with_conditions(list: &Value) -> Value {
     odd(json!({"status": {"conditions": list}}))
 }
@@ -15,7 +15,7 @@ pub(super) fn metadata() -> Vec<Row> {
         (
             odd(json!({"status": {"phase": null}})),
             |pod| pod.phase == Phase::Pending,
-            "a phase of null",
+            "phase is null",
         ),
         (
             odd(json!({"status": {"phase": "Dreaming"}})),
@@ -30,38 +30,38 @@ pub(super) fn metadata() -> Vec<Row> {
         (
             odd(json!({"metadata": {"labels": null, "ownerReferences": null, "creationTimestamp": null}})),
             |pod| pod.created.get().is_none() && pod.workload.to_string() == "Pod/web-0",
-            "metadata of null",
+            "labels, owners and creation time are null",
         ),
         (
             odd(json!({"metadata": {"labels": {"app": null}}})),
             |pod| pod.labels.get("app") == Some(""),
-            "a label of null is set, to nothing",
+            "a null label is an empty label",
         ),
         (
             odd(
                 json!({"metadata": {"ownerReferences": [null, {}, {"kind": "Job", "name": "j", "controller": null}]}}),
             ),
             |pod| pod.workload.to_string() == "Pod/web-0",
-            "owners that say nothing",
+            "owners without a controller",
         ),
         (
             odd(json!({"metadata": {"ownerReferences": [
                 {"kind": "Job", "name": "a"}, {"kind": "StatefulSet", "name": "db", "controller": true},
             ]}})),
             |pod| pod.workload.to_string() == "StatefulSet/db",
-            "of several owners the controller counts",
+            "the controller is the owner",
         ),
         (
             odd(
                 json!({"metadata": {"deletionTimestamp": "soon", "creationTimestamp": "2026-11-20T10:42:07Z"}}),
             ),
             |pod| pod.terminating && pod.created.get() == time(),
-            "a Pod that is deleted some time",
+            "an invalid deletionTimestamp marks the Pod as terminating",
         ),
         (
             odd(json!({"metadata": {"deletionTimestamp": null}})),
             |pod| !pod.terminating,
-            "a Pod that is not deleted",
+            "a null deletionTimestamp",
         ),
         (
             odd(
@@ -80,17 +80,17 @@ pub(super) fn conditions() -> Vec<Row> {
         (
             ready(Value::Null),
             |pod| pod.conditions.ready_false_without_reason,
-            "Ready=False, reason null",
+            "Ready=False with a null reason",
         ),
         (
             ready(json!("")),
             |pod| pod.conditions.ready_false_without_reason,
-            "Ready=False, reason empty",
+            "Ready=False with an empty reason",
         ),
         (
             ready(json!("Why")),
             |pod| !pod.conditions.ready_false_without_reason,
-            "Ready=False, with a reason",
+            "Ready=False with a reason",
         ),
         (
             with_conditions(&json!([{"type": "Ready", "status": "Unknown"}])),
@@ -102,7 +102,7 @@ pub(super) fn conditions() -> Vec<Row> {
                 &json!([null, {}, {"type": null, "status": null}, {"type": "Initialized", "status": "Perhaps"}]),
             ),
             |pod| pod.conditions == Conditions::default(),
-            "conditions that say nothing known",
+            "unknown conditions",
         ),
         (
             with_conditions(&json!([
@@ -114,7 +114,7 @@ pub(super) fn conditions() -> Vec<Row> {
                 containers.is_some_and(|c| c.holds && c.since.get().is_none())
                     && sandbox.is_some_and(|c| !c.holds && c.since.get() == time())
             },
-            "a transition time of null",
+            "the transition time is null",
         ),
         (
             with_conditions(&json!([
@@ -122,7 +122,7 @@ pub(super) fn conditions() -> Vec<Row> {
                 {"type": "DisruptionTarget", "status": "False"}, {"type": "DisruptionTarget", "status": "True"},
             ])),
             |pod| !pod.conditions.initialized && pod.conditions.disruption_target,
-            "of several conditions of one type the last holds",
+            "the last condition of a type applies",
         ),
     ]
 }

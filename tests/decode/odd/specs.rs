@@ -1,11 +1,11 @@
-//! What may be odd in a spec.
+//! Unusual fields of a spec.
 
 use serde_json::{Value, json};
 use sidewatch::domain::observation::{ContainerKind, Observation, RestartPolicy};
 
 use super::{APP, Row, joined, merge, odd, status};
 
-/// The Pod with changes to container `app` of its spec.
+/// Returns the Pod with changes to container `app` of its spec.
 fn container(changes: Value) -> Value {
     let mut container = json!({"name": "app", "image": "app"});
     merge(&mut container, changes);
@@ -17,7 +17,7 @@ pub(super) fn specs() -> Vec<Row> {
         (
             odd(json!({})),
             |pod| joined(pod) == [Some(0), Some(1), Some(2), Some(3)],
-            "nothing odd",
+            "no change",
         ),
         (
             odd(json!({})),
@@ -41,17 +41,17 @@ pub(super) fn specs() -> Vec<Row> {
         (
             odd(json!({"spec": null, "status": null})),
             |pod| pod.shape.containers.is_empty(),
-            "no spec, no status",
+            "no spec and no status",
         ),
         (
             odd(json!({"spec": {"containers": null, "initContainers": null}})),
             |pod| pod.stray_statuses == 4,
-            "lists of containers that are null",
+            "the lists of containers are null",
         ),
         (
             odd(json!({"spec": {"containers": [null, {"name": "app", "image": null}, {}]}})),
             |pod| joined(pod) == [Some(0), Some(1), Some(2), None],
-            "containers that are null, have no image, have nothing at all",
+            "containers that are null, without an image, or empty",
         ),
         (
             odd(
@@ -63,7 +63,7 @@ pub(super) fn specs() -> Vec<Row> {
         (
             odd(json!({"spec": {"containers": [{"name": "app"}, {"name": "app"}]}})),
             |pod| joined(pod)[2..] == [Some(2), None],
-            "of two containers with one name the first has the status",
+            "the first of two containers with the same name has the status",
         ),
         (
             odd(
@@ -72,17 +72,17 @@ pub(super) fn specs() -> Vec<Row> {
                 }}),
             ),
             |pod| pod.shape.containers.len() == 4 && pod.stray_statuses == 0,
-            "ephemeral containers are not there",
+            "ephemeral containers are ignored",
         ),
         (
             odd(json!({"spec": {"nodeName": null}})),
             |pod| !pod.scheduled,
-            "nodeName null",
+            "nodeName is null",
         ),
         (
             odd(json!({"spec": {"nodeName": ""}})),
             |pod| !pod.scheduled,
-            "nodeName empty",
+            "nodeName is empty",
         ),
         (
             odd(json!({"spec": {"restartPolicy": "Sometimes"}})),
@@ -92,7 +92,7 @@ pub(super) fn specs() -> Vec<Row> {
         (
             odd(json!({"spec": {"restartPolicy": "Never"}})),
             |pod| pod.shape.restart_policy == RestartPolicy::Never,
-            "a known one is itself",
+            "a known restart policy of a Pod",
         ),
         (
             odd(json!({"spec": {"initContainers": [{"name": "proxy", "restartPolicy": "Sometimes"}]}})),
@@ -105,7 +105,7 @@ pub(super) fn specs() -> Vec<Row> {
         (
             odd(json!({"spec": {"initContainers": [{"name": "proxy", "restartPolicy": "OnFailure"}]}})),
             |pod| pod.shape.containers[0].kind == ContainerKind::Init,
-            "nor does any but Always",
+            "only Always makes an init container native",
         ),
     ]
 }
@@ -115,7 +115,7 @@ pub(super) fn containers() -> Vec<Row> {
         (
             container(json!({"restartPolicy": "Always"})),
             |pod| pod.shape.containers[APP].kind == ContainerKind::Regular,
-            "a regular container with restartPolicy Always is no native sidecar",
+            "a regular container with restartPolicy Always is not a native sidecar",
         ),
         (
             container(json!({"readinessProbe": {}, "livenessProbe": null, "startupProbe": {"odd": [null]}})),
@@ -123,17 +123,17 @@ pub(super) fn containers() -> Vec<Row> {
                 let probes = pod.shape.containers[APP].probes;
                 probes.readiness && !probes.liveness && probes.startup
             },
-            "a probe is there unless it is null",
+            "a probe exists unless it is null",
         ),
         (
             container(json!({"resources": {"limits": {"memory": "64Mi", "cpu": 2}}})),
             |pod| pod.shape.containers[APP].memory_limit.as_deref() == Some("64Mi"),
-            "only the limit of memory is read",
+            "only the memory limit is read",
         ),
         (
             container(json!({"resources": {"limits": null}})),
             |pod| pod.shape.containers[APP].memory_limit.is_none(),
-            "limits of null",
+            "limits are null",
         ),
     ]
 }
@@ -147,38 +147,38 @@ pub(super) fn rules() -> Vec<Row> {
         (
             rule("Restart", "In"),
             |pod| !is_final(pod, 42) && is_final(pod, 1),
-            "restart these exit codes",
+            "a rule restarts the listed exit codes",
         ),
         (
             rule("RestartAllContainers", "In"),
             |pod| !is_final(pod, 43),
-            "restart them with all containers",
+            "a rule restarts all containers for the listed exit codes",
         ),
         (
             rule("Restart", "NotIn"),
             |pod| is_final(pod, 42) && !is_final(pod, 1),
-            "restart all other exit codes",
+            "a rule restarts all other exit codes",
         ),
         (
             rule("Reboot", "In"),
             |pod| is_final(pod, 42),
-            "an unknown action is no rule",
+            "a rule with an unknown action is ignored",
         ),
         (
             rule("Restart", "Near"),
             |pod| is_final(pod, 42),
-            "an unknown operator is no rule",
+            "a rule with an unknown operator is ignored",
         ),
-        (with(Value::Null), |pod| is_final(pod, 42), "rules of null"),
+        (with(Value::Null), |pod| is_final(pod, 42), "rules are null"),
         (
             with(json!([null, {}, {"action": "Restart"}])),
             |pod| is_final(pod, 42),
-            "rules without exit codes",
+            "a rule without exit codes is ignored",
         ),
         (
             with(json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [null, 42, 1e30]}}])),
             |pod| !is_final(pod, 42) && is_final(pod, 0),
-            "values that are no exit codes",
+            "values that are not exit codes are ignored",
         ),
     ]
 }

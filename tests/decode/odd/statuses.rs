@@ -1,4 +1,4 @@
-//! What may be odd in the status of a container.
+//! Unusual fields of a container status.
 
 use serde_json::{Value, json};
 use sidewatch::domain::observation::{Exit, Observation, State};
@@ -33,12 +33,12 @@ pub(super) fn joins() -> Vec<Row> {
         (
             statuses(json!([status("proxy", 1)]), json!([status("log", 3)])),
             |pod| joined(pod) == [None, Some(1), None, Some(3)],
-            "statuses that are missing",
+            "missing statuses",
         ),
         (
             statuses(Value::Null, json!([null])),
             |pod| joined(pod) == [None; 4] && pod.stray_statuses == 0,
-            "lists of statuses that are null or hold null",
+            "lists of statuses that are null or contain null",
         ),
         (
             statuses(
@@ -46,7 +46,7 @@ pub(super) fn joins() -> Vec<Row> {
                 json!([status("app", 1), status("app", 5), status("app", 4)]),
             ),
             |pod| joined(pod)[APP] == Some(4) && pod.stray_statuses == 0,
-            "of several statuses for one container the last holds",
+            "the last status of a container applies",
         ),
         (
             statuses(
@@ -54,7 +54,7 @@ pub(super) fn joins() -> Vec<Row> {
                 json!([status("other", 8), status("app", 2)]),
             ),
             |pod| joined(pod) == [None, None, Some(2), None] && pod.stray_statuses == 2,
-            "statuses of strangers are counted",
+            "statuses of unknown containers are counted",
         ),
         (
             statuses(
@@ -62,7 +62,7 @@ pub(super) fn joins() -> Vec<Row> {
                 json!([{"name": null}, {"name": ""}]),
             ),
             |pod| joined(pod) == [None; 4] && pod.stray_statuses == 3,
-            "statuses without a name are strangers",
+            "statuses without a name are of unknown containers",
         ),
         (
             statuses(
@@ -70,17 +70,17 @@ pub(super) fn joins() -> Vec<Row> {
                 json!([status("setup", 0), status("proxy", 1), status("app", 2)]),
             ),
             |pod| joined(pod) == [Some(0), Some(1), Some(2), None],
-            "a node agent that reports init containers among the regular ones",
+            "a node agent reports init containers in containerStatuses",
         ),
         (
             statuses(json!([]), Value::Array(vec![status("stranger", 0); 70_000])),
             |pod| pod.stray_statuses == u16::MAX,
-            "more strangers than can be counted",
+            "more unknown statuses than the counter can hold",
         ),
     ]
 }
 
-/// A Pod with 1,000 containers, whose statuses come in the opposite order.
+/// A Pod with 1,000 containers, whose statuses have the opposite order.
 pub(super) fn thousand() -> Row {
     let name = |i: u32| format!("container-{i}");
     let containers: Vec<_> = (0..1000)
@@ -112,7 +112,7 @@ pub(super) fn statuses() -> Vec<Row> {
         (
             app(json!({"restartCount": null})),
             |pod| restarts(pod) == 0,
-            "a restartCount of null",
+            "restartCount is null",
         ),
         (
             app(json!({"ready": null, "started": null})),
@@ -120,28 +120,28 @@ pub(super) fn statuses() -> Vec<Row> {
                 let app = pod.statuses[APP].as_ref().unwrap();
                 !app.ready && !app.started
             },
-            "neither ready nor started when null",
+            "null ready and started are false",
         ),
         (
             app(json!({"containerID": null})),
             |pod| pod.statuses[APP].as_ref().unwrap().run == 0,
-            "no run, null",
+            "the containerID is null",
         ),
         (
             app(json!({"containerID": ""})),
             |pod| pod.statuses[APP].as_ref().unwrap().run == 0,
-            "no run, empty",
+            "the containerID is empty",
         ),
         (
             app(json!({"containerID": "containerd://1"})),
             |pod| pod.statuses[APP].as_ref().unwrap().run == 0xd223_11c8_5e3e_ca33,
-            "a run keeps its identity across versions",
+            "the hash of a containerID is stable across versions",
         ),
         (app(json!({"state": null})), waits, "no state"),
         (
             app(json!({"state": {"running": null}})),
             waits,
-            "a state with no member",
+            "a state without a member",
         ),
         (
             app(json!({"state": {"running": null, "sleeping": {}}})),
@@ -161,12 +161,12 @@ pub(super) fn statuses() -> Vec<Row> {
         (
             app(json!({"state": {"running": {}, "waiting": {}, "terminated": {}}})),
             |pod| *state(pod) == State::Running(None),
-            "of several members running holds",
+            "running has priority over waiting and terminated",
         ),
         (
             app(json!({"state": {"running": null, "waiting": {}, "terminated": {"exitCode": 3}}})),
             |pod| matches!(state(pod), State::Terminated(exit) if exit.code == 3),
-            "and terminated before waiting",
+            "terminated has priority over waiting",
         ),
         (
             app(json!({"state": {"running": {"startedAt": "2026-11-20T10:42:07Z"}}})),
@@ -176,17 +176,17 @@ pub(super) fn statuses() -> Vec<Row> {
         (
             app(json!({"state": {"running": {"startedAt": null}}})),
             runs,
-            "a start time of null",
+            "the start time is null",
         ),
         (
             app(json!({"state": {"running": {"startedAt": "1970-01-01T00:00:00Z"}}})),
             runs,
-            "a start time of 1970",
+            "the start time is in 1970",
         ),
         (
             app(json!({"state": {"running": {"startedAt": "soon"}}})),
             runs,
-            "a start time that is none",
+            "the start time is invalid",
         ),
     ]
 }
@@ -196,17 +196,17 @@ pub(super) fn last_states() -> Vec<Row> {
         (
             app(json!({"lastState": null})),
             |pod| pod.statuses[APP].as_ref().unwrap().last_exit.is_none(),
-            "a last state of null",
+            "lastState is null",
         ),
         (
             app(json!({"lastState": {"waiting": {}, "running": {}}})),
             |pod| pod.statuses[APP].as_ref().unwrap().last_exit.is_none(),
-            "a last state that is no exit",
+            "lastState is not an exit",
         ),
         (
             app(json!({"lastState": {"terminated": {}}})),
             |pod| (last_exit(pod).code, &*last_exit(pod).reason, last_exit(pod).run) == (0, "", 0),
-            "an exit that says nothing",
+            "an empty exit",
         ),
         (
             app(json!({"lastState": {"terminated": {
@@ -219,14 +219,14 @@ pub(super) fn last_states() -> Vec<Row> {
                     last_exit(pod).finished_at,
                 ) == (137, None, None)
             },
-            "an exit with times of null",
+            "an exit with null times",
         ),
         (
             app(json!({"lastState": {"terminated": {
                 "exitCode": 128, "startedAt": "1970-01-01T00:00:00Z", "finishedAt": "2026-11-20T10:42:07Z",
             }}})),
             |pod| last_exit(pod).started_at.is_none() && last_exit(pod).finished_at == time(),
-            "a run that never began started in 1970",
+            "a startedAt in 1970 means that the run never started",
         ),
         (
             app(json!({"lastState": {"terminated": {"exitCode": 3_221_225_477_u32, "signal": 11}}})),
