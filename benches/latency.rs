@@ -1,8 +1,8 @@
-//! How long after a Pod's status changes `/metrics` says so: from the byte that the API server sends to the answer of a
-//! scrape that shows it, through the whole operator and two connections on loopback. Scrapes follow each other without
-//! a pause, so the last one is part of the figure.
+//! Latency from a change of a Pod's status to `/metrics`. The measurement starts when the API server sends the event.
+//! It ends with the response to the first scrape that shows the change. It includes the whole operator and two loopback
+//! connections. Scrapes follow each other without a pause, so the figure includes the last scrape.
 //!
-//! `make bench` measures; `cargo test` makes three changes and sees that they arrive.
+//! `make bench` measures. `cargo test` makes three changes and verifies that they arrive.
 
 #![allow(
     clippy::unwrap_used,
@@ -28,9 +28,9 @@ use testkit::{
     pods::meshed_pod,
 };
 
-/// How many Pods the operator knows.
+/// The number of Pods in the cluster.
 const PODS: u32 = 1_000;
-/// How many of them violate the policy all the time.
+/// The number of Pods that violate the policy during the whole benchmark.
 const VIOLATING: u32 = 100;
 
 fn main() {
@@ -49,7 +49,7 @@ fn main() {
     );
 }
 
-/// The Pod with its native sidecar ready or not.
+/// Returns a Pod whose native sidecar is ready or unready.
 fn pod(number: u32, ready: bool) -> Value {
     let mut pod = meshed_pod(number);
     pod["status"]["initContainerStatuses"][1]["ready"] = json!(ready);
@@ -81,7 +81,7 @@ async fn measure(changes: u32) -> Vec<Duration> {
 
     let mut times = Vec::new();
     for change in 0..changes {
-        // The Pod becomes unready, and with the next change ready again.
+        // The Pod becomes unready. The next change makes it ready again.
         let (number, ready) = (VIOLATING + change / 2 % (PODS - VIOLATING), change % 2 == 1);
         let event = watch.encode("MODIFIED", &pod(number, ready));
         let name = format!("pod=\"checkout-6d5f7c9b8d-{number:05x}\"");
@@ -89,7 +89,7 @@ async fn measure(changes: u32) -> Vec<Duration> {
         watch.raw(event);
         while scrape(address).await.contains(&name) == ready {}
         times.push(begun.elapsed());
-        // Changes come when they come, and not in step with scrapes.
+        // Changes must not be in step with scrapes.
         tokio::time::sleep(Duration::from_micros(u64::from(change * 37 % 1_000))).await;
     }
     serving.abort();

@@ -1,5 +1,5 @@
-//! What is kept of a Pod, in allocated bytes: a figure that a busy machine does not change, so it has limits, and
-//! `cargo test` holds it to them.
+//! Memory per Pod, in allocated bytes. The load of the machine does not change this figure, so it has limits, and
+//! `cargo test` verifies them.
 
 #![allow(
     clippy::cast_possible_wrap,
@@ -19,14 +19,14 @@ use testkit::{
     pods,
 };
 
-/// The most that a decoded Pod of 17 kB may hold.
+/// Limit for a decoded Pod of 17 kB, in bytes.
 const LEAN_POD: i64 = 4_000;
-/// The most that an index may keep of a Pod of two containers, what its workload shares included.
+/// Limit for a Pod of two containers in an index, in bytes. It includes the data shared by the workload.
 const KEPT_POD: i64 = 600;
 
 fn main() {
     if std::env::args().any(|argument| argument == "--bench") {
-        // First, while there is no freed memory to use again.
+        // This runs first, because later runs can reuse freed memory.
         many();
     }
     let text = pods::meshed_pod(7).to_string();
@@ -46,7 +46,7 @@ fn main() {
     );
     let two = kept(2, 10_000);
     kept(4, 10_000);
-    // Hash tables are emptiest when they have just grown.
+    // A hash table has the most free space directly after it grows.
     let worst = kept(2, 14_400);
 
     assert!(lean_bytes <= LEAN_POD, "a decoded Pod holds {lean_bytes} bytes");
@@ -57,7 +57,7 @@ fn main() {
     );
 }
 
-/// What a Pod of that many containers leaves in an index of `count` Pods.
+/// Returns the allocated bytes per Pod of `containers` containers in an index of `count` Pods.
 fn kept(containers: usize, count: u32) -> i64 {
     let mut world = None;
     let what = format!("  {containers} containers, {count} Pods");
@@ -68,7 +68,7 @@ fn kept(containers: usize, count: u32) -> i64 {
     })
 }
 
-/// What the allocator and the system make of it.
+/// Prints the resident memory that the allocator and the system use for the index.
 fn many() {
     const PODS: u32 = 100_000;
     let before = resident();
@@ -79,14 +79,14 @@ fn many() {
     drop(index);
 }
 
-/// `VmRSS` in kB.
+/// Returns `VmRSS` in kB.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// How many bytes `make` leaves allocated for each of `count`.
+/// Returns the bytes that `make` leaves allocated, per item of `count`.
 fn retained(what: &str, count: i64, make: impl FnOnce()) -> i64 {
     let info = measure(make);
     let (bytes, allocations) = (

@@ -1,4 +1,4 @@
-//! What each step of an update costs: decoding, judging, showing. `make bench` measures; `cargo test` runs each once.
+//! The cost of each step of an update: decode, evaluate, report. `make bench` measures. `cargo test` runs each once.
 
 #![allow(
     clippy::unwrap_used,
@@ -31,10 +31,10 @@ use testkit::{
     pods,
 };
 
-/// How many Pods the index knows.
+/// The number of Pods in the index.
 const PODS: u32 = 10_000;
 
-/// Of those, how many have a sidecar that is not ready.
+/// The number of Pods with an unready sidecar.
 const UNREADY: usize = 50;
 
 fn main() {
@@ -49,7 +49,7 @@ fn platform() -> PolicyKey {
     }
 }
 
-/// The whole fleet, of which some Pods violate two checks each: a hundred violations.
+/// Returns the whole fleet. Its unready Pods violate two checks each, which makes a hundred violations.
 fn cluster() -> (Vec<Observation>, Index) {
     let pods = Fleet::new(4).pods(PODS);
     let mut index = index_of(pods.iter().cloned(), &json!({}));
@@ -60,7 +60,7 @@ fn cluster() -> (Vec<Observation>, Index) {
     (pods, index)
 }
 
-/// One Pod of 17 kB.
+/// Decoding of one Pod of 17 kB.
 mod decode {
     use k8s_openapi::api::core::v1::Pod;
     use kube::core::WatchEvent;
@@ -83,10 +83,10 @@ mod decode {
         bencher.bench(|| serde_json::from_str::<LeanPod>(black_box(&text)).unwrap());
     }
 
-    /// As kube's watcher reads a line of a watch.
+    /// Decodes a line of a watch as kube's watcher does.
     #[divan::bench]
     fn watch_event(bencher: Bencher<'_, '_>) {
-        // The API server writes the type first; an ordered map would not.
+        // The API server writes the type first. An ordered map does not.
         let text = format!(r#"{{"type":"MODIFIED","object":{}}}"#, json!(meshed_pod(7)));
         bencher.bench(|| serde_json::from_str::<WatchEvent<LeanPod>>(black_box(&text)).unwrap());
     }
@@ -103,18 +103,18 @@ mod decode {
     }
 }
 
-/// Facts into an index of 10,000 Pods.
+/// Updates of an index with 10,000 Pods.
 mod index {
     use super::{Bencher, Cell, PODS, RefCell, at, black_box, cluster, fleet, json, unready};
 
-    /// A Pod that changed only in what is not read.
+    /// A change of a Pod in fields that the operator does not read.
     #[divan::bench]
     fn no_change(bencher: Bencher<'_, '_>) {
         let (pods, mut index) = cluster();
         let mut number = 0;
         let next = || {
             number = (number + 7919) % PODS as usize;
-            // Decoding makes a value of its own of the name and the UID.
+            // Decoding allocates the name and the UID of each Pod.
             let mut pod = pods[number.max(super::UNREADY)].clone();
             (pod.name, pod.uid) = ((&*pod.name).into(), (&*pod.uid).into());
             pod
@@ -124,7 +124,7 @@ mod index {
             .bench_local_values(|pod| index.apply(pod, at(1)));
     }
 
-    /// A sidecar that becomes unready, or ready again: two checks begin or cease to fail.
+    /// A sidecar becomes unready or ready again. Two checks start or stop failing.
     #[divan::bench]
     fn readiness_flip(bencher: Bencher<'_, '_>) {
         let (pods, mut index) = cluster();
@@ -139,20 +139,20 @@ mod index {
             .bench_local_values(|pod| index.apply(pod, at(1)));
     }
 
-    /// Time passes and nothing is due.
+    /// A tick without a due deadline.
     #[divan::bench]
     fn idle_tick(bencher: Bencher<'_, '_>) {
         let (_, mut index) = cluster();
         bencher.bench_local(|| index.tick(black_box(at(1))));
     }
 
-    /// A pending violation whose time has come: it fires, with an Event.
+    /// A tick that fires a pending violation, with an Event.
     #[divan::bench(sample_size = 1)]
     fn firing_tick(bencher: Bencher<'_, '_>) {
         let (pods, index) = cluster();
         let (index, round) = (RefCell::new(index), Cell::new(0));
         let next = || {
-            // The Pod of the round before has recovered, and no repetition of an Event falls into these two minutes.
+            // The Pod of the previous round recovers. No Event is repeated within these two minutes.
             let (number, begun) = (
                 super::UNREADY + round.get(),
                 1_500 + 1_000 * i64::try_from(round.get()).unwrap(),
@@ -188,7 +188,7 @@ mod index {
             .bench_local_values(|policy| index.apply_policy(policy, at(1)));
     }
 
-    /// A whole list in which nothing changed.
+    /// A complete list without changes.
     #[divan::bench(sample_size = 1, sample_count = 10)]
     fn relist(bencher: Bencher<'_, '_>) {
         let (pods, mut index) = cluster();
@@ -202,7 +202,7 @@ mod index {
     }
 }
 
-/// Who is who in a Pod of four containers: once per shape and policy.
+/// Assigns the roles in a Pod of four containers. The index does this once per shape and policy.
 #[divan::bench]
 fn roles(bencher: Bencher<'_, '_>) {
     let policy: Policy = fleet::policy("platform", 1, &json!({})).spec.unwrap();
@@ -210,13 +210,13 @@ fn roles(bencher: Bencher<'_, '_>) {
     bencher.bench(|| Roles::assign(black_box(&policy), black_box(&pod.shape)));
 }
 
-/// 10,000 Pods, 100 violations, one policy.
+/// Reports of 10,000 Pods, 100 violations and one policy.
 mod show {
     use super::{
         Arc, Bencher, Health, Metrics, MetricsPages, Mutex, SeriesLimits, black_box, cluster, platform,
     };
 
-    /// The content of a policy's status.
+    /// The content of the status of a policy.
     #[divan::bench]
     fn report(bencher: Bencher<'_, '_>) {
         let (_, index) = cluster();
