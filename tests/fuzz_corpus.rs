@@ -1,4 +1,4 @@
-//! Replays the seeds of the fuzz targets, among them every input that fuzzing found.
+//! Replays the seeds of the fuzz targets. They include every failing input that fuzzing found.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,7 +9,7 @@ use std::{fs, path::Path};
 
 use testkit::fuzzing;
 
-/// Runs the body of a target with each of its seeds.
+/// Runs a fuzz target with each of its seeds.
 fn replay(target: &str, body: impl Fn(&[u8])) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fuzz/seeds")
