@@ -1,13 +1,13 @@
-//! What the tests, the benchmarks and the fuzz targets share.
+//! Shared helpers of the tests, the benchmarks and the fuzz targets.
 //!
-//! * [`api_server`]: an API server that answers each request as the test tells it to, with or without virtual time;
-//! * [`kubelet`]: a Pod that changes as a kubelet changes it;
-//! * [`pods`], [`fleet`]: Pods as large as in real clusters, one or many thousand;
+//! * [`api_server`]: a scripted API server, with or without virtual time;
+//! * [`kubelet`]: a simulated kubelet that changes a Pod;
+//! * [`pods`], [`fleet`]: one Pod or many thousand Pods, as large as in real clusters;
 //! * [`policies`]: policies as the watch delivers them;
 //! * [`protobuf`]: an encoder from JSON to protobuf;
-//! * [`recordings`]: what real kubelets reported, and what must be found in it;
+//! * [`recordings`]: recorded updates of real kubelets, and the expected violations;
 //! * [`fuzzing`]: the bodies of the fuzz targets;
-//! * [`rng`]: random choices that a seed decides.
+//! * [`rng`]: random choices from a seed.
 
 #![allow(
     clippy::unwrap_used,

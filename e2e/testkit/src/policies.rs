@@ -8,7 +8,7 @@ use sidewatch::{
     kubernetes::decode::policy::policy_update,
 };
 
-/// A policy with this spec. A SidecarPolicy is in the namespace `pay`.
+/// Returns a policy with this spec. A SidecarPolicy is in the namespace `pay`.
 pub fn policy(kind: PolicyKind, name: &str, generation: i64, spec: &Value) -> PolicyUpdate {
     let mut object = json!({
         "apiVersion": "sidewatch.dev/v1alpha1", "kind": kind.as_str(), "spec": spec,

@@ -1,5 +1,5 @@
-//! An encoder from JSON to protobuf, as the API server writes both. It knows the fields that the operator reads and many
-//! that it skips.
+//! An encoder from JSON to protobuf, in the formats of the API server. It supports the fields that the operator reads
+//! and many that the operator skips.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -9,7 +9,7 @@ pub const CONTENT_TYPE: &str = "application/vnd.kubernetes.protobuf";
 /// The content type of a watch.
 pub const WATCH_CONTENT_TYPE: &str = "application/vnd.kubernetes.protobuf;stream=watch";
 
-/// Whether this run of the tests uses JSON where the operator prefers protobuf: `SIDEWATCH_TEST_ENCODING=json`.
+/// Returns whether this test run uses JSON instead of protobuf: `SIDEWATCH_TEST_ENCODING=json`.
 pub fn is_disabled() -> bool {
     std::env::var("SIDEWATCH_TEST_ENCODING").is_ok_and(|encoding| encoding == "json")
 }
@@ -24,7 +24,7 @@ enum Type {
     Quantity,
     Message(&'static [Field]),
     List(&'static Type),
-    /// A map from strings.
+    /// A map with string keys.
     Map(&'static Type),
 }
 
@@ -302,12 +302,12 @@ fn field(number: u64, kind: Type, json: &Value, out: &mut Vec<u8>) {
     }
 }
 
-/// The bytes of a Pod, without anything around them.
+/// Returns the bytes of a Pod, without an envelope.
 pub fn pod(json: &Value) -> Vec<u8> {
     message(POD, json)
 }
 
-/// The body of an answer with this object: a list of Pods, a Status or a Pod.
+/// Returns the body of a response with this object: a list of Pods, a Status or a Pod.
 pub fn object(json: &Value) -> Vec<u8> {
     let kind = json["kind"].as_str().unwrap_or("Pod");
     let raw = match kind {
@@ -326,7 +326,7 @@ pub fn object(json: &Value) -> Vec<u8> {
     out
 }
 
-/// A frame of a watch with an event.
+/// Returns a frame of a watch with an event.
 pub fn event(kind: &str, json: &Value) -> Vec<u8> {
     let mut raw = Vec::new();
     bytes(1, &object(json), &mut raw);
@@ -336,7 +336,7 @@ pub fn event(kind: &str, json: &Value) -> Vec<u8> {
     frame(&event)
 }
 
-/// A frame with these bytes.
+/// Returns a frame with these bytes.
 pub fn frame(bytes: &[u8]) -> Vec<u8> {
     let length = u32::try_from(bytes.len()).unwrap();
     [&length.to_be_bytes(), bytes].concat()

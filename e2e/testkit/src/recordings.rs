@@ -1,4 +1,4 @@
-//! Recordings of real kubelets, and what must be found in them.
+//! Recordings of real kubelets, and the violations expected in them.
 //!
 //! They are in `tests/traces`, where `README.md` describes the format. `SIDEWATCH_TRACES` names another directory.
 
@@ -34,13 +34,13 @@ pub struct Violation {
     pub container: String,
     /// The name of the check.
     pub check: String,
-    /// When the fault began.
+    /// The start of the fault.
     pub onset: f64,
-    /// When the violation began to fire.
+    /// The time at which the violation fires.
     pub firing: f64,
-    /// When it was resolved. `None` if it still fires at the end.
+    /// The time at which it is resolved. `None` if it still fires at the end.
     pub resolved: Option<f64>,
-    /// Whether a correct run may lack it.
+    /// Whether a correct run may omit this violation.
     #[serde(default)]
     pub optional: bool,
 }
@@ -59,7 +59,7 @@ pub struct Line {
     pub object: serde_json::Value,
 }
 
-/// A recording, and what must be found in it under one policy.
+/// A recording, and the violations expected in it under one policy.
 #[derive(Clone)]
 pub struct Recording {
     /// The name of its file, without `.jsonl`.
@@ -71,13 +71,13 @@ pub struct Recording {
     pub spec: serde_json::Value,
     /// The second at which the run ends.
     pub end: f64,
-    /// What must fire.
+    /// The expected violations.
     pub violations: Vec<Violation>,
-    /// By how many seconds a time may differ.
+    /// The tolerance of times, in seconds.
     pub tolerance: f64,
 }
 
-/// Every recording, once for each of its policies.
+/// Returns every recording, once for each of its policies.
 pub fn all() -> Vec<Recording> {
     let directory = std::env::var_os("SIDEWATCH_TRACES").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/traces"),
@@ -89,10 +89,7 @@ pub fn all() -> Vec<Recording> {
     let (policies, tolerance) = (expected.policies, expected.tolerance_seconds);
     let mut recordings = Vec::new();
     for (name, expectations) in expected.traces {
-        assert!(
-            !expectations.is_empty(),
-            "{name} without an expectation proves nothing"
-        );
+        assert!(!expectations.is_empty(), "{name} has no expectation");
         for (policy, Expectation { end, violations }) in expectations {
             recordings.push(Recording {
                 file: directory.join(format!("{name}.jsonl")),
@@ -110,17 +107,17 @@ pub fn all() -> Vec<Recording> {
 }
 
 impl Recording {
-    /// The instant at which the recorder started, and the events.
+    /// Returns the instant at which the recorder started, and the events.
     pub fn lines(&self) -> (Timestamp, Vec<Line>) {
         let text = std::fs::read_to_string(&self.file)
             .unwrap_or_else(|error| panic!("{}: {error}", self.file.display()));
         let line = |text| serde_json::from_str(text).expect("a line of a recording has the documented form");
         let lines: Vec<Line> = text.lines().map(line).collect();
-        let first = lines.first().expect("a recording without events proves nothing");
+        let first = lines.first().expect("a recording has events");
         (first.wall - SignedDuration::from_secs_f64(first.t), lines)
     }
 
-    /// The expected violations that `found` lacks, and the unexpected ones that it has.
+    /// Returns the expected violations that `found` lacks, and the unexpected violations in `found`.
     pub fn differences(&self, found: &[Violation]) -> Vec<String> {
         let close = |a: f64, b: f64| (a - b).abs() <= self.tolerance;
         let same = |e: &Violation, f: &Violation| {

@@ -1,9 +1,9 @@
 //! A scripted API server, and an operator that talks to it.
 //!
 //! A test takes the requests of one method and path from a [`Route`] and answers each. Every wait has a limit, so a
-//! request that does not come fails the test too. Requests that no test takes stay unanswered, as at a server that hangs.
+//! missing request also fails the test. Requests that no test takes stay unanswered, as with a server that hangs.
 //!
-//! Requests reach the server without a network, so a test can pause the clock of tokio: minutes then pass in
+//! Requests reach the server without a network, so a test can pause the clock of tokio. Minutes then pass in
 //! milliseconds. [`ApiServer::listen`] serves the same routes on loopback.
 
 mod objects;
@@ -20,7 +20,7 @@ pub use transport::{Listener, virtual_clock};
 
 use std::{future::Future, time::Duration};
 
-/// How long a test waits for something: longer than the longest back-off of the operator.
+/// Limit of each wait in a test. It is longer than the longest back-off of the operator.
 pub const SOON: Duration = Duration::from_mins(1);
 
 /// Waits for a future, at most [`SOON`].

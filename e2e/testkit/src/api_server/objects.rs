@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// A complete list of objects of one kind, at a version.
+/// Returns a complete list of objects of one kind, at a resource version.
 pub fn list(kind: &str, version: &str, items: &[Value]) -> Value {
     let api_version = if kind.ends_with("Policy") {
         "sidewatch.dev/v1alpha1"
@@ -15,7 +15,7 @@ pub fn list(kind: &str, version: &str, items: &[Value]) -> Value {
     })
 }
 
-/// A Pod `pay/<name>` with a ready main container `app` and a native sidecar `proxy`.
+/// Returns a Pod `pay/<name>` with a ready main container `app` and a native sidecar `proxy`.
 pub fn pod(name: &str, version: &str, sidecar_ready: bool) -> Value {
     let status = |name: &str, ready: bool| {
         json!({
@@ -57,7 +57,7 @@ pub fn pod(name: &str, version: &str, sidecar_ready: bool) -> Value {
     })
 }
 
-/// A SidecarPolicy `pay/<name>` whose MainReadySidecarNotReady fires at once and whose other checks are off.
+/// Returns a SidecarPolicy `pay/<name>` whose MainReadySidecarNotReady fires at once. Its other checks are off.
 pub fn policy(name: &str, version: &str) -> Value {
     let off = json!({"mode": "Off"});
     json!({
@@ -73,7 +73,7 @@ pub fn policy(name: &str, version: &str) -> Value {
     })
 }
 
-/// The body of a failed request.
+/// Returns the body of a failed request.
 pub fn status_error(code: u16, message: &str) -> Value {
     json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "code": code,

@@ -25,7 +25,7 @@ pub const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/pay/events";
 /// The path of the status of the policy `pay/mesh`.
 pub const MESH_STATUS: &str = "/apis/sidewatch.dev/v1alpha1/namespaces/pay/sidecarpolicies/mesh/status";
 
-/// A running operator. Dropped, it is aborted.
+/// A running operator. Drop aborts it.
 pub struct Running {
     health: Arc<Health>,
     metrics: Arc<MetricsPages>,
@@ -64,23 +64,23 @@ pub fn start_at(clients: Clients, namespaces: &[&str], clock: Arc<dyn Clock>) ->
 }
 
 impl Running {
-    /// The status code and the body of `/readyz`.
+    /// Returns the status code and the body of `/readyz`.
     pub fn readyz(&self) -> (u16, String) {
         let page = self.health.page("/readyz").unwrap();
         (page.status.as_u16(), page.body.to_text())
     }
 
-    /// Waits until it is ready.
+    /// Waits until the operator is ready.
     pub async fn ready(&self) {
         until("the operator is ready", || self.readyz().0 == 200).await;
     }
 
-    /// The metrics page.
+    /// Returns the metrics page.
     pub fn pages(&self) -> Arc<dyn Pages> {
         Arc::clone(&self.metrics) as _
     }
 
-    /// The series of a metric, as lines of the text format.
+    /// Returns the series of a metric, as lines of the text format.
     pub fn series(&self, metric: &str) -> Vec<String> {
         let text = self.metrics.text().unwrap();
         let has_name = |line: &&str| {
@@ -90,7 +90,7 @@ impl Running {
         text.lines().filter(has_name).map(str::to_owned).collect()
     }
 
-    /// The value of a series, which is given as in the text format, with its labels in order.
+    /// Returns the value of a series. The argument has the text format, with the labels in order.
     pub fn metric(&self, series: &str) -> Option<f64> {
         let text = self.metrics.text().unwrap();
         let line = text.lines().find(|line| {
@@ -123,14 +123,14 @@ impl Drop for Running {
     }
 }
 
-/// An operator for the whole cluster whose server answers everything except requests for Pods and writes: those are the
-/// test's.
+/// An operator for the whole cluster. Its server answers all requests except writes and requests for Pods, which the
+/// test answers.
 pub struct Setup {
     /// The server.
     pub server: ApiServer,
     /// Lists and watches of Pods.
     pub pods: Route,
-    /// Events that are created in the namespace `pay`.
+    /// Requests that create Events in the namespace `pay`.
     pub events: Route,
     /// Applies of the status of the policy `pay/mesh`.
     pub statuses: Route,
@@ -152,7 +152,7 @@ impl Setup {
         }
     }
 
-    /// Answers the next list of Pods with these Pods at version 5, and accepts the watch that follows.
+    /// Answers the next list of Pods with these Pods at version 5, and accepts the next watch.
     pub async fn list_pods(&self, pods: &[Value]) -> WatchStream {
         let list = list("Pod", "5", pods);
         self.pods.next().await.json(StatusCode::OK, &list);
@@ -161,7 +161,7 @@ impl Setup {
 }
 
 impl ApiServer {
-    /// Answers lists and watches of everything except Pods: the namespace `pay` and these SidecarPolicies.
+    /// Answers all lists and watches except those of Pods, with the namespace `pay` and these SidecarPolicies.
     pub fn serve_all_but_pods(&self, policies: &[Value]) {
         let pay = json!({"metadata": {"name": "pay", "uid": "uid-pay", "resourceVersion": "1"}});
         self.serve_quietly(NAMESPACES, list("Namespace", "1", &[pay]));

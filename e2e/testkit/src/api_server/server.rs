@@ -37,7 +37,7 @@ pub struct ApiServer {
 }
 
 impl ApiServer {
-    /// Passes streaming lists to the routes. Without it the server refuses them, as Kubernetes 1.33 does by default.
+    /// Passes streaming lists to the routes. Without this call the server refuses them, as Kubernetes 1.33 does.
     pub fn allow_streaming_lists(&self) {
         self.streaming_lists.store(true, Ordering::Relaxed);
     }
@@ -51,7 +51,7 @@ impl ApiServer {
         requests.clone()
     }
 
-    /// The requests of one method and path.
+    /// Returns the requests of one method and path.
     pub fn route(&self, method: Method, path: &str) -> Route {
         Route {
             name: format!("{method} {path}"),
@@ -59,7 +59,7 @@ impl ApiServer {
         }
     }
 
-    /// Answers every list of a resource with this list. Watches stay open and have no events.
+    /// Answers every list of a resource with this list. Watches stay open without events.
     pub fn serve_quietly(&self, path: &str, list: Value) {
         let route = self.route(Method::GET, path);
         tokio::spawn(async move {
@@ -105,30 +105,30 @@ impl ApiServer {
         requests.send(exchange).unwrap();
         match answer.await {
             Ok(response) => Ok(response),
-            // The test dropped the exchange: a server that hangs.
+            // The test dropped the exchange, which simulates a server that hangs.
             Err(_dropped) => std::future::pending().await,
         }
     }
 }
 
-/// The requests of one method and path, in their order.
+/// The requests of one method and path, in order of arrival.
 pub struct Route {
     name: String,
     requests: Arc<AsyncMutex<queue::UnboundedReceiver<Exchange>>>,
 }
 
 impl Route {
-    /// The next request. Fails the test if none comes soon.
+    /// Returns the next request. Fails the test if none arrives within [`SOON`].
     pub async fn next(&self) -> Exchange {
         soon(&self.name, self.any()).await
     }
 
-    /// The next request, without a time limit.
+    /// Returns the next request, without a time limit.
     pub async fn any(&self) -> Exchange {
         self.requests.lock().await.recv().await.unwrap()
     }
 
-    /// Asserts that no request comes for a while.
+    /// Asserts that no request arrives for a while.
     pub async fn stays_silent(&self, time: Duration) {
         if let Ok(exchange) = tokio::time::timeout(time, self.any()).await {
             panic!("unexpected {}?{} {}", self.name, exchange.query, exchange.body);
@@ -136,7 +136,7 @@ impl Route {
     }
 }
 
-/// A request that waits for its answer. Dropped, it stays unanswered.
+/// A request that waits for its answer. If dropped, it stays unanswered.
 pub struct Exchange {
     /// The query of the URI.
     pub query: String,
@@ -152,12 +152,12 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Whether it is a watch, not a list.
+    /// Returns whether the request is a watch, not a list.
     pub fn is_watch(&self) -> bool {
         self.parameter("watch").as_deref() == Some("true")
     }
 
-    /// A parameter of the query.
+    /// Returns a parameter of the query.
     pub fn parameter(&self, name: &str) -> Option<String> {
         let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
         let found = pairs.into_iter().find(|(key, _)| *key == name);
@@ -174,14 +174,14 @@ impl Exchange {
         }
     }
 
-    /// Makes the response JSON, whatever the client prefers.
+    /// Makes the response JSON, even if the client prefers protobuf.
     #[must_use]
     pub fn as_json(mut self) -> Self {
         self.protobuf = false;
         self
     }
 
-    /// Answers with text that claims to be JSON.
+    /// Answers with this text and the content type of JSON.
     pub fn text(self, status: StatusCode, body: &str) {
         self.respond(
             status,
@@ -211,7 +211,7 @@ impl Exchange {
             .status(status)
             .header(name, value)
             .body(Either::Left(Full::new(body.into())));
-        // The client may have given up.
+        // The client may have dropped the request.
         let _gone = self.reply.send(response.unwrap());
     }
 
@@ -227,7 +227,7 @@ impl Exchange {
 
     /// Accepts a watch whose events have this content type.
     pub fn watch_as(self, content_type: &str) -> WatchStream {
-        assert!(self.is_watch(), "a watch, not {:?}", self.query);
+        assert!(self.is_watch(), "expected a watch, not {:?}", self.query);
         let (sender, receiver) = mpsc::unbounded();
         let response = Response::builder()
             .header(header::CONTENT_TYPE, content_type)
@@ -240,7 +240,7 @@ impl Exchange {
     }
 }
 
-/// An open watch. Dropped, it ends as after its timeout.
+/// An open watch. Drop ends it as its timeout does.
 pub struct WatchStream {
     sender: mpsc::UnboundedSender<io::Result<Frame<Bytes>>>,
     protobuf: bool,
@@ -252,7 +252,7 @@ impl WatchStream {
         self.raw(self.encode(kind, object));
     }
 
-    /// The bytes of an event.
+    /// Returns the bytes of an event.
     pub fn encode(&self, kind: &str, object: &Value) -> Vec<u8> {
         if self.protobuf {
             protobuf::event(kind, object)
@@ -261,7 +261,7 @@ impl WatchStream {
         }
     }
 
-    /// Sends an event that does not decode.
+    /// Sends an event that cannot be decoded.
     pub fn undecodable_event(&self) {
         if self.protobuf {
             self.raw(protobuf::frame(b"\x0a\x05ADDED\x12\x7fcut"));
@@ -296,12 +296,12 @@ impl WatchStream {
         self.sender.unbounded_send(Err(io::Error::other("cut"))).unwrap();
     }
 
-    /// Ends the watch as after its timeout.
+    /// Ends the watch as its timeout does.
     pub fn end(&self) {
         self.sender.close_channel();
     }
 
-    /// Whether the client still reads.
+    /// Returns whether the client still reads.
     pub fn is_open(&self) -> bool {
         !self.sender.is_closed()
     }

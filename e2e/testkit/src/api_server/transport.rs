@@ -1,4 +1,4 @@
-//! How requests reach the scripted server: in process, or over loopback.
+//! Transports between the operator and the scripted server: in process, or over loopback.
 
 use std::{
     convert::Infallible,
@@ -35,14 +35,14 @@ impl tower::Service<Request<kube::client::Body>> for InProcess {
     }
 }
 
-/// A loopback port on which a scripted server answers. Dropped, it accepts no more connections.
+/// A loopback port on which a scripted server answers. If dropped, it accepts no more connections.
 pub struct Listener {
     address: SocketAddr,
     accepting: JoinHandle<()>,
 }
 
 impl ApiServer {
-    /// Clients whose requests reach the server without a network.
+    /// Returns clients whose requests reach the server without a network.
     pub fn clients(&self) -> Clients {
         let client = || Client::new(InProcess(self.clone()), "default");
         Clients {
@@ -69,7 +69,7 @@ impl ApiServer {
 }
 
 impl Listener {
-    /// Clients that connect to the port.
+    /// Returns clients that connect to the port.
     pub fn clients(&self) -> Clients {
         let url = format!("http://{}", self.address);
         Clients::new(kube::Config::new(url.parse().unwrap())).unwrap()

@@ -1,4 +1,4 @@
-//! An index whose invariants are checked after every fact that it takes in.
+//! An index that verifies its invariants after every update.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use sidewatch::domain::{
 
 use crate::policies;
 
-/// Two indexes with the same facts: the timer of one is always on time, the timer of the other never fires.
+/// Two indexes with the same facts. The timer of one is always on time. The timer of the other never fires.
 pub(crate) struct CheckedIndex {
     punctual: Index,
     late: Index,
@@ -28,26 +28,26 @@ pub(crate) struct CheckedIndex {
     containers: BTreeMap<String, Vec<String>>,
 }
 
-/// A fact that the index takes in.
+/// An input of the index.
 #[derive(Clone)]
 pub(crate) enum Fact<'a> {
-    /// A Pod as it is now.
+    /// The current state of a Pod.
     Pod(&'a Observation),
-    /// A Pod was deleted.
+    /// The deletion of a Pod.
     PodDeleted(&'a Observation),
-    /// A policy as it is now.
+    /// The current version of a policy.
     Policy(&'a PolicyUpdate),
-    /// A policy was deleted.
+    /// The deletion of a policy.
     PolicyDeleted(&'a PolicyKey),
 }
 
-/// A policy of the namespace `pay` with that spec.
+/// Returns a policy of the namespace `pay` with this spec.
 pub(crate) fn policy(name: &str, spec: &Value) -> PolicyUpdate {
     policies::policy(PolicyKind::SidecarPolicy, name, 1, spec)
 }
 
 impl CheckedIndex {
-    /// An index with these policies and without Pods.
+    /// Creates an index with these policies and without Pods.
     pub(crate) fn new(policies: &[PolicyUpdate]) -> Self {
         let empty = || {
             let mut index = Index::new([None], false);
@@ -70,7 +70,7 @@ impl CheckedIndex {
         watched
     }
 
-    /// Lets seconds pass.
+    /// Advances the clock by seconds.
     pub(crate) fn pass(&mut self, seconds: u32) {
         self.now += SignedDuration::from_secs(i64::from(seconds));
         while let Some(due) = self.punctual.next_deadline().filter(|due| *due <= self.now) {
@@ -84,7 +84,7 @@ impl CheckedIndex {
         }
     }
 
-    /// Takes in a fact twice, if the API server can report it: it never changes the containers of a Pod.
+    /// Applies a fact twice, if the API server can report it. The API server never changes the containers of a Pod.
     pub(crate) fn take(&mut self, fact: &Fact<'_>) {
         if !self.is_possible(fact) {
             return;
@@ -155,10 +155,7 @@ impl CheckedIndex {
             let mut expected = self.states(key);
             shown.sort_unstable();
             expected.sort_unstable();
-            assert_eq!(
-                shown, expected,
-                "{key}: transitions do not add up to what is shown"
-            );
+            assert_eq!(shown, expected, "{key}: transitions do not match the violations");
             assert_eq!(
                 self.late.report(key).as_ref(),
                 Some(&report),
@@ -169,18 +166,18 @@ impl CheckedIndex {
         assert!(due.is_none_or(|due| due > self.now), "a deadline passed: {due:?}");
     }
 
-    /// Whether each violation of a policy fires, according to the transitions.
+    /// Returns whether each violation of a policy fires, according to the transitions.
     fn states(&self, policy: &PolicyKey) -> Vec<bool> {
         let of_policy = self.firing.iter().filter(|(key, _)| key.policy == *policy);
         of_policy.map(|(_, firing)| *firing).collect()
     }
 
-    /// The report of a policy.
+    /// Returns the report of a policy.
     pub(crate) fn report(&self, key: &PolicyKey) -> Option<Report> {
         self.punctual.report(key)
     }
 
-    /// Deletes these Pods. The index must be empty then.
+    /// Deletes these Pods. The index must be empty afterwards.
     pub(crate) fn empty(mut self, pods: &[Observation]) {
         for pod in pods {
             self.take(&Fact::PodDeleted(pod));
@@ -197,7 +194,7 @@ impl CheckedIndex {
     }
 }
 
-/// The instant `seconds` after the beginning.
+/// The instant `seconds` after the start.
 fn at(seconds: i64) -> Timestamp {
     let beginning: Timestamp = "2026-11-21T09:50:00Z".parse().unwrap();
     beginning + SignedDuration::from_secs(seconds)
@@ -263,7 +260,11 @@ fn check_report(report: &Report, key: &PolicyKey, violations: &[bool]) {
         "{key}"
     );
     let checks: BTreeSet<Check> = report.checks.iter().map(|counts| counts.check).collect();
-    assert_eq!(checks.len(), report.checks.len(), "{key}: a check twice");
+    assert_eq!(
+        checks.len(),
+        report.checks.len(),
+        "{key}: a check is reported twice"
+    );
     let worst_first = |pair: &[ReportedViolation]| pair[0].violation.severity >= pair[1].violation.severity;
     assert!(report.violations.windows(2).all(worst_first), "{key}: {report:?}");
     let [_, healthy, _] = &report.conditions;

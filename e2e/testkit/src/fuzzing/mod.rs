@@ -1,10 +1,10 @@
 //! The bodies of the fuzz targets: plain functions that take bytes and panic if an invariant fails.
 //!
-//! `fuzz/fuzz_targets` calls them with the input of libFuzzer. `tests/fuzz_corpus.rs` calls them with `fuzz/seeds` on the
-//! stable compiler, in every test run.
+//! `fuzz/fuzz_targets` calls them with the input of libFuzzer. `tests/fuzz_corpus.rs` calls them with `fuzz/seeds` in
+//! every test run, on the stable compiler.
 //!
 //! `pods` and `policies` read lines. Each line is an object in JSON, with the seconds that pass before it (`90 {...}`;
-//! default 30). A `-` before the object deletes it. Lines that are no objects are skipped, so that most mutations of an
+//! default 30). A `-` before the object deletes it. Lines that are not objects are skipped, so most mutations of an
 //! input are still useful.
 
 mod checked_index;
@@ -23,10 +23,10 @@ struct Line<'a> {
     json: &'a str,
 }
 
-/// Limit of lines: more lines find nothing new and make a run slow.
+/// Limit of lines. More lines find nothing new and make a run slow.
 const LINES: usize = 32;
 
-/// The lines of an input.
+/// Returns the lines of an input.
 fn lines(data: &[u8]) -> impl Iterator<Item = Line<'_>> {
     let lines = data
         .split(|byte| *byte == b'\n')

@@ -5,7 +5,7 @@ use sidewatch::{
     domain::pattern::{Glob, Pattern, Repository},
 };
 
-/// The first line is a pattern, a glob and a duration; the other lines are names or images to match.
+/// The first line is a pattern, a glob and a duration. The other lines are names or images to match.
 pub fn patterns(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let mut lines = text.lines();
@@ -20,7 +20,10 @@ pub fn patterns(data: &[u8]) {
         .nest_limit(64)
         .build();
     if pattern.is_ok() {
-        assert!(unanchored.is_ok(), "{source:?} is only valid inside our anchors");
+        assert!(
+            unanchored.is_ok(),
+            "{source:?} is not valid without the added anchors"
+        );
     }
     let glob = Glob::new(source);
     for subject in lines.take(8).map(|line| &line[..line.floor_char_boundary(256)]) {
@@ -46,7 +49,7 @@ pub fn patterns(data: &[u8]) {
     }
 }
 
-/// The names of an image's repository that a glob may match.
+/// Returns the names of an image's repository that a glob may match.
 fn names(image: &str) -> Vec<String> {
     let name = image.split('@').next().unwrap_or_default();
     let tag = name.rfind(':').filter(|colon| !name[*colon..].contains('/'));
@@ -67,7 +70,7 @@ fn names(image: &str) -> Vec<String> {
     vec![format!("{registry}/{path}"), path.to_owned(), name.to_owned()]
 }
 
-/// Whether a glob matches: tries all splits, with a row of a table for each byte of the glob.
+/// Returns whether a glob matches. Tries all splits, with one table row per byte of the glob.
 fn matches(glob: &[u8], text: &[u8]) -> bool {
     let mut reach = vec![false; text.len() + 1];
     reach[0] = true;

@@ -1,4 +1,4 @@
-//! Pods: every Pod that the type of `k8s_openapi` accepts decodes here too, and the index keeps its invariants.
+//! Pods: every Pod that the type of `k8s_openapi` accepts also decodes here, and the index keeps its invariants.
 
 use serde_json::{Value, json};
 use sidewatch::kubernetes::decode::{
@@ -11,7 +11,7 @@ use super::{
     lines,
 };
 
-/// Pods that are created, updated and deleted, under policies with short, default and unusual settings.
+/// Creates, updates and deletes Pods, under policies with short, default and unusual settings.
 pub fn pods(data: &[u8]) {
     let mut interner = Interner::default();
     let mut index = CheckedIndex::new(&[
@@ -65,7 +65,7 @@ fn odd() -> Value {
     })
 }
 
-/// Decodes a Pod. Where this fails, the type of `k8s_openapi` must refuse the Pod too.
+/// Decodes a Pod. If this fails, the type of `k8s_openapi` must also refuse the Pod.
 fn decode(json: &Value) -> Option<LeanPod> {
     let text = json.to_string();
     match serde_json::from_str(&text) {

@@ -18,7 +18,7 @@ use super::{
     lines,
 };
 
-/// Policies that are created, edited and deleted beside one that must not be affected.
+/// Creates, edits and deletes policies. Another policy must not be affected.
 pub fn policies(data: &[u8]) {
     let bystander = policy("bystander", &json!({"checks": {"notReady": {"for": "1m"}}}));
     let mut index = CheckedIndex::new(std::slice::from_ref(&bystander));
@@ -80,7 +80,7 @@ fn decode<K: PolicyObject + DeserializeOwned>(json: &Value) -> Option<PolicyUpda
     Some(update)
 }
 
-/// Two Pods with several faults, and one without.
+/// Returns two Pods with several faults, and one Pod without a fault.
 fn examples() -> Vec<Observation> {
     let mut interner = Interner::default();
     let mut pod = |name: &str, labels: Value, init: Value, regular: Value, statuses: Value| {

@@ -1,5 +1,5 @@
-//! Pods in protobuf, from the bytes of a response on: a watch or a page of a list. The reader ends with an error or brings
-//! Pods, and the index keeps its invariants.
+//! Pods in protobuf, from the bytes of a response: a watch or a page of a list. The reader returns Pods or an error,
+//! and the index keeps its invariants.
 
 use sidewatch::kubernetes::{
     decode::{
@@ -13,8 +13,8 @@ use sidewatch::kubernetes::{
 
 use super::checked_index::{CheckedIndex, Fact, policy};
 
-/// The lowest bit of the first byte chooses between a watch and a page; the other bits are the size of the chunks in which
-/// the network delivers the other bytes, the body of the response.
+/// The lowest bit of the first byte selects a watch or a page. The other bits are the size of the network chunks. The
+/// remaining bytes are the body of the response.
 pub fn protobuf(data: &[u8]) {
     let Some((first, body)) = data.split_first() else {
         return;

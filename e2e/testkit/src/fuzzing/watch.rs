@@ -1,5 +1,5 @@
-//! A watch of Pods, from the bytes of the response on. kube splits them into lines and decodes these. The stream goes on
-//! or ends, and the index keeps its invariants.
+//! A watch of Pods, from the bytes of the response. kube splits them into lines and decodes each line. The stream
+//! continues or ends, and the index keeps its invariants.
 
 use std::convert::Infallible;
 
@@ -15,7 +15,7 @@ use sidewatch::kubernetes::decode::{
 
 use super::checked_index::{CheckedIndex, Fact, policy};
 
-/// The first byte is the size of the chunks in which the network delivers the other bytes, the body of the response.
+/// The first byte is the size of the network chunks. The remaining bytes are the body of the response.
 pub fn watch(data: &[u8]) {
     let Some((piece, body)) = data.split_first() else {
         return;
@@ -51,7 +51,7 @@ pub fn watch(data: &[u8]) {
     index.empty(&alive);
 }
 
-/// What kube decodes from a response that arrives in these chunks.
+/// Returns the events that kube decodes from a response in these chunks.
 fn read(pieces: Vec<Bytes>) -> Vec<kube::Result<WatchEvent<LeanPod>>> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
@@ -66,7 +66,7 @@ fn read(pieces: Vec<Bytes>) -> Vec<kube::Result<WatchEvent<LeanPod>>> {
         };
         let client = Client::new(tower::service_fn(answer), "default");
         let events = client.request_events(Request::new(Vec::new())).await.unwrap();
-        // The stream ends with the body; a decoder that failed is not asked again.
+        // The stream ends with the body. A failed decoder is not polled again.
         events.collect().await
     })
 }
