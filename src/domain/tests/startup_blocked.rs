@@ -100,12 +100,7 @@ fn the_first_init_container_that_is_not_done_is_the_subject() {
             None,
             "a later container has no status",
         ),
-        (
-            excluding("setup"),
-            fresh(),
-            None,
-            "the policy excludes a plain init container",
-        ),
+        (excluding("setup"), fresh(), None, "the policy excludes it"),
         (
             excluding("envoy"),
             completed(fresh()),
@@ -116,7 +111,7 @@ fn the_first_init_container_that_is_not_done_is_the_subject() {
             excluding("envoy"),
             fresh(),
             Some("setup"),
-            "an exclusion does not affect earlier containers",
+            "a later one is excluded",
         ),
         (
             startup_only().with(|p| p.sidecars.native = false),
