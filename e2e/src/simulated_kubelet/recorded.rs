@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::Step::{self, *};
+use super::tests::{job, native, pod, regular};
 use super::{Container, PodSpec, PodState, RestartPolicy};
 
 /// A status without times, ids, addresses and messages of the runtime.
@@ -97,22 +98,6 @@ struct Row {
 
 fn row(trace: &'static str, spec: PodSpec, writes: &'static [Write<'static>]) -> Row {
     Row { trace, spec, writes }
-}
-
-fn pod(name: &str) -> PodSpec {
-    PodSpec::new(name)
-}
-
-fn job(name: &str) -> PodSpec {
-    pod(name).restart_policy(RestartPolicy::Never)
-}
-
-fn native(name: &str) -> Container {
-    Container::native(name)
-}
-
-fn regular(name: &str) -> Container {
-    Container::regular(name)
 }
 
 fn probed(name: &str) -> Container {

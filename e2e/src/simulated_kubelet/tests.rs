@@ -5,19 +5,19 @@ use jiff::{SignedDuration, Timestamp};
 use super::Step::{self, *};
 use super::{Container, PodSpec, PodState, RestartPolicy};
 
-fn pod(name: &str) -> PodSpec {
+pub(super) fn pod(name: &str) -> PodSpec {
     PodSpec::new(name)
 }
 
-fn job(name: &str) -> PodSpec {
+pub(super) fn job(name: &str) -> PodSpec {
     pod(name).restart_policy(RestartPolicy::Never)
 }
 
-fn native(name: &str) -> Container {
+pub(super) fn native(name: &str) -> Container {
     Container::native(name)
 }
 
-fn regular(name: &str) -> Container {
+pub(super) fn regular(name: &str) -> Container {
     Container::regular(name)
 }
 

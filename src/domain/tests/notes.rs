@@ -8,10 +8,10 @@ use crate::domain::{
 
 /// Returns the reason and the note of the first and of the last Event.
 fn notes_of(check: Check, pods: &[(i64, Pod)], end: i64) -> [(&'static str, String); 2] {
-    told_under(policy().only(check), pods, end)
+    notes_under(policy().only(check), pods, end)
 }
 
-fn told_under(policy: Policy, pods: &[(i64, Pod)], end: i64) -> [(&'static str, String); 2] {
+fn notes_under(policy: Policy, pods: &[(i64, Pod)], end: i64) -> [(&'static str, String); 2] {
     let mut harness = Harness::with(policy);
     for (second, pod) in pods {
         harness.at(*second).pod(pod);
@@ -99,7 +99,7 @@ fn readiness_may_end_in_other_ways_than_being_ready() {
         let quick = policy()
             .only(Check::NotReady)
             .check(Check::NotReady, |c| c.keep_firing_for = minutes(0));
-        told_under(quick, &[(0, job()), (10, bad()), (610, end)], 9000)[1]
+        notes_under(quick, &[(0, job()), (10, bad()), (610, end)], 9000)[1]
             .1
             .clone()
     };
@@ -184,7 +184,7 @@ fn frequent_restarts_of_other_containers() {
     let once = all.check(Check::FrequentRestarts, |c| c.count = 1);
     let subject = |name: &str| {
         let pod = web().init("setup");
-        let notes = told_under(
+        let notes = notes_under(
             once.clone(),
             &[(0, pod.clone()), (10, pod.restarted(name, 10))],
             20,
@@ -278,8 +278,8 @@ fn job_held_open() {
         "{}",
         again[1].1
     );
-    let of_nobody = [(0, job().of("Pod", "job-1")), (102, held.of("Pod", "job-1"))];
-    let note = &notes_of(Check::JobHeldOpen, &of_nobody, 9000)[0].1;
+    let without_job = [(0, job().of("Pod", "job-1")), (102, held.of("Pod", "job-1"))];
+    let note = &notes_of(Check::JobHeldOpen, &without_job, 9000)[0].1;
     assert!(note.contains("the Pod cannot complete"), "{note}");
 }
 
