@@ -16,6 +16,8 @@ use crate::project::repository;
 
 /// Environment variable with another directory of scenarios.
 const DIRECTORY: &str = "SIDEWATCH_E2E_SCENARIOS";
+/// Names of the files with policies.
+const POLICIES: [&str; 2] = ["policy", "patient-policy"];
 /// Separates the spec from the objects.
 const DOCUMENT: &str = "\n---\n";
 
@@ -99,6 +101,8 @@ pub enum Policy {
     /// The one in `policy.yaml`.
     #[default]
     Shared,
+    /// The one in `patient-policy.yaml`, for containers that are unready for a short time: how long depends on the node.
+    Patient,
     /// None.
     None,
 }
@@ -116,7 +120,7 @@ pub struct Expected {
     pub container: String,
     /// Prefix of the name of the Pod; the name of the scenario by default.
     pub pod: Option<String>,
-    /// Name of the policy; that in `policy.yaml` by default.
+    /// Name of the policy; that of the shared policy by default.
     #[serde(default = "shared_policy")]
     pub policy: String,
     /// Parts of the note of the Event, the consequence above all.
@@ -188,7 +192,9 @@ impl Scenario {
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned();
-            if path.extension().is_some_and(|extension| extension == "yaml") && name != "policy" {
+            if path.extension().is_some_and(|extension| extension == "yaml")
+                && !POLICIES.contains(&name.as_str())
+            {
                 let scenario = Self::read(&path, name);
                 all.push(scenario.with_context(|| path.display().to_string())?);
             }

@@ -16,7 +16,7 @@ use crate::observers::{Observers, Timing};
 use crate::operator::Installed;
 use crate::process::Scratch;
 use crate::project::repository;
-use crate::scenario::{NodeAction, Scenario};
+use crate::scenario::{NodeAction, Policy, Scenario};
 use crate::tools::{self, Tool};
 
 /// A cluster with the operator.
@@ -121,15 +121,20 @@ impl ScenarioCluster {
         self.cluster.in_namespace(&scenario.name, &path)
     }
 
-    /// The shared policy, as YAML.
-    pub(super) fn policy(&self) -> Result<String> {
-        let path = repository().join("e2e/scenarios/policy.yaml");
-        let policy = std::fs::read_to_string(path).context("read the shared policy")?;
+    /// A shared policy, as YAML.
+    pub(super) fn policy(&self, policy: Policy) -> Result<Option<String>> {
+        let file = match policy {
+            Policy::Shared => "policy.yaml",
+            Policy::Patient => "patient-policy.yaml",
+            Policy::None => return Ok(None),
+        };
+        let path = repository().join("e2e/scenarios").join(file);
+        let policy = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
         let (head, _) = policy.split_once("spec:").context("a policy without spec")?;
-        Ok(match self.timing {
+        Ok(Some(match self.timing {
             Timing::Fast => policy,
             Timing::Real => format!("{head}spec: {{}}\n"),
-        })
+        }))
     }
 
     /// The Pods of a scenario, for error messages.

@@ -16,7 +16,7 @@ use super::verify;
 use crate::Cluster;
 use crate::observers::{ObservedRun, Timing};
 use crate::poll::eventually;
-use crate::scenario::{Policy, Scenario, Step, Then};
+use crate::scenario::{Scenario, Step, Then};
 
 const ACCOUNT_WITHIN: Duration = Duration::from_mins(1);
 /// Time limit of an awaited Event, longer than any default `for`.
@@ -79,11 +79,9 @@ async fn apply_and_step(cluster: &ScenarioCluster, run: &mut ScenarioRun) -> Res
     let Scenario { name, spec, objects } = &run.scenario;
     create_namespace(cluster, name).await?;
     let namespaced = cluster.in_namespace_of(&run.scenario)?;
-    if spec.policy == Policy::Shared {
-        let manifests = format!("{}\n---\n{objects}", cluster.policy()?);
-        namespaced.apply(&manifests).await?;
-    } else {
-        namespaced.apply(objects).await?;
+    match cluster.policy(spec.policy)? {
+        Some(policy) => namespaced.apply(&format!("{policy}\n---\n{objects}")).await?,
+        None => namespaced.apply(objects).await?,
     }
     run.started = Timestamp::now();
     for action in &spec.steps {
