@@ -10,7 +10,7 @@
 //! | [`images`] | container images of the operator and of the test workload | `project` |
 //! | [`node`] | a real node: kubelet and containerd in their own Linux namespaces | `cluster`, `images` |
 //! | [`operator`] | the operator under test: as a process, or installed by its chart | `cluster`, `images` |
-//! | [`simulated_kubelet`] | writes the Pod statuses that a real kubelet writes | |
+//! | [`simulated_kubelet`] | writes the Pod statuses of `testkit::kubelet` to an API server | |
 //! | [`faults`] | fault proxy in front of the API server, and comparison with an undisturbed run | `operator` |
 //! | [`observers`] | kube-state-metrics, Prometheus and alerts | `node`, `scenario` |
 //! | [`scenario`] | what happens to Pods and what Sidewatch must report | `observers`, `operator` |

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use allocation_counter::measure;
-use serde_json::{Value, json};
+use serde_json::json;
 use sidewatch::domain::{observation::Observation, policy::PolicyUpdate};
 
-use testkit::fleet::{Fleet, at, policy, unready};
+use testkit::{
+    fleet::{Fleet, at, policy, unready},
+    policies::only,
+};
 
 use crate::rig::Rig;
 
@@ -17,31 +20,9 @@ const FOUND: u64 = 2 * PODS as u64;
 /// Returns two policies, each with one check that acts at once.
 fn policies() -> Vec<PolicyUpdate> {
     let at_once = json!({"for": "0s", "keepFiringFor": "0s"});
-    let only = |check: &str| {
-        let checks = [
-            "notReady",
-            "mainReadySidecarNotReady",
-            "frequentRestarts",
-            "startupBlocked",
-            "jobHeldOpen",
-            "oomKilled",
-            "flapping",
-        ];
-        let settings = checks.map(|name| {
-            (
-                name.to_owned(),
-                if name == check {
-                    at_once.clone()
-                } else {
-                    json!({"mode": "Off"})
-                },
-            )
-        });
-        Value::Object(settings.into_iter().collect())
-    };
     vec![
-        policy("platform", 1, &only("notReady")),
-        policy("pages", 1, &only("mainReadySidecarNotReady")),
+        policy("platform", 1, &only("notReady", &at_once)),
+        policy("pages", 1, &only("mainReadySidecarNotReady", &at_once)),
     ]
 }
 

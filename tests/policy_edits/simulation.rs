@@ -20,7 +20,7 @@ use sidewatch::{
 };
 
 use testkit::{
-    kubelet::{Kind, Pod, at},
+    kubelet::{Kind, Pod, RestartPolicy, at},
     policies::policy,
 };
 
@@ -302,11 +302,11 @@ fn script() -> Vec<(i64, Pod)> {
         pod.container(Kind::Regular, "istio-proxy", "registry.example/istio/proxyv2:1"),
     );
     for second in [200, 260, 320] {
-        pod = emit(second, pod.restarted("istio-proxy", 1, "Error", second));
+        pod = emit(second, pod.restarted("istio-proxy", 1, second));
     }
     let mut pod = emit(0, with_envoy("pay", "main-1"));
     for second in [210, 270, 330] {
-        pod = emit(second, pod.restarted("app", 1, "Error", second));
+        pod = emit(second, pod.restarted("app", 1, second));
     }
 
     let pod = Pod::new("pay", "start-1", 100).container(Kind::Native, "agent", "registry.example/agent:1");
@@ -325,7 +325,7 @@ fn script() -> Vec<(i64, Pod)> {
     let _last = emit(2600, pod.started("migrate", 2600));
 
     let pod = Pod::new("pay", "job-1", 0)
-        .restart_policy("Never")
+        .restart_policy(RestartPolicy::Never)
         .container(Kind::Regular, "main", registry);
     let pod = emit(
         0,
@@ -340,7 +340,7 @@ fn script() -> Vec<(i64, Pod)> {
 
     let pod = Pod::new("pay", "cache-1", 0).container(Kind::Native, "cache", "registry.example/cache:1");
     let pod = emit(0, pod.container(Kind::Regular, "app", registry));
-    let _last = emit(420, pod.restarted("cache", 1, "OOMKilled", 420));
+    let _last = emit(420, pod.oom_killed("cache", 420));
 
     let mut pod = emit(0, with_envoy("pay", "flap-1"));
     for second in (500..620).step_by(20) {

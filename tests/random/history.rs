@@ -138,7 +138,7 @@ impl Writer<'_> {
 
     fn create_pod_as(&mut self, at: i64, template: Template, name: &str, uid: &str) {
         let namespace = if self.rng.chance(70) { "pay" } else { "shop" };
-        let lifecycle = Lifecycle::new(at, template, Pod::new(namespace, name, at), uid);
+        let lifecycle = Lifecycle::new(at, template, Pod::new(namespace, name, at).uid(uid));
         self.record(at, Change::Pod(lifecycle.pod.clone()));
         self.lifecycles.insert(uid.to_owned(), lifecycle);
     }
@@ -243,7 +243,7 @@ impl Writer<'_> {
             {
                 let times = u32::try_from(self.rng.between(1, 3)).unwrap();
                 let who = if self.rng.chance(30) { main } else { sidecar };
-                lifecycle.pod = pod.restarted(who, times, "Error", at);
+                lifecycle.pod = pod.restarted(who, times, at);
                 lifecycle.last_restart = at;
             }
             5 if was_calm
@@ -253,7 +253,7 @@ impl Writer<'_> {
                 && !self.ends_soon(at)
                 && lifecycle.template != Template::Job =>
             {
-                lifecycle.pod = pod.restarted(sidecar, 1, "OOMKilled", at);
+                lifecycle.pod = pod.oom_killed(sidecar, at);
                 lifecycle.last_restart = at;
             }
             6 if lifecycle.template == Template::Job => {
@@ -263,9 +263,9 @@ impl Writer<'_> {
                 (lifecycle.pod, lifecycle.fault) = (pod.backs_off(sidecar, at), PodFault::Down(sidecar));
                 lifecycle.last_restart = at;
             }
-            7 if was_calm => (lifecycle.pod, lifecycle.fault) = (pod.node_lost(true), PodFault::NodeLost),
+            7 if was_calm => (lifecycle.pod, lifecycle.fault) = (pod.node_lost(at), PodFault::NodeLost),
             8 if self.rng.chance(50) => {
-                (lifecycle.pod, lifecycle.fault) = (pod.terminating(), PodFault::Terminating);
+                (lifecycle.pod, lifecycle.fault) = (pod.terminating(at), PodFault::Terminating);
             }
             // A flap that is over before the end of the gap stays unknown.
             8 if gap.is_some_and(|gap| gap.kind.skips_versions()) && is_lone(lifecycle.last_flap) => {
@@ -285,10 +285,10 @@ impl Writer<'_> {
         match lifecycle.fault {
             PodFault::Unready(name) => lifecycle.pod = pod.ready(name, true, at),
             PodFault::Down(_) if gap.is_some() => return None,
-            PodFault::Down(name) => lifecycle.pod = pod.starts_again(name, true, at),
+            PodFault::Down(name) => lifecycle.pod = pod.starts_again(name, at),
             PodFault::Starting(name) => lifecycle.pod = pod.started(name, at),
             PodFault::HeldOpen => lifecycle.pod = pod.exits("fluent-bit", 0, at),
-            PodFault::NodeLost => lifecycle.pod = pod.node_lost(false),
+            PodFault::NodeLost => lifecycle.pod = pod.node_found(at),
             PodFault::Terminating => return Some(lifecycle),
             PodFault::None => return None,
         }
@@ -298,7 +298,7 @@ impl Writer<'_> {
             PodFault::None
         };
         if lifecycle.fault == PodFault::Terminating {
-            lifecycle.pod = lifecycle.pod.terminating();
+            lifecycle.pod = lifecycle.pod.terminating(at);
         }
         Some(lifecycle)
     }

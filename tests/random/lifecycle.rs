@@ -1,6 +1,6 @@
 //! A Pod of a run: its template, its fault, its latest changes.
 
-use testkit::kubelet::{Kind, Pod};
+use testkit::kubelet::{Kind, Pod, RestartPolicy};
 
 /// The fault of a Pod. A Pod has at most one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +56,7 @@ impl Template {
 
 impl Lifecycle {
     /// A new Pod with the containers of its template.
-    pub(crate) fn new(at: i64, template: Template, mut pod: Pod, uid: &str) -> Self {
-        uid.clone_into(&mut pod.uid);
+    pub(crate) fn new(at: i64, template: Template, pod: Pod) -> Self {
         let image = "registry.example/acme/app:1";
         let (sidecar, main) = (template.sidecar(), template.main());
         let native = |pod: Pod| {
@@ -71,7 +70,7 @@ impl Lifecycle {
         let (pod, fault) = match template {
             Template::Web => (native(pod), PodFault::None),
             Template::Classic => (classic(pod), PodFault::None),
-            Template::Job => (classic(pod.restart_policy("Never")), PodFault::None),
+            Template::Job => (classic(pod.restart_policy(RestartPolicy::Never)), PodFault::None),
             Template::Start => (native(pod).starting(sidecar, at), PodFault::Starting(sidecar)),
             Template::Migration => (
                 native(pod.container(Kind::Init, "migrate", image)).starting("migrate", at),

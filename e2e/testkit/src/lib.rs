@@ -1,12 +1,13 @@
 //! Shared helpers of the tests, the benchmarks and the fuzz targets.
 //!
 //! * [`api_server`]: a scripted API server, with or without virtual time;
-//! * [`kubelet`]: a simulated kubelet that changes a Pod;
+//! * [`kubelet`]: a simulated kubelet: Pods on their nodes, and the statuses that a real kubelet writes;
 //! * [`pods`], [`fleet`]: one Pod or many thousand Pods, as large as in real clusters;
 //! * [`policies`]: policies as the watch delivers them;
 //! * [`protobuf`]: an encoder from JSON to protobuf;
 //! * [`recordings`]: recorded updates of real kubelets, and the expected violations;
 //! * [`fuzzing`]: the bodies of the fuzz targets;
+//! * [`mod@glob`] for globs;
 //! * [`rng`]: random choices from a seed.
 
 #![allow(
@@ -21,6 +22,7 @@
 pub mod api_server;
 pub mod fleet;
 pub mod fuzzing;
+pub mod glob;
 pub mod kubelet;
 pub mod pods;
 pub mod policies;

@@ -27,3 +27,22 @@ pub fn policy(kind: PolicyKind, name: &str, generation: i64, spec: &Value) -> Po
     };
     update.unwrap()
 }
+
+/// Returns settings of checks in which only `check` is on, with these settings.
+pub fn only(check: &str, settings: &Value) -> Value {
+    let checks = [
+        "notReady",
+        "mainReadySidecarNotReady",
+        "frequentRestarts",
+        "startupBlocked",
+        "jobHeldOpen",
+        "oomKilled",
+        "flapping",
+    ];
+    let off = json!({"mode": "Off"});
+    let settings = checks.map(|name| (name, if name == check { settings } else { &off }));
+    settings
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.clone()))
+        .collect()
+}

@@ -5,6 +5,8 @@ use sidewatch::{
     domain::pattern::{Glob, Pattern, Repository},
 };
 
+use crate::glob::glob;
+
 /// The first line is a pattern, a glob and a duration. The other lines are names or images to match.
 pub fn patterns(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
@@ -25,7 +27,7 @@ pub fn patterns(data: &[u8]) {
             "{source:?} is not valid without the added anchors"
         );
     }
-    let glob = Glob::new(source);
+    let tested = Glob::new(source);
     for subject in lines.take(8).map(|line| &line[..line.floor_char_boundary(256)]) {
         if let (Ok(pattern), Ok(unanchored)) = (&pattern, &unanchored)
             && pattern.matches(subject)
@@ -36,12 +38,10 @@ pub fn patterns(data: &[u8]) {
             );
         }
         let names = names(subject);
-        let expected = names
-            .iter()
-            .any(|name| matches(source.as_bytes(), name.as_bytes()));
+        let expected = names.iter().any(|name| glob(source, name));
         let image = Repository::of(subject);
         assert_eq!(
-            glob.matches(&image),
+            tested.matches(&image),
             expected,
             "{source:?} on {subject:?}, which is {names:?}"
         );
@@ -68,22 +68,4 @@ fn names(image: &str) -> Vec<String> {
         }
     }
     vec![format!("{registry}/{path}"), path.to_owned(), name.to_owned()]
-}
-
-/// Returns whether a glob matches. Tries all splits, with one table row per byte of the glob.
-fn matches(glob: &[u8], text: &[u8]) -> bool {
-    let mut reach = vec![false; text.len() + 1];
-    reach[0] = true;
-    for byte in glob {
-        if *byte == b'*' {
-            let first = reach.iter().position(|reached| *reached).unwrap_or(reach.len());
-            reach[first..].fill(true);
-        } else {
-            for at in (0..text.len()).rev() {
-                reach[at + 1] = reach[at] && text[at] == *byte;
-            }
-            reach[0] = false;
-        }
-    }
-    reach[text.len()]
 }

@@ -13,6 +13,8 @@ use sidewatch::{
     },
 };
 
+use crate::kubelet::{Kind, Pod, RestartPolicy};
+
 use super::{
     checked_index::{CheckedIndex, Fact, policy},
     lines,
@@ -80,69 +82,26 @@ fn decode<K: PolicyObject + DeserializeOwned>(json: &Value) -> Option<PolicyUpda
     Some(update)
 }
 
-/// Returns two Pods with several faults, and one Pod without a fault.
+/// Returns two Pods with several faults, and one Pod without a fault. They fail five minutes before the first line.
 fn examples() -> Vec<Observation> {
+    let (created, failed) = (85_200, 85_500);
+    let pod = |name: &str, containers: &[(Kind, &str)]| {
+        let pod = Pod::new("pay", name, created).restart_policy(RestartPolicy::OnFailure);
+        let add = |pod: Pod, (kind, name): &(Kind, &str)| pod.container(*kind, name, name);
+        containers.iter().fold(pod, add)
+    };
+    let web = [
+        (Kind::Native, "istio-proxy"),
+        (Kind::Regular, "app"),
+        (Kind::Regular, "helper"),
+    ];
+    let web = pod("web-1", &web).label("team", "a");
+    let web = web.ready("istio-proxy", false, failed);
+    let web = web.restarted("helper", 4, failed).backs_off("helper", failed);
+    let job = pod("job-1", &[(Kind::Regular, "main"), (Kind::Regular, "fluent-bit")]);
+    let job = job.oom_killed("fluent-bit", failed).exits("main", 0, failed);
+    let fine = pod("fine-1", &[(Kind::Regular, "app"), (Kind::Regular, "envoy")]);
     let mut interner = Interner::default();
-    let mut pod = |name: &str, labels: Value, init: Value, regular: Value, statuses: Value| {
-        let pod = json!({
-            "metadata": {"name": name, "namespace": "pay", "uid": format!("uid-of-{name}"), "labels": labels,
-                "creationTimestamp": "2026-11-21T09:40:00Z"},
-            "spec": {"nodeName": "n", "restartPolicy": "OnFailure", "initContainers": init, "containers": regular},
-            "status": {"phase": "Running", "containerStatuses": statuses, "conditions": [
-                {"type": "Initialized", "status": "True"},
-                {"type": "ContainersReady", "status": "False", "lastTransitionTime": "2026-11-21T09:45:00Z"},
-            ]},
-        });
-        observe(serde_json::from_value(pod).unwrap(), &mut interner).unwrap()
-    };
-    let container = |name: &str, policy: Value| json!({"name": name, "image": name, "restartPolicy": policy});
-    let status = |name: &str, ready: bool, restarts: u32, state: Value| {
-        let exit = json!({"exitCode": 137, "reason": "OOMKilled", "containerID": format!("c://{name}"),
-            "startedAt": "2026-11-21T09:44:00Z", "finishedAt": "2026-11-21T09:45:00Z"});
-        let last = if restarts > 0 {
-            json!({"terminated": exit})
-        } else {
-            Value::Null
-        };
-        json!({"name": name, "ready": ready, "started": ready, "restartCount": restarts, "state": state, "lastState": last})
-    };
-    let running = || json!({"running": {"startedAt": "2026-11-21T09:45:00Z"}});
-    let done = json!({"terminated": {"exitCode": 0, "finishedAt": "2026-11-21T09:46:00Z"}});
-    let waiting = json!({"waiting": {"reason": "CrashLoopBackOff"}});
-    vec![
-        pod(
-            "web-1",
-            json!({"app": "web", "team": "a"}),
-            json!([container("istio-proxy", json!("Always"))]),
-            json!([container("app", Value::Null), container("helper", Value::Null)]),
-            json!([
-                status("istio-proxy", false, 0, running()),
-                status("app", true, 0, running()),
-                status("helper", false, 5, waiting)
-            ]),
-        ),
-        pod(
-            "job-1",
-            json!({"app": "job"}),
-            json!([]),
-            json!([
-                container("main", Value::Null),
-                container("fluent-bit", Value::Null)
-            ]),
-            json!([
-                status("main", false, 0, done),
-                status("fluent-bit", true, 1, running())
-            ]),
-        ),
-        pod(
-            "fine-1",
-            json!({}),
-            json!([]),
-            json!([container("app", Value::Null), container("envoy", Value::Null)]),
-            json!([
-                status("app", true, 0, running()),
-                status("envoy", true, 0, running())
-            ]),
-        ),
-    ]
+    let decoded = [web, job, fine].map(|pod| serde_json::from_value(pod.object()).unwrap());
+    decoded.map(|pod| observe(pod, &mut interner).unwrap()).into()
 }

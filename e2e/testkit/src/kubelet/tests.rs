@@ -98,105 +98,25 @@ fn transition_times_change_only_with_the_status() {
 #[allow(clippy::too_many_lines, reason = "a table")]
 fn impossible_steps_are_rejected() {
     let held = job("held").container(regular("main")).container(native("late"));
+    #[rustfmt::skip]
     let rows = [
-        (
-            after(&mesh(), &[]),
-            SandboxReady,
-            "admitted",
-            "a sandbox before the kubelet knows the Pod",
-        ),
-        (
-            after(&mesh(), &[Admit]),
-            Start("envoy"),
-            "no sandbox",
-            "a container without a sandbox",
-        ),
-        (
-            after(&mesh(), &[Admit, SandboxReady]),
-            Start("app"),
-            "envoy comes first",
-            "a main before its native sidecar",
-        ),
-        (
-            after(&held, &[Admit, SandboxReady]),
-            Start("main"),
-            "late comes first",
-            "whatever the order of the builder",
-        ),
-        (
-            after(&mesh(), &[Admit, SandboxReady]),
-            Ready("envoy"),
-            "does not run",
-            "ready without running",
-        ),
+        (after(&mesh(), &[]), SandboxReady, "admitted", "a sandbox before the kubelet knows the Pod"),
+        (after(&mesh(), &[Admit]), Start("envoy"), "no sandbox", "a container without a sandbox"),
+        (after(&mesh(), &[Admit, SandboxReady]), Start("app"), "envoy comes first", "a main before its native sidecar"),
+        (after(&held, &[Admit, SandboxReady]), Start("main"), "late comes first", "whatever the order of the builder"),
+        (after(&mesh(), &[Admit, SandboxReady]), Ready("envoy"), "does not run", "ready without running"),
         (healthy(&mesh()), Start("envoy"), "runs", "a second start"),
-        (
-            healthy(&mesh()),
-            Ready("app"),
-            "no readiness probe",
-            "a probe that is not there",
-        ),
-        (
-            healthy(&mesh()),
-            ProbeKill("envoy", 137),
-            "no probe that kills",
-            "a kill by a readiness probe",
-        ),
-        (
-            healthy(&mesh()),
-            Exit("nginx", 1),
-            "no container nginx",
-            "a container that is not there",
-        ),
-        (
-            healthy(&mesh()),
-            BackOff("envoy"),
-            "not waiting",
-            "a back-off of a running container",
-        ),
-        (
-            healthy(&mesh()),
-            End(&[]),
-            "not being deleted",
-            "an end without a deletion",
-        ),
-        (
-            healthy(&mesh()),
-            RestartAll("app"),
-            "no rule",
-            "a restart of all without a rule",
-        ),
-        (
-            healthy(&mesh()),
-            Settle,
-            "not finished",
-            "a last phase while containers run",
-        ),
-        (
-            after(
-                &mesh(),
-                &[
-                    Admit,
-                    SandboxReady,
-                    Start("envoy"),
-                    Exit("envoy", 0),
-                    Start("envoy"),
-                    Exit("envoy", 0),
-                ],
-            ),
-            BackOff("envoy"),
-            "shown as completed",
-            "CrashLoopBackOff of a native sidecar after exit 0",
-        ),
-        (
-            after(
-                &held,
-                &[Admit, SandboxReady, Start("late"), Start("main"), Exit("main", 0)],
-            ),
-            Start("main"),
-            "finished",
-            "a finished main",
-        ),
+        (healthy(&mesh()), Ready("app"), "no readiness probe", "a probe that is not there"),
+        (healthy(&mesh()), ProbeKill("envoy", 137), "no probe that kills", "a kill by a readiness probe"),
+        (healthy(&mesh()), Exit("nginx", 1), "no container nginx", "a container that is not there"),
+        (healthy(&mesh()), BackOff("envoy"), "not waiting", "a back-off of a running container"),
+        (healthy(&mesh()), End(&[]), "not being deleted", "an end without a deletion"),
+        (healthy(&mesh()), RestartAll("app"), "no rule", "a restart of all without a rule"),
+        (healthy(&mesh()), Settle, "not finished", "a last phase while containers run"),
+        (after(&mesh(), &[Admit, SandboxReady, Start("envoy"), Exit("envoy", 0), Start("envoy"), Exit("envoy", 0)]),
+            BackOff("envoy"), "shown as completed", "CrashLoopBackOff of a native sidecar after exit 0"),
+        (after(&held, &[Admit, SandboxReady, Start("late"), Start("main"), Exit("main", 0)]), Start("main"), "finished",
+            "a finished main"),
     ];
     for (mut pod, step, reason, why) in rows {
         let before = pod.status();
@@ -219,43 +139,15 @@ fn the_last_phase_follows_the_regular_containers() {
             .container(native("proxy"))
             .container(regular("main"))
     };
+    #[rustfmt::skip]
     let rows: [(RestartPolicy, &[Step<'_>], &str, &str); 6] = [
-        (
-            RestartPolicy::Never,
-            &[Exit("main", 0)],
-            "Running",
-            "the sidecar still runs",
-        ),
-        (
-            RestartPolicy::Never,
-            &[Exit("main", 0), StopSidecars(9)],
-            "Running",
-            "not settled yet",
-        ),
-        (
-            RestartPolicy::Never,
-            &[Exit("main", 0), StopSidecars(9), Settle],
-            "Succeeded",
-            "the sidecar's code is ignored",
-        ),
-        (
-            RestartPolicy::Never,
-            &[Exit("main", 3), StopSidecars(0), Settle],
-            "Failed",
-            "the main's code is not",
-        ),
-        (
-            RestartPolicy::OnFailure,
-            &[Exit("main", 3)],
-            "Running",
-            "it is started again",
-        ),
-        (
-            RestartPolicy::Always,
-            &[Exit("main", 0)],
-            "Running",
-            "it is started again even after 0",
-        ),
+        (RestartPolicy::Never, &[Exit("main", 0)], "Running", "the sidecar still runs"),
+        (RestartPolicy::Never, &[Exit("main", 0), StopSidecars(9)], "Running", "not settled yet"),
+        (RestartPolicy::Never, &[Exit("main", 0), StopSidecars(9), Settle], "Succeeded",
+            "the sidecar's code is ignored"),
+        (RestartPolicy::Never, &[Exit("main", 3), StopSidecars(0), Settle], "Failed", "the main's code is not"),
+        (RestartPolicy::OnFailure, &[Exit("main", 3)], "Running", "it is started again"),
+        (RestartPolicy::Always, &[Exit("main", 0)], "Running", "it is started again even after 0"),
     ];
     for (policy, steps, phase, why) in rows {
         let spec = batch(policy);

@@ -1,13 +1,12 @@
 //! Comparison with recordings of a real kubelet: the same steps give the same statuses.
 
-use std::fs;
-
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::Step::{self, *};
 use super::tests::{job, native, pod, regular};
 use super::{Container, PodSpec, PodState, RestartPolicy};
+use crate::recordings;
 
 /// A status without times, ids, addresses and messages of the runtime.
 fn essence(status: &Value) -> Value {
@@ -62,13 +61,15 @@ fn state(state: &Value) -> Value {
 
 /// UID and statuses of one Pod of a recording.
 fn recorded(trace: &str, pod: &str) -> (String, Vec<Value>) {
-    let path = format!("{}/../tests/traces/{trace}.jsonl", env!("CARGO_MANIFEST_DIR"));
-    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let events = text
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let ours: Vec<Value> = events
-        .map(|event| event["object"].clone())
+    let recording = recordings::all()
+        .into_iter()
+        .find(|recording| recording.name == trace);
+    let (_, lines) = recording
+        .unwrap_or_else(|| panic!("no recording {trace}"))
+        .lines();
+    let ours: Vec<Value> = lines
+        .into_iter()
+        .map(|line| line.object)
         .filter(|object| object["metadata"]["name"].as_str().unwrap().starts_with(pod))
         .collect();
     let uid = ours[0]["metadata"]["uid"].as_str().unwrap().to_owned();

@@ -1,13 +1,40 @@
-//! Writes the status of a [`PodState`] to the API server after each [`Step`], and binds, deletes and evicts Pods.
+//! Writes the status of a [`PodState`] to the API server after each [`Step`], and binds and deletes Pods.
+//!
+//! ```text
+//! PodSpec ──create──▶ SimulatedPod ──Step──▶ PodState::apply (testkit) ──status──▶ PATCH pods/status
+//! ```
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! use e2e::simulated_kubelet::{Container, SimulatedKubelet, PodSpec, Step};
+//!
+//! let plane = e2e::shared().await?;
+//! let namespace = plane.namespace("example").await?;
+//! let kubelet = SimulatedKubelet::new(plane.client().await?);
+//! let spec = PodSpec::new("web")
+//!     .container(Container::native("istio-proxy").readiness_probe())
+//!     .container(Container::regular("app"));
+//! let mut pod = kubelet.run(&namespace, spec).await?; // everything runs and is ready
+//! pod.step(Step::Unready("istio-proxy")).await?;
+//! pod.step(Step::Ready("istio-proxy")).await?;
+//! pod.crash("istio-proxy", 1).await?; // exits 1 and is restarted at once
+//! pod.crash("istio-proxy", 1).await?; // exits 1, CrashLoopBackOff
+//! pod.step(Step::Start("istio-proxy")).await?;
+//! pod.remove().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It never acts without a step, and never sleeps.
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, EvictParams, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
 
-use super::{PodSpec, PodState, Step};
+pub use testkit::kubelet::{Container, Kind, PodSpec, PodState, RestartPolicy, Step};
 
 /// Node of the Pods. No Node object is needed.
 const NODE: &str = "node-1";
@@ -54,7 +81,6 @@ impl SimulatedKubelet {
             namespace: namespace.into(),
             spec,
             uid,
-            time: None,
         }
     }
 
@@ -74,7 +100,6 @@ pub struct SimulatedPod {
     namespace: String,
     spec: PodSpec,
     uid: String,
-    time: Option<Timestamp>,
 }
 
 impl SimulatedPod {
@@ -83,24 +108,9 @@ impl SimulatedPod {
         &self.spec.name
     }
 
-    /// UID of the Pod.
-    pub fn uid(&self) -> &str {
-        &self.uid
-    }
-
-    /// Its simulated state.
-    pub fn state(&self) -> &PodState {
-        &self.state
-    }
-
     /// The Pod in the API server.
     pub async fn get(&self) -> Result<Pod> {
         Ok(self.pods.get(self.name()).await?)
-    }
-
-    /// Sets the time of all further steps, possibly in the past; `None` for the current time.
-    pub fn set_time(&mut self, time: Option<Timestamp>) {
-        self.time = time;
     }
 
     /// Binds it to a node, as the scheduler does.
@@ -123,7 +133,7 @@ impl SimulatedPod {
             .request_text(request)
             .await
             .with_context(|| format!("bind Pod {}", self.name()))?;
-        self.state.scheduled(self.now());
+        self.state.scheduled(Timestamp::now());
         Ok(())
     }
 
@@ -155,7 +165,7 @@ impl SimulatedPod {
     /// Applies steps and writes the status once, as a kubelet does for changes between two writes.
     pub async fn together(&mut self, steps: &[Step<'_>]) -> Result<()> {
         for step in steps {
-            self.state.apply(*step, self.now())?;
+            self.state.apply(*step, Timestamp::now())?;
         }
         self.write().await
     }
@@ -179,17 +189,6 @@ impl SimulatedPod {
         self.see_deletion().await
     }
 
-    /// Evicts it: the API server sets `DisruptionTarget` and deletes it gracefully.
-    pub async fn evict(&mut self) -> Result<()> {
-        let params = EvictParams {
-            delete_options: Some(self.delete_params(30)),
-            ..EvictParams::default()
-        };
-        self.pods.evict(self.name(), &params).await?;
-        self.state.evicted(self.now());
-        self.see_deletion().await
-    }
-
     /// Ends a deleted Pod: all containers exit with the given codes or 0, and the object is removed.
     pub async fn end(mut self, exit_codes: &[(&str, i32)]) -> Result<()> {
         self.step(Step::End(exit_codes)).await?;
@@ -210,7 +209,7 @@ impl SimulatedPod {
 
     async fn see_deletion(&mut self) -> Result<()> {
         let generation = self.get().await?.metadata.generation.unwrap_or(2);
-        self.state.deleted(generation, self.now());
+        self.state.deleted(generation, Timestamp::now());
         self.write().await
     }
 
@@ -234,9 +233,5 @@ impl SimulatedPod {
             preconditions: Some(uid),
             ..DeleteParams::default()
         }
-    }
-
-    fn now(&self) -> Timestamp {
-        self.time.unwrap_or_else(Timestamp::now)
     }
 }

@@ -116,10 +116,9 @@ impl Condition {
     }
 }
 
-/// Sets a condition, or adds it at the start or the end. The transition time changes only with the status.
+/// Sets or adds a condition. The transition time changes only with the status.
 pub(super) fn set(
     conditions: &mut Vec<Condition>,
-    first: bool,
     kind: &'static str,
     verdict: Verdict,
     generation: Option<i64>,
@@ -132,16 +131,12 @@ pub(super) fn set(
         condition.verdict = verdict;
         condition.generation = generation;
     } else {
-        let at = if first { 0 } else { conditions.len() };
-        conditions.insert(
-            at,
-            Condition {
-                kind,
-                verdict,
-                since: now,
-                generation,
-            },
-        );
+        conditions.push(Condition {
+            kind,
+            verdict,
+            since: now,
+            generation,
+        });
     }
 }
 

@@ -292,7 +292,6 @@ impl PodState {
     fn set_restarting(&mut self, verdict: Verdict, now: Timestamp) {
         status::set(
             &mut self.conditions,
-            false,
             "AllContainersRestarting",
             verdict,
             None,

@@ -62,20 +62,7 @@ impl PodState {
 
     /// Binds it to a node.
     pub fn scheduled(&mut self, now: Timestamp) {
-        status::set(
-            &mut self.conditions,
-            false,
-            "PodScheduled",
-            Verdict::of(true),
-            None,
-            now,
-        );
-    }
-
-    /// Marks it as evicted; the deletion follows.
-    pub fn evicted(&mut self, now: Timestamp) {
-        let verdict = Verdict::because(true, "EvictionByEvictionAPI", "Eviction API: evicting");
-        status::set(&mut self.conditions, true, "DisruptionTarget", verdict, None, now);
+        status::set(&mut self.conditions, "PodScheduled", Verdict::of(true), None, now);
     }
 
     /// Marks it for deletion, which is a new generation. The kubelet no longer restarts containers.
@@ -115,14 +102,7 @@ impl PodState {
     }
 
     pub(super) fn set(&mut self, kind: &'static str, verdict: Verdict, now: Timestamp) {
-        status::set(
-            &mut self.conditions,
-            false,
-            kind,
-            verdict,
-            Some(self.generation),
-            now,
-        );
+        status::set(&mut self.conditions, kind, verdict, Some(self.generation), now);
     }
 
     /// Updates conditions and phase from the containers.

@@ -60,7 +60,7 @@ pub struct Container {
 }
 
 impl Container {
-    fn new(name: &str, kind: Kind) -> Self {
+    pub(super) fn new(name: &str, kind: Kind) -> Self {
         Self {
             name: name.into(),
             kind,
@@ -171,7 +171,8 @@ impl Container {
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct PodSpec {
-    pub(super) name: String,
+    /// Its name.
+    pub name: String,
     pub(super) restart_policy: RestartPolicy,
     pub(super) containers: Vec<Container>,
     labels: Vec<(String, String)>,
@@ -219,8 +220,7 @@ impl PodSpec {
         self
     }
 
-    /// Sets the node, as a static Pod has it, so that
-    /// [`SimulatedPod::schedule`](super::SimulatedPod::schedule) is not needed.
+    /// Sets the node, as a static Pod has it. The Pod then needs no scheduler.
     pub fn on_node(mut self, node: &str) -> Self {
         self.node = Some(node.into());
         self
@@ -246,12 +246,13 @@ impl PodSpec {
         steps
     }
 
-    pub(super) fn node(&self) -> Option<&str> {
+    /// The node, if it is set.
+    pub fn node(&self) -> Option<&str> {
         self.node.as_deref()
     }
 
     /// The Pod as JSON.
-    pub(super) fn pod(&self) -> Value {
+    pub fn pod(&self) -> Value {
         let of = |regular: bool| -> Vec<Value> {
             let wanted = self
                 .containers
