@@ -7,10 +7,10 @@ use anyhow::{Result, bail};
 use hyper::body::Bytes;
 use tokio::time::sleep;
 
-use super::http;
 use super::population::Population;
 use super::process_stats::cpu_seconds;
 use crate::ControlPlane;
+use crate::http;
 use crate::operator::{Answer, Operator};
 use crate::process::{Process, Spec, free_ports};
 use crate::tools::{self, Tool};
@@ -99,7 +99,7 @@ impl RunningClient {
             Self::KubeStateMetrics { address, .. } => address,
         };
         let began = Instant::now();
-        let body = http::get(address, "/metrics").await?;
+        let body = http::get_bytes(address, "/metrics").await?;
         Ok(Scrape {
             body,
             began,

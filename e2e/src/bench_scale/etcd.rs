@@ -7,7 +7,7 @@ use k8s_openapi::ByteString;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::http;
+use crate::http;
 
 /// Limits of etcd for one transaction: 128 operations, 1.5 MiB. A batch stays below both.
 const BATCH_OPERATIONS: usize = 100;

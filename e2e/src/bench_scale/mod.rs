@@ -17,7 +17,6 @@ mod api_server_stats;
 mod client;
 mod etcd;
 mod figures;
-mod http;
 mod latency;
 mod measure;
 mod pods;

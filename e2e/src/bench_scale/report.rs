@@ -8,9 +8,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::figures::{Figure, Run, percentile};
-use super::{ClientKind, Options, http};
-use crate::ControlPlane;
+use super::{ClientKind, Options};
 use crate::project::repository;
+use crate::{ControlPlane, http};
 
 const PAGE: &str = "docs/performance.md";
 
@@ -44,7 +44,7 @@ impl Versions {
     /// Asks the programs.
     pub(super) async fn collect(plane: &ControlPlane, operator: &Path) -> Result<Self> {
         let etcd = plane.etcd_url().trim_start_matches("http://");
-        let etcd: Value = serde_json::from_slice(&http::get(etcd, "/version").await?)?;
+        let etcd: Value = serde_json::from_str(&http::get_body(etcd, "/version").await?)?;
         let kubernetes = plane.client().await?.apiserver_version().await?.git_version;
         Ok(Self {
             operator: operator_version(operator).await?,

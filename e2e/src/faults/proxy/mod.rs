@@ -26,6 +26,7 @@ use anyhow::{Context, Result};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use testkit::glob::glob;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
@@ -139,7 +140,7 @@ impl FaultProxy {
         let verb = verb.into();
         self.shared
             .record
-            .cut(|call| verb.is_none_or(|verb| verb == call.verb) && rule::glob(path, &call.path))
+            .cut(|call| verb.is_none_or(|verb| verb == call.verb) && glob(path, &call.path))
     }
 
     /// All requests so far, in order.
@@ -150,7 +151,7 @@ impl FaultProxy {
     /// All requests with this verb and path pattern.
     pub fn calls_of(&self, verb: Verb, path: &str) -> Vec<Call> {
         let mut calls = self.calls();
-        calls.retain(|call| call.verb == verb && rule::glob(path, &call.path));
+        calls.retain(|call| call.verb == verb && glob(path, &call.path));
         calls
     }
 

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use hyper::body::Bytes;
-use sidewatch::domain::hash::stable_hash;
 use tokio::sync::Notify;
 
 use super::request::Verb;
@@ -30,13 +29,6 @@ pub struct Call {
     pub status: Option<u16>,
     /// When it ended, with or without success.
     pub ended: Option<Instant>,
-}
-
-impl Call {
-    /// Hash of the body, to compare requests.
-    pub fn body_hash(&self) -> u64 {
-        stable_hash([&*self.body])
-    }
 }
 
 /// All calls.
