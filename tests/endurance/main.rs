@@ -1,4 +1,4 @@
-//! Storms of changes, and slow or silent HTTP clients. Most tests use a virtual clock that advances to the next timer.
+//! Storms of changes, on a virtual clock that advances to the next timer.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,5 +7,4 @@
 )]
 
 mod rig;
-mod servers;
 mod storms;

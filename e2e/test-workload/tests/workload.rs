@@ -7,7 +7,7 @@
 )]
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -306,73 +306,6 @@ fn wait_tcp_exits_when_the_port_accepts() {
     let _server = TcpListener::bind(&address).unwrap();
     workload.prints(&[&format!("{address} accepts connections")]);
     assert_eq!(workload.end().code(), Some(0));
-}
-
-/// A process above the limit of its address space is aborted, which replaces the OOM killer in a test without a memory cgroup.
-#[test]
-fn a_process_above_its_memory_limit_is_killed() {
-    let limited = |line: &str| {
-        let mut command = Command::new("sh");
-        command
-            .args([
-                "-c",
-                "ulimit -c 0 && ulimit -v 200000 && exec \"$0\" \"$@\"",
-                TEST_WORKLOAD,
-            ])
-            .args(line.split_whitespace())
-            .stderr(Stdio::null());
-        Workload::spawn(command)
-    };
-
-    let mut workload = limited("run eat");
-    workload.prints(&["eat"]);
-    assert_eq!(workload.end().signal(), Some(6));
-
-    let killed = "the child was killed by signal 6";
-    let mut workload = limited("run eat-in-child ready exit=4");
-    workload.prints(&["eat-in-child", killed, "ready", "exit=4"]);
-    assert_eq!(workload.end().code(), Some(4));
-
-    let mut workload = limited("run eat-in-child-then-exit=3");
-    workload.prints(&["eat-in-child-then-exit=3", killed]);
-    assert_eq!(workload.end().code(), Some(3));
-}
-
-/// In a new PID namespace, where the kernel drops signals without a handler.
-#[test]
-fn the_first_process_of_a_container_receives_sigterm() {
-    let namespace = || {
-        let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--pid", "--fork", "--kill-child"]);
-        command
-    };
-    if !namespace()
-        .arg("true")
-        .status()
-        .is_ok_and(|status| status.success())
-    {
-        let _ = writeln!(
-            io::stderr(),
-            "SKIPPED the_first_process_of_a_container_receives_sigterm: `unshare --user --pid` is not allowed here"
-        );
-        return;
-    }
-    for (line, first, last, code) in [
-        ("run hold", "hold", "SIGTERM: exit 0", 0),
-        ("sleep 3600", "sleep 3600s", "SIGTERM: exit 143", 143),
-        ("pause", "pause", "SIGTERM: exit 0", 0),
-    ] {
-        let mut command = namespace();
-        command.arg(TEST_WORKLOAD).args(line.split_whitespace());
-        let mut workload = Workload::spawn(command);
-        workload.prints(&[first]);
-        let parent = workload.child.id();
-        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
-        let id = Pid::from_raw(children.trim().parse().unwrap()).unwrap();
-        kill_process(id, Signal::TERM).unwrap();
-        workload.prints(&[last]);
-        assert_eq!(workload.end().code(), Some(code), "{line}");
-    }
 }
 
 #[test]

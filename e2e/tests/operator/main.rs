@@ -5,8 +5,6 @@
     reason = "helpers of tests may say what they expect by panicking"
 )]
 
-mod access;
 mod findings;
 mod policies;
-mod restart;
 mod support;

@@ -1,9 +1,9 @@
-//! Policies: invalid, without Pods, overlapping, edited, suspended, deleted, and their namespaces.
+//! Policies of both kinds: invalid, overlapping, and their namespaces.
 
 use anyhow::ensure;
 use e2e::simulated_kubelet::Step;
 
-use super::support::{TestNamespace, condition, eventually, series, status, time, web, world};
+use super::support::{TestNamespace, condition, eventually, series, status, web, world};
 
 /// RE2 accepts `\pN`, so the API server does; the operator does not.
 const INVALID_FOR_US: &str = r"{sidecars: {namePattern: 'a\pNb'}, checks: {notReady: {for: 0s}}}";
@@ -66,36 +66,6 @@ async fn an_invalid_policy_keeps_its_last_valid_version_and_affects_no_other() {
 }
 
 #[tokio::test]
-async fn a_policy_without_pods_has_a_condition() {
-    let world = world().await;
-    let place = TestNamespace::new(world.plane, "nothing").await;
-    place.kubelet.run(&place.namespace, web()).await.unwrap();
-    place
-        .policy("p", "{podSelector: {matchLabels: {app: nobody}}}")
-        .await;
-    let status = place
-        .status_when("p", "a status", |status| !status.is_null())
-        .await;
-    assert_eq!(
-        condition(&status, "TargetsFound"),
-        Some(("False", "NoPodsMatched"))
-    );
-    assert_eq!(
-        condition(&status, "Ready"),
-        Some(("True", "Evaluating")),
-        "a policy without Pods is a valid policy"
-    );
-
-    place
-        .policy("p", "{podSelector: {matchLabels: {app: web}}}")
-        .await;
-    let status = place
-        .status_when("p", "the Pod", |status| status["summary"]["pods"] == 1)
-        .await;
-    assert_eq!(condition(&status, "TargetsFound"), Some(("True", "PodsMatched")));
-}
-
-#[tokio::test]
 async fn overlapping_policies_have_separate_statuses_events_and_series() {
     let world = world().await;
     let place = TestNamespace::new(world.plane, "overlap").await;
@@ -154,116 +124,5 @@ async fn overlapping_policies_have_separate_statuses_events_and_series() {
     assert!(
         elsewhere.events().await.is_empty(),
         "no policy selects the other namespace"
-    );
-}
-
-#[tokio::test]
-async fn an_edit_while_a_violation_is_pending_keeps_its_onset() {
-    let world = world().await;
-    let place = TestNamespace::new(world.plane, "edit").await;
-    place
-        .policy(
-            "p",
-            "{checks: {notReady: {for: 1m}, mainReadySidecarNotReady: {mode: \"Off\"}}}",
-        )
-        .await;
-    let mut pod = place.kubelet.run(&place.namespace, web()).await.unwrap();
-    pod.step(Step::Unready("istio-proxy")).await.unwrap();
-    let pending = place
-        .status_when("p", "it pending", |status| status["summary"]["pending"] == 1)
-        .await;
-    let since = time(&pending["violations"][0]["since"]).unwrap();
-    assert_eq!(pending["violations"][0]["state"], "Pending");
-    assert_eq!(
-        place.reasons().await,
-        [""; 0],
-        "a pending violation sends no Event"
-    );
-
-    place
-        .policy(
-            "p",
-            "{checks: {notReady: {for: 1s}, mainReadySidecarNotReady: {mode: \"Off\"}}}",
-        )
-        .await;
-    let firing = place
-        .status_when("p", "it firing", |status| status["summary"]["firing"] == 1)
-        .await;
-    assert_eq!(
-        time(&firing["violations"][0]["since"]).unwrap(),
-        since,
-        "the onset is unchanged"
-    );
-    place.event("SidecarContainerNotReady").await;
-
-    place.policy("p", "{mode: \"Off\"}").await;
-    let off = place
-        .status_when("p", "it off", |s| {
-            condition(s, "Ready") == Some(("True", "Suspended"))
-        })
-        .await;
-    assert_eq!(condition(&off, "SidecarsHealthy"), Some(("Unknown", "Suspended")));
-    assert_eq!(condition(&off, "TargetsFound"), Some(("Unknown", "Suspended")));
-    assert_eq!(off["summary"]["firing"], 0);
-    assert_eq!(
-        place.reasons().await,
-        ["SidecarContainerNotReady"],
-        "a suspended policy sends no recovery"
-    );
-}
-
-#[tokio::test]
-async fn a_deleted_policy_removes_its_series_without_an_event() {
-    let world = world().await;
-    let place = TestNamespace::new(world.plane, "deleted").await;
-    place.policy("p", "{checks: {notReady: {for: 0s}}}").await;
-    let mut pod = place.kubelet.run(&place.namespace, web()).await.unwrap();
-    pod.step(Step::Unready("istio-proxy")).await.unwrap();
-    place.event("SidecarContainerNotReady").await;
-    world
-        .plane
-        .kubectl(["delete", "scpol", "p", "-n", &place.namespace])
-        .await
-        .unwrap();
-    eventually("its series to be removed", || async {
-        let metrics = world.operator.metrics().await?;
-        let left: Vec<&str> = metrics
-            .lines()
-            .filter(|line| line.contains(&place.namespace))
-            .collect();
-        ensure!(left.is_empty(), "{left:?}");
-        Ok(())
-    })
-    .await;
-    assert!(
-        !place.reasons().await.contains(&"SidecarRecovered".to_owned()),
-        "no recovery"
-    );
-}
-
-#[tokio::test]
-async fn a_namespaced_policy_ignores_other_namespaces() {
-    let world = world().await;
-    let place = TestNamespace::new(world.plane, "mine").await;
-    let neighbour = TestNamespace::new(world.plane, "theirs").await;
-    place.policy("p", "{checks: {notReady: {for: 0s}}}").await;
-    let mut pod = neighbour.kubelet.run(&neighbour.namespace, web()).await.unwrap();
-    pod.step(Step::Unready("istio-proxy")).await.unwrap();
-    // A later change in its own namespace is processed after the change in the other one.
-    place.kubelet.run(&place.namespace, web()).await.unwrap();
-    let status = place
-        .status_when("p", "its own Pod", |status| status["summary"]["pods"] == 1)
-        .await;
-    assert!(!status.to_string().contains(&neighbour.namespace));
-    assert_eq!(condition(&status, "TargetsFound"), Some(("True", "PodsMatched")));
-    assert!(neighbour.events().await.is_empty());
-    assert!(
-        series(
-            &world.operator,
-            "sidewatch_violation",
-            &[("namespace", &neighbour.namespace)]
-        )
-        .await
-        .is_empty()
     );
 }

@@ -86,18 +86,6 @@ impl TestNamespace {
         events.list(&ListParams::default()).await.unwrap().items
     }
 
-    /// Reasons of the Events in this namespace, sorted.
-    pub(crate) async fn reasons(&self) -> Vec<String> {
-        let mut reasons: Vec<String> = self
-            .events()
-            .await
-            .into_iter()
-            .filter_map(|event| event.reason)
-            .collect();
-        reasons.sort();
-        reasons
-    }
-
     /// Waits for an Event with this reason, and returns it.
     pub(crate) async fn event(&self, reason: &str) -> Event {
         eventually(&format!("an Event {reason}"), || async {
@@ -183,9 +171,4 @@ pub(crate) fn web() -> PodSpec {
         .label("app", "web")
         .container(Container::native("istio-proxy").readiness_probe())
         .container(Container::regular("app").readiness_probe())
-}
-
-/// Parses a timestamp of the API.
-pub(crate) fn time(value: &Value) -> Result<jiff::Timestamp> {
-    value.as_str().context("a time")?.parse().context("a time")
 }

@@ -20,14 +20,13 @@ pub(crate) const WHILE: Duration = Duration::from_millis(400);
 
 /// A proxy and a namespace, with clients of its ConfigMaps through the proxy and directly.
 pub(crate) struct Setup {
-    pub(crate) plane: &'static ControlPlane,
     pub(crate) proxy: FaultProxy,
     pub(crate) maps: Api<ConfigMap>,
     pub(crate) direct: Api<ConfigMap>,
     pub(crate) namespace: String,
 }
 
-pub(crate) async fn client(plane: &ControlPlane, proxy: &FaultProxy, token: &str) -> Client {
+async fn client(plane: &ControlPlane, proxy: &FaultProxy, token: &str) -> Client {
     let files = proxy.kubeconfig(plane, token).unwrap();
     let kubeconfig = Kubeconfig::read_from(files.path()).unwrap();
     let options = KubeConfigOptions::default();
@@ -59,7 +58,6 @@ impl Setup {
         let maps: Api<ConfigMap> = Api::namespaced(client(plane, &proxy, &token).await, &namespace);
         let direct = Api::namespaced(plane.client().await.unwrap(), &namespace);
         let setup = Self {
-            plane,
             proxy,
             maps,
             direct,
