@@ -88,24 +88,33 @@ impl Tool {
 
     /// Name of the binary.
     pub fn name(self) -> &'static str {
+        let (name, ..) = self.row();
+        name
+    }
+
+    /// Name of the binary, its family of tools, and its Go package.
+    #[rustfmt::skip]
+    fn row(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::Etcd => "etcd",
-            Self::KubeApiserver => "kube-apiserver",
-            Self::Kubectl => "kubectl",
-            Self::KubeControllerManager => "kube-controller-manager",
-            Self::KubeScheduler => "kube-scheduler",
-            Self::Kubelet => "kubelet",
-            Self::Containerd => "containerd",
-            Self::ContainerdShim => "containerd-shim-runc-v2",
-            Self::Ctr => "ctr",
-            Self::CniBridge => "bridge",
-            Self::CniLoopback => "loopback",
-            Self::CniHostLocal => "host-local",
-            Self::KubeStateMetrics => "kube-state-metrics",
-            Self::Promtool => "promtool",
-            Self::Prometheus => "prometheus",
-            Self::Helm => "helm",
-            Self::Helm3 => "helm3",
+            Self::Etcd => ("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
+            Self::KubeApiserver => ("kube-apiserver", "kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver"),
+            Self::Kubectl => ("kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl"),
+            Self::KubeControllerManager =>
+                ("kube-controller-manager", "kubernetes", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+            Self::KubeScheduler => ("kube-scheduler", "kubernetes", "k8s.io/kubernetes/cmd/kube-scheduler"),
+            Self::Kubelet => ("kubelet", "kubernetes", "k8s.io/kubernetes/cmd/kubelet"),
+            Self::Containerd => ("containerd", "containerd", "github.com/containerd/containerd/v2/cmd/containerd"),
+            Self::ContainerdShim => ("containerd-shim-runc-v2", "containerd",
+                "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2"),
+            Self::Ctr => ("ctr", "containerd", "github.com/containerd/containerd/v2/cmd/ctr"),
+            Self::CniBridge => ("bridge", "cni", "github.com/containernetworking/plugins/plugins/main/bridge"),
+            Self::CniLoopback => ("loopback", "cni", "github.com/containernetworking/plugins/plugins/main/loopback"),
+            Self::CniHostLocal => ("host-local", "cni", "github.com/containernetworking/plugins/plugins/ipam/host-local"),
+            Self::KubeStateMetrics => ("kube-state-metrics", "kube-state-metrics", "k8s.io/kube-state-metrics/v2"),
+            Self::Promtool => ("promtool", "prometheus", "github.com/prometheus/prometheus/cmd/promtool"),
+            Self::Prometheus => ("prometheus", "prometheus", "github.com/prometheus/prometheus/cmd/prometheus"),
+            Self::Helm => ("helm", "helm", "helm.sh/helm/v4/cmd/helm"),
+            Self::Helm3 => ("helm3", "helm3", "helm.sh/helm/v3/cmd/helm"),
         }
     }
 
@@ -115,58 +124,21 @@ impl Tool {
     }
 
     pub(super) fn recipe(self) -> Recipe {
-        let plain = |family, package| Recipe {
+        let (_, family, package) = self.row();
+        let (ldflags, tags) = match family {
+            "kubernetes" => (STAMPED, ""),
+            "helm3" => (HELM3, ""),
+            // without file systems that need C libraries and that no test uses
+            "containerd" => (STRIPPED, "no_btrfs,no_devmapper,no_zfs"),
+            // without cloud service discovery: a third of the build
+            "prometheus" => (STRIPPED, "remove_all_sd,enable_kubernetes_sd"),
+            _ => (STRIPPED, ""),
+        };
+        Recipe {
             family,
             package,
-            ldflags: STRIPPED,
-            tags: "",
-        };
-        let kubernetes = |package| Recipe {
-            ldflags: STAMPED,
-            ..plain("kubernetes", package)
-        };
-        let containerd = |package| Recipe {
-            // file systems that need C libraries and that no test uses
-            tags: "no_btrfs,no_devmapper,no_zfs",
-            ..plain("containerd", package)
-        };
-        let prometheus = |package| Recipe {
-            // without cloud service discovery: a third of the build
-            tags: "remove_all_sd,enable_kubernetes_sd",
-            ..plain("prometheus", package)
-        };
-        match self {
-            Self::Etcd => plain("etcd", "go.etcd.io/etcd/server/v3"),
-            Self::KubeApiserver => kubernetes("k8s.io/kubernetes/cmd/kube-apiserver"),
-            Self::Kubectl => kubernetes("k8s.io/kubernetes/cmd/kubectl"),
-            Self::KubeControllerManager => kubernetes("k8s.io/kubernetes/cmd/kube-controller-manager"),
-            Self::KubeScheduler => kubernetes("k8s.io/kubernetes/cmd/kube-scheduler"),
-            Self::Kubelet => kubernetes("k8s.io/kubernetes/cmd/kubelet"),
-            Self::Containerd => containerd("github.com/containerd/containerd/v2/cmd/containerd"),
-            Self::ContainerdShim => {
-                containerd("github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2")
-            }
-            Self::Ctr => containerd("github.com/containerd/containerd/v2/cmd/ctr"),
-            Self::CniBridge => plain(
-                "cni",
-                "github.com/containernetworking/plugins/plugins/main/bridge",
-            ),
-            Self::CniLoopback => plain(
-                "cni",
-                "github.com/containernetworking/plugins/plugins/main/loopback",
-            ),
-            Self::CniHostLocal => plain(
-                "cni",
-                "github.com/containernetworking/plugins/plugins/ipam/host-local",
-            ),
-            Self::KubeStateMetrics => plain("kube-state-metrics", "k8s.io/kube-state-metrics/v2"),
-            Self::Promtool => prometheus("github.com/prometheus/prometheus/cmd/promtool"),
-            Self::Prometheus => prometheus("github.com/prometheus/prometheus/cmd/prometheus"),
-            Self::Helm => plain("helm", "helm.sh/helm/v4/cmd/helm"),
-            Self::Helm3 => Recipe {
-                ldflags: HELM3,
-                ..plain("helm3", "helm.sh/helm/v3/cmd/helm")
-            },
+            ldflags,
+            tags,
         }
     }
 }

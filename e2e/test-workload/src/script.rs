@@ -113,66 +113,39 @@ mod tests {
     #[test]
     fn every_step() {
         let answer = Step::Answer;
-        for (line, expected) in [
-            (
-                "ready unready hold",
-                vec![
-                    answer(Probe::Ready, true),
-                    answer(Probe::Ready, false),
-                    Step::Hold,
-                ],
-            ),
-            (
-                "dead live started",
-                vec![
-                    answer(Probe::Live, false),
-                    answer(Probe::Live, true),
-                    answer(Probe::Started, true),
-                ],
-            ),
-            (
-                "sleep=1.25 repeat",
-                vec![Step::Sleep(Duration::from_millis(1250)), Step::Repeat],
-            ),
-            (
-                "sleep=3 exit=255",
-                vec![Step::Sleep(Duration::from_secs(3)), Step::Exit(255)],
-            ),
+        #[rustfmt::skip]
+        let table = [
+            ("ready unready hold", vec![answer(Probe::Ready, true), answer(Probe::Ready, false), Step::Hold]),
+            ("dead live started",
+                vec![answer(Probe::Live, false), answer(Probe::Live, true), answer(Probe::Started, true)]),
+            ("sleep=1.25 repeat", vec![Step::Sleep(Duration::from_millis(1250)), Step::Repeat]),
+            ("sleep=3 exit=255", vec![Step::Sleep(Duration::from_secs(3)), Step::Exit(255)]),
             ("eat-in-child eat", vec![Step::EatInChild, Step::Eat]),
             ("eat-in-child-then-exit=3", vec![Step::EatInChildThenExit(3)]),
-        ] {
+        ];
+        for (line, expected) in table {
             assert_eq!(parse(line), Ok(expected), "{line}");
         }
     }
 
     #[test]
     fn errors_name_the_step() {
-        for (line, expected) in [
+        #[rustfmt::skip]
+        let table = [
             ("", "a step is missing"),
             ("ready reddy", "step 2, `reddy`: no such step"),
             ("ready=1", "step 1, `ready=1`: no step of this name has a value"),
             ("sleep", "step 1, `sleep`: its value is missing"),
             ("sleep=", "step 1, `sleep=`: `` is not a number of seconds"),
             ("sleep=-1", "step 1, `sleep=-1`: `-1` is not a number of seconds"),
-            (
-                "sleep=inf",
-                "step 1, `sleep=inf`: `inf` is not a number of seconds",
-            ),
-            (
-                "ready exit=256",
-                "step 2, `exit=256`: `256` is not an exit code from 0 to 255",
-            ),
+            ("sleep=inf", "step 1, `sleep=inf`: `inf` is not a number of seconds"),
+            ("ready exit=256", "step 2, `exit=256`: `256` is not an exit code from 0 to 255"),
             ("hold ready", "step 2, `ready`: nothing comes after `hold`"),
             ("exit=1 repeat", "step 2, `repeat`: nothing comes after `exit=1`"),
-            (
-                "ready repeat",
-                "step 2, `repeat`: without a sleep before it this is a busy loop",
-            ),
-            (
-                "sleep=0 repeat",
-                "step 2, `repeat`: without a sleep before it this is a busy loop",
-            ),
-        ] {
+            ("ready repeat", "step 2, `repeat`: without a sleep before it this is a busy loop"),
+            ("sleep=0 repeat", "step 2, `repeat`: without a sleep before it this is a busy loop"),
+        ];
+        for (line, expected) in table {
             assert_eq!(parse(line), Err(expected.to_owned()), "{line}");
         }
     }

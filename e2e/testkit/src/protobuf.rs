@@ -119,44 +119,25 @@ const SPEC: &[Field] = &[
     ("ephemeralContainers", 34, List(&Message(&[("name", 1, Text)]))),
 ];
 const RESOURCES: Type = Message(&[("limits", 1, Map(&Quantity)), ("requests", 2, Map(&Quantity))]);
+#[rustfmt::skip]
 const CONTAINER: &[Field] = &[
     ("name", 1, Text),
     ("image", 2, Text),
     ("command", 3, List(&Text)),
     ("args", 4, List(&Text)),
     ("workingDir", 5, Text),
-    (
-        "ports",
-        6,
-        List(&Message(&[("name", 1, Text), ("containerPort", 3, Integer)])),
-    ),
+    ("ports", 6, List(&Message(&[("name", 1, Text), ("containerPort", 3, Integer)]))),
     ("env", 7, List(&Message(&[("name", 1, Text), ("value", 2, Text)]))),
     ("resources", 8, RESOURCES),
-    (
-        "volumeMounts",
-        9,
-        List(&Message(&[
-            ("name", 1, Text),
-            ("readOnly", 2, Boolean),
-            ("mountPath", 3, Text),
-        ])),
-    ),
+    ("volumeMounts", 9, List(&Message(&[("name", 1, Text), ("readOnly", 2, Boolean), ("mountPath", 3, Text)]))),
     ("livenessProbe", 10, Message(PROBE)),
     ("readinessProbe", 11, Message(PROBE)),
-    (
-        "lifecycle",
-        12,
-        Message(&[("postStart", 1, Message(&[])), ("preStop", 2, Message(&[]))]),
-    ),
+    ("lifecycle", 12, Message(&[("postStart", 1, Message(&[])), ("preStop", 2, Message(&[]))])),
     ("terminationMessagePath", 13, Text),
     ("imagePullPolicy", 14, Text),
     ("terminationMessagePolicy", 20, Text),
     ("startupProbe", 22, Message(PROBE)),
-    (
-        "resizePolicy",
-        23,
-        List(&Message(&[("resourceName", 1, Text), ("restartPolicy", 2, Text)])),
-    ),
+    ("resizePolicy", 23, List(&Message(&[("resourceName", 1, Text), ("restartPolicy", 2, Text)]))),
     ("restartPolicy", 24, Text),
     (
         "restartPolicyRules",

@@ -10,40 +10,19 @@ fn with_conditions(list: &Value) -> Value {
     odd(json!({"status": {"conditions": list}}))
 }
 
+#[rustfmt::skip]
 pub(super) fn metadata() -> Vec<Row> {
     vec![
-        (
-            odd(json!({"status": {"phase": null}})),
-            |pod| pod.phase == Phase::Pending,
-            "phase is null",
-        ),
-        (
-            odd(json!({"status": {"phase": "Dreaming"}})),
-            |pod| pod.phase == Phase::Unknown,
-            "an unknown phase",
-        ),
-        (
-            odd(json!({"status": {"phase": "Failed"}})),
-            |pod| pod.phase == Phase::Failed,
-            "a known phase",
-        ),
-        (
-            odd(json!({"metadata": {"labels": null, "ownerReferences": null, "creationTimestamp": null}})),
+        (odd(json!({"status": {"phase": null}})), |pod| pod.phase == Phase::Pending, "phase is null"),
+        (odd(json!({"status": {"phase": "Dreaming"}})), |pod| pod.phase == Phase::Unknown, "an unknown phase"),
+        (odd(json!({"status": {"phase": "Failed"}})), |pod| pod.phase == Phase::Failed, "a known phase"),
+        (odd(json!({"metadata": {"labels": null, "ownerReferences": null, "creationTimestamp": null}})),
             |pod| pod.created.get().is_none() && pod.workload.to_string() == "Pod/web-0",
-            "labels, owners and creation time are null",
-        ),
-        (
-            odd(json!({"metadata": {"labels": {"app": null}}})),
-            |pod| pod.labels.get("app") == Some(""),
-            "a null label is an empty label",
-        ),
-        (
-            odd(
-                json!({"metadata": {"ownerReferences": [null, {}, {"kind": "Job", "name": "j", "controller": null}]}}),
-            ),
-            |pod| pod.workload.to_string() == "Pod/web-0",
-            "owners without a controller",
-        ),
+            "labels, owners and creation time are null"),
+        (odd(json!({"metadata": {"labels": {"app": null}}})), |pod| pod.labels.get("app") == Some(""),
+            "a null label is an empty label"),
+        (odd(json!({"metadata": {"ownerReferences": [null, {}, {"kind": "Job", "name": "j", "controller": null}]}})),
+            |pod| pod.workload.to_string() == "Pod/web-0", "owners without a controller"),
         (
             odd(json!({"metadata": {"ownerReferences": [
                 {"kind": "Job", "name": "a"}, {"kind": "StatefulSet", "name": "db", "controller": true},
@@ -51,52 +30,25 @@ pub(super) fn metadata() -> Vec<Row> {
             |pod| pod.workload.to_string() == "StatefulSet/db",
             "the controller is the owner",
         ),
-        (
-            odd(
-                json!({"metadata": {"deletionTimestamp": "soon", "creationTimestamp": "2026-11-20T10:42:07Z"}}),
-            ),
+        (odd(json!({"metadata": {"deletionTimestamp": "soon", "creationTimestamp": "2026-11-20T10:42:07Z"}})),
             |pod| pod.terminating && pod.created.get() == time(),
-            "an invalid deletionTimestamp marks the Pod as terminating",
-        ),
-        (
-            odd(json!({"metadata": {"deletionTimestamp": null}})),
-            |pod| !pod.terminating,
-            "a null deletionTimestamp",
-        ),
-        (
-            odd(
-                json!({"future": [{}], "metadata": {"future": 1}, "spec": {"future": {}}, "status": {"future": "x"}}),
-            ),
-            |pod| joined(pod).len() == 4,
-            "unknown fields",
-        ),
+            "an invalid deletionTimestamp marks the Pod as terminating"),
+        (odd(json!({"metadata": {"deletionTimestamp": null}})), |pod| !pod.terminating, "a null deletionTimestamp"),
+        (odd(json!({"future": [{}], "metadata": {"future": 1}, "spec": {"future": {}}, "status": {"future": "x"}})),
+            |pod| joined(pod).len() == 4, "unknown fields"),
     ]
 }
 
+#[rustfmt::skip]
 pub(super) fn conditions() -> Vec<Row> {
     let ready =
         |reason: Value| with_conditions(&json!([{"type": "Ready", "status": "False", "reason": reason}]));
     vec![
-        (
-            ready(Value::Null),
-            |pod| pod.conditions.ready_false_without_reason,
-            "Ready=False with a null reason",
-        ),
-        (
-            ready(json!("")),
-            |pod| pod.conditions.ready_false_without_reason,
-            "Ready=False with an empty reason",
-        ),
-        (
-            ready(json!("Why")),
-            |pod| !pod.conditions.ready_false_without_reason,
-            "Ready=False with a reason",
-        ),
-        (
-            with_conditions(&json!([{"type": "Ready", "status": "Unknown"}])),
-            |pod| !pod.conditions.ready_false_without_reason,
-            "Ready=Unknown is not False",
-        ),
+        (ready(Value::Null), |pod| pod.conditions.ready_false_without_reason, "Ready=False with a null reason"),
+        (ready(json!("")), |pod| pod.conditions.ready_false_without_reason, "Ready=False with an empty reason"),
+        (ready(json!("Why")), |pod| !pod.conditions.ready_false_without_reason, "Ready=False with a reason"),
+        (with_conditions(&json!([{"type": "Ready", "status": "Unknown"}])),
+            |pod| !pod.conditions.ready_false_without_reason, "Ready=Unknown is not False"),
         (
             with_conditions(
                 &json!([null, {}, {"type": null, "status": null}, {"type": "Initialized", "status": "Perhaps"}]),

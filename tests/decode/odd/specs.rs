@@ -12,13 +12,10 @@ fn container(changes: Value) -> Value {
     odd(json!({"spec": {"containers": [container, {"name": "log", "image": "log"}]}}))
 }
 
+#[rustfmt::skip]
 pub(super) fn specs() -> Vec<Row> {
     vec![
-        (
-            odd(json!({})),
-            |pod| joined(pod) == [Some(0), Some(1), Some(2), Some(3)],
-            "no change",
-        ),
+        (odd(json!({})), |pod| joined(pod) == [Some(0), Some(1), Some(2), Some(3)], "no change"),
         (
             odd(json!({})),
             |pod| {
@@ -38,33 +35,16 @@ pub(super) fn specs() -> Vec<Row> {
             },
             "an init container with restartPolicy Always is native",
         ),
-        (
-            odd(json!({"spec": null, "status": null})),
-            |pod| pod.shape.containers.is_empty(),
-            "no spec and no status",
-        ),
-        (
-            odd(json!({"spec": {"containers": null, "initContainers": null}})),
-            |pod| pod.stray_statuses == 4,
-            "the lists of containers are null",
-        ),
-        (
-            odd(json!({"spec": {"containers": [null, {"name": "app", "image": null}, {}]}})),
+        (odd(json!({"spec": null, "status": null})), |pod| pod.shape.containers.is_empty(), "no spec and no status"),
+        (odd(json!({"spec": {"containers": null, "initContainers": null}})), |pod| pod.stray_statuses == 4,
+            "the lists of containers are null"),
+        (odd(json!({"spec": {"containers": [null, {"name": "app", "image": null}, {}]}})),
             |pod| joined(pod) == [Some(0), Some(1), Some(2), None],
-            "containers that are null, without an image, or empty",
-        ),
-        (
-            odd(
-                json!({"spec": {"containers": [{"image": "a"}, {"name": null}, {"name": ""}, {"name": "app"}]}}),
-            ),
-            |pod| joined(pod)[2..] == [None, None, None, Some(2)],
-            "containers without a name have no status",
-        ),
-        (
-            odd(json!({"spec": {"containers": [{"name": "app"}, {"name": "app"}]}})),
-            |pod| joined(pod)[2..] == [Some(2), None],
-            "the first of two containers with the same name has the status",
-        ),
+            "containers that are null, without an image, or empty"),
+        (odd(json!({"spec": {"containers": [{"image": "a"}, {"name": null}, {"name": ""}, {"name": "app"}]}})),
+            |pod| joined(pod)[2..] == [None, None, None, Some(2)], "containers without a name have no status"),
+        (odd(json!({"spec": {"containers": [{"name": "app"}, {"name": "app"}]}})),
+            |pod| joined(pod)[2..] == [Some(2), None], "the first of two containers with the same name has the status"),
         (
             odd(
                 json!({"spec": {"ephemeralContainers": [{"name": "debug"}]}, "status": {
@@ -74,26 +54,12 @@ pub(super) fn specs() -> Vec<Row> {
             |pod| pod.shape.containers.len() == 4 && pod.stray_statuses == 0,
             "ephemeral containers are ignored",
         ),
-        (
-            odd(json!({"spec": {"nodeName": null}})),
-            |pod| !pod.scheduled,
-            "nodeName is null",
-        ),
-        (
-            odd(json!({"spec": {"nodeName": ""}})),
-            |pod| !pod.scheduled,
-            "nodeName is empty",
-        ),
-        (
-            odd(json!({"spec": {"restartPolicy": "Sometimes"}})),
-            |pod| pod.shape.restart_policy == RestartPolicy::Always,
-            "an unknown restart policy of a Pod is the default",
-        ),
-        (
-            odd(json!({"spec": {"restartPolicy": "Never"}})),
-            |pod| pod.shape.restart_policy == RestartPolicy::Never,
-            "a known restart policy of a Pod",
-        ),
+        (odd(json!({"spec": {"nodeName": null}})), |pod| !pod.scheduled, "nodeName is null"),
+        (odd(json!({"spec": {"nodeName": ""}})), |pod| !pod.scheduled, "nodeName is empty"),
+        (odd(json!({"spec": {"restartPolicy": "Sometimes"}})), |pod| pod.shape.restart_policy == RestartPolicy::Always,
+            "an unknown restart policy of a Pod is the default"),
+        (odd(json!({"spec": {"restartPolicy": "Never"}})), |pod| pod.shape.restart_policy == RestartPolicy::Never,
+            "a known restart policy of a Pod"),
         (
             odd(json!({"spec": {"initContainers": [{"name": "proxy", "restartPolicy": "Sometimes"}]}})),
             |pod| {
@@ -102,11 +68,8 @@ pub(super) fn specs() -> Vec<Row> {
             },
             "an unknown restart policy of an init container does not make it native",
         ),
-        (
-            odd(json!({"spec": {"initContainers": [{"name": "proxy", "restartPolicy": "OnFailure"}]}})),
-            |pod| pod.shape.containers[0].kind == ContainerKind::Init,
-            "only Always makes an init container native",
-        ),
+        (odd(json!({"spec": {"initContainers": [{"name": "proxy", "restartPolicy": "OnFailure"}]}})),
+            |pod| pod.shape.containers[0].kind == ContainerKind::Init, "only Always makes an init container native"),
     ]
 }
 
@@ -138,48 +101,25 @@ pub(super) fn containers() -> Vec<Row> {
     ]
 }
 
+#[rustfmt::skip]
 pub(super) fn rules() -> Vec<Row> {
     let with = |rules: Value| container(json!({"restartPolicy": "Never", "restartPolicyRules": rules}));
     let rule = |action: &str, operator: &str| {
         with(json!([{"action": action, "exitCodes": {"operator": operator, "values": [42, 43]}}]))
     };
     vec![
-        (
-            rule("Restart", "In"),
-            |pod| !is_final(pod, 42) && is_final(pod, 1),
-            "a rule restarts the listed exit codes",
-        ),
-        (
-            rule("RestartAllContainers", "In"),
-            |pod| !is_final(pod, 43),
-            "a rule restarts all containers for the listed exit codes",
-        ),
-        (
-            rule("Restart", "NotIn"),
-            |pod| is_final(pod, 42) && !is_final(pod, 1),
-            "a rule restarts all other exit codes",
-        ),
-        (
-            rule("Reboot", "In"),
-            |pod| is_final(pod, 42),
-            "a rule with an unknown action is ignored",
-        ),
-        (
-            rule("Restart", "Near"),
-            |pod| is_final(pod, 42),
-            "a rule with an unknown operator is ignored",
-        ),
+        (rule("Restart", "In"), |pod| !is_final(pod, 42) && is_final(pod, 1), "a rule restarts the listed exit codes"),
+        (rule("RestartAllContainers", "In"), |pod| !is_final(pod, 43),
+            "a rule restarts all containers for the listed exit codes"),
+        (rule("Restart", "NotIn"), |pod| is_final(pod, 42) && !is_final(pod, 1),
+            "a rule restarts all other exit codes"),
+        (rule("Reboot", "In"), |pod| is_final(pod, 42), "a rule with an unknown action is ignored"),
+        (rule("Restart", "Near"), |pod| is_final(pod, 42), "a rule with an unknown operator is ignored"),
         (with(Value::Null), |pod| is_final(pod, 42), "rules are null"),
-        (
-            with(json!([null, {}, {"action": "Restart"}])),
-            |pod| is_final(pod, 42),
-            "a rule without exit codes is ignored",
-        ),
-        (
-            with(json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [null, 42, 1e30]}}])),
-            |pod| !is_final(pod, 42) && is_final(pod, 0),
-            "values that are not exit codes are ignored",
-        ),
+        (with(json!([null, {}, {"action": "Restart"}])), |pod| is_final(pod, 42),
+            "a rule without exit codes is ignored"),
+        (with(json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [null, 42, 1e30]}}])),
+            |pod| !is_final(pod, 42) && is_final(pod, 0), "values that are not exit codes are ignored"),
     ]
 }
 

@@ -90,58 +90,24 @@ mod tests {
 
     #[test]
     fn requests_have_the_verbs_of_rbac() {
+        #[rustfmt::skip]
         let table = [
             ("GET", "/api/v1/pods", None, Verb::List),
             ("GET", "/api/v1/pods", Some("limit=500&watch=false"), Verb::List),
-            (
-                "GET",
-                "/api/v1/pods",
-                Some("resourceVersion=7&watch=true"),
-                Verb::Watch,
-            ),
+            ("GET", "/api/v1/pods", Some("resourceVersion=7&watch=true"), Verb::Watch),
             ("GET", "/api/v1/namespaces", Some("watch=1"), Verb::Watch),
             ("GET", "/api/v1/namespaces", None, Verb::List),
             ("GET", "/api/v1/namespaces/shop", None, Verb::Get),
             ("GET", "/api/v1/namespaces/shop/pods", None, Verb::List),
             ("GET", "/api/v1/namespaces/shop/pods/web", None, Verb::Get),
-            (
-                "GET",
-                "/apis/sidewatch.dev/v1alpha1/clustersidecarpolicies",
-                None,
-                Verb::List,
-            ),
-            (
-                "GET",
-                "/apis/sidewatch.dev/v1alpha1/clustersidecarpolicies/a",
-                None,
-                Verb::Get,
-            ),
-            (
-                "PATCH",
-                "/apis/sidewatch.dev/v1alpha1/namespaces/a/sidecarpolicies/b/status",
-                None,
-                Verb::Patch,
-            ),
-            (
-                "POST",
-                "/apis/events.k8s.io/v1/namespaces/shop/events",
-                None,
-                Verb::Create,
-            ),
-            (
-                "POST",
-                "/api/v1/namespaces/shop/pods/web/binding",
-                None,
-                Verb::Create,
-            ),
+            ("GET", "/apis/sidewatch.dev/v1alpha1/clustersidecarpolicies", None, Verb::List),
+            ("GET", "/apis/sidewatch.dev/v1alpha1/clustersidecarpolicies/a", None, Verb::Get),
+            ("PATCH", "/apis/sidewatch.dev/v1alpha1/namespaces/a/sidecarpolicies/b/status", None, Verb::Patch),
+            ("POST", "/apis/events.k8s.io/v1/namespaces/shop/events", None, Verb::Create),
+            ("POST", "/api/v1/namespaces/shop/pods/web/binding", None, Verb::Create),
             ("PUT", "/api/v1/namespaces/shop/finalize", None, Verb::Update),
             ("DELETE", "/api/v1/namespaces/shop/pods/web", None, Verb::Delete),
-            (
-                "DELETE",
-                "/api/v1/namespaces/shop/pods",
-                None,
-                Verb::DeleteCollection,
-            ),
+            ("DELETE", "/api/v1/namespaces/shop/pods", None, Verb::DeleteCollection),
             ("GET", "/api/v1/namespaces/shop/status", None, Verb::Get),
             ("GET", "/version", None, Verb::Get),
             ("GET", "/readyz", None, Verb::Get),

@@ -245,43 +245,22 @@ mod tests {
             after: 0,
             event: serde_json::json!("x"),
         };
+        #[rustfmt::skip]
         let table = [
             ("drop one", Fault::Drop(2..=2), vec![a(), c(), Out::End]),
             ("drop all", Fault::Drop(1..=u64::MAX), vec![Out::End]),
-            (
-                "repeat",
-                Fault::Repeat(2..=3),
-                vec![a(), b(), b(), c(), c(), Out::End],
-            ),
+            ("repeat", Fault::Repeat(2..=3), vec![a(), b(), b(), c(), c(), Out::End]),
             ("end", Fault::End(2), vec![a(), b(), Out::End]),
             ("end at once", Fault::End(0), vec![Out::End]),
             ("inject", inject, vec![a(), b(), pass("\"x\"\n"), Out::End]),
             ("inject at once", at_once, vec![pass("\"x\"\n"), Out::End]),
-            (
-                "hold back the second",
-                Fault::Hang(Point::BeforeEvent(2)),
-                vec![a(), Out::Hang, b(), c(), Out::End],
-            ),
-            (
-                "hold back everything",
-                Fault::Hang(Point::BeforeEvent(1)),
-                vec![Out::Hang, a(), b(), c(), Out::End],
-            ),
-            (
-                "hang in the middle",
-                Fault::Hang(Point::MidEvent(2)),
-                vec![a(), pass("{b"), Out::Hang, pass("}\n"), c(), Out::End],
-            ),
-            (
-                "close in the middle of one that came in two pieces",
-                Fault::Close(Point::MidEvent(3)),
-                vec![a(), b(), pass("{c"), Out::Close],
-            ),
-            (
-                "close before one",
-                Fault::Close(Point::BeforeEvent(2)),
-                vec![a(), Out::Close],
-            ),
+            ("hold back the second", Fault::Hang(Point::BeforeEvent(2)), vec![a(), Out::Hang, b(), c(), Out::End]),
+            ("hold back everything", Fault::Hang(Point::BeforeEvent(1)), vec![Out::Hang, a(), b(), c(), Out::End]),
+            ("hang in the middle", Fault::Hang(Point::MidEvent(2)),
+                vec![a(), pass("{b"), Out::Hang, pass("}\n"), c(), Out::End]),
+            ("close in the middle of one that came in two pieces", Fault::Close(Point::MidEvent(3)),
+                vec![a(), b(), pass("{c"), Out::Close]),
+            ("close before one", Fault::Close(Point::BeforeEvent(2)), vec![a(), Out::Close]),
         ];
         for (name, fault, expected) in table {
             assert_eq!(all(Some(fault), events), expected, "{name}");
@@ -291,31 +270,17 @@ mod tests {
     #[test]
     fn faults_apply_at_bytes() {
         let pieces = &["abcd", "efgh"];
+        #[rustfmt::skip]
         let table = [
             (None, vec![pass("abcd"), pass("efgh"), Out::End]),
-            (
-                Some(Fault::Close(Point::Byte(6))),
-                vec![pass("abcd"), pass("ef"), Out::Close],
-            ),
+            (Some(Fault::Close(Point::Byte(6))), vec![pass("abcd"), pass("ef"), Out::Close]),
             (Some(Fault::Close(Point::Byte(0))), vec![Out::Close]),
             (Some(Fault::Close(Point::Byte(4))), vec![pass("abcd"), Out::Close]),
-            (
-                Some(Fault::Close(Point::Byte(99))),
-                vec![pass("abcd"), pass("efgh"), Out::End],
-            ),
-            (
-                Some(Fault::Hang(Point::Byte(1))),
-                vec![pass("a"), Out::Hang, pass("bcd"), pass("efgh"), Out::End],
-            ),
-            (
-                Some(Fault::Hang(Point::Body)),
-                vec![Out::Hang, pass("abcd"), pass("efgh"), Out::End],
-            ),
+            (Some(Fault::Close(Point::Byte(99))), vec![pass("abcd"), pass("efgh"), Out::End]),
+            (Some(Fault::Hang(Point::Byte(1))), vec![pass("a"), Out::Hang, pass("bcd"), pass("efgh"), Out::End]),
+            (Some(Fault::Hang(Point::Body)), vec![Out::Hang, pass("abcd"), pass("efgh"), Out::End]),
             (Some(Fault::Close(Point::Body)), vec![Out::Close]),
-            (
-                Some(Fault::Delay(INTERVAL)),
-                vec![pass("abcd"), pass("efgh"), Out::End],
-            ),
+            (Some(Fault::Delay(INTERVAL)), vec![pass("abcd"), pass("efgh"), Out::End]),
         ];
         for (fault, expected) in table {
             assert_eq!(all(fault.clone(), pieces), expected, "{fault:?}");

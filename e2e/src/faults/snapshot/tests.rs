@@ -98,37 +98,18 @@ fn two_equal_runs_have_no_differences() {
 #[test]
 fn every_relevant_difference_is_found() {
     type Change = fn(&mut Run);
+    #[rustfmt::skip]
     let table: [(&str, Change, &[&str]); 14] = [
-        (
-            "a violation in another state",
-            |run| swap(run, "firing", "pending"),
-            &["sidewatch_violation{", "firing alert", "pending alert"],
-        ),
-        (
-            "a lost violation",
-            |run| swap(run, "sidewatch_violation{", "sidewatch_build_info{"),
-            &["sidewatch_violation{", "missing"],
-        ),
-        (
-            "a later onset",
-            |run| swap(run, "} 1800004328", "} 1800004331"),
-            &["onset", "7.0 s after", "10.0 s after"],
-        ),
-        (
-            "a counter",
-            |run| swap(run, "check=\"NotReady\"} 1", "check=\"NotReady\"} 2"),
-            &["sidewatch_violations_total"],
-        ),
-        (
-            "a gauge",
-            |run| swap(run, "tracked_pods 3", "tracked_pods 4"),
-            &["sidewatch_tracked_pods"],
-        ),
-        (
-            "the number of durations",
-            |run| swap(run, "_count 4", "_count 3"),
-            &["sidewatch_violation_duration_seconds_count"],
-        ),
+        ("a violation in another state", |run| swap(run, "firing", "pending"),
+            &["sidewatch_violation{", "firing alert", "pending alert"]),
+        ("a lost violation", |run| swap(run, "sidewatch_violation{", "sidewatch_build_info{"),
+            &["sidewatch_violation{", "missing"]),
+        ("a later onset", |run| swap(run, "} 1800004328", "} 1800004331"), &["onset", "7.0 s after", "10.0 s after"]),
+        ("a counter", |run| swap(run, "check=\"NotReady\"} 1", "check=\"NotReady\"} 2"),
+            &["sidewatch_violations_total"]),
+        ("a gauge", |run| swap(run, "tracked_pods 3", "tracked_pods 4"), &["sidewatch_tracked_pods"]),
+        ("the number of durations", |run| swap(run, "_count 4", "_count 3"),
+            &["sidewatch_violation_duration_seconds_count"]),
         (
             "a second Event of another name",
             |run| {
@@ -138,21 +119,9 @@ fn every_relevant_difference_is_found() {
             },
             &["SidecarContainerNotReady", "#2"],
         ),
-        (
-            "no Event",
-            |run| run.events = json!([]),
-            &["SidecarContainerNotReady", "missing"],
-        ),
-        (
-            "another note",
-            |run| run.events[0]["note"] = json!("Sidecar 'proxy' is fine"),
-            &["is fine"],
-        ),
-        (
-            "another type",
-            |run| run.events[0]["type"] = json!("Normal"),
-            &["Warning 1", "Normal 1"],
-        ),
+        ("no Event", |run| run.events = json!([]), &["SidecarContainerNotReady", "missing"]),
+        ("another note", |run| run.events[0]["note"] = json!("Sidecar 'proxy' is fine"), &["is fine"]),
+        ("another type", |run| run.events[0]["type"] = json!("Normal"), &["Warning 1", "Normal 1"]),
         (
             "another count",
             |run| {
@@ -161,21 +130,10 @@ fn every_relevant_difference_is_found() {
             },
             &["Warning 2"],
         ),
-        (
-            "another container",
-            |run| run.events[0]["regarding"]["fieldPath"] = json!("spec.containers{app}"),
-            &["spec.containers{app}"],
-        ),
-        (
-            "a status",
-            |run| run.status["summary"]["firing"] = json!(0),
-            &["SidecarPolicy fast: .summary.firing"],
-        ),
-        (
-            "a condition",
-            |run| run.status["conditions"][0]["status"] = json!("False"),
-            &["conditions[Ready].status"],
-        ),
+        ("another container", |run| run.events[0]["regarding"]["fieldPath"] = json!("spec.containers{app}"),
+            &["spec.containers{app}"]),
+        ("a status", |run| run.status["summary"]["firing"] = json!(0), &["SidecarPolicy fast: .summary.firing"]),
+        ("a condition", |run| run.status["conditions"][0]["status"] = json!("False"), &["conditions[Ready].status"]),
     ];
     for (name, change, expected) in table {
         let found = differences(change);
