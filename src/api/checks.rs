@@ -123,7 +123,7 @@ impl Default for FrequentRestarts {
             window: Duration::new("15m"),
             keep_firing_for: Duration::new("10m"),
             scope: RestartScope::Sidecars,
-            severity: Severity::Critical,
+            severity: Severity::Warning,
         }
     }
 }
@@ -156,7 +156,7 @@ impl Default for StartupBlocked {
             r#for: Duration::new("5m"),
             init_containers_for: Duration::new("30m"),
             keep_firing_for: Duration::new("0s"),
-            severity: Severity::Critical,
+            severity: Severity::Warning,
         }
     }
 }

@@ -234,8 +234,8 @@ pub(crate) fn cases() -> Vec<Case> {
     for (field, valid) in [
         ("checks.notReady.severity", ["Info", "Critical"]),
         ("checks.mainReadySidecarNotReady.severity", ["Info", "Critical"]),
-        ("checks.frequentRestarts.severity", ["Info", "Warning"]),
-        ("checks.startupBlocked.severity", ["Info", "Warning"]),
+        ("checks.frequentRestarts.severity", ["Info", "Critical"]),
+        ("checks.startupBlocked.severity", ["Info", "Critical"]),
         ("checks.jobHeldOpen.severity", ["Info", "Critical"]),
         ("checks.oomKilled.severity", ["Info", "Critical"]),
         ("checks.flapping.severity", ["Info", "Critical"]),

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use super::{Fault, MessageContext, Settings, View};
-use crate::domain::{policy::Severity, roles::Role, time::Human};
+use crate::domain::{roles::Role, time::Human};
 
 /// The limits of Flapping.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,7 +23,7 @@ impl Default for Settings<Limits> {
             window: SignedDuration::from_mins(30),
             keep_firing_for: SignedDuration::from_mins(2),
         };
-        Self::alert(Severity::Warning, limits)
+        Self::with_limits(limits)
     }
 }
 

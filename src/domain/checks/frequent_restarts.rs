@@ -8,7 +8,7 @@
 use jiff::SignedDuration;
 
 use super::{Fault, MessageContext, Settings, View};
-use crate::domain::{history::DOWN_WINDOWS, observation::State, policy::Severity, roles::Role, time::Human};
+use crate::domain::{history::DOWN_WINDOWS, observation::State, roles::Role, time::Human};
 
 /// The limits of FrequentRestarts.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +40,7 @@ impl Default for Settings<Limits> {
             keep_firing_for: SignedDuration::from_mins(10),
             scope: Scope::Sidecars,
         };
-        Self::alert(Severity::Critical, limits)
+        Self::with_limits(limits)
     }
 }
 

@@ -7,7 +7,6 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Fault, MessageContext, Settings, View};
 use crate::domain::{
     observation::{ContainerKind, RestartPolicy, State},
-    policy::Severity,
     roles::Role,
     time::{Clock, Human},
 };
@@ -27,7 +26,7 @@ impl Default for Settings<Limits> {
             hold_for: SignedDuration::from_mins(5),
             keep_firing_for: SignedDuration::ZERO,
         };
-        Self::alert(Severity::Warning, limits)
+        Self::with_limits(limits)
     }
 }
 

@@ -4,7 +4,6 @@
 use jiff::SignedDuration;
 
 use super::{Fault, MessageContext, Settings, View, messages::name_list, not_ready::readiness_recovered};
-use crate::domain::policy::Severity;
 
 /// The limits of MainReadySidecarNotReady.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,7 +20,7 @@ impl Default for Settings<Limits> {
             hold_for: SignedDuration::from_mins(2),
             keep_firing_for: SignedDuration::from_mins(2),
         };
-        Self::alert(Severity::Warning, limits)
+        Self::with_limits(limits)
     }
 }
 

@@ -115,11 +115,11 @@ pub struct Common {
 }
 
 impl<L> Settings<L> {
-    /// Settings with the default mode.
-    const fn alert(severity: Severity, limits: L) -> Self {
+    /// Settings with the default mode and severity. `Critical` is the choice of the policy's author.
+    const fn with_limits(limits: L) -> Self {
         let common = Common {
             mode: Mode::Alert,
-            severity,
+            severity: Severity::Warning,
         };
         Self { common, limits }
     }

@@ -3,7 +3,6 @@
 use jiff::SignedDuration;
 
 use super::{Fault, MessageContext, Settings, View};
-use crate::domain::policy::Severity;
 
 /// The limits of NotReady.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,7 +19,7 @@ impl Default for Settings<Limits> {
             hold_for: SignedDuration::from_mins(5),
             keep_firing_for: SignedDuration::from_mins(2),
         };
-        Self::alert(Severity::Warning, limits)
+        Self::with_limits(limits)
     }
 }
 

@@ -7,7 +7,6 @@ use super::{Fault, MessageContext, Settings, View};
 use crate::domain::{
     history::ContainerHistory,
     observation::{ContainerStatus, Exit, OOM_KILLED},
-    policy::Severity,
     roles::Role,
     time::{Clock, later},
 };
@@ -27,7 +26,7 @@ impl Default for Settings<Limits> {
         let limits = Limits {
             keep_firing_for: SignedDuration::from_mins(10),
         };
-        Self::alert(Severity::Warning, limits)
+        Self::with_limits(limits)
     }
 }
 

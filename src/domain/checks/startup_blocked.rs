@@ -10,7 +10,6 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Fault, MessageContext, Settings, View, messages::name_list};
 use crate::domain::{
     observation::{ContainerKind, ContainerStatus, State},
-    policy::Severity,
     roles::Role,
 };
 
@@ -32,7 +31,7 @@ impl Default for Settings<Limits> {
             init_containers_for: SignedDuration::from_mins(30),
             keep_firing_for: SignedDuration::ZERO,
         };
-        Self::alert(Severity::Critical, limits)
+        Self::with_limits(limits)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::domain::{
     observation::Phase,
-    policy::{Check, InvalidSpec, Mode, Policy},
+    policy::{Check, InvalidSpec, Mode, Policy, Severity},
     summary::{CheckCounts, Report, Summary},
     testing::{Harness, Pod, at, cluster_key, invalid, key, one_of, policy, seconds, web},
 };
@@ -128,7 +128,9 @@ fn conditions_report_validity_health_and_matches() {
 
 #[test]
 fn health_is_a_sentence_that_a_person_can_act_on() {
-    let mut harness = Harness::with(at_once().check(Check::FrequentRestarts, |c| c.count = 1));
+    let mut harness = Harness::with(at_once().check(Check::FrequentRestarts, |c| {
+        (c.count, c.severity) = (1, Severity::Critical);
+    }));
     let second = Pod::named("web-2")
         .native("envoy")
         .regular("istio-proxy")
@@ -163,7 +165,7 @@ fn health_is_a_sentence_that_a_person_can_act_on() {
     harness.pod(&starting());
     assert_eq!(
         message(&harness.report(), "SidecarsHealthy"),
-        "1 other containers in 1 of 1 Pods fail: StartupBlocked 1 (Critical); worst: Deployment/web setup"
+        "1 other containers in 1 of 1 Pods fail: StartupBlocked 1 (Warning); worst: Deployment/web setup"
     );
     harness.pod(&web().unready("envoy"));
     assert!(

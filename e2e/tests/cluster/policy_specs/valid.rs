@@ -43,10 +43,10 @@ fn defaulted() -> Value {
             "mainReadySidecarNotReady": { "mode": "Alert", "for": "2m", "keepFiringFor": "2m", "severity": "Warning" },
             "frequentRestarts": {
                 "mode": "Alert", "count": 3, "window": "15m", "keepFiringFor": "10m", "scope": "Sidecars",
-                "severity": "Critical",
+                "severity": "Warning",
             },
             "startupBlocked": {
-                "mode": "Alert", "for": "5m", "initContainersFor": "30m", "keepFiringFor": "0s", "severity": "Critical",
+                "mode": "Alert", "for": "5m", "initContainersFor": "30m", "keepFiringFor": "0s", "severity": "Warning",
             },
             "jobHeldOpen": { "mode": "Alert", "for": "5m", "keepFiringFor": "0s", "severity": "Warning" },
             "oomKilled": { "mode": "Alert", "keepFiringFor": "10m", "severity": "Warning" },

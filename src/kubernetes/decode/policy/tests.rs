@@ -44,6 +44,19 @@ fn an_empty_spec_has_the_defaults() {
     assert_eq!(cluster(&json!({})).spec, Ok(expected));
 }
 
+#[test]
+fn each_check_has_the_default_severity_warning() {
+    let policy = namespaced(&json!({})).spec.unwrap();
+    for check in Check::ALL {
+        assert_eq!(
+            policy.checks.common(check).severity,
+            Severity::Warning,
+            "{}",
+            check.as_str()
+        );
+    }
+}
+
 fn observe<L>(limits: L) -> Settings<L> {
     let common = Common {
         mode: Mode::Observe,
