@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::http;
+use crate::operator::NAMESPACE;
 use crate::process::{Process, Scratch, Spec, free_ports, wait_until_ready};
 use crate::tools::{self, Tool};
 
@@ -31,7 +32,8 @@ impl Prometheus {
         let operator = json!({
             "job_name": "sidewatch",
             "honor_labels": true,
-            "static_configs": [{"targets": [target]}],
+            // prometheus-operator sets the namespace of each target.
+            "static_configs": [{"targets": [target], "labels": {"namespace": NAMESPACE}}],
         });
         Self::start_with(&[operator], rules, Duration::from_secs(1)).await
     }

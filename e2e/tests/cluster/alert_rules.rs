@@ -147,6 +147,11 @@ fn a_wrong_rule_fails_the_tests() {
         ),
         ("> 300", "> 600", "a stale watch alerts late"),
         (
+            r#"{namespace=\"sidewatch-system\"}"#,
+            "",
+            "another installation hides that one is down",
+        ),
+        (
             "min by (cluster",
             "max by (cluster",
             "one replica of two is out of sync",
@@ -227,6 +232,48 @@ fn each_alert_has_annotations_and_a_runbook() {
             );
         }
     }
+}
+
+#[test]
+fn each_alert_is_tested_with_two_replicas_and_over_a_restart() {
+    let dir = Scratch::new().unwrap();
+    let mut two_replicas = BTreeSet::new();
+    let mut restart = BTreeSet::new();
+    for test in extract(dir.path()) {
+        for group in yaml(&test)["tests"].as_array().unwrap() {
+            let replicas: BTreeSet<_> = group["input_series"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter_map(|series| series["series"].as_str().unwrap().split("instance=").nth(1))
+                .collect();
+            let names = match group["name"].as_str().unwrap().split_once(": ") {
+                Some((_, "two replicas")) => &mut two_replicas,
+                Some((_, "restart")) => &mut restart,
+                _ => continue,
+            };
+            assert!(replicas.len() > 1, "{}: {replicas:?}", group["name"]);
+            names.extend(alerts_of(group));
+        }
+    }
+    let all: BTreeSet<_> = alerts("rules.yaml").into_keys().collect();
+    assert_eq!(two_replicas, all);
+    assert_eq!(restart, all);
+}
+
+/// The alerts that a group of promtool tests mentions.
+fn alerts_of(group: &Value) -> BTreeSet<String> {
+    let cases = |kind: &str| group.get(kind).and_then(Value::as_array).into_iter().flatten();
+    let of_rules = cases("alert_rule_test").filter_map(|case| case["alertname"].as_str());
+    let of_queries = cases("promql_expr_test").filter_map(|case| {
+        case["expr"]
+            .as_str()?
+            .split("alertname=\"")
+            .nth(1)?
+            .split('"')
+            .next()
+    });
+    of_rules.chain(of_queries).map(str::to_owned).collect()
 }
 
 #[test]
