@@ -19,6 +19,7 @@
 mod access;
 mod alert_rules;
 mod control_plane;
+mod dashboard;
 mod fault_proxy;
 mod image;
 mod kustomize;

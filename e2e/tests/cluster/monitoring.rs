@@ -13,6 +13,8 @@ use e2e::poll::eventually;
 use e2e::simulated_kubelet::{Container, PodSpec, SimulatedKubelet, Step};
 use serde_json::Value;
 
+use crate::dashboard::substituted;
+
 const POLICY: &str = "
 apiVersion: sidewatch.dev/v1alpha1
 kind: SidecarPolicy
@@ -151,16 +153,7 @@ async fn every_panel_has_data(prometheus: &Prometheus) {
             .into_iter()
             .flatten()
         {
-            let query = target["expr"]
-                .as_str()
-                .unwrap()
-                .replace("$namespace", ".*")
-                .replace("$__rate_interval", "5m")
-                .replace("$__range", "5m");
-            assert!(
-                !query.contains('$'),
-                "a variable that Grafana would fill in: {query}"
-            );
+            let query = substituted(target["expr"].as_str().unwrap(), &[]);
             has_data(prometheus, &query).await;
             queries += 1;
         }
