@@ -48,6 +48,27 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end }}
 
+{{/* The endpoint of the PodMonitor or ServiceMonitor with these values. */}}
+{{- define "sidewatch.endpoint" -}}
+port: metrics
+# Without it Prometheus replaces the namespace, Pod and container of a violation by those of the operator.
+honorLabels: true
+{{- with .interval }}
+interval: {{ . }}
+{{- end }}
+{{- with .scrapeTimeout }}
+scrapeTimeout: {{ . }}
+{{- end }}
+{{- with .relabelings }}
+relabelings:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .metricRelabelings }}
+metricRelabelings:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{/* The permissions of the operator in each namespace that it watches. */}}
 {{- define "sidewatch.namespacedRules" -}}
 # The status of a Pod shows the readiness, restarts and exits of its containers. The spec determines their roles.

@@ -6,12 +6,12 @@ use super::ControlPlane;
 use crate::tools::module_files;
 
 impl ControlPlane {
-    /// Installs the CRDs of `PodMonitor` and `PrometheusRule`. No controller acts on the objects.
+    /// Installs the CRDs of `PodMonitor`, `ServiceMonitor` and `PrometheusRule`. No controller acts on the objects.
     pub async fn install_monitoring_crds(&self) -> Result<()> {
         let module = "github.com/prometheus-operator/prometheus-operator";
         let files =
             tokio::task::spawn_blocking(move || module_files("prometheus-operator", module)).await??;
-        for kind in ["podmonitors", "prometheusrules"] {
+        for kind in ["podmonitors", "servicemonitors", "prometheusrules"] {
             let file = files.join(format!(
                 "example/prometheus-operator-crd/monitoring.coreos.com_{kind}.yaml"
             ));

@@ -11,10 +11,14 @@ use crate::process::programs::stdout_of_async;
 use crate::project::repository;
 use crate::tools::{self, Tool};
 
-/// Directory of the chart.
+/// Directory of the chart of the operator.
 pub const CHART: &str = "charts/sidewatch";
-/// Name of the release.
+/// Directory of the chart of the default policy.
+pub const POLICIES: &str = "charts/sidewatch-policies";
+/// Name of the release of [`CHART`].
 pub const RELEASE: &str = "sidewatch";
+/// Name of the release of [`POLICIES`].
+pub const POLICIES_RELEASE: &str = "sidewatch-policies";
 
 /// A Helm with its own cache, configuration and data directories.
 #[derive(Debug)]
@@ -60,9 +64,14 @@ impl Helm {
         stdout_of_async(&mut command).await
     }
 
-    /// Renders the chart with additional flags, as YAML.
+    /// Renders the chart of the operator with additional flags, as YAML.
     pub async fn template(&self, flags: &[&str]) -> Result<String> {
-        let release = ["template", RELEASE, CHART, "--namespace", NAMESPACE];
-        self.run(&[&release[..], flags].concat()).await
+        self.template_chart(RELEASE, CHART, flags).await
+    }
+
+    /// Renders a chart with additional flags, as YAML.
+    pub async fn template_chart(&self, release: &str, chart: &str, flags: &[&str]) -> Result<String> {
+        let command = ["template", release, chart, "--namespace", NAMESPACE];
+        self.run(&[&command[..], flags].concat()).await
     }
 }

@@ -53,6 +53,22 @@ impl<'a> User<'a> {
             .await
     }
 
+    async fn sees_cluster_policies(&self) -> bool {
+        self.may(&["get", "clustersidecarpolicies"], "").await
+    }
+
+    /// Binds the role in the whole cluster.
+    async fn bind_in_cluster(&self) {
+        let binding = [
+            "create".to_owned(),
+            "clusterrolebinding".to_owned(),
+            self.role.to_owned(),
+            format!("--clusterrole={}", self.role),
+            format!("--serviceaccount={0}:{0}", self.role),
+        ];
+        self.plane.kubectl(binding).await.unwrap();
+    }
+
     async fn writes_policies(&self) -> bool {
         let policy =
             "{apiVersion: sidewatch.dev/v1alpha1, kind: SidecarPolicy, metadata: {name: mine}, spec: {}}";
@@ -138,7 +154,19 @@ async fn view_sees_policies_and_edit_and_admin_write_them() {
             user.role
         );
     }
-    assert!(!view.writes_policies().await, "view only looks");
+    assert!(!view.writes_policies().await, "view reads only");
+    assert!(
+        !view.sees_cluster_policies().await,
+        "a role in a namespace contains no cluster-scoped objects"
+    );
+    view.bind_in_cluster().await;
+    while !view.sees_cluster_policies().await {
+        assert!(
+            Instant::now() < deadline,
+            "view of the cluster sees no ClusterSidecarPolicies"
+        );
+        tokio::time::sleep(POLL).await;
+    }
     assert!(edit.writes_policies().await, "edit");
     assert!(admin.writes_policies().await, "admin");
 }

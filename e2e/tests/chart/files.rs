@@ -3,7 +3,7 @@
 
 use e2e::project::repository;
 
-use crate::helm::{CHART, read};
+use crate::helm::{CHART, CHARTS, read};
 
 const COPIES: [(&str, &str); 4] = [
     (
@@ -57,9 +57,16 @@ fn files() -> Vec<String> {
 
 #[test]
 fn versions_are_the_operators() {
-    let chart: serde_json::Value = serde_saphyr::from_str(&read(&format!("{CHART}/Chart.yaml"))).unwrap();
-    assert_eq!(chart["version"], env!("CARGO_PKG_VERSION"));
-    assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
+    for (_, chart) in CHARTS {
+        let file = format!("{chart}/Chart.yaml");
+        let metadata: serde_json::Value = serde_saphyr::from_str(&read(&file)).unwrap();
+        for version in ["version", "appVersion"] {
+            assert_eq!(metadata[version], env!("CARGO_PKG_VERSION"), "{file}: {version}");
+        }
+        for key in ["home", "sources", "maintainers"] {
+            assert!(!metadata[key].is_null(), "{file}: {key}");
+        }
+    }
     let manager: serde_json::Value =
         serde_saphyr::from_str(&read("config/manager/kustomization.yaml")).unwrap();
     assert_eq!(manager["images"][0]["newTag"], env!("CARGO_PKG_VERSION"));

@@ -6,7 +6,10 @@ use e2e::project::repository;
 use e2e::tools::Tool;
 use serde_json::Value;
 
-pub(crate) use e2e::operator::helm::{CHART, Helm, NAMESPACE, RELEASE};
+pub(crate) use e2e::operator::helm::{CHART, Helm, NAMESPACE, POLICIES, POLICIES_RELEASE, RELEASE};
+
+/// Both charts: release and directory.
+pub(crate) const CHARTS: [(&str, &str); 2] = [(RELEASE, CHART), (POLICIES_RELEASE, POLICIES)];
 
 /// Supported versions of Helm.
 pub(crate) const VERSIONS: [Tool; 2] = [Tool::Helm3, Tool::Helm];
@@ -36,9 +39,9 @@ pub(crate) fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
     objects.iter().filter(|object| object["kind"] == kind).collect()
 }
 
-/// The files in `ci/`: name of the feature and path.
-pub(crate) fn features() -> Vec<(String, PathBuf)> {
-    let directory = repository().join(CHART).join("ci");
+/// The files in `ci/` of a chart: name of the feature and path.
+pub(crate) fn features(chart: &str) -> Vec<(String, PathBuf)> {
+    let directory = repository().join(chart).join("ci");
     let mut features: Vec<_> = std::fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().path())

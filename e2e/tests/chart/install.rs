@@ -1,4 +1,4 @@
-//! Installation, upgrade and uninstallation with both versions of Helm, each on its own control plane.
+//! Installation, upgrade and uninstallation of both charts with both versions of Helm, each on its own control plane.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use e2e::operator::Operator;
 use e2e::process::Process;
 use e2e::tools::Tool;
 
-use crate::helm::{CHART, Helm, NAMESPACE, RELEASE};
+use crate::helm::{CHART, Helm, NAMESPACE, POLICIES, POLICIES_RELEASE, RELEASE};
 
 const SOON: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
@@ -38,22 +38,31 @@ impl Cluster {
 
     /// Runs `helm install` or `upgrade` with these values and returns its output, while the Pod becomes ready.
     async fn helm(&self, command: &str, values: &[&str]) -> String {
-        let mut args = vec![command, RELEASE, CHART, "--namespace", NAMESPACE, "--wait"];
+        tokio::select! {
+            printed = self.release(command, RELEASE, CHART, values) => printed,
+            stopped = self.plane.keep_pods_ready(NAMESPACE) => panic!("{stopped:?}"),
+        }
+    }
+
+    /// Runs `helm install` or `upgrade` for the chart of the default policy.
+    async fn policies(&self, command: &str, values: &[&str]) -> String {
+        self.release(command, POLICIES_RELEASE, POLICIES, values).await
+    }
+
+    async fn release(&self, command: &str, release: &str, chart: &str, values: &[&str]) -> String {
+        let mut args = vec![command, release, chart, "--namespace", NAMESPACE, "--wait"];
         if command == "install" {
             args.push("--create-namespace");
         }
         for value in values {
             args.extend(["--set", value]);
         }
-        tokio::select! {
-            printed = self.helm.run(&args) => printed.unwrap(),
-            stopped = self.plane.keep_pods_ready(NAMESPACE) => panic!("{stopped:?}"),
-        }
+        self.helm.run(&args).await.unwrap()
     }
 
-    async fn uninstall(&self) {
+    async fn uninstall(&self, release: &str) {
         self.helm
-            .run(&["uninstall", RELEASE, "--namespace", NAMESPACE])
+            .run(&["uninstall", release, "--namespace", NAMESPACE])
             .await
             .unwrap();
     }
@@ -109,25 +118,44 @@ impl Cluster {
     }
 }
 
-/// Installs, upgrades and uninstalls, with and without `crds.keep`.
+/// Installs, upgrades and uninstalls both charts, with and without `crds.keep`.
 async fn life(version: Tool) {
     let cluster = Cluster::start(version).await;
-    let policy = ["clustersidecarpolicy", RELEASE];
+    let policy = ["clustersidecarpolicy", POLICIES_RELEASE];
     let deployment = ["deployment", RELEASE, "--namespace", NAMESPACE];
     let ready = "{.status.conditions[?(@.type=='Ready')].status}";
 
-    let notes = cluster.helm("install", &["defaultPolicy.enabled=true"]).await;
-    assert!(notes.contains("kubectl get clustersidecarpolicies"), "{notes}");
+    let notes = cluster.helm("install", &[]).await;
+    assert!(
+        notes.contains("helm install sidewatch-policies")
+            && notes.contains("kubectl get clustersidecarpolicies"),
+        "{notes}"
+    );
+    assert!(
+        notes.contains("WARNING: image.repository is the placeholder"),
+        "{notes}"
+    );
     assert_eq!(cluster.crds().await, CRDS);
+    let notes = cluster.policies("install", &[]).await;
+    assert!(
+        notes.contains("does not cover the namespaces kube-system, sidewatch-system"),
+        "{notes}"
+    );
     let operator = cluster.operator(&[]).await;
     cluster.eventually(&policy, ready, "True").await;
 
-    // An unrelated upgrade does not change the policy.
+    // An upgrade of the operator does not change the policy.
     let uid = cluster.field(&policy, "{.metadata.uid}").await;
-    cluster
-        .helm("upgrade", &["defaultPolicy.enabled=true", "log.level=debug"])
+    let notes = cluster
+        .helm(
+            "upgrade",
+            &[
+                "log.level=debug",
+                "image.repository=images.example.test/sidewatch",
+            ],
+        )
         .await;
-    assert_eq!(cluster.field(&policy, "{.metadata.uid}").await, uid);
+    assert!(!notes.contains("WARNING"), "{notes}");
     let args = "{.spec.template.spec.containers[0].args}";
     assert!(
         cluster
@@ -135,17 +163,17 @@ async fn life(version: Tool) {
             .await
             .contains("--log-level=debug")
     );
-    cluster
-        .helm(
-            "upgrade",
-            &["defaultPolicy.enabled=true", "defaultPolicy.spec.mode=Observe"],
-        )
-        .await;
+    cluster.policies("upgrade", &["spec.mode=Observe"]).await;
     assert_eq!(cluster.field(&policy, "{.spec.mode}").await, "Observe");
+    assert_eq!(
+        cluster.field(&policy, "{.metadata.uid}").await,
+        uid,
+        "the policy is changed, not replaced"
+    );
     cluster.eventually(&policy, ready, "True").await;
     assert!(operator.stop().await.unwrap().success());
 
-    cluster.uninstall().await;
+    cluster.uninstall(RELEASE).await;
     assert_eq!(cluster.objects().await, "", "all that is not kept is gone");
     assert_eq!(cluster.crds().await, CRDS, "kept");
     assert_eq!(
@@ -153,10 +181,11 @@ async fn life(version: Tool) {
         "Observe",
         "and with them the policies"
     );
+    cluster.uninstall(POLICIES_RELEASE).await;
+    assert_eq!(cluster.field(&policy, "{.metadata.name}").await, "", "deleted");
 
-    let notes = cluster.helm("install", &["crds.keep=false"]).await;
-    assert!(notes.contains("kind: ClusterSidecarPolicy"), "{notes}");
-    cluster.uninstall().await;
+    cluster.helm("install", &["crds.keep=false"]).await;
+    cluster.uninstall(RELEASE).await;
     for crd in CRDS {
         cluster.eventually(&[crd], "{.metadata.name}", "").await;
     }
@@ -178,21 +207,19 @@ async fn an_operator_of_two_namespaces_is_ready_with_their_roles() {
     for namespace in ["pay", "shop"] {
         cluster.kubectl(&["create", "namespace", namespace]).await;
     }
-    let notes = cluster
-        .helm(
-            "install",
-            &["watch.namespaces={pay,shop}", "defaultPolicy.enabled=true"],
-        )
-        .await;
+    let notes = cluster.helm("install", &["watch.namespaces={pay,shop}"]).await;
     assert!(
-        notes.contains("watches the namespaces pay, shop.") && notes.contains("kubectl get sidecarpolicies"),
+        notes.contains("watches the namespaces pay, shop.")
+            && notes.contains("--set 'namespaces={pay,shop}'")
+            && notes.contains("kubectl get sidecarpolicies"),
         "{notes}"
     );
+    cluster.policies("install", &["namespaces={pay,shop}"]).await;
     let operator = cluster
         .operator(&["--namespace", "pay", "--namespace", "shop"])
         .await;
     for namespace in ["pay", "shop"] {
-        let policy = ["sidecarpolicy", RELEASE, "--namespace", namespace];
+        let policy = ["sidecarpolicy", POLICIES_RELEASE, "--namespace", namespace];
         cluster
             .eventually(&policy, "{.status.conditions[?(@.type=='Ready')].status}", "True")
             .await;

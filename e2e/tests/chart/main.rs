@@ -1,4 +1,4 @@
-//! The Helm chart with Helm 3 and Helm 4: rendering, validation by a real API server, installation, upgrade, uninstallation.
+//! The Helm charts with Helm 3 and Helm 4: rendering, validation by a real API server, installation, upgrade, uninstallation.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,8 +10,11 @@
 mod aggregation;
 mod audit;
 mod files;
+mod gitops;
 mod helm;
 mod install;
+mod prometheus;
 mod readme;
+mod release;
 mod render;
 mod rights;

@@ -1,4 +1,4 @@
-//! Values of the chart: values.yaml, README.md and values.schema.json contain the same. `UPDATE_CHART=1` updates README.md.
+//! Values of both charts: values.yaml, README.md and values.schema.json contain the same. `UPDATE_CHART=1` updates README.md.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -6,7 +6,7 @@ use std::fmt::Write;
 use e2e::project::repository;
 use serde_json::Value;
 
-use crate::helm::{CHART, read};
+use crate::helm::{CHART, CHARTS, POLICIES, read};
 
 const BEGIN: &str = "<!-- values, from values.yaml: make chart -->\n";
 const END: &str = "<!-- end of values -->";
@@ -41,8 +41,8 @@ fn rows(yaml: &str) -> Vec<Row> {
     rows
 }
 
-fn values() -> Value {
-    serde_saphyr::from_str(&read(&format!("{CHART}/values.yaml"))).unwrap()
+fn values(chart: &str) -> Value {
+    serde_saphyr::from_str(&read(&format!("{chart}/values.yaml"))).unwrap()
 }
 
 /// Paths of all values except non-empty maps.
@@ -59,40 +59,53 @@ fn leaves(value: &Value, path: &[String], into: &mut Vec<Vec<String>>) {
 
 #[test]
 fn every_value_is_documented() {
-    let rows = rows(&read(&format!("{CHART}/values.yaml")));
-    let mut all = Vec::new();
-    leaves(&values(), &[], &mut all);
-    for leaf in &all {
-        assert!(
-            rows.iter().any(|row| leaf.starts_with(&row.path)),
-            "no comment says what {} is for",
-            leaf.join(".")
-        );
+    for (_, chart) in CHARTS {
+        let rows = rows(&read(&format!("{chart}/values.yaml")));
+        let mut all = Vec::new();
+        leaves(&values(chart), &[], &mut all);
+        for leaf in &all {
+            assert!(
+                rows.iter().any(|row| leaf.starts_with(&row.path)),
+                "{chart}: no comment describes {}",
+                leaf.join(".")
+            );
+        }
     }
 }
 
 #[test]
 fn the_readme_lists_every_value() {
-    let values = values();
-    let mut table = String::from("| value | default | |\n| --- | --- | --- |\n");
-    for row in rows(&read(&format!("{CHART}/values.yaml"))) {
-        let default = values.pointer(&format!("/{}", row.path.join("/"))).unwrap();
-        let (path, text) = (row.path.join("."), row.text.replace('|', "\\|"));
-        writeln!(table, "| `{path}` | `{default}` | {text} |").unwrap();
+    for (_, chart) in CHARTS {
+        let values = values(chart);
+        let mut table = String::from("| value | default | |\n| --- | --- | --- |\n");
+        for row in rows(&read(&format!("{chart}/values.yaml"))) {
+            let default = values.pointer(&format!("/{}", row.path.join("/"))).unwrap();
+            let (path, text) = (row.path.join("."), row.text.replace('|', "\\|"));
+            writeln!(table, "| `{path}` | `{default}` | {text} |").unwrap();
+        }
+        let file = format!("{chart}/README.md");
+        let readme = read(&file);
+        let (before, rest) = readme.split_once(BEGIN).expect("a place for the values");
+        let (_, after) = rest.split_once(END).expect("an end of the values");
+        let expected = format!("{before}{BEGIN}{table}{END}{after}");
+        if std::env::var_os("UPDATE_CHART").is_some() {
+            std::fs::write(repository().join(&file), &expected).unwrap();
+        }
+        assert_eq!(read(&file), expected, "make chart");
     }
-    let file = format!("{CHART}/README.md");
-    let readme = read(&file);
-    let (before, rest) = readme.split_once(BEGIN).expect("a place for the values");
-    let (_, after) = rest.split_once(END).expect("an end of the values");
-    let expected = format!("{before}{BEGIN}{table}{END}{after}");
-    if std::env::var_os("UPDATE_CHART").is_some() {
-        std::fs::write(repository().join(&file), &expected).unwrap();
+}
+
+/// Resolves a reference to a definition of the schema.
+fn resolved<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
+    match schema["$ref"].as_str() {
+        Some(reference) => root.pointer(reference.trim_start_matches('#')).unwrap(),
+        None => schema,
     }
-    assert_eq!(read(&file), expected, "make chart");
 }
 
 /// A closed map in the schema must have exactly the keys of values.yaml.
-fn compare(schema: &Value, values: &Value, path: &str, closed: &mut usize) {
+fn compare(root: &Value, schema: &Value, values: &Value, path: &str, closed: &mut usize) {
+    let schema = resolved(root, schema);
     if schema["additionalProperties"] != Value::Bool(false) {
         return;
     }
@@ -100,34 +113,43 @@ fn compare(schema: &Value, values: &Value, path: &str, closed: &mut usize) {
     let keys = |value: &Value| -> BTreeSet<String> { value.as_object().unwrap().keys().cloned().collect() };
     assert_eq!(keys(&schema["properties"]), keys(values), "keys of {path}");
     for (key, value) in values.as_object().unwrap() {
-        compare(
-            &schema["properties"][key],
-            value,
-            &format!("{path}.{key}"),
-            closed,
-        );
+        let property = &schema["properties"][key];
+        compare(root, property, value, &format!("{path}.{key}"), closed);
     }
 }
 
 #[test]
 fn the_schema_knows_every_value() {
-    let schema: Value = serde_json::from_str(&read(&format!("{CHART}/values.schema.json"))).unwrap();
-    let values = values();
-    let mut closed = 0;
-    compare(&schema, &values, "values", &mut closed);
-    let ours = |(_, value): &(&String, &Value)| value.is_object();
     // maps that Kubernetes or the user defines
-    let open = [
-        "global",
-        "commonLabels",
-        "resources",
-        "podSecurityContext",
-        "securityContext",
-        "podAnnotations",
-        "podLabels",
-        "nodeSelector",
-        "affinity",
+    let open_maps = [
+        (
+            CHART,
+            &[
+                "global",
+                "commonLabels",
+                "resources",
+                "podSecurityContext",
+                "securityContext",
+                "podAnnotations",
+                "podLabels",
+                "nodeSelector",
+                "affinity",
+            ][..],
+        ),
+        (POLICIES, &["global", "commonLabels", "annotations", "spec"]),
     ];
-    let maps = values.as_object().unwrap().iter().filter(ours).count();
-    assert_eq!(closed, 1 + maps - open.len(), "every map that is ours is closed");
+    for (chart, open) in open_maps {
+        let schema: Value = serde_json::from_str(&read(&format!("{chart}/values.schema.json"))).unwrap();
+        let values = values(chart);
+        let mut closed = 0;
+        compare(&schema, &schema, &values, "values", &mut closed);
+        let is_map = |(_, value): &(&String, &Value)| value.is_object();
+        let maps = values.as_object().unwrap().iter().filter(is_map).count();
+        let nested = usize::from(chart == CHART); // prometheusRole.serviceAccount
+        assert_eq!(
+            closed,
+            1 + maps - open.len() + nested,
+            "{chart}: every map with fixed keys is closed"
+        );
+    }
 }

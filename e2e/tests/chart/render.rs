@@ -1,6 +1,6 @@
-//! Every feature, rendered by both versions of Helm and validated by a real API server.
+//! Every feature of both charts, rendered by both versions of Helm and validated by a real API server.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use e2e::{ControlPlane, operator, shared};
@@ -8,7 +8,9 @@ use futures::stream::{StreamExt, TryStreamExt, iter};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::helm::{CHART, Helm, NAMESPACE, VERSIONS, documents, features, of_kind, title};
+use crate::helm::{
+    CHART, CHARTS, Helm, NAMESPACE, POLICIES, POLICIES_RELEASE, VERSIONS, documents, features, of_kind, title,
+};
 
 /// Concurrent runs of Helm.
 const AT_ONCE: usize = 4;
@@ -44,8 +46,23 @@ async fn dry_run(plane: &ControlPlane, manifests: &str) -> Result<String> {
     plane.kubectl_with_input(args, manifests).await
 }
 
-async fn rendered(helm: &Helm, values: &Path) -> Result<String> {
-    helm.template(&["--values", values.to_str().unwrap()]).await
+async fn rendered(helm: &Helm, (release, chart): (&str, &str), values: &Path) -> Result<String> {
+    let values = ["--values", values.to_str().unwrap()];
+    helm.template_chart(release, chart, &values).await
+}
+
+/// A chart with its release, the name of a feature, and its values.
+type Feature = ((&'static str, &'static str), String, PathBuf);
+
+/// The features of both charts.
+fn all_features() -> Vec<Feature> {
+    CHARTS
+        .into_iter()
+        .flat_map(|(release, chart)| {
+            let features = features(chart).into_iter();
+            features.map(move |(name, values)| ((release, chart), name, values))
+        })
+        .collect()
 }
 
 #[tokio::test]
@@ -53,10 +70,10 @@ async fn helm_lint_has_nothing_to_say() {
     for version in VERSIONS {
         let helm = Helm::new(version).await.unwrap();
         let helm = &helm;
-        iter(features())
-            .map(|(_, values)| async move {
+        iter(all_features())
+            .map(|((_, chart), _, values)| async move {
                 let values = values.to_str().unwrap();
-                helm.run(&["lint", "--strict", "--quiet", CHART, "--values", values])
+                helm.run(&["lint", "--strict", "--quiet", chart, "--values", values])
                     .await
             })
             .buffer_unordered(AT_ONCE)
@@ -78,20 +95,20 @@ async fn the_api_server_takes_every_feature() {
         Helm::new(VERSIONS[1]).await.unwrap(),
     );
     let (three, four) = (&three, &four);
-    iter(features())
-        .map(|(feature, values)| async move {
-            let yaml = rendered(four, &values).await?;
-            let older = rendered(three, &values).await?;
+    iter(all_features())
+        .map(|(chart, feature, values)| async move {
+            let yaml = rendered(four, chart, &values).await?;
+            let older = rendered(three, chart, &values).await?;
             assert_eq!(
                 documents(&older),
                 documents(&yaml),
-                "{feature}: the same with both Helms"
+                "{chart:?} {feature}: the same with both Helms"
             );
             let taken = dry_run(plane, &yaml).await?;
             assert_eq!(
                 taken.lines().count(),
                 documents(&yaml).len(),
-                "{feature}: {taken}"
+                "{chart:?} {feature}: {taken}"
             );
             anyhow::Ok(())
         })
@@ -108,12 +125,16 @@ async fn the_api_server_takes_every_feature() {
 }
 
 async fn feature(name: &str) -> Vec<Value> {
+    feature_of(CHARTS[0], name).await
+}
+
+async fn feature_of((release, chart): (&str, &str), name: &str) -> Vec<Value> {
     let helm = Helm::new(VERSIONS[1]).await.unwrap();
-    let (_, values) = features()
+    let (_, values) = features(chart)
         .into_iter()
         .find(|(feature, _)| feature == name)
         .unwrap();
-    documents(&rendered(&helm, &values).await.unwrap())
+    documents(&rendered(&helm, (release, chart), &values).await.unwrap())
 }
 
 #[tokio::test]
@@ -165,6 +186,11 @@ async fn what_the_deployment_promises() {
             "readiness",
         ),
         (
+            &spec["template"]["spec"]["nodeSelector"]["kubernetes.io/os"],
+            json!("linux"),
+            "the image runs on Linux only",
+        ),
+        (
             &spec["template"]["spec"]["securityContext"]["runAsUser"],
             json!(65532),
             "the image's user",
@@ -214,13 +240,113 @@ async fn unknown_and_wrong_values_are_refused_by_name() {
         ("watch.namespaces[0]=Pay", "namespaces"),
         ("image.digest=sha256:12", "digest"),
         ("service.port=0", "port"),
+        ("defaultPolicy.enabled=true", "defaultPolicy"),
+        ("serviceMonitor.relabeling=x", "relabeling"),
+        ("prometheusRule.disabled={SidewatchUp}", "disabled"),
+        ("prometheusRule.runbookBaseURL=wiki", "runbookBaseURL"),
+        ("prometheusRole.serviceAccount.name=", "name"),
+    ];
+    let policies = [
+        ("namespace=pay", "namespace"),
+        ("namespaces[0]=Pay", "namespaces"),
+        ("name=Mesh", "name"),
+        ("excludedNamespaces=kube-system", "excludedNamespaces"),
     ];
     for version in VERSIONS {
         let helm = Helm::new(version).await.unwrap();
-        for (flag, name) in table {
-            let error = helm.template(&["--set", flag]).await.unwrap_err().to_string();
-            let (_, said) = error.split_once("values don't meet").unwrap_or_default();
-            assert!(said.contains(name), "{flag}: {error}");
+        for ((release, chart), rows) in CHARTS.into_iter().zip([&table[..], &policies]) {
+            for (flag, name) in rows {
+                let rendered = helm.template_chart(release, chart, &["--set", flag]).await;
+                let error = rendered.unwrap_err().to_string();
+                let (_, said) = error.split_once("values don't meet").unwrap_or_default();
+                assert!(said.contains(name), "{flag}: {error}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn values_that_contradict_each_other_are_refused_with_a_reason() {
+    let helm = Helm::new(VERSIONS[1]).await.unwrap();
+    let table = [
+        (
+            ["podMonitor.enabled=true", "serviceMonitor.enabled=true"],
+            "scrapes each Pod twice",
+        ),
+        (
+            ["serviceMonitor.enabled=true", "service.enabled=false"],
+            "requires service.enabled",
+        ),
+    ];
+    for ([first, second], reason) in table {
+        let flags = ["--set", first, "--set", second];
+        let error = helm.template(&flags).await.unwrap_err().to_string();
+        assert!(error.contains(reason), "{first} {second}: {error}");
+    }
+}
+
+/// The namespaces that a ClusterSidecarPolicy excludes, and the rest of its namespaceSelector.
+fn selector(policy: &Value) -> (Value, Value) {
+    let mut selector = policy["spec"]["namespaceSelector"].clone();
+    let expressions = selector["matchExpressions"].as_array_mut().unwrap();
+    let ours = expressions.pop().unwrap();
+    assert_eq!(
+        [&ours["key"], &ours["operator"]],
+        ["kubernetes.io/metadata.name", "NotIn"]
+    );
+    (ours["values"].clone(), selector)
+}
+
+#[tokio::test]
+async fn the_default_policy_excludes_system_namespaces() {
+    let chart = (POLICIES_RELEASE, POLICIES);
+    let default = feature_of(chart, "default").await;
+    let policies = of_kind(&default, "ClusterSidecarPolicy");
+    assert_eq!((default.len(), policies.len()), (1, 1), "{default:?}");
+    let (excluded, rest) = selector(policies[0]);
+    assert_eq!(excluded, json!(["kube-system", NAMESPACE]));
+    assert_eq!(rest, json!({"matchExpressions": []}));
+
+    let own = feature_of(chart, "spec").await;
+    let (excluded, rest) = selector(&own[0]);
+    assert_eq!(excluded, json!(["kube-system", "sidewatch", POLICIES_RELEASE]));
+    let production = json!({"key": "environment", "operator": "In", "values": ["production"]});
+    assert_eq!(
+        rest,
+        json!({"matchLabels": {"team": "pay"}, "matchExpressions": [production]}),
+        "the selector of the spec stays"
+    );
+    assert_eq!(own[0]["spec"]["mode"], "Observe");
+
+    let all = feature_of(chart, "all-namespaces").await;
+    assert_eq!(all[0]["spec"], json!({"mode": "Alert"}));
+    let namespaced = feature_of(chart, "namespaced").await;
+    let titles: Vec<_> = namespaced.iter().map(title).collect();
+    assert_eq!(
+        titles,
+        ["SidecarPolicy pay/sidecars", "SidecarPolicy shop/sidecars"]
+    );
+}
+
+#[tokio::test]
+async fn both_monitors_keep_the_labels_of_violations() {
+    for (name, kind, endpoints) in [
+        ("pod-monitor", "PodMonitor", "podMetricsEndpoints"),
+        ("service-monitor", "ServiceMonitor", "endpoints"),
+    ] {
+        let objects = feature(name).await;
+        let monitor = of_kind(&objects, kind)[0];
+        let endpoint = &monitor["spec"][endpoints][0];
+        assert_eq!(endpoint["honorLabels"], json!(true), "{name}");
+        for value in ["interval", "scrapeTimeout", "relabelings", "metricRelabelings"] {
+            assert!(!endpoint[value].is_null(), "{name}: {value}");
+        }
+        assert_eq!(monitor["metadata"]["labels"]["release"], "kube-prometheus-stack");
+        let deployment = &of_kind(&objects, "Deployment")[0]["spec"]["template"]["metadata"]["labels"];
+        let service = &of_kind(&objects, "Service")[0]["metadata"]["labels"];
+        let selected = if kind == "PodMonitor" { deployment } else { service };
+        for (label, value) in monitor["spec"]["selector"]["matchLabels"].as_object().unwrap() {
+            assert_eq!(&selected[label], value, "{name}: {label}");
         }
     }
 }

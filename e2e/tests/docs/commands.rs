@@ -13,6 +13,34 @@ use e2e::project::repository;
 const HELM_INSTALL: &str =
     "helm install sidewatch charts/sidewatch --namespace sidewatch-system --create-namespace";
 
+/// Installs both charts.
+const HELM_INSTALL_BOTH: &str = "\
+helm install sidewatch charts/sidewatch --namespace sidewatch-system --create-namespace
+kubectl wait --for=condition=Established --all crd
+helm install sidewatch-policies charts/sidewatch-policies --namespace sidewatch-system";
+
+/// Installs the release, and a policy in which the severities of version 0.1 are stored.
+const HELM_INSTALL_AND_OLD_POLICY: &str = "\
+helm install sidewatch charts/sidewatch --namespace sidewatch-system --create-namespace
+kubectl wait --for=condition=Established --all crd
+kubectl apply -f - <<EOF
+apiVersion: sidewatch.dev/v1alpha1
+kind: ClusterSidecarPolicy
+metadata: {name: platform}
+spec: {checks: {frequentRestarts: {severity: Critical}, startupBlocked: {severity: Critical}}}
+EOF";
+
+/// Installs the release, and the default policy that the hook of an older chart created.
+const HELM_INSTALL_AND_HOOK: &str = "\
+helm install sidewatch charts/sidewatch --namespace sidewatch-system --create-namespace
+kubectl wait --for=condition=Established --all crd
+kubectl apply -f - <<EOF
+apiVersion: sidewatch.dev/v1alpha1
+kind: ClusterSidecarPolicy
+metadata: {name: sidewatch, annotations: {helm.sh/hook: 'post-install,post-upgrade'}}
+spec: {}
+EOF";
+
 /// Installs the release and upgrades it, so that there is a revision to roll back to.
 const HELM_INSTALL_AND_UPGRADE: &str = "\
 helm install sidewatch charts/sidewatch --namespace sidewatch-system --create-namespace
@@ -124,7 +152,7 @@ async fn run_sections(page: &str, before: impl Fn(&str) -> &'static str) {
 #[tokio::test]
 async fn installing_works_as_the_page_says() {
     run_sections("docs/install.md", |title| match title {
-        "Uninstalling" => HELM_INSTALL,
+        "Uninstalling" => HELM_INSTALL_BOTH,
         _ => "true",
     })
     .await;
@@ -135,6 +163,8 @@ async fn upgrading_works_as_the_page_says() {
     run_sections("docs/upgrading.md", |title| match title {
         "With kustomize" | "From kustomize to Helm" => "kubectl apply -k config/default",
         "Rolling back" => HELM_INSTALL_AND_UPGRADE,
+        "Severities of existing policies" => HELM_INSTALL_AND_OLD_POLICY,
+        "The default policy of the chart" => HELM_INSTALL_AND_HOOK,
         _ => HELM_INSTALL,
     })
     .await;

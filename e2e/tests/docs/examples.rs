@@ -101,3 +101,81 @@ fn every_metric_of_ours_that_is_mentioned_exists() {
         assert_eq!(unknown, None, "{}", file.name());
     }
 }
+
+/// The values of the matchers `alertname = "..."` or `alertname =~ "..."`.
+fn alert_names(matchers: &Value) -> Vec<String> {
+    let matchers = matchers.as_array().unwrap().iter();
+    matchers
+        .filter_map(|matcher| matcher.as_str().unwrap().strip_prefix("alertname ="))
+        .map(|value| value.trim_matches(['~', ' ', '"']).to_owned())
+        .collect()
+}
+
+#[test]
+fn the_alertmanager_example_fits_the_alerts() {
+    let rules: Value = serde_saphyr::from_str(&Page::read("config/prometheus/rules.yaml").text).unwrap();
+    let groups = rules["spec"]["groups"].as_array().unwrap().iter();
+    let alerts: Vec<&str> = groups
+        .flat_map(|group| group["rules"].as_array().unwrap())
+        .map(|rule| rule["alert"].as_str().unwrap())
+        .collect();
+    let page = Page::read("docs/alerts.md");
+    let blocks = page.blocks();
+    let example = blocks
+        .iter()
+        .find(|block| block.text.starts_with("route:"))
+        .unwrap();
+    let config: Value = serde_saphyr::from_str(&example.text).unwrap();
+    let strings = |value: &Value| -> Vec<String> {
+        let list = value.as_array().unwrap().iter();
+        list.map(|text| text.as_str().unwrap().to_owned()).collect()
+    };
+
+    let receivers = config["receivers"].as_array().unwrap();
+    let root = &config["route"];
+    let routes = root["routes"].as_array().unwrap();
+    for route in routes.iter().chain([root]) {
+        let known = receivers
+            .iter()
+            .any(|receiver| receiver["name"] == route["receiver"]);
+        assert!(known, "{route}");
+    }
+    assert_eq!(
+        strings(&root["group_by"]),
+        ["cluster", "alertname", "repository", "check"]
+    );
+    let by_namespace = |route: &&Value| strings(&route["matchers"])[0].starts_with("namespace ");
+    assert_eq!(routes.iter().filter(by_namespace).count(), 2);
+    let own = alert_names(&routes[0]["matchers"]);
+    let own = regex::Regex::new(&format!("^(?:{})$", own[0])).unwrap();
+    let matching: Vec<_> = alerts.iter().filter(|alert| own.is_match(alert)).collect();
+    assert_eq!(
+        matching,
+        [
+            &"SidewatchDown",
+            &"SidewatchWatchStale",
+            &"SidewatchStatusWritesFailing",
+            &"SidewatchEventsDropped"
+        ]
+    );
+
+    let mut inhibited = Vec::new();
+    for rule in config["inhibit_rules"].as_array().unwrap() {
+        let names = ["source_matchers", "target_matchers"].map(|key| alert_names(&rule[key]).concat());
+        for name in &names {
+            assert!(alerts.contains(&name.as_str()), "{name} is not an alert");
+        }
+        assert_eq!(
+            strings(&rule["equal"]),
+            ["cluster", "namespace", "workload", "container"]
+        );
+        inhibited.push(names);
+    }
+    assert_eq!(
+        inhibited,
+        [
+            ["MainContainerReadyButSidecarNot", "SidecarContainerNotReady"],
+            ["SidecarBlocksStartup", "PodRestartingFrequently"]
+        ]
+    );
+}
