@@ -170,49 +170,15 @@ mod tests {
     #[tokio::test]
     async fn responds_with_a_page_or_an_error() {
         let address = start(Limits::default()).await;
+        #[rustfmt::skip]
         let table = [
-            (
-                "GET /small HTTP/1.1\r\nhost: x\r\n\r\n",
-                "200 OK",
-                "hello\n",
-                "a page",
-            ),
-            (
-                "HEAD /small HTTP/1.1\r\nhost: x\r\n\r\n",
-                "200 OK",
-                "",
-                "the header alone",
-            ),
-            (
-                "GET /small?x=1 HTTP/1.1\r\nhost: x\r\n\r\n",
-                "200 OK",
-                "hello\n",
-                "a query is ignored",
-            ),
-            (
-                "GET /else HTTP/1.1\r\nhost: x\r\n\r\n",
-                "404 Not Found",
-                "page not found\n",
-                "no page",
-            ),
-            (
-                "POST /small HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n",
-                "405 Method",
-                "",
-                "no other method",
-            ),
-            (
-                "GET /broken HTTP/1.1\r\nhost: x\r\n\r\n",
-                "500 Internal",
-                "the page could not be rendered\n",
-                "a panic",
-            ),
-            (
-                "GET /small HTTP/1.0\r\n\r\n",
-                "200 OK",
-                "hello\n",
-                "an old client",
-            ),
+            ("GET /small HTTP/1.1\r\nhost: x\r\n\r\n", "200 OK", "hello\n", "a page"),
+            ("HEAD /small HTTP/1.1\r\nhost: x\r\n\r\n", "200 OK", "", "the header alone"),
+            ("GET /small?x=1 HTTP/1.1\r\nhost: x\r\n\r\n", "200 OK", "hello\n", "a query is ignored"),
+            ("GET /else HTTP/1.1\r\nhost: x\r\n\r\n", "404 Not Found", "page not found\n", "no page"),
+            ("POST /small HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n", "405 Method", "", "no other method"),
+            ("GET /broken HTTP/1.1\r\nhost: x\r\n\r\n", "500 Internal", "the page could not be rendered\n", "a panic"),
+            ("GET /small HTTP/1.0\r\n\r\n", "200 OK", "hello\n", "an old client"),
         ];
         for (request, status, body, why) in table {
             let response = get(address, request).await;

@@ -36,9 +36,20 @@ async fn storm(rig: &mut Rig, pods: &[Observation], change: impl Fn(Observation)
     }
 }
 
-/// Returns the number of dropped Events in a summary.
-fn told(summary: &str) -> u64 {
-    summary.split(' ').next().unwrap().parse().unwrap()
+/// Verifies that each policy has this many summaries, at most one in five minutes, and that they report all dropped Events.
+fn check_summaries(rig: &Rig, per_policy: usize) {
+    let summaries = rig.written().summaries.clone();
+    for policy in ["platform", "pages"] {
+        let name = format!("of ClusterSidecarPolicy {policy} ");
+        let of_policy = summaries.iter().filter(|note| note.contains(&name));
+        assert_eq!(of_policy.count(), per_policy, "{summaries:?}");
+    }
+    let dropped = |note: &String| note.split(' ').next().unwrap().parse::<u64>().unwrap();
+    assert_eq!(
+        summaries.iter().map(dropped).sum::<u64>(),
+        rig.dropped(),
+        "{summaries:?}"
+    );
 }
 
 /// Returns a runtime with a virtual clock that advances to the next timer.
@@ -79,20 +90,7 @@ fn ten_thousand_failures_within_a_second_stay_within_the_limits_and_are_all_coun
             FOUND - events as u64,
             "all other Events are counted as dropped"
         );
-        let summaries = rig.written().summaries.clone();
-        for policy in ["platform", "pages"] {
-            let name = format!("of ClusterSidecarPolicy {policy} ");
-            assert_eq!(
-                summaries.iter().filter(|note| note.contains(&name)).count(),
-                1,
-                "{summaries:?}"
-            );
-        }
-        assert_eq!(
-            summaries.iter().map(|note| told(note)).sum::<u64>(),
-            rig.dropped(),
-            "the summaries report all dropped Events"
-        );
+        check_summaries(&rig, 1);
         check_statuses(&rig, 61);
 
         storm(&mut rig, &pods, |pod| pod).await;
@@ -104,16 +102,7 @@ fn ten_thousand_failures_within_a_second_stay_within_the_limits_and_are_all_coun
             "every resolved violation is counted"
         );
         assert_eq!(rig.dropped() + rig.written().events.len() as u64, 2 * FOUND);
-        let summaries = rig.written().summaries.clone();
-        assert_eq!(
-            summaries.len(),
-            4,
-            "one summary per policy in five minutes: {summaries:?}"
-        );
-        assert_eq!(
-            summaries.iter().map(|note| told(note)).sum::<u64>(),
-            rig.dropped()
-        );
+        check_summaries(&rig, 2);
         check_statuses(&rig, 661);
     });
 }
@@ -253,16 +242,7 @@ fn a_pod_that_flaps_has_its_own_limit() {
             "another Pod has its own limit"
         );
         rig.pass(600).await;
-        let summaries = rig.written().summaries.clone();
-        assert_eq!(
-            summaries.len(),
-            4,
-            "one summary per policy in five minutes: {summaries:?}"
-        );
-        assert_eq!(
-            summaries.iter().map(|note| told(note)).sum::<u64>(),
-            rig.dropped()
-        );
+        check_summaries(&rig, 2);
     });
 }
 

@@ -16,16 +16,16 @@ fn errors(reason: &str) -> String {
     format!(r#"sidewatch_watch_errors_total{{reason="{reason}",resource="pods"}}"#)
 }
 
+/// An operator whose server answers streaming lists.
+fn streaming() -> Setup {
+    let setup = Setup::start(&[]);
+    setup.server.allow_streaming_lists();
+    setup
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_streaming_list_is_complete_at_its_bookmark_and_goes_on_as_a_watch() {
-    let Setup {
-        server,
-        pods,
-        operator,
-        ..
-    } = Setup::start(&[]);
-    server.allow_streaming_lists();
-
+    let Setup { pods, operator, .. } = streaming();
     let request = pods.next().await;
     for (parameter, expected) in [
         ("watch", "true"),
@@ -65,14 +65,7 @@ async fn a_streaming_list_is_complete_at_its_bookmark_and_goes_on_as_a_watch() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_streaming_list_does_not_show_is_gone() {
-    let Setup {
-        server,
-        pods,
-        operator,
-        ..
-    } = Setup::start(&[]);
-    server.allow_streaming_lists();
-
+    let Setup { pods, operator, .. } = streaming();
     let watch = pods.next().await.watch();
     watch.event("ADDED", &pod("a", "1", true));
     watch.event("ADDED", &pod("b", "2", true));
@@ -92,14 +85,7 @@ async fn what_a_streaming_list_does_not_show_is_gone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_streaming_list_that_breaks_off_is_followed_by_pages() {
-    let Setup {
-        server,
-        pods,
-        operator,
-        ..
-    } = Setup::start(&[]);
-    server.allow_streaming_lists();
-
+    let Setup { pods, operator, .. } = streaming();
     let watch = pods.next().await.watch();
     watch.event("ADDED", &pod("a", "1", true));
     operator.until_metric(TRACKED, 1.0).await;
@@ -122,14 +108,7 @@ async fn a_streaming_list_that_breaks_off_is_followed_by_pages() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_in_json_is_read_as_json() {
-    let Setup {
-        server,
-        pods,
-        operator,
-        ..
-    } = Setup::start(&[]);
-    server.allow_streaming_lists();
-
+    let Setup { pods, operator, .. } = streaming();
     let watch = pods.next().await.as_json().watch();
     watch.event("ADDED", &pod("a", "1", true));
     watch.end_of_list("5");

@@ -165,45 +165,16 @@ fn is_taken_over(policy: Policy, stored: Vec<StoredViolation>, pod: &Pod) -> boo
 #[test]
 fn violations_of_missing_containers_are_not_taken_over() {
     let created = |second| web().with(|pod| pod.created = Some(at(second)).into());
+    #[rustfmt::skip]
     let table = [
         (with(|_| {}), web(), true, "the Pod and the policy are unchanged"),
         (with(|_| {}), created(500), true, "a Pod as old as the violation"),
-        (
-            with(|_| {}),
-            web().with(|pod| pod.created = None.into()),
-            true,
-            "a Pod without a creation time",
-        ),
-        (
-            with(|_| {}),
-            created(501),
-            false,
-            "a younger Pod of the same name is another Pod",
-        ),
-        (
-            with(|v| *subject(v)[1] = "web-2".into()),
-            web(),
-            false,
-            "another Pod",
-        ),
-        (
-            with(|v| *subject(v)[0] = "shop".into()),
-            web(),
-            false,
-            "another namespace",
-        ),
-        (
-            with(|v| *subject(v)[2] = "gone".into()),
-            web(),
-            false,
-            "a container that the Pod lacks",
-        ),
-        (
-            with(|_| {}),
-            web().with(|p| p.terminating = true),
-            false,
-            "a Pod that is not evaluated",
-        ),
+        (with(|_| {}), web().with(|pod| pod.created = None.into()), true, "a Pod without a creation time"),
+        (with(|_| {}), created(501), false, "a younger Pod of the same name is another Pod"),
+        (with(|v| *subject(v)[1] = "web-2".into()), web(), false, "another Pod"),
+        (with(|v| *subject(v)[0] = "shop".into()), web(), false, "another namespace"),
+        (with(|v| *subject(v)[2] = "gone".into()), web(), false, "a container that the Pod lacks"),
+        (with(|_| {}), web().with(|p| p.terminating = true), false, "a Pod that is not evaluated"),
     ];
     for (listed, pod, expected, why) in table {
         assert_eq!(is_taken_over(not_ready(), listed, &pod), expected, "{why}");
@@ -213,33 +184,14 @@ fn violations_of_missing_containers_are_not_taken_over() {
 #[test]
 fn violations_outside_the_policy_are_not_taken_over() {
     let off = not_ready().check(Check::NotReady, |c| c.mode = Mode::Off);
+    #[rustfmt::skip]
     let table = [
         (off, with(|_| {}), "a check that has been disabled"),
-        (
-            not_ready(),
-            with(|v| v.key.check = Check::JobHeldOpen),
-            "another check that is disabled",
-        ),
-        (
-            not_ready(),
-            with(|v| *subject(v)[2] = "app".into()),
-            "a container that the check does not cover",
-        ),
-        (
-            not_ready().with(|p| p.sidecars.native = false),
-            with(|_| {}),
-            "a container that is no longer a sidecar",
-        ),
-        (
-            not_ready().with(|p| p.mode = Mode::Off),
-            with(|_| {}),
-            "a policy with mode Off",
-        ),
-        (
-            not_ready().with(|p| p.pods = one_of("a", "b")),
-            with(|_| {}),
-            "a Pod that no longer matches",
-        ),
+        (not_ready(), with(|v| v.key.check = Check::JobHeldOpen), "another check that is disabled"),
+        (not_ready(), with(|v| *subject(v)[2] = "app".into()), "a container that the check does not cover"),
+        (not_ready().with(|p| p.sidecars.native = false), with(|_| {}), "a container that is no longer a sidecar"),
+        (not_ready().with(|p| p.mode = Mode::Off), with(|_| {}), "a policy with mode Off"),
+        (not_ready().with(|p| p.pods = one_of("a", "b")), with(|_| {}), "a Pod that no longer matches"),
     ];
     for (policy, listed, why) in table {
         assert!(!is_taken_over(policy, listed, &web()), "{why}");

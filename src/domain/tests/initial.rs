@@ -51,59 +51,21 @@ fn an_observed_change_has_the_time_of_its_observation() {
 fn not_ready_is_bound_by_containers_ready_and_by_the_first_start() {
     let bad = || web().unready("envoy").containers_unready_since(700);
     let restarted = |pod: Pod| pod.status("envoy", |s| s.restart_count = 1);
+    #[rustfmt::skip]
     let table = [
         (bad(), 700.0, "ContainersReady is later than the start"),
-        (
-            started(bad(), "envoy", 800),
-            800.0,
-            "the start is later than ContainersReady",
-        ),
-        (
-            restarted(started(bad(), "envoy", 800)),
-            700.0,
-            "a later start does not bound the previous run",
-        ),
-        (
-            started(bad(), "envoy", 800).unready("app"),
-            800.0,
-            "another unready container may have changed ContainersReady",
-        ),
-        (
-            restarted(bad()).unready("app"),
-            1000.0,
-            "without a bound the onset is now",
-        ),
-        (
-            bad().containers_unready_since(2000),
-            1000.0,
-            "a time in the future becomes now",
-        ),
-        (
-            restarted(bad()).init("late").unready("late"),
-            700.0,
-            "plain init containers do not affect ContainersReady",
-        ),
-        (
-            restarted(bad())
-                .regular("done")
-                .exits("done", 1, 100)
-                .restarts_container("done", RestartPolicy::Never),
-            1000.0,
-            "another container that failed finally may have changed ContainersReady",
-        ),
-        (
-            restarted(bad())
-                .regular("done")
-                .exits("done", 0, 100)
-                .restarts_container("done", RestartPolicy::Never),
-            700.0,
-            "a container that finished with exit 0 does not affect ContainersReady",
-        ),
-        (
-            restarted(web().unready("envoy")),
-            1000.0,
-            "ContainersReady=True is not a bound",
-        ),
+        (started(bad(), "envoy", 800), 800.0, "the start is later than ContainersReady"),
+        (restarted(started(bad(), "envoy", 800)), 700.0, "a later start does not bound the previous run"),
+        (started(bad(), "envoy", 800).unready("app"), 800.0,
+            "another unready container may have changed ContainersReady"),
+        (restarted(bad()).unready("app"), 1000.0, "without a bound the onset is now"),
+        (bad().containers_unready_since(2000), 1000.0, "a time in the future becomes now"),
+        (restarted(bad()).init("late").unready("late"), 700.0, "plain init containers do not affect ContainersReady"),
+        (restarted(bad()).regular("done").exits("done", 1, 100).restarts_container("done", RestartPolicy::Never),
+            1000.0, "another container that failed finally may have changed ContainersReady"),
+        (restarted(bad()).regular("done").exits("done", 0, 100).restarts_container("done", RestartPolicy::Never), 700.0,
+            "a container that finished with exit 0 does not affect ContainersReady"),
+        (restarted(web().unready("envoy")), 1000.0, "ContainersReady=True is not a bound"),
     ];
     for (pod, expected, why) in table {
         let onset = first_look(policy(), &pod, "envoy", Check::NotReady);
@@ -243,27 +205,12 @@ fn startup_blocked_is_bound_by_the_sandbox_and_by_the_container_before() {
                 .regular("app"),
         )
     };
+    #[rustfmt::skip]
     let table = [
-        (
-            blocked(web()).sandbox(true, 300),
-            Some(300.0),
-            "the start of the sandbox",
-        ),
-        (
-            with_init(600).sandbox(true, 300),
-            Some(600.0),
-            "the end of the previous init container",
-        ),
-        (
-            with_init(200).sandbox(true, 300),
-            Some(300.0),
-            "the sandbox is later than the previous init container",
-        ),
-        (
-            with_native(600).sandbox(true, 300),
-            Some(600.0),
-            "the start of the previous native sidecar",
-        ),
+        (blocked(web()).sandbox(true, 300), Some(300.0), "the start of the sandbox"),
+        (with_init(600).sandbox(true, 300), Some(600.0), "the end of the previous init container"),
+        (with_init(200).sandbox(true, 300), Some(300.0), "the sandbox is later than the previous init container"),
+        (with_native(600).sandbox(true, 300), Some(600.0), "the start of the previous native sidecar"),
     ];
     for (pod, expected, why) in table {
         assert_eq!(

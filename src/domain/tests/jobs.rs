@@ -22,71 +22,24 @@ fn done(pod: Pod, code: i32) -> Pod {
 
 #[test]
 fn a_classic_sidecar_that_outlives_every_main_holds_the_job_open() {
+    #[rustfmt::skip]
     let table = [
         (done(job(Never), 0), true, "every main has finished"),
-        (
-            done(job(Never), 1),
-            true,
-            "every main has finished, one with exit 1, under Never",
-        ),
-        (
-            done(job(OnFailure), 0),
-            true,
-            "every main has finished, under OnFailure",
-        ),
+        (done(job(Never), 1), true, "every main has finished, one with exit 1, under Never"),
+        (done(job(OnFailure), 0), true, "every main has finished, under OnFailure"),
         (done(job(OnFailure), 1), false, "one main will be restarted"),
         (job(Never).exits("app", 0, 10), false, "one main still runs"),
-        (
-            done(job(Never), 0).unreported("worker"),
-            false,
-            "one main has no status",
-        ),
-        (
-            done(job(Always), 0),
-            false,
-            "a Pod with restartPolicy Always does not complete",
-        ),
-        (
-            done(job(Always), 0)
-                .restarts_container("app", Never)
-                .restarts_container("worker", Never),
-            false,
-            "the Pod's restartPolicy decides, even if every main has its own",
-        ),
-        (
-            done(job(Never), 0).exits("log-sidecar", 0, 30),
-            false,
-            "the sidecar has finished",
-        ),
-        (
-            done(job(Never), 0).exits("log-sidecar", 1, 30),
-            false,
-            "the sidecar has failed finally",
-        ),
-        (
-            done(job(OnFailure), 0).exits("log-sidecar", 1, 30),
-            true,
-            "the sidecar will be restarted",
-        ),
-        (
-            done(job(Never), 0)
-                .exits("log-sidecar", 0, 30)
-                .restarts_container("log-sidecar", Always),
-            true,
-            "a regular container with restartPolicy Always is not a native sidecar",
-        ),
-        (
-            done(job(OnFailure), 0)
-                .exits("log-sidecar", 1, 30)
-                .backs_off("log-sidecar"),
-            true,
-            "the sidecar backs off",
-        ),
-        (
-            done(job(Never), 0).unreported("log-sidecar"),
-            false,
-            "the sidecar has no status",
-        ),
+        (done(job(Never), 0).unreported("worker"), false, "one main has no status"),
+        (done(job(Always), 0), false, "a Pod with restartPolicy Always does not complete"),
+        (done(job(Always), 0).restarts_container("app", Never).restarts_container("worker", Never), false,
+            "the Pod's restartPolicy decides, even if every main has its own"),
+        (done(job(Never), 0).exits("log-sidecar", 0, 30), false, "the sidecar has finished"),
+        (done(job(Never), 0).exits("log-sidecar", 1, 30), false, "the sidecar has failed finally"),
+        (done(job(OnFailure), 0).exits("log-sidecar", 1, 30), true, "the sidecar will be restarted"),
+        (done(job(Never), 0).exits("log-sidecar", 0, 30).restarts_container("log-sidecar", Always), true,
+            "a regular container with restartPolicy Always is not a native sidecar"),
+        (done(job(OnFailure), 0).exits("log-sidecar", 1, 30).backs_off("log-sidecar"), true, "the sidecar backs off"),
+        (done(job(Never), 0).unreported("log-sidecar"), false, "the sidecar has no status"),
     ];
     for (pod, expected, why) in table {
         let mut harness = Harness::with(policy().only(Check::JobHeldOpen));

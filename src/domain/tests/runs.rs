@@ -22,6 +22,7 @@ fn restart_policies_decide_which_exits_are_final() {
     };
     let own = |own| pod(Always).restarts_container("app", own);
     let with_rule = |policy, is_in| pod(policy).spec("app", |c| c.restart_rules = [rule(is_in)].into());
+    #[rustfmt::skip]
     let table = [
         (pod(Always), "app", 0, false, "Always restarts after success"),
         (pod(Always), "app", 1, false, "Always restarts after failure"),
@@ -31,45 +32,15 @@ fn restart_policies_decide_which_exits_are_final() {
         (pod(Never), "app", 1, true, "Never does not restart after failure"),
         (own(Never), "app", 1, true, "the container's own policy"),
         (own(OnFailure), "app", 0, true, "its own OnFailure policy"),
-        (
-            pod(Never).restarts_container("app", Always),
-            "app",
-            0,
-            false,
-            "the container's policy is Always",
-        ),
-        (
-            with_rule(Never, true),
-            "app",
-            42,
-            false,
-            "a rule restarts that exit code",
-        ),
+        (pod(Never).restarts_container("app", Always), "app", 0, false, "the container's policy is Always"),
+        (with_rule(Never, true), "app", 42, false, "a rule restarts that exit code"),
         (with_rule(Never, true), "app", 7, true, "other exit codes"),
         (with_rule(Never, false), "app", 42, true, "NotIn: a listed code"),
         (with_rule(Never, false), "app", 7, false, "NotIn: another code"),
-        (
-            pod(Never),
-            "native",
-            0,
-            false,
-            "a native sidecar is always restarted",
-        ),
-        (
-            pod(Always),
-            "init",
-            0,
-            true,
-            "a completed init container is final under any policy",
-        ),
+        (pod(Never), "native", 0, false, "a native sidecar is always restarted"),
+        (pod(Always), "init", 0, true, "a completed init container is final under any policy"),
         (pod(Always), "init", 1, false, "a failed init container restarts"),
-        (
-            pod(Never),
-            "init",
-            1,
-            true,
-            "a failed init container is final under Never",
-        ),
+        (pod(Never), "init", 1, true, "a failed init container is final under Never"),
     ];
     for (pod, name, code, expected, why) in table {
         let place = ["init", "native", "app"].iter().position(|n| *n == name).unwrap();
