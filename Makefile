@@ -43,7 +43,7 @@ comparison: ## write docs/comparison.md, the comparison with the usual alerts on
 	cargo run --quiet --package e2e --locked -- comparison
 
 bench: ## run the benchmarks (docs/performance.md)
-	cargo bench --package sidewatch --locked --bench memory --bench pipeline --bench latency
+	cargo bench --package sidewatch --locked --bench memory --bench pipeline --bench steps --bench latency
 
 PODS ?= 50000
 RUNS ?= 3

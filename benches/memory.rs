@@ -12,10 +12,10 @@
 use allocation_counter::measure;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
-use sidewatch::kubernetes::decode::pod::LeanPod;
+use sidewatch::{domain::index::Index, kubernetes::decode::pod::LeanPod};
 
 use testkit::{
-    fleet::{self, Fleet, index_of},
+    fleet::{self, Fleet, at, finish_work, index_of},
     pods,
 };
 
@@ -23,11 +23,14 @@ use testkit::{
 const LEAN_POD: i64 = 4_000;
 /// Limit for a Pod of two containers in an index, in bytes. It includes the data shared by the workload.
 const KEPT_POD: i64 = 600;
+/// Limit for a policy that selects all of 2,000 healthy Pods, in bytes.
+const POLICY: i64 = 8_000;
 
 fn main() {
     if std::env::args().any(|argument| argument == "--bench") {
         // This runs first, because later runs can reuse freed memory.
         many();
+        many_policies();
     }
     let text = pods::meshed_pod(7).to_string();
     println!("a Pod of {} bytes of JSON, decoded", text.len());
@@ -48,6 +51,9 @@ fn main() {
     kept(4, 10_000);
     // A hash table has the most free space directly after it grows.
     let worst = kept(2, 14_400);
+    let (one, many) = (under_policies(2_000, 1), under_policies(2_000, 101));
+    let policy = (many - one) / 100;
+    println!("of a policy that selects 2000 Pods: {policy} bytes");
 
     assert!(lean_bytes <= LEAN_POD, "a decoded Pod holds {lean_bytes} bytes");
     assert!(
@@ -55,6 +61,24 @@ fn main() {
         "{} bytes are kept of a Pod",
         two.max(worst)
     );
+    assert!(policy <= POLICY, "{policy} bytes are kept of a policy");
+}
+
+/// Returns an index of Pods of two containers, to which policies are added that select all of them.
+fn index_under_policies(pods: u32, policies: u32) -> Index {
+    let mut fleet = Fleet::new(2);
+    let mut index = index_of((0..pods).map(|number| fleet.pod(number)), &json!({}));
+    for number in 1..policies {
+        let _ = index.apply_policy(fleet::policy(&format!("policy-{number}"), 1, &json!({})), at(0));
+        finish_work(&mut index, at(0));
+    }
+    index
+}
+
+/// Returns the allocated bytes of an index of Pods under a number of policies.
+fn under_policies(pods: u32, policies: u32) -> i64 {
+    let mut index = None;
+    measure(|| index = Some(index_under_policies(pods, policies))).bytes_current
 }
 
 /// Returns the allocated bytes per Pod of `containers` containers in an index of `count` Pods.
@@ -76,6 +100,18 @@ fn many() {
     let index = index_of((0..PODS).map(|number| fleet.pod(number)), &json!({}));
     let grown = resident() - before;
     println!("resident memory for {PODS}: {grown} kB");
+    drop(index);
+}
+
+/// Prints the resident memory of the process with 50,000 Pods under 200 policies that all select them.
+fn many_policies() {
+    let before = resident();
+    let index = index_under_policies(50_000, 200);
+    let after = resident();
+    println!(
+        "resident memory for 50000 Pods under 200 policies: {} kB, process {after} kB",
+        after - before
+    );
     drop(index);
 }
 

@@ -183,9 +183,10 @@ mod index {
             let minutes = format!("{}m", 6 + generation % 2);
             fleet::policy("platform", generation, &json!({"notReady": {"for": minutes}}))
         };
-        bencher
-            .with_inputs(next)
-            .bench_local_values(|policy| index.apply_policy(policy, at(1)));
+        bencher.with_inputs(next).bench_local_values(|policy| {
+            let _ = index.apply_policy(policy, at(1));
+            fleet::finish_work(&mut index, at(1));
+        });
     }
 
     /// A complete list without changes.
@@ -197,7 +198,8 @@ mod index {
             for pod in pods {
                 let _ = index.apply(pod, at(1));
             }
-            index.finish_resync(&None, at(1))
+            let _ = index.finish_resync(&None, at(1));
+            fleet::finish_work(&mut index, at(1));
         });
     }
 }

@@ -9,7 +9,7 @@ use super::{
 };
 
 /// The role of a container under a policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// A sidecar, native or classic.
     Sidecar,
@@ -22,7 +22,7 @@ pub enum Role {
 }
 
 /// The role of each container of a shape, in its order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Roles(Box<[Role]>);
 
 impl Roles {

@@ -12,6 +12,7 @@ use kube::Client;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     pin, select,
+    task::yield_now,
     time::{Instant, sleep},
 };
 use tracing::{debug, info};
@@ -36,6 +37,9 @@ use crate::{
 
 /// Maximum sleep. It bounds the age of the heartbeat, and the delay until a clock that was set forward is noticed.
 const MAX_SLEEP: Duration = Duration::from_secs(10);
+
+/// The number of inputs that are applied between two steps of long work, if they arrive without a pause.
+const INPUTS_PER_STEP: usize = 64;
 
 /// Applies one watch event to the index.
 pub fn step(index: &mut Index, input: Input, now: Timestamp) -> Effects {
@@ -124,9 +128,11 @@ impl Reconciler {
     /// Runs until `stop` is ready or the inputs end.
     pub async fn run(&self, inputs: impl Stream<Item = Input>, stop: impl Future<Output = ()>) {
         pin!(inputs, stop);
+        let mut inputs_since_step = 0;
         loop {
             self.health.turned();
             let wait = self.until_deadline();
+            let has_work = self.index().has_work();
             select! {
                 biased;
                 () = &mut stop => return,
@@ -135,10 +141,19 @@ impl Reconciler {
                     let effects = self.timed(Index::tick);
                     self.forward(effects);
                 }
-                input = inputs.next() => match input {
-                    Some(input) => self.apply(input),
+                input = inputs.next(), if !has_work || inputs_since_step < INPUTS_PER_STEP => match input {
+                    Some(input) => {
+                        inputs_since_step += 1;
+                        self.apply(input);
+                    }
                     None => return,
                 },
+                // Yields, so that the runtime reads from the watches between two steps.
+                () = yield_now(), if has_work => {
+                    inputs_since_step = 0;
+                    let effects = self.timed(Index::work);
+                    self.forward(effects);
+                }
             }
         }
     }

@@ -48,6 +48,8 @@ pub(crate) struct Simulation {
     kind: PolicyKind,
     key: PolicyKey,
     generation: i64,
+    /// Whether an edit stops after its first step.
+    stops_after_step: bool,
     transitions: Vec<Transition>,
     events: Vec<Event>,
 }
@@ -89,6 +91,7 @@ impl Simulation {
             kind,
             key: policy(kind, "edited", 1, &json!({})).key,
             generation: 0,
+            stops_after_step: false,
             transitions: Vec::new(),
             events: Vec::new(),
         };
@@ -151,6 +154,18 @@ impl Simulation {
         let update = policy(self.kind, "edited", self.generation, spec);
         let effects = self.index.apply_policy(update, at(self.now));
         self.record(effects);
+        while self.index.has_work() && !self.stops_after_step {
+            let effects = self.index.work(at(self.now));
+            self.record(effects);
+        }
+    }
+
+    /// Applies a new version of the policy to some Pods only. The next edit starts over.
+    pub(crate) fn begin_edit(&mut self, spec: &Value) {
+        self.index.set_units_per_step(5);
+        self.stops_after_step = true;
+        self.edit(spec);
+        self.stops_after_step = false;
     }
 
     fn record(&mut self, effects: Effects) {

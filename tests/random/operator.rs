@@ -24,6 +24,9 @@ use testkit::kubelet::at;
 
 use crate::api_server::ApiServer;
 
+/// Few, so that an edit of a policy and the end of a list take several steps.
+const UNITS_PER_STEP: usize = 8;
+
 /// A clock with whole milliseconds: a timer of tokio fires up to a millisecond late, and runs are in seconds.
 pub(crate) fn clock(begin: Instant) -> Arc<dyn Clock> {
     Arc::new(move || at(0) + SignedDuration::from_millis(i64::try_from(begin.elapsed().as_millis()).unwrap()))
@@ -46,7 +49,9 @@ impl Operator {
     pub(crate) fn start(server: &ApiServer, begin: Instant) -> Self {
         let clock = clock(begin);
         let metrics = Arc::new(Metrics::new().unwrap());
-        let index = Arc::new(Mutex::new(Index::new([None], true)));
+        let mut index = Index::new([None], true);
+        index.set_units_per_step(UNITS_PER_STEP);
+        let index = Arc::new(Mutex::new(index));
         let process = Arc::new(());
         let reconciler = Reconciler::new(
             Arc::clone(&index),

@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{
-    Index, PodEntry,
+    Index,
     entry::{PolicyEntry, PolicyId},
     event_planner::EventPlanner,
+    matches::MatchSet,
+    pods::{PodEntry, Selected},
+    work::Work,
 };
 use crate::domain::{
     checks::{View, rule},
@@ -20,55 +23,53 @@ use crate::domain::{
     violation::{StoredViolation, SubjectKey},
 };
 
-/// Moves each stored violation of this Pod to its tracked violations, with its state and onset. A stored violation that
-/// began before the Pod was created belongs to an earlier Pod and is not moved.
-pub(super) fn adopt(pod: &mut PodEntry, policies: &mut BTreeMap<PolicyId, PolicyEntry>, now: Timestamp) {
-    let PodEntry {
-        observation,
-        history,
-        matched,
-        written,
-        deadline: _,
-    } = pod;
-    for matched in matched {
-        let Some(policy) = policies
-            .get_mut(&matched.policy)
-            .filter(|policy| !policy.stored.is_empty())
-        else {
+/// Moves each stored violation of this Pod under the selected policies to its findings, with its state and onset. A
+/// stored violation that began before the Pod was created belongs to an earlier Pod and is not moved.
+pub(super) fn adopt(
+    pod: &mut PodEntry,
+    matches: &MatchSet,
+    selected: Selected,
+    policies: &mut BTreeMap<PolicyId, PolicyEntry>,
+    now: Timestamp,
+) {
+    for matched in selected.among(matches) {
+        let id = matched.version.policy;
+        let Some(policy) = policies.get_mut(&id).filter(|policy| !policy.stored.is_empty()) else {
             continue;
         };
-        policy.remove_pod(observation, matched);
         let stored: Vec<_> = policy
             .stored
-            .extract_if(.., |stored| belongs_to(stored, observation))
+            .extract_if(.., |stored| belongs_to(stored, &pod.observation))
             .collect();
         for stored in stored {
-            let Some(container_idx) = container_idx(&stored, observation) else {
+            let Some(container_idx) = container_idx(&stored, &pod.observation) else {
                 continue;
             };
             if stored.key.check == Check::OOMKilled {
-                History::adopt_oom_kill(history, observation, container_idx, stored.onset);
+                History::adopt_oom_kill(&mut pod.history, &pod.observation, container_idx, stored.onset);
             }
-            let Some(version) = &policy.policy else { continue };
             let view = View {
-                pod: observation,
+                pod: &pod.observation,
                 roles: &matched.roles,
-                policy: version,
-                history: history.as_deref(),
+                policy: &matched.version.spec,
+                history: pod.history.as_deref(),
                 now,
             };
-            let Some((position, mut violation)) = to_tracked(&stored, container_idx, &view, &matched.tracked)
+            let Some((position, mut violation)) = to_tracked(&stored, container_idx, &view, pod.tracked(id))
             else {
                 continue;
             };
+            let findings = pod.findings.get_or_insert_default();
             let mut planner = EventPlanner {
                 policy,
                 view: &view,
-                written: &mut *written,
+                written: &mut findings.written,
                 events: &mut Vec::new(),
             };
             planner.take_over(&mut violation);
-            matched.tracked.insert(position, violation);
+            let mut tracked = findings.take(id);
+            tracked.insert(position, violation);
+            findings.put(id, tracked, None);
         }
     }
 }
@@ -126,14 +127,19 @@ fn to_tracked(
 impl Index {
     /// Drops the stored violations of policies whose Pods have all been evaluated.
     pub(super) fn drop_stored(&mut self) {
-        let watches = &self.watches;
-        for policy in self
-            .policies
-            .values_mut()
-            .filter(|policy| !policy.stored.is_empty())
+        let Self {
+            watches,
+            work,
+            policies,
+            ..
+        } = self;
+        for (id, policy) in policies
+            .iter_mut()
+            .filter(|(_, policy)| !policy.stored.is_empty())
         {
             let namespaces = watches.namespaces_synced || !policy.needs_namespaces();
-            if namespaces && watches.is_released(&policy.key.namespace) {
+            if namespaces && watches.is_released(&policy.key.namespace) && !work.contains(&Work::Policy(*id))
+            {
                 policy.stored = Vec::new();
             }
         }

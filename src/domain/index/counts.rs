@@ -17,8 +17,17 @@ pub(super) struct Counts {
     without_readiness_probe: u32,
     /// Containers by class, in the order of [`ContainerClass::ALL`].
     containers: [u32; ContainerClass::ALL.len()],
-    /// Pending and firing violations by check, in the order of [`Check::ALL`].
+    /// Visible pending and firing violations by check, in the order of [`Check::ALL`].
     violations: [(u32, u32); Check::ALL.len()],
+    failing: Failing,
+}
+
+/// The number of sidecars, other containers and Pods with a firing violation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Failing {
+    pub(super) sidecars: u32,
+    pub(super) others: u32,
+    pub(super) pods: u32,
 }
 
 /// A class of containers that the metrics count.
@@ -49,17 +58,18 @@ impl ContainerClass {
 }
 
 impl Counts {
-    /// Adds a Pod, if it is evaluated.
-    pub(super) fn add(&mut self, pod: &Observation, roles: &Roles) {
-        self.count(pod, roles, |n| *n += 1);
+    /// Adds a Pod, if it is evaluated, and its violations.
+    pub(super) fn add(&mut self, pod: &Observation, roles: &Roles, tracked: &[Tracked]) {
+        self.count(pod, roles, tracked, |n| *n += 1);
     }
 
-    /// Removes a Pod. Its observation and roles must be the same as when it was added.
-    pub(super) fn remove(&mut self, pod: &Observation, roles: &Roles) {
-        self.count(pod, roles, |n| *n -= 1);
+    /// Removes a Pod. Its observation, roles and violations must be the same as when it was added.
+    pub(super) fn remove(&mut self, pod: &Observation, roles: &Roles, tracked: &[Tracked]) {
+        self.count(pod, roles, tracked, |n| *n -= 1);
     }
 
-    fn count(&mut self, pod: &Observation, roles: &Roles, change: impl Fn(&mut u32)) {
+    fn count(&mut self, pod: &Observation, roles: &Roles, tracked: &[Tracked], change: impl Fn(&mut u32)) {
+        self.count_violations(roles, tracked, &change);
         if !pod.is_evaluated() {
             return;
         }
@@ -84,20 +94,31 @@ impl Counts {
         }
     }
 
-    /// Adds a violation.
-    pub(super) fn add_violation(&mut self, violation: &Tracked) {
-        *self.violation(violation) += 1;
-    }
-
-    /// Removes a violation. Its state must be the same as when it was added.
-    pub(super) fn remove_violation(&mut self, violation: &Tracked) {
-        *self.violation(violation) -= 1;
-    }
-
     #[allow(clippy::indexing_slicing, reason = "the array has an entry per check")]
-    fn violation(&mut self, violation: &Tracked) -> &mut u32 {
-        let (pending, firing) = &mut self.violations[violation.check as usize];
-        if violation.is_firing() { firing } else { pending }
+    fn count_violations(&mut self, roles: &Roles, tracked: &[Tracked], change: &impl Fn(&mut u32)) {
+        for violation in tracked.iter().filter(|violation| violation.visible) {
+            let (pending, firing) = &mut self.violations[violation.check as usize];
+            change(if violation.is_firing() { firing } else { pending });
+        }
+        let firing = tracked.iter().filter(|violation| violation.is_firing());
+        let mut previous = None;
+        for container in firing.map(|violation| violation.container) {
+            // Violations are ordered by container.
+            if previous.replace(container) == Some(container) {
+                continue;
+            }
+            let Failing { sidecars, others, .. } = &mut self.failing;
+            let is_sidecar = roles.of(usize::from(container)) == Role::Sidecar;
+            change(if is_sidecar { sidecars } else { others });
+        }
+        if previous.is_some() {
+            change(&mut self.failing.pods);
+        }
+    }
+
+    /// The number of containers and Pods with a firing violation.
+    pub(super) fn failing(&self) -> Failing {
+        self.failing
     }
 
     /// The counts for the status.

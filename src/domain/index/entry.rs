@@ -1,16 +1,19 @@
-//! A policy in the index: the version in use, its role cache, and the counts and violations of its Pods.
+//! A policy in the index: its latest version, and the counts and violations of its Pods.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Weak},
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
-use super::{Matched, counts::Counts, series::WorkloadCounts};
+use super::{
+    counts::Counts,
+    matches::{Match, Version},
+    series::WorkloadCounts,
+};
 use crate::domain::{
     checks::Common,
-    observation::{ContainerKind, Labels, Observation, Shape, Workload},
-    policy::{Check, InvalidSpec, Mode, Policy, PolicyKey, PolicyKind, PolicyUpdate},
-    roles::Roles,
+    observation::{ContainerKind, Labels, Observation, Workload},
+    policy::{Check, InvalidSpec, Mode, Policy, PolicyKey, PolicyKind},
     tracker::Tracked,
     violation::{ContainerSubject, StoredViolation, Subject, Violation},
 };
@@ -28,8 +31,10 @@ pub(super) struct PolicyEntry {
     pub(super) generation: i64,
     /// The error in the current spec, if it is invalid.
     pub(super) invalid: Option<InvalidSpec>,
-    /// The last valid version; `None` if there was none.
-    pub(super) policy: Option<Policy>,
+    /// The latest valid version; `None` if there was none, or after the deletion of the policy.
+    pub(super) latest: Option<Arc<Version>>,
+    /// The policy was deleted. The entry stays until no Pod is under it.
+    pub(super) deleted: bool,
     /// The violations from the status that an earlier operator process wrote, until every Pod has been evaluated.
     pub(super) stored: Vec<StoredViolation>,
     pub(super) counts: Counts,
@@ -40,133 +45,106 @@ pub(super) struct PolicyEntry {
     /// The number of violations that have fired, by check.
     pub(super) fired: [u64; Check::ALL.len()],
     pub(super) restarts: BTreeMap<RestartSeries, u64>,
-    roles: RoleCache,
-}
-
-/// The roles that a policy assigns, by shape. Holds weak references only.
-#[derive(Debug, Default)]
-struct RoleCache {
-    /// By the address of the shape.
-    roles: HashMap<usize, (Weak<Shape>, Weak<Roles>)>,
-    sweep_at: usize,
-}
-
-impl RoleCache {
-    fn get(&mut self, policy: &Policy, shape: &Arc<Shape>) -> Arc<Roles> {
-        let address = Arc::as_ptr(shape) as usize;
-        // The weak reference keeps the allocation, so no other shape can have this address.
-        if let Some(roles) = self.roles.get(&address).and_then(|(_, roles)| roles.upgrade()) {
-            return roles;
-        }
-        if self.roles.len() >= self.sweep_at {
-            self.roles
-                .retain(|_, (shape, roles)| shape.strong_count() > 0 && roles.strong_count() > 0);
-            self.sweep_at = (2 * self.roles.len()).max(64);
-        }
-        let roles = Arc::new(Roles::assign(policy, shape));
-        self.roles
-            .insert(address, (Arc::downgrade(shape), Arc::downgrade(&roles)));
-        roles
-    }
 }
 
 impl PolicyEntry {
-    pub(super) fn new(update: PolicyUpdate) -> Self {
-        let PolicyUpdate {
-            key,
-            uid,
-            generation,
-            spec,
-            stored,
-        } = update;
-        let (policy, invalid) = match spec {
-            Ok(policy) => (Some(policy), None),
-            Err(error) => (None, Some(error)),
-        };
+    /// Creates a policy without a version.
+    pub(super) fn new(key: PolicyKey, uid: Arc<str>, generation: i64, stored: Vec<StoredViolation>) -> Self {
         Self {
             key,
             uid,
             generation,
-            invalid,
-            policy,
+            invalid: None,
+            latest: None,
+            deleted: false,
             stored,
             counts: Counts::default(),
             violations: BTreeSet::new(),
             workloads: WorkloadCounts::default(),
             fired: [0; Check::ALL.len()],
             restarts: BTreeMap::new(),
-            roles: RoleCache::default(),
         }
+    }
+
+    /// The latest valid spec.
+    pub(super) fn spec(&self) -> Option<&Policy> {
+        self.latest.as_ref().map(|version| &version.spec)
     }
 
     /// Whether matching needs the labels of namespaces.
     pub(super) fn needs_namespaces(&self) -> bool {
         self.key.kind == PolicyKind::ClusterSidecarPolicy
-            && self
-                .policy
-                .as_ref()
-                .is_some_and(|policy| !policy.namespaces.is_empty())
+            && self.spec().is_some_and(|spec| !spec.namespaces.is_empty())
     }
 
-    /// Whether the policy is on and selects the Pod. `namespace` has the labels of the Pod's namespace.
-    pub(super) fn matches(&self, pod: &Observation, namespace: Option<&Labels>) -> bool {
-        let Some(policy) = self.policy.as_ref().filter(|policy| policy.mode != Mode::Off) else {
-            return false;
-        };
+    /// The latest version with the roles that it assigns, if the policy is on and selects the Pod. `namespace` has the
+    /// labels of the Pod's namespace.
+    pub(super) fn latest_match(&self, pod: &Observation, namespace: Option<&Labels>) -> Option<Match> {
+        let version = self
+            .latest
+            .as_ref()
+            .filter(|version| version.spec.mode != Mode::Off)?;
         let namespace_matches = match self.key.kind {
             PolicyKind::SidecarPolicy => self.key.namespace == pod.namespace,
             PolicyKind::ClusterSidecarPolicy => {
-                policy.namespaces.is_empty()
-                    || namespace.is_some_and(|labels| policy.namespaces.matches(labels))
+                let selector = &version.spec.namespaces;
+                selector.is_empty() || namespace.is_some_and(|labels| selector.matches(labels))
             }
         };
-        namespace_matches && policy.pods.matches(&pod.labels)
+        let selected = namespace_matches && version.spec.pods.matches(&pod.labels);
+        selected.then(|| Match {
+            version: Arc::clone(version),
+            roles: version.roles_in(&pod.shape),
+        })
     }
 
-    /// The roles that the version in use assigns to the containers of a shape.
-    pub(super) fn roles_in(&mut self, shape: &Arc<Shape>) -> Option<Arc<Roles>> {
-        self.policy.as_ref().map(|policy| self.roles.get(policy, shape))
+    /// Adds a Pod to the counts and its violations to the list.
+    pub(super) fn add_pod(&mut self, pod: &Observation, matched: &Match, tracked: &[Tracked]) {
+        self.counts.add(pod, &matched.roles, tracked);
+        for (tracked, violation) in self.violations_of(pod, matched, tracked) {
+            if violation.visible {
+                self.workloads
+                    .add(pod, usize::from(tracked.container), &violation);
+            }
+            self.violations.insert(violation);
+        }
     }
 
-    /// Replaces the version in use. The Pods must have been removed from the counts.
-    pub(super) fn replace(&mut self, version: Policy) {
-        self.policy = Some(version);
-        self.roles = RoleCache::default();
+    /// Undoes [`Self::add_pod`]. Must be called before the Pod, its violations or its match change.
+    pub(super) fn remove_pod(&mut self, pod: &Observation, matched: &Match, tracked: &[Tracked]) {
+        self.counts.remove(pod, &matched.roles, tracked);
+        for (tracked, violation) in self.violations_of(pod, matched, tracked) {
+            if violation.visible {
+                self.workloads
+                    .remove(pod, usize::from(tracked.container), &violation);
+            }
+            self.violations.remove(&violation);
+        }
     }
 
-    /// Adds a Pod to the counts and its violations to the list, unless they contain it already.
-    pub(super) fn add_pod(&mut self, pod: &Observation, matched: &mut Matched) {
-        if std::mem::replace(&mut matched.in_counts, true) {
+    fn violations_of<'a>(
+        &self,
+        pod: &Observation,
+        matched: &Match,
+        tracked: &'a [Tracked],
+    ) -> Vec<(&'a Tracked, Violation)> {
+        let spec = &matched.version.spec;
+        let violations = tracked
+            .iter()
+            .filter_map(|tracked| Some((tracked, self.violation(pod, spec, tracked)?)));
+        violations.collect()
+    }
+
+    /// Removes the restart series of a workload.
+    pub(super) fn remove_restarts(&mut self, namespace: &Arc<str>, workload: &Arc<Workload>) {
+        if self.restarts.is_empty() {
             return;
         }
-        self.counts.add(pod, &matched.roles);
-        for tracked in &matched.tracked {
-            if let Some(violation) = self.violation(pod, tracked) {
-                if violation.visible {
-                    self.counts.add_violation(tracked);
-                    self.workloads
-                        .add(pod, usize::from(tracked.container), &violation);
-                }
-                self.violations.insert(violation);
-            }
-        }
-    }
-
-    /// Undoes [`Self::add_pod`]. Must be called before the Pod, its violations or the policy change.
-    pub(super) fn remove_pod(&mut self, pod: &Observation, matched: &mut Matched) {
-        if !std::mem::replace(&mut matched.in_counts, false) {
-            return;
-        }
-        self.counts.remove(pod, &matched.roles);
-        for tracked in &matched.tracked {
-            if let Some(violation) = self.violation(pod, tracked) {
-                if violation.visible {
-                    self.counts.remove_violation(tracked);
-                    self.workloads
-                        .remove(pod, usize::from(tracked.container), &violation);
-                }
-                self.violations.remove(&violation);
-            }
+        let first = (Arc::clone(namespace), Arc::clone(workload), Arc::default(), "");
+        let series = self.restarts.range(first..).map(|(series, _)| series);
+        let of_workload = series.take_while(|series| (&series.0, &series.1) == (namespace, workload));
+        for series in of_workload.cloned().collect::<Vec<_>>() {
+            self.restarts.remove(&series);
         }
     }
 
@@ -177,16 +155,15 @@ impl PolicyEntry {
         }
     }
 
-    /// A violation as the status, the metrics and the log show it.
-    pub(super) fn violation(&self, pod: &Observation, tracked: &Tracked) -> Option<Violation> {
+    /// A violation as the status, the metrics and the log show it. `spec` is the version that evaluated the Pod.
+    pub(super) fn violation(&self, pod: &Observation, spec: &Policy, tracked: &Tracked) -> Option<Violation> {
         let container = pod.shape.containers.get(usize::from(tracked.container))?;
-        let policy = self.policy.as_ref()?;
-        let Common { severity, .. } = policy.checks.common(tracked.check);
+        let Common { severity, .. } = spec.checks.common(tracked.check);
         Some(Violation {
             policy: self.key.clone(),
             check: tracked.check,
             severity,
-            mode: policy.mode_of(tracked.check),
+            mode: spec.mode_of(tracked.check),
             subject: Subject::Container(ContainerSubject {
                 namespace: pod.namespace.clone(),
                 workload: pod.workload.clone(),
@@ -199,41 +176,5 @@ impl PolicyEntry {
             visible: tracked.visible,
             onset: tracked.onset,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::testing::{Pod, policy};
-
-    fn shape(name: &str) -> Arc<Shape> {
-        Pod::named("web-1").regular(name).0.shape
-    }
-
-    #[test]
-    fn the_role_cache_keeps_roles_in_use_and_little_else() {
-        let mut cache = RoleCache::default();
-        let policy = policy();
-        let used: Vec<_> = (0..100)
-            .map(|n| shape(&format!("used-{n}")))
-            .map(|shape| (cache.get(&policy, &shape), shape))
-            .collect();
-        let mut only_shapes = Vec::new();
-        let mut only_roles = Vec::new();
-        for n in 0..1000 {
-            let (one, other) = (shape(&format!("one-{n}")), shape(&format!("other-{n}")));
-            cache.get(&policy, &one);
-            only_shapes.push(one);
-            only_roles.push(cache.get(&policy, &other));
-        }
-        assert_eq!(
-            cache.sweep_at, 200,
-            "swept again at twice the size, so that sweeping costs little"
-        );
-        assert!(cache.roles.len() <= 200, "{}", cache.roles.len());
-        for (roles, shape) in &used {
-            assert!(Arc::ptr_eq(roles, &cache.get(&policy, shape)), "assigned again");
-        }
     }
 }

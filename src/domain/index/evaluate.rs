@@ -1,173 +1,304 @@
-//! Evaluates one Pod at one time under every policy that selects it. Returns transitions and Events.
+//! Evaluates one Pod at one time under the policies that select it. Returns transitions and Events.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 
 use super::{
-    Index, Matched, PodEntry, PodKey,
+    Index,
     adopt::adopt,
     counts::Durations,
     entry::{PolicyEntry, PolicyId},
     event_planner::EventPlanner,
+    matches::{Match, MatchSet},
+    pods::{PodEntry, PodId, Selected, Unevaluated},
 };
 use crate::domain::{
     checks::View,
     effects::{Change, Effects, Transition},
     history::Observed,
-    observation::Observation,
+    policy::Policy,
     tracker::{self, Changed, keep_earliest},
 };
 
 impl Index {
-    /// Evaluates a Pod at `now` and adds it to the counts and lists of its policies.
+    /// Removes a Pod from the counts and lists of the selected policies. [`Self::reevaluate`] must follow.
+    pub(super) fn uncount(&mut self, id: PodId, selected: Selected) {
+        self.for_each_policy(id, selected, |policy, pod, matched| {
+            policy.remove_pod(&pod.observation, matched, pod.tracked(matched.version.policy));
+        });
+    }
+
+    fn for_each_policy(
+        &mut self,
+        id: PodId,
+        selected: Selected,
+        mut act: impl FnMut(&mut PolicyEntry, &PodEntry, &Match),
+    ) {
+        let Some(pod) = self.pods.get(&id) else { return };
+        for matched in selected.among(&pod.matches) {
+            if let Some(policy) = self.policies.get_mut(&matched.version.policy) {
+                act(policy, pod, matched);
+            }
+        }
+    }
+
+    /// Evaluates a Pod under the selected policies, which know it already.
+    pub(super) fn reevaluate_live(
+        &mut self,
+        id: PodId,
+        selected: Selected,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        self.uncount(id, selected);
+        self.reevaluate(id, selected, (now, Observed::Live), Unevaluated::NONE, effects);
+    }
+
+    /// Evaluates a Pod at `now` under the selected policies, and adds it to their counts and lists. It must have been
+    /// removed from them.
     ///
     /// The violations of a Pod that is no longer evaluated end. The violations of a held Pod do not change, unless the
     /// Pod is also no longer evaluated.
     pub(super) fn reevaluate(
         &mut self,
-        key: &PodKey,
-        now: Timestamp,
-        observed: Observed,
+        id: PodId,
+        selected: Selected,
+        (now, observed): (Timestamp, Observed),
+        unevaluated: Unevaluated,
         effects: &mut Effects,
     ) {
-        let Some(pod) = self
-            .namespaces
-            .get_mut(&key.0)
-            .and_then(|entry| entry.pods.get_mut(&key.1))
-        else {
-            return;
-        };
-        let mut deadline = None;
+        let Some(pod) = self.pods.get_mut(&id) else { return };
+        let matches = Arc::clone(&pod.matches);
         if !pod.observation.is_evaluated() {
-            // A Pod that is evaluated again later starts with an empty history.
+            // A Pod that is evaluated again later starts with an empty history, and its faults are new.
             pod.history = None;
-            for matched in &mut pod.matched {
-                matched.evaluated = true;
-                if let Some(policy) = self.policies.get_mut(&matched.policy) {
-                    end(policy, &pod.observation, matched, now, effects);
+            self.watches.set_evaluated(&pod.observation.namespace, id);
+            for matched in selected.among(&matches) {
+                if let Some(policy) = self.policies.get(&matched.version.policy) {
+                    end(policy, pod, matched, now, effects);
                 }
             }
-        } else if self.watches.held_since(&key.0).is_some() {
-            self.watches.add_waiting(key, observed);
+        } else if self.watches.is_waiting(&pod.observation.namespace, id) {
+            let namespace = &pod.observation.namespace;
+            self.watches.add_waiting(namespace, id, observed, unevaluated);
+            clear_deadlines(pod, selected);
         } else {
-            adopt(pod, &mut self.policies, now);
+            adopt(pod, &matches, selected, &mut self.policies, now);
             if pod.observation.is_held() {
                 // The state is unknown now, but a fault that appears later is new.
-                pod.matched
-                    .iter_mut()
-                    .for_each(|matched| matched.evaluated = true);
+                clear_deadlines(pod, selected);
             } else {
-                let context = (now, observed);
-                deadline = evaluate(pod, &mut self.policies, &mut self.durations, context, effects);
+                for matched in selected.among(&matches) {
+                    let is_first = unevaluated.contains(matched.version.policy);
+                    let context = (now, if is_first { Observed::Initial } else { observed });
+                    evaluate(
+                        pod,
+                        matched,
+                        &mut self.policies,
+                        &mut self.durations,
+                        context,
+                        effects,
+                    );
+                }
             }
         }
-        for matched in &mut pod.matched {
-            if let Some(policy) = self.policies.get_mut(&matched.policy) {
-                policy.add_pod(&pod.observation, matched);
+        self.for_each_policy(id, selected, |policy, pod, matched| {
+            policy.add_pod(&pod.observation, matched, pod.tracked(matched.version.policy));
+        });
+        self.update_deadline(id);
+    }
+
+    /// Moves a Pod to its next deadline in the list of deadlines.
+    pub(super) fn update_deadline(&mut self, id: PodId) {
+        let Some(pod) = self.pods.get_mut(&id).filter(|pod| pod.findings.is_some()) else {
+            return;
+        };
+        let (before, next) = pod.edit_findings(|findings| {
+            let next = findings.next_deadline();
+            (std::mem::replace(&mut findings.deadline, next), next)
+        });
+        if before != next {
+            if let Some(at) = before {
+                self.deadlines.remove(&(at, id));
             }
-        }
-        if pod.deadline != deadline {
-            if let Some(at) = std::mem::replace(&mut pod.deadline, deadline) {
-                self.deadlines.remove(&(at, key.clone()));
-            }
-            if let Some(at) = deadline {
-                self.deadlines.insert((at, key.clone()));
+            if let Some(at) = next {
+                self.deadlines.insert((at, id));
             }
         }
     }
+
+    /// Changes the policies that a Pod is under. The violations that they no longer cover end without Events. The Pod must
+    /// have been removed from the counts of the selected policies, and the sets must not differ in others. Returns the
+    /// policies that are new for the Pod.
+    pub(super) fn switch(
+        &mut self,
+        id: PodId,
+        selected: Selected,
+        new: Arc<MatchSet>,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> Unevaluated {
+        let Some(pod) = self.pods.get_mut(&id) else {
+            return Unevaluated::NONE;
+        };
+        let old = std::mem::replace(&mut pod.matches, Arc::clone(&new));
+        for matched in selected.among(&old) {
+            let Some(policy) = self.policies.get(&matched.version.policy) else {
+                continue;
+            };
+            if new.get(matched.version.policy).is_none() {
+                end(policy, pod, matched, now, effects);
+                effects.changed.insert(policy.key.clone());
+            }
+        }
+        let mut unevaluated = Vec::new();
+        for matched in selected.among(&new) {
+            let Some(policy) = self.policies.get(&matched.version.policy) else {
+                continue;
+            };
+            let before = old.get(matched.version.policy);
+            if before.is_none_or(|before| !Arc::ptr_eq(&before.version, &matched.version)) {
+                unevaluated.push(matched.version.policy);
+            }
+            if before.is_some() {
+                end_uncovered(policy, pod, matched, now, effects);
+            }
+            effects.changed.insert(policy.key.clone());
+        }
+        Unevaluated::Only(unevaluated)
+    }
 }
 
-/// Advances the violations of a Pod. Returns the next time at which they change without an update.
+impl Selected {
+    /// The selected policies of a set.
+    pub(super) fn among(self, matches: &MatchSet) -> impl Iterator<Item = &Match> {
+        let (all, only) = match self {
+            Self::All => (Some(matches.iter()), None),
+            Self::Only(policy) => (None, matches.get(policy)),
+        };
+        all.into_iter().flatten().chain(only)
+    }
+}
+
+fn clear_deadlines(pod: &mut PodEntry, selected: Selected) {
+    if let Some(findings) = &mut pod.findings {
+        findings.clear_deadlines(selected);
+    }
+}
+
+/// Advances the violations of a Pod under one policy.
 fn evaluate(
     pod: &mut PodEntry,
+    matched: &Match,
     policies: &mut BTreeMap<PolicyId, PolicyEntry>,
     durations: &mut Durations,
     (now, observed): (Timestamp, Observed),
     effects: &mut Effects,
-) -> Option<Timestamp> {
+) {
+    let Some(policy) = policies.get_mut(&matched.version.policy) else {
+        return;
+    };
     let PodEntry {
         observation,
         history,
-        matched,
-        written,
-        deadline: _,
+        matches: _,
+        findings,
     } = pod;
-    let mut deadline = None;
-    for matched in matched {
-        let Some(policy) = policies.get_mut(&matched.policy) else {
-            continue;
-        };
-        policy.remove_pod(observation, matched);
-        let Some(version) = &policy.policy else { continue };
-        let view = View {
-            pod: observation,
-            roles: &matched.roles,
-            policy: version,
-            history: history.as_deref(),
-            now,
-        };
-        let observed = if std::mem::replace(&mut matched.evaluated, true) {
-            observed
-        } else {
-            Observed::Initial
-        };
-        let visible = tracker::count_visible(&matched.tracked);
-        let (changed, next) = tracker::advance(&mut matched.tracked, &view, observed);
-        if tracker::count_visible(&matched.tracked) != visible {
-            effects.changed.insert(policy.key.clone());
-        }
-        let mut planner = EventPlanner {
-            policy,
-            view: &view,
-            written: &mut *written,
-            events: &mut effects.events,
-        };
-        planner.recoveries(&changed);
-        let repeat = planner.firing(&mut matched.tracked);
-        for at in next.into_iter().chain(repeat) {
-            keep_earliest(&mut deadline, at, now);
-        }
-        report(policy, observation, &changed, now, effects);
-        for (tracked, change) in &changed {
-            match change {
-                Change::Firing if !tracked.counted => policy.count_fired(tracked.check),
-                Change::Resolved => durations.observe(now.duration_since(tracked.onset)),
-                _ => {}
-            }
-        }
-        if matched.tracked.is_empty() {
-            // Frees the memory of violations that have ended.
-            matched.tracked = Vec::new();
+    let view = View {
+        pod: observation,
+        roles: &matched.roles,
+        policy: &matched.version.spec,
+        history: history.as_deref(),
+        now,
+    };
+    let mut tracked = findings
+        .as_mut()
+        .map(|findings| findings.take(matched.version.policy))
+        .unwrap_or_default();
+    let visible = tracker::count_visible(&tracked);
+    let (changed, mut deadline) = tracker::advance(&mut tracked, &view, observed);
+    if tracker::count_visible(&tracked) != visible {
+        effects.changed.insert(policy.key.clone());
+    }
+    if tracked.is_empty() && changed.is_empty() {
+        return;
+    }
+    let findings = findings.get_or_insert_default();
+    let mut planner = EventPlanner {
+        policy,
+        view: &view,
+        written: &mut findings.written,
+        events: &mut effects.events,
+    };
+    planner.recoveries(&changed);
+    let repeat = planner.firing(&mut tracked);
+    if let Some(at) = repeat {
+        keep_earliest(&mut deadline, at, now);
+    }
+    findings.put(matched.version.policy, tracked, deadline);
+    for (violation, change) in &changed {
+        match change {
+            Change::Firing if !violation.counted => policy.count_fired(violation.check),
+            Change::Resolved => durations.observe(now.duration_since(violation.onset)),
+            _ => {}
         }
     }
-    deadline
+    report(policy, pod, &matched.version.spec, &changed, now, effects);
 }
 
-/// Ends the violations of a Pod under a policy without Events, and removes the Pod from the counts.
+/// Ends the violations of a Pod under a policy without Events. The Pod must have been removed from the counts.
 pub(super) fn end(
-    policy: &mut PolicyEntry,
-    pod: &Observation,
-    matched: &mut Matched,
+    policy: &PolicyEntry,
+    pod: &mut PodEntry,
+    matched: &Match,
     now: Timestamp,
     effects: &mut Effects,
 ) {
-    policy.remove_pod(pod, matched);
-    let ended = tracker::end_all(&mut matched.tracked);
-    report(policy, pod, &ended, now, effects);
+    if pod.findings.is_some() {
+        let mut tracked = pod.edit_findings(|findings| findings.take(matched.version.policy));
+        let ended = tracker::end_all(&mut tracked);
+        report(policy, pod, &matched.version.spec, &ended, now, effects);
+    }
+}
+
+/// Ends the violations that the version of a policy does not cover.
+fn end_uncovered(
+    policy: &PolicyEntry,
+    pod: &mut PodEntry,
+    matched: &Match,
+    now: Timestamp,
+    effects: &mut Effects,
+) {
+    let id = matched.version.policy;
+    let Some(findings) = pod.findings.as_mut() else {
+        return;
+    };
+    let mut tracked = findings.take(id);
+    let view = View {
+        pod: &pod.observation,
+        roles: &matched.roles,
+        policy: &matched.version.spec,
+        history: pod.history.as_deref(),
+        now,
+    };
+    let ended = tracker::end_uncovered(&mut tracked, &view);
+    pod.edit_findings(|findings| findings.put(id, tracked, None));
+    report(policy, pod, &matched.version.spec, &ended, now, effects);
 }
 
 /// Adds state changes to the effects.
-pub(super) fn report(
+fn report(
     policy: &PolicyEntry,
-    pod: &Observation,
+    pod: &PodEntry,
+    spec: &Policy,
     changed: &[Changed],
     now: Timestamp,
     effects: &mut Effects,
 ) {
     let transitions = changed.iter().filter_map(|(tracked, change)| {
         Some(Transition {
-            violation: policy.violation(pod, tracked)?,
+            violation: policy.violation(&pod.observation, spec, tracked)?,
             to: *change,
             at: now,
         })

@@ -1,31 +1,37 @@
 //! The in-memory model: Pods, policies, and the violations of each Pod under each policy.
 //!
 //! ```text
-//! namespaces ── labels
-//!     └── pods, by UID ── observation, history
-//!             └── matched ── a policy that selects the Pod, the roles it assigns, the violations it tracks
-//! policies ── the version in use, the counts of its Pods, its violations in the order of its status
+//! namespaces ── labels, Pods by UID
+//! pods, by number ── observation, history
+//!     ├── matches ── the versions of policies that select the Pod and the roles that they assign, shared between Pods
+//!     └── findings ── its violations under each policy that it violates, and its Events
+//! policies ── the latest version, the counts of its Pods, its violations in the order of its status
 //! deadlines ── (time, Pod): the next time at which the state of the Pod changes without an update
 //! watches ── per Pod watch: synced or held, the Pods that a resync has seen, the Pods to evaluate after the hold
+//! work ── what remains to do for edits of policies, changes of namespaces and ends of lists
 //! ```
 //!
-//! Each method applies one change and returns [`Effects`]. The cost of a step depends on what it changes: one Pod for
-//! an update, the Pods of its namespaces for an edit of a policy, nothing for an update without a change.
+//! Each method applies one change and returns [`Effects`]. The cost of a step is limited: an update changes one Pod, and
+//! a change that concerns many Pods is done in steps ([`Index::work`]). Until its step a Pod stays under the version of
+//! the policy that evaluated it last. The status of a policy waits for its last Pod.
 //!
-//! A step that changes a Pod, its violations or a policy first removes the Pod from the counts and lists of its
-//! policies ([`PolicyEntry::remove_pod`]). [`Index::reevaluate`] adds it again at the end.
+//! A step that changes a Pod, its violations or a policy first removes the Pod from the counts and lists of the
+//! policies concerned ([`Index::uncount`]). [`Index::reevaluate`] adds it again at the end.
 
 mod adopt;
 mod counts;
 mod entry;
 mod evaluate;
 mod event_planner;
+mod matches;
+mod pods;
 mod policies;
 #[cfg(test)]
 pub(crate) mod recount;
 pub mod series;
 mod views;
 mod watches;
+mod work;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -41,22 +47,30 @@ pub use self::{
 };
 use self::{
     entry::{PolicyEntry, PolicyId},
+    matches::MatchSets,
+    pods::{PodEntry, PodId, Selected, Unevaluated},
     watches::Watches,
+    work::WorkQueue,
 };
 use super::{
     effects::Effects,
     history::{History, Observed, Restarts},
     observation::{Labels, Observation, Workload},
     policy::PolicyKey,
-    roles::{Role, Roles},
-    tracker::Tracked,
+    roles::Role,
 };
 
 /// The in-memory model, see the module's documentation.
 #[derive(Debug)]
 pub struct Index {
-    /// Pods by namespace, and the labels of the namespaces.
+    /// The labels and the Pods of each namespace.
     namespaces: HashMap<Arc<str>, Namespace>,
+    /// Pods by their number, in the order of their arrival.
+    pods: BTreeMap<PodId, Box<PodEntry>>,
+    /// The number of the next Pod.
+    next_pod: PodId,
+    /// The sets of policies that select Pods.
+    match_sets: MatchSets,
     /// Policies by their number.
     policies: BTreeMap<PolicyId, PolicyEntry>,
     /// The number of each policy.
@@ -66,9 +80,13 @@ pub struct Index {
     /// The number of the next policy.
     next_id: PolicyId,
     /// The time at which each Pod has to be evaluated again if it does not change.
-    deadlines: BTreeSet<(Timestamp, PodKey)>,
+    deadlines: BTreeSet<(Timestamp, PodId)>,
     /// The state of the watches.
     watches: Watches,
+    /// The work on many Pods that remains.
+    work: WorkQueue,
+    /// The limit of one step of this work.
+    units_per_step: usize,
     /// The number of Pods of each workload. The restart series of a workload are removed with its last Pod.
     workloads: HashMap<(Arc<str>, Arc<Workload>), u32>,
     /// The durations of resolved violations.
@@ -79,46 +97,13 @@ pub struct Index {
     latest: Timestamp,
 }
 
-/// The namespace and UID of a Pod.
-type PodKey = (Arc<str>, Arc<str>);
-
-/// A namespace with its Pods.
+/// A namespace.
 #[derive(Debug, Default)]
 struct Namespace {
     /// Its labels; `None` until the watch of namespaces has delivered them.
     labels: Option<Arc<Labels>>,
-    /// Its Pods by UID. Boxed, because up to half of a hash table is empty.
-    pods: HashMap<Arc<str>, Box<PodEntry>>,
-}
-
-/// A Pod.
-#[derive(Debug)]
-struct PodEntry {
-    /// Its latest observation.
-    observation: Observation,
-    /// The restarts, flaps and OOM kills of its containers.
-    history: Option<Box<History>>,
-    /// The policies that select it, in the order of their numbers.
-    matched: Box<[Matched]>,
-    /// The hashes in the names of its Events, with the number of times that each was written. A new episode with an old
-    /// name raises the count of that Event.
-    written: Box<[(u64, u32)]>,
-    /// Its time in [`Index::deadlines`].
-    deadline: Option<Timestamp>,
-}
-
-/// A policy that selects a Pod.
-#[derive(Debug)]
-struct Matched {
-    policy: PolicyId,
-    /// Shared between Pods of the same shape.
-    roles: Arc<Roles>,
-    /// This version of the policy has evaluated the Pod before. The onset of a new fault is then known.
-    evaluated: bool,
-    /// The Pod is in the counts and the list of violations of the policy.
-    in_counts: bool,
-    /// The violations, ordered by container and check; empty for a healthy Pod.
-    tracked: Vec<Tracked>,
+    /// Its Pods by UID.
+    pods: HashMap<Arc<str>, PodId>,
 }
 
 impl Index {
@@ -127,12 +112,17 @@ impl Index {
     pub fn new(scopes: impl IntoIterator<Item = Scope>, namespaces_watched: bool) -> Self {
         Self {
             namespaces: HashMap::new(),
+            pods: BTreeMap::new(),
+            next_pod: 0,
+            match_sets: MatchSets::default(),
             policies: BTreeMap::new(),
             ids: BTreeMap::new(),
             by_namespace: HashMap::new(),
             next_id: 0,
             deadlines: BTreeSet::new(),
             watches: Watches::new(scopes, namespaces_watched),
+            work: WorkQueue::default(),
+            units_per_step: work::UNITS,
             workloads: HashMap::new(),
             durations: Durations::default(),
             stray_statuses: 0,
@@ -144,24 +134,29 @@ impl Index {
     pub fn apply(&mut self, observation: Observation, now: Timestamp) -> Effects {
         let mut effects = self.tick(now);
         let now = self.latest;
-        let key: PodKey = (observation.namespace.clone(), observation.uid.clone());
-        self.watches.mark_seen(&key);
-        let namespace = self.namespaces.entry(key.0.clone()).or_default();
-        let Some(pod) = namespace.pods.get_mut(&key.1) else {
-            self.insert(&key, observation, now, &mut effects);
+        let Some(id) = self.pod_id(&observation.namespace, &observation.uid) else {
+            self.insert(observation, now, &mut effects);
             return effects;
         };
-        if pod.observation == observation {
+        let namespace = Arc::clone(&observation.namespace);
+        self.watches.mark_seen(&namespace, id);
+        if self
+            .pods
+            .get(&id)
+            .is_none_or(|pod| pod.observation == observation)
+        {
             return effects;
         }
-        let gap = self.watches.held_since(&key.0);
-        for matched in &mut pod.matched {
-            if let Some(policy) = self.policies.get_mut(&matched.policy) {
-                policy.remove_pod(&pod.observation, matched);
-                effects.changed.insert(policy.key.clone());
-            }
-        }
+        self.uncount(id, Selected::All);
+        let gap = self.watches.held_since(&namespace);
+        let Some(pod) = self.pods.get_mut(&id) else {
+            return effects;
+        };
         let before = std::mem::replace(&mut pod.observation, observation);
+        for matched in pod.matches.iter() {
+            let policy = self.policies.get(&matched.version.policy);
+            effects.changed.extend(policy.map(|policy| policy.key.clone()));
+        }
         self.stray_statuses += u64::from(
             pod.observation
                 .stray_statuses
@@ -171,75 +166,88 @@ impl Index {
             let restarts = History::advance(&mut pod.history, &before, &pod.observation, (now, gap));
             count_restarts(&mut self.policies, pod, &restarts);
         }
-        let labels_changed = before.labels != pod.observation.labels;
-        let shape_changed = before.shape != pod.observation.shape;
+        let is_matched_again =
+            before.labels != pod.observation.labels || before.shape != pod.observation.shape;
         if before.workload != pod.observation.workload {
             let workload = pod.observation.workload.clone();
-            self.add_to_workload(&key.0, &workload);
-            self.remove_from_workload(&key.0, &before.workload);
+            self.add_to_workload(&namespace, &workload);
+            self.remove_from_workload(&namespace, &before.workload);
         }
-        if labels_changed || shape_changed {
-            self.rematch(&key, now, &mut effects);
-        }
+        let unevaluated = if is_matched_again {
+            let matches = self.latest_matches(id);
+            self.switch(id, Selected::All, matches, now, &mut effects)
+        } else {
+            Unevaluated::NONE
+        };
         let observed = gap.map_or(Observed::Live, Observed::AfterGap);
-        self.reevaluate(&key, now, observed, &mut effects);
+        self.reevaluate(id, Selected::All, (now, observed), unevaluated, &mut effects);
         effects
     }
 
-    fn insert(&mut self, key: &PodKey, observation: Observation, now: Timestamp, effects: &mut Effects) {
+    fn insert(&mut self, observation: Observation, now: Timestamp, effects: &mut Effects) {
         let mut history = None;
         if observation.is_evaluated() {
             History::begin(&mut history, &observation, now);
         }
         self.stray_statuses += u64::from(observation.stray_statuses);
-        self.add_to_workload(&key.0, &observation.workload);
+        let (namespace, uid) = (Arc::clone(&observation.namespace), Arc::clone(&observation.uid));
+        self.add_to_workload(&namespace, &observation.workload);
+        let id = self.next_pod;
+        self.next_pod += 1;
+        self.watches.mark_seen(&namespace, id);
+        self.namespaces.entry(namespace).or_default().pods.insert(uid, id);
         let pod = Box::new(PodEntry {
             observation,
             history,
-            matched: Box::default(),
-            written: Box::default(),
-            deadline: None,
+            matches: Arc::default(),
+            findings: None,
         });
-        self.namespaces
-            .entry(key.0.clone())
-            .or_default()
-            .pods
-            .insert(key.1.clone(), pod);
-        let candidates = self.candidates(&key.0);
-        for id in candidates {
-            self.attach(id, key, now, effects);
-        }
-        self.reevaluate(key, now, Observed::Live, effects);
+        self.pods.insert(id, pod);
+        let matches = self.latest_matches(id);
+        self.switch(id, Selected::All, matches, now, effects);
+        let observed = (now, Observed::Live);
+        self.reevaluate(id, Selected::All, observed, Unevaluated::All, effects);
     }
 
     /// Removes a Pod. Its violations end without an Event.
     pub fn delete(&mut self, namespace: &str, uid: &str, now: Timestamp) -> Effects {
         let mut effects = self.tick(now);
         let now = self.latest;
-        let Some(entry) = self.namespaces.get_mut(namespace) else {
-            return effects;
-        };
-        let Some((uid, mut pod)) = entry.pods.remove_entry(uid) else {
-            return effects;
-        };
-        let is_empty = entry.pods.is_empty() && entry.labels.is_none();
-        for matched in &mut pod.matched {
-            let Some(policy) = self.policies.get_mut(&matched.policy) else {
-                continue;
-            };
-            evaluate::end(policy, &pod.observation, matched, now, &mut effects);
-            effects.changed.insert(policy.key.clone());
-        }
-        let key = (pod.observation.namespace.clone(), uid);
-        if let Some(at) = pod.deadline {
-            self.deadlines.remove(&(at, key.clone()));
-        }
-        self.watches.remove_waiting(&key);
-        self.remove_from_workload(&key.0, &pod.observation.workload);
-        if is_empty {
-            self.namespaces.remove(namespace);
+        if let Some(id) = self.pod_id(namespace, uid) {
+            self.remove_pod(id, now, &mut effects);
         }
         effects
+    }
+
+    fn remove_pod(&mut self, id: PodId, now: Timestamp, effects: &mut Effects) {
+        self.uncount(id, Selected::All);
+        let Some(mut pod) = self.pods.remove(&id) else {
+            return;
+        };
+        let matches = Arc::clone(&pod.matches);
+        for matched in matches.iter() {
+            if let Some(policy) = self.policies.get(&matched.version.policy) {
+                evaluate::end(policy, &mut pod, matched, now, effects);
+                effects.changed.insert(policy.key.clone());
+            }
+        }
+        let Observation {
+            namespace,
+            uid,
+            workload,
+            ..
+        } = &pod.observation;
+        if let Some(at) = pod.findings.as_ref().and_then(|findings| findings.deadline) {
+            self.deadlines.remove(&(at, id));
+        }
+        self.watches.remove_pod(namespace, id);
+        self.remove_from_workload(namespace, workload);
+        if let Some(entry) = self.namespaces.get_mut(namespace) {
+            entry.pods.remove(uid);
+            if entry.pods.is_empty() && entry.labels.is_none() {
+                self.namespaces.remove(namespace);
+            }
+        }
     }
 
     /// The next time at which [`Self::tick`] has work to do.
@@ -248,28 +256,38 @@ impl Index {
     }
 
     /// Evaluates the Pods whose deadlines are not after `now`, in the order of the deadlines. Each Pod is evaluated at
-    /// the time of its deadline.
+    /// the time of its deadline. Deadlines that are too many for one step stay for the next call.
     pub fn tick(&mut self, now: Timestamp) -> Effects {
         let mut effects = Effects::default();
-        self.latest = self.latest.max(now);
-        while let Some((at, key)) = self
-            .deadlines
-            .first()
-            .filter(|(at, _)| *at <= self.latest)
-            .cloned()
+        let now = self.advance_time(now);
+        let mut units = self.units_per_step;
+        while units > 0
+            && let Some((at, id)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now)
         {
-            self.deadlines.remove(&(at, key.clone()));
-            if let Some(pod) = self.pod_mut(&key) {
-                pod.deadline = None;
-            }
-            self.reevaluate(&key, at, Observed::Live, &mut effects);
+            units = units.saturating_sub(self.reach_deadline(id, at, &mut effects));
         }
         effects
     }
 
-    fn pod_mut(&mut self, (namespace, uid): &PodKey) -> Option<&mut PodEntry> {
-        let pod = self.namespaces.get_mut(namespace)?.pods.get_mut(uid)?;
-        Some(pod)
+    /// Sets the time of the index, which never goes back, and returns it.
+    fn advance_time(&mut self, now: Timestamp) -> Timestamp {
+        self.latest = self.latest.max(now);
+        self.latest
+    }
+
+    fn pod_id(&self, namespace: &str, uid: &str) -> Option<PodId> {
+        self.namespaces.get(namespace)?.pods.get(uid).copied()
+    }
+
+    /// The Pods of a namespace, in the order of their arrival.
+    fn pods_of_namespace(&self, name: &str) -> Vec<PodId> {
+        let namespace = self.namespaces.get(name);
+        let mut pods: Vec<PodId> = namespace
+            .iter()
+            .flat_map(|entry| entry.pods.values().copied())
+            .collect();
+        pods.sort_unstable();
+        pods
     }
 
     fn add_to_workload(&mut self, namespace: &Arc<str>, workload: &Arc<Workload>) {
@@ -288,9 +306,7 @@ impl Index {
         if *pods == 0 {
             self.workloads.remove(&key);
             for policy in self.policies.values_mut() {
-                policy
-                    .restarts
-                    .retain(|series, _| (&series.0, &series.1) != (namespace, workload));
+                policy.remove_restarts(namespace, workload);
             }
         }
     }
@@ -310,18 +326,20 @@ fn count_restarts(policies: &mut BTreeMap<PolicyId, PolicyEntry>, pod: &PodEntry
         let Some(container) = pod.observation.shape.containers.get(restart.container) else {
             continue;
         };
-        for matched in &pod.matched {
-            let Some(policy) = policies.get_mut(&matched.policy) else {
+        for matched in pod
+            .matches
+            .iter()
+            .filter(|matched| matched.roles.of(restart.container) == Role::Sidecar)
+        {
+            let Some(policy) = policies.get_mut(&matched.version.policy) else {
                 continue;
             };
-            if matched.roles.of(restart.container) == Role::Sidecar {
-                let (namespace, workload) = (
-                    pod.observation.namespace.clone(),
-                    pod.observation.workload.clone(),
-                );
-                let series = (namespace, workload, container.name.clone(), restart.reason);
-                *policy.restarts.entry(series).or_default() += u64::from(restart.count);
-            }
+            let (namespace, workload) = (
+                pod.observation.namespace.clone(),
+                pod.observation.workload.clone(),
+            );
+            let series = (namespace, workload, container.name.clone(), restart.reason);
+            *policy.restarts.entry(series).or_default() += u64::from(restart.count);
         }
     }
 }

@@ -1,21 +1,24 @@
 //! Applies updates of policies, and matches policies with Pods.
 
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
 use super::{
-    Index, Matched, PodKey, edit,
+    Index,
     entry::{PolicyEntry, PolicyId},
-    evaluate,
+    matches::{MatchSet, Version},
+    pods::{PodId, Selected},
     watches::Scope,
+    work::Work,
 };
 use crate::domain::{
-    checks::View,
     effects::Effects,
     history::Observed,
     policy::{Policy, PolicyKey, PolicyKind, PolicyUpdate},
-    tracker,
 };
 
 impl Index {
@@ -38,13 +41,13 @@ impl Index {
             return effects;
         };
         if entry.uid != update.uid {
-            effects.append(self.delete_policy(&update.key, now));
+            self.remove_policy(&update.key, &mut effects);
             self.insert_policy(update, now, &mut effects);
             return effects;
         }
         let generation = std::mem::replace(&mut entry.generation, update.generation);
         let is_changed = match &update.spec {
-            Ok(spec) => entry.invalid.is_some() || entry.policy.as_ref() != Some(spec),
+            Ok(spec) => entry.invalid.is_some() || entry.spec() != Some(spec),
             Err(error) => entry.invalid.as_ref() != Some(error),
         };
         if is_changed || generation != update.generation {
@@ -54,8 +57,9 @@ impl Index {
             Err(error) => entry.invalid = Some(error),
             Ok(spec) => {
                 entry.invalid = None;
-                if entry.policy.as_ref() != Some(&spec) {
-                    self.change_policy(id, spec, now, &mut effects);
+                if entry.spec() != Some(&spec) {
+                    self.change_policy(id, spec);
+                    effects.append(self.work(now));
                 }
             }
         }
@@ -63,35 +67,55 @@ impl Index {
     }
 
     fn insert_policy(&mut self, update: PolicyUpdate, now: Timestamp, effects: &mut Effects) {
+        let PolicyUpdate {
+            key,
+            uid,
+            generation,
+            spec,
+            stored,
+        } = update;
         let id = self.next_id;
         self.next_id += 1;
-        let mut entry = PolicyEntry::new(update);
-        effects.changed.insert(entry.key.clone());
-        self.ids.insert(entry.key.clone(), id);
+        effects.changed.insert(key.clone());
+        self.ids.insert(key.clone(), id);
         self.by_namespace
-            .entry(entry.key.namespace.clone())
+            .entry(key.namespace.clone())
             .or_default()
             .insert(id);
-        let policy = entry.policy.take();
-        self.policies.insert(id, entry);
-        if let Some(policy) = policy {
-            self.change_policy(id, policy, now, effects);
+        self.policies
+            .insert(id, PolicyEntry::new(key, uid, generation, stored));
+        match spec {
+            Ok(spec) => {
+                self.change_policy(id, spec);
+                effects.append(self.work(now));
+            }
+            Err(error) => {
+                if let Some(entry) = self.policies.get_mut(&id) {
+                    entry.invalid = Some(error);
+                }
+                self.drop_stored();
+            }
         }
-        self.drop_stored();
     }
 
     /// Removes a policy. Its violations end without Events.
     pub fn delete_policy(&mut self, key: &PolicyKey, now: Timestamp) -> Effects {
         let mut effects = self.tick(now);
-        let Some(id) = self.ids.remove(key) else {
-            return effects;
-        };
-        let now = self.latest;
-        for pod in self.visible_pods(key) {
-            self.detach(id, &pod, now, &mut effects);
-            self.reevaluate(&pod, now, Observed::Live, &mut effects);
+        if self.remove_policy(key, &mut effects) {
+            effects.append(self.work(now));
         }
-        self.policies.remove(&id);
+        effects
+    }
+
+    /// Marks a policy as deleted, and queues the work to remove its Pods from it. Returns whether it existed.
+    fn remove_policy(&mut self, key: &PolicyKey, effects: &mut Effects) -> bool {
+        let Some(id) = self.ids.remove(key) else {
+            return false;
+        };
+        if let Some(entry) = self.policies.get_mut(&id) {
+            entry.deleted = true;
+            entry.latest = None;
+        }
         if let Some(ids) = self.by_namespace.get_mut(&key.namespace) {
             ids.remove(&id);
             if ids.is_empty() {
@@ -99,157 +123,112 @@ impl Index {
             }
         }
         effects.changed.insert(key.clone());
-        effects
+        self.work.push(Work::Policy(id));
+        true
     }
 
-    /// Replaces the version of a policy for all Pods that the old or the new version can select. A violation that both
-    /// versions cover keeps its onset.
-    fn change_policy(&mut self, id: PolicyId, version: Policy, now: Timestamp, effects: &mut Effects) {
-        let Some(entry) = self.policies.get(&id) else {
-            return;
-        };
-        let pods = self.visible_pods(&entry.key.clone());
-        for key in &pods {
-            self.remove_from_counts(id, key);
-        }
+    /// Sets the latest version of a policy, and queues the work to move all its Pods to this version.
+    fn change_policy(&mut self, id: PolicyId, spec: Policy) {
+        let versions = self.policies.values().filter_map(|entry| entry.latest.as_ref());
+        let roles = versions
+            .into_iter()
+            .find(|version| version.assigns_as(&spec))
+            .map(|version| Arc::clone(&version.roles))
+            .unwrap_or_default();
         if let Some(entry) = self.policies.get_mut(&id) {
-            entry.replace(version);
-        }
-        for key in &pods {
-            if let Some(pod) = self.pod_mut(key) {
-                let of_policy = |matched: &&mut Matched| matched.policy == id;
-                pod.matched
-                    .iter_mut()
-                    .filter(of_policy)
-                    .for_each(|matched| matched.evaluated = false);
-            }
-            self.attach(id, key, now, effects);
-            self.reevaluate(key, now, Observed::Live, effects);
+            let version = Version {
+                policy: id,
+                spec,
+                roles,
+            };
+            entry.latest = Some(Arc::new(version));
+            self.work.push(Work::Policy(id));
         }
     }
 
-    /// The Pods that a policy can select, whatever its selectors are, in a fixed order.
-    fn visible_pods(&self, policy: &PolicyKey) -> Vec<PodKey> {
-        let namespaces = self.namespaces.iter().filter(|(name, _)| {
-            policy.kind == PolicyKind::ClusterSidecarPolicy || **name == policy.namespace
-        });
-        let mut pods: Vec<PodKey> = namespaces
-            .flat_map(|(name, entry)| entry.pods.keys().map(|uid| (name.clone(), uid.clone())))
-            .collect();
-        pods.sort_unstable();
-        pods
-    }
-
-    /// Removes a Pod from the counts and the list of a policy.
-    fn remove_from_counts(&mut self, id: PolicyId, (namespace, uid): &PodKey) {
-        let pod = self
-            .namespaces
-            .get_mut(namespace)
-            .and_then(|entry| entry.pods.get_mut(uid));
-        let (Some(pod), Some(policy)) = (pod, self.policies.get_mut(&id)) else {
-            return;
-        };
-        for matched in pod.matched.iter_mut().filter(|matched| matched.policy == id) {
-            policy.remove_pod(&pod.observation, matched);
+    /// The Pods that a policy can select, whatever its selectors are, in the order of their arrival.
+    pub(super) fn visible_pods(&self, policy: &PolicyKey) -> Vec<PodId> {
+        match policy.kind {
+            PolicyKind::SidecarPolicy => self.pods_of_namespace(&policy.namespace),
+            PolicyKind::ClusterSidecarPolicy => self.pods.keys().copied().collect(),
         }
     }
 
-    /// Attaches a policy to a Pod that it selects, with the roles of the version in use. Detaches it from a Pod that it
-    /// does not select. The caller must then call [`Self::reevaluate`], which adds the Pod to the counts.
-    pub(super) fn attach(
+    /// Moves a Pod to the latest version of a policy. A violation that both versions cover keeps its onset. Returns the
+    /// number of units of work.
+    pub(super) fn move_to_latest(
         &mut self,
-        id: PolicyId,
-        (namespace, uid): &PodKey,
+        id: PodId,
+        policy: PolicyId,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> usize {
+        let (Some(pod), Some(entry)) = (self.pods.get(&id), self.policies.get(&policy)) else {
+            return 1;
+        };
+        let namespace = self.namespaces.get(&pod.observation.namespace);
+        let labels = namespace.and_then(|namespace| namespace.labels.as_deref());
+        let latest = entry.latest_match(&pod.observation, labels);
+        let matches = self.match_sets.with(&pod.matches, policy, latest);
+        if Arc::ptr_eq(&matches, &pod.matches) {
+            return 1;
+        }
+        self.change_matches(id, Selected::Only(policy), matches, now, effects);
+        2
+    }
+
+    /// Matches a Pod with all policies again. Returns the number of units of work.
+    pub(super) fn rematch(&mut self, id: PodId, now: Timestamp, effects: &mut Effects) -> usize {
+        let matches = self.latest_matches(id);
+        let units = 1 + matches.len();
+        if self.pods.get(&id).is_some_and(|pod| pod.matches != matches) {
+            self.change_matches(id, Selected::All, matches, now, effects);
+        }
+        units
+    }
+
+    fn change_matches(
+        &mut self,
+        id: PodId,
+        selected: Selected,
+        matches: Arc<MatchSet>,
         now: Timestamp,
         effects: &mut Effects,
     ) {
-        let Some(entry) = self.namespaces.get_mut(namespace) else {
-            return;
-        };
-        let (Some(pod), Some(policy)) = (entry.pods.get_mut(uid), self.policies.get_mut(&id)) else {
-            return;
-        };
-        if !policy.matches(&pod.observation, entry.labels.as_deref()) {
-            self.detach(id, &(namespace.clone(), uid.clone()), now, effects);
-            return;
-        }
-        let Some(roles) = policy.roles_in(&pod.observation.shape) else {
-            return;
-        };
-        let position = pod.matched.binary_search_by_key(&id, |matched| matched.policy);
-        let position = position.unwrap_or_else(|position| {
-            let matched = Matched {
-                policy: id,
-                roles: roles.clone(),
-                evaluated: false,
-                in_counts: false,
-                tracked: Vec::new(),
-            };
-            edit(&mut pod.matched, |list| list.insert(position, matched));
-            position
-        });
-        let Some(matched) = pod.matched.get_mut(position) else {
-            return;
-        };
-        policy.remove_pod(&pod.observation, matched);
-        matched.roles = roles;
-        let Some(version) = &policy.policy else { return };
-        let view = View {
-            pod: &pod.observation,
-            roles: &matched.roles,
-            policy: version,
-            history: pod.history.as_deref(),
-            now,
-        };
-        let ended = tracker::end_uncovered(&mut matched.tracked, &view);
-        evaluate::report(policy, &pod.observation, &ended, now, effects);
-        effects.changed.insert(policy.key.clone());
+        self.uncount(id, selected);
+        let unevaluated = self.switch(id, selected, matches, now, effects);
+        self.reevaluate(id, selected, (now, Observed::Live), unevaluated, effects);
     }
 
-    /// Detaches a policy from a Pod. Its violations end without Events.
-    fn detach(&mut self, id: PolicyId, key: &PodKey, now: Timestamp, effects: &mut Effects) {
-        let pod = self
+    /// The policies whose latest version selects a Pod.
+    pub(super) fn latest_matches(&mut self, id: PodId) -> Arc<MatchSet> {
+        let Some(pod) = self.pods.get(&id) else {
+            return Arc::default();
+        };
+        let namespace = &pod.observation.namespace;
+        let labels = self
             .namespaces
-            .get_mut(&key.0)
-            .and_then(|entry| entry.pods.get_mut(&key.1));
-        let (Some(pod), Some(policy)) = (pod, self.policies.get_mut(&id)) else {
-            return;
-        };
-        let Ok(position) = pod.matched.binary_search_by_key(&id, |matched| matched.policy) else {
-            return;
-        };
-        let mut matched = edit(&mut pod.matched, |list| list.remove(position));
-        evaluate::end(policy, &pod.observation, &mut matched, now, effects);
-        effects.changed.insert(policy.key.clone());
+            .get(namespace)
+            .and_then(|namespace| namespace.labels.as_deref());
+        let ids = |name: &str| self.by_namespace.get(name).into_iter().flatten();
+        let candidates: BTreeSet<PolicyId> = ids("").chain(ids(namespace)).copied().collect();
+        let matches = candidates.into_iter().filter_map(|id| {
+            let policy = self.policies.get(&id)?;
+            policy.latest_match(&pod.observation, labels)
+        });
+        let matches = matches.collect();
+        self.match_sets.share(matches)
     }
 
-    /// The policies that can select a Pod of a namespace.
-    pub(super) fn candidates(&self, namespace: &str) -> Vec<PolicyId> {
-        let ids = |name: &str| self.by_namespace.get(name).into_iter().flatten().copied();
-        ids("").chain(ids(namespace)).collect()
-    }
-
-    /// Matches a Pod with all policies again, after its labels, its containers or the labels of its namespace changed.
-    pub(super) fn rematch(&mut self, key: &PodKey, now: Timestamp, effects: &mut Effects) {
-        for id in self.candidates(&key.0) {
-            self.attach(id, key, now, effects);
+    /// Completes the move of the Pods of a policy to its latest version.
+    pub(super) fn finish_policy(&mut self, id: PolicyId, effects: &mut Effects) {
+        self.match_sets.sweep();
+        if let Some(entry) = self.policies.get(&id) {
+            effects.changed.insert(entry.key.clone());
+            if entry.deleted {
+                self.policies.remove(&id);
+            }
         }
-    }
-
-    /// Matches all Pods of a namespace with all policies again, after the labels of the namespace changed.
-    pub(super) fn rematch_namespace(&mut self, name: &str, now: Timestamp) -> Effects {
-        let mut effects = self.tick(now);
-        let now = self.latest;
-        let Some((name, entry)) = self.namespaces.get_key_value(name) else {
-            return effects;
-        };
-        let mut pods: Vec<PodKey> = entry.pods.keys().map(|uid| (name.clone(), uid.clone())).collect();
-        pods.sort_unstable();
-        for key in pods {
-            self.rematch(&key, now, &mut effects);
-            self.reevaluate(&key, now, Observed::Live, &mut effects);
-        }
-        effects
     }
 
     /// Starts a list of policies.
@@ -270,12 +249,13 @@ impl Index {
         let gone: BTreeSet<PolicyKey> = self
             .policies
             .values()
-            .filter(|entry| in_scope(&entry.key) && !seen.contains(&entry.uid))
+            .filter(|entry| !entry.deleted && in_scope(&entry.key) && !seen.contains(&entry.uid))
             .map(|entry| entry.key.clone())
             .collect();
-        for key in gone {
-            effects.append(self.delete_policy(&key, now));
+        for key in &gone {
+            self.remove_policy(key, &mut effects);
         }
+        effects.append(self.work(now));
         effects
     }
 }

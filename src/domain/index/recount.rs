@@ -7,9 +7,17 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Index, PodEntry, PodKey, counts::Counts, series::WorkloadCounts};
+use super::{
+    Index,
+    counts::Counts,
+    pods::{PodEntry, PodId, Selected},
+    series::WorkloadCounts,
+};
 use crate::domain::{
-    effects::Effects, history::Observed, observation::Workload, roles::Roles, violation::ViolationKey,
+    effects::Effects,
+    observation::{Observation, Workload},
+    roles::Roles,
+    violation::ViolationKey,
 };
 
 impl Index {
@@ -18,19 +26,38 @@ impl Index {
         self.assert_policies();
         let mut workloads: BTreeMap<(Arc<str>, Arc<Workload>), u32> = BTreeMap::new();
         let mut deadlines = Vec::new();
-        for (key, pod) in self.all_pods() {
-            assert_eq!(pod.observation.uid, key.1);
-            assert_eq!(pod.observation.namespace, key.0);
+        for (id, pod) in self.all_pods() {
+            let Observation {
+                namespace,
+                uid,
+                workload,
+                ..
+            } = &pod.observation;
+            assert_eq!(self.pod_id(namespace, uid), Some(id));
             *workloads
-                .entry((key.0.clone(), pod.observation.workload.clone()))
+                .entry((namespace.clone(), workload.clone()))
                 .or_default() += 1;
-            deadlines.extend(pod.deadline.map(|at| (at, key.clone())));
+            let deadline = pod.findings.as_ref().and_then(|findings| findings.deadline);
+            deadlines.extend(deadline.map(|at| (at, id)));
             if !pod.observation.is_evaluated() {
                 assert!(pod.history.is_none(), "not evaluated: no history");
-                assert!(pod.deadline.is_none(), "not evaluated: no deadline");
-                assert!(pod.matched.iter().all(|matched| matched.tracked.is_empty()));
+                assert!(deadline.is_none(), "not evaluated: no deadline");
+                assert_eq!(pod.all_tracked().count(), 0);
+            }
+            for (policy, tracked) in pod.all_tracked() {
+                assert!(
+                    pod.matches.get(policy).is_some(),
+                    "a violation under a policy that does not match"
+                );
+                let keys: Vec<_> = tracked.iter().map(|t| (t.container, t.check)).collect();
+                assert!(
+                    !keys.is_empty() && keys.is_sorted_by(|a, b| a < b),
+                    "ordered, each once"
+                );
             }
         }
+        let known: usize = self.namespaces.values().map(|entry| entry.pods.len()).sum();
+        assert_eq!(known, self.pods.len());
         assert_eq!(self.deadlines, deadlines.into_iter().collect(), "deadlines");
         let counted: BTreeMap<_, _> = self.workloads.iter().map(|(k, n)| (k.clone(), *n)).collect();
         assert_eq!(counted, workloads, "Pods of each workload");
@@ -38,55 +65,49 @@ impl Index {
             let is_used = entry.labels.is_some() || !entry.pods.is_empty();
             assert!(is_used, "{namespace}: neither labels nor Pods");
         }
-        for key in self.watches.waiting() {
+        for id in self.watches.waiting() {
+            let pod = self.pods.get(&id).expect("a deleted Pod waits");
             assert!(
-                self.watches.held_since(&key.0).is_some(),
+                self.has_work() || self.watches.held_since(&pod.observation.namespace).is_some(),
                 "a Pod waits although its watch is not held"
-            );
-            let pods = self.namespaces.get(&key.0).map(|entry| &entry.pods);
-            assert!(
-                pods.is_some_and(|pods| pods.contains_key(&key.1)),
-                "a deleted Pod waits"
             );
         }
     }
 
     fn assert_policies(&self) {
-        assert_eq!(self.ids.len(), self.policies.len());
+        assert_eq!(self.ids.len(), self.entries().count());
         for (id, policy) in &self.policies {
-            assert_eq!(self.ids.get(&policy.key), Some(id));
+            assert_eq!(
+                self.ids.get(&policy.key).filter(|_| !policy.deleted),
+                Some(id).filter(|_| !policy.deleted)
+            );
             let (mut counts, mut violations) = (Counts::default(), BTreeSet::new());
             let mut workloads = WorkloadCounts::default();
-            for (key, pod) in self.all_pods() {
-                let labels = self.namespaces[&key.0].labels.as_deref();
-                let matched = pod.matched.iter().find(|matched| matched.policy == *id);
-                let should = policy.matches(&pod.observation, labels);
-                assert_eq!(
-                    matched.is_some(),
-                    should,
-                    "{} and {}",
-                    policy.key,
-                    pod.observation.name
-                );
+            for (_, pod) in self.all_pods() {
+                let matched = pod.matches.get(*id);
+                if !self.has_work() {
+                    let labels = self.namespaces[&pod.observation.namespace].labels.as_deref();
+                    let latest = policy.latest_match(&pod.observation, labels);
+                    assert_eq!(
+                        matched,
+                        latest.as_ref(),
+                        "{} and {}",
+                        policy.key,
+                        pod.observation.name
+                    );
+                }
                 let Some(matched) = matched else { continue };
-                assert!(
-                    matched.in_counts,
-                    "{}: the Pod is in the counts after every step",
-                    policy.key
-                );
-                let roles = Roles::assign(policy.policy.as_ref().unwrap(), &pod.observation.shape);
+                let spec = &matched.version.spec;
+                let roles = Roles::assign(spec, &pod.observation.shape);
                 assert_eq!(*matched.roles, roles);
-                counts.add(&pod.observation, &roles);
-                for tracked in &matched.tracked {
-                    let violation = policy.violation(&pod.observation, tracked).unwrap();
+                counts.add(&pod.observation, &roles, pod.tracked(*id));
+                for tracked in pod.tracked(*id) {
+                    let violation = policy.violation(&pod.observation, spec, tracked).unwrap();
                     if violation.visible {
-                        counts.add_violation(tracked);
                         workloads.add(&pod.observation, usize::from(tracked.container), &violation);
                     }
                     violations.insert(violation);
                 }
-                let keys: Vec<_> = matched.tracked.iter().map(|t| (t.container, t.check)).collect();
-                assert!(keys.is_sorted_by(|a, b| a < b), "ordered, each once");
             }
             assert_eq!(policy.counts, counts, "{}", policy.key);
             assert_eq!(policy.violations, violations, "{}", policy.key);
@@ -101,11 +122,8 @@ impl Index {
         }
     }
 
-    fn all_pods(&self) -> impl Iterator<Item = (PodKey, &PodEntry)> {
-        self.namespaces.iter().flat_map(|(name, entry)| {
-            let pods = entry.pods.iter();
-            pods.map(|(uid, pod)| ((name.clone(), uid.clone()), &**pod))
-        })
+    fn all_pods(&self) -> impl Iterator<Item = (PodId, &PodEntry)> {
+        self.pods.iter().map(|(id, pod)| (*id, &**pod))
     }
 }
 
@@ -113,11 +131,10 @@ impl Index {
     /// Evaluates every Pod, whether its deadline has passed or not.
     pub(crate) fn reevaluate_all(&mut self, now: Timestamp) -> Effects {
         self.latest = self.latest.max(now);
-        let mut pods: Vec<PodKey> = self.all_pods().map(|(key, _)| key).collect();
-        pods.sort_unstable();
+        let pods: Vec<PodId> = self.pods.keys().copied().collect();
         let mut effects = Effects::default();
-        for key in pods {
-            self.reevaluate(&key, now, Observed::Live, &mut effects);
+        for id in pods {
+            self.reevaluate_live(id, Selected::All, now, &mut effects);
         }
         effects
     }
@@ -132,13 +149,15 @@ impl Index {
     pub(crate) fn kept_firing(&self) -> BTreeSet<ViolationKey> {
         let mut kept = BTreeSet::new();
         for (_, pod) in self.all_pods() {
-            for matched in &pod.matched {
-                let policy = &self.policies[&matched.policy];
-                let gone = matched
-                    .tracked
-                    .iter()
-                    .filter(|tracked| tracked.gone_since.is_some());
-                kept.extend(gone.map(|tracked| policy.violation(&pod.observation, tracked).unwrap().key()));
+            for (id, tracked) in pod.all_tracked() {
+                let (policy, matched) = (&self.policies[&id], pod.matches.get(id).unwrap());
+                let violation = |tracked| {
+                    policy
+                        .violation(&pod.observation, &matched.version.spec, tracked)
+                        .unwrap()
+                };
+                let gone = tracked.iter().filter(|tracked| tracked.gone_since.is_some());
+                kept.extend(gone.map(|tracked| violation(tracked).key()));
             }
         }
         kept

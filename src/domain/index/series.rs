@@ -5,7 +5,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -177,10 +177,18 @@ impl Index {
         let (violations, omitted) = self.firing_violations(limits.pods);
         Series {
             policies: self.policy_series(),
-            workloads: bound(|| self.workload_violations(), limits.workloads),
+            workloads: bound(
+                || self.workload_violations(),
+                WorkloadContainer::clone,
+                limits.workloads,
+            ),
             violations,
             omitted,
-            restarts: bound(|| self.restart_rows(), limits.restarts),
+            restarts: bound(
+                || self.restart_rows(),
+                |(workload, container)| (Arc::clone(workload), Arc::clone(container)),
+                limits.restarts,
+            ),
             durations: self.durations().clone(),
             tracked_pods: self.tracked_pods(),
             stray_statuses: self.stray_statuses(),
@@ -199,27 +207,27 @@ impl Index {
         series.collect()
     }
 
-    fn workload_violations(&self) -> impl Iterator<Item = Row<ViolationKind, WorkloadContainer>> {
-        self.policies.values().flat_map(|entry| {
+    fn workload_violations(&self) -> impl Iterator<Item = Counted<'_, ViolationKind, &WorkloadContainer>> {
+        self.entries().flat_map(|entry| {
             let counts = entry.workloads.0.iter();
-            counts.map(|((namespace, kind, container), pods)| Row {
-                policy: entry.key.clone(),
+            counts.map(|((namespace, kind, container), pods)| Counted {
+                policy: &entry.key,
                 kind: *kind,
-                namespace: Arc::clone(namespace),
-                subject: Some(container.clone()),
+                namespace,
+                subject: container,
                 count: u64::from(*pods),
             })
         })
     }
 
-    fn restart_rows(&self) -> impl Iterator<Item = Row<&'static str, (Arc<Workload>, Arc<str>)>> {
-        self.policies.values().flat_map(|entry| {
+    fn restart_rows(&self) -> impl Iterator<Item = Counted<'_, &'static str, (&Arc<Workload>, &Arc<str>)>> {
+        self.entries().flat_map(|entry| {
             let restarts = entry.restarts.iter();
-            restarts.map(|((namespace, workload, container, reason), count)| Row {
-                policy: entry.key.clone(),
+            restarts.map(|((namespace, workload, container, reason), count)| Counted {
+                policy: &entry.key,
                 kind: *reason,
-                namespace: Arc::clone(namespace),
-                subject: Some((Arc::clone(workload), Arc::clone(container))),
+                namespace,
+                subject: (workload, container),
                 count: *count,
             })
         })
@@ -242,56 +250,76 @@ impl Index {
     }
 }
 
-/// Collects the rows. Above `limit` the namespaces with the most series collapse into one series each per policy and
-/// kind, and if that is still too many, all namespaces into one.
-fn bound<K, S, I>(rows: impl Fn() -> I, limit: usize) -> Bounded<K, S>
+/// A count in the index, from which a [`Row`] is made.
+#[derive(Clone, Copy)]
+struct Counted<'a, K, S> {
+    policy: &'a PolicyKey,
+    kind: K,
+    namespace: &'a Arc<str>,
+    subject: S,
+    count: u64,
+}
+
+impl<K, S> Counted<'_, K, S> {
+    fn row<T>(self, subject: impl FnOnce(S) -> T) -> Row<K, T> {
+        Row {
+            policy: self.policy.clone(),
+            kind: self.kind,
+            namespace: Arc::clone(self.namespace),
+            subject: Some(subject(self.subject)),
+            count: self.count,
+        }
+    }
+}
+
+/// Copies the rows. Above `limit` the namespaces with the most series collapse into one series each per policy and
+/// kind, and if that is still too many, all namespaces into one. Only the rows of the result are copied.
+fn bound<'a, K, S, T, I>(rows: impl Fn() -> I, subject: impl Fn(S) -> T, limit: usize) -> Bounded<K, T>
 where
-    K: Ord + Clone,
-    I: Iterator<Item = Row<K, S>>,
+    K: Ord + Copy,
+    I: Iterator<Item = Counted<'a, K, S>>,
 {
     let mut total = rows().count();
     if total <= limit {
         return Bounded {
-            rows: rows().collect(),
+            rows: rows().map(|row| row.row(&subject)).collect(),
             collapsed: 0,
         };
     }
-    let mut sizes: HashMap<Arc<str>, usize> = HashMap::new();
-    let mut groups = HashMap::<Arc<str>, BTreeSet<(PolicyKey, K)>>::new();
+    let mut sizes: HashMap<&Arc<str>, (usize, BTreeSet<(&PolicyKey, K)>)> = HashMap::new();
     for row in rows() {
-        *sizes.entry(Arc::clone(&row.namespace)).or_default() += 1;
-        let kinds = groups.entry(row.namespace).or_default();
+        let (series, kinds) = sizes.entry(row.namespace).or_default();
+        *series += 1;
         kinds.insert((row.policy, row.kind));
     }
-    let mut largest: Vec<_> = sizes.into_iter().collect();
-    largest.sort_unstable_by(|(a, m), (b, n)| n.cmp(m).then_with(|| a.cmp(b)));
-    let mut collapsed = BTreeSet::new();
-    for (namespace, series) in largest {
+    let sizes = sizes
+        .into_iter()
+        .map(|(namespace, (series, kinds))| (namespace, series, kinds.len()));
+    let mut largest: Vec<_> = sizes.collect();
+    largest.sort_unstable_by(|(a, m, _), (b, n, _)| n.cmp(m).then_with(|| a.cmp(b)));
+    let mut collapsed = HashSet::new();
+    for (namespace, series, kinds) in largest {
         if total <= limit {
             break;
         }
-        total = total - series + groups.get(&namespace).map_or(0, BTreeSet::len);
+        total = total - series + kinds;
         collapsed.insert(namespace);
     }
-    let merges_namespaces = total > limit;
+    let all_namespaces: Option<Arc<str>> = (total > limit).then(Arc::default);
     let mut kept = Vec::new();
-    let mut sums: BTreeMap<(PolicyKey, K, Arc<str>), u64> = BTreeMap::new();
+    let mut sums: BTreeMap<(&PolicyKey, K, &Arc<str>), u64> = BTreeMap::new();
     for row in rows() {
-        if collapsed.contains(&row.namespace) {
-            let namespace = if merges_namespaces {
-                Arc::default()
-            } else {
-                row.namespace
-            };
+        if collapsed.contains(row.namespace) {
+            let namespace = all_namespaces.as_ref().unwrap_or(row.namespace);
             *sums.entry((row.policy, row.kind, namespace)).or_default() += row.count;
         } else {
-            kept.push(row);
+            kept.push(row.row(&subject));
         }
     }
     kept.extend(sums.into_iter().map(|((policy, kind, namespace), count)| Row {
-        policy,
+        policy: policy.clone(),
         kind,
-        namespace,
+        namespace: Arc::clone(namespace),
         subject: None,
         count,
     }));
@@ -321,10 +349,20 @@ mod tests {
         rows.collect()
     }
 
+    fn as_counted(row: &TestRow) -> Counted<'_, u8, usize> {
+        Counted {
+            policy: &row.policy,
+            kind: row.kind,
+            namespace: &row.namespace,
+            subject: row.subject.unwrap(),
+            count: row.count,
+        }
+    }
+
     /// Namespace, whether it is collapsed, and the value, of each series.
     fn bounded(namespaces: &[(&str, usize)], limit: usize) -> (Vec<(String, bool, u64)>, usize) {
         let rows = rows(namespaces);
-        let bounded = bound(|| rows.iter().cloned(), limit);
+        let bounded = bound(|| rows.iter().map(as_counted), |n| n, limit);
         let sum: u64 = bounded.rows.iter().map(|row| row.count).sum();
         assert_eq!(
             sum,

@@ -1,18 +1,17 @@
 //! Read access to the index: the status of a policy, and the data of the metrics.
 
-use std::collections::BTreeSet;
-
 use super::{
-    ContainerClass, Durations, Index, Matched, PodEntry,
+    ContainerClass, Durations, Index,
+    counts::Failing,
     entry::{PolicyEntry, PolicyId},
+    work::Work,
 };
 use crate::domain::{
     checks::{MessageContext, View, rule},
     observation::Workload,
     policy::{Check, Mode, PolicyKey, Severity},
-    roles::Role,
     summary::{LISTED_VIOLATIONS, Report, ReportCondition, ReportedViolation, Summary},
-    violation::{ContainerSubject, Subject, Violation},
+    violation::{Subject, Violation},
 };
 
 /// The facts of a policy that the metrics show.
@@ -50,18 +49,18 @@ pub struct RestartView<'a> {
 }
 
 impl Index {
-    /// The status of a policy. `None` for an unknown policy, and until the first lists of the objects that the policy
-    /// selects are complete.
+    /// The status of a policy. `None` for an unknown policy, until all Pods of the first lists have been evaluated, and
+    /// until an edit has reached the last Pod.
     pub fn report(&self, key: &PolicyKey) -> Option<Report> {
         let id = *self.ids.get(key)?;
         let entry = self.policies.get(&id)?;
         let synced = self.watches.is_synced(&key.namespace);
-        if !synced || entry.needs_namespaces() && !self.watches.namespaces_synced {
+        let lacks_namespaces = entry.needs_namespaces() && !self.watches.namespaces_synced;
+        if !synced || lacks_namespaces || self.work.contains(&Work::Policy(id)) {
             return None;
         }
         let summary = entry.counts.summary();
         let visible = entry.violations.iter().filter(|violation| violation.visible);
-        let total = visible.clone().count();
         let listed = visible.take(LISTED_VIOLATIONS);
         let violations: Vec<_> = listed
             .map(|violation| ReportedViolation {
@@ -69,24 +68,28 @@ impl Index {
                 detail: self.detail(id, entry, violation).unwrap_or_default(),
             })
             .collect();
-        let omitted = total.saturating_sub(violations.len());
+        let listed = u32::try_from(violations.len()).unwrap_or(u32::MAX);
+        let omitted = (summary.firing + summary.pending).saturating_sub(listed);
         Some(Report {
             generation: entry.generation,
-            conditions: conditions(entry, &summary, self.failing(id, entry)),
+            conditions: conditions(entry, &summary, entry.counts.failing()),
             summary,
             checks: entry.counts.checks(),
             violations,
-            omitted: u32::try_from(omitted).unwrap_or(u32::MAX),
+            omitted,
         })
     }
 
     fn detail(&self, id: PolicyId, entry: &PolicyEntry, violation: &Violation) -> Option<String> {
         let Subject::Container(subject) = &violation.subject;
-        let (pod, matched, container_idx) = self.container(id, subject)?;
+        let pod = self.pods.get(&self.pod_id(&subject.namespace, &subject.uid)?)?;
+        let matched = pod.matches.get(id)?;
+        let mut containers = pod.observation.shape.containers.iter();
+        let container_idx = containers.position(|container| container.name == subject.container)?;
         let view = View {
             pod: &pod.observation,
             roles: &matched.roles,
-            policy: entry.policy.as_ref()?,
+            policy: &matched.version.spec,
             history: pod.history.as_deref(),
             now: self.latest,
         };
@@ -98,44 +101,19 @@ impl Index {
         }))
     }
 
-    /// The Pod of a container, the state of the policy for that Pod, and the index of the container.
-    fn container(&self, id: PolicyId, subject: &ContainerSubject) -> Option<(&PodEntry, &Matched, usize)> {
-        let pod = self.namespaces.get(&subject.namespace)?.pods.get(&subject.uid)?;
-        let matched = pod.matched.iter().find(|matched| matched.policy == id)?;
-        let mut containers = pod.observation.shape.containers.iter();
-        let container_idx = containers.position(|container| container.name == subject.container)?;
-        Some((pod, matched, container_idx))
-    }
-
-    /// The number of sidecars, other containers and Pods with a firing violation.
-    fn failing(&self, id: PolicyId, entry: &PolicyEntry) -> Failing {
-        let (mut sidecars, mut others, mut pods) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        for violation in entry.violations.iter().filter(|violation| violation.firing) {
-            let Subject::Container(subject) = &violation.subject;
-            let is_sidecar = self
-                .container(id, subject)
-                .is_some_and(|(_, matched, container_idx)| matched.roles.of(container_idx) == Role::Sidecar);
-            pods.insert(&subject.uid);
-            if is_sidecar { &mut sidecars } else { &mut others }.insert((&subject.uid, &subject.container));
-        }
-        Failing {
-            sidecars: sidecars.len(),
-            others: others.len(),
-            pods: pods.len(),
-        }
-    }
-
     /// The number of known Pods, evaluated or not.
     pub fn tracked_pods(&self) -> usize {
-        self.namespaces
-            .values()
-            .map(|namespace| namespace.pods.len())
-            .sum()
+        self.pods.len()
+    }
+
+    /// All policies that have not been deleted.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &PolicyEntry> {
+        self.policies.values().filter(|entry| !entry.deleted)
     }
 
     /// All policies.
     pub fn policies(&self) -> impl Iterator<Item = PolicyView<'_>> {
-        self.policies.values().map(|entry| {
+        self.entries().map(|entry| {
             let mut fired = Check::ALL.map(|check| (check, 0));
             for ((_, count), n) in fired.iter_mut().zip(entry.fired) {
                 *count = n;
@@ -143,7 +121,7 @@ impl Index {
             PolicyView {
                 key: &entry.key,
                 ready: entry.invalid.is_none(),
-                mode: entry.policy.as_ref().map_or(Mode::Off, |policy| policy.mode),
+                mode: entry.spec().map_or(Mode::Off, |spec| spec.mode),
                 pods: entry.counts.summary().pods,
                 containers: entry.counts.containers(),
                 fired,
@@ -153,12 +131,12 @@ impl Index {
 
     /// All violations, pending and firing, visible or not.
     pub fn violations(&self) -> impl Iterator<Item = &Violation> {
-        self.policies.values().flat_map(|entry| &entry.violations)
+        self.entries().flat_map(|entry| &entry.violations)
     }
 
     /// All restart series: one for each policy, workload, sidecar and reason with at least one restart.
     pub fn restarts(&self) -> impl Iterator<Item = RestartView<'_>> {
-        self.policies.values().flat_map(|entry| {
+        self.entries().flat_map(|entry| {
             entry
                 .restarts
                 .iter()
@@ -184,13 +162,6 @@ impl Index {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Failing {
-    sidecars: usize,
-    others: usize,
-    pods: usize,
-}
-
 fn conditions(entry: &PolicyEntry, summary: &Summary, failing: Failing) -> [ReportCondition; 3] {
     let condition = |kind, status, reason, message: String| ReportCondition {
         kind,
@@ -198,12 +169,9 @@ fn conditions(entry: &PolicyEntry, summary: &Summary, failing: Failing) -> [Repo
         reason,
         message,
     };
-    let suspended = entry
-        .policy
-        .as_ref()
-        .is_some_and(|policy| policy.mode == Mode::Off);
+    let suspended = entry.spec().is_some_and(|spec| spec.mode == Mode::Off);
     let ready = match &entry.invalid {
-        Some(error) if entry.policy.is_some() => {
+        Some(error) if entry.spec().is_some() => {
             let message = format!("{error}. The last valid version stays in use.");
             condition("Ready", Some(false), "Invalid", message)
         }
@@ -221,7 +189,7 @@ fn conditions(entry: &PolicyEntry, summary: &Summary, failing: Failing) -> [Repo
             "The policy is valid and being evaluated".to_owned(),
         ),
     };
-    let idle = match &entry.policy {
+    let idle = match entry.spec() {
         Some(_) if suspended => Some(("Suspended", "mode is Off: nothing is evaluated")),
         Some(_) => None,
         None => Some(("Invalid", "The policy has never been valid: nothing is evaluated")),
@@ -266,9 +234,9 @@ fn failing_message(entry: &PolicyEntry, summary: &Summary, failing: Failing) -> 
         .into_iter()
         .filter(|counts| counts.firing > 0)
     {
-        let severity = entry.policy.as_ref().map_or(Severity::Info, |policy| {
-            policy.checks.common(counts.check).severity
-        });
+        let severity = entry
+            .spec()
+            .map_or(Severity::Info, |spec| spec.checks.common(counts.check).severity);
         by_check.push((std::cmp::Reverse(severity), counts.check, counts.firing));
     }
     by_check.sort_unstable();

@@ -11,8 +11,17 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Index, PodKey};
-use crate::domain::{effects::Effects, history::Observed, observation::Labels, policy::PolicyKind};
+use super::{
+    Index,
+    pods::{PodId, Selected, Unevaluated},
+    work::Work,
+};
+use crate::domain::{
+    effects::Effects,
+    history::Observed,
+    observation::Labels,
+    policy::{PolicyKey, PolicyKind},
+};
 
 /// The scope of a watch: one namespace, or all of them for `None`.
 pub type Scope = Option<Arc<str>>;
@@ -33,13 +42,24 @@ pub(super) struct Watches {
 #[derive(Debug, Default)]
 struct PodWatch {
     /// The first list is complete.
+    listed: bool,
+    /// All Pods of the first list have been evaluated.
     synced: bool,
+    /// The watch failed and was not resumed or completed a list since.
+    disconnected: bool,
     /// The time of the last data while the watch is held; [`Timestamp::MIN`] before the first list.
     held: Option<Timestamp>,
-    /// The Pods in the current list, while one is in progress.
-    seen: Option<HashSet<Arc<str>>>,
-    /// The Pods to evaluate when the hold ends, with the kind of observation to use.
-    waiting: BTreeMap<PodKey, Observed>,
+    /// The Pods in the current list, from its beginning until the others are removed.
+    seen: Option<HashSet<PodId>>,
+    /// The Pods to evaluate when the hold ends.
+    waiting: BTreeMap<PodId, Waiting>,
+}
+
+/// How to evaluate a Pod when a hold ends.
+#[derive(Debug)]
+struct Waiting {
+    observed: Observed,
+    unevaluated: Unevaluated,
 }
 
 impl Watches {
@@ -80,50 +100,80 @@ impl Watches {
         self.watch(namespace).and_then(|watch| watch.held)
     }
 
-    /// Whether all Pods that a policy of `namespace` can select have been listed once. The empty name means all
+    /// Whether all Pods that a policy of `namespace` can select have been evaluated once. The empty name means all
     /// namespaces.
     pub(super) fn is_synced(&self, namespace: &str) -> bool {
-        let mut watches = self
-            .pods
-            .iter()
-            .filter(|(scope, _)| namespace.is_empty() || covers(scope, namespace));
-        watches.all(|(_, watch)| watch.synced)
+        self.watches_of(namespace).all(|watch| watch.synced)
     }
 
-    /// Whether all Pods that a policy of `namespace` can select have been listed once and none of their watches is
-    /// held.
+    /// Whether all Pods that a policy of `namespace` can select have been evaluated once, and none of them waits.
     pub(super) fn is_released(&self, namespace: &str) -> bool {
-        let mut watches = self
-            .pods
-            .iter()
-            .filter(|(scope, _)| namespace.is_empty() || covers(scope, namespace));
-        watches.all(|(_, watch)| watch.synced && watch.held.is_none())
+        self.watches_of(namespace)
+            .all(|watch| watch.synced && watch.held.is_none() && watch.waiting.is_empty())
     }
 
-    pub(super) fn mark_seen(&mut self, (namespace, uid): &PodKey) {
+    fn watches_of(&self, namespace: &str) -> impl Iterator<Item = &PodWatch> {
+        let watches = self.pods.iter();
+        watches
+            .filter(move |(scope, _)| namespace.is_empty() || covers(scope, namespace))
+            .map(|(_, watch)| watch)
+    }
+
+    pub(super) fn mark_seen(&mut self, namespace: &str, id: PodId) {
         if let Some(seen) = self.watch_mut(namespace).and_then(|watch| watch.seen.as_mut()) {
-            seen.insert(uid.clone());
+            seen.insert(id);
         }
     }
 
-    pub(super) fn remove_waiting(&mut self, key: &PodKey) {
-        if let Some(watch) = self.watch_mut(&key.0) {
-            watch.waiting.remove(key);
+    pub(super) fn remove_pod(&mut self, namespace: &str, id: PodId) {
+        if let Some(watch) = self.watch_mut(namespace) {
+            watch.waiting.remove(&id);
+            if let Some(seen) = &mut watch.seen {
+                seen.remove(&id);
+            }
         }
     }
 
-    /// All Pods that wait until a hold ends.
+    /// All Pods that wait until they are evaluated, with their namespaces' watch.
     #[cfg(test)]
-    pub(super) fn waiting(&self) -> impl Iterator<Item = &PodKey> {
-        self.pods.values().flat_map(|watch| watch.waiting.keys())
+    pub(super) fn waiting(&self) -> impl Iterator<Item = PodId> {
+        self.pods.values().flat_map(|watch| watch.waiting.keys().copied())
+    }
+
+    /// The Pods of a watch that wait.
+    pub(super) fn waiting_of(&self, scope: &Scope) -> Vec<PodId> {
+        let watch = self.pods.get(scope);
+        watch
+            .map(|watch| watch.waiting.keys().copied().collect())
+            .unwrap_or_default()
+    }
+
+    /// Whether a Pod must not be evaluated now: its watch is held, or it waits for its turn after a hold.
+    pub(super) fn is_waiting(&self, namespace: &str, id: PodId) -> bool {
+        self.watch(namespace)
+            .is_some_and(|watch| watch.held.is_some() || watch.waiting.contains_key(&id))
     }
 
     /// Adds a Pod to those that are evaluated when the hold ends. If the Pod waits already, the less certain kind of
     /// observation is kept.
-    pub(super) fn add_waiting(&mut self, key: &PodKey, observed: Observed) {
-        if let Some(watch) = self.watch_mut(&key.0) {
-            let waiting = watch.waiting.entry(key.clone()).or_insert(observed);
-            *waiting = (*waiting).max(observed);
+    pub(super) fn add_waiting(&mut self, namespace: &str, id: PodId, observed: Observed, new: Unevaluated) {
+        if let Some(watch) = self.watch_mut(namespace) {
+            let waiting = watch.waiting.entry(id).or_insert(Waiting {
+                observed,
+                unevaluated: Unevaluated::NONE,
+            });
+            waiting.observed = waiting.observed.max(observed);
+            waiting.unevaluated.add(new);
+        }
+    }
+
+    /// Treats a waiting Pod as evaluated by all its policies.
+    pub(super) fn set_evaluated(&mut self, namespace: &str, id: PodId) {
+        let waiting = self
+            .watch_mut(namespace)
+            .and_then(|watch| watch.waiting.get_mut(&id));
+        if let Some(waiting) = waiting {
+            waiting.unevaluated = Unevaluated::NONE;
         }
     }
 }
@@ -137,41 +187,67 @@ impl Index {
     /// the last data of the watch.
     pub fn begin_resync(&mut self, scope: &Scope, last_synced: Timestamp) {
         self.hold(scope, last_synced);
+        self.work.remove(&Work::Resync(scope.clone()));
         if let Some(watch) = self.watches.pods.get_mut(scope) {
             watch.seen = Some(HashSet::new());
         }
     }
 
-    /// Completes a list of Pods. Removes the Pods that it does not contain and evaluates the others.
+    /// Completes a list of Pods. Queues the removal of the Pods that it does not contain and the evaluation of the
+    /// others, and does the first step.
     pub fn finish_resync(&mut self, scope: &Scope, now: Timestamp) -> Effects {
-        let Some(seen) = self
-            .watches
-            .pods
-            .get_mut(scope)
-            .and_then(|watch| watch.seen.take())
-        else {
-            return self.release(scope, now);
-        };
-        let in_scope = self
-            .namespaces
-            .iter()
-            .filter(|(namespace, _)| covers(scope, namespace));
-        let gone: Vec<PodKey> = in_scope
-            .flat_map(|(namespace, entry)| entry.pods.keys().map(move |uid| (namespace, uid)))
-            .filter(|(_, uid)| !seen.contains(*uid))
-            .map(|(namespace, uid)| (namespace.clone(), uid.clone()))
-            .collect();
-        let mut effects = Effects::default();
-        for (namespace, uid) in gone {
-            effects.append(self.delete(&namespace, &uid, now));
+        let now = self.advance_time(now);
+        if let Some(watch) = self.watches.pods.get_mut(scope) {
+            watch.disconnected = false;
+            self.work.push(Work::Resync(scope.clone()));
         }
-        effects.append(self.release(scope, now));
-        effects
+        self.work(now)
+    }
+
+    /// The Pods that the current list of a watch does not contain.
+    pub(super) fn unseen_pods(&self, scope: &Scope) -> Vec<PodId> {
+        let Some(seen) = self.watches.pods.get(scope).and_then(|watch| watch.seen.as_ref()) else {
+            return Vec::new();
+        };
+        let in_scope = self.namespaces.iter().filter(|(name, _)| covers(scope, name));
+        let pods = in_scope.flat_map(|(_, entry)| entry.pods.values().copied());
+        let mut unseen: Vec<PodId> = pods.filter(|id| !seen.contains(id)).collect();
+        unseen.sort_unstable();
+        unseen
+    }
+
+    /// Removes a Pod unless it was seen meanwhile. Returns the number of units of work.
+    pub(super) fn remove_unseen(
+        &mut self,
+        id: PodId,
+        scope: &Scope,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> usize {
+        let seen = self.watches.pods.get(scope).and_then(|watch| watch.seen.as_ref());
+        let units = 1 + self.pods.get(&id).map_or(0, |pod| pod.matches.len());
+        if seen.is_some_and(|seen| !seen.contains(&id)) {
+            self.remove_pod(id, now, effects);
+        }
+        units
+    }
+
+    /// Ends a list after its last removal. The hold ends too, unless the watch has failed again.
+    pub(super) fn finish_removal(&mut self, scope: &Scope) {
+        let Some(watch) = self.watches.pods.get_mut(scope) else {
+            return;
+        };
+        watch.seen = None;
+        watch.listed = true;
+        if !watch.disconnected {
+            self.release(scope);
+        }
     }
 
     /// Holds a watch that failed: no violation fires or resolves until it works again.
     pub fn hold(&mut self, scope: &Scope, last_synced: Timestamp) {
         if let Some(watch) = self.watches.pods.get_mut(scope) {
+            watch.disconnected = true;
             watch.held.get_or_insert(last_synced);
         }
     }
@@ -179,38 +255,84 @@ impl Index {
     /// Ends the hold of a watch that continues where it stopped. Does nothing before the first list is complete and while
     /// a list is in progress.
     pub fn resume(&mut self, scope: &Scope, now: Timestamp) -> Effects {
-        match self.watches.pods.get(scope) {
-            Some(watch) if watch.synced && watch.seen.is_none() => self.release(scope, now),
-            _ => Effects::default(),
+        let now = self.advance_time(now);
+        let Some(watch) = self.watches.pods.get_mut(scope) else {
+            return Effects::default();
+        };
+        watch.disconnected = false;
+        if watch.listed && watch.seen.is_none() {
+            self.release(scope);
+        }
+        self.work(now)
+    }
+
+    /// Ends a hold, and queues the evaluation of the waiting Pods. A violation whose deadline passed during the hold fires
+    /// then, if its fault still exists.
+    fn release(&mut self, scope: &Scope) {
+        // Pods whose deadlines have passed wait like the others, even if the timer is late.
+        let overdue = self.deadlines.iter().take_while(|(at, _)| *at <= self.latest);
+        let overdue: Vec<PodId> = overdue.map(|(_, id)| *id).collect();
+        for id in overdue {
+            let Some(pod) = self
+                .pods
+                .get_mut(&id)
+                .filter(|pod| covers(scope, &pod.observation.namespace))
+            else {
+                continue;
+            };
+            let namespace = &pod.observation.namespace;
+            self.watches
+                .add_waiting(namespace, id, Observed::Live, Unevaluated::NONE);
+            pod.edit_findings(|findings| findings.clear_deadlines(Selected::All));
+            self.update_deadline(id);
+        }
+        if let Some(watch) = self.watches.pods.get_mut(scope) {
+            watch.held = None;
+            self.work.push(Work::Release(scope.clone()));
         }
     }
 
-    /// Ends a hold and evaluates the waiting Pods. A violation whose deadline passed during the hold fires now, if its
-    /// fault still exists.
-    fn release(&mut self, scope: &Scope, now: Timestamp) -> Effects {
-        // Must run before the hold ends. Pods whose deadlines have passed then wait like the others, even if the timer
-        // is late.
-        let mut effects = self.tick(now);
-        let now = self.latest;
-        let Some(watch) = self.watches.pods.get_mut(scope) else {
-            return effects;
+    /// Evaluates a waiting Pod, unless its watch is held again. Returns the number of units of work.
+    pub(super) fn release_pod(
+        &mut self,
+        id: PodId,
+        scope: &Scope,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> usize {
+        let watch = self
+            .watches
+            .pods
+            .get_mut(scope)
+            .filter(|watch| watch.held.is_none());
+        let Some(Waiting {
+            observed,
+            unevaluated,
+        }) = watch.and_then(|watch| watch.waiting.remove(&id))
+        else {
+            return 1;
         };
-        let first_time = !std::mem::replace(&mut watch.synced, true);
-        watch.held = None;
-        let waiting = std::mem::take(&mut watch.waiting);
-        for (key, observed) in waiting {
-            self.reevaluate(&key, now, observed, &mut effects);
+        self.uncount(id, Selected::All);
+        self.reevaluate(id, Selected::All, (now, observed), unevaluated, effects);
+        1 + self.pods.get(&id).map_or(0, |pod| pod.matches.len())
+    }
+
+    /// Completes the evaluation of the waiting Pods. After the first time the statuses of the policies can be written.
+    pub(super) fn finish_release(&mut self, scope: &Scope, effects: &mut Effects) {
+        let Some(watch) = self
+            .watches
+            .pods
+            .get_mut(scope)
+            .filter(|watch| watch.held.is_none())
+        else {
+            return;
+        };
+        if std::mem::replace(&mut watch.synced, true) {
+            return;
         }
-        let synced = |key: &str| covers(scope, key) || key.is_empty();
-        for policy in self
-            .policies
-            .values()
-            .filter(|policy| first_time && synced(&policy.key.namespace))
-        {
-            effects.changed.insert(policy.key.clone());
-        }
-        self.drop_stored();
-        effects
+        let is_synced = |key: &PolicyKey| key.namespace.is_empty() || covers(scope, &key.namespace);
+        let keys = self.policies.values().map(|policy| &policy.key);
+        effects.changed.extend(keys.filter(|key| is_synced(key)).cloned());
     }
 
     /// Applies the labels of a namespace.
@@ -223,20 +345,26 @@ impl Index {
             return Effects::default();
         }
         entry.labels = Some(labels);
-        self.rematch_namespace(name, now)
+        self.work.push(Work::Namespace(Arc::clone(name)));
+        self.work(now)
     }
 
     /// Removes the labels of a namespace. Then only an empty selector matches the namespace.
     pub fn delete_namespace(&mut self, name: &str, now: Timestamp) -> Effects {
+        self.remove_labels(name);
+        self.work(now)
+    }
+
+    fn remove_labels(&mut self, name: &str) {
         let Some(entry) = self.namespaces.get_mut(name) else {
-            return Effects::default();
+            return;
         };
         entry.labels = None;
         if entry.pods.is_empty() {
             self.namespaces.remove(name);
-            return Effects::default();
+        } else {
+            self.work.push(Work::Namespace(name.into()));
         }
-        self.rematch_namespace(name, now)
     }
 
     /// Starts a list of namespaces.
@@ -247,28 +375,29 @@ impl Index {
     /// Completes a list of namespaces. After the first one, `ClusterSidecarPolicy` objects with a namespace selector begin
     /// to match.
     pub fn finish_namespace_resync(&mut self, now: Timestamp) -> Effects {
-        let mut effects = Effects::default();
         let seen = self.watches.namespaces_seen.take().unwrap_or_default();
         let known = self.namespaces.iter().filter(|(_, entry)| entry.labels.is_some());
         let gone: Vec<Arc<str>> = known
             .filter(|(name, _)| !seen.contains(*name))
             .map(|(name, _)| name.clone())
             .collect();
-        for name in gone {
-            effects.append(self.delete_namespace(&name, now));
+        for name in &gone {
+            self.remove_labels(name);
         }
-        if !std::mem::replace(&mut self.watches.namespaces_synced, true) {
-            let names: Vec<Arc<str>> = self.namespaces.keys().cloned().collect();
-            for name in names {
-                effects.append(self.rematch_namespace(&name, now));
+        if !self.watches.namespaces_synced {
+            for name in self.namespaces.keys() {
+                self.work.push(Work::Namespace(Arc::clone(name)));
             }
-            let cluster = self
-                .policies
-                .values()
-                .filter(|p| p.key.kind == PolicyKind::ClusterSidecarPolicy);
-            effects.changed.extend(cluster.map(|policy| policy.key.clone()));
-            self.drop_stored();
+            self.work.push(Work::NamespacesSynced);
         }
-        effects
+        self.work(now)
+    }
+
+    /// Lets policies with a namespace selector have a status.
+    pub(super) fn finish_first_namespaces(&mut self, effects: &mut Effects) {
+        self.watches.namespaces_synced = true;
+        let keys = self.policies.values().map(|policy| &policy.key);
+        let of_cluster = keys.filter(|key| key.kind == PolicyKind::ClusterSidecarPolicy);
+        effects.changed.extend(of_cluster.cloned());
     }
 }

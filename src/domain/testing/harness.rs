@@ -130,6 +130,25 @@ impl Harness {
         self.take(effects)
     }
 
+    /// Limits the steps of long work from now on. [`Self::finish_work`] does the steps that remain.
+    pub(crate) fn units_per_step(&mut self, units: usize) -> &mut Self {
+        self.index.set_units_per_step(units);
+        self
+    }
+
+    /// Does one step of long work.
+    pub(crate) fn work(&mut self) -> &mut Self {
+        let effects = self.index.work(self.now);
+        self.take(effects)
+    }
+
+    pub(crate) fn finish_work(&mut self) -> &mut Self {
+        while self.index.has_work() {
+            self.work();
+        }
+        self
+    }
+
     pub(crate) fn namespace(&mut self, name: &str, team: &str) -> &mut Self {
         let labels = Arc::new([("team", team)].into_iter().collect());
         let effects = self.index.apply_namespace(&name.into(), labels, self.now);

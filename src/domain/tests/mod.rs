@@ -25,6 +25,7 @@ mod roles;
 mod runs;
 mod series;
 mod startup_blocked;
+mod steps;
 mod views;
 mod watches;
 mod well_known;

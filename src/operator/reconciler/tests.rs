@@ -188,3 +188,56 @@ async fn a_deadline_acts_on_time_without_inputs() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(written().0, 1, "the violation fires after the watch has resumed");
 }
+
+#[tokio::test(start_paused = true)]
+async fn inputs_are_applied_between_the_steps_of_long_work() {
+    let (reconciler, _requests) = reconciler();
+    let index = Arc::clone(&reconciler.index);
+    let (inputs, stream) = mpsc::unbounded();
+    let send = |input| inputs.unbounded_send(input).unwrap();
+    tokio::spawn(async move { reconciler.run(stream, std::future::pending()).await });
+    policies().into_iter().for_each(send);
+    send(pods(restarted()));
+    for number in 0..100 {
+        send(pods(WatchEvent::Listed(pod(&format!("web-{number}"), true))));
+    }
+    send(pods(WatchEvent::Complete));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    index.lock().set_units_per_step(1);
+    let deleted = PolicyKey {
+        kind: PolicyKind::SidecarPolicy,
+        namespace: "pay".into(),
+        name: "mesh".into(),
+    };
+    send(Input::Policy(
+        PolicyKind::SidecarPolicy,
+        None,
+        WatchEvent::Restarted {
+            last_synced: Timestamp::MIN,
+        },
+    ));
+    send(Input::Policy(
+        PolicyKind::SidecarPolicy,
+        None,
+        WatchEvent::Complete,
+    ));
+    while index.lock().report(&deleted).is_some() {
+        tokio::task::yield_now().await;
+    }
+    send(pods(WatchEvent::Applied(pod("new", true))));
+    while index.lock().tracked_pods() == 100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(
+        index.lock().has_work(),
+        "the Pod was applied before the last step"
+    );
+    let steps = async {
+        while index.lock().has_work() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(1), steps)
+        .await
+        .expect("the work ends without inputs");
+}

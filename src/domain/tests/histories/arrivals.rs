@@ -70,10 +70,12 @@ fn facts(player: &Player) -> Vec<Fact> {
         .collect()
 }
 
-/// Starts an operator that receives the facts in this order, during or after the list.
-fn started(player: &Player, facts: &[Fact], while_listing: bool) -> Harness {
+/// Starts an operator that receives the facts in this order, during or after the list, and does long work in steps of
+/// this size.
+fn started(player: &Player, facts: &[Fact], while_listing: bool, units: usize) -> Harness {
     let mut harness = Harness::starting();
     harness.recounts = false;
+    harness.units_per_step(units);
     harness.now = player.harness.now;
     harness.begin_resync();
     if !while_listing {
@@ -91,6 +93,7 @@ fn started(player: &Player, facts: &[Fact], while_listing: bool) -> Harness {
     if while_listing {
         harness.finish_resync();
     }
+    harness.finish_work();
     harness
 }
 
@@ -103,10 +106,13 @@ proptest! {
     #![proptest_config(few(32))]
 
     #[test]
-    fn a_resync_sees_what_a_fresh_start_sees(steps in history()) {
+    fn a_resync_sees_what_a_fresh_start_sees(steps in history(), units in 1..20usize) {
         let mut player = Player::new(Pace::Timely);
+        player.harness.recounts = true;
+        player.harness.units_per_step(units);
         player.play_all(&steps).play(&Step::Relist(false));
-        let fresh = started(&player, &facts(&player), true);
+        player.harness.finish_work();
+        let fresh = started(&player, &facts(&player), true, usize::MAX);
         prop_assert_eq!(coverage(&player.harness.index), coverage(&fresh.index));
         prop_assert_eq!(player.harness.index.tracked_pods(), fresh.index.tracked_pods());
     }
@@ -116,13 +122,14 @@ proptest! {
         steps in history(),
         order in Just((0..8usize).collect::<Vec<_>>()).prop_shuffle(),
         while_listing in any::<bool>(),
+        units in 1..20usize,
     ) {
         let mut player = Player::new(Pace::Timely);
         player.play_all(&steps);
         let facts = facts(&player);
         let shuffled: Vec<_> = order.into_iter().filter_map(|at| facts.get(at).cloned()).collect();
-        let mut one = started(&player, &facts, true);
-        let mut other = started(&player, &shuffled, while_listing);
+        let mut one = started(&player, &facts, true, usize::MAX);
+        let mut other = started(&player, &shuffled, while_listing, units);
         prop_assert_eq!(reports(&one.index), reports(&other.index));
         prop_assert_eq!(sorted(one.events()), sorted(other.events()));
         let later = player.harness.now + crate::domain::testing::seconds(60);
@@ -133,14 +140,18 @@ proptest! {
     }
 
     #[test]
-    fn an_edit_that_is_taken_back_changes_nothing(steps in history(), number in 0..POLICIES, of in 1..4usize) {
+    fn an_edit_that_is_taken_back_changes_nothing(
+        steps in history(), number in 0..POLICIES, of in 1..4usize, units in 1..20usize,
+    ) {
         let play = |edited: bool| {
             let mut player = Player::new(Pace::Timely);
             player.play_all(&steps).play(&Step::Policy(number, 0));
             player.harness.transitions();
             if edited {
+                player.harness.units_per_step(units);
                 player.play(&Step::Policy(number, of));
                 player.play(&Step::Policy(number, 0));
+                player.harness.finish_work();
             }
             let now = reports(&player.harness.index);
             player.harness.transitions();

@@ -1,0 +1,201 @@
+//! The longest time that one step holds the index, and the time of the whole work, for work that concerns many Pods.
+//!
+//! `make bench` measures 50,000 and 150,000 Pods. `cargo test` runs each case once with a few Pods.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark of a broken program may panic"
+)]
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use serde_json::json;
+use sidewatch::domain::{
+    effects::Effects,
+    index::{Index, series::SeriesLimits},
+    observation::{Observation, Workload},
+};
+
+use testkit::fleet::{Fleet, at, index_of, policy, unready};
+
+/// The number of policies that all match all Pods.
+const POLICIES: usize = 200;
+
+fn main() {
+    let measures = std::env::args().any(|argument| argument == "--bench");
+    let pods = |count: u32| if measures { count } else { 200 };
+    println!("{:54} {:>12} {:>12} {:>7}", "", "longest step", "total", "steps");
+    only_policy(pods(150_000));
+    many_policies(pods(50_000));
+    dropped_workloads(pods(10_000));
+    mass_fault(pods(50_000));
+}
+
+/// The durations of the steps of one piece of work.
+#[derive(Default)]
+struct Steps {
+    longest: Duration,
+    total: Duration,
+    count: usize,
+}
+
+impl Steps {
+    fn step<T>(&mut self, step: impl FnOnce() -> T) -> T {
+        let begun = Instant::now();
+        let result = step();
+        let took = begun.elapsed();
+        self.longest = self.longest.max(took);
+        self.total += took;
+        self.count += 1;
+        result
+    }
+
+    fn print(&self, what: &str) {
+        let Self {
+            longest,
+            total,
+            count,
+        } = self;
+        println!("{what:54} {longest:>12.2?} {total:>12.2?} {count:>7}");
+    }
+}
+
+/// Runs an update and the work that it leaves.
+fn run(what: &str, index: &mut Index, now: Timestamp, update: impl FnOnce(&mut Index) -> Effects) {
+    let mut steps = Steps::default();
+    drop(steps.step(|| update(index)));
+    while index.has_work() {
+        drop(steps.step(|| index.work(now)));
+    }
+    while index.next_deadline().is_some_and(|due| due <= now) {
+        drop(steps.step(|| index.tick(now)));
+    }
+    steps.print(what);
+}
+
+fn only_policy(pods: u32) {
+    let mut fleet = Fleet::new(2);
+    let mut index = index_of((0..pods).map(|number| fleet.pod(number)), &json!({}));
+    let edited = policy("platform", 2, &json!({"notReady": {"for": "7m"}}));
+    run(
+        &format!("edit the only policy of {pods} Pods"),
+        &mut index,
+        at(1),
+        |index| index.apply_policy(edited, at(1)),
+    );
+    let key = policy("platform", 3, &json!({})).key;
+    run(
+        &format!("delete the only policy of {pods} Pods"),
+        &mut index,
+        at(2),
+        |index| index.delete_policy(&key, at(2)),
+    );
+    run(
+        &format!("add a policy to {pods} Pods"),
+        &mut index,
+        at(3),
+        |index| index.apply_policy(policy("platform", 4, &json!({})), at(3)),
+    );
+}
+
+fn many_policies(pods: u32) {
+    let mut fleet = Fleet::new(2);
+    let mut index = Index::new([None], false);
+    for number in 0..POLICIES {
+        let _ = index.apply_policy(policy(&format!("policy-{number}"), 1, &json!({})), at(0));
+    }
+    index.begin_resync(&None, at(0));
+    let mut steps = Steps::default();
+    for number in 0..pods {
+        let pod = fleet.pod(number);
+        let _ = steps.step(|| index.apply(pod, at(0)));
+    }
+    steps.print(&format!("list {pods} Pods under {POLICIES} policies"));
+    run("  evaluate them", &mut index, at(0), |index| {
+        index.finish_resync(&None, at(0))
+    });
+    run("  edit one policy", &mut index, at(1), |index| {
+        index.apply_policy(policy("policy-7", 2, &json!({"notReady": {"for": "7m"}})), at(1))
+    });
+    run("  add a policy", &mut index, at(2), |index| {
+        index.apply_policy(policy("another", 1, &json!({})), at(2))
+    });
+    let key = policy("policy-9", 1, &json!({})).key;
+    run("  delete a policy", &mut index, at(3), |index| {
+        index.delete_policy(&key, at(3))
+    });
+    let mut flipped = Steps::default();
+    for number in 0..pods.min(1_000) {
+        let pod = unready(fleet.pod(number));
+        let _ = flipped.step(|| index.apply(pod, at(4)));
+    }
+    flipped.print("  Pods that become unready");
+}
+
+fn dropped_workloads(pods: u32) {
+    let mut fleet = Fleet::new(2);
+    let bare = |number: u32, pod: Observation| Observation {
+        workload: Arc::new(Workload {
+            kind: "Pod".into(),
+            name: format!("pod-{number}").into(),
+        }),
+        ..pod
+    };
+    let pods: Vec<_> = (0..pods).map(|number| bare(number, fleet.pod(number))).collect();
+    let mut index = index_of(pods.iter().cloned(), &json!({}));
+    let count = pods.len();
+    for mut pod in pods {
+        for status in pod.statuses.iter_mut().flatten() {
+            status.restart_count += 1;
+        }
+        let _ = index.apply(pod, at(1));
+    }
+    index.begin_resync(&None, at(2));
+    run(
+        &format!("a list drops {count} workloads with restarts"),
+        &mut index,
+        at(2),
+        |index| index.finish_resync(&None, at(2)),
+    );
+    assert_eq!((index.tracked_pods(), index.restarts().count()), (0, 0));
+}
+
+/// All sidecars become unready at once, each in a workload of its own.
+fn mass_fault(pods: u32) {
+    let mut fleet = Fleet::new(2);
+    let mut index = index_of((0..pods).map(|number| fleet.pod(number)), &json!({}));
+    let mut fleet = Fleet::new(2);
+    let mut steps = Steps::default();
+    for number in 0..pods {
+        let mut pod = unready(fleet.pod(number));
+        pod.workload = Arc::new(Workload {
+            kind: "Pod".into(),
+            name: format!("pod-{number}").into(),
+        });
+        let _ = steps.step(|| index.apply(pod, at(1)));
+    }
+    steps.print(&format!("{pods} sidecars become unready"));
+    run("  their violations fire", &mut index, at(1_000), |_| {
+        Effects::default()
+    });
+    assert_eq!(
+        index.violations().filter(|violation| violation.firing).count(),
+        2 * pods as usize
+    );
+    let key = policy("platform", 1, &json!({})).key;
+    let mut report = Steps::default();
+    assert!(report.step(|| index.report(&key)).is_some());
+    report.print("  compute the status");
+    let mut series = Steps::default();
+    drop(series.step(|| index.series(&SeriesLimits::default())));
+    series.print("  copy the series of the metrics");
+    let edited = policy("platform", 2, &json!({"notReady": {"severity": "Critical"}}));
+    run("  edit the policy", &mut index, at(1_001), |index| {
+        index.apply_policy(edited, at(1_001))
+    });
+}

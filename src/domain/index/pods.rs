@@ -1,0 +1,192 @@
+//! A Pod in the index.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{entry::PolicyId, matches::MatchSet};
+use crate::domain::{history::History, observation::Observation, tracker::Tracked};
+
+/// The number of a Pod in the index. A number is never reused.
+pub(super) type PodId = u64;
+
+/// A Pod.
+#[derive(Debug)]
+pub(super) struct PodEntry {
+    /// Its latest observation.
+    pub(super) observation: Observation,
+    /// The restarts, flaps and OOM kills of its containers.
+    pub(super) history: Option<Box<History>>,
+    /// The policies that select it.
+    pub(super) matches: Arc<MatchSet>,
+    /// `None` for a Pod that never had a violation.
+    pub(super) findings: Option<Box<Findings>>,
+}
+
+/// The violations of a Pod and its Events.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// The policies that the Pod violates, in the order of their numbers.
+    by_policy: Vec<Finding>,
+    /// The hashes in the names of its Events, with the number of times that each was written. A new episode with an old
+    /// name raises the count of that Event.
+    pub(super) written: Box<[(u64, u32)]>,
+    /// Its time in the deadlines of the index.
+    pub(super) deadline: Option<Timestamp>,
+}
+
+/// The violations of a Pod under one policy.
+#[derive(Debug)]
+struct Finding {
+    policy: PolicyId,
+    /// The next time at which time alone changes one of them.
+    deadline: Option<Timestamp>,
+    /// Ordered by container and check, never empty.
+    tracked: Vec<Tracked>,
+}
+
+impl Findings {
+    fn position(&self, policy: PolicyId) -> Result<usize, usize> {
+        self.by_policy
+            .binary_search_by_key(&policy, |finding| finding.policy)
+    }
+
+    /// Removes and returns the violations under a policy.
+    pub(super) fn take(&mut self, policy: PolicyId) -> Vec<Tracked> {
+        self.position(policy)
+            .map(|position| self.by_policy.remove(position).tracked)
+            .unwrap_or_default()
+    }
+
+    /// Sets the violations under a policy.
+    pub(super) fn put(&mut self, policy: PolicyId, mut tracked: Vec<Tracked>, deadline: Option<Timestamp>) {
+        let position = match self.position(policy) {
+            Ok(position) => {
+                self.by_policy.remove(position);
+                position
+            }
+            Err(position) => position,
+        };
+        if tracked.is_empty() {
+            if self.by_policy.is_empty() {
+                // Frees the memory of violations that have ended.
+                self.by_policy = Vec::new();
+            }
+            return;
+        }
+        tracked.shrink_to_fit();
+        let finding = Finding {
+            policy,
+            deadline,
+            tracked,
+        };
+        self.by_policy.reserve_exact(1);
+        self.by_policy.insert(position, finding);
+    }
+
+    /// Forgets the deadlines of the selected policies. Their violations do not change until the Pod is evaluated again.
+    pub(super) fn clear_deadlines(&mut self, selected: Selected) {
+        let selected = |finding: &&mut Finding| selected.includes(finding.policy);
+        self.by_policy
+            .iter_mut()
+            .filter(selected)
+            .for_each(|finding| finding.deadline = None);
+    }
+
+    /// The earliest deadline of a policy.
+    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
+        self.by_policy.iter().filter_map(|finding| finding.deadline).min()
+    }
+
+    /// The policies whose deadline is not after `now`.
+    pub(super) fn due(&self, now: Timestamp) -> Vec<PolicyId> {
+        let due = self
+            .by_policy
+            .iter()
+            .filter(|finding| finding.deadline.is_some_and(|at| at <= now));
+        due.map(|finding| finding.policy).collect()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.by_policy.is_empty() && self.written.is_empty() && self.deadline.is_none()
+    }
+}
+
+impl PodEntry {
+    /// The violations under a policy, ordered by container and check.
+    pub(super) fn tracked(&self, policy: PolicyId) -> &[Tracked] {
+        let finding = self.findings.as_ref().and_then(|findings| {
+            let position = findings.position(policy).ok()?;
+            findings.by_policy.get(position)
+        });
+        finding.map_or(&[], |finding| &finding.tracked)
+    }
+
+    /// All violations, with their policies.
+    #[cfg(test)]
+    pub(super) fn all_tracked(&self) -> impl Iterator<Item = (PolicyId, &[Tracked])> {
+        let findings = self.findings.iter().flat_map(|findings| &findings.by_policy);
+        findings.map(|finding| (finding.policy, &*finding.tracked))
+    }
+
+    /// Changes the findings, and drops them if they are empty afterwards.
+    pub(super) fn edit_findings<T>(&mut self, edit: impl FnOnce(&mut Findings) -> T) -> T {
+        let findings = self.findings.get_or_insert_default();
+        let result = edit(findings);
+        if findings.is_empty() {
+            self.findings = None;
+        }
+        result
+    }
+}
+
+/// The policies of a Pod that a step evaluates.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Selected {
+    All,
+    Only(PolicyId),
+}
+
+impl Selected {
+    pub(super) fn includes(self, policy: PolicyId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(only) => only == policy,
+        }
+    }
+}
+
+/// The policies that have not evaluated a Pod before. The onset of a fault that they find can be older than their first
+/// evaluation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unevaluated {
+    /// The Pod is new.
+    All,
+    /// These policies.
+    Only(Vec<PolicyId>),
+}
+
+impl Unevaluated {
+    /// No policy.
+    pub(super) const NONE: Self = Self::Only(Vec::new());
+
+    pub(super) fn contains(&self, policy: PolicyId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(policies) => policies.contains(&policy),
+        }
+    }
+
+    /// Adds the policies of `other`.
+    pub(super) fn add(&mut self, other: Self) {
+        match (self, other) {
+            (Self::All, _) => {}
+            (this, Self::All) => *this = Self::All,
+            (Self::Only(policies), Self::Only(others)) => {
+                policies.extend(others);
+                policies.sort_unstable();
+                policies.dedup();
+            }
+        }
+    }
+}
