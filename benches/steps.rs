@@ -2,16 +2,9 @@
 //!
 //! `make bench` measures 50,000 and 150,000 Pods. `cargo test` runs each case once with a few Pods.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a benchmark of a broken program may panic"
-)]
+#![allow(clippy::unwrap_used, reason = "a benchmark of a broken program may panic")]
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -20,6 +13,8 @@ use sidewatch::domain::{
     index::{Index, series::SeriesLimits},
     observation::{Observation, Workload},
 };
+
+use tokio::time::Instant;
 
 use testkit::fleet::{Fleet, at, index_of, policy, unready};
 

@@ -135,14 +135,14 @@ impl Index {
         &mut self,
         id: PodId,
         selected: Selected,
-        new: Arc<MatchSet>,
+        new: &Arc<MatchSet>,
         now: Timestamp,
         effects: &mut Effects,
     ) -> Unevaluated {
         let Some(pod) = self.pods.get_mut(&id) else {
             return Unevaluated::NONE;
         };
-        let old = std::mem::replace(&mut pod.matches, Arc::clone(&new));
+        let old = std::mem::replace(&mut pod.matches, Arc::clone(new));
         for matched in selected.among(&old) {
             let Some(policy) = self.policies.get(&matched.version.policy) else {
                 continue;
@@ -153,7 +153,7 @@ impl Index {
             }
         }
         let mut unevaluated = Vec::new();
-        for matched in selected.among(&new) {
+        for matched in selected.among(new) {
             let Some(policy) = self.policies.get(&matched.version.policy) else {
                 continue;
             };

@@ -24,6 +24,7 @@ mod entry;
 mod evaluate;
 mod event_planner;
 mod matches;
+mod namespaces;
 mod pods;
 mod policies;
 #[cfg(test)]
@@ -175,7 +176,7 @@ impl Index {
         }
         let unevaluated = if is_matched_again {
             let matches = self.latest_matches(id);
-            self.switch(id, Selected::All, matches, now, &mut effects)
+            self.switch(id, Selected::All, &matches, now, &mut effects)
         } else {
             Unevaluated::NONE
         };
@@ -204,7 +205,7 @@ impl Index {
         });
         self.pods.insert(id, pod);
         let matches = self.latest_matches(id);
-        self.switch(id, Selected::All, matches, now, effects);
+        self.switch(id, Selected::All, &matches, now, effects);
         let observed = (now, Observed::Live);
         self.reevaluate(id, Selected::All, observed, Unevaluated::All, effects);
     }

@@ -173,7 +173,7 @@ impl Index {
         if Arc::ptr_eq(&matches, &pod.matches) {
             return 1;
         }
-        self.change_matches(id, Selected::Only(policy), matches, now, effects);
+        self.change_matches(id, Selected::Only(policy), &matches, now, effects);
         2
     }
 
@@ -182,7 +182,7 @@ impl Index {
         let matches = self.latest_matches(id);
         let units = 1 + matches.len();
         if self.pods.get(&id).is_some_and(|pod| pod.matches != matches) {
-            self.change_matches(id, Selected::All, matches, now, effects);
+            self.change_matches(id, Selected::All, &matches, now, effects);
         }
         units
     }
@@ -191,7 +191,7 @@ impl Index {
         &mut self,
         id: PodId,
         selected: Selected,
-        matches: Arc<MatchSet>,
+        matches: &Arc<MatchSet>,
         now: Timestamp,
         effects: &mut Effects,
     ) {
