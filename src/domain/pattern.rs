@@ -2,7 +2,10 @@
 //!
 //! Tenants write the patterns, so the cost of a regular expression is bounded when it is compiled.
 
+mod portable;
+
 use regex::bytes::{Regex, RegexBuilder};
+use regex_syntax::ast::parse::ParserBuilder;
 
 /// The memory limit of a compiled pattern and of its lazily built automaton, in bytes.
 const SIZE_LIMIT: usize = 256 << 10;
@@ -11,14 +14,15 @@ const NEST_LIMIT: u32 = 64;
 /// The registry of an image reference without a registry.
 const DOCKER_HUB: &str = "docker.io";
 
-/// A regular expression in RE2 syntax that matches whole names.
+/// A regular expression in RE2 syntax that matches whole names. The API server and Sidewatch read it in the same way.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     source: Box<str>,
     regex: Regex,
 }
 
-/// The pattern is not a regular expression, or is too costly. The text is the last line of the parser's error.
+/// The pattern is not a regular expression, is too costly, or means something else to the API server. The text says what
+/// to change, or is the last line of the parser's error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidPattern(String);
@@ -39,8 +43,13 @@ impl PartialEq for Pattern {
 }
 
 impl Pattern {
-    /// Compiles `source`, anchored at both ends. Fails if it is not valid or needs too much memory.
+    /// Compiles `source`, anchored at both ends. Fails if it is not valid, needs too much memory, or has another meaning
+    /// in the API server.
     pub fn parse(source: &str) -> Result<Self, InvalidPattern> {
+        // An invalid source has no tree. The compilation below returns its error.
+        if let Ok(tree) = ParserBuilder::new().nest_limit(NEST_LIMIT).build().parse(source) {
+            portable::check(source, &tree).map_err(|error| InvalidPattern(error.to_string()))?;
+        }
         let build = |pattern: &str| {
             RegexBuilder::new(pattern)
                 .unicode(false)
@@ -192,14 +201,116 @@ mod tests {
         for (pattern, name, expected, why) in table {
             assert_eq!(Pattern::parse(pattern).unwrap().matches(name), expected, "{why}");
         }
-        for bad in [
-            "(",
-            "a)|(b",
-            r"\p{Greek}",
-            "(((a{99}){99}){99})",
-            &"(".repeat(100),
-        ] {
+        for bad in ["(", "a)|(b", "(((a{99}){99}){99})", &"(".repeat(100)] {
             assert!(Pattern::parse(bad).is_err(), "{bad} must be refused");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_go_and_rust_read_differently_is_refused_with_a_correction() {
+        let table = [
+            ("[a&&b]", "no set operation &&", "an intersection"),
+            ("[&&]", "no set operation &&", "an intersection without operands"),
+            ("[a-z--b]", r"no set operation --", "a difference"),
+            (
+                "[+--]",
+                r"write the characters that match, and \- for a dash",
+                "a range of Go to a dash",
+            ),
+            ("[[:alpha:]~~b]", "no set operation ~~", "a symmetric difference"),
+            (
+                "[[a]b]",
+                r"no class inside a character class: write \[",
+                "a class in a class",
+            ),
+            (
+                "[x[:foo:]]",
+                "no class inside",
+                "an unknown POSIX class is a class in a class",
+            ),
+            (
+                "[^--a]",
+                r"reads -- at this place of a character class as a range: write \-",
+                "a range of Go",
+            ),
+            (
+                "[A-[b]",
+                r"reads A-[ at this place of a character class as a range: write \[",
+                "an open bracket",
+            ),
+            (
+                r"\pN",
+                r"replace \pN by a class of ASCII characters, such as [0-9]",
+                "a property",
+            ),
+            (r"[a\p{Greek}]", r"\p{Greek}", "a property in a class"),
+            (
+                "a\u{e9}*",
+                "ASCII characters only: remove \u{e9}",
+                "a letter that no name contains",
+            ),
+            (
+                r"(?i)\x{212A}",
+                r"remove \x{212A}",
+                "the Kelvin sign, which is a k in Go",
+            ),
+            (r"[a-\xFF]", r"remove \xFF", "a byte that is no character"),
+            (
+                r"\u0061",
+                r"no escape \u0061: write the character",
+                "an escape of Rust",
+            ),
+            (
+                r"\<a",
+                r"no word boundary \<: write \b",
+                "a word boundary of Rust, a less-than sign of Go",
+            ),
+            (
+                r"\b{start}a",
+                r"no word boundary \b{start}",
+                "the same, as a name",
+            ),
+            ("(?x)a b", "no flag x: remove it", "spaces that are ignored"),
+            ("(?i-u:a)", "no flag u", "Unicode off, as it always is here"),
+            ("(?mR)a$", "no flag R", "line ends of Windows"),
+            (
+                "a{ 3 }",
+                "reads { 3 } as characters, because of the space",
+                "spaces in a repetition",
+            ),
+            ("a{1001}", "at most 1000 times: reduce {1001}", "many repetitions"),
+            (
+                "a**",
+                "cannot repeat a repetition: write (?:...) around the first one in a**",
+                "two stars",
+            ),
+            ("a{2}{3}", "around the first one in a{2}{3}", "two counts"),
+        ];
+        for (pattern, expected, why) in table {
+            let error = Pattern::parse(pattern).expect_err(why).to_string();
+            assert!(error.contains(expected), "{pattern}: {why}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_go_and_rust_read_alike_is_accepted() {
+        let table = [
+            ("a--b", "a--b", "dashes outside of a class"),
+            ("a&&b", "a&&b", "and signs outside of a class"),
+            (r"[a\-\-\[]+", "a-[", "escaped characters in a class"),
+            ("[a-c-]+", "b-", "a dash at the end"),
+            ("[-a]+", "-a", "a dash at the start"),
+            ("[]a]+", "]a", "a bracket at the start"),
+            ("[&~]", "~", "each sign once"),
+            ("[[:alpha:][:^digit:]_-]+", "a_-", "POSIX classes"),
+            (r"\Aa\b.\z", "a-", "the assertions of RE2"),
+            ("(?i:A)b(?P<last>c)", "abc", "the groups of RE2"),
+            (r"(?:a{2}){2}", "aaaa", "a repeated group"),
+            (r"\x61\x{62}", "ab", "the escapes of RE2"),
+        ];
+        for (pattern, name, why) in table {
+            let parsed = Pattern::parse(pattern).unwrap_or_else(|error| panic!("{pattern}: {why}: {error}"));
+            assert!(parsed.matches(name), "{pattern}: {why}");
         }
     }
 

@@ -26,6 +26,7 @@ pub fn patterns(data: &[u8]) {
             unanchored.is_ok(),
             "{source:?} is not valid without the added anchors"
         );
+        assert!(!has_set_operation(source), "{source:?} has another meaning in Go");
     }
     let tested = Glob::new(source);
     for subject in lines.take(8).map(|line| &line[..line.floor_char_boundary(256)]) {
@@ -47,6 +48,34 @@ pub fn patterns(data: &[u8]) {
         );
         assert!(Glob::new("*").matches(&image), "* matches {subject:?}");
     }
+}
+
+/// Reports whether a character class has a set operation of Rust or a class inside it. Reads the text only, so the syntax
+/// must be valid.
+fn has_set_operation(source: &str) -> bool {
+    let mut rest = source;
+    let mut in_class = false;
+    while let Some(first) = rest.chars().next() {
+        let mut length = first.len_utf8();
+        if first == '\\' {
+            length += rest[1..].chars().next().map_or(0, char::len_utf8);
+        } else if !in_class {
+            if first == '[' {
+                in_class = true;
+                let class = rest[1..].strip_prefix('^').unwrap_or(&rest[1..]);
+                let class = class.strip_prefix(']').unwrap_or(class);
+                length = rest.len() - class.len();
+            }
+        } else if rest.starts_with("[:") {
+            length = rest.find(":]").map_or(rest.len(), |end| end + 2);
+        } else if first == '[' || ["&&", "--", "~~"].iter().any(|sign| rest.starts_with(sign)) {
+            return true;
+        } else if first == ']' {
+            in_class = false;
+        }
+        rest = &rest[length..];
+    }
+    false
 }
 
 /// Returns the names of an image's repository that a glob may match.

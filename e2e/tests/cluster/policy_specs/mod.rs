@@ -2,6 +2,7 @@
 
 mod coverage;
 mod invalid;
+mod patterns;
 mod presentation;
 mod status;
 mod valid;
