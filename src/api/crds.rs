@@ -5,19 +5,42 @@
 
 use super::policy::{ClusterSidecarPolicy, SidecarPolicy};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceColumnDefinition, CustomResourceDefinition,
+    CustomResourceColumnDefinition, CustomResourceDefinition, JSON, JSONSchemaProps,
 };
 use kube::CustomResourceExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The definitions of both kinds, the namespaced one first, with their printer columns.
 pub fn definitions() -> [CustomResourceDefinition; 2] {
     [SidecarPolicy::crd(), ClusterSidecarPolicy::crd()].map(|mut definition| {
         for version in &mut definition.spec.versions {
             version.additional_printer_columns = Some(printer_columns());
+            if let Some(schema) = version
+                .schema
+                .as_mut()
+                .and_then(|validation| validation.open_api_v3_schema.as_mut())
+            {
+                default_spec(schema);
+            }
         }
         definition
     })
+}
+
+/// Makes `spec` optional, with the default `{}`. Server-side apply removes an empty `spec` when it is applied again: the
+/// API server has added the default of each field, so the applied object owns none of them.
+fn default_spec(schema: &mut JSONSchemaProps) {
+    schema.required.take_if(|required| {
+        required.retain(|field| field != "spec");
+        required.is_empty()
+    });
+    let spec = schema
+        .properties
+        .as_mut()
+        .and_then(|properties| properties.get_mut("spec"));
+    if let Some(spec) = spec {
+        spec.default = Some(JSON(json!({})));
+    }
 }
 
 /// The columns of `kubectl get`. Those with priority 1 are for `-o wide`.
@@ -170,6 +193,59 @@ mod tests {
                 file.display()
             );
         }
+    }
+
+    /// Reports every text of a CEL expression in the definitions.
+    fn visit_expressions(value: &Value, visit: &mut impl FnMut(&str)) {
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| visit_expressions(item, visit)),
+            Value::Object(fields) => {
+                for (name, field) in fields {
+                    if let (true, Some(text)) =
+                        (["rule", "messageExpression"].contains(&&**name), field.as_str())
+                    {
+                        visit(text);
+                    }
+                    visit_expressions(field, visit);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    /// An API server compiles new CRDs with the CEL libraries of the version before it. `format.` is newer than 1.29.
+    #[test]
+    fn cel_expressions_use_only_functions_of_kubernetes_1_29() {
+        let known = [
+            "all",
+            "contains",
+            "duration",
+            "filter",
+            "find",
+            "findAll",
+            "getHostname",
+            "getScheme",
+            "has",
+            "in",
+            "isURL",
+            "matches",
+            "size",
+            "url",
+        ];
+        let call = regex::Regex::new(r"([A-Za-z]\w*) ?\(").unwrap();
+        let literal = regex::Regex::new(r"r?'[^']*'").unwrap();
+        let mut seen = 0;
+        for definition in definitions() {
+            visit_expressions(&serde_json::to_value(definition).unwrap(), &mut |text| {
+                let code = literal.replace_all(text, "''");
+                assert!(!code.contains("format."), "{text}");
+                for function in call.captures_iter(&code).map(|found| found[1].to_owned()) {
+                    assert!(known.contains(&&*function), "{function} in {text}");
+                    seen += 1;
+                }
+            });
+        }
+        assert!(seen > 100, "the walk finds the expressions: {seen}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::{
     checks::Checks,
     common::Mode,
     duration::Duration,
-    schema::{between, compiles, kubernetes_dialect, rule},
+    schema::{DNS_LABEL, between, compiles, kubernetes_dialect, matches, rule},
     selector::LabelSelector,
     status::PolicyStatus,
 };
@@ -178,7 +178,7 @@ fn container_names(_: &mut SchemaGenerator) -> Schema {
             "type": "string",
             "maxLength": 63,
             "x-kubernetes-validations": [rule(
-                "!format.dns1123Label().validate(self).hasValue()",
+                &matches(DNS_LABEL),
                 "a container name has at most 63 lower-case letters, digits and '-', and starts and ends with a letter \
                  or digit",
             )],

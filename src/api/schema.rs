@@ -9,6 +9,28 @@ pub(super) fn rule(rule: &str, message: &str) -> Value {
     json!({ "rule": rule, "message": message })
 }
 
+/// An RFC 1123 label, without its maximum length of 63.
+pub(super) const DNS_LABEL: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
+/// A label value, without its maximum length of 63.
+pub(super) const LABEL_VALUE: &str = "([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?";
+/// The name in a label key, with its maximum length of 63.
+const LABEL_NAME: &str = "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?";
+/// The maximum length of the prefix of a label key, with its slash.
+const MAX_PREFIX: usize = 254;
+
+/// The CEL expression that `variable` is a label key: a name, which may have a DNS subdomain as its prefix.
+pub(super) fn is_label_key(variable: &str) -> String {
+    format!(
+        "{variable}.matches('^({DNS_LABEL}([.]{DNS_LABEL})*/)?{LABEL_NAME}$') \
+         && {variable}.find('^[^/]*/').size() <= {MAX_PREFIX}"
+    )
+}
+
+/// The CEL expression that the value itself matches the whole of a regular expression.
+pub(super) fn matches(pattern: &str) -> String {
+    format!("self.matches('^{pattern}$')")
+}
+
 /// The rule that a text is a duration within bounds (both included). `field` is the path of the field below `spec.checks`
 /// or `spec`.
 ///
@@ -22,12 +44,27 @@ pub(super) fn between(field: &str, min: &str, max: &str, example: &str) -> Value
     )])
 }
 
-/// The rule that a string is a regular expression. CEL compiles it with the same RE2 syntax as Sidewatch.
+/// A character class that Go and Rust read differently: with a set operation of Rust (`&&`, `--`, `~~`), or with a class
+/// inside it. `domain::pattern` refuses these patterns too, and rarer ones.
+const AMBIGUOUS_CLASS: &str =
+    r"(^|[^\\])(\\\\)*\[\^?\]?(\[:\^?[a-z]+:\]|[^\]\\\[]|\\.)*(&&|--|~~|\[([^:]|$))";
+
+/// The rules that a string is a regular expression that Go and Rust read in the same way. CEL compiles it with the
+/// regular expressions of Go, Sidewatch with those of Rust.
 pub(super) fn compiles(field: &str) -> Value {
-    json!([rule(
-        "''.findAll(self).size() >= 0",
-        &format!("{field} must be a regular expression in RE2 syntax, such as helper-.*"),
-    )])
+    json!([
+        rule(
+            "''.findAll(self).size() >= 0",
+            &format!("{field} must be a regular expression in RE2 syntax, such as helper-.*"),
+        ),
+        rule(
+            &format!("!self.matches(r'{AMBIGUOUS_CLASS}')"),
+            &format!(
+                "{field} must not contain &&, --, ~~ or [ inside a character class: write each character once, and \\- for a \
+                 dash"
+            ),
+        ),
+    ])
 }
 
 /// Adapts the fields of a derived object schema to the conventions of Kubernetes.

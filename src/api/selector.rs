@@ -4,7 +4,7 @@
 //! no bounds and accepts invalid values (an unknown operator, `Exists` with values, `not a key!`). The API server rejects
 //! them with this schema, so that their author sees the error at once.
 
-use super::schema::{kubernetes_dialect, rule};
+use super::schema::{LABEL_VALUE, is_label_key, kubernetes_dialect, matches, rule};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -54,17 +54,16 @@ pub enum SelectorOperator {
     DoesNotExist,
 }
 
-/// Uses the API server's own validation of label keys.
 fn label_key() -> Value {
     json!([rule(
-        "!format.qualifiedName().validate(self).hasValue()",
+        &is_label_key("self"),
         "key must be a label key, such as app or example.com/team",
     )])
 }
 
 fn label_value() -> Value {
     json!([rule(
-        "!format.labelValue().validate(self).hasValue()",
+        &matches(LABEL_VALUE),
         "a label value has at most 63 letters, digits, '-', '_' and '.', and starts and ends with a letter or digit",
     )])
 }
@@ -86,15 +85,17 @@ fn pairing() -> Value {
 }
 
 fn match_labels(_: &mut SchemaGenerator) -> Schema {
+    let is_key = is_label_key("key");
     json_schema!({
         "type": "object",
         "maxProperties": 64,
         "additionalProperties": { "type": "string", "maxLength": 63, "x-kubernetes-validations": label_value() },
         "x-kubernetes-validations": [{
-            "rule": "self.all(key, !format.qualifiedName().validate(key).hasValue())",
-            "messageExpression":
-                "'\"' + self.filter(key, format.qualifiedName().validate(key).hasValue())[0] \
-                 + '\" in matchLabels is not a label key, such as app or example.com/team'",
+            "rule": format!("self.all(key, {is_key})"),
+            "messageExpression": format!(
+                "'\"' + self.filter(key, !({is_key}))[0] \
+                 + '\" in matchLabels is not a label key, such as app or example.com/team'"
+            ),
             "message": "every key of matchLabels must be a label key, such as app or example.com/team",
         }],
     })

@@ -67,7 +67,8 @@ pub struct Summary {
     pub mains: u32,
     /// Violations that are firing.
     pub firing: u32,
-    /// Violations that fire if their fault lasts long enough.
+    /// Violations that fire if their fault lasts long enough. A violation is counted and listed as pending once its
+    /// fault has lasted for a quarter of the time after which it fires, and for at least 15 seconds.
     pub pending: u32,
     /// Sidecars without a readiness probe. They are ready whenever they run.
     pub without_readiness_probe: u32,
@@ -82,7 +83,8 @@ pub struct CheckStatus {
     pub check: CheckName,
     /// Its violations that are firing.
     pub firing: u32,
-    /// Its violations that fire if their fault lasts long enough.
+    /// Its violations that fire if their fault lasts long enough. A violation is counted once its fault has lasted for a
+    /// quarter of the time after which it fires, and for at least 15 seconds.
     pub pending: u32,
 }
 
@@ -93,8 +95,9 @@ pub struct CheckStatus {
 pub struct Violation {
     /// The check that fails.
     pub check: CheckName,
-    /// Pending: the violation fires if the fault lasts long enough. Firing: the fault has lasted as long as the check
-    /// allows, or has been gone for less than keepFiringFor.
+    /// Pending: the violation fires if the fault lasts long enough. It is listed once the fault has lasted for a quarter of
+    /// that time, and for at least 15 seconds. Firing: the fault has lasted as long as the check allows, or has been gone
+    /// for less than keepFiringFor.
     pub state: ViolationState,
     /// The severity: Info, Warning or Critical.
     pub severity: Severity,

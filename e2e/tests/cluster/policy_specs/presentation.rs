@@ -200,6 +200,35 @@ async fn kubectl_explains_every_field() {
         printed.contains("ENUM: Alert Observe Off"),
         "the values are listed: {printed}"
     );
+    let printed = explain("scpol").await;
+    assert!(
+        printed.contains("spec\t<Object>\n") && !printed.contains("-required-"),
+        "no field is required: {printed}"
+    );
+}
+
+#[tokio::test]
+async fn an_empty_spec_can_be_applied_again_in_every_way() {
+    let (plane, client) = plane().await;
+    let namespace = plane.namespace("empty").await.unwrap();
+    let manifest = |name: &str, spec: &str| {
+        format!(
+            "{{apiVersion: sidewatch.dev/v1alpha1, kind: SidecarPolicy, metadata: {{name: {name}}}{spec}}}"
+        )
+    };
+    let api: Api<SidecarPolicy> = Api::namespaced(client, &namespace);
+    for (name, flags) in [("client", &[][..]), ("server", &["--server-side"])] {
+        let mut generations = Vec::new();
+        for spec in [", spec: {}", ", spec: {}", "", ", spec: {}"] {
+            let args = [&["apply", "--namespace", &namespace, "--filename=-"], flags].concat();
+            let applied = plane.kubectl_with_input(args, &manifest(name, spec)).await;
+            applied.unwrap_or_else(|error| panic!("{name} {spec:?} after {generations:?}: {error}"));
+            let policy = api.get(name).await.unwrap();
+            assert_eq!(policy.spec, SidecarPolicySpec::default(), "{name} {spec:?}");
+            generations.push(policy.metadata.generation);
+        }
+        assert_eq!(generations, [Some(1); 4], "{name}: nothing changes");
+    }
 }
 
 #[tokio::test]

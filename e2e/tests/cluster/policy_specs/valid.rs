@@ -85,6 +85,7 @@ fn shapes() -> Vec<Valid> {
     let one_exclusion = json!({"sidecars": {"exclude": {"names": ["app"]}}});
     vec![
         Valid { stored: defaulted(), ..valid("nothing: all defaults", json!({})) },
+        Valid { stored: defaulted(), ..valid("null for the spec: all defaults", Value::Null) },
         Valid { stored: defaulted(), ..valid("empty objects: their defaults", empty_objects) },
         Valid { stored: defaulted(), ..valid("null is absent where there is a default", nulls) },
         Valid { stored: defaulted_but("/checks/notReady/for", json!("0s")), ..valid("one limit", no_wait) },
@@ -116,6 +117,9 @@ fn fields() -> Vec<Valid> {
         })),
         valid("a pattern in RE2's syntax", json!({
             "sidecars": {"namePattern": r"(?i:helper)-[[:alnum:]]{2,8}|\Aagent\z|\d+"},
+        })),
+        valid("a pattern with classes that Go and Rust read alike", json!({
+            "sidecars": {"namePattern": r"a--b|\[a&&b\]|[a\-\-b\[]|[[:^alpha:]_-]|[-a]|[]a][^]b]--[&~]&&\\\[c"},
         })),
         valid("patterns at their bound", json!({
             "sidecars": {"namePattern": "a".repeat(512), "exclude": {"namePattern": "[a-z]*".repeat(85)}},
@@ -192,6 +196,17 @@ fn difference(path: &str, expected: &Value, found: &Value) -> Option<String> {
         }),
         _ if expected == found => None,
         _ => Some(format!("{path} is {found} instead of {expected}")),
+    }
+}
+
+#[tokio::test]
+async fn a_policy_without_a_spec_has_all_defaults() {
+    let (_, client) = plane().await;
+    for kind in Kinds::Both.each() {
+        let absent = try_create(&client, *kind, &json!({})).await.unwrap();
+        let empty = try_create(&client, *kind, &json!({ "spec": {} })).await.unwrap();
+        assert_eq!(absent["spec"], empty["spec"], "{}", kind.0);
+        assert!(absent["spec"]["mode"].is_string(), "{absent}");
     }
 }
 

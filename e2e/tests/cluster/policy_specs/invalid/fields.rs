@@ -7,6 +7,7 @@ const NAME: &str = "a container name has at most 63 lower-case letters, digits a
 const GLOB: &str =
     "an image glob is an image's repository, such as */istio/proxyv2, in which * is the only wildcard";
 const TAG: &str = "an image glob has no tag or digest: write envoyproxy/envoy for";
+const CLASS: &str = "must not contain &&, --, ~~ or [ inside a character class: write each character once";
 const URL: &str = "runbookURL must be an http or https URL, such as https://";
 const MODES: &str = "supported values: \"Alert\", \"Observe\", \"Off\"";
 const INCLUSIONS: &str = "supported values: \"Include\", \"Exclude\"";
@@ -16,8 +17,6 @@ const SWITCHES: &str = "supported values: \"Enabled\", \"Disabled\"";
 pub(super) fn whole_objects() -> Vec<Invalid> {
     let unknown = |why: &str, object: Value, field: &str| body(why, object, "", &[&*format!("unknown field {field:?}")]);
     vec![
-        body("no spec", json!({}), "spec", &["Required value"]),
-        body("an empty key", json!({"spec": null}), "spec", &["Required value"]),
         body("a list for a spec", json!({"spec": []}), "spec", &["must be of type object"]),
         unknown("a field beside spec", json!({"spec": {}, "sepc": {}}), "sepc"),
         unknown("a field of the other kind", json!({"spec": {"namespaceSelector": {}}}), "spec.namespaceSelector")
@@ -87,6 +86,12 @@ pub(super) fn sidecars() -> Vec<Invalid> {
         at(pattern, "a look-ahead", json!("(?!app).*"), "", &["unsupported Perl syntax", "RE2 syntax"]),
         at(pattern, "a back-reference", json!(r"(a)\1"), "", &["invalid escape sequence", "RE2 syntax"]),
         at(pattern, "too many repetitions", json!("a{1001}"), "", &["invalid repeat count", "RE2 syntax"]),
+        at(pattern, "a set operation of Rust", json!("[a-z&&[^x]]"), "", &["sidecars.namePattern", CLASS]),
+        at(pattern, "a difference of Rust", json!("[a-z--b]"), "", &[CLASS]),
+        at(pattern, "a symmetric difference of Rust", json!("[[:alpha:]~~b]"), "", &[CLASS]),
+        at(pattern, "a class inside a class", json!("[[a]b]"), "", &[CLASS]),
+        at(pattern, "a range of Go that starts with a dash", json!("[^--a]"), "", &[CLASS]),
+        at(pattern, "a bracket that is not escaped", json!(r"\\[]a\]&&]"), "", &[CLASS]),
         at(pattern, "a long pattern", json!("a".repeat(513)), "", &["may not be more than 512"]),
         at(images, "an empty glob", json!([""]), "[0]", &[GLOB]),
         at(images, "a space", json!(["fluent/fluent bit"]), "[0]", &[GLOB]),
@@ -105,6 +110,9 @@ pub(super) fn sidecars() -> Vec<Invalid> {
         at(excluded_pattern, "an open class", json!("[a-z"), "", &[
             "missing closing ]",
             "sidecars.exclude.namePattern must be a regular expression in RE2 syntax, such as helper-.*",
+        ]),
+        at(excluded_pattern, "a class inside a class", json!("[[a]b]"), "", &[
+            "sidecars.exclude.namePattern must not contain &&, --, ~~ or [ inside a character class",
         ]),
         at(excluded_pattern, "a long pattern", json!("a".repeat(513)), "", &["may not be more than 512"]),
     ]
