@@ -17,6 +17,9 @@ use crate::domain::{
     violation::{Subject, Violation},
 };
 
+/// The maximum length of a label value, in bytes. Names of Kubernetes objects have at most 253.
+pub const LABEL_LIMIT: usize = 256;
+
 /// Upper limits on the number of series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeriesLimits {
@@ -96,7 +99,7 @@ pub struct WorkloadContainer {
     pub workload: Arc<Workload>,
     /// The name of the container.
     pub container: Arc<str>,
-    /// The image as the spec writes it.
+    /// The image as the spec writes it, cut to [`LABEL_LIMIT`]. Images that are equal up to there share a series.
     pub image: Arc<str>,
     /// The container is a native sidecar.
     pub native: bool,
@@ -142,10 +145,18 @@ fn key(
     let container = WorkloadContainer {
         workload: Arc::clone(&subject.workload),
         container: Arc::clone(&subject.container),
-        image: Arc::clone(&pod.shape.containers.get(container)?.image),
+        image: label(&pod.shape.containers.get(container)?.image),
         native: subject.native,
     };
     Some((Arc::clone(&subject.namespace), kind, container))
+}
+
+/// The text of a label value.
+fn label(text: &Arc<str>) -> Arc<str> {
+    match text.get(..text.floor_char_boundary(LABEL_LIMIT)) {
+        Some(cut) if cut.len() < text.len() => cut.into(),
+        _ => Arc::clone(text),
+    }
 }
 
 impl Index {

@@ -58,6 +58,36 @@ fn pods_in_violation_are_counted_by_workload_state_and_image() {
 }
 
 #[test]
+fn images_that_are_equal_in_a_label_share_a_series() {
+    let mut harness = Harness::with(policy().only(Check::NotReady));
+    let prefix = format!("mesh/{}", "p".repeat(251));
+    let pod = |name: &str, image: String| {
+        Pod::named(name)
+            .regular("app")
+            .native("envoy")
+            .spec("envoy", |container| container.image = image.as_str().into())
+            .unready("envoy")
+            .of("Deployment", "web")
+    };
+    let [one, other] = [
+        pod("web-1", format!("{prefix}:1")),
+        pod("web-2", format!("{prefix}:2")),
+    ];
+    harness
+        .pod(&one)
+        .pod(&other)
+        .pod(&pod("web-3", prefix[..255].to_owned()))
+        .at(500);
+    let shorter = format!("firing Deployment/web envoy {} 1", &prefix[..255]);
+    let shared = |pods: usize| format!("firing Deployment/web envoy {prefix} {pods}");
+    assert_eq!(workloads(&harness), [shorter.clone(), shared(2)]);
+    harness.delete(&other);
+    assert_eq!(workloads(&harness), [shorter.clone(), shared(1)]);
+    harness.delete(&one);
+    assert_eq!(workloads(&harness), [shorter]);
+}
+
+#[test]
 fn the_most_severe_and_then_the_oldest_firing_violations_have_series() {
     let mut harness = Harness::with(policy().check(Check::FrequentRestarts, |common| {
         common.severity = Severity::Critical;

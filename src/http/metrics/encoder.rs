@@ -1,14 +1,11 @@
 //! A streaming encoder of the Prometheus text format (version 0.0.4).
 //!
 //! The encoder writes each series directly to the body of the page and stores none, so a render needs no memory except
-//! the page. Label values are cleaned: no control characters, at most [`VALUE_LIMIT`] bytes.
+//! the page. Label values are cleaned: no control characters, at most [`LABEL_LIMIT`] bytes.
 
 use std::fmt::Write as _;
 
-use crate::http::server::Body;
-
-/// Maximum length of a label value in bytes. Names of Kubernetes objects have at most 253.
-pub(super) const VALUE_LIMIT: usize = 256;
+use crate::{domain::index::series::LABEL_LIMIT, http::server::Body};
 
 /// The type of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +140,7 @@ fn push_value(line: &mut String, value: &str) {
     let mut length = 0;
     for c in value.chars() {
         length += c.len_utf8();
-        if length > VALUE_LIMIT {
+        if length > LABEL_LIMIT {
             break;
         }
         match c {

@@ -215,7 +215,7 @@ pub(super) fn write_series(encoder: &mut Encoder<'_>, series: &Series) {
     write_policies(encoder, policies);
     let mut family = encoder.family(&RESTARTS);
     for row in &restarts.rows {
-        let [policy, kind, namespace] = policy_values(&row.policy);
+        let [policy, kind, namespace] = merged_policy_values(row.policy.as_ref());
         let (workload, workload_kind, container) = match &row.subject {
             Some((workload, container)) => (&*workload.name, &*workload.kind, &**container),
             None => ("", "", ""),
@@ -252,7 +252,7 @@ fn write_workloads(encoder: &mut Encoder<'_>, workloads: &Bounded<ViolationKind,
             subject,
             count: pods,
         } = row;
-        let [policy, policy_kind, policy_namespace] = policy_values(policy);
+        let [policy, policy_kind, policy_namespace] = merged_policy_values(policy.as_ref());
         let (workload, workload_kind, container, image, native) = match subject {
             Some(subject) => (
                 &*subject.workload.name,
@@ -354,6 +354,11 @@ fn write_policies(encoder: &mut Encoder<'_>, policies: &[PolicySeries]) {
 
 fn policy_values(policy: &PolicyKey) -> [&str; POLICY_LABELS.len()] {
     [&policy.name, policy.kind.as_str(), &policy.namespace]
+}
+
+/// The labels of a policy, or empty ones for a series that all policies share.
+fn merged_policy_values(policy: Option<&PolicyKey>) -> [&str; POLICY_LABELS.len()] {
+    policy.map_or([""; POLICY_LABELS.len()], policy_values)
 }
 
 const fn severity_value(severity: Severity) -> &'static str {

@@ -19,8 +19,8 @@ pub struct Bounded<K, S> {
 /// One series about a workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row<K, S> {
-    /// The policy.
-    pub policy: PolicyKey,
+    /// The policy; `None` if even one series per policy is too many.
+    pub policy: Option<PolicyKey>,
     /// The labels that a collapsed series keeps.
     pub kind: K,
     /// The namespace of the workload. Empty if even one series per namespace is too many.
@@ -44,7 +44,7 @@ pub(super) struct Counted<'a, K, S> {
 impl<K, S> Counted<'_, K, S> {
     fn row<T>(self, subject: impl FnOnce(S) -> T) -> Row<K, T> {
         Row {
-            policy: self.policy.clone(),
+            policy: Some(self.policy.clone()),
             kind: self.kind,
             namespace: Arc::clone(self.namespace),
             subject: Some(subject(self.subject)),
@@ -54,7 +54,8 @@ impl<K, S> Counted<'_, K, S> {
 }
 
 /// Copies the rows. Above `limit` the namespaces with the most series collapse into one series each per policy and
-/// kind, and if that is still too many, all namespaces into one. Only the rows of the result are copied.
+/// kind. If that is still too many, all namespaces collapse into one, and then all policies. The kinds are few, so the
+/// result has at most `limit` rows or one per kind. Only the rows of the result are copied.
 pub(super) fn bound<'a, K, S, T, I>(
     rows: impl Fn() -> I,
     subject: impl Fn(S) -> T,
@@ -92,17 +93,25 @@ where
     }
     let all_namespaces: Option<Arc<str>> = (total > limit).then(Arc::default);
     let mut kept = Vec::new();
-    let mut sums: BTreeMap<(&PolicyKey, K, &Arc<str>), u64> = BTreeMap::new();
+    let mut sums: BTreeMap<(Option<&PolicyKey>, K, &Arc<str>), u64> = BTreeMap::new();
     for row in rows() {
         if collapsed.contains(row.namespace) {
             let namespace = all_namespaces.as_ref().unwrap_or(row.namespace);
-            *sums.entry((row.policy, row.kind, namespace)).or_default() += row.count;
+            let key = (Some(row.policy), row.kind, namespace);
+            *sums.entry(key).or_default() += row.count;
         } else {
             kept.push(row.row(&subject));
         }
     }
+    if kept.len() + sums.len() > limit {
+        let mut merged = BTreeMap::new();
+        for ((_, kind, namespace), count) in sums {
+            *merged.entry((None, kind, namespace)).or_default() += count;
+        }
+        sums = merged;
+    }
     kept.extend(sums.into_iter().map(|((policy, kind, namespace), count)| Row {
-        policy: policy.clone(),
+        policy: policy.cloned(),
         kind,
         namespace: Arc::clone(namespace),
         subject: None,
@@ -124,7 +133,7 @@ mod tests {
     fn rows(namespaces: &[(&str, usize)]) -> Vec<TestRow> {
         let rows = namespaces.iter().flat_map(|(namespace, series)| {
             (0..*series).map(|n| Row {
-                policy: key("mesh"),
+                policy: Some(key("mesh")),
                 kind: u8::from(n % 2 == 0),
                 namespace: Arc::from(*namespace),
                 subject: Some(n),
@@ -136,7 +145,7 @@ mod tests {
 
     fn as_counted(row: &TestRow) -> Counted<'_, u8, usize> {
         Counted {
-            policy: &row.policy,
+            policy: row.policy.as_ref().unwrap(),
             kind: row.kind,
             namespace: &row.namespace,
             subject: row.subject.unwrap(),
@@ -183,5 +192,28 @@ mod tests {
         let namespaces: Vec<_> = names.iter().map(|name| (name.as_str(), 1)).collect();
         let (rows, collapsed) = bounded(&namespaces, 10);
         assert_eq!((rows, collapsed), (vec![(String::new(), true, 300)], 100));
+    }
+
+    #[test]
+    fn too_many_policies_collapse_into_one() {
+        let rows: Vec<TestRow> = rows(&[("a", 2), ("b", 3)])
+            .into_iter()
+            .flat_map(|row| {
+                (0..50).map(move |n| Row {
+                    policy: Some(key(&format!("mesh-{n}"))),
+                    ..row.clone()
+                })
+            })
+            .collect();
+        let bounded = bound(|| rows.iter().map(as_counted), |n| n, 10);
+        let shown = bounded.rows.iter().map(|row| {
+            let is_merged = row.policy.is_none() && row.subject.is_none();
+            (is_merged, row.kind, &*row.namespace, row.count)
+        });
+        assert_eq!(
+            shown.collect::<Vec<_>>(),
+            [(true, 0, "", 300), (true, 1, "", 450)]
+        );
+        assert_eq!(bounded.collapsed, 2);
     }
 }
