@@ -1,11 +1,13 @@
-//! Structured logs on standard error: text for people or JSON for machines.
+//! Structured logs on standard error: text for people or JSON for machines. The number of lines per second is limited.
 //!
 //! Input: the format and level of the command line. Text of other origin (messages of the API server, object names, error
 //! texts) goes through [`clean`] before it is logged.
 
-use std::io::IsTerminal;
+use std::{io::IsTerminal, thread};
 
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+use super::log_limit::LogLimit;
 
 /// Format of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -40,7 +42,7 @@ impl Level {
     /// and shortened. The library's own lines appear at `trace` only.
     fn directives(self) -> &'static str {
         match self {
-            Self::Error => "error,kube_client=off,kube_runtime=off",
+            Self::Error => "error,kube_client=off,kube_runtime=off,sidewatch::telemetry::log_limit=warn",
             Self::Warn => "warn,kube_client=off,kube_runtime=off",
             Self::Info => "warn,sidewatch=info,kube_client=off,kube_runtime=off",
             Self::Debug => "warn,sidewatch=debug,kube_client=off,kube_runtime=off",
@@ -49,9 +51,26 @@ impl Level {
     }
 }
 
+/// An error of [`install`].
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// The process has a subscriber already.
+    #[error(transparent)]
+    Init(#[from] tracing_subscriber::util::TryInitError),
+    /// The thread that reports suppressed lines cannot start.
+    #[error("cannot start the thread of the log: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
 /// Sends all log lines of the process to standard error. Fails when called a second time.
-pub fn install(format: Format, level: Level) -> Result<(), tracing_subscriber::util::TryInitError> {
-    use tracing_subscriber::util::SubscriberInitExt;
+///
+/// The number of lines per second is limited ([`LogLimit`]), except at the levels `debug` and `trace`, which are for one
+/// person who wants to see every line.
+pub fn install(format: Format, level: Level) -> Result<(), InstallError> {
+    let limit = match level {
+        Level::Error | Level::Warn | Level::Info => Some(LogLimit::new()),
+        Level::Debug | Level::Trace => None,
+    };
     let builder = fmt()
         .with_env_filter(EnvFilter::new(level.directives()))
         .with_writer(std::io::stderr);
@@ -59,6 +78,7 @@ pub fn install(format: Format, level: Level) -> Result<(), tracing_subscriber::u
         Format::Text => builder
             .with_ansi(std::io::stderr().is_terminal())
             .finish()
+            .with(limit.clone())
             .try_init(),
         Format::Json => builder
             .json()
@@ -66,8 +86,15 @@ pub fn install(format: Format, level: Level) -> Result<(), tracing_subscriber::u
             .with_current_span(false)
             .with_span_list(false)
             .finish()
+            .with(limit.clone())
             .try_init(),
+    }?;
+    if let Some(limit) = limit {
+        thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || limit.write_reports())?;
     }
+    Ok(())
 }
 
 /// Maximum length of a cleaned text, in bytes.
