@@ -68,22 +68,11 @@ mod tests {
     fn time_never_goes_back() {
         let at = |text: &str| -> Timestamp { text.parse().unwrap() };
         let last = at("2026-11-20T10:00:00Z");
+        #[rustfmt::skip]
         let table = [
-            (
-                "2026-11-20T10:00:10Z",
-                "2026-11-20T10:00:10Z",
-                "the wall clock runs normally",
-            ),
-            (
-                "2026-11-20T11:00:00Z",
-                "2026-11-20T11:00:00Z",
-                "the machine was suspended, or its clock was set forward",
-            ),
-            (
-                "2026-11-20T09:00:00Z",
-                "2026-11-20T10:00:05Z",
-                "the clock was set back: half speed",
-            ),
+            ("2026-11-20T10:00:10Z", "2026-11-20T10:00:10Z", "the wall clock runs normally"),
+            ("2026-11-20T11:00:00Z", "2026-11-20T11:00:00Z", "the machine was suspended, or its clock was set forward"),
+            ("2026-11-20T09:00:00Z", "2026-11-20T10:00:05Z", "the clock was set back: half speed"),
         ];
         for (wall, expected, why) in table {
             assert_eq!(

@@ -63,28 +63,14 @@ mod tests {
     fn selectors_match_as_in_kubernetes() {
         let labels: Labels = [("app", "web"), ("tier", "")].into_iter().collect();
         let values = |list: &[&str]| list.iter().map(|v| Box::from(*v)).collect::<Vec<Box<str>>>();
+        #[rustfmt::skip]
         let table = [
-            (
-                "app",
-                Operator::In(values(&["db", "web"])),
-                true,
-                "one of the values",
-            ),
+            ("app", Operator::In(values(&["db", "web"])), true, "one of the values"),
             ("app", Operator::In(values(&["db"])), false, "none of the values"),
             ("zone", Operator::In(values(&["a"])), false, "In needs the label"),
             ("app", Operator::NotIn(values(&["db"])), true, "another value"),
-            (
-                "app",
-                Operator::NotIn(values(&["web"])),
-                false,
-                "an excluded value",
-            ),
-            (
-                "zone",
-                Operator::NotIn(values(&["a"])),
-                true,
-                "NotIn accepts a missing label",
-            ),
+            ("app", Operator::NotIn(values(&["web"])), false, "an excluded value"),
+            ("zone", Operator::NotIn(values(&["a"])), true, "NotIn accepts a missing label"),
             ("tier", Operator::Exists, true, "an empty value is a value"),
             ("zone", Operator::Exists, false, "a missing label does not exist"),
             ("zone", Operator::DoesNotExist, true, "a missing label"),

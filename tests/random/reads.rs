@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::sleep};
 
 use testkit::{
-    api_server::{CLUSTER_POLICIES, NAMESPACES, PODS, POLICIES},
+    api_server::{CLUSTER_POLICIES, NAMESPACES, PODS, POLICIES, failure},
     protobuf,
     rng::Rng,
 };
@@ -283,6 +283,5 @@ fn encoded(path: &str, body: UnsyncBoxBody<Bytes, io::Error>) -> Answer {
 }
 
 fn status(code: u16) -> Value {
-    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code,
-        "reason": if code == 410 { "Expired" } else { "" }, "message": "an outage"})
+    failure(code, if code == 410 { "Expired" } else { "" }, "an outage")
 }

@@ -105,17 +105,10 @@ fn main_ready_sidecar_not_ready_is_bound_by_the_earliest_ready_main_too() {
 #[test]
 fn frequent_restarts_began_with_the_last_exit() {
     let looping = (0..3).fold(web(), |pod, n| pod.restarted("envoy", 600 + 10 * n));
+    #[rustfmt::skip]
     let table = [
-        (
-            looping.clone().exits("envoy", 1, 650),
-            Some(650.0),
-            "the exit in state",
-        ),
-        (
-            looping.clone().exits("envoy", 1, 650).backs_off("envoy"),
-            Some(650.0),
-            "the exit in lastState",
-        ),
+        (looping.clone().exits("envoy", 1, 650), Some(650.0), "the exit in state"),
+        (looping.clone().exits("envoy", 1, 650).backs_off("envoy"), Some(650.0), "the exit in lastState"),
         (looping, None, "up again: earlier restarts have no times"),
     ];
     for (pod, expected, why) in table {

@@ -34,77 +34,29 @@ fn conditions_report_validity_health_and_matches() {
     let off = || policy().with(|p| p.mode = Mode::Off);
     let observe = at_once().with(|p| p.mode = Mode::Observe);
     let bad = web().unready("envoy");
+    #[rustfmt::skip]
     let table: [Row; 7] = [
-        (
-            Ok(policy()),
-            &[&web()],
-            [
-                "Ready=True/Evaluating",
-                "SidecarsHealthy=True/NoViolations",
-                "TargetsFound=True/PodsMatched",
-            ],
-            "no violation",
-        ),
-        (
-            Ok(at_once()),
-            &[&bad],
-            [
-                "Ready=True/Evaluating",
-                "SidecarsHealthy=False/ViolationsFiring",
-                "TargetsFound=True/PodsMatched",
-            ],
-            "a violation does not change Ready",
-        ),
-        (
-            Ok(policy()),
-            &[&bad],
-            [
-                "Ready=True/Evaluating",
-                "SidecarsHealthy=True/NoViolations",
-                "TargetsFound=True/PodsMatched",
-            ],
-            "a pending violation does not change SidecarsHealthy",
-        ),
-        (
-            Ok(observe),
-            &[&bad],
-            [
-                "Ready=True/Evaluating",
-                "SidecarsHealthy=False/ViolationsFiring",
-                "TargetsFound=True/PodsMatched",
-            ],
-            "mode Observe reports violations in the status",
-        ),
-        (
-            Ok(policy()),
-            &[],
-            [
-                "Ready=True/Evaluating",
-                "SidecarsHealthy=True/NoViolations",
-                "TargetsFound=False/NoPodsMatched",
-            ],
-            "no Pod matches",
-        ),
-        (
-            Ok(off()),
-            &[&bad],
-            [
-                "Ready=True/Suspended",
-                "SidecarsHealthy=Unknown/Suspended",
-                "TargetsFound=Unknown/Suspended",
-            ],
-            "mode Off",
-        ),
-        (
-            invalid("no"),
-            &[&bad],
-            [
-                "Ready=False/Invalid",
-                "SidecarsHealthy=Unknown/Invalid",
-                "TargetsFound=Unknown/Invalid",
-            ],
-            "the policy was never valid",
-        ),
+        (Ok(policy()), &[&web()],
+            ["Ready=True/Evaluating", "SidecarsHealthy=True/NoViolations", "TargetsFound=True/PodsMatched"],
+            "no violation"),
+        (Ok(at_once()), &[&bad],
+            ["Ready=True/Evaluating", "SidecarsHealthy=False/ViolationsFiring", "TargetsFound=True/PodsMatched"],
+            "a violation does not change Ready"),
+        (Ok(policy()), &[&bad],
+            ["Ready=True/Evaluating", "SidecarsHealthy=True/NoViolations", "TargetsFound=True/PodsMatched"],
+            "a pending violation does not change SidecarsHealthy"),
+        (Ok(observe), &[&bad],
+            ["Ready=True/Evaluating", "SidecarsHealthy=False/ViolationsFiring", "TargetsFound=True/PodsMatched"],
+            "mode Observe reports violations in the status"),
+        (Ok(policy()), &[],
+            ["Ready=True/Evaluating", "SidecarsHealthy=True/NoViolations", "TargetsFound=False/NoPodsMatched"],
+            "no Pod matches"),
+        (Ok(off()), &[&bad],
+            ["Ready=True/Suspended", "SidecarsHealthy=Unknown/Suspended", "TargetsFound=Unknown/Suspended"],
+            "mode Off"),
+        (invalid("no"), &[&bad],
+            ["Ready=False/Invalid", "SidecarsHealthy=Unknown/Invalid", "TargetsFound=Unknown/Invalid"],
+            "the policy was never valid"),
     ];
     for (spec, pods, expected, why) in table {
         let mut harness = Harness::starting();

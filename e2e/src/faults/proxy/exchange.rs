@@ -13,11 +13,12 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
 
+use testkit::api_server::failure;
 use testkit::protobuf;
 
 use super::record::{Call, Exchange};
 use super::request::Verb;
-use super::rule::{Fault, Point, RuleHandle, status_object};
+use super::rule::{Fault, Point, RuleHandle};
 use super::shape::{Out, Shape};
 use super::{Shared, tls};
 
@@ -144,7 +145,7 @@ async fn hang_at(rule: Option<&RuleHandle>, point: Point) {
 fn own_answer(status: u16, retry_after: Option<u32>) -> Result<Response<Bytes>, Broken> {
     let code = StatusCode::from_u16(status).map_err(|_| Broken)?;
     let reason = code.canonical_reason().unwrap_or_default().replace(' ', "");
-    let body = status_object(status, &reason, "injected by the fault proxy").to_string();
+    let body = failure(status, &reason, "injected by the fault proxy").to_string();
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = code;
     let headers = response.headers_mut();

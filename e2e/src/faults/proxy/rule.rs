@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
+use testkit::api_server::failure;
 use testkit::glob::glob;
 use tokio::sync::watch;
 
@@ -82,22 +83,9 @@ impl Fault {
             410 => ("Expired", "too old resource version: 1 (2)"),
             _ => ("InternalError", "an error on the server"),
         };
-        let event = serde_json::json!({"type": "ERROR", "object": status_object(code, reason, message)});
+        let event = serde_json::json!({"type": "ERROR", "object": failure(code, reason, message)});
         Self::Inject { after, event }
     }
-}
-
-/// A `Status` object.
-pub(super) fn status_object(code: u16, reason: &str, message: &str) -> Value {
-    serde_json::json!({
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Failure",
-        "message": message,
-        "reason": reason,
-        "code": code,
-    })
 }
 
 /// A fault and the requests that it applies to.

@@ -11,7 +11,7 @@ mod operator;
 mod server;
 mod transport;
 
-pub use objects::{list, pod, policy, status_error};
+pub use objects::{failure, list, pod, policy, status_error};
 pub use operator::{
     CLUSTER_POLICIES, EVENTS, MESH_STATUS, NAMESPACES, PODS, POLICIES, Running, Setup, start, start_at,
 };

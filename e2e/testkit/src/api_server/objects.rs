@@ -49,8 +49,13 @@ pub fn policy(name: &str, version: &str) -> Value {
 
 /// Returns the body of a failed request.
 pub fn status_error(code: u16, message: &str) -> Value {
+    failure(code, "", message)
+}
+
+/// Returns the body of a request that failed for this reason, or the object of an ERROR event.
+pub fn failure(code: u16, reason: &str, message: &str) -> Value {
     json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "code": code,
-        "reason": "",
+        "reason": reason,
     })
 }

@@ -223,18 +223,12 @@ impl ContainerState {
             "image": self.spec.image,
             "imageID": if id.is_some() { format!("sha256:{}", digest(&self.spec.image)) } else { String::new() },
         });
-        if let (Some(id), Some(object)) = (id, status.as_object_mut()) {
-            let resources = self
-                .spec
-                .memory_limit
-                .as_ref()
-                .map(|limit| json!({"limits": {"memory": limit}}));
-            object.insert("containerID".into(), json!(id));
-            object.insert("resources".into(), resources.unwrap_or_else(|| json!({})));
-            object.insert(
-                "user".into(),
-                json!({"linux": {"uid": 0, "gid": 0, "supplementalGroups": [0]}}),
-            );
+        if let Some(id) = id {
+            let limits = self.spec.memory_limit.as_ref();
+            let resources = limits.map_or_else(|| json!({}), |limit| json!({"limits": {"memory": limit}}));
+            status["containerID"] = json!(id);
+            status["resources"] = resources;
+            status["user"] = json!({"linux": {"uid": 0, "gid": 0, "supplementalGroups": [0]}});
         }
         status
     }
@@ -254,8 +248,8 @@ fn terminated(exit: &Exit) -> Value {
         "startedAt": exit.times.map(|(started, _)| seconds(started)),
         "finishedAt": exit.times.map(|(_, finished)| seconds(finished)),
     });
-    if let (Some(id), Some(object)) = (&exit.id, state.as_object_mut()) {
-        object.insert("containerID".into(), json!(id));
+    if let Some(id) = &exit.id {
+        state["containerID"] = json!(id);
     }
     json!({"terminated": state})
 }

@@ -21,3 +21,15 @@ pub use pod::{Pod, at};
 pub use spec::{Container, Kind, PodSpec, RestartPolicy};
 pub use state::PodState;
 pub use step::Step;
+
+/// Adds the fields that have a value.
+fn add_fields<const N: usize>(
+    object: &mut serde_json::Value,
+    fields: [(&str, Option<serde_json::Value>); N],
+) {
+    for (name, value) in fields {
+        if let Some(value) = value {
+            object[name] = value;
+        }
+    }
+}

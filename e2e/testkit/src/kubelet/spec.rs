@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::add_fields;
 use super::step::Step;
 
 /// When the kubelet restarts a container.
@@ -156,13 +157,7 @@ impl Container {
                     .map(|limit| json!({"limits": {"memory": limit}})),
             ),
         ];
-        if let Some(object) = json.as_object_mut() {
-            object.extend(
-                fields
-                    .into_iter()
-                    .filter_map(|(key, value)| Some((key.to_owned(), value?))),
-            );
-        }
+        add_fields(&mut json, fields);
         json
     }
 }

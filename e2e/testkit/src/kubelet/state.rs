@@ -146,7 +146,7 @@ impl PodState {
             "phase": self.phase.as_str(),
             "conditions": self.conditions.iter().map(Condition::json).collect::<Vec<_>>(),
         });
-        let (Some(admitted), Some(object)) = (self.admitted, status.as_object_mut()) else {
+        let Some(admitted) = self.admitted else {
             return status;
         };
         let has_init = self
@@ -165,19 +165,19 @@ impl PodState {
                 .filter(|container| container.is(Kind::Regular) == regular);
             wanted.map(|container| container.status(waits_for)).collect()
         };
-        object.insert("observedGeneration".into(), json!(self.generation));
-        object.insert("startTime".into(), json!(seconds(admitted)));
-        object.insert("hostIP".into(), json!("127.0.0.1"));
-        object.insert("hostIPs".into(), json!([{"ip": "127.0.0.1"}]));
+        status["observedGeneration"] = json!(self.generation);
+        status["startTime"] = json!(seconds(admitted));
+        status["hostIP"] = json!("127.0.0.1");
+        status["hostIPs"] = json!([{"ip": "127.0.0.1"}]);
         if self.has_address {
             let address = format!("10.244.0.{}", self.addresses);
-            object.insert("podIP".into(), json!(address));
-            object.insert("podIPs".into(), json!([{"ip": address}]));
+            status["podIP"] = json!(address);
+            status["podIPs"] = json!([{"ip": address}]);
         }
         if has_init {
-            object.insert("initContainerStatuses".into(), json!(list(false)));
+            status["initContainerStatuses"] = json!(list(false));
         }
-        object.insert("containerStatuses".into(), json!(list(true)));
+        status["containerStatuses"] = json!(list(true));
         status
     }
 }

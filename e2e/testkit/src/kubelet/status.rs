@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::add_fields;
 use super::container::{ContainerState, seconds};
 use super::spec::Kind;
 
@@ -105,13 +106,7 @@ impl Condition {
                 self.verdict.message.as_ref().map(|message| json!(message)),
             ),
         ];
-        if let Some(object) = json.as_object_mut() {
-            object.extend(
-                fields
-                    .into_iter()
-                    .filter_map(|(key, value)| Some((key.to_owned(), value?))),
-            );
-        }
+        add_fields(&mut json, fields);
         json
     }
 }

@@ -248,23 +248,14 @@ fn errors_name_the_field_and_the_way_out() {
             {"key": "a", "operator": "Exists"}, requirement,
         ]}})
     };
+    #[rustfmt::skip]
     let table = [
-        (
-            checks("frequentRestarts", json!({"count": 0})),
-            "spec.checks.frequentRestarts.count: 0 is not between 1 and 1000",
-        ),
-        (
-            checks("flapping", json!({"count": 1001})),
-            "spec.checks.flapping.count: 1001 is not between 1 and 1000",
-        ),
-        (
-            checks("flapping", json!({"window": "9s999ms"})),
-            "spec.checks.flapping.window: 9s999ms is not between 10s and 24h",
-        ),
-        (
-            json!({"events": {"repeatPeriod": "14m"}}),
-            "spec.events.repeatPeriod: 14m is not between 15m and 24h",
-        ),
+        (checks("frequentRestarts", json!({"count": 0})),
+            "spec.checks.frequentRestarts.count: 0 is not between 1 and 1000"),
+        (checks("flapping", json!({"count": 1001})), "spec.checks.flapping.count: 1001 is not between 1 and 1000"),
+        (checks("flapping", json!({"window": "9s999ms"})),
+            "spec.checks.flapping.window: 9s999ms is not between 10s and 24h"),
+        (json!({"events": {"repeatPeriod": "14m"}}), "spec.events.repeatPeriod: 14m is not between 15m and 24h"),
         (
             json!({"sidecars": {"namePattern": "helper-("}}),
             "spec.sidecars.namePattern: \"helper-(\" is not a valid regular expression, such as helper-.*: \
@@ -275,14 +266,10 @@ fn errors_name_the_field_and_the_way_out() {
             "spec.sidecars.exclude.namePattern: \"((a{99}){99}){99}\" is not a valid regular expression, such \
              as helper-.*: Compiled regex exceeds size limit of 262144 bytes.",
         ),
-        (
-            pods(json!({"key": "b", "operator": "In"})),
-            "spec.podSelector.matchExpressions[1].values: operator In needs at least one value",
-        ),
-        (
-            pods(json!({"key": "b", "operator": "NotIn", "values": []})),
-            "spec.podSelector.matchExpressions[1].values: operator NotIn needs at least one value",
-        ),
+        (pods(json!({"key": "b", "operator": "In"})),
+            "spec.podSelector.matchExpressions[1].values: operator In needs at least one value"),
+        (pods(json!({"key": "b", "operator": "NotIn", "values": []})),
+            "spec.podSelector.matchExpressions[1].values: operator NotIn needs at least one value"),
         (
             pods(json!({"key": "b", "operator": "Exists", "values": ["x"]})),
             "spec.podSelector.matchExpressions[1].values: operator Exists takes no values: remove them, or use In \
