@@ -28,7 +28,7 @@ COPY . .
 # `--target` limits the static linking to the binary. Without it, RUSTFLAGS also apply to build scripts and procedural macros.
 RUN target="$(rustc --print host-tuple)" \
  && RUSTFLAGS="-C target-feature=+crt-static" \
-    cargo build --release --locked --package sidewatch --bin sidewatch --target "$target" \
+    cargo build --release --locked --package sidewatch --bin sidewatch --no-default-features --target "$target" \
  && cp "target/$target/release/sidewatch" /sidewatch
 
 FROM base

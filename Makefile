@@ -90,7 +90,7 @@ STATIC = -C target-feature=+crt-static
 
 binary: ## build the static binary for the image: target/image/sidewatch
 	RUSTFLAGS="$(STATIC)" cargo $(shell cargo auditable --version >/dev/null 2>&1 && echo auditable) \
-		build --release --package sidewatch --bin sidewatch --locked --target $(TARGET) --target-dir target
+		build --release --package sidewatch --bin sidewatch --no-default-features --locked --target $(TARGET) --target-dir target
 	mkdir -p target/image
 	cp target/$(TARGET)/release/sidewatch target/image/sidewatch
 

@@ -8,6 +8,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 /// Maximum number of lines of a file.
@@ -152,4 +153,42 @@ fn imports_in_groups_are_found() {
     let code = "use crate::{domain::{index::Index, policy}, sink,\n kubernetes::decode};\nfn f(x: &crate::api::Y) {}";
     let found: Vec<_> = imports(code).into_iter().collect();
     assert_eq!(found, ["api", "domain", "kubernetes", "sink"]);
+}
+
+#[test]
+fn a_release_build_does_not_contain_the_test_clock() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for name in ["Makefile", "Dockerfile"] {
+        let text = fs::read_to_string(root.join(name)).expect("a file");
+        let mut builds = text
+            .lines()
+            .filter(|line| line.contains("build --release"))
+            .peekable();
+        assert!(builds.peek().is_some(), "{name} has a release build");
+        for build in builds {
+            assert!(build.contains("--no-default-features"), "{name}: {build}");
+        }
+    }
+    let tree = |features: &[&str]| {
+        let output = Command::new(env!("CARGO"))
+            .current_dir(root)
+            .args(["tree", "--locked", "--offline", "--package", "sidewatch"])
+            .args(["--edges", "normal", "--prefix", "none", "--format", "{p} {f}"])
+            .args(features)
+            .output()
+            .expect("cargo runs");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let has_test_clock = |tree: &str| {
+        let mut tokio = tree.lines().filter(|line| line.starts_with("tokio v"));
+        let features = tokio.next().expect("a dependency");
+        features.contains("test-util")
+    };
+    assert!(has_test_clock(&tree(&[])), "tests have it");
+    assert!(!has_test_clock(&tree(&["--no-default-features"])));
 }
