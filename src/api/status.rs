@@ -45,7 +45,8 @@ pub struct PolicyStatus {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["check"])
     )]
     pub checks: Vec<CheckStatus>,
-    /// The violations, most severe first. At most 20.
+    /// The violations. At most 20: firing ones first, the most severe and then the oldest, then pending ones, the oldest
+    /// first.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "readable")]
     #[schemars(length(max = MAX_VIOLATIONS), extend("x-kubernetes-list-type" = "atomic"))]
     pub violations: Vec<Violation>,
@@ -110,6 +111,10 @@ pub struct Violation {
     /// The Pod's name.
     #[schemars(length(max = 253))]
     pub pod: String,
+    /// The Pod's UID. A restarted operator continues the violation for this Pod only.
+    #[serde(rename = "podUID", default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 128))]
+    pub pod_uid: String,
     /// The container's name.
     #[schemars(length(max = 63))]
     pub container: String,

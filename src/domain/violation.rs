@@ -74,7 +74,8 @@ impl Violation {
     }
 }
 
-/// The order of violations in a status: most severe first, then by subject, then by check.
+/// The order of violations in a status: firing ones first, by severity and then by onset, then pending ones by onset.
+/// Equal ones follow by subject and check.
 impl Ord for Violation {
     fn cmp(&self, other: &Self) -> Ordering {
         let Self {
@@ -87,20 +88,17 @@ impl Ord for Violation {
             visible,
             onset,
         } = self;
+        let by_severity = other.severity.cmp(severity);
         other
-            .severity
-            .cmp(severity)
+            .firing
+            .cmp(firing)
+            .then(if *firing { by_severity } else { Ordering::Equal })
+            .then_with(|| onset.cmp(&other.onset))
+            .then(by_severity)
             .then_with(|| subject.cmp(&other.subject))
             .then_with(|| check.cmp(&other.check))
             .then_with(|| policy.cmp(&other.policy))
-            .then_with(|| {
-                (mode, firing, visible, onset).cmp(&(
-                    &other.mode,
-                    &other.firing,
-                    &other.visible,
-                    &other.onset,
-                ))
-            })
+            .then_with(|| (mode, visible).cmp(&(&other.mode, &other.visible)))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Writes policy statuses by server-side apply to the `status` subresource.
 //!
 //! Input: the statuses that a watch observed, and the keys of policies whose status may have changed. Output: one apply
-//! if the wanted status differs from the observed one, and no other request.
+//! if the wanted status differs from the observed one. If the applied status still has entries of other field managers, a
+//! merge patch removes them.
 
 use std::{
     collections::BTreeSet,
@@ -21,7 +22,7 @@ use kube::{
 };
 use parking_lot::{Mutex, MutexGuard};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     select,
     sync::Notify,
@@ -225,32 +226,63 @@ impl StatusSink {
         result
     }
 
-    /// Applies a status. Returns the new version of the object, or `None` if the object does not exist.
+    /// Applies a status, and removes entries of other field managers. Returns the new version of the object, or `None` if
+    /// the object does not exist.
     async fn apply(
         &self,
         key: &PolicyKey,
         uid: &str,
         status: &PolicyStatus,
     ) -> Result<Option<u64>, WriteError> {
-        let path = match key.kind {
-            PolicyKind::SidecarPolicy => SidecarPolicy::url_path(&(), Some(&key.namespace)),
-            PolicyKind::ClusterSidecarPolicy => ClusterSidecarPolicy::url_path(&(), None),
-        };
+        let params = PatchParams::apply(FIELD_MANAGER).force();
         // Because of the UID, the API server refuses this status for a new policy with the same name.
-        let object = json!({
+        let patch = Patch::Apply(json!({
             "apiVersion": format!("{}/{}", api::GROUP, api::VERSION),
             "kind": key.kind.as_str(),
             "metadata": { "name": key.name, "uid": uid },
             "status": status,
-        });
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        let request =
-            Request::new(path).patch_subresource("status", &key.name, &params, &Patch::Apply(object));
+        }));
+        let Some(applied) = self.patch(key, &params, &patch).await? else {
+            return Ok(None);
+        };
+        let stays = |applied: &PolicyStatus| status_object::has_foreign_entries(status, applied);
+        if !applied.status.as_ref().is_some_and(stays) {
+            return Ok(Some(applied.version()));
+        }
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let patch = Patch::Merge(json!({
+            "metadata": { "uid": uid, "resourceVersion": applied.metadata.resource_version },
+            "status": status_object::without_foreign_entries(status),
+        }));
+        info!(policy = %key, "entries of other field managers removed from the status");
+        Ok(self
+            .patch(key, &params, &patch)
+            .await?
+            .map(|object| object.version()))
+    }
+
+    /// Patches the `status` subresource. Returns the object, or `None` if it does not exist.
+    async fn patch(
+        &self,
+        key: &PolicyKey,
+        params: &PatchParams,
+        patch: &Patch<Value>,
+    ) -> Result<Option<Written>, WriteError> {
+        let url = match key.kind {
+            PolicyKind::SidecarPolicy => SidecarPolicy::url_path(&(), Some(&key.namespace)),
+            PolicyKind::ClusterSidecarPolicy => ClusterSidecarPolicy::url_path(&(), None),
+        };
+        let request = Request::new(url).patch_subresource("status", &key.name, params, patch);
         let (code, body) = self
             .writer
             .send(WriteKind::Status, request, &[StatusCode::NOT_FOUND])
             .await?;
-        Ok(code.is_success().then(|| version(&body)))
+        Ok(code
+            .is_success()
+            .then(|| serde_json::from_slice(&body).unwrap_or_default()))
     }
 
     fn log_error(&self, key: &PolicyKey, error: &WriteError) {
@@ -277,17 +309,22 @@ impl StatusSink {
     }
 }
 
-/// Reads the resource version from a response.
-fn version(body: &[u8]) -> u64 {
-    #[derive(Deserialize)]
-    struct Object {
-        metadata: Metadata,
+/// The response to a write.
+#[derive(Debug, Default, Deserialize)]
+struct Written {
+    #[serde(default)]
+    metadata: Metadata,
+    status: Option<PolicyStatus>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    resource_version: Option<String>,
+}
+
+impl Written {
+    fn version(&self) -> u64 {
+        parse_version(self.metadata.resource_version.as_deref())
     }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Metadata {
-        resource_version: String,
-    }
-    let object = serde_json::from_slice::<Object>(body).ok();
-    parse_version(object.as_ref().map(|object| &*object.metadata.resource_version))
 }

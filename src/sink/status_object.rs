@@ -2,6 +2,7 @@
 
 use jiff::{Timestamp, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use serde_json::{Value, json};
 
 use crate::{
     api::{CheckStatus, MAX_DETAIL, PolicyStatus, Severity, Summary, Violation, ViolationState},
@@ -12,6 +13,7 @@ use crate::{
 /// Limits of the schema, in characters.
 const MAX_LABEL: usize = 63;
 const MAX_NAME: usize = 253;
+const MAX_UID: usize = 128;
 const MAX_WORKLOAD: usize = 317;
 const MAX_MESSAGE: usize = 32_768;
 /// Added to the message of the condition Ready when entries were refused.
@@ -82,6 +84,21 @@ pub(super) fn is_current(wanted: &PolicyStatus, observed: Option<&PolicyStatus>)
         && *violations_omitted == observed.violations_omitted
 }
 
+/// Reports whether an applied status still has checks or violations that were not applied. Server-side apply keeps them if
+/// another field manager owns them. Conditions of other types stay.
+pub(super) fn has_foreign_entries(wanted: &PolicyStatus, applied: &PolicyStatus) -> bool {
+    let is_wanted = |entry: &CheckStatus| wanted.checks.iter().any(|check| check.check == entry.check);
+    let only_foreign = wanted.violations.is_empty() && !applied.violations.is_empty();
+    only_foreign || !applied.checks.iter().all(is_wanted)
+}
+
+/// Returns a merge patch of `status` that removes these entries: it replaces both lists. Null removes a list.
+pub(super) fn without_foreign_entries(wanted: &PolicyStatus) -> Value {
+    let checks = (!wanted.checks.is_empty()).then_some(&wanted.checks);
+    let violations = (!wanted.violations.is_empty()).then_some(&wanted.violations);
+    json!({ "checks": checks, "violations": violations })
+}
+
 fn condition(
     wanted: &summary::ReportCondition,
     generation: i64,
@@ -124,6 +141,7 @@ fn violation(reported: &summary::ReportedViolation) -> Violation {
         namespace: bounded(&subject.namespace, MAX_LABEL),
         workload: bounded(&subject.workload.to_string(), MAX_WORKLOAD),
         pod: bounded(&subject.pod, MAX_NAME),
+        pod_uid: bounded(&subject.uid, MAX_UID),
         container: bounded(&subject.container, MAX_LABEL),
         native: subject.native,
         since: time(violation.onset),
@@ -249,6 +267,27 @@ pub(super) mod tests {
             "a condition of another writer"
         );
         assert!(!is_current(&wanted, None), "a policy without status");
+    }
+
+    #[test]
+    fn checks_and_violations_that_were_not_applied_are_foreign() {
+        let wanted = status(&report(1), None, at("2026-11-20T10:42:08Z"));
+        assert!(!has_foreign_entries(&wanted, &wanted));
+        let mut applied = wanted.clone();
+        applied.conditions[0].type_ = "Reviewed".to_owned();
+        assert!(
+            !has_foreign_entries(&wanted, &applied),
+            "a condition of another writer"
+        );
+        applied.checks.push(CheckStatus {
+            check: policy::Check::Flapping.into(),
+            firing: 3,
+            pending: 0,
+        });
+        assert!(has_foreign_entries(&wanted, &applied), "a check");
+        let mut none = wanted.clone();
+        none.violations.clear();
+        assert!(has_foreign_entries(&none, &wanted), "violations");
     }
 
     #[test]

@@ -57,13 +57,12 @@ pub(super) struct StatusQueue {
 
 impl StatusQueue {
     /// Records the status that a watch observed.
+    ///
+    /// The version can be lower than that of the last write: the watch has not delivered the write yet, or etcd was
+    /// restored. Both are compared at the next sync, which comes so late after a write that the watch has delivered it.
     pub(super) fn observe(&mut self, key: &PolicyKey, observed: ObservedStatus, now: Instant) {
         match self.entries.get_mut(key) {
             Some(entry) if entry.observed.uid == observed.uid => {
-                if observed.version < entry.observed.version {
-                    // The observed version is older than the last write.
-                    return;
-                }
                 let is_changed = entry.observed.status != observed.status;
                 entry.observed = observed;
                 if is_changed {
@@ -245,8 +244,6 @@ mod tests {
         queue.mark_changed(&key(), start + secs(1));
         queue.take(start + secs(1)).unwrap();
         queue.finish(&key(), "u", Outcome::Written(observed(5, 1)), start + secs(1));
-        queue.observe(&key(), observed(3, 0), start + secs(1));
-        assert_eq!(queue.next_due(), None, "a version older than the write");
         queue.observe(&key(), observed(5, 1), start + secs(1));
         assert_eq!(queue.next_due(), None, "the write itself");
         queue.observe(&key(), observed(6, 0), start + secs(2));
@@ -255,6 +252,39 @@ mod tests {
             Some(start + secs(11)),
             "another client changed the status"
         );
+    }
+
+    #[test]
+    fn a_version_older_than_the_write_is_not_compared_before_the_watch_delivers_the_write() {
+        let start = Instant::now();
+        let mut queue = clean(start);
+        queue.mark_changed(&key(), start + secs(1));
+        queue.take(start + secs(1)).unwrap();
+        queue.observe(&key(), observed(3, 0), start + secs(1));
+        queue.finish(&key(), "u", Outcome::Written(observed(5, 1)), start + secs(1));
+        queue.observe(&key(), observed(4, 0), start + secs(2));
+        assert!(queue.take(start + secs(10)).is_none(), "within ten seconds");
+        queue.observe(&key(), observed(5, 1), start + secs(2));
+        assert_eq!(queue.take(start + secs(11)), Some((key(), observed(5, 1))));
+    }
+
+    #[test]
+    fn lower_versions_after_a_restore_of_etcd_are_compared() {
+        let start = Instant::now();
+        let mut queue = clean(start);
+        queue.mark_changed(&key(), start + secs(1));
+        queue.take(start + secs(1)).unwrap();
+        queue.finish(&key(), "u", Outcome::Written(observed(900, 1)), start + secs(1));
+        queue.observe(&key(), observed(900, 1), start + secs(1));
+        queue.observe(&key(), observed(500, 0), start + secs(60));
+        assert_eq!(
+            queue.take(start + secs(60)),
+            Some((key(), observed(500, 0))),
+            "the restored status"
+        );
+        queue.finish(&key(), "u", Outcome::Written(observed(501, 1)), start + secs(60));
+        queue.observe(&key(), observed(501, 1), start + secs(60));
+        assert_eq!(queue.next_due(), None, "the write after the restore");
     }
 
     #[test]

@@ -97,6 +97,57 @@ async fn a_failed_status_is_retried_unless_its_policy_is_deleted() {
     gone.stays_silent(Duration::from_secs(30)).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn entries_that_server_side_apply_leaves_to_other_managers_are_removed() {
+    let setup = Setup::start(&[policy("mesh", "3")]);
+    let statuses = &setup.statuses;
+    let _watch = setup.list_pods(&[pod("a", "1", true)]).await;
+    let request = statuses.next().await;
+    let status = request.body["status"].clone();
+    let mut merged = status.clone();
+    merged["checks"] = json!([{"check": "Flapping", "firing": 3, "pending": 0}]);
+    request.json(StatusCode::OK, &with_status("4", &merged));
+
+    let request = statuses.next().await;
+    let content_type = request.content_type.as_deref();
+    assert_eq!(content_type, Some("application/merge-patch+json"));
+    assert_eq!(
+        request.body,
+        json!({
+            "metadata": {"uid": "uid-mesh", "resourceVersion": "4"},
+            "status": {"checks": null, "violations": null},
+        })
+    );
+    request.json(StatusCode::OK, &with_status("5", &status));
+    statuses.stays_silent(Duration::from_secs(30)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_a_restore_of_etcd_set_back_is_written_again() {
+    let server = ApiServer::default();
+    server.serve_quietly(PODS, list("Pod", "1", &[pod("a", "1", true)]));
+    server.serve_quietly(NAMESPACES, list("Namespace", "1", &[]));
+    server.serve_quietly(CLUSTER_POLICIES, list("ClusterSidecarPolicy", "1", &[]));
+    let policies = server.route(Method::GET, POLICIES);
+    let statuses = server.route(Method::PATCH, MESH_STATUS);
+    let _operator = start(&server, &[]);
+    let listed = list("SidecarPolicy", "900", &[policy("mesh", "900")]);
+    policies.next().await.json(StatusCode::OK, &listed);
+    let watch = policies.next().await.watch();
+    let request = statuses.next().await;
+    let status = request.body["status"].clone();
+    request.json(StatusCode::OK, &with_status("901", &status));
+    watch.event("MODIFIED", &with_status("901", &status));
+
+    watch.event("ERROR", &status_error(410, "too old"));
+    let listed = list("SidecarPolicy", "500", &[policy("mesh", "500")]);
+    policies.next().await.json(StatusCode::OK, &listed);
+    let _watch = policies.next().await.watch();
+    let request = statuses.next().await;
+    assert_eq!(request.body["status"]["summary"], status["summary"]);
+    request.json(StatusCode::OK, &with_status("501", &status));
+}
+
 /// A refusal of a status because of one field.
 fn invalid(field: &str) -> Value {
     let mut refusal = status_error(422, "SidecarPolicy \"mesh\" is invalid");

@@ -255,7 +255,8 @@ fn events(
     }
 }
 
-/// Adds a fact for each leaf. Conditions are identified by type, elements of other lists by index.
+/// Adds a fact for each leaf. Conditions are identified by type, violations by what fails, because their order depends on
+/// onsets, and elements of other lists by index.
 fn flatten(value: &Value, path: &str, texts: &Normalizer, facts: &mut BTreeMap<String, Fact>) {
     match value {
         Value::Object(fields) => {
@@ -265,10 +266,7 @@ fn flatten(value: &Value, path: &str, texts: &Normalizer, facts: &mut BTreeMap<S
         }
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
-                let key = item
-                    .get("type")
-                    .and_then(Value::as_str)
-                    .map_or(index.to_string(), str::to_owned);
+                let key = key(item).unwrap_or_else(|| index.to_string());
                 flatten(item, &format!("{path}[{key}]"), texts, facts);
             }
         }
@@ -279,6 +277,20 @@ fn flatten(value: &Value, path: &str, texts: &Normalizer, facts: &mut BTreeMap<S
             facts.insert(path.to_owned(), Fact::Text(other.to_string()));
         }
     }
+}
+
+/// Returns the identity of an element of a list: the type of a condition, or Pod, container and check of a violation.
+fn key(item: &Value) -> Option<String> {
+    let text = |field: &str| item.get(field).and_then(Value::as_str);
+    let violation = || {
+        Some(format!(
+            "{} {} {}",
+            text("pod")?,
+            text("container")?,
+            text("check")?
+        ))
+    };
+    text("type").map(str::to_owned).or_else(violation)
 }
 
 /// Replaces the parts of texts that differ between runs.

@@ -24,7 +24,7 @@ use crate::domain::{
 };
 
 /// Moves each stored violation of this Pod under the selected policies to its findings, with its state and onset. A
-/// stored violation that began before the Pod was created belongs to an earlier Pod and is not moved.
+/// stored violation of an earlier Pod with this name is not moved.
 pub(super) fn adopt(
     pod: &mut PodEntry,
     matches: &MatchSet,
@@ -74,6 +74,9 @@ pub(super) fn adopt(
     }
 }
 
+/// Reports whether a stored violation belongs to this Pod and not to an earlier one with the same name. The UID decides. A
+/// status of version 0.1 has no UID: then the violation must not be older than the Pod, although the two times can be
+/// those of different clocks.
 fn belongs_to(stored: &StoredViolation, pod: &Observation) -> bool {
     let SubjectKey::Container {
         namespace,
@@ -81,10 +84,11 @@ fn belongs_to(stored: &StoredViolation, pod: &Observation) -> bool {
         uid,
         container: _,
     } = &stored.key.subject;
-    *namespace == pod.namespace
-        && *name == pod.name
-        && uid.as_ref().is_none_or(|uid| *uid == pod.uid)
-        && pod.created.get().is_none_or(|created| created <= stored.onset)
+    let is_same_pod = match uid {
+        Some(uid) => *uid == pod.uid,
+        None => pod.created.get().is_none_or(|created| created <= stored.onset),
+    };
+    is_same_pod && *namespace == pod.namespace && *name == pod.name
 }
 
 fn container_idx(stored: &StoredViolation, pod: &Observation) -> Option<usize> {

@@ -4,11 +4,85 @@ use super::report::at_once;
 use crate::domain::{
     policy::{Check, Severity},
     summary::ReportedViolation,
-    testing::{Harness, Pod, at, cluster_key, policy, web},
+    testing::{Harness, Pod, at, cluster_key, policy, seconds, web},
 };
 
+/// Unready Pods of a policy whose check NotReady (Info) fires at once, and whose check MainReadySidecarNotReady (Critical)
+/// is visible after 25 seconds and fires after 100.
+fn with_unready_pods(pods: &[(i64, &str)]) -> Harness {
+    let policy = at_once()
+        .check(Check::NotReady, |c| c.severity = Severity::Info)
+        .check(Check::MainReadySidecarNotReady, |c| {
+            (c.severity, c.hold_for) = (Severity::Critical, seconds(100));
+        });
+    let mut harness = Harness::with(policy);
+    for (second, name) in pods {
+        let pod = Pod::named(name).native("envoy").regular("app");
+        harness.at(*second).pod(&pod).pod(&pod.unready("envoy"));
+    }
+    harness
+}
+
+/// The listed violations, such as `firing Info b`.
+fn listed(harness: &Harness) -> Vec<String> {
+    let line = |ReportedViolation { violation, .. }: ReportedViolation| {
+        let state = if violation.firing { "firing" } else { "pending" };
+        format!("{state} {:?} {}", violation.severity, violation.container().pod)
+    };
+    harness.report().violations.into_iter().map(line).collect()
+}
+
 #[test]
-fn violations_are_sorted_by_severity_namespace_workload_pod_container_check() {
+fn firing_violations_come_first_by_severity_and_onset_then_pending_ones_by_onset() {
+    let mut harness = with_unready_pods(&[(10, "b"), (20, "c"), (30, "a")]);
+    harness.at(60);
+    assert_eq!(
+        listed(&harness),
+        [
+            "firing Info b",
+            "firing Info c",
+            "firing Info a",
+            "pending Critical b",
+            "pending Critical c",
+            "pending Critical a",
+        ]
+    );
+    harness.at(115);
+    assert_eq!(
+        listed(&harness),
+        [
+            "firing Critical b",
+            "firing Info b",
+            "firing Info c",
+            "firing Info a",
+            "pending Critical c",
+            "pending Critical a",
+        ]
+    );
+}
+
+#[test]
+fn pending_violations_do_not_displace_firing_ones() {
+    let names: Vec<String> = (0..15).map(|n| format!("web-{n:02}")).collect();
+    let pods: Vec<(i64, &str)> = (0..).zip(names.iter().rev().map(String::as_str)).collect();
+    let mut harness = with_unready_pods(&pods);
+    harness.at(50);
+    let listed = listed(&harness);
+    assert_eq!(listed.len(), 20);
+    assert!(
+        listed[..15].iter().all(|line| line.starts_with("firing Info")),
+        "{listed:?}"
+    );
+    assert_eq!(
+        listed[15..],
+        ["14", "13", "12", "11", "10"].map(|n| format!("pending Critical web-{n}")),
+        "the oldest"
+    );
+    assert_eq!(harness.report().omitted, 10);
+}
+
+#[test]
+fn violations_with_one_onset_are_sorted_by_severity_namespace_workload_pod_container_check() {
     let pod = |namespace: &str, workload: &str, name: &str, containers: &[&str]| {
         let pod = containers.iter().fold(Pod::named(name), |pod, c| pod.native(c));
         let pod = pod
@@ -95,11 +169,11 @@ fn a_listed_violation_has_all_its_fields() {
         panic!("expected two violations")
     };
     let (first, second) = (&first.violation, &second.violation);
-    assert_eq!((first.check, first.firing), (Check::NotReady, false));
     assert_eq!(
-        (second.check, second.firing),
+        (first.check, first.firing),
         (Check::MainReadySidecarNotReady, true)
     );
+    assert_eq!((second.check, second.firing), (Check::NotReady, false));
     let container = first.container();
     assert_eq!(
         (&*container.workload.to_string(), container.native, first.onset),

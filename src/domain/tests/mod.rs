@@ -1,6 +1,7 @@
 //! Tests of the evaluation through the index: roles, checks, the state machine, and their effects. Each test verifies
 //! one rule of the design.
 
+mod adopted_pod;
 mod adoption;
 mod after_gap;
 mod edits;

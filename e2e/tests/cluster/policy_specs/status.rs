@@ -54,6 +54,7 @@ fn violation() -> Violation {
         namespace: "n".repeat(63),
         workload: format!("{}/{}", "K".repeat(63), "w".repeat(253)),
         pod: "p".repeat(253),
+        pod_uid: "u".repeat(128),
         container: "c".repeat(63),
         native: true,
         since: time(),

@@ -1,6 +1,6 @@
 //! The report depends on the current state only, not on the order of the inputs.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use proptest::prelude::*;
 
@@ -170,7 +170,7 @@ proptest! {
         player.play(&Step::Policy(number, 0));
         let (covered, fading) = (coverage(&player.harness.index), player.harness.index.kept_firing());
         let held: Vec<_> = player.pods.iter().flatten().filter(|pod| pod.0.is_held()).map(|p| p.0.uid.clone()).collect();
-        let kept = |index: &Index| -> Vec<_> {
+        let kept = |index: &Index| -> BTreeSet<_> {
             let places = index.states().map(|(place, _)| place);
             places.filter(|place| !fading.contains(place) && !uid_of(place).is_some_and(|uid| held.contains(uid))).collect()
         };

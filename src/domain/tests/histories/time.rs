@@ -118,13 +118,10 @@ proptest! {
     }
 }
 
-/// Converts a violation to its form in a status, which has no UID.
+/// Converts a violation to its form in a status.
 fn in_status(violation: &Violation) -> StoredViolation {
-    let mut key = violation.key();
-    let SubjectKey::Container { uid, .. } = &mut key.subject;
-    *uid = None;
     StoredViolation {
-        key,
+        key: violation.key(),
         firing: violation.firing,
         onset: violation.onset,
     }

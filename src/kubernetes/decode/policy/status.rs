@@ -67,7 +67,7 @@ pub(super) fn violations(key: &PolicyKey, status: Option<&PolicyStatus>) -> Vec<
                 subject: SubjectKey::Container {
                     namespace: entry.namespace.as_str().into(),
                     pod: entry.pod.as_str().into(),
-                    uid: None,
+                    uid: (!entry.pod_uid.is_empty()).then(|| entry.pod_uid.as_str().into()),
                     container: entry.container.as_str().into(),
                 },
             },
@@ -115,11 +115,12 @@ mod tests {
             let SubjectKey::Container {
                 namespace,
                 pod,
-                uid: _,
+                uid,
                 container,
             } = key.subject;
+            let uid = uid.map(|uid| format!(" of {uid}")).unwrap_or_default();
             format!(
-                "{} {state} {namespace}/{pod} {container} {onset}",
+                "{} {state} {namespace}/{pod}{uid} {container} {onset}",
                 key.check.as_str()
             )
         };
@@ -134,6 +135,10 @@ mod tests {
             ["NotReady firing pay/web-1 envoy 2026-11-20T10:42:07Z"]
         );
         assert!(read(&[violation(&json!({"state": "Pending"}))])[0].contains(" pending "));
+        assert_eq!(
+            read(&[violation(&json!({"podUID": "u-1"}))]),
+            ["NotReady firing pay/web-1 of u-1 envoy 2026-11-20T10:42:07Z"]
+        );
         for check in Check::ALL {
             let listed = read(&[violation(&json!({"check": check.as_str()}))]);
             assert!(listed[0].starts_with(check.as_str()), "{check:?}: {listed:?}");
