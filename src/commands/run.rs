@@ -25,7 +25,7 @@ use crate::{
         client::{self, Clients},
         inputs::WatchScope,
     },
-    operator::{Operator, serve_in_background},
+    operator::{Operator, TaskEnded, serve_in_background},
     telemetry::logging::{self, Format, Level},
 };
 
@@ -146,19 +146,24 @@ async fn operate(args: RunArgs, http: &Handle) -> Result<(), Failure> {
         ..Limits::default()
     };
     let page_age = Duration::from_millis(args.page_age_ms);
-    {
+    let (mut metrics, mut health) = {
         let _http = http.enter();
-        serve_in_background("metrics", metrics, operator.metrics(), limits(page_age));
-        serve_in_background("health", health, operator.health(), limits(Duration::ZERO));
+        (
+            serve_in_background("metrics", metrics, operator.metrics(), limits(page_age)),
+            serve_in_background("health", health, operator.health(), limits(Duration::ZERO)),
+        )
+    };
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    tokio::select! {
+        result = operator.run(stop) => result?,
+        result = &mut metrics => return Err(TaskEnded::new("metrics", result).into()),
+        result = &mut health => return Err(TaskEnded::new("health", result).into()),
     }
-    operator
-        .run(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        })
-        .await;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 //! There are two clients. The client for lists and watches must detect a silent server. The client for writes leaves
 //! time limits and retries to the sinks. Neither retries: kube's own retry would hide an outage for minutes.
 //! [`observed`] wraps the first client in a layer that updates a [`Pulse`]: the time of the last data from the server,
-//! and whether a watch was answered. kube's watcher reports neither.
+//! whether a watch was answered, and the wait that a response requests. kube's watcher reports none of them.
 
 use std::{
     future::Future,
@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use crate::telemetry::monitor::Pulse;
+use crate::{kubernetes::failure, telemetry::monitor::Pulse};
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::body::Bytes;
@@ -122,7 +122,9 @@ impl tower::Service<Request<Body>> for ObservedClient {
         let Self { client, pulse } = self.clone();
         let watch = is_watch(request.uri());
         Box::pin(async move {
+            pulse.record_retry_after(None);
             let response = client.send(request).await?;
+            pulse.record_retry_after(failure::retry_after(response.headers()));
             let good = response.status().is_success();
             if good && watch {
                 pulse.record_answer();

@@ -1,7 +1,8 @@
 //! Classifies a failed list or watch: a reason for the counters, a message for logs, and whether the watch can resume.
 
-use std::error::Error as _;
+use std::{error::Error as _, time::Duration};
 
+use http::{HeaderMap, header};
 use kube::{core::Status, runtime::watcher::Error};
 
 use crate::{domain::index::Scope, telemetry::monitor::Resource};
@@ -47,6 +48,12 @@ impl Reason {
             Self::Other => "other",
         }
     }
+}
+
+/// Returns the wait that a response requests: `Retry-After` in seconds, the form that Kubernetes uses.
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
+    seconds.parse().ok().map(Duration::from_secs)
 }
 
 /// Returns the reason of a failure.

@@ -11,5 +11,5 @@ pub mod failure;
 pub mod inputs;
 mod list_watch;
 pub mod protobuf;
-mod recovery;
+pub(crate) mod recovery;
 pub mod watch;

@@ -1,7 +1,8 @@
 //! Failure handling of a list-watch: the time of the last sync, the wait before the next attempt, and when a resumed
 //! watch has caught up.
 //!
-//! The Pod list-watch and the watches on kube-runtime share this module. No I/O.
+//! The Pod list-watch and the watches on kube-runtime share this module. The reconciler uses the same times after a late
+//! wake. No I/O.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,9 +19,12 @@ use crate::{
 /// A resumed watch has caught up after this time without an event. The API server sends the changes of an outage right
 /// after it accepts the resumed watch. They must be processed before the outage ends, or deadlines would act on
 /// outdated state.
-const QUIET: Duration = Duration::from_millis(500);
+pub(crate) const QUIET: Duration = Duration::from_millis(500);
 /// Maximum time until a resumed watch has caught up, for clusters in which events never pause for [`QUIET`].
-const CATCH_UP: Duration = Duration::from_secs(3);
+pub(crate) const CATCH_UP: Duration = Duration::from_secs(3);
+/// A timer that fires later than this after its time shows that the process did not run: CPU throttling, a suspended
+/// machine, or a clock that was set forward. Events that arrived in between are not processed yet.
+pub(crate) const LATE: Duration = Duration::from_secs(1);
 
 /// The health of one watch and its back-off.
 pub(super) struct Recovery {
@@ -128,6 +132,19 @@ impl Resuming {
     /// Reports whether the API server accepted the watch.
     pub(super) fn is_answered(&self) -> bool {
         self.answered.is_some()
+    }
+
+    /// Waits again, if the time at which the watch would have caught up passed more than [`LATE`] ago. The process then
+    /// did not run, and events may wait that it has not processed. Returns whether the wait began again.
+    pub(super) fn wait_again_if_late(&mut self) -> bool {
+        let now = Instant::now();
+        let is_late = self
+            .settled_at()
+            .is_some_and(|settled_at| now > settled_at + LATE);
+        if is_late {
+            self.answered = Some(now);
+        }
+        is_late
     }
 
     /// Returns when the watch has caught up if no further event arrives; `None` until the watch is accepted.

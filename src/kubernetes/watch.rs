@@ -167,7 +167,7 @@ impl<K> Watch<K> {
     }
 
     fn failure(&mut self, error: &watcher::Error) -> WatchEvent<K> {
-        let Outage { last_synced, wait } = self.recovery.failed(error, None);
+        let Outage { last_synced, wait } = self.recovery.failed(error, self.monitor.pulse.retry_after());
         self.wait = Some(wait);
         self.resuming = None;
         if failure::can_resume(error) {
@@ -189,7 +189,10 @@ async fn settled(resuming: &mut Option<Resuming>, monitor: &Monitor) {
         monitor.pulse.answered().await;
         resuming.answered();
     }
-    if let Some(settled_at) = resuming.settled_at() {
+    while let Some(settled_at) = resuming.settled_at() {
         sleep_until(settled_at).await;
+        if !resuming.wait_again_if_late() {
+            return;
+        }
     }
 }

@@ -1,12 +1,16 @@
 //! A running operator: connects the watches, the reconciler, the sinks and the pages, and stops them in order.
 
+mod late_wake;
 pub mod reconciler;
+mod supervision;
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{net::TcpListener, select, task::JoinHandle, time::timeout};
 use tracing::{info, warn};
+
+pub use self::supervision::TaskEnded;
 
 use crate::{
     clock::Clock,
@@ -16,12 +20,17 @@ use crate::{
     http::server::{Limits, Pages, serve},
     kubernetes::client::Clients,
     kubernetes::inputs::{WatchScope, inputs},
-    operator::reconciler::Reconciler,
+    operator::reconciler::{Ended, Reconciler},
     telemetry::metrics::Metrics,
 };
 
 /// How long the sinks may take to write what is queued at shutdown.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Names of the tasks in errors.
+const EVENTS: &str = "Events";
+const STATUS: &str = "status";
+const WATCHES: &str = "watches";
 
 /// An operator that is ready to run.
 pub struct Operator {
@@ -69,15 +78,16 @@ impl Operator {
         Arc::clone(&self.metrics_pages)
     }
 
-    /// Runs until `stop` is ready, then writes what is queued, for at most five seconds.
-    pub async fn run(&self, stop: impl Future<Output = ()>) {
+    /// Runs until `stop` is ready, then writes what is queued, for at most five seconds. Ends with an error as soon as one
+    /// of its tasks ends before.
+    pub async fn run(&self, stop: impl Future<Output = ()>) -> Result<(), TaskEnded> {
         let reconciler = &self.reconciler;
         let (events, status) = (Arc::clone(&reconciler.events), Arc::clone(&reconciler.status));
-        let events_task = tokio::spawn({
+        let mut events_task = tokio::spawn({
             let events = Arc::clone(&events);
             async move { events.run().await }
         });
-        let status_task = tokio::spawn({
+        let mut status_task = tokio::spawn({
             let status = Arc::clone(&status);
             async move { status.run().await }
         });
@@ -86,19 +96,29 @@ impl Operator {
             &reconciler.health.monitors,
             &reconciler.metrics,
         );
-        reconciler.run(inputs, stop).await;
+        select! {
+            ended = reconciler.run(inputs, stop) => match ended {
+                Ended::Stopped => {}
+                Ended::NoInputs => return Err(TaskEnded::returned(WATCHES)),
+            },
+            result = &mut events_task => return Err(TaskEnded::new(EVENTS, result)),
+            result = &mut status_task => return Err(TaskEnded::new(STATUS, result)),
+        }
 
         info!("stopping");
         events.close();
         status.close();
         let abort = [events_task.abort_handle(), status_task.abort_handle()];
-        if timeout(FLUSH_TIMEOUT, async { tokio::join!(events_task, status_task) })
-            .await
-            .is_err()
-        {
-            warn!(timeout = ?FLUSH_TIMEOUT, "shutdown flush timed out");
-            abort.iter().for_each(tokio::task::AbortHandle::abort);
-            events.abandon();
+        match timeout(FLUSH_TIMEOUT, async { tokio::join!(events_task, status_task) }).await {
+            Ok((Err(error), _)) => Err(TaskEnded::new(EVENTS, Err::<(), _>(error))),
+            Ok((_, Err(error))) => Err(TaskEnded::new(STATUS, Err::<(), _>(error))),
+            Ok((Ok(()), Ok(()))) => Ok(()),
+            Err(_elapsed) => {
+                warn!(timeout = ?FLUSH_TIMEOUT, "shutdown flush timed out");
+                abort.iter().for_each(tokio::task::AbortHandle::abort);
+                events.abandon();
+                Ok(())
+            }
         }
     }
 }
@@ -109,7 +129,7 @@ pub fn serve_in_background(
     (listener, address): (TcpListener, SocketAddr),
     pages: Arc<dyn Pages>,
     limits: Limits,
-) {
+) -> JoinHandle<Infallible> {
     info!(%address, pages = pages_name, "serving");
-    tokio::spawn(serve(listener, pages, limits));
+    tokio::spawn(serve(listener, pages, limits))
 }

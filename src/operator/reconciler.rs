@@ -17,6 +17,7 @@ use tokio::{
 };
 use tracing::{debug, info};
 
+use super::late_wake::LateWake;
 use crate::{
     clock::Clock,
     domain::{
@@ -86,6 +87,15 @@ pub fn step(index: &mut Index, input: Input, now: Timestamp) -> Effects {
     }
 }
 
+/// Why [`Reconciler::run`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was stopped.
+    Stopped,
+    /// The inputs ended. Watches never end.
+    NoInputs,
+}
+
 /// The index, its inputs other than the watches, and the receivers of its effects.
 pub struct Reconciler {
     /// The index, shared with the metrics and the status sink.
@@ -126,34 +136,53 @@ impl Reconciler {
     }
 
     /// Runs until `stop` is ready or the inputs end.
-    pub async fn run(&self, inputs: impl Stream<Item = Input>, stop: impl Future<Output = ()>) {
+    pub async fn run(&self, inputs: impl Stream<Item = Input>, stop: impl Future<Output = ()>) -> Ended {
         pin!(inputs, stop);
+        let mut late_wake = LateWake::new(self.clock.now());
         let mut inputs_since_step = 0;
+        let mut was_timer = false;
         loop {
             self.health.turned();
-            let wait = self.until_deadline();
+            let wait = self.until(late_wake.hold_end());
             let has_work = self.index().has_work();
-            select! {
+            // Deadlines come before the inputs, which may never pause. Inputs come before the end of a hold, which waits for
+            // them, and between the steps of many deadlines.
+            let timer_first = !late_wake.is_holding() && !was_timer;
+            let wake = select! {
                 biased;
-                () = &mut stop => return,
-                // Deadlines come before the inputs, which may never pause.
-                () = sleep(wait) => {
-                    let effects = self.timed(Index::tick);
-                    self.forward(effects);
-                }
+                () = &mut stop => return Ended::Stopped,
+                () = pause(wait), if timer_first => Wake::Timer,
                 input = inputs.next(), if !has_work || inputs_since_step < INPUTS_PER_STEP => match input {
-                    Some(input) => {
-                        inputs_since_step += 1;
-                        self.apply(input);
-                    }
-                    None => return,
+                    Some(input) => Wake::Input(input),
+                    None => return Ended::NoInputs,
                 },
                 // Yields, so that the runtime reads from the watches between two steps.
-                () = yield_now(), if has_work => {
+                () = async { yield_now().await; pause(wait).await }, if !timer_first => Wake::Timer,
+                () = yield_now(), if has_work => Wake::Work,
+            };
+            was_timer = matches!(wake, Wake::Timer);
+            let now = self.clock.now();
+            late_wake.wake(&mut self.index(), now);
+            match wake {
+                Wake::Input(input) => {
+                    inputs_since_step += 1;
+                    late_wake.observe(&input, now);
+                    self.apply(input);
+                }
+                Wake::Work => {
                     inputs_since_step = 0;
                     let effects = self.timed(Index::work);
                     self.forward(effects);
                 }
+                Wake::Timer => {}
+            }
+            if was_timer || late_wake.is_over(now) {
+                let effects = self.timed(|index, now| {
+                    let mut effects = late_wake.finish(index, now);
+                    effects.append(index.tick(now));
+                    effects
+                });
+                self.forward(effects);
             }
         }
     }
@@ -202,17 +231,36 @@ impl Reconciler {
         effects
     }
 
-    fn until_deadline(&self) -> Duration {
-        let Some(deadline) = self.index().next_deadline() else {
+    /// Returns the time until the end of a hold, or without a hold until the next deadline. At most [`MAX_SLEEP`].
+    fn until(&self, hold_end: Option<Timestamp>) -> Duration {
+        let Some(at) = hold_end.or_else(|| self.index().next_deadline()) else {
             return MAX_SLEEP;
         };
-        let wait = deadline.duration_since(self.clock.now());
-        // The conversion fails for a deadline in the past, which is due at once.
+        let wait = at.duration_since(self.clock.now());
+        // The conversion fails for a time in the past, which is due at once.
         Duration::try_from(wait).unwrap_or(Duration::ZERO).min(MAX_SLEEP)
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock()
+    }
+}
+
+/// Why the reconciler woke.
+enum Wake {
+    /// A deadline or the end of a hold.
+    Timer,
+    /// An input.
+    Input(Input),
+    /// Work that remains.
+    Work,
+}
+
+/// Sleeps. Returns at once for zero, while a timer of tokio waits for the next millisecond: inputs without a pause would
+/// then delay an overdue deadline.
+async fn pause(wait: Duration) {
+    if !wait.is_zero() {
+        sleep(wait).await;
     }
 }
 

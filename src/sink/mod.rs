@@ -14,7 +14,7 @@ mod status_queue;
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Request, StatusCode, header};
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Bytes;
 use kube::{Client, client::Body, core::Status};
@@ -136,7 +136,7 @@ impl Writer {
             .await
             .map_err(|error| failed(failure::chain(&error)))?;
         let status = response.status();
-        let retry_after = response.headers().get(header::RETRY_AFTER).and_then(seconds);
+        let retry_after = failure::retry_after(response.headers());
         let body = Limited::new(response.into_body(), MAX_RESPONSE).collect().await;
         let body = body.map_err(|error| failed(error.to_string()))?.to_bytes();
         if status.is_success() || expected.contains(&status) {
@@ -169,9 +169,4 @@ fn is_namespace_terminating(status: &Status) -> bool {
 fn invalid_fields(status: &Status) -> Vec<String> {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     causes.map(|cause| cause.field.clone()).collect()
-}
-
-/// Parses `Retry-After` in seconds, the form that Kubernetes uses.
-fn seconds(value: &header::HeaderValue) -> Option<Duration> {
-    value.to_str().ok()?.parse().ok().map(Duration::from_secs)
 }

@@ -166,6 +166,8 @@ pub struct Pulse {
     last_activity: AtomicI64,
     answered: AtomicBool,
     notify: Notify,
+    /// `Retry-After` of the last response.
+    retry_after: Mutex<Option<Duration>>,
 }
 
 impl Pulse {
@@ -176,7 +178,18 @@ impl Pulse {
             last_activity: AtomicI64::new(i64::MIN),
             answered: AtomicBool::new(false),
             notify: Notify::new(),
+            retry_after: Mutex::new(None),
         }
+    }
+
+    /// Records the wait that the last response requests.
+    pub fn record_retry_after(&self, wait: Option<Duration>) {
+        *self.retry_after.lock() = wait;
+    }
+
+    /// Returns the wait that the last response requests.
+    pub fn retry_after(&self) -> Option<Duration> {
+        *self.retry_after.lock()
     }
 
     /// Returns when the last data of a list or watch arrived, bookmarks included. Until then the known objects matched

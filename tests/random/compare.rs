@@ -229,7 +229,7 @@ impl StoredEvent {
 
 /// Asserts that a disturbed run left the same Events as the undisturbed run. Differences that are correct:
 /// * time and note, where something was noticed late: a violation that begins to fire in a gap has its Event at the end of
-///   the gap, and its recovery may be as late as its onset was;
+///   the gap, and its recovery may be as late as its onset was; after a stall, deadlines wait for the events of the watch;
 /// * the number of occurrences in a series, which only one process knows;
 /// * an Event that the operator could not write before it ended, although it had written the status.
 pub(crate) fn assert_same_events(
@@ -283,17 +283,23 @@ pub(crate) fn assert_same_events(
     }
 }
 
-/// When the Event of a violation is written that begins to fire at this moment in a gap.
+/// When the Event of a violation is written that begins to fire at this moment in a gap, or in a stall of the process.
 fn noticed(plan: &Plan, moment: Timestamp) -> Option<(Timestamp, Timestamp)> {
-    let end = plan.gap(moment.duration_since(at(0)).as_secs())?.end;
-    Some((at(end), at(end)))
+    let second = moment.duration_since(at(0)).as_secs();
+    let Some(gap) = plan.gap(second) else {
+        return Some((moment, at(plan.late_wake(second)?)));
+    };
+    Some((at(gap.end), at(gap.end)))
 }
 
-/// The period in which the Event of a recovery at this moment is written, if a gap may have delayed it.
+/// The period in which the Event of a recovery at this moment is written, if a gap or a stall may have delayed it.
 fn recovered(plan: &Plan, moment: Timestamp) -> Option<(Timestamp, Timestamp)> {
-    let gap = plan.gaps.iter().rev().find(|gap| at(gap.begin) <= moment)?;
-    let latest = at(gap.end + KEEP);
-    (moment <= latest).then_some((moment, latest))
+    let gaps = plan.gaps.iter().map(|gap| (gap.begin, gap.end));
+    let periods = gaps
+        .chain(plan.late_wakes())
+        .map(|(begin, end)| (at(begin), at(end + KEEP)));
+    let latest = periods.filter(|(begin, latest)| (*begin..=*latest).contains(&moment));
+    Some((moment, latest.map(|(_, latest)| latest).max()?))
 }
 
 /// The end of a restart soon after this moment, if writes failed then.

@@ -7,6 +7,8 @@ pub(crate) const FAULTS_END: i64 = 1500;
 /// What happened this many seconds ago may not be in a status yet, even if no write fails: the operator writes a status
 /// once in ten seconds, and a violation ends after its `keepFiringFor`.
 pub(crate) const STATUS_DELAY: i64 = 70;
+/// How long deadlines wait for the events of the watch after a stall.
+const LATE_WAKE: i64 = 3;
 /// A period without faults, so that policies are edited while both runs know the same.
 const EDIT_PERIOD: i64 = 400;
 
@@ -135,6 +137,19 @@ impl Plan {
             .iter()
             .copied()
             .find(|gap| (gap.begin..=gap.end).contains(&at))
+    }
+
+    /// The stalls, each with the time for which deadlines wait afterwards.
+    pub(crate) fn late_wakes(&self) -> impl Iterator<Item = (i64, i64)> {
+        self.stalls.iter().map(|(begin, end)| (*begin, end + LATE_WAKE))
+    }
+
+    /// The end of the late wake that contains this moment.
+    pub(crate) fn late_wake(&self, at: i64) -> Option<i64> {
+        let mut late_wakes = self.late_wakes();
+        late_wakes
+            .find(|(begin, end)| (*begin..=*end).contains(&at))
+            .map(|(_, end)| end)
     }
 
     /// Whether writes fail at this moment.

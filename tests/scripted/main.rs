@@ -12,6 +12,8 @@ mod access;
 mod cuts;
 mod events;
 mod sinks;
+mod stale;
 mod status;
 mod streaming;
+mod supervision;
 mod watching;

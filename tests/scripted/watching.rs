@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::json;
-use testkit::api_server::{Exchange, Setup, list, pod, start_at, status_error, until, virtual_clock};
+use testkit::api_server::{
+    ApiServer, CLUSTER_POLICIES, Exchange, NAMESPACES, PODS, POLICIES, Setup, list, pod, start, start_at,
+    status_error, until, virtual_clock,
+};
 use tokio::time::Instant;
 
 const PODS_SYNCED: &str = r#"sidewatch_watch_synced{resource="pods"}"#;
@@ -255,4 +258,35 @@ async fn after_a_long_outage_an_expired_version_is_listed_at_once() {
         waited < Duration::from_secs(1),
         "no delay of the outage: {waited:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_watch_waits_as_long_as_a_throttling_server_requests() {
+    let resources = [
+        (NAMESPACES, "Namespace"),
+        (POLICIES, "SidecarPolicy"),
+        (CLUSTER_POLICIES, "ClusterSidecarPolicy"),
+        (PODS, "Pod"),
+    ];
+    for (path, kind) in resources {
+        let server = ApiServer::default();
+        for (other, kind) in resources.into_iter().filter(|(other, _)| *other != path) {
+            server.serve_quietly(other, list(kind, "1", &[]));
+        }
+        let route = server.route(Method::GET, path);
+        let operator = start(&server, &[]);
+        let waited = async |seconds| {
+            route.next().await.fail_for(429, seconds);
+            let begin = Instant::now();
+            let next = route.next().await;
+            (next, begin.elapsed().as_secs())
+        };
+        let (again, seconds) = waited(40).await;
+        assert_eq!(seconds, 40, "{kind}: a list");
+        again.json(StatusCode::OK, &list(kind, "1", &[]));
+        let (again, seconds) = waited(50).await;
+        assert_eq!(seconds, 50, "{kind}: a watch");
+        let _watch = again.watch();
+        operator.stop().await;
+    }
 }

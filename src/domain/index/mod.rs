@@ -133,8 +133,8 @@ impl Index {
 
     /// Applies a Pod from a list or a watch. Returns early if nothing has changed.
     pub fn apply(&mut self, observation: Observation, now: Timestamp) -> Effects {
-        let mut effects = self.tick(now);
-        let now = self.latest;
+        let mut effects = Effects::default();
+        let now = self.advance_time(now);
         let Some(id) = self.pod_id(&observation.namespace, &observation.uid) else {
             self.insert(observation, now, &mut effects);
             return effects;
@@ -212,8 +212,8 @@ impl Index {
 
     /// Removes a Pod. Its violations end without an Event.
     pub fn delete(&mut self, namespace: &str, uid: &str, now: Timestamp) -> Effects {
-        let mut effects = self.tick(now);
-        let now = self.latest;
+        let mut effects = Effects::default();
+        let now = self.advance_time(now);
         if let Some(id) = self.pod_id(namespace, uid) {
             self.remove_pod(id, now, &mut effects);
         }
@@ -270,7 +270,8 @@ impl Index {
         effects
     }
 
-    /// Sets the time of the index, which never goes back, and returns it.
+    /// Sets the time of the index, which never goes back, and returns it. Overdue deadlines wait for [`Self::tick`]: facts
+    /// that arrive late come before them.
     fn advance_time(&mut self, now: Timestamp) -> Timestamp {
         self.latest = self.latest.max(now);
         self.latest

@@ -25,8 +25,8 @@ impl Index {
     /// Applies a version of a policy. Returns early if the spec has not changed, for example after a write of the
     /// status. If the spec is invalid, the last valid version stays in use.
     pub fn apply_policy(&mut self, update: PolicyUpdate, now: Timestamp) -> Effects {
-        let mut effects = self.tick(now);
-        let now = self.latest;
+        let mut effects = Effects::default();
+        let now = self.advance_time(now);
         for ((kind, scope), seen) in &mut self.watches.policies_seen {
             if *kind == update.key.kind && scope.as_ref().is_none_or(|only| *only == update.key.namespace) {
                 seen.insert(update.uid.clone());
@@ -100,7 +100,7 @@ impl Index {
 
     /// Removes a policy. Its violations end without Events.
     pub fn delete_policy(&mut self, key: &PolicyKey, now: Timestamp) -> Effects {
-        let mut effects = self.tick(now);
+        let mut effects = Effects::default();
         if self.remove_policy(key, &mut effects) {
             effects.append(self.work(now));
         }

@@ -184,7 +184,7 @@ fn a_late_timer_acts_at_the_times_that_were_due() {
 }
 
 #[test]
-fn an_update_acts_on_what_was_due_before_it() {
+fn a_late_update_comes_before_an_overdue_deadline() {
     let mut harness = Harness::with(timed(60, 30));
     harness
         .pod(&web())
@@ -194,18 +194,40 @@ fn an_update_acts_on_what_was_due_before_it() {
         .pod(&web());
     assert_eq!(
         harness.log(),
-        ["10 pending envoy NotReady", "70 firing envoy NotReady"]
+        ["10 pending envoy NotReady", "100 cleared envoy NotReady"],
+        "the fault ended before the deadline acted"
     );
-    harness.without_tick(140).pod(&web().unready("envoy"));
+    harness.pod(&web().unready("envoy")).at(160);
     assert_eq!(
         harness.log(),
-        ["130 resolved envoy NotReady", "140 pending envoy NotReady"]
+        ["100 pending envoy NotReady", "160 firing envoy NotReady"]
     );
-    harness.without_tick(250).delete(&web());
+    harness
+        .pod(&web())
+        .without_tick(200)
+        .pod(&web().unready("envoy"))
+        .at(300);
     assert_eq!(
         harness.log(),
-        ["200 firing envoy NotReady", "250 ended envoy NotReady"]
+        [""; 0],
+        "the fault returned before keepFiringFor acted"
     );
+    harness.without_tick(310).delete(&web());
+    assert_eq!(harness.log(), ["310 ended envoy NotReady"]);
+}
+
+#[test]
+fn an_update_of_another_pod_leaves_an_overdue_deadline_to_the_timer() {
+    let mut harness = Harness::with(timed(60, 30));
+    harness
+        .pod(&web())
+        .at(10)
+        .pod(&web().unready("envoy"))
+        .without_tick(100)
+        .pod(&Pod::named("web-2").native("envoy").regular("app"));
+    assert_eq!(harness.log(), ["10 pending envoy NotReady"]);
+    harness.at(100);
+    assert_eq!(harness.log(), ["70 firing envoy NotReady"]);
 }
 
 #[test]

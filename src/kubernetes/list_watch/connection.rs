@@ -3,8 +3,6 @@
 //! Input: [`Request`]s, and the pieces of the response body. Output: [`Input`]s for the state machine. A response with
 //! the content type of protobuf is decoded as protobuf, every other response as JSON.
 
-use std::time::Duration;
-
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body_util::BodyExt;
 use kube::{
@@ -18,6 +16,7 @@ use super::machine::{Failure, Input, Request};
 use crate::kubernetes::{
     body::Buffer,
     decode::pod::{LeanPod, LeanPodList},
+    failure,
     protobuf::{
         self, CONTENT_TYPE, Event, EventKind, INITIAL_EVENTS_END, MAX_MESSAGE, Malformed, Page, PageReader,
         Refusal, WatchFrames,
@@ -103,8 +102,7 @@ fn is_protobuf(headers: &HeaderMap) -> bool {
 async fn refusal(response: Response<Body>) -> Failure {
     let (parts, body) = response.into_parts();
     let code = parts.status.as_u16();
-    let asked = parts.headers.get(header::RETRY_AFTER);
-    let asked = asked.and_then(|value| value.to_str().ok()?.parse().ok());
+    let asked = failure::retry_after(&parts.headers);
     let body = http_body_util::Limited::new(body, MAX_STATUS).collect().await;
     let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let known = if is_protobuf(&parts.headers) {
@@ -125,7 +123,7 @@ async fn refusal(response: Response<Body>) -> Failure {
     });
     Failure {
         error: kube::Error::Api(status),
-        retry_after: asked.map(Duration::from_secs).or(retry_after),
+        retry_after: asked.or(retry_after),
     }
 }
 

@@ -182,6 +182,9 @@ impl ListWatch {
                 self.fail(&error, retry_after)
             }
             Input::Settled => {
+                if self.resuming.as_mut().is_some_and(Resuming::wait_again_if_late) {
+                    return read(None);
+                }
                 self.resuming = None;
                 self.recovery.healthy();
                 read(Some(WatchEvent::Resumed))

@@ -1,6 +1,9 @@
 //! Inputs change the index, and deadlines act on time.
 
-use std::convert::Infallible;
+use std::{
+    convert::Infallible,
+    sync::atomic::{AtomicI64, Ordering},
+};
 
 use futures::channel::mpsc;
 use http::{Request, Response};
@@ -17,6 +20,8 @@ use crate::{
     kubernetes::decode::{intern::Interner, pod, policy},
     kubernetes::inputs::ObservedPolicy,
 };
+
+mod late_wake;
 
 const START: &str = "2026-11-20T10:00:00Z";
 
@@ -103,11 +108,19 @@ fn a_restarted_list_ignores_what_the_interrupted_list_contained() {
 
 /// A reconciler on the clock of tokio, and the requests that its sinks send.
 fn reconciler() -> (Reconciler, std::sync::mpsc::Receiver<String>) {
+    reconciler_ahead_by(Arc::default())
+}
+
+/// A reconciler whose clock is ahead of tokio's by some seconds, and the requests that its sinks send.
+fn reconciler_ahead_by(seconds: Arc<AtomicI64>) -> (Reconciler, std::sync::mpsc::Receiver<String>) {
     let (requests, received) = std::sync::mpsc::channel();
     let client = Client::new(Recorder(requests), "default");
     let origin = Instant::now();
     let start: Timestamp = START.parse().unwrap();
-    let clock: Arc<dyn Clock> = Arc::new(move || start + origin.elapsed());
+    let clock: Arc<dyn Clock> = Arc::new(move || {
+        let ahead = jiff::SignedDuration::from_secs(seconds.load(Ordering::Relaxed));
+        start + origin.elapsed() + ahead
+    });
     let metrics = Arc::new(Metrics::new().unwrap());
     let index = Arc::new(Mutex::new(Index::new([None], false)));
     let reconciler = Reconciler::new(index, client, clock, metrics, Arc::new(Health::new(Vec::new())));

@@ -16,7 +16,7 @@ pub use operator::{
     CLUSTER_POLICIES, EVENTS, MESH_STATUS, NAMESPACES, PODS, POLICIES, Running, Setup, start, start_at,
 };
 pub use server::{ApiServer, Exchange, Route, WatchStream};
-pub use transport::{Listener, virtual_clock};
+pub use transport::{Listener, virtual_clock, virtual_clock_from};
 
 use std::{future::Future, time::Duration};
 

@@ -5,8 +5,14 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use sidewatch::{
-    clock::Clock, domain::index::series::SeriesLimits, http::health::Health, http::metrics::MetricsPages,
-    http::server::Pages, kubernetes::client::Clients, kubernetes::inputs::WatchScope, operator::Operator,
+    clock::Clock,
+    domain::index::series::SeriesLimits,
+    http::health::Health,
+    http::metrics::MetricsPages,
+    http::server::Pages,
+    kubernetes::client::Clients,
+    kubernetes::inputs::WatchScope,
+    operator::{Operator, TaskEnded},
 };
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -30,7 +36,7 @@ pub struct Running {
     health: Arc<Health>,
     metrics: Arc<MetricsPages>,
     stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<(), TaskEnded>>,
 }
 
 /// Starts an operator on [`virtual_clock`] for these namespaces, or for the whole cluster if there are none.
@@ -58,7 +64,7 @@ pub fn start_at(clients: Clients, namespaces: &[&str], clock: Arc<dyn Clock>) ->
                 .run(async {
                     let _stopped = stopped.await;
                 })
-                .await;
+                .await
         }),
     }
 }
@@ -113,7 +119,15 @@ impl Running {
         if let Some(stop) = self.stop.take() {
             let _gone = stop.send(());
         }
-        soon("the operator stops", &mut self.task).await.unwrap();
+        soon("the operator stops", &mut self.task).await.unwrap().unwrap();
+    }
+
+    /// Waits until the operator ends because of an error, and returns the error.
+    pub async fn failed(mut self) -> TaskEnded {
+        soon("the operator fails", &mut self.task)
+            .await
+            .unwrap()
+            .unwrap_err()
     }
 }
 

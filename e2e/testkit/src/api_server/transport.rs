@@ -84,7 +84,11 @@ impl Drop for Listener {
 
 /// A clock that follows the clock of tokio, which a test can pause.
 pub fn virtual_clock() -> Arc<dyn Clock> {
-    let start: Timestamp = "2026-11-20T11:00:00Z".parse().unwrap();
+    virtual_clock_from("2026-11-20T11:00:00Z".parse().unwrap())
+}
+
+/// A clock that begins now with this time and follows the clock of tokio.
+pub fn virtual_clock_from(start: Timestamp) -> Arc<dyn Clock> {
     let begun = Instant::now();
     Arc::new(move || start + begun.elapsed())
 }

@@ -15,7 +15,8 @@ use sidewatch::domain::{
 
 use crate::policies;
 
-/// Two indexes with the same facts. The timer of one is always on time. The timer of the other never fires.
+/// Two indexes with the same facts. The timer of one is always on time. The timer of the other fires only right before a
+/// fact.
 pub(crate) struct CheckedIndex {
     punctual: Index,
     late: Index,
@@ -93,6 +94,8 @@ impl CheckedIndex {
         self.record(effects);
         let again = apply(&mut self.punctual, fact, self.now);
         assert_eq!(again, Effects::default(), "a repeated fact has effects");
+        let overdue = self.late.tick(self.now);
+        self.late_effects.append(overdue);
         let late = apply(&mut self.late, fact, self.now);
         self.late_effects.append(late);
         assert_eq!(self.effects, self.late_effects, "a late timer makes a difference");

@@ -267,6 +267,24 @@ async fn a_resumed_watch_has_caught_up_after_half_a_second_of_silence() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_resumed_watch_waits_again_after_a_stall_of_the_process() {
+    let mut rig = Rig::watching();
+    rig.fail(broken());
+    rig.step(Input::Ready);
+    rig.step(Input::Accepted);
+    advance(Duration::from_secs(10)).await;
+    assert_eq!(
+        rig.step(Input::Settled),
+        (None, Next::Read),
+        "events of the stall may wait"
+    );
+    let settled_at = rig.machine.settled_at().unwrap();
+    assert_eq!(settled_at - Instant::now(), Duration::from_millis(500));
+    advance(Duration::from_millis(501)).await;
+    assert_eq!(rig.step(Input::Settled), (Some(WatchEvent::Resumed), Next::Read));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_resumed_watch_that_ends_must_be_answered_again() {
     let mut rig = Rig::watching();
     rig.fail(broken());

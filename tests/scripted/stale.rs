@@ -1,0 +1,116 @@
+//! `sidewatch_watch_synced` in every way in which a watch is out of sync. The alert SidewatchWatchStale needs the value 0
+//! in each scrape of five minutes.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use serde_json::json;
+use testkit::api_server::{
+    ApiServer, CLUSTER_POLICIES, NAMESPACES, PODS, POLICIES, Route, Running, Setup, list, pod, start,
+};
+
+/// The time after which the alert fires.
+const ALERT: Duration = Duration::from_mins(5);
+const SCRAPE_PERIOD: Duration = Duration::from_secs(15);
+
+fn synced(resource: &str) -> String {
+    format!(r#"sidewatch_watch_synced{{resource="{resource}"}}"#)
+}
+
+/// Scrapes until the alert fires. Panics if the resource is in sync in a scrape.
+async fn alert_fires(operator: &Running, resource: &str) {
+    for scrape in 0..=ALERT.as_secs() / SCRAPE_PERIOD.as_secs() {
+        let value = operator.metric(&synced(resource));
+        assert_eq!(value, Some(0.0), "{resource}: scrape {scrape}");
+        tokio::time::sleep(SCRAPE_PERIOD).await;
+    }
+}
+
+/// Answers the first page of each list, and fails the second one.
+async fn fail_half_way(route: Route, kind: &'static str) {
+    loop {
+        let exchange = route.any().await;
+        if exchange.parameter("continue").is_some() {
+            exchange.fail(500, "etcd has no leader");
+        } else {
+            let mut page = list(kind, "7", &[]);
+            page["metadata"]["continue"] = json!("next");
+            exchange.json(StatusCode::OK, &page);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_without_a_role_is_out_of_sync_although_the_others_are_in_sync() {
+    let server = ApiServer::default();
+    for resource in ["pods", "sidecarpolicies"] {
+        let path = |namespace: &str| match resource {
+            "pods" => format!("/api/v1/namespaces/{namespace}/pods"),
+            _ => format!("/apis/sidewatch.dev/v1alpha1/namespaces/{namespace}/sidecarpolicies"),
+        };
+        let kind = if resource == "pods" {
+            "Pod"
+        } else {
+            "SidecarPolicy"
+        };
+        for namespace in ["pay", "shop"] {
+            server.serve_quietly(&path(namespace), list(kind, "1", &[]));
+        }
+        let refused = server.route(Method::GET, &path("forbidden"));
+        tokio::spawn(async move {
+            loop {
+                refused.any().await.fail(403, "pods is forbidden");
+            }
+        });
+    }
+    let operator = start(&server, &["pay", "forbidden", "shop"]);
+    tokio::time::sleep(SCRAPE_PERIOD).await;
+    alert_fires(&operator, "pods").await;
+    alert_fires(&operator, "sidecarpolicies").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_is_out_of_sync_while_each_list_fails_half_way() {
+    let resources = [
+        (NAMESPACES, "Namespace", "namespaces"),
+        (POLICIES, "SidecarPolicy", "sidecarpolicies"),
+        (CLUSTER_POLICIES, "ClusterSidecarPolicy", "clustersidecarpolicies"),
+        (PODS, "Pod", "pods"),
+    ];
+    for (path, kind, resource) in resources {
+        let server = ApiServer::default();
+        for (other, kind, _) in resources.into_iter().filter(|(other, ..)| *other != path) {
+            server.serve_quietly(other, list(kind, "1", &[]));
+        }
+        let route = server.route(Method::GET, path);
+        let operator = start(&server, &[]);
+        route.next().await.json(StatusCode::OK, &list(kind, "5", &[]));
+        let watch = route.next().await;
+        operator.until_metric(&synced(resource), 1.0).await;
+        watch.fail(410, "too old resource version");
+        tokio::spawn(fail_half_way(route, kind));
+        operator.until_metric(&synced(resource), 0.0).await;
+        alert_fires(&operator, resource).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_streaming_list_that_breaks_off_each_time_is_out_of_sync() {
+    let setup = Setup::start(&[]);
+    setup.server.allow_streaming_lists();
+    let pods = setup.pods;
+    tokio::spawn(async move {
+        loop {
+            let exchange = pods.any().await;
+            if exchange.is_watch() {
+                let watch = exchange.watch();
+                watch.event("ADDED", &pod("a", "1", true));
+                watch.cut();
+            } else {
+                exchange.fail(500, "etcd has no leader");
+            }
+        }
+    });
+    tokio::time::sleep(SCRAPE_PERIOD).await;
+    alert_fires(&setup.operator, "pods").await;
+}
