@@ -113,6 +113,7 @@ fn pattern(field: &'static str, valid: &str) -> Case {
 }
 
 /// The cases of a selector. One of the two labels excludes Pods with faults.
+#[rustfmt::skip]
 fn selector(at: [&'static str; 4], labels: [(&str, &str); 2]) -> [Case; 4] {
     let [match_labels, key, operator, values] = at;
     let [(label, value), (other_label, other)] = labels;
@@ -131,21 +132,11 @@ fn selector(at: [&'static str; 4], labels: [(&str, &str); 2]) -> [Case; 4] {
     let many_values: Vec<_> = (0..64).map(|n| format!("v{n}")).collect();
     let exists = requirement(json!({"key": label, "operator": "Exists"}));
     [
-        case(
-            match_labels,
-            [json!({label: other})],
-            [json!({}), json!(many), json!({label: value})],
-            [json!({label: 1}), json!([label]), json!(1.5), json!(true)],
-            [json!({"not a key!": "v"}), json!({"": ""})],
-        )
+        case(match_labels, [json!({label: other})], [json!({}), json!(many), json!({label: value})],
+            [json!({label: 1}), json!([label]), json!(1.5), json!(true)], [json!({"not a key!": "v"}), json!({"": ""})])
         .untyped(),
-        case(
-            key,
-            [json!(other_label)],
-            [json!("k".repeat(317))],
-            [json!(1), json!([label]), json!(null)],
-            [json!("not a key!"), json!("")],
-        )
+        case(key, [json!(other_label)], [json!("k".repeat(317))], [json!(1), json!([label]), json!(null)],
+            [json!("not a key!"), json!("")])
         .beside(among(json!([value]))),
         Case {
             // Some operators require values, the others forbid them.
@@ -154,13 +145,8 @@ fn selector(at: [&'static str; 4], labels: [(&str, &str); 2]) -> [Case; 4] {
             ..case(operator, [], [], [], [])
         }
         .beside(exists),
-        case(
-            values,
-            [json!([other])],
-            [json!(many_values), json!([value])],
-            [json!([]), json!(value), json!([1])],
-            [json!(["not a value!"]), json!(["v".repeat(1000)])],
-        )
+        case(values, [json!([other])], [json!(many_values), json!([value])], [json!([]), json!(value), json!([1])],
+            [json!(["not a value!"]), json!(["v".repeat(1000)])])
         .beside(among(json!([value, "both"]))),
     ]
 }
@@ -169,39 +155,24 @@ fn selector(at: [&'static str; 4], labels: [(&str, &str); 2]) -> [Case; 4] {
 pub(crate) fn cases() -> Vec<Case> {
     let mode = |field| choice(field, ["Observe", "Off"]);
     let severity = |field, valid: [&str; 2]| choice(field, valid);
+    #[rustfmt::skip]
     let mut cases = vec![
         mode("mode"),
         choice("sidecars.native", ["Exclude"]),
         choice("sidecars.wellKnown", ["Exclude"]),
         names("sidecars.names", json!(["tool"])),
         pattern("sidecars.namePattern", "to+l"),
-        case(
-            "sidecars.images",
-            [json!(["*/acme/tool"])],
-            [
-                json!([]),
-                json!((0..64).map(|n| format!("a/{n}*")).collect::<Vec<_>>()),
-                json!(["*".repeat(512)]),
-            ],
-            [json!(["a", 1])],
-            [json!(["has a blank"]), json!(["acme/tool:1.0"])],
-        ),
+        case("sidecars.images", [json!(["*/acme/tool"])],
+            [json!([]), json!((0..64).map(|n| format!("a/{n}*")).collect::<Vec<_>>()), json!(["*".repeat(512)])],
+            [json!(["a", 1])], [json!(["has a blank"]), json!(["acme/tool:1.0"])]),
         names("sidecars.exclude.names", json!(["envoy"])),
         pattern("sidecars.exclude.namePattern", "env.y"),
         names("mainContainers.names", json!(["second"])),
         choice("events.onRecovery", ["Disabled"]),
         duration("events.repeatPeriod", "20m", ("15m", "24h"), "14m59s"),
-        case(
-            "runbookURL",
-            [json!("https://example.com/sidecars")],
-            [json!(format!("https://example.com/{}", "a".repeat(492)))],
-            [],
-            [
-                json!("not a URL"),
-                json!("ftp://example.com"),
-                json!("x".repeat(5000)),
-            ],
-        ),
+        case("runbookURL", [json!("https://example.com/sidecars")],
+            [json!(format!("https://example.com/{}", "a".repeat(492)))], [],
+            [json!("not a URL"), json!("ftp://example.com"), json!("x".repeat(5000))]),
         hold("checks.notReady.for", "10m"),
         hold("checks.notReady.keepFiringFor", "5m"),
         hold("checks.mainReadySidecarNotReady.for", "10m"),

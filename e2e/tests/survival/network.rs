@@ -82,6 +82,7 @@ fn on_status(fault: Fault) -> Rule {
 }
 
 /// Errors of servers, for reads and writes.
+#[rustfmt::skip]
 fn answers() -> Vec<Disturbance> {
     let in_doubt = || answer(504, None, true);
     vec![
@@ -104,20 +105,13 @@ fn answers() -> Vec<Disturbance> {
                 on_status(Fault::Close(Point::Answer)).calls(2..=2),
             ],
         ),
-        row(
-            "late_answers",
-            &[],
-            [on_all(Fault::Delay(Duration::from_secs(2)))],
-        ),
-        row(
-            "connections_closed_before_the_request",
-            &[TRANSPORT],
-            [on_all(Fault::Close(Point::Request))],
-        ),
+        row("late_answers", &[], [on_all(Fault::Delay(Duration::from_secs(2)))]),
+        row("connections_closed_before_the_request", &[TRANSPORT], [on_all(Fault::Close(Point::Request))]),
     ]
 }
 
 /// Watches that end in every way, one after the other.
+#[rustfmt::skip]
 fn watches() -> Vec<Disturbance> {
     let ends = [
         Fault::Close(Point::Body),
@@ -136,16 +130,8 @@ fn watches() -> Vec<Disturbance> {
     let garbled = || Fault::Garble(40..=44);
     vec![
         row("watches_that_end", &[FAILED], (1..).zip(ends).map(in_turn)),
-        row(
-            "versions_that_expire",
-            &[GONE],
-            expired(PODS).into_iter().chain(expired(POLICIES)),
-        ),
-        row(
-            "watches_that_are_garbled",
-            &[DECODE],
-            [on_watch(garbled()).calls(..=2)],
-        ),
+        row("versions_that_expire", &[GONE], expired(PODS).into_iter().chain(expired(POLICIES))),
+        row("watches_that_are_garbled", &[DECODE], [on_watch(garbled()).calls(..=2)]),
         row(
             "lists_that_are_cut_garbled_and_slow",
             &[GONE, DECODE],

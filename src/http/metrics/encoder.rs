@@ -205,17 +205,10 @@ mod tests {
 
     #[test]
     fn label_values_are_escaped_cleaned_and_cut() {
+        #[rustfmt::skip]
         let table = [
-            (
-                "a\"b\\c",
-                "a\\\"b\\\\c".to_owned(),
-                "quotes and backslashes are escaped",
-            ),
-            (
-                "a\nb\r\u{0}\u{85}c",
-                "a b   c".to_owned(),
-                "control characters become spaces",
-            ),
+            ("a\"b\\c", "a\\\"b\\\\c".to_owned(), "quotes and backslashes are escaped"),
+            ("a\nb\r\u{0}\u{85}c", "a b   c".to_owned(), "control characters become spaces"),
             (&"x".repeat(300), "x".repeat(256), "long values are cut"),
             (&"ü".repeat(300), "ü".repeat(128), "at the border of a character"),
         ];
