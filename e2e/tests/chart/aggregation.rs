@@ -38,7 +38,7 @@ impl<'a> User<'a> {
     }
 
     /// Whether the API server permits it. Any error except Forbidden fails the test.
-    async fn may(&self, args: &[&str], input: &str) -> bool {
+    async fn is_allowed(&self, args: &[&str], input: &str) -> bool {
         let kubeconfig = format!("--kubeconfig={}", self.kubeconfig.path().display());
         let args = [args, &[kubeconfig.as_str()]].concat();
         match self.plane.kubectl_with_input(&args, input).await {
@@ -48,13 +48,13 @@ impl<'a> User<'a> {
         }
     }
 
-    async fn sees_policies(&self, namespace: &str) -> bool {
-        self.may(&["get", "sidecarpolicies", "--namespace", namespace], "")
+    async fn can_read_policies(&self, namespace: &str) -> bool {
+        self.is_allowed(&["get", "sidecarpolicies", "--namespace", namespace], "")
             .await
     }
 
-    async fn sees_cluster_policies(&self) -> bool {
-        self.may(&["get", "clustersidecarpolicies"], "").await
+    async fn can_read_cluster_policies(&self) -> bool {
+        self.is_allowed(&["get", "clustersidecarpolicies"], "").await
     }
 
     /// Binds the role in the whole cluster.
@@ -69,7 +69,7 @@ impl<'a> User<'a> {
         self.plane.kubectl(binding).await.unwrap();
     }
 
-    async fn writes_policies(&self) -> bool {
+    async fn can_write_policies(&self) -> bool {
         let policy =
             "{apiVersion: sidewatch.dev/v1alpha1, kind: SidecarPolicy, metadata: {name: mine}, spec: {}}";
         let create = ["create", "--namespace", self.role, "--filename=-"];
@@ -83,10 +83,12 @@ impl<'a> User<'a> {
             "--patch={\"spec\": {\"mode\": \"Observe\"}}",
         ];
         let delete = ["delete", "sidecarpolicy", "mine", "--namespace", self.role];
-        self.may(&create, policy).await && self.may(&change, "").await && self.may(&delete, "").await
+        self.is_allowed(&create, policy).await
+            && self.is_allowed(&change, "").await
+            && self.is_allowed(&delete, "").await
     }
 
-    async fn writes_status(&self, of: &str) -> bool {
+    async fn can_write_status(&self, of: &str) -> bool {
         let patch = [
             "patch",
             "sidecarpolicy",
@@ -97,12 +99,12 @@ impl<'a> User<'a> {
             "--type=merge",
             "--patch={\"status\": {\"violationsOmitted\": 1}}",
         ];
-        self.may(&patch, "").await
+        self.is_allowed(&patch, "").await
     }
 }
 
 #[tokio::test]
-async fn view_sees_policies_and_edit_and_admin_write_them() {
+async fn view_reads_policies_and_edit_and_admin_write_them() {
     let plane = ControlPlane::start().await.unwrap();
     let _controllers = plane
         .start_controllers(&["clusterrole-aggregation-controller"])
@@ -123,24 +125,20 @@ async fn view_sees_policies_and_edit_and_admin_write_them() {
         "--create-namespace",
     ];
     assert!(
-        !view.may(&["get", "pods", "--namespace", "edit"], "").await,
-        "nothing elsewhere"
+        !view.is_allowed(&["get", "pods", "--namespace", "edit"], "").await,
+        "no permissions in other namespaces"
     );
     helm.run(&install).await.unwrap();
 
     let deadline = Instant::now() + SOON;
     for user in [&view, &edit, &admin] {
-        while !user.sees_policies(user.role).await {
-            assert!(
-                Instant::now() < deadline,
-                "{} does not come to see policies",
-                user.role
-            );
+        while !user.can_read_policies(user.role).await {
+            assert!(Instant::now() < deadline, "{} cannot read policies", user.role);
             tokio::time::sleep(POLL).await;
         }
         assert!(
-            !user.sees_policies("default").await,
-            "{}: another's namespace",
+            !user.can_read_policies("default").await,
+            "{}: another namespace",
             user.role
         );
         let namespace = ["--namespace", user.role];
@@ -149,24 +147,24 @@ async fn view_sees_policies_and_edit_and_admin_write_them() {
         let apply = [&["create", "--filename=-"], &namespace[..]].concat();
         plane.kubectl_with_input(apply, policy).await.unwrap();
         assert!(
-            !user.writes_status("team").await,
-            "{}: the status is the operator's",
+            !user.can_write_status("team").await,
+            "{}: only the operator writes the status",
             user.role
         );
     }
-    assert!(!view.writes_policies().await, "view reads only");
+    assert!(!view.can_write_policies().await, "view reads only");
     assert!(
-        !view.sees_cluster_policies().await,
+        !view.can_read_cluster_policies().await,
         "a role in a namespace contains no cluster-scoped objects"
     );
     view.bind_in_cluster().await;
-    while !view.sees_cluster_policies().await {
+    while !view.can_read_cluster_policies().await {
         assert!(
             Instant::now() < deadline,
-            "view of the cluster sees no ClusterSidecarPolicies"
+            "view of the cluster cannot read ClusterSidecarPolicies"
         );
         tokio::time::sleep(POLL).await;
     }
-    assert!(edit.writes_policies().await, "edit");
-    assert!(admin.writes_policies().await, "admin");
+    assert!(edit.can_write_policies().await, "edit");
+    assert!(admin.can_write_policies().await, "admin");
 }

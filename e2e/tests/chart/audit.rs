@@ -71,7 +71,7 @@ async fn flip(pod: &mut SimulatedPod) {
 }
 
 #[tokio::test]
-async fn the_operator_uses_all_of_its_rights_and_asks_for_no_other() {
+async fn the_operator_uses_exactly_the_permissions_of_its_role() {
     let files = Scratch::new().unwrap();
     let (policy, log) = (files.path().join("policy.yaml"), files.path().join("audit.log"));
     std::fs::write(&policy, AUDIT_POLICY).unwrap();

@@ -114,12 +114,12 @@ impl Cluster {
         };
         tokio::time::timeout(SOON, wait)
             .await
-            .unwrap_or_else(|_| panic!("{object:?} {path} does not become {expected}"));
+            .unwrap_or_else(|_| panic!("{object:?}: {path} is not {expected}"));
     }
 }
 
 /// Installs, upgrades and uninstalls both charts, with and without `crds.keep`.
-async fn life(version: Tool) {
+async fn install_upgrade_and_uninstall(version: Tool) {
     let cluster = Cluster::start(version).await;
     let policy = ["clustersidecarpolicy", POLICIES_RELEASE];
     let deployment = ["deployment", RELEASE, "--namespace", NAMESPACE];
@@ -174,12 +174,16 @@ async fn life(version: Tool) {
     assert!(operator.stop().await.unwrap().success());
 
     cluster.uninstall(RELEASE).await;
-    assert_eq!(cluster.objects().await, "", "all that is not kept is gone");
+    assert_eq!(
+        cluster.objects().await,
+        "",
+        "objects that are not kept are deleted"
+    );
     assert_eq!(cluster.crds().await, CRDS, "kept");
     assert_eq!(
         cluster.field(&policy, "{.spec.mode}").await,
         "Observe",
-        "and with them the policies"
+        "the policies are kept with the CRDs"
     );
     cluster.uninstall(POLICIES_RELEASE).await;
     assert_eq!(cluster.field(&policy, "{.metadata.name}").await, "", "deleted");
@@ -193,16 +197,16 @@ async fn life(version: Tool) {
 
 #[tokio::test]
 async fn helm_3_installs_upgrades_and_uninstalls() {
-    life(Tool::Helm3).await;
+    install_upgrade_and_uninstall(Tool::Helm3).await;
 }
 
 #[tokio::test]
 async fn helm_4_installs_upgrades_and_uninstalls() {
-    life(Tool::Helm).await;
+    install_upgrade_and_uninstall(Tool::Helm).await;
 }
 
 #[tokio::test]
-async fn an_operator_of_two_namespaces_is_ready_with_their_roles() {
+async fn an_operator_with_roles_in_two_namespaces_is_ready() {
     let cluster = Cluster::start(Tool::Helm).await;
     for namespace in ["pay", "shop"] {
         cluster.kubectl(&["create", "namespace", namespace]).await;

@@ -66,7 +66,7 @@ fn all_features() -> Vec<Feature> {
 }
 
 #[tokio::test]
-async fn helm_lint_has_nothing_to_say() {
+async fn helm_lint_reports_nothing() {
     for version in VERSIONS {
         let helm = Helm::new(version).await.unwrap();
         let helm = &helm;
@@ -77,9 +77,9 @@ async fn helm_lint_has_nothing_to_say() {
                     .await
             })
             .buffer_unordered(AT_ONCE)
-            .try_for_each(|said| async move {
+            .try_for_each(|output| async move {
                 // With `--quiet`, Helm prints only warnings and errors.
-                assert_eq!(said.trim(), "");
+                assert_eq!(output.trim(), "");
                 Ok(())
             })
             .await
@@ -88,7 +88,7 @@ async fn helm_lint_has_nothing_to_say() {
 }
 
 #[tokio::test]
-async fn the_api_server_takes_every_feature() {
+async fn the_api_server_accepts_every_feature() {
     let plane = prepared().await.unwrap();
     let (three, four) = (
         Helm::new(VERSIONS[0]).await.unwrap(),
@@ -104,11 +104,11 @@ async fn the_api_server_takes_every_feature() {
                 documents(&yaml),
                 "{chart:?} {feature}: the same with both Helms"
             );
-            let taken = dry_run(plane, &yaml).await?;
+            let accepted = dry_run(plane, &yaml).await?;
             assert_eq!(
-                taken.lines().count(),
+                accepted.lines().count(),
                 documents(&yaml).len(),
-                "{chart:?} {feature}: {taken}"
+                "{chart:?} {feature}: {accepted}"
             );
             anyhow::Ok(())
         })
@@ -158,22 +158,26 @@ async fn the_pod_satisfies_the_restricted_standard() {
 }
 
 #[tokio::test]
-async fn what_the_deployment_promises() {
+async fn the_deployment_has_the_required_settings() {
     let objects = feature("default").await;
     let spec = &of_kind(&objects, "Deployment")[0]["spec"];
     let container = &spec["template"]["spec"]["containers"][0];
     let rows = [
-        (&spec["replicas"], json!(1), "one"),
-        (&spec["strategy"]["type"], json!("Recreate"), "never two"),
+        (&spec["replicas"], json!(1), "one replica"),
+        (
+            &spec["strategy"]["type"],
+            json!("Recreate"),
+            "the old Pod ends first",
+        ),
         (
             &spec["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"],
             container["name"].clone(),
-            "what kubectl logs shows",
+            "the container of kubectl logs",
         ),
         (
             &container["securityContext"]["readOnlyRootFilesystem"],
             json!(true),
-            "writes no file",
+            "a read-only file system",
         ),
         (
             &container["livenessProbe"]["httpGet"]["path"],
@@ -203,12 +207,12 @@ async fn what_the_deployment_promises() {
 }
 
 #[tokio::test]
-async fn a_namespaced_installation_has_nothing_of_the_whole_cluster() {
+async fn a_namespaced_installation_has_no_cluster_scoped_object() {
     let objects = feature("namespaced").await;
     for object in &objects {
         assert!(
             !object["metadata"]["namespace"].is_null(),
-            "{} belongs to the whole cluster",
+            "{} is cluster-scoped",
             title(object)
         );
     }
@@ -258,8 +262,8 @@ async fn unknown_and_wrong_values_are_refused_by_name() {
             for (flag, name) in rows {
                 let rendered = helm.template_chart(release, chart, &["--set", flag]).await;
                 let error = rendered.unwrap_err().to_string();
-                let (_, said) = error.split_once("values don't meet").unwrap_or_default();
-                assert!(said.contains(name), "{flag}: {error}");
+                let (_, reason) = error.split_once("values don't meet").unwrap_or_default();
+                assert!(reason.contains(name), "{flag}: {error}");
             }
         }
     }
@@ -353,7 +357,7 @@ async fn both_monitors_keep_the_labels_of_violations() {
 
 /// A parent chart passes `global`, and uses the value `enabled` as the condition of its dependency.
 #[tokio::test]
-async fn a_parent_chart_may_depend_on_it() {
+async fn a_parent_chart_can_depend_on_the_chart() {
     let parent = e2e::process::Scratch::new().unwrap();
     let chart = "{apiVersion: v2, name: platform, version: 1.0.0, \
                  dependencies: [{name: sidewatch, version: '>=0', condition: sidewatch.enabled}]}";

@@ -50,7 +50,7 @@ async fn kustomized(directory: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn chart_and_kustomize_grant_the_same() {
+async fn chart_and_kustomize_grant_the_same_permissions() {
     let helm = Helm::new(VERSIONS[1]).await.unwrap();
     let chart = documents(&helm.template(&[]).await.unwrap());
     let config = kustomized("config/rbac").await;
@@ -77,7 +77,7 @@ async fn chart_and_kustomize_grant_the_same() {
 }
 
 #[tokio::test]
-async fn a_namespace_grants_what_the_cluster_does_less_what_is_the_clusters() {
+async fn a_namespaced_role_has_the_namespaced_permissions_of_the_cluster_role() {
     let helm = Helm::new(VERSIONS[1]).await.unwrap();
     let cluster = rights(
         &documents(&helm.template(&[]).await.unwrap()),

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::markdown::Page;
 
 #[tokio::test]
-async fn the_api_server_takes_every_object() {
+async fn the_api_server_accepts_every_object() {
     let plane = shared().await.unwrap();
     install_crds(plane).await.unwrap();
     plane.kubectl(["create", "namespace", "pay"]).await.unwrap();
@@ -43,7 +43,7 @@ async fn the_api_server_takes_every_object() {
 }
 
 #[test]
-fn prometheus_understands_every_query() {
+fn promtool_parses_every_query() {
     let mut rules = Vec::new();
     for page in Page::all() {
         for block in page
