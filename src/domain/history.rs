@@ -2,12 +2,15 @@
 //! not contain them. The history belongs to the Pod, not to a policy, so that a policy that is created or edited later
 //! evaluates the same facts. A Pod without such facts has no history.
 
-use std::collections::VecDeque;
+mod pod_restarts;
+
+use std::{collections::VecDeque, num::NonZeroU32};
 
 use jiff::{SignedDuration, Timestamp};
 
+use self::pod_restarts::{can_resize_restart, is_pod_restart, without_resize_restarts};
 use super::{
-    observation::{ContainerStatus, Exit, OOM_KILLED, Observation, RESTARTING_ALL_CONTAINERS, State},
+    observation::{ContainerStatus, Exit, OOM_KILLED, Observation, State},
     time::later,
 };
 
@@ -31,6 +34,8 @@ pub struct ContainerHistory {
     prior: Option<Prior>,
     /// The latest OOM kill.
     oom: Option<OomKill>,
+    /// The latest resize in place that restarted the container.
+    resized: Option<NonZeroU32>,
 }
 
 /// The restarts before the first observation: their number, and the end and duration of the last run.
@@ -137,8 +142,15 @@ impl History {
             else {
                 continue;
             };
-            let count = status.restart_count.saturating_sub(previous.restart_count);
-            if count > 0 && !is_pod_restart(before, next, previous, status) {
+            let mut count = status.restart_count.saturating_sub(previous.restart_count);
+            if count > 0 && is_pod_restart(before, next, previous, status) {
+                count = 0;
+            }
+            if count > 0 && can_resize_restart(before, next, container_idx) {
+                let resized = &mut Self::of(history, next, container_idx).resized;
+                count = without_resize_restarts((before, next), resized, count);
+            }
+            if count > 0 {
                 let ended = when(status.last_exit.as_ref().and_then(|exit| exit.finished_at));
                 push(
                     &mut Self::of(history, next, container_idx).restarts,
@@ -338,41 +350,6 @@ fn push<T>(entries: &mut VecDeque<T>, entry: T) {
         entries.pop_front();
     }
     entries.push_back(entry);
-}
-
-/// Whether the restart affected all containers of the Pod and was not caused by the container: a restart of all containers
-/// in place (KEP-5532), a resize in progress (KEP-1287), or a sandbox that is younger than the run that ended.
-fn is_pod_restart(
-    before: &Observation,
-    next: &Observation,
-    previous: &ContainerStatus,
-    status: &ContainerStatus,
-) -> bool {
-    let in_progress =
-        |pod: &Observation| pod.conditions.all_containers_restarting || pod.conditions.resize_in_progress;
-    if in_progress(before) || in_progress(next) {
-        return true;
-    }
-    // Init containers lose their last state with the sandbox. The previous status shows the run that ended.
-    let ended = match status.last_exit.as_deref() {
-        Some(exit) if &*exit.reason == RESTARTING_ALL_CONTAINERS => return true,
-        Some(exit) => Some(exit),
-        None => previous
-            .latest_exit()
-            .filter(|_| previous.running_since().is_none()),
-    };
-    let Some(began) = ended.map_or(previous.running_since(), |exit| exit.started_at) else {
-        return false;
-    };
-    let sandbox = next
-        .conditions
-        .sandbox_ready
-        .and_then(|condition| condition.since.get());
-    // A busy kubelet reports the first sandbox as ready after the first run began, so the end of the run is used if it
-    // is known. Both times are in whole seconds: a new sandbox can be ready in the same second in which the old one
-    // ended.
-    let end = ended.and_then(|exit| exit.finished_at).unwrap_or(began);
-    sandbox.is_some_and(|sandbox| sandbox > began && sandbox >= end)
 }
 
 fn is_same_run(previous: &ContainerStatus, status: &ContainerStatus) -> bool {

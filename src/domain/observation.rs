@@ -3,7 +3,7 @@
 //! `kubernetes::decode` creates an [`Observation`] from a Pod; the index stores it and compares it with the next one.
 //! The decoder joins statuses and containers by name; in the domain a container is an index into the [`Shape`].
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -108,8 +108,9 @@ pub struct Conditions {
     pub disruption_target: bool,
     /// `AllContainersRestarting=True` (KEP-5532).
     pub all_containers_restarting: bool,
-    /// `PodResizeInProgress=True` (KEP-1287).
-    pub resize_in_progress: bool,
+    /// `PodResizeInProgress=True` (KEP-1287), with the identity of the resize: the condition's `observedGeneration`, or
+    /// the seconds of its `lastTransitionTime` for a kubelet that does not write the generation (before 1.34).
+    pub resize_in_progress: Option<NonZeroU32>,
 }
 
 /// A Pod condition.
@@ -145,6 +146,10 @@ pub struct Container {
     pub restart_rules: Box<[RestartRule]>,
     /// The probes of the container.
     pub probes: Probes,
+    /// `lifecycle.postStart` is set.
+    pub has_post_start: bool,
+    /// `resizePolicy` has `RestartContainer` for a resource: a resize in place can restart the container.
+    pub restarts_on_resize: bool,
     /// `resources.limits.memory` as written in the spec.
     pub memory_limit: Option<Arc<str>>,
 }
@@ -256,6 +261,16 @@ impl ContainerStatus {
     /// Whether the container has not been created yet. This is not a failure of the container.
     pub fn waits_to_be_created(&self) -> bool {
         matches!(&self.state, State::Waiting(reason) if NOT_CREATED.contains(&&**reason))
+    }
+
+    /// Whether a container of this kind no longer blocks the containers after it in the order of the start: a native
+    /// sidecar is `started`, a plain init container has exited with code 0 (KEP-753), a regular container is created.
+    pub fn is_done(&self, kind: ContainerKind) -> bool {
+        match kind {
+            ContainerKind::Native => self.started,
+            ContainerKind::Init => matches!(&self.state, State::Terminated(exit) if exit.code == 0),
+            ContainerKind::Regular => !self.waits_to_be_created(),
+        }
     }
 
     /// Whether the container runs or has run.

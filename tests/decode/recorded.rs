@@ -1,6 +1,6 @@
 //! Recorded Pods decode to the same values as a slow, simple decoder that uses the full types of `k8s_openapi`.
 
-use std::{fs, path::Path};
+use std::{fs, num::NonZeroU32, path::Path};
 
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1 as core, apimachinery::pkg::apis::meta::v1::Time};
@@ -138,6 +138,15 @@ fn shape(container: &core::Container, list: &str, json: &Value) -> Container {
             liveness: container.liveness_probe.is_some(),
             startup: container.startup_probe.is_some(),
         },
+        has_post_start: container
+            .lifecycle
+            .as_ref()
+            .is_some_and(|lifecycle| lifecycle.post_start.is_some()),
+        restarts_on_resize: container
+            .resize_policy
+            .iter()
+            .flatten()
+            .any(|policy| policy.restart_policy == "RestartContainer"),
         memory_limit: limits
             .and_then(|limits| limits.get("memory"))
             .map(|limit| limit.0.as_str().into()),
@@ -172,8 +181,14 @@ fn conditions(conditions: &[core::PodCondition]) -> Conditions {
         sandbox_ready: whole("PodReadyToStartContainers"),
         disruption_target: holds("DisruptionTarget"),
         all_containers_restarting: holds("AllContainersRestarting"),
-        resize_in_progress: holds("PodResizeInProgress"),
+        resize_in_progress: holds("PodResizeInProgress")
+            .then(|| resize(find("PodResizeInProgress").unwrap())),
     }
+}
+
+fn resize(condition: &core::PodCondition) -> NonZeroU32 {
+    let generation = condition.observed_generation.unwrap();
+    NonZeroU32::new(generation.try_into().unwrap()).unwrap()
 }
 
 fn container_status(status: &core::ContainerStatus) -> ContainerStatus {

@@ -1,6 +1,6 @@
 //! Pods that change step by step as a kubelet changes them.
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use super::at;
 use crate::domain::observation::{
@@ -106,6 +106,8 @@ impl Pod {
                     readiness: true,
                     ..Probes::default()
                 },
+                has_post_start: false,
+                restarts_on_resize: false,
                 memory_limit: None,
             };
             shape.containers = shape.containers.iter().cloned().chain([container]).collect();
@@ -187,6 +189,21 @@ impl Pod {
     /// `Initialized=False`.
     pub(crate) fn uninitialized(self) -> Self {
         self.conditions(|c| c.initialized = false)
+    }
+
+    /// `PodResizeInProgress=True` with this `observedGeneration`.
+    pub(crate) fn resizing(self, generation: u32) -> Self {
+        self.conditions(|c| c.resize_in_progress = NonZeroU32::new(generation))
+    }
+
+    /// Removes `PodResizeInProgress`.
+    pub(crate) fn resized(self) -> Self {
+        self.conditions(|c| c.resize_in_progress = None)
+    }
+
+    /// `resizePolicy: RestartContainer` for a resource of the container.
+    pub(crate) fn restarts_on_resize(self, name: &str) -> Self {
+        self.spec(name, |container| container.restarts_on_resize = true)
     }
 
     /// Removes the status of a container.

@@ -235,11 +235,7 @@ fn only_the_signs_of_a_lost_node_hold_a_pod() {
             true,
             "all containers restart, and one is unready",
         ),
-        (
-            web().conditions(|c| c.resize_in_progress = true),
-            false,
-            "a resize does not hold the Pod",
-        ),
+        (web().resizing(2), false, "a resize does not hold the Pod"),
     ];
     for (pod, expected, why) in table {
         assert_eq!(pod.0.is_held(), expected, "{why}");

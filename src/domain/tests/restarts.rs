@@ -98,10 +98,14 @@ fn counts_belong_to_a_pod_and_a_container() {
     );
 }
 
+fn generation(second: i64) -> u32 {
+    u32::try_from(second).unwrap()
+}
+
 #[test]
 fn restarts_that_the_pod_did_to_all_its_containers_are_no_sidecars_fault() {
     type StepAt = fn(Pod, i64) -> Pod;
-    let own: [(&str, bool, StepAt, StepAt); 9] = [
+    let own: [(&str, bool, StepAt, StepAt); 10] = [
         (
             "an ordinary restart",
             false,
@@ -109,22 +113,22 @@ fn restarts_that_the_pod_did_to_all_its_containers_are_no_sidecars_fault() {
             |p, t| p.restarted("envoy", t),
         ),
         (
-            "PodResizeInProgress now",
+            "PodResizeInProgress now, with a new generation each time",
             true,
-            |p, _| p,
-            |p, t| {
-                p.restarted("envoy", t)
-                    .conditions(|c| c.resize_in_progress = true)
-            },
+            |p, _| p.restarts_on_resize("envoy"),
+            |p, t| p.restarted("envoy", t).resizing(generation(t)),
         ),
         (
             "PodResizeInProgress just before",
             true,
-            |p, _| p.conditions(|c| c.resize_in_progress = true),
-            |p, t| {
-                p.restarted("envoy", t)
-                    .conditions(|c| c.resize_in_progress = false)
-            },
+            |p, t| p.restarts_on_resize("envoy").resizing(generation(t)),
+            |p, t| p.restarted("envoy", t).resized(),
+        ),
+        (
+            "PodResizeInProgress, but a resize does not restart the container",
+            false,
+            |p, t| p.resizing(generation(t)),
+            |p, t| p.restarted("envoy", t),
         ),
         (
             "AllContainersRestarting just before",
@@ -198,13 +202,12 @@ fn restarts_that_the_pod_did_to_all_its_containers_are_no_sidecars_fault() {
 
 #[test]
 fn a_restart_of_the_pods_own_moves_the_baseline_only() {
-    let resized = |pod: Pod, now| pod.conditions(|c| c.resize_in_progress = now);
-    let mut pod = web();
+    let mut pod = web().restarts_on_resize("envoy");
     let mut harness = Harness::with(restarts_only());
     harness.pod(&pod).at(10);
-    pod = resized(pod.restarted("envoy", 10), true);
+    pod = pod.restarted("envoy", 10).resizing(2);
     harness.pod(&pod).at(20);
-    pod = resized(pod, false);
+    pod = pod.resized();
     harness.pod(&pod);
     for second in [30, 40] {
         pod = pod.restarted("envoy", second);
@@ -215,6 +218,54 @@ fn a_restart_of_the_pods_own_moves_the_baseline_only() {
         (2, 0),
         "the first restart does not count later"
     );
+}
+
+#[test]
+fn a_resize_that_stays_in_progress_excuses_one_restart() {
+    let mut pod = web().restarts_on_resize("envoy");
+    let mut harness = Harness::with(restarts_only());
+    harness.pod(&pod);
+    pod = pod.resizing(2);
+    for second in [10, 20, 30, 40] {
+        pod = pod.restarted("envoy", second);
+        harness.at(second).pod(&pod);
+    }
+    assert_eq!(counted(&harness), 3, "the first restart belongs to the resize");
+    assert_eq!(harness.log(), ["40 firing envoy FrequentRestarts"]);
+}
+
+#[test]
+fn each_resize_excuses_one_restart() {
+    let base = web().restarts_on_resize("envoy");
+    let table: [(&str, u64, Vec<Pod>); 3] = [
+        (
+            "a jump by three during one resize",
+            2,
+            vec![jump(&base, 3).resizing(2)],
+        ),
+        (
+            "a jump by two between two resizes",
+            0,
+            vec![base.clone().resizing(2), jump(&base, 2).resizing(3)],
+        ),
+        (
+            "the second restart follows the second resize",
+            0,
+            vec![
+                base.clone().resizing(2),
+                jump(&base, 1).resizing(3),
+                jump(&base, 2).resizing(3),
+            ],
+        ),
+    ];
+    for (why, expected, pods) in table {
+        let mut harness = Harness::with(restarts_only());
+        harness.pod(&base);
+        for (second, pod) in (1..).zip(&pods) {
+            harness.at(10 * second).pod(pod);
+        }
+        assert_eq!(counted(&harness), expected, "{why}");
+    }
 }
 
 #[test]

@@ -34,7 +34,26 @@ pub(in crate::kubernetes) struct LeanContainer {
     #[serde(deserialize_with = "is_present")]
     pub(in crate::kubernetes) startup_probe: bool,
     #[serde(deserialize_with = "or_default")]
+    pub(in crate::kubernetes) lifecycle: Lifecycle,
+    #[serde(rename = "resizePolicy", deserialize_with = "list")]
+    pub(in crate::kubernetes) resize_policies: Vec<ResizePolicy>,
+    #[serde(deserialize_with = "or_default")]
     pub(in crate::kubernetes) resources: Resources,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(in crate::kubernetes) struct Lifecycle {
+    #[serde(deserialize_with = "is_present")]
+    pub(in crate::kubernetes) post_start: bool,
+}
+
+/// An entry of `resizePolicy` (KEP-1287).
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::kubernetes) struct ResizePolicy {
+    #[serde(rename = "restartPolicy", deserialize_with = "restarts_on_resize")]
+    pub(in crate::kubernetes) restarts: bool,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -83,6 +102,8 @@ impl LeanContainer {
             readiness_probe: readiness,
             liveness_probe: liveness,
             startup_probe: startup,
+            lifecycle,
+            resize_policies,
             resources,
         } = self;
         Container {
@@ -100,6 +121,8 @@ impl LeanContainer {
                 liveness: *liveness,
                 startup: *startup,
             },
+            has_post_start: lifecycle.post_start,
+            restarts_on_resize: resize_policies.iter().any(|policy| policy.restarts),
             memory_limit: match resources.limits.memory.as_deref() {
                 None | Some("") => None,
                 Some(limit) => Some(interner.string(&bounded(limit))),
@@ -143,6 +166,15 @@ fn restarts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error
 /// Reports whether the action of a rule restarts the container, so that the container is not finished.
 pub(in crate::kubernetes) fn is_restart_action(text: &str) -> bool {
     matches!(text, "Restart" | "RestartAllContainers")
+}
+
+fn restarts_on_resize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    text(deserializer, is_restart_on_resize)
+}
+
+/// Reports whether the `restartPolicy` of a `resizePolicy` restarts the container.
+pub(in crate::kubernetes) fn is_restart_on_resize(text: &str) -> bool {
+    text == "RestartContainer"
 }
 
 fn is_in<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {

@@ -4,7 +4,7 @@
 //! spec by name. A [`LeanPod`] has only the fields that are used, so a page of a list costs a fraction of a page of the
 //! whole type.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -18,7 +18,7 @@ use super::{
     container::{LeanContainer, LeanStatus, restart_policy},
     identity::{Identity, MissingIdentity, lean_metadata},
     intern::Interner,
-    lenient::{is_set, list, or_default, text, time},
+    lenient::{clamp_count, count, is_set, list, or_default, text, time},
     workload::workload_of,
 };
 use crate::domain::observation::{
@@ -76,6 +76,8 @@ pub(in crate::kubernetes) struct LeanCondition {
     pub(in crate::kubernetes) has_reason: bool,
     #[serde(deserialize_with = "time")]
     pub(in crate::kubernetes) last_transition_time: Option<Timestamp>,
+    #[serde(deserialize_with = "count")]
+    pub(in crate::kubernetes) observed_generation: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -210,11 +212,23 @@ fn conditions(list: &[LeanCondition]) -> Conditions {
             ConditionType::PodReadyToStartContainers => conditions.sandbox_ready = whole,
             ConditionType::DisruptionTarget => conditions.disruption_target = holds,
             ConditionType::AllContainersRestarting => conditions.all_containers_restarting = holds,
-            ConditionType::PodResizeInProgress => conditions.resize_in_progress = holds,
+            ConditionType::PodResizeInProgress => {
+                conditions.resize_in_progress = holds.then(|| condition.resize());
+            }
             ConditionType::Other => {}
         }
     }
     conditions
+}
+
+impl LeanCondition {
+    /// Returns the identity of the resize that a `PodResizeInProgress` condition describes.
+    fn resize(&self) -> NonZeroU32 {
+        let changed = self.last_transition_time.map_or(0, Timestamp::as_second);
+        NonZeroU32::new(self.observed_generation)
+            .or_else(|| NonZeroU32::new(clamp_count(changed)))
+            .unwrap_or(NonZeroU32::MIN)
+    }
 }
 
 fn phase<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Phase, D::Error> {

@@ -7,8 +7,9 @@ use super::{
 use crate::kubernetes::decode::{
     clamp_code, clamp_count,
     container::{
-        ExitCode, ExitCodes, LeanContainer, LeanRule, LeanState, LeanStatus, Limits, Resources, Running,
-        Terminated, Waiting, exit_code_operator, is_restart_action, restart_policy_of, run_of,
+        ExitCode, ExitCodes, LeanContainer, LeanRule, LeanState, LeanStatus, Lifecycle, Limits, ResizePolicy,
+        Resources, Running, Terminated, Waiting, exit_code_operator, is_restart_action, is_restart_on_resize,
+        restart_policy_of, run_of,
     },
 };
 
@@ -22,13 +23,38 @@ pub(super) fn container(mut fields: Fields<'_>) -> Result<LeanContainer, Malform
             8 => container.resources = resources(value)?,
             10 => container.liveness_probe = true,
             11 => container.readiness_probe = true,
+            12 => container.lifecycle = lifecycle(value)?,
             22 => container.startup_probe = true,
+            23 => container.resize_policies.push(resize_policy(value)?),
             24 => container.restart_policy = restart_policy_of(&value.text()?),
             25 => container.restart_policy_rules.push(rule(value)?),
             _ => {}
         }
     }
     Ok(container)
+}
+
+fn lifecycle(value: Value<'_>) -> Result<Lifecycle, Malformed> {
+    let mut lifecycle = Lifecycle::default();
+    let mut fields = value.message()?;
+    while let Some((number, _)) = fields.next()? {
+        if number == 1 {
+            lifecycle.post_start = true;
+        }
+    }
+    Ok(lifecycle)
+}
+
+/// Decodes a `ContainerResizePolicy`.
+fn resize_policy(value: Value<'_>) -> Result<ResizePolicy, Malformed> {
+    let mut policy = ResizePolicy::default();
+    let mut fields = value.message()?;
+    while let Some((number, value)) = fields.next()? {
+        if number == 2 {
+            policy.restarts = is_restart_on_resize(&value.text()?);
+        }
+    }
+    Ok(policy)
 }
 
 /// Decodes the memory limit of `ResourceRequirements`.

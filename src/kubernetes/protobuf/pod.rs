@@ -6,6 +6,7 @@ use super::{
     reader::{Fields, Malformed, Value},
 };
 use crate::kubernetes::decode::{
+    clamp_count,
     container::restart_policy_of,
     pod::{ConditionStatus, ConditionType, LeanCondition, LeanPod, LeanPodStatus, LeanSpec, phase_of},
 };
@@ -68,6 +69,7 @@ fn condition(value: Value<'_>) -> Result<LeanCondition, Malformed> {
             2 => condition.status = ConditionStatus::new(&value.text()?),
             4 => condition.last_transition_time = time(value)?,
             5 => condition.has_reason = !value.bytes()?.is_empty(),
+            7 => condition.observed_generation = clamp_count(value.integer()?),
             _ => {}
         }
     }

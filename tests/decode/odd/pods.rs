@@ -1,13 +1,27 @@
 //! Unusual fields of a Pod, except its containers.
 
-use serde_json::{Value, json};
-use sidewatch::domain::observation::{Conditions, Phase};
+use std::num::NonZeroU32;
 
-use super::{Row, joined, odd, time};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sidewatch::domain::observation::{Conditions, Observation, Phase};
+
+use super::{Row, joined, merge, odd, time};
 
 /// Returns the Pod with these conditions.
 fn with_conditions(list: &Value) -> Value {
     odd(json!({"status": {"conditions": list}}))
+}
+
+/// Returns the Pod with a condition `PodResizeInProgress` that has these fields.
+fn resize(fields: Value) -> Value {
+    let mut condition = json!({"type": "PodResizeInProgress"});
+    merge(&mut condition, fields);
+    with_conditions(&json!([condition]))
+}
+
+fn resize_of(pod: &Observation) -> Option<u32> {
+    pod.conditions.resize_in_progress.map(NonZeroU32::get)
 }
 
 #[rustfmt::skip]
@@ -75,6 +89,30 @@ pub(super) fn conditions() -> Vec<Row> {
             ])),
             |pod| !pod.conditions.initialized && pod.conditions.disruption_target,
             "the last condition of a type applies",
+        ),
+        (
+            resize(
+                json!({"status": "True", "observedGeneration": 7, "lastTransitionTime": "2026-11-20T10:42:07Z"}),
+            ),
+            |pod| resize_of(pod) == Some(7),
+            "the generation identifies a resize",
+        ),
+        (
+            resize(
+                json!({"status": "True", "observedGeneration": null, "lastTransitionTime": "2026-11-20T10:42:07Z"}),
+            ),
+            |pod| resize_of(pod).map(i64::from) == time().map(Timestamp::as_second),
+            "without a generation the transition time identifies a resize",
+        ),
+        (
+            resize(json!({"status": "True"})),
+            |pod| resize_of(pod).is_some(),
+            "a resize without an identity",
+        ),
+        (
+            resize(json!({"status": "False", "observedGeneration": 7})),
+            |pod| resize_of(pod).is_none(),
+            "no resize is in progress",
         ),
     ]
 }

@@ -89,6 +89,38 @@ pub(super) fn containers() -> Vec<Row> {
             "a probe exists unless it is null",
         ),
         (
+            container(json!({"lifecycle": {"postStart": {"exec": null}, "preStop": null}})),
+            |pod| pod.shape.containers[APP].has_post_start,
+            "a postStart hook exists unless it is null",
+        ),
+        (
+            container(json!({"lifecycle": {"postStart": null, "preStop": {"sleep": {"seconds": 1}}}})),
+            |pod| !pod.shape.containers[APP].has_post_start,
+            "a preStop hook is not a postStart hook",
+        ),
+        (
+            container(json!({"lifecycle": null, "resizePolicy": null})),
+            |pod| {
+                let app = &pod.shape.containers[APP];
+                !app.has_post_start && !app.restarts_on_resize
+            },
+            "lifecycle and resizePolicy are null",
+        ),
+        (
+            container(json!({"resizePolicy": [
+                null,
+                {"resourceName": "cpu", "restartPolicy": "NotRequired"},
+                {"resourceName": "memory", "restartPolicy": "RestartContainer"},
+            ]})),
+            |pod| pod.shape.containers[APP].restarts_on_resize,
+            "a resize of one resource restarts the container",
+        ),
+        (
+            container(json!({"resizePolicy": [{"resourceName": "cpu", "restartPolicy": "NotRequired"}, {}]})),
+            |pod| !pod.shape.containers[APP].restarts_on_resize,
+            "no resize restarts the container",
+        ),
+        (
             container(json!({"resources": {"limits": {"memory": "64Mi", "cpu": 2}}})),
             |pod| pod.shape.containers[APP].memory_limit.as_deref() == Some("64Mi"),
             "only the memory limit is read",
