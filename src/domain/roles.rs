@@ -28,7 +28,8 @@ pub struct Roles(Box<[Role]>);
 impl Roles {
     /// Assigns a role to each container of `shape`. Precedence: `exclude`, `mainContainers.names`, the sidecar rules. Every
     /// Pod has a main container: if the rules find none (a stand-alone Envoy, a Fluentd Deployment), its regular
-    /// containers are main containers.
+    /// containers are main containers. In a gateway Pod (Envoy and its shutdown manager) the gateway is the main
+    /// container.
     pub fn assign(policy: &Policy, shape: &Shape) -> Self {
         let rules = &policy.sidecars;
         let is_main_name = |name: &str| policy.mains.contains(name);
@@ -56,6 +57,9 @@ impl Roles {
                 }
             })
             .collect();
+        if rules.well_known && !has_named_main {
+            assign_companions(rules, shape, &mut assigned);
+        }
         if !assigned.contains(&Role::Main) {
             for (role, container) in assigned.iter_mut().zip(&shape.containers) {
                 if container.kind == ContainerKind::Regular {
@@ -84,13 +88,52 @@ fn is_excluded(rules: &SidecarRules, name: &str) -> bool {
     rules.exclude_names.contains(name) || rules.exclude_pattern.as_ref().is_some_and(|p| p.matches(name))
 }
 
+/// Makes the companions of a program in the catalogue sidecars. If the Pod has no other main container, the program is
+/// its main container. A rule of the policy that selects the program as a sidecar has precedence.
+fn assign_companions(rules: &SidecarRules, shape: &Shape, roles: &mut [Role]) {
+    let containers: Vec<_> = shape
+        .containers
+        .iter()
+        .enumerate()
+        .filter(|(_, container)| {
+            container.kind == ContainerKind::Regular && !is_excluded(rules, &container.name)
+        })
+        .map(|(idx, container)| (idx, &*container.name, Repository::of(&container.image)))
+        .collect();
+    let mut programs = Vec::new();
+    for (program_idx, program, program_image) in &containers {
+        if is_sidecar_by_rule(rules, program, program_image) {
+            continue;
+        }
+        for (idx, name, image) in &containers {
+            if idx != program_idx && catalogue::is_companion((program, program_image), (name, image)) {
+                if let Some(role) = roles.get_mut(*idx) {
+                    *role = Role::Sidecar;
+                }
+                programs.push(*program_idx);
+            }
+        }
+    }
+    if !roles.contains(&Role::Main) {
+        for program_idx in programs {
+            if let Some(role) = roles.get_mut(program_idx) {
+                *role = Role::Main;
+            }
+        }
+    }
+}
+
 fn is_sidecar(rules: &SidecarRules, name: &str, image: &str) -> bool {
     let image = Repository::of(image);
-    rules.well_known && catalogue::contains(name, &image)
-        || rules.names.contains(name)
+    rules.well_known && catalogue::contains(name, &image) || is_sidecar_by_rule(rules, name, &image)
+}
+
+/// Whether the policy selects the container by its own rules, without the catalogue.
+fn is_sidecar_by_rule(rules: &SidecarRules, name: &str, image: &Repository<'_>) -> bool {
+    rules.names.contains(name)
         || rules
             .name_pattern
             .as_ref()
             .is_some_and(|p: &Pattern| p.matches(name))
-        || rules.images.iter().any(|glob| glob.matches(&image))
+        || rules.images.iter().any(|glob| glob.matches(image))
 }

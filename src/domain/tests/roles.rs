@@ -235,6 +235,89 @@ fn a_pod_always_has_a_main_container() {
 }
 
 #[test]
+fn in_a_gateway_pod_the_gateway_is_the_main_container() {
+    let opa = pod(&["opa", "mgmt"]).spec("mgmt", |c| c.image = "openpolicyagent/kube-mgmt:9".into());
+    let gateway_image =
+        || pod(&["envoy", "manager"]).spec("manager", |c| c.image = "envoyproxy/gateway:v1.5.0".into());
+    let table = [
+        (
+            policy(),
+            pod(&["shutdown-manager", "envoy"]),
+            "shutdown-manager Sidecar, envoy Main",
+            "Contour",
+        ),
+        (
+            policy(),
+            gateway_image(),
+            "envoy Main, manager Sidecar",
+            "Envoy Gateway, by the image of the companion",
+        ),
+        (
+            policy(),
+            pod(&["istio-proxy"]),
+            "istio-proxy Main",
+            "an Istio gateway",
+        ),
+        (policy(), opa, "opa Main, mgmt Sidecar", "OPA with kube-mgmt"),
+        (
+            policy(),
+            pod(&["pgbouncer", "pgbouncer-exporter"]),
+            "pgbouncer Main, pgbouncer-exporter Sidecar",
+            "PgBouncer with its exporter",
+        ),
+        (
+            policy(),
+            pod(&["shutdown-manager", "envoy", "istio-proxy"]),
+            "shutdown-manager Sidecar, envoy Main, istio-proxy Sidecar",
+            "a gateway with an injected sidecar",
+        ),
+        (
+            policy(),
+            pod(&["app", "pgbouncer", "pgbouncer-exporter"]),
+            "app Main, pgbouncer Sidecar, pgbouncer-exporter Sidecar",
+            "an app beside the program and its companion",
+        ),
+        (
+            rules(|r| r.well_known = false),
+            pod(&["shutdown-manager", "envoy"]),
+            "shutdown-manager Main, envoy Main",
+            "wellKnown: Exclude disables companions",
+        ),
+        (
+            rules(|r| r.names = ["envoy".into()].into()),
+            pod(&["shutdown-manager", "envoy"]),
+            "shutdown-manager Main, envoy Sidecar",
+            "a rule of the policy makes Envoy a sidecar",
+        ),
+        (
+            rules(|r| r.names = ["shutdown-manager".into()].into()),
+            pod(&["shutdown-manager", "envoy"]),
+            "shutdown-manager Sidecar, envoy Main",
+            "a rule of the policy selects the companion",
+        ),
+        (
+            rules(|r| r.exclude_names = ["shutdown-manager".into()].into()),
+            pod(&["shutdown-manager", "envoy"]),
+            "shutdown-manager Main, envoy Sidecar",
+            "exclude of the companion",
+        ),
+        (
+            mains(&["shutdown-manager"]),
+            pod(&["shutdown-manager", "envoy"]),
+            "shutdown-manager Main, envoy Sidecar",
+            "mainContainers names the companion",
+        ),
+    ];
+    for (policy, pod, expected, why) in table {
+        assert_eq!(
+            roles(&policy, &pod),
+            format!("setup Init, agent Sidecar, {expected}"),
+            "{why}"
+        );
+    }
+}
+
+#[test]
 fn the_places_of_a_role_are_those_of_the_spec() {
     let pod = pod(&["app", "envoy"]);
     let roles = Roles::assign(&policy(), &pod.0.shape);
