@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use anyhow::Result;
+use jiff::Timestamp;
 
 use super::NAMESPACE;
 use crate::ControlPlane;
@@ -12,7 +13,6 @@ use crate::simulated_kubelet::{Container, PodSpec, RestartPolicy, SimulatedKubel
 const WEB: &str = "web-7d9f8c6b5-x2x7k";
 const CART: &str = "cart-0";
 const CHECKOUT: &str = "checkout-5c4f7d8b9-q8wzt";
-const REPORT: &str = "report-29384756-m4kzp";
 const SEARCH: &str = "search-6b7c9d4f8-t5j2n";
 
 /// Runs the Pods. Returns only on an error.
@@ -81,8 +81,10 @@ async fn checkout(kubelet: &SimulatedKubelet) -> Result<()> {
 
 /// The main container of a Job finishes, and the classic sidecar continues.
 async fn report(kubelet: &SimulatedKubelet) -> Result<()> {
-    let pod = PodSpec::new(REPORT)
-        .owned_by("batch/v1", "Job", "report-29384756")
+    // The name of a CronJob's Job ends in the scheduled time.
+    let job = format!("report-{}", Timestamp::now().as_second() / 60);
+    let pod = PodSpec::new(&format!("{job}-m4kzp"))
+        .owned_by("batch/v1", "Job", &job)
         .restart_policy(RestartPolicy::Never)
         .container(Container::regular("report"))
         .container(Container::regular("log-sidecar"));

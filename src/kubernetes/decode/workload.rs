@@ -4,10 +4,17 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{bounded::bounded, intern::Interner};
 use crate::domain::observation::Workload;
+
+/// The maximum time from the schedule of a Job to the creation of one of its Pods: a Job can start late, be suspended, or
+/// replace failed Pods.
+const MAX_JOB_AGE_MINUTES: i64 = 7 * 24 * 60;
+/// The clock of the CronJob controller can be ahead of that of the API server.
+const CLOCK_SKEW_MINUTES: i64 = 1;
 
 /// Returns the workload of the Pod with this metadata. A Pod without a controller is its own workload, with the name
 /// `pod`.
@@ -41,7 +48,11 @@ fn controller_of(metadata: &ObjectMeta) -> Option<(&str, &str)> {
             let name = hash.and_then(|hash| deployment(&owner.name, hash));
             name.map(|name| ("Deployment", name))
         }
-        "Job" if named_by("batch/") => cron_job(&owner.name).map(|name| ("CronJob", name)),
+        "Job" if named_by("batch/") => {
+            let created = metadata.creation_timestamp.as_ref().map(|time| time.0);
+            let name = created.and_then(|created| cron_job(&owner.name, created));
+            name.map(|name| ("CronJob", name))
+        }
         _ => None,
     };
     above.or(Some((&owner.kind, &owner.name)))
@@ -53,18 +64,28 @@ fn deployment<'a>(replica_set: &'a str, hash: &str) -> Option<&'a str> {
     (!name.is_empty() && !hash.is_empty()).then_some(name)
 }
 
-/// Returns the name of the CronJob of a Job. The CronJob controller appends the scheduled time in minutes since 1970,
-/// which has 8 digits until 2160.
-fn cron_job(job: &str) -> Option<&str> {
-    let (name, minutes) = job.rsplit_once('-')?;
-    let is_time = minutes.len() >= 8 && minutes.bytes().all(|digit| digit.is_ascii_digit());
-    (is_time && !name.is_empty()).then_some(name)
+/// Returns the name of the CronJob of a Job that has a Pod with this creation time. The CronJob controller appends the
+/// scheduled time in minutes since 1970. A Pod does not show the owner of its Job, and people append digits too, such as
+/// a date or a build number, so only a time shortly before the creation of the Pod counts.
+fn cron_job(job: &str, pod_created: Timestamp) -> Option<&str> {
+    let (name, digits) = job.rsplit_once('-')?;
+    if name.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let scheduled: i64 = digits.parse().ok()?;
+    let created = pod_created.as_second().div_euclid(60);
+    (created - MAX_JOB_AGE_MINUTES..=created + CLOCK_SKEW_MINUTES)
+        .contains(&scheduled)
+        .then_some(name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+
+    /// The creation time of the Pods: 29384756 minutes and 7 seconds since 1970.
+    const CREATED: &str = "2025-11-14T01:56:07Z";
 
     fn owner(api_version: &str, kind: &str, name: &str, controller: Option<bool>) -> OwnerReference {
         OwnerReference {
@@ -80,6 +101,7 @@ mod tests {
         let metadata = ObjectMeta {
             owner_references: Some(owners),
             labels: hash.map(|hash| [("pod-template-hash".to_owned(), hash.to_owned())].into()),
+            creation_timestamp: Some(Time(CREATED.parse().unwrap())),
             ..ObjectMeta::default()
         };
         workload_of(&metadata, &"web-0".into(), &mut Interner::default()).to_string()
@@ -102,9 +124,16 @@ mod tests {
             ("apps/v1", "DaemonSet", "log-29384756", hash, "DaemonSet/log-29384756", "digits mean nothing here"),
             ("batch/v1", "Job", "report", None, "Job/report", "a Job of its own"),
             ("batch/v1", "Job", "report-29384756", None, "CronJob/report", "a Job of a CronJob"),
-            ("batch/v1", "Job", "report-129384756", None, "CronJob/report", "more digits, after the year 2160"),
-            ("batch/v1", "Job", "report-2938475", None, "Job/report-2938475", "too few digits"),
+            ("batch/v1", "Job", "report-29374676", None, "CronJob/report", "scheduled 7 days before the Pod"),
+            ("batch/v1", "Job", "report-29374675", None, "Job/report-29374675", "scheduled more than 7 days before"),
+            ("batch/v1", "Job", "report-29384757", None, "CronJob/report", "the clock of the controller is ahead"),
+            ("batch/v1", "Job", "report-29384758", None, "Job/report-29384758", "scheduled after the Pod"),
+            ("batch/v1", "Job", "backup-20251114", None, "Job/backup-20251114", "a date"),
+            ("batch/v1", "Job", "report-129384756", None, "Job/report-129384756", "a time in the year 2215"),
+            ("batch/v1", "Job", "report-99999999999999999999", None, "Job/report-99999999999999999999", "a large number"),
+            ("batch/v1", "Job", "report-+29384756", None, "Job/report-+29384756", "a sign"),
             ("batch/v1", "Job", "report-2938475x", None, "Job/report-2938475x", "not all digits"),
+            ("batch/v1", "Job", "report-", None, "Job/report-", "no digits"),
             ("batch/v1", "Job", "a-1-29384756", None, "CronJob/a-1", "only the last part is the time"),
             ("batch/v1", "Job", "-29384756", None, "Job/-29384756", "nothing before the time"),
             ("example.com/v1", "Job", "x-29384756", None, "Job/x-29384756", "another group's Job"),
@@ -117,6 +146,16 @@ mod tests {
             let owners = vec![owner(api_version, kind, name, Some(true))];
             assert_eq!(named(owners, hash), expected, "{why}");
         }
+    }
+
+    #[test]
+    fn without_a_creation_time_a_job_is_its_own_workload() {
+        let metadata = ObjectMeta {
+            owner_references: Some(vec![owner("batch/v1", "Job", "report-29384756", Some(true))]),
+            ..ObjectMeta::default()
+        };
+        let workload = workload_of(&metadata, &"web-0".into(), &mut Interner::default());
+        assert_eq!(workload.to_string(), "Job/report-29384756");
     }
 
     #[test]
