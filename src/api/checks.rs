@@ -136,10 +136,12 @@ pub struct StartupBlocked {
     /// How Sidewatch reports a violation: Alert, Observe (no Events) or "Off" (nothing). The policy's mode applies if
     /// it is stricter.
     pub mode: Mode,
-    /// How long a native sidecar may take to start before the violation fires. Between 0s (at once) and 24h.
+    /// How long a sidecar may take to start, or an init container may fail repeatedly, before the violation fires.
+    /// Between 0s (at once) and 24h.
     #[schemars(extend("x-kubernetes-validations" = between("startupBlocked.for", "0s", "24h", "5m")))]
     pub r#for: Duration,
-    /// How long a plain init container may run before the violation fires. Between 0s (at once) and 24h.
+    /// How long a plain init container that does not fail repeatedly may run before the violation fires. Between 0s (at
+    /// once) and 24h.
     #[schemars(extend("x-kubernetes-validations" = between("startupBlocked.initContainersFor", "0s", "24h", "30m")))]
     pub init_containers_for: Duration,
     /// How long nothing may block the startup before a firing violation resolves. Between 0s and 24h.

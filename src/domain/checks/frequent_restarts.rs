@@ -8,7 +8,7 @@
 use jiff::SignedDuration;
 
 use super::{Fault, MessageContext, Settings, View};
-use crate::domain::{history::DOWN_WINDOWS, observation::State, roles::Role, time::Human};
+use crate::domain::{history::DOWN_WINDOWS, roles::Role, time::Human};
 
 /// The limits of FrequentRestarts.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,7 +76,7 @@ impl super::Rule for Rule {
                 continue;
             }
             let frequent = history.frequent_restarts_until(count, window, view.now);
-            let down = if is_down(view, container_idx) {
+            let down = if view.is_down(container_idx) {
                 history.frequent_restarts_while_down_until(count, window, view.now)
             } else {
                 None
@@ -101,7 +101,7 @@ impl super::Rule for Rule {
             .last_exit()
             .map(|exit| format!(", {exit}"))
             .unwrap_or_default();
-        let down = if is_down(context.view, context.container_idx) {
+        let down = if context.view.is_down(context.container_idx) {
             ", down"
         } else {
             ""
@@ -153,16 +153,6 @@ impl super::Rule for Rule {
             .map_or(0, |(_, status)| status.restart_count / count)
             .to_string()
     }
-}
-
-/// Whether the container is waiting, or is terminated and will be restarted.
-fn is_down(view: &View<'_>, container_idx: usize) -> bool {
-    view.container(container_idx)
-        .is_some_and(|(_, status)| match status.state {
-            State::Running(_) => false,
-            State::Waiting(_) => true,
-            State::Terminated(_) => !view.is_finished(container_idx),
-        })
 }
 
 fn times(n: u32) -> String {

@@ -1,9 +1,13 @@
-//! StartupBlocked: the Pod is on its node, its sandbox is ready, and the first init container that is not done blocks all
-//! containers after it.
+//! StartupBlocked: the Pod is on its node, its sandbox is ready, and a container blocks all containers after it.
 //!
-//! A native sidecar is done when it is `started` (its startup probe has passed and its postStart hook has returned),
-//! even if it is not ready. A plain init container is done when it has exited with code 0 (KEP-753). A postStart hook
-//! that hangs and a slow image pull have the same status: `PodInitializing`.
+//! In a Pod that is not initialized this is the first init container that is not done. A native sidecar is done when it
+//! is `started` (its startup probe has passed and its postStart hook has returned), even if it is not ready. A plain init
+//! container is done when it has exited with code 0 (KEP-753). A postStart hook that hangs and a slow image pull have the
+//! same status: `PodInitializing`.
+//!
+//! In an initialized Pod it is the first classic sidecar with a postStart hook. The kubelet starts the regular
+//! containers in the order of the spec, and the next one only when the hook of the one before has returned. It writes no
+//! status in between: all of them stay in `ContainerCreating` or `PodInitializing`.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -16,9 +20,9 @@ use crate::domain::{
 /// The limits of StartupBlocked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
-    /// How long a native sidecar may take to start.
+    /// How long a sidecar may take to start, and a plain init container that fails may block.
     pub hold_for: SignedDuration,
-    /// How long a plain init container may run.
+    /// How long a plain init container that does not fail may run.
     pub init_containers_for: SignedDuration,
     /// How long nothing may block the startup before the violation resolves.
     pub keep_firing_for: SignedDuration,
@@ -47,16 +51,27 @@ impl super::Rule for Rule {
     }
 
     fn covers(&self, view: &View<'_>, container_idx: usize) -> bool {
-        matches!(view.roles.of(container_idx), Role::Sidecar | Role::Init)
-            && view
-                .kind(container_idx)
-                .is_some_and(|kind| kind != ContainerKind::Regular)
+        match (view.roles.of(container_idx), view.kind(container_idx)) {
+            (Role::Sidecar, Some(ContainerKind::Regular)) => {
+                first_hook_before_main(view) == Some(container_idx)
+            }
+            (Role::Sidecar | Role::Init, Some(_)) => true,
+            _ => false,
+        }
     }
 
     fn hold_for(&self, view: &View<'_>, container_idx: usize) -> SignedDuration {
+        let Limits {
+            hold_for,
+            init_containers_for,
+            ..
+        } = *limits(view);
         match view.kind(container_idx) {
-            Some(ContainerKind::Init) => limits(view).init_containers_for,
-            _ => limits(view).hold_for,
+            Some(ContainerKind::Init) if fails_repeatedly(view, container_idx) => {
+                hold_for.min(init_containers_for)
+            }
+            Some(ContainerKind::Init) => init_containers_for,
+            _ => hold_for,
         }
     }
 
@@ -65,10 +80,12 @@ impl super::Rule for Rule {
     }
 
     fn find(&self, view: &View<'_>, faults: &mut Vec<Fault>) {
-        if view.pod.conditions.initialized {
-            return;
-        }
-        let Some((container_idx, status)) = first_not_done(view) else {
+        let blocking = if view.pod.conditions.initialized {
+            held_by_hook(view)
+        } else {
+            view.first_init_not_done()
+        };
+        let Some((container_idx, status)) = blocking else {
             return;
         };
         let sandbox = view.pod.conditions.sandbox_ready;
@@ -115,7 +132,7 @@ impl super::Rule for Rule {
         let done = context
             .view
             .container(context.container_idx)
-            .is_some_and(|(container, status)| is_done(container.kind, status));
+            .is_some_and(|(container, status)| status.is_done(container.kind));
         if done {
             "no longer blocks the startup of its Pod".to_owned()
         } else {
@@ -128,35 +145,48 @@ impl super::Rule for Rule {
     }
 }
 
-fn is_done(kind: ContainerKind, status: &ContainerStatus) -> bool {
-    match kind {
-        ContainerKind::Native => status.started,
-        ContainerKind::Init => matches!(&status.state, State::Terminated(exit) if exit.code == 0),
-        ContainerKind::Regular => true,
-    }
+/// The first classic sidecar with a postStart hook and a main container after it.
+fn first_hook_before_main(view: &View<'_>) -> Option<usize> {
+    let containers = view.pod.shape.containers.iter().enumerate();
+    let (first, _) = containers
+        .filter(|(idx, _)| view.roles.of(*idx) == Role::Sidecar)
+        .find(|(_, container)| container.kind == ContainerKind::Regular && container.has_post_start)?;
+    let has_main_after = view.roles.with(Role::Main).any(|main| main > first);
+    has_main_after.then_some(first)
 }
 
-/// The first init container that is not done. `None` if the kubelet has not reported it or one before it.
-fn first_not_done<'a>(view: &View<'a>) -> Option<(usize, &'a ContainerStatus)> {
-    let inits = view
-        .pod
-        .shape
-        .containers
-        .iter()
-        .enumerate()
-        .filter(|(_, c)| c.kind != ContainerKind::Regular);
-    for (container_idx, container) in inits {
-        let (_, status) = view.container(container_idx)?;
-        if !is_done(container.kind, status) {
-            return Some((container_idx, status));
-        }
-    }
-    None
+/// The classic sidecar whose postStart hook may hold up the containers after it, of which none has begun.
+fn held_by_hook<'a>(view: &View<'a>) -> Option<(usize, &'a ContainerStatus)> {
+    let idx = first_hook_before_main(view)?;
+    let is_waiting = |idx: usize| {
+        let status = view.container(idx).map(|(_, status)| status);
+        status.filter(|status| status.waits_to_be_created() && !status.has_run())
+    };
+    let status = is_waiting(idx)?;
+    let after = idx + 1..view.pod.shape.containers.len();
+    after
+        .into_iter()
+        .all(|later| is_waiting(later).is_some())
+        .then_some((idx, status))
 }
 
-/// The time at which the init container before this one ended, or began to run if it is a native sidecar.
+/// Whether a plain init container has failed again after as many restarts as FrequentRestarts allows. The mode of that
+/// check does not matter.
+fn fails_repeatedly(view: &View<'_>, container_idx: usize) -> bool {
+    let count = view.policy.checks.frequent_restarts.limits.count;
+    view.container(container_idx).is_some_and(|(_, status)| {
+        let is_running = matches!(status.state, State::Running(_));
+        let failures = status.restart_count.saturating_add(u32::from(!is_running));
+        failures > count && status.latest_exit().is_some_and(|exit| exit.code != 0)
+    })
+}
+
+/// The time at which the init container before this one ended, or began to run if it is a native sidecar. For a regular
+/// container, the time of the last init container.
 fn previous_done(view: &View<'_>, container_idx: usize) -> Option<Timestamp> {
-    let (_, previous) = view.container(container_idx.checked_sub(1)?)?;
+    let is_init = |idx: &usize| view.kind(*idx).is_some_and(|kind| kind != ContainerKind::Regular);
+    let previous = (0..container_idx).rev().find(is_init)?;
+    let (_, previous) = view.container(previous)?;
     match &previous.state {
         State::Terminated(exit) => exit.finished_at,
         State::Running(since) => *since,
@@ -166,6 +196,12 @@ fn previous_done(view: &View<'_>, container_idx: usize) -> Option<Timestamp> {
 
 fn blocked_by(context: &MessageContext<'_>) -> String {
     match context.view.container(context.container_idx) {
+        Some((container, status))
+            if container.kind == ContainerKind::Regular && status.waits_to_be_created() =>
+        {
+            "its postStart hook has not returned, or its image or that of a later container is still being pulled"
+                .to_owned()
+        }
         Some((_, status)) if status.waits_to_be_created() => {
             "its image is still being pulled, or its postStart hook has not returned".to_owned()
         }

@@ -3,8 +3,10 @@
 use jiff::Timestamp;
 
 use crate::domain::{
+    catalogue,
     history::{ContainerHistory, History},
-    observation::{Container, ContainerKind, ContainerStatus, Observation},
+    observation::{Container, ContainerKind, ContainerStatus, Observation, State},
+    pattern::Repository,
     policy::Policy,
     roles::{Role, Roles},
 };
@@ -48,6 +50,73 @@ impl<'a> View<'a> {
         mains.peek().is_some() && mains.all(|container_idx| self.is_finished(container_idx))
     }
 
+    /// Whether the container is a native sidecar that the kubelet stops, because all regular containers have finished
+    /// (KEP-753).
+    fn is_stopped_with_its_pod(&self, container_idx: usize) -> bool {
+        let mut regular = (0..self.pod.shape.containers.len())
+            .filter(|other| self.kind(*other) == Some(ContainerKind::Regular))
+            .peekable();
+        self.kind(container_idx) == Some(ContainerKind::Native)
+            && regular.peek().is_some()
+            && regular.all(|other| self.is_finished(other))
+    }
+
+    /// Whether the container waits because an init container before it has to run again, for example in a new sandbox.
+    fn waits_for_init_containers(&self, container_idx: usize) -> bool {
+        let Some((_, status)) = self.container(container_idx) else {
+            return false;
+        };
+        let Some((blocking, _)) = self.first_init_not_done().filter(|(idx, _)| *idx < container_idx) else {
+            return false;
+        };
+        // A plain init container has to complete first. A native sidecar that is down holds up only containers that
+        // have not run in this sandbox.
+        self.kind(blocking) == Some(ContainerKind::Init)
+            || status.waits_to_be_created()
+            || self.ended_before_sandbox(status)
+    }
+
+    fn ended_before_sandbox(&self, status: &ContainerStatus) -> bool {
+        let sandbox = self.pod.conditions.sandbox_ready.and_then(|c| c.since.get());
+        let ended = status.latest_exit().and_then(|exit| exit.finished_at);
+        ended
+            .zip(sandbox)
+            .is_some_and(|(ended, sandbox)| ended <= sandbox)
+    }
+
+    /// Whether the container is waiting, or is terminated and will be restarted. A container that the Pod itself keeps
+    /// from running is not down.
+    pub(super) fn is_down(&self, container_idx: usize) -> bool {
+        let not_running = self
+            .container(container_idx)
+            .is_some_and(|(_, status)| match status.state {
+                State::Running(_) => false,
+                State::Waiting(_) => true,
+                State::Terminated(_) => !self.is_finished(container_idx),
+            });
+        not_running
+            && !self.is_stopped_with_its_pod(container_idx)
+            && !self.waits_for_init_containers(container_idx)
+    }
+
+    /// The first init container that is not done. `None` if the kubelet has not reported it or one before it.
+    pub(super) fn first_init_not_done(&self) -> Option<(usize, &'a ContainerStatus)> {
+        let inits = self
+            .pod
+            .shape
+            .containers
+            .iter()
+            .enumerate()
+            .filter(|(_, container)| container.kind != ContainerKind::Regular);
+        for (container_idx, container) in inits {
+            let (_, status) = self.container(container_idx)?;
+            if !status.is_done(container.kind) {
+                return Some((container_idx, status));
+            }
+        }
+        None
+    }
+
     fn main_has_run(&self) -> bool {
         self.roles.with(Role::Main).any(|container_idx| {
             self.container(container_idx)
@@ -63,13 +132,18 @@ impl<'a> View<'a> {
             .filter(|(_, status)| status.ready)
     }
 
-    /// Whether the container counts as unready: it is not ready and has not finished with exit code 0. A container that
-    /// has not been created yet counts only after a main container has begun to run.
+    /// Whether the container counts as unready: it is not ready and has not finished with exit code 0. A proxy counts
+    /// also after exit code 0, because a main container still needs it. A container that has not been created yet counts
+    /// only after a main container has begun to run, and so does a proxy that has finished.
     fn is_unready(&self, container_idx: usize) -> bool {
-        self.container(container_idx).is_some_and(|(_, status)| {
+        self.container(container_idx).is_some_and(|(container, status)| {
+            let succeeded = self
+                .pod
+                .finished(container_idx)
+                .is_some_and(|exit| exit.code == 0);
             !status.ready
-                && self.pod.finished(container_idx).is_none_or(|exit| exit.code != 0)
-                && (self.main_has_run() || !status.waits_to_be_created())
+                && (!succeeded || is_ambassador(container))
+                && (self.main_has_run() || !(succeeded || status.waits_to_be_created()))
         })
     }
 
@@ -101,5 +175,10 @@ impl<'a> View<'a> {
         condition
             .and_then(|c| c.since.get())
             .max(status.and_then(ContainerStatus::running_since))
+            .max(self.pod.finished(container_idx).and_then(|exit| exit.finished_at))
     }
+}
+
+fn is_ambassador(container: &Container) -> bool {
+    catalogue::is_ambassador(&container.name, &Repository::of(&container.image))
 }

@@ -140,6 +140,105 @@ fn down_is_waiting_or_ended_and_not_finished() {
 }
 
 #[test]
+fn a_native_sidecar_that_the_kubelet_stops_is_not_down() {
+    let job = |policy| {
+        let pod = Pod::named("job-1").native("envoy").regular("app");
+        pod.regular("worker").restart_policy(policy)
+    };
+    let restarted = |policy| {
+        [10, 20 * 60, 40 * 60]
+            .iter()
+            .fold(job(policy), |pod, second| pod.restarted("envoy", *second))
+    };
+    let done = |pod: Pod| pod.exits("app", 0, 3000).exits("worker", 0, 3000);
+    let table = [
+        (
+            done(restarted(Never)).exits("envoy", 137, 3008),
+            false,
+            "all regular containers have finished",
+        ),
+        (
+            done(restarted(OnFailure)).exits("envoy", 0, 3008),
+            false,
+            "all regular containers have finished, under OnFailure",
+        ),
+        (
+            restarted(Never).exits("app", 0, 3000).exits("envoy", 1, 3008),
+            true,
+            "one regular container still runs",
+        ),
+        (
+            done(restarted(Never).regular("log-sidecar")).exits("envoy", 1, 3008),
+            true,
+            "a classic sidecar holds the Job open, so the kubelet restarts the native sidecar",
+        ),
+        (
+            done(restarted(OnFailure))
+                .exits("worker", 1, 3000)
+                .exits("envoy", 1, 3008),
+            true,
+            "a main container will be restarted",
+        ),
+    ];
+    for (pod, expected, why) in table {
+        let mut harness = Harness::with(restarts_only());
+        harness.at(3010).pod(&pod);
+        assert_eq!(harness.firing().len(), usize::from(expected), "{why}");
+    }
+}
+
+#[test]
+fn a_container_that_waits_for_init_containers_is_not_down() {
+    let pod = || {
+        let pod = Pod::named("web-1").init("setup").native("envoy");
+        let pod = pod.regular("istio-proxy").regular("app").sandbox(true, 100);
+        pod.restarted("istio-proxy", 10)
+            .status("istio-proxy", |s| s.restart_count = 3)
+            .exits("istio-proxy", 137, 95)
+    };
+    let waiting = || pod().waiting("istio-proxy", "PodInitializing");
+    let crashed = || pod().exits("istio-proxy", 1, 120);
+    let table = [
+        (pod(), true, "it is down by itself"),
+        (
+            pod().starting("setup", 101),
+            false,
+            "a plain init container runs again",
+        ),
+        (
+            waiting().starting("setup", 101).uninitialized(),
+            false,
+            "it waits to be created while a plain init container runs again",
+        ),
+        (
+            pod().waiting("setup", "PodInitializing"),
+            false,
+            "a plain init container waits to run again",
+        ),
+        (
+            pod().starting("envoy", 101),
+            false,
+            "it ended in an earlier sandbox, and the native sidecar has not started in this one",
+        ),
+        (
+            waiting().starting("envoy", 101).uninitialized(),
+            false,
+            "it waits to be created while the native sidecar starts again",
+        ),
+        (
+            crashed().starting("envoy", 101),
+            true,
+            "both crash in the same sandbox",
+        ),
+    ];
+    for (pod, expected, why) in table {
+        let mut harness = Harness::with(restarts_only());
+        harness.at(130).pod(&pod);
+        assert_eq!(harness.firing().len(), usize::from(expected), "{why}");
+    }
+}
+
+#[test]
 fn a_native_sidecar_that_exits_0_never_shows_crash_loop_back_off() {
     let exits = |pod: &Pod, second| pod.clone().exits("envoy", 0, second);
     let mut harness = Harness::with(restarts_only());

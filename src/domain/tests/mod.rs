@@ -26,6 +26,7 @@ mod roles;
 mod runs;
 mod series;
 mod startup_blocked;
+mod startup_hooks;
 mod steps;
 mod views;
 mod watches;

@@ -78,7 +78,7 @@ fn an_unready_sidecar_of_an_initialized_pod_fails_while_a_main_is_left() {
 }
 
 #[test]
-fn a_sidecar_is_unready_unless_it_succeeded_or_no_main_container_has_started() {
+fn a_sidecar_is_unready_unless_it_is_being_created_and_no_main_container_has_started() {
     let classic = |policy| {
         Pod::named("web-1")
             .regular("envoy")
@@ -89,8 +89,8 @@ fn a_sidecar_is_unready_unless_it_succeeded_or_no_main_container_has_started() {
     let table = [
         (
             classic(RestartPolicy::OnFailure).exits("envoy", 0, 10),
-            false,
-            "finished with exit 0",
+            true,
+            "a proxy that finished with exit 0",
         ),
         (
             classic(RestartPolicy::Never).exits("envoy", 1, 10),
@@ -147,6 +147,76 @@ fn a_sidecar_is_unready_unless_it_succeeded_or_no_main_container_has_started() {
     for (pod, expected, why) in table {
         assert_eq!(is_not_ready(&pod), expected, "{why}");
     }
+}
+
+#[test]
+fn a_proxy_that_succeeds_is_unready_while_a_main_container_is_left() {
+    let with = |name: &str, policy| {
+        Pod::named("web-1")
+            .regular("app")
+            .regular(name)
+            .restart_policy(policy)
+            .containers_unready_since(4)
+            .exits(name, 0, 10)
+    };
+    let proxy = |policy| with("istio-proxy", policy);
+    let (on_failure, never) = (RestartPolicy::OnFailure, RestartPolicy::Never);
+    let table = [
+        (proxy(on_failure), true, "a proxy under OnFailure"),
+        (proxy(never), true, "a proxy under Never"),
+        (
+            proxy(RestartPolicy::Always),
+            true,
+            "a proxy that will be restarted",
+        ),
+        (
+            with("fetch-sidecar", never),
+            false,
+            "a helper that is not in the catalogue",
+        ),
+        (with("fluent-bit", never), false, "a log shipper"),
+        (
+            with("helper", never).spec("helper", |c| c.image = "istio/proxyv2:1.28.0".into()),
+            true,
+            "a proxy by its image",
+        ),
+        (
+            proxy(never).exits("app", 0, 12),
+            false,
+            "every main container has finished",
+        ),
+        (
+            proxy(never).waiting("app", "ContainerCreating"),
+            false,
+            "no main container has begun",
+        ),
+        (
+            proxy(on_failure).exits("app", 1, 12).backs_off("app"),
+            true,
+            "the main container will be restarted",
+        ),
+    ];
+    for (pod, expected, why) in table {
+        assert_eq!(
+            failing(Check::NotReady, &pod).len(),
+            usize::from(expected),
+            "{why}"
+        );
+        let has_ready_main = pod.0.statuses[0].as_ref().unwrap().ready;
+        let both = failing(Check::MainReadySidecarNotReady, &pod).len();
+        assert_eq!(both, usize::from(expected && has_ready_main), "{why}");
+    }
+    let mut harness = Harness::with(at_once(Check::NotReady));
+    harness.at(60).pod(&proxy(never));
+    assert_eq!(
+        harness.onset("istio-proxy", Check::NotReady),
+        Some(10.0),
+        "the onset is the exit, not the time at which another container became unready"
+    );
+    assert_eq!(
+        harness.report().violations[0].detail,
+        "it exited with code 0 (Completed)"
+    );
 }
 
 #[test]

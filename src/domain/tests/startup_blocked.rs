@@ -2,10 +2,10 @@
 
 use crate::domain::{
     policy::{Check, Policy},
-    testing::{Harness, Pod, policy, web},
+    testing::{Harness, Pod, minutes, policy, web},
 };
 
-fn startup_only() -> Policy {
+pub(super) fn startup_only() -> Policy {
     policy().only(Check::StartupBlocked)
 }
 
@@ -27,7 +27,7 @@ fn completed(pod: Pod) -> Pod {
 }
 
 /// Returns the container of the StartupBlocked violation of a Pod.
-fn blocked(policy: Policy, pod: &Pod) -> Option<String> {
+pub(super) fn blocked(policy: Policy, pod: &Pod) -> Option<String> {
     let mut harness = Harness::with(policy);
     harness.pod(pod);
     let found: Vec<_> = harness
@@ -211,6 +211,66 @@ fn native_sidecars_get_for_and_plain_init_containers_their_own_time() {
     );
     harness.at(1900 + 5 * 60);
     assert_eq!(harness.log(), ["2200 firing envoy StartupBlocked"]);
+}
+
+#[test]
+fn an_init_container_that_fails_is_blocked_after_for() {
+    let failed = |times: u32| {
+        let pod = fresh().starting("setup", 1).exits("setup", 1, 2);
+        pod.status("setup", |status| status.restart_count = times)
+    };
+    let table = [
+        (failed(3), 300, "as many restarts as FrequentRestarts allows"),
+        (failed(3).backs_off("setup"), 300, "it backs off"),
+        (
+            failed(4).backs_off("setup").starting("setup", 4),
+            300,
+            "it runs again after more failures",
+        ),
+        (
+            failed(3).backs_off("setup").starting("setup", 4),
+            1800,
+            "the run after the last restart that is allowed can still succeed",
+        ),
+        (failed(2), 1800, "fewer restarts"),
+        (
+            failed(3)
+                .backs_off("setup")
+                .status("setup", |s| s.last_exit = None),
+            1800,
+            "the last exit is unknown",
+        ),
+        (fresh().starting("setup", 1), 1800, "it runs for a long time"),
+    ];
+    for (pod, expected, why) in table {
+        let mut harness = Harness::with(startup_only());
+        harness.pod(&pod).at(expected - 1);
+        assert_eq!(harness.firing(), [""; 0], "{why}");
+        harness.at(expected);
+        assert_eq!(harness.firing(), ["setup StartupBlocked"], "{why}");
+    }
+    let mut harness = Harness::with(startup_only());
+    harness.pod(&failed(1)).at(600).pod(&failed(3));
+    assert_eq!(
+        harness.log(),
+        [
+            "0 pending setup StartupBlocked",
+            "600 firing setup StartupBlocked"
+        ],
+        "the failure after the last restart that is allowed makes an old fault fire"
+    );
+    let note = harness.events().remove(0).note;
+    assert!(note.contains("(5m allowed by"), "{note}");
+    let short = startup_only().with(|p| {
+        p.checks.startup_blocked.limits.init_containers_for = minutes(1);
+    });
+    let mut harness = Harness::with(short);
+    harness.pod(&failed(3)).at(60);
+    assert_eq!(
+        harness.firing(),
+        ["setup StartupBlocked"],
+        "initContainersFor applies if it is shorter"
+    );
 }
 
 #[test]
