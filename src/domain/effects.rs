@@ -100,8 +100,8 @@ pub struct Event {
     pub warning: bool,
     /// The severity of the violation.
     pub severity: Severity,
-    /// The name of the Event that announced the violation, if this Event says that the violation resolved.
-    pub recovers: Option<String>,
+    /// The names of the Events that announced the fault, if this Event says that it has ended; otherwise empty.
+    pub recovers: Vec<String>,
     /// `note`, at most 1024 bytes.
     pub note: String,
     /// `eventTime`.

@@ -30,6 +30,8 @@ pub struct Tracked {
     pub gone_since: Option<Timestamp>,
     /// The Event of the violation, if it has one.
     pub event: Option<FiringEvent>,
+    /// The hash in the name of the Event of the other check about the same fault, if that check has stopped firing.
+    pub other_event: Option<u64>,
     /// Whether status, metrics and counts show the violation: it fires, or it has been pending for [`visible_after`].
     pub visible: bool,
     /// The violation has fired before. It is counted once, even if an edit of the policy returns it to pending.
@@ -168,6 +170,7 @@ fn advance_failing(
                 firing_since: None,
                 gone_since: None,
                 event: None,
+                other_event: None,
                 visible: false,
                 counted: false,
             };

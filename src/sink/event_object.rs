@@ -213,7 +213,7 @@ pub(super) mod tests {
             reason: "SidecarContainerNotReady",
             warning: true,
             severity: Severity::Warning,
-            recovers: None,
+            recovers: Vec::new(),
             note: "Sidecar 'istio-proxy' (native) is not ready.".to_owned(),
             at: "2026-11-20T10:42:07.5Z".parse().unwrap(),
             delivery: Delivery::Create,

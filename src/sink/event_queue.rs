@@ -127,11 +127,13 @@ impl EventQueue {
 
     /// Queues an Event, or drops it and returns the reason.
     pub(super) fn push(&mut self, event: Event, now: Instant) -> Result<(), DropReason> {
-        // A recovery is useless without the Event of its violation, so it is dropped as well.
-        let without_beginning = event
+        // A recovery is useless without an Event of its fault. If all of them were dropped, it is dropped as well.
+        let dropped: Vec<_> = event
             .recovers
-            .as_ref()
-            .and_then(|name| self.dropped_names.remove(name));
+            .iter()
+            .map(|name| self.dropped_names.remove(name))
+            .collect();
+        let without_beginning = dropped.into_iter().reduce(Option::and).flatten();
         // Critical Events may overdraw each limit by its burst, so that other Events cannot displace them.
         let reserve = |rate: Rate| {
             if event.severity == Severity::Critical {
@@ -155,7 +157,7 @@ impl EventQueue {
             None
         };
         if let Some(reason) = exceeded {
-            if event.recovers.is_none() {
+            if event.recovers.is_empty() {
                 self.dropped_names.insert(&event.name, reason);
             }
             let summary = self.dropped.entry(event.policy).or_insert(DroppedSummary {
@@ -223,7 +225,7 @@ impl EventQueue {
         let wait = queued.backoff.next_wait_or(retry_after);
         if now.saturating_duration_since(queued.queued_at) + wait > GIVE_UP {
             if let Message::Event(event) = queued.message
-                && event.recovers.is_none()
+                && event.recovers.is_empty()
             {
                 self.dropped_names.insert(&event.name, DropReason::GaveUp);
             }

@@ -31,7 +31,7 @@ fn event(delivery: Delivery) -> Event {
         reason: "SidecarContainerNotReady",
         warning: true,
         severity: Severity::Warning,
-        recovers: None,
+        recovers: Vec::new(),
         note: "Sidecar 'agent' (classic) is not ready.".to_owned(),
         at: "2026-11-20T10:42:07Z".parse().unwrap(),
         delivery,

@@ -3,7 +3,9 @@
 
 use jiff::SignedDuration;
 
-use super::{Fault, MessageContext, Settings, View, messages::name_list, not_ready::readiness_recovered};
+use super::{
+    Check, Fault, MessageContext, Settings, View, messages::name_list, not_ready::readiness_recovered,
+};
 
 /// The limits of MainReadySidecarNotReady.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +35,10 @@ fn limits<'a>(view: &View<'a>) -> &'a Limits {
 impl super::Rule for Rule {
     fn reason(&self) -> &'static str {
         "MainContainerReadyButSidecarNot"
+    }
+
+    fn same_fault_as(&self) -> Option<Check> {
+        Some(Check::NotReady)
     }
 
     fn hold_for(&self, view: &View<'_>, _container_idx: usize) -> SignedDuration {

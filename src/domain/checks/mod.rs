@@ -162,6 +162,12 @@ pub trait Rule: Sync {
         view.roles.of(container_idx) == Role::Sidecar
     }
 
+    /// The other check that reports the same fault of a container. While both fire, one of them repeats its Event, and
+    /// one Event reports the recovery.
+    fn same_fault_as(&self) -> Option<Check> {
+        None
+    }
+
     /// How long the fault must last before the violation fires (`for` in the API). Zero fires at once.
     fn hold_for(&self, _view: &View<'_>, _container_idx: usize) -> SignedDuration {
         SignedDuration::ZERO

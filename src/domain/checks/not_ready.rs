@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::{Fault, MessageContext, Settings, View};
+use super::{Check, Fault, MessageContext, Settings, View};
 
 /// The limits of NotReady.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +32,10 @@ fn limits<'a>(view: &View<'a>) -> &'a Limits {
 impl super::Rule for Rule {
     fn reason(&self) -> &'static str {
         "SidecarContainerNotReady"
+    }
+
+    fn same_fault_as(&self) -> Option<Check> {
+        Some(Check::MainReadySidecarNotReady)
     }
 
     fn hold_for(&self, view: &View<'_>, _container_idx: usize) -> SignedDuration {

@@ -122,6 +122,7 @@ fn to_tracked(
         firing_since,
         gone_since: None,
         event: None,
+        other_event: None,
         visible: *firing || later(*onset, visible_after(hold_for)) <= view.now,
         counted: *firing,
     };

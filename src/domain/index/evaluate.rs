@@ -231,8 +231,8 @@ fn evaluate(
         written: &mut findings.written,
         events: &mut effects.events,
     };
-    planner.recoveries(&changed);
-    let repeat = planner.firing(&mut tracked);
+    planner.recoveries(&changed, &mut tracked);
+    let repeat = planner.firing(&mut tracked, &changed);
     if let Some(at) = repeat {
         keep_earliest(&mut deadline, at, now);
     }

@@ -1,5 +1,8 @@
 //! Plans the Events of a Pod's violations under one policy: one when a violation begins to fire, one when it resolves, and
 //! a repetition every `repeatPeriod` while it fires, because the API server deletes Events after an hour.
+//!
+//! NotReady and MainReadySidecarNotReady report the same fault. Each has its first Event. While both fire, only the one
+//! announced later repeats; one Event reports the recovery when neither fires any more.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -18,6 +21,8 @@ use crate::domain::{
 const NOTE_LIMIT: usize = 1024;
 /// The longest name of an object that the API server accepts, in bytes.
 const NAME_LIMIT: usize = 253;
+/// The part of the hash of a recovery Event that differs from the Event of its violation.
+const RESOLVED: &str = "resolved";
 /// The number of Event names that are kept for one Pod.
 const WRITTEN_LIMIT: usize = 64;
 
@@ -31,24 +36,89 @@ pub(super) struct EventPlanner<'a> {
 }
 
 impl EventPlanner<'_> {
-    /// Adds a recovery Event for each violation that resolved and had an Event.
-    pub(super) fn recoveries(&mut self, changed: &[Changed]) {
-        for (violation, change) in changed {
-            let has_event = violation.event.is_some() && self.alerts(violation.check);
-            if *change == Change::Resolved && has_event && self.view.policy.recovery_events {
-                let duration = self.view.now.duration_since(violation.onset);
-                let note = recovery_note(violation.check, &self.context(violation), duration);
-                let hash = self.hash(violation, "resolved");
-                let (delivery, _) = self.next_delivery(hash);
-                self.push(violation, (hash, delivery), ("SidecarRecovered", false), note);
+    /// Adds a recovery Event for each fault that has ended and had an Event. If two checks report the fault, it ends
+    /// when neither fires any more.
+    pub(super) fn recoveries(&mut self, changed: &[Changed], tracked: &mut [Tracked]) {
+        let resolved: Vec<&Tracked> = changed
+            .iter()
+            .filter(|(_, change)| *change == Change::Resolved)
+            .map(|(violation, _)| violation)
+            .filter(|violation| violation.event.is_some() && self.alerts(violation.check))
+            .collect();
+        for violation in resolved.iter().copied() {
+            if let Some(other) = tracked.iter_mut().find(|other| is_same_fault(violation, other))
+                && self.is_announced(other)
+            {
+                other.other_event = violation.event.map(|event| event.hash);
+                continue;
+            }
+            let other = resolved
+                .iter()
+                .copied()
+                .find(|other| is_same_fault(violation, other));
+            // Of two violations that end together, the first in the order of the API reports the recovery.
+            if other.is_none_or(|other| violation.check < other.check) && self.view.policy.recovery_events {
+                self.push_recovery(violation, other);
             }
         }
     }
 
+    fn push_recovery(&mut self, violation: &Tracked, other: Option<&Tracked>) {
+        let duration = self.view.now.duration_since(violation.onset);
+        let note = recovery_note(violation.check, &self.context(violation), duration);
+        let hash = self.hash(violation, RESOLVED);
+        let (delivery, _) = self.next_delivery(hash);
+        let announced = [Some(violation), other]
+            .into_iter()
+            .flatten()
+            .flat_map(|violation| {
+                let own = violation.event.map(|event| event.hash);
+                own.into_iter().chain(violation.other_event)
+            });
+        let recovers = announced
+            .map(|hash| event_name(&self.view.pod.name, hash))
+            .collect();
+        self.push(
+            violation,
+            (hash, delivery),
+            ("SidecarRecovered", false),
+            (note, recovers),
+        );
+    }
+
+    /// Whether the violation fires and has an Event, or gets one now.
+    fn is_announced(&self, violation: &Tracked) -> bool {
+        violation.is_firing()
+            && self.alerts(violation.check)
+            && (violation.event.is_some() || violation.gone_since.is_none())
+    }
+
+    /// The firing violations whose fault another violation announced later. They do not repeat their Events. A violation
+    /// that has just resolved still counts, so that the result does not depend on how often a Pod is evaluated.
+    fn superseded(&self, tracked: &[Tracked], changed: &[Changed]) -> Vec<(u16, Check)> {
+        let resolved = changed.iter().filter(|(_, change)| *change == Change::Resolved);
+        let announced: Vec<&Tracked> = tracked
+            .iter()
+            .chain(resolved.map(|(violation, _)| violation))
+            .filter(|violation| violation.event.is_some() && self.is_announced(violation))
+            .collect();
+        let order = |violation: &Tracked| (violation.firing_since, violation.check);
+        announced
+            .iter()
+            .filter(|violation| {
+                let is_later =
+                    |other: &Tracked| is_same_fault(violation, other) && order(other) > order(violation);
+                announced.iter().any(|other| is_later(other))
+            })
+            .map(|violation| (violation.container, violation.check))
+            .collect()
+    }
+
     /// Adds the first Event of each firing violation without one, and the due repetitions. Returns the time of the next
     /// repetition.
-    pub(super) fn firing(&mut self, tracked: &mut [Tracked]) -> Option<Timestamp> {
+    pub(super) fn firing(&mut self, tracked: &mut [Tracked], changed: &[Changed]) -> Option<Timestamp> {
         let mut next = None;
+        let superseded = self.superseded(tracked, changed);
         let period = self.view.policy.repeat_period;
         for violation in tracked.iter_mut().filter(|violation| violation.is_firing()) {
             if !self.alerts(violation.check) {
@@ -70,7 +140,9 @@ impl EventPlanner<'_> {
                 Some(event) if due > event.repeats => {
                     let count = event.before.saturating_add(1).saturating_add(due);
                     self.record(event.hash, count);
-                    self.push_firing(violation, event.hash, Delivery::Repeat(count));
+                    if !superseded.contains(&(violation.container, violation.check)) {
+                        self.push_firing(violation, event.hash, Delivery::Repeat(count));
+                    }
                     violation.event = Some(FiringEvent {
                         repeats: due,
                         ..event
@@ -151,7 +223,12 @@ impl EventPlanner<'_> {
             note.push_str(" Runbook: ");
             note.push_str(&self.view.policy.runbook_url);
         }
-        self.push(violation, (hash, delivery), (rule.reason(), true), note);
+        self.push(
+            violation,
+            (hash, delivery),
+            (rule.reason(), true),
+            (note, Vec::new()),
+        );
     }
 
     fn push(
@@ -159,7 +236,7 @@ impl EventPlanner<'_> {
         violation: &Tracked,
         (hash, delivery): (u64, Delivery),
         (reason, warning): (&'static str, bool),
-        mut note: String,
+        (mut note, recovers): (String, Vec<String>),
     ) {
         let pod = self.view.pod;
         let Some(container) = pod.shape.containers.get(usize::from(violation.container)) else {
@@ -170,7 +247,6 @@ impl EventPlanner<'_> {
         } else {
             "initContainers"
         };
-        let announced = violation.event.filter(|_| !warning);
         note.truncate(note.floor_char_boundary(NOTE_LIMIT));
         self.events.push(Event {
             name: event_name(&pod.name, hash),
@@ -183,7 +259,7 @@ impl EventPlanner<'_> {
             reason,
             warning,
             severity: self.view.policy.checks.common(violation.check).severity,
-            recovers: announced.map(|event| event_name(&pod.name, event.hash)),
+            recovers,
             note,
             at: self.view.now,
             delivery,
@@ -201,7 +277,14 @@ impl EventPlanner<'_> {
             .get(context.container_idx)
             .map_or("", |c| &*c.name);
         let episode = rule(violation.check).episode(&context);
-        let check = violation.check.as_str();
+        let mut check = violation.check;
+        if kind == RESOLVED {
+            // The name of the recovery does not depend on which of two checks reports it.
+            check = rule(check)
+                .same_fault_as()
+                .map_or(check, |other| check.min(other));
+        }
+        let check = check.as_str();
         let parts = [
             &*self.policy.uid,
             &*self.view.pod.uid,
@@ -212,6 +295,11 @@ impl EventPlanner<'_> {
         ];
         stable_hash(parts.map(str::as_bytes))
     }
+}
+
+/// Whether two checks report the same fault of a container.
+fn is_same_fault(violation: &Tracked, other: &Tracked) -> bool {
+    violation.container == other.container && rule(violation.check).same_fault_as() == Some(other.check)
 }
 
 /// The number of repetitions that are due by `now`.

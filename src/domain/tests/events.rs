@@ -6,7 +6,7 @@ use crate::domain::{
     testing::{Harness, Pod, at, key, minutes, policy, seconds, web},
 };
 
-const REPEAT: i64 = 50 * 60;
+pub(super) const REPEAT: i64 = 50 * 60;
 
 /// A firing violation of envoy since second 0.
 fn not_ready() -> Policy {
@@ -15,18 +15,18 @@ fn not_ready() -> Policy {
         .check(Check::NotReady, |c| c.hold_for = seconds(0))
 }
 
-fn bad() -> Pod {
+pub(super) fn bad() -> Pod {
     web().unready("envoy").containers_unready_since(0)
 }
 
-fn failing(policy: Policy) -> Harness {
+pub(super) fn failing(policy: Policy) -> Harness {
     let mut harness = Harness::with(policy);
     harness.pod(&bad());
     harness
 }
 
 /// Formats Events as lines such as `SidecarContainerNotReady Create`.
-fn brief(events: &[Event]) -> Vec<String> {
+pub(super) fn brief(events: &[Event]) -> Vec<String> {
     let lines = events.iter().map(|e| format!("{} {:?}", e.reason, e.delivery));
     lines.collect()
 }

@@ -25,6 +25,7 @@ mod restarts;
 mod roles;
 mod runs;
 mod series;
+mod shared_faults;
 mod startup_blocked;
 mod startup_hooks;
 mod steps;

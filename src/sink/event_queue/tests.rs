@@ -71,7 +71,7 @@ fn a_recovery_is_dropped_with_the_event_that_it_would_end() {
     let start = Instant::now();
     let mut event_queue = EventQueue::new();
     let recovery = |of: &str| Event {
-        recovers: Some(of.to_owned()),
+        recovers: vec![of.to_owned()],
         ..example(&format!("{of}-recovered"), "pod")
     };
     for n in 0..26 {

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use jiff::SignedDuration;
 use k8s_openapi::api::events::v1::Event;
+use sidewatch::domain::policy::Check;
 
 use super::ScenarioRun;
 use crate::metrics::{Sample, samples};
@@ -22,7 +23,7 @@ pub(super) fn events(run: &ScenarioRun, events: &[Event]) -> Vec<String> {
             Some(event) => errors.extend(content(run, expected, event)),
             None => errors.push(format!("missing: {expected}")),
         }
-        if expected.then == Then::Recovers
+        if needs_recovery(run, expected)
             && take(&mut unexpected, |event| recovers(run, expected, event)).is_none()
         {
             errors.push(format!("no recovery: {expected}"));
@@ -38,7 +39,7 @@ pub(super) fn is_complete(run: &ScenarioRun, events: &[Event]) -> bool {
     let own: Vec<&Event> = events.iter().filter(|event| run.owns(event)).collect();
     run.scenario.spec.expect.iter().all(|expected| {
         own.iter().any(|event| fires(run, expected, event))
-            && (expected.then != Then::Recovers || own.iter().any(|event| recovers(run, expected, event)))
+            && (!needs_recovery(run, expected) || own.iter().any(|event| recovers(run, expected, event)))
     })
 }
 
@@ -77,6 +78,19 @@ fn take<'a>(events: &mut Vec<&'a Event>, wanted: impl Fn(&Event) -> bool) -> Opt
 
 fn fires(run: &ScenarioRun, expected: &Expected, event: &Event) -> bool {
     event.reason.as_ref() == Some(&expected.reason) && matches(run, expected, event)
+}
+
+/// Whether a recovery Event is expected. NotReady and MainReadySidecarNotReady of one container have one together.
+fn needs_recovery(run: &ScenarioRun, expected: &Expected) -> bool {
+    let reports_for_both = |other: &Expected| {
+        other.check == Check::NotReady
+            && other.then == Then::Recovers
+            && (&other.container, &other.pod, &other.policy)
+                == (&expected.container, &expected.pod, &expected.policy)
+    };
+    let is_second = expected.check == Check::MainReadySidecarNotReady
+        && run.scenario.spec.expect.iter().any(reports_for_both);
+    expected.then == Then::Recovers && !is_second
 }
 
 fn recovers(run: &ScenarioRun, expected: &Expected, event: &Event) -> bool {

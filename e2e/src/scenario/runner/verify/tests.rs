@@ -84,6 +84,36 @@ fn expected_events_are_no_errors() {
 }
 
 #[test]
+fn two_checks_that_report_one_fault_have_one_recovery() {
+    let expected = |check: &str, reason: &str| {
+        format!("{{check: {check}, reason: {reason}, container: proxy, note: [it], then: Recovers}}")
+    };
+    let spec = format!(
+        "about: It fails.\nexpect: [{}, {}]",
+        expected("MainReadySidecarNotReady", "MainContainerReadyButSidecarNot"),
+        expected("NotReady", "SidecarContainerNotReady")
+    );
+    let mut run = run("Recovers");
+    run.scenario.spec = serde_saphyr::from_str(&spec).unwrap();
+    let fired = ["MainContainerReadyButSidecarNot", "SidecarContainerNotReady"];
+    let mut events: Vec<_> = fired.map(|reason| event(reason, "it", none())).into();
+    assert!(!is_complete(&run, &events), "no recovery");
+    events.push(recovery(none()));
+    assert!(is_complete(&run, &events));
+    assert_eq!(super::events(&run, &events), Vec::<String>::new());
+    events.push(event(
+        "SidecarRecovered",
+        "(MainReadySidecarNotReady under SidecarPolicy flaky/quick)",
+        none(),
+    ));
+    let errors = super::events(&run, &events);
+    assert!(
+        errors.len() == 1 && errors[0].contains("false positive"),
+        "{errors:?}"
+    );
+}
+
+#[test]
 fn missing_events_are_errors() {
     check("Stays", &[], &["missing: NotReady of proxy under quick"], false);
     check("Recovers", &[fault(none())], &["no recovery"], false);
