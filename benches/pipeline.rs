@@ -15,6 +15,7 @@ use divan::{Bencher, black_box};
 use parking_lot::Mutex;
 use serde_json::json;
 use sidewatch::{
+    clock::SystemClock,
     domain::{
         index::{Index, series::SeriesLimits},
         observation::Observation,
@@ -215,7 +216,8 @@ fn roles(bencher: Bencher<'_, '_>) {
 /// Reports of 10,000 Pods, 100 violations and one policy.
 mod show {
     use super::{
-        Arc, Bencher, Health, Metrics, MetricsPages, Mutex, SeriesLimits, black_box, cluster, platform,
+        Arc, Bencher, Health, Metrics, MetricsPages, Mutex, SeriesLimits, SystemClock, black_box, cluster,
+        platform,
     };
 
     /// The content of the status of a policy.
@@ -236,6 +238,7 @@ mod show {
             Arc::new(Mutex::new(index)),
             Arc::new(Health::new(Vec::new())),
             SeriesLimits::default(),
+            Arc::new(SystemClock::default()),
         )
         .unwrap();
         bencher.bench_local(|| pages.text().unwrap());

@@ -187,7 +187,7 @@ fn mass_fault(pods: u32) {
     assert!(report.step(|| index.report(&key)).is_some());
     report.print("  compute the status");
     let mut series = Steps::default();
-    drop(series.step(|| index.series(&SeriesLimits::default())));
+    drop(series.step(|| index.series(&SeriesLimits::default(), at(1_001))));
     series.print("  copy the series of the metrics");
     let edited = policy("platform", 2, &json!({"notReady": {"severity": "Critical"}}));
     run("  edit the policy", &mut index, at(1_001), |index| {

@@ -59,6 +59,7 @@ impl Operator {
             Arc::clone(&index),
             Arc::clone(&health),
             limits,
+            Arc::clone(&clock),
         )?);
         let reconciler = Reconciler::new(index, clients.write.clone(), clock, metrics, health);
         Ok(Self {

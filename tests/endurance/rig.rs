@@ -67,7 +67,14 @@ impl Rig {
             pods: usize::MAX,
             ..SeriesLimits::default()
         };
-        let pages = MetricsPages::new(&metrics, Arc::clone(&index), Arc::clone(&health), limits).unwrap();
+        let pages = MetricsPages::new(
+            &metrics,
+            Arc::clone(&index),
+            Arc::clone(&health),
+            limits,
+            Arc::clone(&clock),
+        )
+        .unwrap();
         let reconciler = Reconciler::new(
             Arc::clone(&index),
             server.clients().write,

@@ -5,9 +5,12 @@ use std::{
     sync::Arc,
 };
 
+use jiff::Timestamp;
+
 use super::{
     counts::Counts,
     matches::{Match, Version},
+    recent_kills::RecentKills,
     series::WorkloadCounts,
 };
 use crate::domain::{
@@ -42,6 +45,8 @@ pub(super) struct PolicyEntry {
     pub(super) violations: BTreeSet<Violation>,
     /// The Pods in violation, by workload.
     pub(super) workloads: WorkloadCounts,
+    /// The OOM kills that ended before the metrics had shown them for long enough.
+    pub(super) recent_kills: RecentKills,
     /// The number of violations that have fired, by check.
     pub(super) fired: [u64; Check::ALL.len()],
     pub(super) restarts: BTreeMap<RestartSeries, u64>,
@@ -61,6 +66,7 @@ impl PolicyEntry {
             counts: Counts::default(),
             violations: BTreeSet::new(),
             workloads: WorkloadCounts::default(),
+            recent_kills: RecentKills::default(),
             fired: [0; Check::ALL.len()],
             restarts: BTreeMap::new(),
         }
@@ -145,6 +151,15 @@ impl PolicyEntry {
         let of_workload = series.take_while(|series| (&series.0, &series.1) == (namespace, workload));
         for series in of_workload.cloned().collect::<Vec<_>>() {
             self.restarts.remove(&series);
+        }
+    }
+
+    /// Keeps the OOM kills among violations that end at `now`, for the metrics.
+    pub(super) fn keep_kill(&mut self, pod: &Observation, spec: &Policy, tracked: &Tracked, now: Timestamp) {
+        if tracked.check == Check::OOMKilled
+            && let Some(violation) = self.violation(pod, spec, tracked)
+        {
+            self.recent_kills.keep(pod, tracked, &violation, now);
         }
     }
 

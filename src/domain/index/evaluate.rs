@@ -75,7 +75,7 @@ impl Index {
             pod.history = None;
             self.watches.set_evaluated(&pod.observation.namespace, id);
             for matched in selected.among(&matches) {
-                if let Some(policy) = self.policies.get(&matched.version.policy) {
+                if let Some(policy) = self.policies.get_mut(&matched.version.policy) {
                     end(policy, pod, matched, now, effects);
                 }
             }
@@ -144,7 +144,7 @@ impl Index {
         };
         let old = std::mem::replace(&mut pod.matches, Arc::clone(new));
         for matched in selected.among(&old) {
-            let Some(policy) = self.policies.get(&matched.version.policy) else {
+            let Some(policy) = self.policies.get_mut(&matched.version.policy) else {
                 continue;
             };
             if new.get(matched.version.policy).is_none() {
@@ -239,8 +239,16 @@ fn evaluate(
     findings.put(matched.version.policy, tracked, deadline);
     for (violation, change) in &changed {
         match change {
-            Change::Firing if !violation.counted => policy.count_fired(violation.check),
-            Change::Resolved => durations.observe(now.duration_since(violation.onset)),
+            Change::Firing => {
+                policy.recent_kills.forget(observation, violation);
+                if !violation.counted {
+                    policy.count_fired(violation.check);
+                }
+            }
+            Change::Resolved => {
+                policy.keep_kill(observation, &matched.version.spec, violation, now);
+                durations.observe(now.duration_since(violation.onset));
+            }
             _ => {}
         }
     }
@@ -249,7 +257,7 @@ fn evaluate(
 
 /// Ends the violations of a Pod under a policy without Events. The Pod must have been removed from the counts.
 pub(super) fn end(
-    policy: &PolicyEntry,
+    policy: &mut PolicyEntry,
     pod: &mut PodEntry,
     matched: &Match,
     now: Timestamp,
@@ -258,6 +266,9 @@ pub(super) fn end(
     if pod.findings.is_some() {
         let mut tracked = pod.edit_findings(|findings| findings.take(matched.version.policy));
         let ended = tracker::end_all(&mut tracked);
+        for (violation, _) in &ended {
+            policy.keep_kill(&pod.observation, &matched.version.spec, violation, now);
+        }
         report(policy, pod, &matched.version.spec, &ended, now, effects);
     }
 }

@@ -27,6 +27,7 @@ mod matches;
 mod namespaces;
 mod pods;
 mod policies;
+mod recent_kills;
 #[cfg(test)]
 pub(crate) mod recount;
 pub mod series;
@@ -227,7 +228,7 @@ impl Index {
         };
         let matches = Arc::clone(&pod.matches);
         for matched in matches.iter() {
-            if let Some(policy) = self.policies.get(&matched.version.policy) {
+            if let Some(policy) = self.policies.get_mut(&matched.version.policy) {
                 evaluate::end(policy, &mut pod, matched, now, effects);
                 effects.changed.insert(policy.key.clone());
             }

@@ -10,6 +10,8 @@ use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 pub use bounded::{Bounded, Row};
 use bounded::{Counted, bound};
 
+use jiff::Timestamp;
+
 use super::{ContainerClass, Durations, Index};
 use crate::domain::{
     observation::{Observation, Workload},
@@ -107,18 +109,21 @@ pub struct WorkloadContainer {
 
 /// The number of Pods in violation under one policy, by workload. Updated with each violation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct WorkloadCounts(BTreeMap<(Arc<str>, ViolationKind, WorkloadContainer), u32>);
+pub(super) struct WorkloadCounts(BTreeMap<SeriesKey, u32>);
+
+/// Namespace, kind and container of a series.
+pub(super) type SeriesKey = (Arc<str>, ViolationKind, WorkloadContainer);
 
 impl WorkloadCounts {
     pub(super) fn add(&mut self, pod: &Observation, container: usize, violation: &Violation) {
-        if let Some(key) = key(pod, container, violation) {
+        if let Some(key) = series_key(pod, container, violation) {
             *self.0.entry(key).or_default() += 1;
         }
     }
 
     /// Undoes [`Self::add`] of the same violation.
     pub(super) fn remove(&mut self, pod: &Observation, container: usize, violation: &Violation) {
-        let Some(key) = key(pod, container, violation) else {
+        let Some(key) = series_key(pod, container, violation) else {
             return;
         };
         if let Some(pods) = self.0.get_mut(&key) {
@@ -130,11 +135,8 @@ impl WorkloadCounts {
     }
 }
 
-fn key(
-    pod: &Observation,
-    container: usize,
-    violation: &Violation,
-) -> Option<(Arc<str>, ViolationKind, WorkloadContainer)> {
+/// The series that counts a violation.
+pub(super) fn series_key(pod: &Observation, container: usize, violation: &Violation) -> Option<SeriesKey> {
     let Subject::Container(subject) = &violation.subject;
     let kind = ViolationKind {
         check: violation.check,
@@ -160,13 +162,13 @@ fn label(text: &Arc<str>) -> Arc<str> {
 }
 
 impl Index {
-    /// Copies what the metrics show.
-    pub fn series(&self, limits: &SeriesLimits) -> Series {
+    /// Copies what the metrics show at `now`.
+    pub fn series(&self, limits: &SeriesLimits, now: Timestamp) -> Series {
         let (violations, omitted) = self.firing_violations(limits.pods);
         Series {
             policies: self.policy_series(),
             workloads: bound(
-                || self.workload_violations(),
+                || self.workload_violations(now),
                 WorkloadContainer::clone,
                 limits.workloads,
             ),
@@ -195,16 +197,32 @@ impl Index {
         series.collect()
     }
 
-    fn workload_violations(&self) -> impl Iterator<Item = Counted<'_, ViolationKind, &WorkloadContainer>> {
-        self.entries().flat_map(|entry| {
-            let counts = entry.workloads.0.iter();
-            counts.map(|((namespace, kind, container), pods)| Counted {
-                policy: &entry.key,
-                kind: *kind,
-                namespace,
-                subject: container,
-                count: u64::from(*pods),
-            })
+    /// The Pods in violation by workload, and those whose OOM kill has ended too recently to have been scraped.
+    fn workload_violations(
+        &self,
+        now: Timestamp,
+    ) -> impl Iterator<Item = Counted<'_, ViolationKind, &WorkloadContainer>> {
+        self.entries().flat_map(move |entry| {
+            let counts = &entry.workloads.0;
+            let recent = entry.recent_kills.counts(now);
+            let only_recent: Vec<_> = recent
+                .iter()
+                .filter(|(key, _)| !counts.contains_key(**key))
+                .map(|(key, pods)| (*key, *pods))
+                .collect();
+            let counted = counts.iter().map(move |(key, pods)| {
+                let ended = recent.get(key).copied().unwrap_or_default();
+                (key, pods + ended)
+            });
+            counted
+                .chain(only_recent)
+                .map(|((namespace, kind, container), pods)| Counted {
+                    policy: &entry.key,
+                    kind: *kind,
+                    namespace,
+                    subject: container,
+                    count: u64::from(pods),
+                })
         })
     }
 

@@ -2,8 +2,9 @@
 
 use crate::domain::{
     index::series::SeriesLimits,
+    observation::RestartPolicy,
     policy::{Check, Severity},
-    testing::{Harness, Pod, policy, web},
+    testing::{Harness, Pod, policy, seconds, web},
 };
 
 fn limits(pods: usize) -> SeriesLimits {
@@ -15,7 +16,7 @@ fn limits(pods: usize) -> SeriesLimits {
 
 /// Formats state, workload, container, image and count of each workload series.
 fn workloads(harness: &Harness) -> Vec<String> {
-    let series = harness.index.series(&SeriesLimits::default());
+    let series = harness.index.series(&SeriesLimits::default(), harness.now);
     let rows = series.workloads.rows.iter().map(|row| {
         let state = if row.kind.firing { "firing" } else { "pending" };
         let of = row.subject.as_ref().unwrap();
@@ -88,6 +89,67 @@ fn images_that_are_equal_in_a_label_share_a_series() {
 }
 
 #[test]
+fn an_oom_kill_has_a_series_for_two_minutes_even_if_its_violation_has_ended() {
+    let job = |name: &str| {
+        let pod = Pod::named(name).of("Job", "report").regular("app");
+        pod.regular("envoy").restart_policy(RestartPolicy::Never)
+    };
+    let killed = |name: &str| job(name).oom_killed("envoy", 10);
+    let quick = || {
+        policy()
+            .only(Check::OOMKilled)
+            .check(Check::OOMKilled, |c| c.keep_firing_for = seconds(0))
+    };
+    let series = |pods: u32| vec![format!("firing Job/report envoy registry.example/envoy:1 {pods}")];
+    let mut harness = Harness::with(quick());
+    harness.at(11).pod(&job("job-1")).pod(&killed("job-1")).at(20);
+    assert_eq!(harness.firing(), [""; 0], "the violation has resolved");
+    assert_eq!(workloads(&harness), series(1));
+    harness
+        .pod(&job("job-2"))
+        .pod(&killed("job-2"))
+        .at(30)
+        .delete(&killed("job-1"));
+    assert_eq!(workloads(&harness), series(2), "two Pods of the workload");
+    harness.at(11 + 120);
+    assert_eq!(
+        workloads(&harness),
+        series(1),
+        "the first kill is two minutes old"
+    );
+    harness.at(20 + 120);
+    assert_eq!(workloads(&harness), [""; 0]);
+
+    let slow = policy().only(Check::OOMKilled);
+    let mut harness = Harness::with(slow.clone());
+    harness.at(11).pod(&job("job-1")).pod(&killed("job-1")).at(20);
+    harness.delete(&killed("job-1"));
+    assert_eq!(workloads(&harness), series(1), "the Pod was deleted");
+    let mut harness = Harness::with(slow);
+    harness
+        .at(11)
+        .pod(&job("job-1"))
+        .pod(&killed("job-1"))
+        .at(11 + 600);
+    assert_eq!(
+        workloads(&harness),
+        [""; 0],
+        "the violation fired for longer than two minutes"
+    );
+
+    let mut harness = Harness::with(quick());
+    let pod = web().oom_killed("envoy", 10);
+    harness.at(10).pod(&web()).pod(&pod).at(20);
+    let again = pod.restarted("envoy", 30).oom_killed("envoy", 40);
+    harness.at(40).pod(&again).at(50);
+    assert_eq!(
+        workloads(&harness),
+        ["firing Deployment/web envoy registry.example/envoy:1 1"],
+        "two kills of one container are one Pod"
+    );
+}
+
+#[test]
 fn the_most_severe_and_then_the_oldest_firing_violations_have_series() {
     let mut harness = Harness::with(policy().check(Check::FrequentRestarts, |common| {
         common.severity = Severity::Critical;
@@ -103,7 +165,7 @@ fn the_most_severe_and_then_the_oldest_firing_violations_have_series() {
     }
     harness.at(1000);
     let names = |limit| -> (Vec<String>, usize) {
-        let series = harness.index.series(&limits(limit));
+        let series = harness.index.series(&limits(limit), harness.now);
         let pods = series.violations.iter().map(|v| v.container().pod.to_string());
         (pods.collect(), series.omitted)
     };
@@ -118,7 +180,7 @@ fn the_most_severe_and_then_the_oldest_firing_violations_have_series() {
         restarted = restarted.restarted("envoy", second);
         harness.at(second).pod(&restarted);
     }
-    let series = harness.index.series(&limits(1));
+    let series = harness.index.series(&limits(1), harness.now);
     let [first] = &series.violations[..] else {
         panic!("{series:?}")
     };
@@ -130,7 +192,7 @@ fn the_most_severe_and_then_the_oldest_firing_violations_have_series() {
 fn a_pending_violation_has_no_series_of_its_own() {
     let mut harness = Harness::with(policy().only(Check::NotReady));
     harness.pod(&web().unready("envoy")).at(100);
-    let series = harness.index.series(&SeriesLimits::default());
+    let series = harness.index.series(&SeriesLimits::default(), harness.now);
     assert!(series.violations.is_empty() && series.omitted == 0);
     assert_eq!(series.workloads.rows.len(), 1);
 }

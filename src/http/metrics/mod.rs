@@ -17,6 +17,7 @@ use prometheus::{
 
 use self::encoder::Encoder;
 use crate::{
+    clock::Clock,
     domain::index::{Index, series::SeriesLimits},
     http::health::Health,
     http::server::{Body, Page, Pages},
@@ -29,6 +30,7 @@ pub struct MetricsPages {
     index: Arc<Mutex<Index>>,
     health: Arc<Health>,
     limits: SeriesLimits,
+    clock: Arc<dyn Clock>,
 }
 
 impl MetricsPages {
@@ -38,6 +40,7 @@ impl MetricsPages {
         index: Arc<Mutex<Index>>,
         health: Arc<Health>,
         limits: SeriesLimits,
+        clock: Arc<dyn Clock>,
     ) -> prometheus::Result<Self> {
         let registry = Registry::new();
         metrics.register(&registry)?;
@@ -56,6 +59,7 @@ impl MetricsPages {
             index,
             health,
             limits,
+            clock,
         })
     }
 
@@ -69,7 +73,7 @@ impl MetricsPages {
         TextEncoder::new().encode(&self.registry.gather(), &mut body)?;
         let mut encoder = Encoder::new(&mut body);
         families::write_watches(&mut encoder, &self.health);
-        let series = self.index.lock().series(&self.limits);
+        let series = self.index.lock().series(&self.limits, self.clock.now());
         families::write_series(&mut encoder, &series);
         Ok(body)
     }

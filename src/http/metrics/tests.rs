@@ -69,6 +69,7 @@ fn pages() -> MetricsPages {
         Arc::new(Mutex::new(index())),
         health,
         SeriesLimits::default(),
+        clock,
     )
     .unwrap()
 }
