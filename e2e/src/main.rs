@@ -4,11 +4,11 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand};
 use e2e::demo::{self, Kubelet};
 use e2e::node::{self, Node};
-use e2e::observers::{Timing, page};
+use e2e::observers::{Timing, page, unexplained};
 use e2e::process::programs::path_with;
 use e2e::project::repository;
 use e2e::scenario::Scenario;
@@ -104,6 +104,14 @@ async fn run(command: Command) -> Result<()> {
             let observed = runner::observed(&cluster, &runs).await?;
             let (observed, alerts) = observed.context("no Prometheus")?;
             let page = page("make comparison", Timing::Real, &observed, &alerts)?;
+            // The run takes long. Its result is kept even if a reason is missing.
+            std::fs::write(repository().join("target/comparison.md"), &page)?;
+            let unexplained = unexplained(&observed, &alerts);
+            ensure!(
+                unexplained.is_empty(),
+                "no reason in `wrong.missed` of the scenario for missed faults: {}",
+                unexplained.join(", ")
+            );
             std::fs::write(repository().join("docs/comparison.md"), page)?;
         }
         Command::BenchScale { pods, runs, updates } => {

@@ -79,16 +79,33 @@ fn version(family: &str, module: &str) -> Result<String> {
         .to_owned())
 }
 
-/// The table and its totals.
-fn comparison(runs: &[ObservedRun<'_>], alerts: &[Alert]) -> String {
-    let rows: Vec<_> = runs
-        .iter()
+fn rows<'a>(runs: &'a [ObservedRun<'_>], alerts: &'a [Alert]) -> Vec<Row<'a>> {
+    runs.iter()
         .map(|run| Row {
             scenario: run.scenario,
             common: outcome(run, alerts, Source::Common),
             sidewatch: outcome(run, alerts, Source::Shipped),
         })
-        .collect();
+        .collect()
+}
+
+/// The missed faults of sidecars and init containers whose scenario gives no reason.
+pub fn unexplained(runs: &[ObservedRun<'_>], alerts: &[Alert]) -> Vec<String> {
+    let mut unexplained = Vec::new();
+    for row in rows(runs, alerts) {
+        let wrong = row.scenario.spec.wrong.as_ref();
+        if wrong.is_none_or(|wrong| wrong.role == Role::Main) {
+            continue;
+        }
+        let missed = failures(&row).into_iter().filter(|(_, reason)| reason.is_none());
+        unexplained.extend(missed.map(|(alerts, _)| format!("{}: {alerts}", row.scenario.name)));
+    }
+    unexplained
+}
+
+/// The table and its totals.
+fn comparison(runs: &[ObservedRun<'_>], alerts: &[Alert]) -> String {
+    let rows = rows(runs, alerts);
     let mut text = "| scenario | fault | common alerts | Sidewatch | why missed |\n".to_owned();
     text += "| --- | --- | --- | --- | --- |\n";
     for row in &rows {
@@ -119,20 +136,27 @@ fn fault(wrong: Option<&Wrong>) -> String {
 
 /// Why a set of alerts did not name the faulty container, as the scenario explains it.
 fn why_missed(row: &Row<'_>) -> String {
+    let reasons = failures(row)
+        .into_iter()
+        .map(|(name, reason)| format!("{name}: {}", reason.unwrap_or("not explained")));
+    reasons.collect::<Vec<_>>().join("; ")
+}
+
+/// The sets of alerts that did not name the faulty container, with the reason that the scenario gives.
+fn failures<'a>(row: &Row<'a>) -> Vec<(&'static str, Option<&'a str>)> {
     let failed = |outcome: &Outcome<'_>| matches!(outcome, Outcome::Missed | Outcome::WrongContainer(_));
     let Some(wrong) = &row.scenario.spec.wrong else {
-        return String::new();
+        return Vec::new();
     };
     let columns = [
         ("common", &row.common, row.scenario.missed_by_common_alerts()),
         ("Sidewatch", &row.sidewatch, wrong.missed.sidewatch.as_deref()),
     ];
-    let reasons: Vec<_> = columns
+    columns
         .into_iter()
         .filter(|(_, outcome, _)| failed(outcome))
-        .map(|(name, _, reason)| format!("{name}: {}", reason.unwrap_or("not explained")))
-        .collect();
-    reasons.join("; ")
+        .map(|(name, _, reason)| (name, reason))
+        .collect()
 }
 
 fn cell(outcome: &Outcome<'_>) -> String {
@@ -304,6 +328,11 @@ Where both are correct, Sidewatch was first in 1, the common alerts in 0, and bo
         let runs = runs(&scenarios);
         let text = comparison(&runs, &alerts);
         assert_eq!(text, EXPECTED);
+        assert_eq!(
+            unexplained(&runs, &alerts),
+            ["other-name: Sidewatch"],
+            "a missed fault of a sidecar needs a reason, one of a main container does not"
+        );
         for timing in [Timing::Real, Timing::Fast] {
             let page = page("make comparison", timing, &runs, &alerts).unwrap();
             assert!(page.ends_with(&text), "{page}");

@@ -35,7 +35,7 @@ use crate::scenario::Scenario;
 use crate::tools::{self, Tool};
 pub use alerts::{Alert, Source};
 pub use check::check_shipped;
-pub use comparison::page;
+pub use comparison::{page, unexplained};
 use prometheus::Prometheus;
 
 const KUBE_STATE_METRICS: &str = "kube-state-metrics";

@@ -10,6 +10,7 @@
 mod api_reference;
 mod check_pages;
 mod commands;
+mod comparison;
 mod examples;
 mod links;
 mod markdown;
