@@ -90,7 +90,7 @@ fn is_excluded(rules: &SidecarRules, name: &str) -> bool {
 
 /// Makes the companions of a program in the catalogue sidecars. If the Pod has no other main container, the program is
 /// its main container. A rule of the policy that selects the program as a sidecar has precedence.
-fn assign_companions(rules: &SidecarRules, shape: &Shape, roles: &mut [Role]) {
+fn assign_companions(rules: &SidecarRules, shape: &Shape, assigned: &mut [Role]) {
     let containers: Vec<_> = shape
         .containers
         .iter()
@@ -107,16 +107,16 @@ fn assign_companions(rules: &SidecarRules, shape: &Shape, roles: &mut [Role]) {
         }
         for (idx, name, image) in &containers {
             if idx != program_idx && catalogue::is_companion((program, program_image), (name, image)) {
-                if let Some(role) = roles.get_mut(*idx) {
+                if let Some(role) = assigned.get_mut(*idx) {
                     *role = Role::Sidecar;
                 }
                 programs.push(*program_idx);
             }
         }
     }
-    if !roles.contains(&Role::Main) {
+    if !assigned.contains(&Role::Main) {
         for program_idx in programs {
-            if let Some(role) = roles.get_mut(program_idx) {
+            if let Some(role) = assigned.get_mut(program_idx) {
                 *role = Role::Main;
             }
         }

@@ -57,8 +57,8 @@ pub(super) fn without_resize_restarts(
     count: u32,
 ) -> u32 {
     let mut count = count;
-    let resizes = [before, next].map(|pod| pod.conditions.resize_in_progress);
-    for resize in resizes.into_iter().flatten() {
+    let in_progress = [before, next].map(|pod| pod.conditions.resize_in_progress);
+    for resize in in_progress.into_iter().flatten() {
         if count > 0 && *resized != Some(resize) {
             *resized = Some(resize);
             count -= 1;

@@ -121,7 +121,7 @@ fn a_main_container_that_becomes_unready_is_no_recovery_while_the_sidecar_is_unr
     let late = both()
         .check(Check::NotReady, |c| c.hold_for = seconds(300))
         .check(Check::MainReadySidecarNotReady, |c| {
-            c.keep_firing_for = seconds(200)
+            c.keep_firing_for = seconds(200);
         });
     let mut harness = failing(late);
     harness.at(100).pod(&bad().unready("app")).at(400);
