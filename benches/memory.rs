@@ -24,7 +24,7 @@ const LEAN_POD: i64 = 4_000;
 /// Limit for a Pod of two containers in an index, in bytes. It includes the data shared by the workload.
 const KEPT_POD: i64 = 600;
 /// Limit for a policy that selects all of 2,000 healthy Pods, in bytes.
-const POLICY: i64 = 8_000;
+const POLICY: i64 = 4_000;
 
 fn main() {
     if std::env::args().any(|argument| argument == "--bench") {
