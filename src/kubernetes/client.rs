@@ -14,7 +14,6 @@ use std::{
     time::Duration,
 };
 
-use crate::{kubernetes::failure, telemetry::monitor::Pulse};
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::body::Bytes;
@@ -23,6 +22,9 @@ use kube::{
     client::{Body, ClientBuilder},
     config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
+
+use super::{failure, transport};
+use crate::telemetry::monitor::Pulse;
 
 /// How long the server may be silent on a connection. A watch is silent for at most one minute: it ends after 60 s, and
 /// the server sends a bookmark shortly before.
@@ -84,14 +86,10 @@ impl Clients {
         config.read_timeout = Some(READ_TIMEOUT);
         // Otherwise the idle time of a pooled connection would count towards the timeout of its next response.
         config.reset_reader_on_write = true;
-        let build = |config| {
-            ClientBuilder::try_from(config)
-                .map(ClientBuilder::build)
-                .map_err(|error| ConfigError::Client(Box::new(error)))
-        };
+        let invalid = |error| ConfigError::Client(Box::new(error));
         Ok(Self {
-            watch: build(config.clone())?,
-            write: build(config)?,
+            watch: transport::client(config.clone()).map_err(invalid)?,
+            write: ClientBuilder::try_from(config).map_err(invalid)?.build(),
         })
     }
 }

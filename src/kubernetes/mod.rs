@@ -12,4 +12,5 @@ pub mod inputs;
 mod list_watch;
 pub mod protobuf;
 pub(crate) mod recovery;
+mod transport;
 pub mod watch;
