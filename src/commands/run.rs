@@ -109,14 +109,17 @@ pub(super) fn execute(args: RunArgs) -> Result<(), Failure> {
         .enable_all()
         .build()?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(operate(args, http.handle()));
+    let http_handle = http.handle().clone();
+    // A spawned task, because a runtime polls the network after each wake-up of the future of `block_on`, which is one
+    // system call for each piece of a list.
+    let result = runtime.block_on(async { tokio::spawn(operate(args, http_handle)).await });
     runtime.shutdown_timeout(EXIT_TIMEOUT);
     http.shutdown_background();
-    result
+    result?
 }
 
 /// Runs the operator on this runtime, and the HTTP servers on `http`.
-async fn operate(args: RunArgs, http: &Handle) -> Result<(), Failure> {
+async fn operate(args: RunArgs, http: Handle) -> Result<(), Failure> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let metrics = http
         .spawn(listen(args.metrics_address))
