@@ -101,6 +101,11 @@ pub(super) fn glob_matches_any(globs: &[&str], image: &Repository<'_>) -> bool {
 
 /// Matches with backtracking to the last `*` only: constant memory, at most `glob * text` steps.
 fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
+    // Rejects most pairs at once: the text must end like the glob.
+    let end = glob.rsplit(|byte| *byte == b'*').next().unwrap_or_default();
+    if !text.ends_with(end) {
+        return false;
+    }
     let (mut g, mut t) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while t < text.len() {

@@ -20,7 +20,8 @@ pub(super) fn bounded_image(text: &str) -> Cow<'_, str> {
 }
 
 fn bounded_to(text: &str, limit: usize) -> Cow<'_, str> {
-    if text.len() <= limit && !text.contains(char::is_control) {
+    let is_printable_ascii = || text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if text.len() <= limit && (is_printable_ascii() || !text.contains(char::is_control)) {
         return Cow::Borrowed(text);
     }
     let mut bounded = String::new();

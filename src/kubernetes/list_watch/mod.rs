@@ -41,7 +41,8 @@ pub(super) fn watch_pods(
     monitor: Arc<Monitor>,
     metrics: Arc<Metrics>,
 ) -> impl Stream<Item = WatchEvent<LeanPod>> + Send + use<> {
-    let pods = PodWatch {
+    // Boxed, because `unfold` moves the state for each event.
+    let pods = Box::new(PodWatch {
         client,
         selection: Selection {
             path: Pod::url_path(&(), monitor.scope.as_deref()),
@@ -50,7 +51,7 @@ pub(super) fn watch_pods(
         machine: ListWatch::new(Recovery::new(Arc::clone(&monitor), metrics)),
         monitor,
         connection: Connection::Waiting(Instant::now()),
-    };
+    });
     stream::unfold(pods, |mut pods| async move {
         let event = pods.next().await;
         Some((event, pods))

@@ -12,6 +12,10 @@ const MAX_VARINT: usize = 10;
 
 /// Reads a varint. Returns the value and its size in bytes, or `None` if the varint is incomplete.
 pub(super) fn varint(bytes: &[u8]) -> Result<Option<(u64, usize)>, Malformed> {
+    // Most keys, lengths and numbers have one byte.
+    if let [byte @ 0..0x80, ..] = bytes {
+        return Ok(Some((u64::from(*byte), 1)));
+    }
     let mut value = 0_u64;
     for (place, byte) in bytes.iter().take(MAX_VARINT).enumerate() {
         value |= u64::from(byte & 0x7f) << (7 * place);
@@ -41,7 +45,9 @@ impl<'a> Value<'a> {
     /// Returns the text of a string field. Go does not validate strings in protobuf. Bytes that are not UTF-8 are
     /// replaced, as in Go's JSON encoder.
     pub(super) fn text(self) -> Result<Cow<'a, str>, Malformed> {
-        self.bytes().map(String::from_utf8_lossy)
+        let bytes = self.bytes()?;
+        // Validates valid text faster than `from_utf8_lossy`.
+        Ok(str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed))
     }
 
     /// Returns the text of a field that the API server validates, such as a name or a version. It is always UTF-8.
