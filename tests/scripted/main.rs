@@ -13,6 +13,7 @@ mod cuts;
 mod events;
 mod sinks;
 mod stale;
+mod start;
 mod status;
 mod streaming;
 mod supervision;

@@ -1,0 +1,42 @@
+//! The start of the operator: the requests before it is ready.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use testkit::api_server::{ApiServer, CLUSTER_POLICIES, NAMESPACES, PODS, POLICIES, list, start};
+use tokio::time::Instant;
+
+/// The interval at which a test asks whether the operator is ready.
+const POLL: Duration = Duration::from_millis(10);
+
+#[tokio::test(start_paused = true)]
+async fn the_operator_is_ready_after_one_round_trip_and_no_wait() {
+    let server = ApiServer::default();
+    server.allow_streaming_lists();
+    let route = |path| server.route(Method::GET, path);
+    let (pods, others) = (
+        route(PODS),
+        [
+            (route(NAMESPACES), "Namespace"),
+            (route(POLICIES), "SidecarPolicy"),
+            (route(CLUSTER_POLICIES), "ClusterSidecarPolicy"),
+        ],
+    );
+    let started = Instant::now();
+    let operator = start(&server, &[]);
+
+    // No request waits for the response to another request.
+    let watch = pods.next().await.watch();
+    let mut lists = Vec::new();
+    for (route, kind) in &others {
+        lists.push((route.next().await, kind));
+    }
+    assert_eq!(operator.readyz().0, 503);
+    watch.end_of_list("5");
+    for (request, kind) in lists {
+        assert!(!request.is_watch(), "a list: {}", request.query);
+        request.json(StatusCode::OK, &list(kind, "5", &[]));
+    }
+    operator.ready().await;
+    assert!(started.elapsed() <= POLL, "{:?}", started.elapsed());
+}
