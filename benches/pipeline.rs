@@ -3,6 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "a benchmark of a broken program may panic"
 )]
 
@@ -65,10 +66,14 @@ fn cluster() -> (Vec<Observation>, Index) {
 mod decode {
     use k8s_openapi::api::core::v1::Pod;
     use kube::core::WatchEvent;
-    use sidewatch::kubernetes::decode::{
-        intern::Interner,
-        pod::{LeanPod, observe},
+    use sidewatch::kubernetes::{
+        decode::{
+            intern::Interner,
+            pod::{LeanPod, observe},
+        },
+        protobuf::{Event, WatchFrames, decode_event},
     };
+    use testkit::protobuf;
 
     use super::{Bencher, black_box, json, pods::meshed_pod};
 
@@ -99,6 +104,34 @@ mod decode {
         let _first = observe(serde_json::from_str(&text).unwrap(), &mut interner).unwrap();
         bencher.bench_local(|| {
             let pod: LeanPod = serde_json::from_str(black_box(&text)).unwrap();
+            observe(pod, &mut interner).unwrap()
+        });
+    }
+
+    /// Decodes one frame of a watch in protobuf.
+    fn decode_frame(frames: &mut WatchFrames, bytes: &[u8]) -> LeanPod {
+        frames.push(bytes);
+        match decode_event(frames.next_frame().unwrap().unwrap()).unwrap() {
+            Event::Pod(_, pod) => *pod,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Decodes a watch event in protobuf, the format that the operator requests.
+    #[divan::bench]
+    fn protobuf_event(bencher: Bencher<'_, '_>) {
+        let bytes = protobuf::event("MODIFIED", &meshed_pod(7));
+        let mut frames = WatchFrames::default();
+        bencher.bench_local(|| decode_frame(&mut frames, black_box(&bytes)));
+    }
+
+    #[divan::bench]
+    fn protobuf_to_observation(bencher: Bencher<'_, '_>) {
+        let bytes = protobuf::event("MODIFIED", &meshed_pod(7));
+        let (mut frames, mut interner) = (WatchFrames::default(), Interner::default());
+        let _first = observe(decode_frame(&mut frames, &bytes), &mut interner).unwrap();
+        bencher.bench_local(|| {
+            let pod = decode_frame(&mut frames, black_box(&bytes));
             observe(pod, &mut interner).unwrap()
         });
     }
