@@ -128,6 +128,16 @@ mod tests {
             (["--namespace", ""], "--namespace", "1 to 63"),
             (["--log-format", "xml"], "--log-format", "text, json"),
             (["--log-level", "loud"], "--log-level", "info"),
+            (
+                ["--max-policies-per-namespace", "0"],
+                "--max-policies-per-namespace",
+                "non-zero",
+            ),
+            (
+                ["--max-tenant-severity", "critical"],
+                "--max-tenant-severity",
+                "Info, Warning, Critical",
+            ),
         ];
         for (args, flag, fix) in table {
             let error = run(&args).unwrap_err();

@@ -4,7 +4,7 @@
 //! thread costs more than a third of the CPU time. The HTTP servers have a thread of their own, so that a scrape does not
 //! wait for a list.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
 use tokio::{
@@ -16,7 +16,10 @@ use tracing::info;
 use super::Failure;
 use crate::{
     clock::SystemClock,
-    domain::index::series::SeriesLimits,
+    domain::{
+        index::series::SeriesLimits,
+        policy::{PolicyLimits, Severity},
+    },
     http::{
         address::ListenAddress,
         server::{Limits, listen},
@@ -81,11 +84,24 @@ pub(super) struct RunArgs {
     )]
     pub max_pod_series: usize,
 
+    /// Number of SidecarPolicies of a namespace that are evaluated: the oldest. The others have a condition
+    #[arg(
+        long,
+        env = "SIDEWATCH_MAX_POLICIES_PER_NAMESPACE",
+        value_name = "NUMBER",
+        default_value_t = PolicyLimits::default().per_namespace
+    )]
+    pub max_policies_per_namespace: NonZeroUsize,
+
+    /// Highest severity of violations under a SidecarPolicy; a higher severity in a policy is lowered to it
+    #[arg(long, env = "SIDEWATCH_MAX_TENANT_SEVERITY", value_enum, default_value_t)]
+    pub max_tenant_severity: MaxSeverity,
+
     /// Format of log lines
     #[arg(long, env = "SIDEWATCH_LOG_FORMAT", value_enum, default_value_t)]
     pub log_format: Format,
 
-    /// Lowest level of log lines
+    /// Lowest level of log lines; up to the level info at most 10 lines are written per second
     #[arg(long, env = "SIDEWATCH_LOG_LEVEL", value_enum, default_value_t)]
     pub log_level: Level,
 
@@ -98,6 +114,29 @@ pub(super) struct RunArgs {
         hide = true
     )]
     pub page_age_ms: u64,
+}
+
+/// A severity as the API spells it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub(super) enum MaxSeverity {
+    /// Informational
+    Info,
+    /// To be examined during working hours
+    Warning,
+    /// To be examined immediately
+    #[default]
+    Critical,
+}
+
+impl From<MaxSeverity> for Severity {
+    fn from(severity: MaxSeverity) -> Self {
+        match severity {
+            MaxSeverity::Info => Self::Info,
+            MaxSeverity::Warning => Self::Warning,
+            MaxSeverity::Critical => Self::Critical,
+        }
+    }
 }
 
 /// Runs the operator until it is asked to stop.
@@ -138,6 +177,10 @@ async fn operate(args: RunArgs, http: Handle) -> Result<(), Failure> {
     let operator = Operator::new(
         Clients::new(config)?,
         &WatchScope { namespaces },
+        PolicyLimits {
+            per_namespace: args.max_policies_per_namespace,
+            severity: args.max_tenant_severity.into(),
+        },
         SeriesLimits {
             pods: args.max_pod_series,
             ..SeriesLimits::default()

@@ -1,9 +1,9 @@
 //! A policy as the evaluation reads it: parsed and validated, with all defaults. `kubernetes::decode::policy` creates
 //! it from a `SidecarPolicy` or a `ClusterSidecarPolicy`.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, num::NonZeroUsize, sync::Arc};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 pub use super::checks::Check;
 use super::{
@@ -66,12 +66,33 @@ pub struct PolicyUpdate {
     pub key: PolicyKey,
     /// `metadata.uid`.
     pub uid: Arc<str>,
+    /// `metadata.creationTimestamp`.
+    pub created: Timestamp,
     /// `metadata.generation`.
     pub generation: i64,
     /// The spec, or the error in it.
     pub spec: Result<Policy, InvalidSpec>,
     /// The violations in the status of the object. Read only when the policy is first seen.
     pub stored: Vec<StoredViolation>,
+}
+
+/// Limits on `SidecarPolicy` objects. `ClusterSidecarPolicy` objects have no limits, because only administrators of the
+/// cluster write them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolicyLimits {
+    /// The number of policies of a namespace that are evaluated: the oldest.
+    pub per_namespace: NonZeroUsize,
+    /// The highest severity of their violations.
+    pub severity: Severity,
+}
+
+impl Default for PolicyLimits {
+    fn default() -> Self {
+        Self {
+            per_namespace: NonZeroUsize::MIN.saturating_add(49),
+            severity: Severity::Critical,
+        }
+    }
 }
 
 /// An error in a spec.

@@ -14,7 +14,10 @@ pub use self::supervision::TaskEnded;
 
 use crate::{
     clock::Clock,
-    domain::index::{Index, series::SeriesLimits},
+    domain::{
+        index::{Index, series::SeriesLimits},
+        policy::PolicyLimits,
+    },
     http::health::Health,
     http::metrics::MetricsPages,
     http::server::{Limits, Pages, serve},
@@ -44,6 +47,7 @@ impl Operator {
     pub fn new(
         clients: Clients,
         scope: &WatchScope,
+        policy_limits: PolicyLimits,
         limits: SeriesLimits,
         clock: Arc<dyn Clock>,
     ) -> prometheus::Result<Self> {
@@ -52,7 +56,7 @@ impl Operator {
         }
         let metrics = Arc::new(Metrics::new()?);
         let health = Arc::new(Health::new(scope.monitors(&clock)));
-        let index = Index::new(scope.scopes(), scope.is_cluster_wide());
+        let index = Index::new(scope.scopes(), scope.is_cluster_wide()).with_policy_limits(policy_limits);
         let index = Arc::new(Mutex::new(index));
         let metrics_pages = Arc::new(MetricsPages::new(
             &metrics,

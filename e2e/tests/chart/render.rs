@@ -204,6 +204,13 @@ async fn the_deployment_has_the_required_settings() {
         assert_eq!(*found, expected, "{message}");
     }
     assert!(!container["resources"]["requests"].is_null());
+    for flag in [
+        "--max-policies-per-namespace=50",
+        "--max-tenant-severity=Critical",
+    ] {
+        let args = container["args"].as_array().unwrap();
+        assert!(args.contains(&json!(flag)), "{flag} is missing in {args:?}");
+    }
 }
 
 #[tokio::test]
@@ -244,6 +251,8 @@ async fn unknown_and_wrong_values_are_refused_by_name() {
         ("watch.namespaces[0]=Pay", "namespaces"),
         ("image.digest=sha256:12", "digest"),
         ("service.port=0", "port"),
+        ("limits.policiesPerNamespace=0", "policiesPerNamespace"),
+        ("limits.tenantSeverity=critical", "tenantSeverity"),
         ("defaultPolicy.enabled=true", "defaultPolicy"),
         ("serviceMonitor.relabeling=x", "relabeling"),
         ("prometheusRule.disabled={SidewatchUp}", "disabled"),

@@ -1,6 +1,7 @@
 //! Policies of both kinds: invalid, overlapping, and their namespaces.
 
 use anyhow::ensure;
+use e2e::operator::Operator;
 use e2e::simulated_kubelet::Step;
 
 use super::support::{TestNamespace, condition, eventually, series, status, web, world};
@@ -63,6 +64,86 @@ async fn an_invalid_policy_keeps_its_last_valid_version_and_affects_no_other() {
             condition(s, "Ready") == Some(("True", "Evaluating"))
         })
         .await;
+}
+
+/// The operator of this test has no permission to write, so that it does not change the statuses of the shared operator.
+#[tokio::test]
+async fn the_flags_limit_the_number_and_severity_of_namespaced_policies() {
+    let world = world().await;
+    let place = TestNamespace::new(world.plane, "limited").await;
+    let role = format!(
+        r"
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{name: reader}}
+rules:
+  - {{apiGroups: [''], resources: [pods], verbs: [list, watch]}}
+  - {{apiGroups: [sidewatch.dev], resources: [sidecarpolicies], verbs: [list, watch]}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{name: reader}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader}}
+subjects: [{{kind: ServiceAccount, name: reader, namespace: {}}}]
+",
+        place.namespace
+    );
+    world.plane.apply_in(&place.namespace, &role).await.unwrap();
+    // If both are created in the same second, the name decides.
+    for policy in ["first", "second"] {
+        place
+            .policy(policy, "{checks: {notReady: {for: 0s, severity: Critical}}}")
+            .await;
+    }
+    let mut pod = place.kubelet.run(&place.namespace, web()).await.unwrap();
+    pod.step(Step::Unready("istio-proxy")).await.unwrap();
+
+    let kubeconfig = world
+        .plane
+        .kubeconfig_for(&place.namespace, "reader")
+        .await
+        .unwrap();
+    let flags = [
+        "--namespace",
+        &place.namespace,
+        "--max-policies-per-namespace=1",
+        "--max-tenant-severity=Warning",
+    ];
+    let mut operator = Operator::start(world.plane, kubeconfig.path(), &flags)
+        .await
+        .unwrap();
+    operator.wait_until_ready().await.unwrap();
+    let over_limit = async || series(&operator, "sidewatch_policies_over_limit", &[]).await;
+    let severities = async |policy| {
+        let labels = [("check", "NotReady"), ("policy", policy)];
+        let series = series(&operator, "sidewatch_violation", &labels).await;
+        ensure!(series.len() == 1, "{series:?}");
+        Ok(series[0].contains("severity=\"warning\""))
+    };
+    assert!(
+        eventually("a violation", || severities("first")).await,
+        "Critical is lowered to Warning"
+    );
+    assert!(
+        severities("second").await.is_err(),
+        "only the oldest policy is evaluated"
+    );
+    assert_eq!(over_limit().await, ["sidewatch_policies_over_limit 1"]);
+
+    let delete = [
+        "delete",
+        "sidecarpolicy",
+        "first",
+        "--namespace",
+        &place.namespace,
+    ];
+    world.plane.kubectl(delete).await.unwrap();
+    assert!(
+        eventually("a violation", || severities("second")).await,
+        "the oldest of the others is active"
+    );
+    assert_eq!(over_limit().await, ["sidewatch_policies_over_limit 0"]);
+    assert!(operator.stop().await.unwrap().success());
 }
 
 #[tokio::test]

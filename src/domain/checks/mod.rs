@@ -62,7 +62,7 @@ macro_rules! register {
                 }
             }
 
-            #[cfg(test)]
+            /// The settings that every check has, to change them.
             pub(crate) const fn common_mut(&mut self, check: Check) -> &mut Common {
                 match check {
                     $(Check::$check => &mut self.$module.common,)+

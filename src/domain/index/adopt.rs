@@ -11,6 +11,7 @@ use super::{
     event_planner::EventPlanner,
     matches::MatchSet,
     pods::{PodEntry, Selected},
+    policy_limits::Standing,
     work::Work,
 };
 use crate::domain::{
@@ -140,7 +141,7 @@ impl Index {
         } = self;
         for (id, policy) in policies
             .iter_mut()
-            .filter(|(_, policy)| !policy.stored.is_empty())
+            .filter(|(_, policy)| !policy.stored.is_empty() && policy.standing != Standing::Waiting)
         {
             let namespaces = watches.namespaces_synced || !policy.needs_namespaces();
             if namespaces && watches.is_released(&policy.key.namespace) && !work.contains(&Work::Policy(*id))

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::{
     counts::Counts,
     matches::{Match, Version},
+    policy_limits::Standing,
     recent_kills::RecentKills,
     series::WorkloadCounts,
 };
@@ -31,6 +32,10 @@ pub(super) type RestartSeries = (Arc<str>, Arc<Workload>, Arc<str>, &'static str
 pub(super) struct PolicyEntry {
     pub(super) key: PolicyKey,
     pub(super) uid: Arc<str>,
+    pub(super) created: Timestamp,
+    pub(super) standing: Standing,
+    /// The checks whose severity in the spec is above the limit.
+    pub(super) capped: Vec<Check>,
     pub(super) generation: i64,
     /// The error in the current spec, if it is invalid.
     pub(super) invalid: Option<InvalidSpec>,
@@ -53,11 +58,20 @@ pub(super) struct PolicyEntry {
 }
 
 impl PolicyEntry {
-    /// Creates a policy without a version.
-    pub(super) fn new(key: PolicyKey, uid: Arc<str>, generation: i64, stored: Vec<StoredViolation>) -> Self {
+    /// Creates an active policy without a version.
+    pub(super) fn new(
+        key: PolicyKey,
+        uid: Arc<str>,
+        created: Timestamp,
+        generation: i64,
+        stored: Vec<StoredViolation>,
+    ) -> Self {
         Self {
             key,
             uid,
+            created,
+            standing: Standing::Active,
+            capped: Vec::new(),
             generation,
             invalid: None,
             latest: None,
@@ -83,13 +97,18 @@ impl PolicyEntry {
             && self.spec().is_some_and(|spec| !spec.namespaces.is_empty())
     }
 
-    /// The latest version with the roles that it assigns, if the policy is on and selects the Pod. `namespace` has the
-    /// labels of the Pod's namespace.
+    /// Whether the policy is evaluated, with the limit on the policies of a namespace.
+    pub(super) fn is_active(&self) -> bool {
+        self.standing == Standing::Active
+    }
+
+    /// The latest version with the roles that it assigns, if the policy is active and on, and selects the Pod. `namespace`
+    /// has the labels of the Pod's namespace.
     pub(super) fn latest_match(&self, pod: &Observation, namespace: Option<&Labels>) -> Option<Match> {
         let version = self
             .latest
             .as_ref()
-            .filter(|version| version.spec.mode != Mode::Off)?;
+            .filter(|version| self.is_active() && version.spec.mode != Mode::Off)?;
         let namespace_matches = match self.key.kind {
             PolicyKind::SidecarPolicy => self.key.namespace == pod.namespace,
             PolicyKind::ClusterSidecarPolicy => {

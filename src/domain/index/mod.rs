@@ -27,6 +27,7 @@ mod matches;
 mod namespaces;
 mod pods;
 mod policies;
+mod policy_limits;
 mod recent_kills;
 #[cfg(test)]
 pub(crate) mod recount;
@@ -51,6 +52,7 @@ use self::{
     entry::{PolicyEntry, PolicyId},
     matches::MatchSets,
     pods::{PodEntry, PodId, Selected, Unevaluated},
+    policy_limits::RankedPolicies,
     watches::Watches,
     work::WorkQueue,
 };
@@ -79,6 +81,8 @@ pub struct Index {
     ids: BTreeMap<PolicyKey, PolicyId>,
     /// The policies that can select a Pod of a namespace. `ClusterSidecarPolicy` objects are under the empty name.
     by_namespace: HashMap<Arc<str>, BTreeSet<PolicyId>>,
+    /// The limits on namespaced policies, and their order.
+    ranked: RankedPolicies,
     /// The number of the next policy.
     next_id: PolicyId,
     /// The time at which each Pod has to be evaluated again if it does not change.
@@ -120,6 +124,7 @@ impl Index {
             policies: BTreeMap::new(),
             ids: BTreeMap::new(),
             by_namespace: HashMap::new(),
+            ranked: RankedPolicies::default(),
             next_id: 0,
             deadlines: BTreeSet::new(),
             watches: Watches::new(scopes, namespaces_watched),

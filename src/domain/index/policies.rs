@@ -18,13 +18,13 @@ use super::{
 use crate::domain::{
     effects::Effects,
     history::Observed,
-    policy::{Policy, PolicyKey, PolicyKind, PolicyUpdate},
+    policy::{Check, Policy, PolicyKey, PolicyKind, PolicyUpdate},
 };
 
 impl Index {
     /// Applies a version of a policy. Returns early if the spec has not changed, for example after a write of the
     /// status. If the spec is invalid, the last valid version stays in use.
-    pub fn apply_policy(&mut self, update: PolicyUpdate, now: Timestamp) -> Effects {
+    pub fn apply_policy(&mut self, mut update: PolicyUpdate, now: Timestamp) -> Effects {
         let mut effects = Effects::default();
         let now = self.advance_time(now);
         for ((kind, scope), seen) in &mut self.watches.policies_seen {
@@ -32,9 +32,10 @@ impl Index {
                 seen.insert(update.uid.clone());
             }
         }
+        let capped = self.ranked.limits.cap(&mut update);
         let known = self.ids.get(&update.key).copied();
         let Some(id) = known else {
-            self.insert_policy(update, now, &mut effects);
+            self.insert_policy(update, capped, now, &mut effects);
             return effects;
         };
         let Some(entry) = self.policies.get_mut(&id) else {
@@ -42,7 +43,7 @@ impl Index {
         };
         if entry.uid != update.uid {
             self.remove_policy(&update.key, &mut effects);
-            self.insert_policy(update, now, &mut effects);
+            self.insert_policy(update, capped, now, &mut effects);
             return effects;
         }
         let generation = std::mem::replace(&mut entry.generation, update.generation);
@@ -57,6 +58,7 @@ impl Index {
             Err(error) => entry.invalid = Some(error),
             Ok(spec) => {
                 entry.invalid = None;
+                entry.capped = capped;
                 if entry.spec() != Some(&spec) {
                     self.change_policy(id, spec);
                     effects.append(self.work(now));
@@ -66,10 +68,17 @@ impl Index {
         effects
     }
 
-    fn insert_policy(&mut self, update: PolicyUpdate, now: Timestamp, effects: &mut Effects) {
+    fn insert_policy(
+        &mut self,
+        update: PolicyUpdate,
+        capped: Vec<Check>,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
         let PolicyUpdate {
             key,
             uid,
+            created,
             generation,
             spec,
             stored,
@@ -82,20 +91,16 @@ impl Index {
             .entry(key.namespace.clone())
             .or_default()
             .insert(id);
-        self.policies
-            .insert(id, PolicyEntry::new(key, uid, generation, stored));
-        match spec {
-            Ok(spec) => {
-                self.change_policy(id, spec);
-                effects.append(self.work(now));
-            }
-            Err(error) => {
-                if let Some(entry) = self.policies.get_mut(&id) {
-                    entry.invalid = Some(error);
-                }
-                self.drop_stored();
-            }
+        let mut entry = PolicyEntry::new(key, uid, created, generation, stored);
+        entry.capped = capped;
+        self.rank_policy(id, &mut entry, effects);
+        let spec = spec.map_err(|error| entry.invalid = Some(error));
+        self.policies.insert(id, entry);
+        if let Ok(spec) = spec {
+            self.change_policy(id, spec);
         }
+        effects.append(self.work(now));
+        self.drop_stored();
     }
 
     /// Removes a policy. Its violations end without Events.
@@ -115,6 +120,7 @@ impl Index {
         if let Some(entry) = self.policies.get_mut(&id) {
             entry.deleted = true;
             entry.latest = None;
+            self.ranked.remove(entry, id);
         }
         if let Some(ids) = self.by_namespace.get_mut(&key.namespace) {
             ids.remove(&id);
@@ -124,10 +130,11 @@ impl Index {
         }
         effects.changed.insert(key.clone());
         self.work.push(Work::Policy(id));
+        self.apply_limit(key, effects);
         true
     }
 
-    /// Sets the latest version of a policy, and queues the work to move all its Pods to this version.
+    /// Sets the latest version of a policy. If the policy is active, queues the work to move all its Pods to this version.
     fn change_policy(&mut self, id: PolicyId, spec: Policy) {
         let versions = self.policies.values().filter_map(|entry| entry.latest.as_ref());
         let roles = versions
@@ -142,7 +149,9 @@ impl Index {
                 roles,
             };
             entry.latest = Some(Arc::new(version));
-            self.work.push(Work::Policy(id));
+            if entry.is_active() {
+                self.work.push(Work::Policy(id));
+            }
         }
     }
 
@@ -254,6 +263,9 @@ impl Index {
             .collect();
         for key in &gone {
             self.remove_policy(key, &mut effects);
+        }
+        if kind == PolicyKind::SidecarPolicy {
+            self.apply_limit_to_all(&mut effects);
         }
         effects.append(self.work(now));
         effects

@@ -46,8 +46,10 @@ impl Default for SeriesLimits {
 /// A copy of everything that the metrics show about Pods and policies.
 #[derive(Clone, Debug)]
 pub struct Series {
-    /// All policies.
+    /// The policies that are evaluated.
     pub policies: Vec<PolicySeries>,
+    /// The number of policies that are not evaluated, because their namespace has too many.
+    pub excess_policies: usize,
     /// Pods in violation, by workload.
     pub workloads: Bounded<ViolationKind, WorkloadContainer>,
     /// Firing violations: most severe first, then oldest.
@@ -167,6 +169,7 @@ impl Index {
         let (violations, omitted) = self.firing_violations(limits.pods);
         Series {
             policies: self.policy_series(),
+            excess_policies: self.excess_policies(),
             workloads: bound(
                 || self.workload_violations(now),
                 WorkloadContainer::clone,
@@ -186,7 +189,8 @@ impl Index {
     }
 
     fn policy_series(&self) -> Vec<PolicySeries> {
-        let series = self.policies().map(|policy| PolicySeries {
+        let active = self.policies().filter(|policy| policy.active);
+        let series = active.map(|policy| PolicySeries {
             key: policy.key.clone(),
             ready: policy.ready,
             mode: policy.mode,
@@ -227,7 +231,8 @@ impl Index {
     }
 
     fn restart_rows(&self) -> impl Iterator<Item = Counted<'_, &'static str, (&Arc<Workload>, &Arc<str>)>> {
-        self.entries().flat_map(|entry| {
+        let active = self.entries().filter(|entry| entry.is_active());
+        active.flat_map(|entry| {
             let restarts = entry.restarts.iter();
             restarts.map(|((namespace, workload, container, reason), count)| Counted {
                 policy: &entry.key,

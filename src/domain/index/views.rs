@@ -4,12 +4,13 @@ use super::{
     ContainerClass, Durations, Index,
     counts::Failing,
     entry::{PolicyEntry, PolicyId},
+    policy_limits::Standing,
     work::Work,
 };
 use crate::domain::{
     checks::{MessageContext, View, rule},
     observation::Workload,
-    policy::{Check, Mode, PolicyKey, Severity},
+    policy::{Check, Mode, PolicyKey, PolicyLimits, Severity},
     summary::{LISTED_VIOLATIONS, Report, ReportCondition, ReportedViolation, Summary},
     violation::{Subject, Violation},
 };
@@ -19,6 +20,8 @@ use crate::domain::{
 pub struct PolicyView<'a> {
     /// The policy.
     pub key: &'a PolicyKey,
+    /// It is evaluated: it is not above the limit on the policies of its namespace.
+    pub active: bool,
     /// Its current spec is valid.
     pub ready: bool,
     /// The mode of the version in use.
@@ -49,14 +52,15 @@ pub struct RestartView<'a> {
 }
 
 impl Index {
-    /// The status of a policy. `None` for an unknown policy, until all Pods of the first lists have been evaluated, and
-    /// until an edit has reached the last Pod.
+    /// The status of a policy. `None` for an unknown policy, until the list that contains the policy is complete, until all
+    /// Pods of the first lists have been evaluated, and until an edit has reached the last Pod.
     pub fn report(&self, key: &PolicyKey) -> Option<Report> {
         let id = *self.ids.get(key)?;
         let entry = self.policies.get(&id)?;
         let synced = self.watches.is_synced(&key.namespace);
         let lacks_namespaces = entry.needs_namespaces() && !self.watches.namespaces_synced;
-        if !synced || lacks_namespaces || self.work.contains(&Work::Policy(id)) {
+        let waits = entry.standing == Standing::Waiting;
+        if !synced || lacks_namespaces || waits || self.work.contains(&Work::Policy(id)) {
             return None;
         }
         let summary = entry.counts.summary();
@@ -72,7 +76,7 @@ impl Index {
         let omitted = (summary.firing + summary.pending).saturating_sub(listed);
         Some(Report {
             generation: entry.generation,
-            conditions: conditions(entry, &summary, entry.counts.failing()),
+            conditions: conditions(entry, &summary, entry.counts.failing(), self.ranked.limits),
             summary,
             checks: entry.counts.checks(),
             violations,
@@ -120,6 +124,7 @@ impl Index {
             }
             PolicyView {
                 key: &entry.key,
+                active: entry.is_active(),
                 ready: entry.invalid.is_none(),
                 mode: entry.spec().map_or(Mode::Off, |spec| spec.mode),
                 pods: entry.counts.summary().pods,
@@ -162,34 +167,33 @@ impl Index {
     }
 }
 
-fn conditions(entry: &PolicyEntry, summary: &Summary, failing: Failing) -> [ReportCondition; 3] {
-    let condition = |kind, status, reason, message: String| ReportCondition {
+fn condition(
+    kind: &'static str,
+    status: Option<bool>,
+    reason: &'static str,
+    message: String,
+) -> ReportCondition {
+    ReportCondition {
         kind,
         status,
         reason,
         message,
-    };
+    }
+}
+
+fn conditions(
+    entry: &PolicyEntry,
+    summary: &Summary,
+    failing: Failing,
+    limits: PolicyLimits,
+) -> [ReportCondition; 3] {
     let suspended = entry.spec().is_some_and(|spec| spec.mode == Mode::Off);
-    let ready = match &entry.invalid {
-        Some(error) if entry.spec().is_some() => {
-            let message = format!("{error}. The last valid version stays in use.");
-            condition("Ready", Some(false), "Invalid", message)
-        }
-        Some(error) => condition("Ready", Some(false), "Invalid", error.to_string()),
-        None if suspended => condition(
-            "Ready",
-            Some(true),
-            "Suspended",
-            "mode is Off: nothing is evaluated".to_owned(),
-        ),
-        None => condition(
-            "Ready",
-            Some(true),
-            "Evaluating",
-            "The policy is valid and being evaluated".to_owned(),
-        ),
-    };
+    let ready = ready(entry, suspended, limits);
     let idle = match entry.spec() {
+        _ if !entry.is_active() => Some((
+            "TooManyPolicies",
+            "The namespace has too many SidecarPolicies: nothing is evaluated",
+        )),
         Some(_) if suspended => Some(("Suspended", "mode is Off: nothing is evaluated")),
         Some(_) => None,
         None => Some(("Invalid", "The policy has never been valid: nothing is evaluated")),
@@ -222,6 +226,41 @@ fn conditions(entry: &PolicyEntry, summary: &Summary, failing: Failing) -> [Repo
         )
     };
     [ready, healthy, targets]
+}
+
+/// The condition that says whether the policy is evaluated. Its messages contain no number that other policies change.
+fn ready(entry: &PolicyEntry, suspended: bool, limits: PolicyLimits) -> ReportCondition {
+    let (status, reason, message) = match &entry.invalid {
+        _ if !entry.is_active() => {
+            let limit = limits.per_namespace;
+            let message = format!(
+                "The namespace has more than {limit} SidecarPolicies, and only the {limit} oldest are evaluated \
+                 (--max-policies-per-namespace): delete this one or an older one"
+            );
+            (false, "TooManyPolicies", message)
+        }
+        Some(error) if entry.spec().is_some() => {
+            let message = format!("{error}. The last valid version stays in use.");
+            (false, "Invalid", message)
+        }
+        Some(error) => (false, "Invalid", error.to_string()),
+        None if suspended => (true, "Suspended", "mode is Off: nothing is evaluated".to_owned()),
+        None if entry.capped.is_empty() => {
+            let message = "The policy is valid and being evaluated".to_owned();
+            (true, "Evaluating", message)
+        }
+        None => {
+            let checks: Vec<&str> = entry.capped.iter().map(|check| check.as_str()).collect();
+            let message = format!(
+                "The policy is valid and being evaluated. The severity of {} is lowered to {:?}, the highest for \
+                 SidecarPolicies (--max-tenant-severity)",
+                checks.join(", "),
+                limits.severity
+            );
+            (true, "Evaluating", message)
+        }
+    };
+    condition("Ready", Some(status), reason, message)
 }
 
 /// `2 of 44 sidecars in 2 of 42 Pods fail: FrequentRestarts 1 (Critical), NotReady 1 (Warning); worst: Deployment/web

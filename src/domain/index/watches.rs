@@ -118,6 +118,13 @@ impl Watches {
             .map(|(_, watch)| watch)
     }
 
+    /// Whether a list of policies that contains this policy is in progress.
+    pub(super) fn is_listing_policies(&self, policy: &PolicyKey) -> bool {
+        self.policies_seen
+            .keys()
+            .any(|(kind, scope)| *kind == policy.kind && covers(scope, &policy.namespace))
+    }
+
     pub(super) fn mark_seen(&mut self, namespace: &str, id: PodId) {
         if let Some(seen) = self.watch_mut(namespace).and_then(|watch| watch.seen.as_mut()) {
             seen.insert(id);

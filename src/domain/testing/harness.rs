@@ -117,6 +117,7 @@ impl Harness {
         let update = PolicyUpdate {
             uid: format!("uid-of-{key}").into(),
             key,
+            created: at(0),
             generation: self.generation,
             spec,
             stored,

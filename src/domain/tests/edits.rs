@@ -132,6 +132,7 @@ fn a_policy_of_the_same_name_and_another_uid_is_another_policy() {
     let update = PolicyUpdate {
         key: key("mesh"),
         uid: "another".into(),
+        created: at(0),
         generation: 1,
         spec: Ok(lasting(1000)),
         stored: Vec::new(),
@@ -162,6 +163,7 @@ fn a_repeated_input_has_no_effect() {
         let update = PolicyUpdate {
             key: key("mesh"),
             uid: "uid-of-SidecarPolicy pay/mesh".into(),
+            created: at(0),
             generation: 1,
             spec: spec.or_else(invalid),
             stored: Vec::new(),
@@ -249,6 +251,7 @@ fn an_unchanged_policy_has_no_effects() {
         let update = PolicyUpdate {
             key: key("mesh"),
             uid: "uid-of-SidecarPolicy pay/mesh".into(),
+            created: at(0),
             generation,
             spec: Ok(not_ready()),
             stored: Vec::new(),

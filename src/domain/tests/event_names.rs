@@ -237,6 +237,7 @@ fn an_update_of_the_policy_keeps_the_name() {
     let update = PolicyUpdate {
         key: key("mesh"),
         uid: "another".into(),
+        created: at(0),
         generation: 1,
         spec: Ok(at_once(Check::NotReady)),
         stored: Vec::new(),

@@ -314,6 +314,7 @@ fn one_watch_holds_its_own_namespace_only() {
         let update = PolicyUpdate {
             uid: namespace.into(),
             key,
+            created: at(0),
             generation: 1,
             spec: Ok(policy().only(Check::NotReady)),
             stored: Vec::new(),

@@ -18,6 +18,7 @@ mod listed_violations;
 mod machine;
 mod not_ready;
 mod notes;
+mod policy_limits;
 mod relists;
 mod report;
 mod restart_series;

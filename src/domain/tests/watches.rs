@@ -77,6 +77,7 @@ fn the_first_list_of_a_scope_is_news_to_the_policies_that_see_it() {
         let update = PolicyUpdate {
             key: key.clone(),
             uid: key.to_string().into(),
+            created: at(0),
             generation: 1,
             spec: Ok(policy()),
             stored: Vec::new(),

@@ -112,6 +112,12 @@ static POLICY_CONTAINERS: Family = family(
         "role",
     ],
 );
+static POLICIES_OVER_LIMIT: Family = family(
+    Kind::Gauge,
+    "sidewatch_policies_over_limit",
+    "SidecarPolicies that are not evaluated, because their namespace has too many.",
+    &[],
+);
 static POLICY_READY: Family = family(
     Kind::Gauge,
     "sidewatch_policy_ready",
@@ -201,6 +207,7 @@ pub(super) fn write_watches(encoder: &mut Encoder<'_>, health: &Health) {
 pub(super) fn write_series(encoder: &mut Encoder<'_>, series: &Series) {
     let Series {
         policies,
+        excess_policies,
         workloads,
         violations,
         omitted,
@@ -213,6 +220,7 @@ pub(super) fn write_series(encoder: &mut Encoder<'_>, series: &Series) {
     write_violations(encoder, violations);
     encoder.single(&VIOLATIONS_OMITTED, count(*omitted as u64));
     write_policies(encoder, policies);
+    encoder.single(&POLICIES_OVER_LIMIT, count(*excess_policies as u64));
     let mut family = encoder.family(&RESTARTS);
     for row in &restarts.rows {
         let [policy, kind, namespace] = merged_policy_values(row.policy.as_ref());

@@ -92,6 +92,7 @@ fn names_and_labels_are_those_of_the_contract() {
             "sidewatch_policy_containers",
             format!("native {policy} ready role"),
         ),
+        ("sidewatch_policies_over_limit", String::new()),
         ("sidewatch_policy_ready", policy.to_owned()),
         (
             "sidewatch_sidecar_restarts_total",

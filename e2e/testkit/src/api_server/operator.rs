@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sidewatch::{
     clock::Clock,
     domain::index::series::SeriesLimits,
+    domain::policy::PolicyLimits,
     http::health::Health,
     http::metrics::MetricsPages,
     http::server::Pages,
@@ -50,6 +51,7 @@ pub fn start_at(clients: Clients, namespaces: &[&str], clock: Arc<dyn Clock>) ->
     let operator = Operator::new(
         clients,
         &WatchScope { namespaces },
+        PolicyLimits::default(),
         SeriesLimits::default(),
         clock,
     )

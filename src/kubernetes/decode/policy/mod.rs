@@ -7,7 +7,8 @@
 
 use std::sync::Arc;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Resource, core::DeserializeGuard};
 
 use super::identity::{Identity, MissingIdentity};
@@ -86,9 +87,11 @@ pub fn policy_update<K: PolicyObject>(object: &DeserializeGuard<K>) -> Result<Po
         Ok(decoded) => (decoded.policy(), status::violations(&key, decoded.status())),
         Err(error) => (Err(InvalidSpec::Undecodable(error.to_string())), Vec::new()),
     };
+    let created = object.meta().creation_timestamp.as_ref().map(|Time(time)| *time);
     Ok(PolicyUpdate {
         key,
         uid,
+        created: created.unwrap_or(Timestamp::MIN),
         generation: object.meta().generation.unwrap_or_default(),
         spec,
         stored,
