@@ -46,11 +46,11 @@ spec:
     jobHeldOpen: {for: 6s}
 ";
 
-/// Expected Events: prefix of the Pod name, container and reason. `SidecarRecovered` comes once for each of two checks.
+/// Expected Events: prefix of the Pod name, container and reason. Two checks report the fault of `web`; it has one
+/// `SidecarRecovered`.
 const EXPECTED: &[(&str, &str, &str)] = &[
     ("web-", PROXY, "MainContainerReadyButSidecarNot"),
     ("web-", PROXY, "SidecarContainerNotReady"),
-    ("web-", PROXY, "SidecarRecovered"),
     ("web-", PROXY, "SidecarRecovered"),
     (
         "cart-0",

@@ -150,7 +150,7 @@ fn expect_all_of_it(snapshot: &Snapshot) -> Result<()> {
     let expected = [
         ("SidecarContainerNotReady", 8),
         ("MainContainerReadyButSidecarNot", 8),
-        ("SidecarRecovered", 2),
+        ("SidecarRecovered", 1),
         ("SidecarRestartingFrequently", 1),
         ("SidecarBlocksStartup", 2),
         ("SidecarHoldsJobOpen", 2),
