@@ -5,8 +5,8 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use testkit::api_server::{
-    ApiServer, CLUSTER_POLICIES, MESH_STATUS, NAMESPACES, PODS, POLICIES, Setup, list, pod, policy, start,
-    status_error,
+    ApiServer, CLUSTER_POLICIES, MESH_STATUS, NAMESPACES, PODS, POLICIES, Route, Running, Setup, WatchStream,
+    list, pod, policy, start, status_error,
 };
 
 /// The policy `mesh` as the API server returns it after this status was applied.
@@ -16,8 +16,17 @@ fn with_status(version: &str, status: &Value) -> Value {
     object
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_status_is_applied_once_and_again_only_if_another_client_changes_it() {
+/// An operator that has the Pod `a` and the policy `mesh`.
+struct Mesh {
+    operator: Running,
+    policies: Route,
+    statuses: Route,
+    /// The watch of the policies.
+    watch: WatchStream,
+}
+
+/// Starts an operator. The policy `mesh` is listed in this version.
+async fn start_with_mesh(version: &str) -> Mesh {
     let server = ApiServer::default();
     server.serve_quietly(PODS, list("Pod", "1", &[pod("a", "1", true)]));
     server.serve_quietly(NAMESPACES, list("Namespace", "1", &[]));
@@ -25,9 +34,25 @@ async fn a_status_is_applied_once_and_again_only_if_another_client_changes_it() 
     let policies = server.route(Method::GET, POLICIES);
     let statuses = server.route(Method::PATCH, MESH_STATUS);
     let operator = start(&server, &[]);
-    let listed = list("SidecarPolicy", "3", &[policy("mesh", "3")]);
+    let listed = list("SidecarPolicy", version, &[policy("mesh", version)]);
     policies.next().await.json(StatusCode::OK, &listed);
     let watch = policies.next().await.watch();
+    Mesh {
+        operator,
+        policies,
+        statuses,
+        watch,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_is_applied_once_and_again_only_if_another_client_changes_it() {
+    let Mesh {
+        operator,
+        policies,
+        statuses,
+        watch,
+    } = start_with_mesh("3").await;
 
     let request = statuses.next().await;
     let content_type = request.content_type.as_deref();
@@ -123,17 +148,13 @@ async fn entries_that_server_side_apply_leaves_to_other_managers_are_removed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_status_that_a_restore_of_etcd_set_back_is_written_again() {
-    let server = ApiServer::default();
-    server.serve_quietly(PODS, list("Pod", "1", &[pod("a", "1", true)]));
-    server.serve_quietly(NAMESPACES, list("Namespace", "1", &[]));
-    server.serve_quietly(CLUSTER_POLICIES, list("ClusterSidecarPolicy", "1", &[]));
-    let policies = server.route(Method::GET, POLICIES);
-    let statuses = server.route(Method::PATCH, MESH_STATUS);
-    let _operator = start(&server, &[]);
-    let listed = list("SidecarPolicy", "900", &[policy("mesh", "900")]);
-    policies.next().await.json(StatusCode::OK, &listed);
-    let watch = policies.next().await.watch();
+async fn an_older_status_after_a_restore_of_etcd_is_written_again() {
+    let Mesh {
+        operator: _operator,
+        policies,
+        statuses,
+        watch,
+    } = start_with_mesh("900").await;
     let request = statuses.next().await;
     let status = request.body["status"].clone();
     request.json(StatusCode::OK, &with_status("901", &status));

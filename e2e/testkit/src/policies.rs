@@ -8,6 +8,17 @@ use sidewatch::{
     kubernetes::decode::policy::policy_update,
 };
 
+/// The fields of all checks in a spec.
+pub const CHECKS: [&str; 7] = [
+    "notReady",
+    "mainReadySidecarNotReady",
+    "frequentRestarts",
+    "startupBlocked",
+    "jobHeldOpen",
+    "oomKilled",
+    "flapping",
+];
+
 /// Returns a policy with this spec. A SidecarPolicy is in the namespace `pay`.
 pub fn policy(kind: PolicyKind, name: &str, generation: i64, spec: &Value) -> PolicyUpdate {
     let mut object = json!({
@@ -30,17 +41,8 @@ pub fn policy(kind: PolicyKind, name: &str, generation: i64, spec: &Value) -> Po
 
 /// Returns settings of checks in which only `check` is on, with these settings.
 pub fn only(check: &str, settings: &Value) -> Value {
-    let checks = [
-        "notReady",
-        "mainReadySidecarNotReady",
-        "frequentRestarts",
-        "startupBlocked",
-        "jobHeldOpen",
-        "oomKilled",
-        "flapping",
-    ];
     let off = json!({"mode": "Off"});
-    let settings = checks.map(|name| (name, if name == check { settings } else { &off }));
+    let settings = CHECKS.map(|name| (name, if name == check { settings } else { &off }));
     settings
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value.clone()))

@@ -2,16 +2,7 @@
 
 use super::{Invalid, at};
 use serde_json::json;
-
-const CHECKS: [&str; 7] = [
-    "notReady",
-    "mainReadySidecarNotReady",
-    "frequentRestarts",
-    "startupBlocked",
-    "jobHeldOpen",
-    "oomKilled",
-    "flapping",
-];
+use testkit::policies::CHECKS;
 
 #[rustfmt::skip]
 pub(super) fn checks() -> Vec<Invalid> {
