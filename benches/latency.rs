@@ -16,7 +16,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use sidewatch::{
     clock::SystemClock,
-    http::server::{Limits, listen, serve},
+    http::server::{Limits, Protection, listen, serve},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -77,7 +77,7 @@ async fn measure(changes: u32) -> Vec<Duration> {
         page_age: Duration::ZERO,
         ..Limits::default()
     };
-    let serving = tokio::spawn(serve(listener, operator.pages(), limits));
+    let serving = tokio::spawn(serve(listener, operator.pages(), limits, Protection::default()));
 
     let mut times = Vec::new();
     for change in 0..changes {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use rustix::time::{ClockId, clock_gettime};
 
 /// A source of `now`.
 pub trait Clock: Send + Sync {
@@ -45,10 +46,62 @@ impl Clock for SystemClock {
     }
 }
 
+/// Values of the two clocks by which the leadership of a replica ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Time since the start of the machine, including the time for which it was suspended (CLOCK_BOOTTIME).
+    pub boot: Duration,
+    /// The wall clock, which also advances while a snapshot of a virtual machine is stored.
+    pub wall: Timestamp,
+}
+
+impl Reading {
+    /// Returns the time since an earlier reading, by the clock that has advanced more.
+    pub fn since(self, earlier: Self) -> Duration {
+        let boot = self.boot.saturating_sub(earlier.boot);
+        // The conversion fails for a wall clock that was set back.
+        let wall = Duration::try_from(self.wall.duration_since(earlier.wall)).unwrap_or_default();
+        boot.max(wall)
+    }
+}
+
+/// A source of [`Reading`]s.
+pub trait LeaseClock: Send + Sync {
+    /// Reads both clocks.
+    fn read(&self) -> Reading;
+}
+
+impl<F: Fn() -> Reading + Send + Sync> LeaseClock for F {
+    fn read(&self) -> Reading {
+        self()
+    }
+}
+
+/// The clocks of the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemLeaseClock;
+
+impl LeaseClock for SystemLeaseClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the only module that reads the clocks of the machine"
+    )]
+    fn read(&self) -> Reading {
+        let boot = clock_gettime(ClockId::Boottime);
+        // The value is positive, and its nanoseconds are less than a second.
+        let seconds = u64::try_from(boot.tv_sec).unwrap_or_default();
+        let nanoseconds = u32::try_from(boot.tv_nsec).unwrap_or_default();
+        Reading {
+            boot: Duration::new(seconds, nanoseconds),
+            wall: Timestamp::now(),
+        }
+    }
+}
+
 /// Reads the wall clock and the monotonic clock.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the only place that reads the clocks of the machine"
+    reason = "the only module that reads the clocks of the machine"
 )]
 fn read() -> (Timestamp, Instant) {
     (Timestamp::now(), Instant::now())
@@ -89,5 +142,29 @@ mod tests {
         let first = clock.now();
         assert!(clock.now() >= first);
         assert!((read().0.as_second() - first.as_second()).abs() <= 1);
+    }
+    #[test]
+    fn a_reading_counts_the_clock_that_has_advanced_more() {
+        let reading = |boot, wall| Reading {
+            boot: Duration::from_secs(boot),
+            wall: Timestamp::from_second(wall).unwrap(),
+        };
+        let earlier = reading(100, 1000);
+        let table = [
+            (reading(107, 1007), 7, "both"),
+            (reading(107, 1300), 300, "the wall clock was set forward"),
+            (reading(107, 500), 7, "the wall clock was set back"),
+            (reading(400, 1007), 300, "the wall clock did not run"),
+        ];
+        for (later, seconds, why) in table {
+            assert_eq!(later.since(earlier), Duration::from_secs(seconds), "{why}");
+        }
+    }
+
+    #[test]
+    fn the_system_lease_clock_advances() {
+        let first = SystemLeaseClock.read();
+        let later = SystemLeaseClock.read();
+        assert!(first.boot > Duration::ZERO && later.boot >= first.boot);
     }
 }

@@ -1,7 +1,7 @@
 //! `sidewatch crds`: prints the CustomResourceDefinitions.
 
-use super::{Failure, print};
-use crate::api::crds;
+use super::Failure;
+use crate::{api::crds, cli::output::print};
 
 /// Prints the CustomResourceDefinitions as YAML.
 pub(super) fn execute() -> Result<(), Failure> {

@@ -1,26 +1,44 @@
 //! The command line: one file per subcommand.
 //!
-//! Input: arguments and environment variables; each flag has a variable. An invalid value is refused with the name of the
-//! flag and a correction, and exit code 2. A subcommand that fails returns a [`Failure`], and the exit code is 1.
+//! Input: arguments and environment variables; each flag of `run` has a variable: `SIDEWATCH_` and its name, and
+//! `POD_NAMESPACE` for the namespace of the operator. An invalid value is refused with the name of the flag and a correction,
+//! and exit code 2. [`crate::cli::exit`] lists the exit codes.
 
 mod crds;
+mod explain;
+mod lint;
+mod record;
 mod run;
+mod simulate;
+mod top;
 mod version;
 
-use std::io::{self, Write};
+use std::{io, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use self::run::RunArgs;
-
-/// An error that ends the process.
-pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+use self::{
+    explain::ExplainArgs, lint::LintArgs, record::RecordArgs, run::RunArgs, simulate::SimulateArgs,
+    top::TopArgs,
+};
+pub use crate::cli::exit::Failure;
+use crate::cli::exit::{FailureCode, Outcome, exit_code};
 
 const EXAMPLES: &str = "\
 Examples:
   sidewatch crds | kubectl apply -f -      install the CustomResourceDefinitions
   sidewatch run                            watch the whole cluster
   sidewatch run --namespace pay            watch one namespace
+  sidewatch simulate -p policy.yaml -A     try a policy, without an operator
+  sidewatch lint deploy/                   examine manifests, without a cluster
+";
+
+const LINT_EXAMPLES: &str = "\
+Examples:
+  sidewatch lint deploy/                           all manifests in a directory
+  helm template . | sidewatch lint -               a rendered chart
+  sidewatch lint -o sarif deploy/ > lint.sarif     for code scanning
+  sidewatch lint --disable SC014 --fail-on error deploy/
 ";
 
 const RUN_EXAMPLES: &str = "\
@@ -29,6 +47,35 @@ Examples:
   sidewatch run --kubeconfig dev.yaml --context kind     with a kubeconfig file and one of its contexts
   sidewatch run --namespace pay --namespace shop         only these namespaces
   SIDEWATCH_LOG_FORMAT=json sidewatch run                every flag has an environment variable
+";
+
+const SIMULATE_EXAMPLES: &str = "\
+Examples:
+  sidewatch simulate -p policy.yaml                        on the Pods of a namespace, as they are now
+  sidewatch simulate -p policy.yaml -A --for 10m           on all Pods, while they change
+  sidewatch simulate -p policy.yaml --record pods.jsonl    on a recording, without a cluster
+  sidewatch simulate -p new.yaml --record pods.jsonl --against old.yaml
+";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  sidewatch explain web-7d9f8c6b5-x2x7k -n shop
+  sidewatch explain deployment/web -n shop
+  sidewatch explain -f web.yaml                             without a cluster
+  sidewatch explain web-7d9f8c6b5-x2x7k --record pods.jsonl
+";
+
+const TOP_EXAMPLES: &str = "\
+Examples:
+  sidewatch top -A                   all violations, by workload and container
+  sidewatch top -A --by image        which images fail
+  sidewatch top -n shop -p new.yaml  with the policies of a file
+";
+
+const RECORD_EXAMPLES: &str = "\
+Examples:
+  sidewatch record -n shop -o pods.jsonl              until Ctrl-C
+  sidewatch record -A -l app=web --for 10m -o pods.jsonl
 ";
 
 /// Reports sidecars that fail or block their Pod, in Events, metrics and the statuses of policies
@@ -44,7 +91,22 @@ pub struct Cli {
 enum Command {
     /// Run the operator until SIGTERM or SIGINT
     #[command(before_help = RUN_EXAMPLES)]
-    Run(RunArgs),
+    Run(Box<RunArgs>),
+    /// Find faults of sidecars in manifests, without a cluster
+    #[command(before_help = LINT_EXAMPLES)]
+    Lint(LintArgs),
+    /// Show what a policy would report, on the cluster or on a recording
+    #[command(before_help = SIMULATE_EXAMPLES)]
+    Simulate(SimulateArgs),
+    /// Explain how a Pod starts and stops, what a failing probe leads to, and why each check reports something or not
+    #[command(before_help = EXPLAIN_EXAMPLES)]
+    Explain(ExplainArgs),
+    /// Show the present violations by workload, image or policy
+    #[command(before_help = TOP_EXAMPLES)]
+    Top(TopArgs),
+    /// Record Pods for simulate and for bug reports
+    #[command(before_help = RECORD_EXAMPLES)]
+    Record(RecordArgs),
     /// Print the CustomResourceDefinitions as YAML
     Crds,
     /// Print the version
@@ -52,21 +114,34 @@ enum Command {
 }
 
 impl Cli {
-    /// Runs the subcommand.
-    pub fn execute(self) -> Result<(), Failure> {
-        match self.command {
-            Command::Run(args) => run::execute(args),
-            Command::Crds => crds::execute(),
-            Command::Version => version::execute(),
-        }
+    /// Runs the subcommand, and writes its error to standard error.
+    pub fn execute(self) -> ExitCode {
+        let failure = self.command.failure_code();
+        exit_code(self.command.execute(), failure, &mut io::stderr())
     }
 }
 
-/// Writes text to standard output. A closed pipe is not an error: `sidewatch crds | head` succeeds.
-fn print(text: &str) -> Result<(), Failure> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => Ok(result?),
+impl Command {
+    fn failure_code(&self) -> FailureCode {
+        match self {
+            Self::Run(_) | Self::Crds | Self::Version => FailureCode::WithoutFindings,
+            Self::Lint(_) | Self::Simulate(_) | Self::Explain(_) | Self::Top(_) | Self::Record(_) => {
+                FailureCode::WithFindings
+            }
+        }
+    }
+
+    fn execute(self) -> Result<Outcome, Failure> {
+        match self {
+            Self::Run(args) => run::execute(*args).map(|()| Outcome::Nothing),
+            Self::Lint(args) => lint::execute(&args),
+            Self::Simulate(args) => simulate::execute(&args),
+            Self::Explain(args) => explain::execute(&args),
+            Self::Top(args) => top::execute(&args),
+            Self::Record(args) => record::execute(&args).map(|()| Outcome::Nothing),
+            Self::Crds => crds::execute().map(|()| Outcome::Nothing),
+            Self::Version => version::execute().map(|()| Outcome::Nothing),
+        }
     }
 }
 
@@ -78,7 +153,7 @@ mod tests {
     fn run(args: &[&str]) -> Result<RunArgs, clap::Error> {
         let args = ["sidewatch", "run"].iter().chain(args);
         Cli::try_parse_from(args).map(|cli| match cli.command {
-            Command::Run(args) => args,
+            Command::Run(args) => *args,
             other => panic!("{other:?}"),
         })
     }
@@ -126,6 +201,8 @@ mod tests {
             (["--metrics-address", ":99999"], "--metrics-address", ":PORT"),
             (["--namespace", "Pay"], "--namespace", "a-z"),
             (["--namespace", ""], "--namespace", "1 to 63"),
+            (["--lease-name", "Side"], "--lease-name", "a-z"),
+            (["--operator-namespace", "a.b"], "--operator-namespace", "a-z"),
             (["--log-format", "xml"], "--log-format", "text, json"),
             (["--log-level", "loud"], "--log-level", "info"),
             (
@@ -148,6 +225,18 @@ mod tests {
     }
 
     #[test]
+    fn leader_election_needs_the_namespace_of_the_operator() {
+        let error = run(&["--leader-elect"]).unwrap_err().to_string();
+        for flag in ["--leader-elect", "--operator-namespace"] {
+            assert!(error.contains(flag), "{error}");
+        }
+        let args = run(&["--leader-elect", "--operator-namespace", "sidewatch-system"]).unwrap();
+        assert!(args.leader_elect);
+        assert_eq!(args.lease_name, "sidewatch");
+        assert!(!run(&[]).unwrap().leader_elect, "off by default");
+    }
+
+    #[test]
     fn help_starts_with_examples() {
         for args in [&["sidewatch", "--help"][..], &["sidewatch", "run", "--help"][..]] {
             let help = Cli::try_parse_from(args).unwrap_err().to_string();
@@ -167,7 +256,12 @@ mod tests {
                 .unwrap_or_else(|| panic!("{long} has none"))
                 .to_str()
                 .unwrap();
-            assert_eq!(variable, format!("SIDEWATCH_{long}"));
+            // The name that Pods commonly use for their own namespace.
+            let expected = match long.as_str() {
+                "OPERATOR_NAMESPACE" => "POD_NAMESPACE".to_owned(),
+                long => format!("SIDEWATCH_{long}"),
+            };
+            assert_eq!(variable, expected);
         }
     }
 }

@@ -4,9 +4,16 @@
 //! thread costs more than a third of the CPU time. The HTTP servers have a thread of their own, so that a scrape does not
 //! wait for a list.
 
-use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    hash::{BuildHasher, RandomState},
+    num::NonZeroUsize,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::Args;
+use kube::Config;
 use tokio::{
     runtime::{Builder, Handle},
     signal::unix::{SignalKind, signal},
@@ -15,25 +22,40 @@ use tracing::info;
 
 use super::Failure;
 use crate::{
-    clock::SystemClock,
+    cli::args::namespace,
+    clock::{SystemClock, SystemLeaseClock},
     domain::{
         index::series::SeriesLimits,
         policy::{PolicyLimits, Severity},
     },
     http::{
         address::ListenAddress,
-        server::{Limits, listen},
+        auth::Authorizer,
+        server::{Limits, Protection, listen},
+        tls::Tls,
     },
     kubernetes::{
         client::{self, Clients},
         inputs::WatchScope,
     },
-    operator::{Operator, TaskEnded, serve_in_background},
-    telemetry::logging::{self, Format, Level},
+    operator::{
+        Operator, TaskEnded, checkpoint::CheckpointLocation, leadership::Candidate, serve_in_background,
+    },
+    sink,
+    telemetry::{
+        logging::{self, Format, Level},
+        metrics::Metrics,
+    },
 };
 
 /// How long blocking work may delay the exit.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Maximum length of the part of an identity that names the Pod. With the suffix, the identity is also valid as the name of a
+/// field manager.
+const MAX_INSTANCE: usize = 100;
+/// Maximum length of the name of a Lease.
+const MAX_LEASE_NAME: usize = 200;
 
 /// Flags of `sidewatch run`.
 #[derive(Clone, Debug, Args)]
@@ -66,6 +88,15 @@ pub(super) struct RunArgs {
     )]
     pub metrics_address: ListenAddress,
 
+    /// Directory with tls.crt and tls.key, such as a mounted Secret: /metrics is served over TLS with this certificate.
+    /// It is read again when it changes
+    #[arg(long, env = "SIDEWATCH_METRICS_TLS", value_name = "DIRECTORY")]
+    pub metrics_tls: Option<PathBuf>,
+
+    /// Serve /metrics only to bearer tokens whose user may get the nonResourceURL /metrics; requires --metrics-tls
+    #[arg(long, env = "SIDEWATCH_METRICS_AUTH")]
+    pub metrics_auth: bool,
+
     /// Address that serves /livez and /readyz
     #[arg(
         long,
@@ -96,6 +127,24 @@ pub(super) struct RunArgs {
     /// Highest severity of violations under a SidecarPolicy; a higher severity in a policy is lowered to it
     #[arg(long, env = "SIDEWATCH_MAX_TENANT_SEVERITY", value_enum, default_value_t)]
     pub max_tenant_severity: MaxSeverity,
+
+    /// Take part in a leader election, so that one of several replicas writes Events and statuses
+    #[arg(long, env = "SIDEWATCH_LEADER_ELECT", requires = "operator_namespace")]
+    pub leader_elect: bool,
+
+    /// Namespace of the operator, which contains the checkpoint and the Lease of the leader election
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAME", value_parser = namespace)]
+    pub operator_namespace: Option<String>,
+
+    /// Name of the Lease of the leader election
+    #[arg(
+        long,
+        env = "SIDEWATCH_LEASE_NAME",
+        value_name = "NAME",
+        default_value = "sidewatch",
+        value_parser = lease_name
+    )]
+    pub lease_name: String,
 
     /// Format of log lines
     #[arg(long, env = "SIDEWATCH_LOG_FORMAT", value_enum, default_value_t)]
@@ -171,10 +220,13 @@ async fn operate(args: RunArgs, http: Handle) -> Result<(), Failure> {
     let config = client::config(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
     info!(version = env!("CARGO_PKG_VERSION"), server = %config.cluster_url, "starting");
 
+    let review_config = config.clone();
     let mut namespaces: Vec<Arc<str>> = args.namespaces.iter().map(|name| name.as_str().into()).collect();
     namespaces.sort_unstable();
     namespaces.dedup();
-    let operator = Operator::new(
+    let identity = identity(&sink::instance());
+    let candidate = candidate(&args, &identity);
+    let mut operator = Operator::new(
         Clients::new(config)?,
         &WatchScope { namespaces },
         PolicyLimits {
@@ -186,7 +238,15 @@ async fn operate(args: RunArgs, http: Handle) -> Result<(), Failure> {
             ..SeriesLimits::default()
         },
         Arc::new(SystemClock::default()),
+        candidate.as_ref(),
     )?;
+    if let Some(namespace) = args.operator_namespace.clone() {
+        operator = operator.with_checkpoint(&CheckpointLocation {
+            namespace,
+            lease: args.lease_name.clone(),
+            identity,
+        });
+    }
     let limits = |page_age| Limits {
         page_age,
         ..Limits::default()
@@ -194,9 +254,22 @@ async fn operate(args: RunArgs, http: Handle) -> Result<(), Failure> {
     let page_age = Duration::from_millis(args.page_age_ms);
     let (mut metrics, mut health) = {
         let _http = http.enter();
+        let protection = protection(&args, review_config, operator.counters())?;
         (
-            serve_in_background("metrics", metrics, operator.metrics(), limits(page_age)),
-            serve_in_background("health", health, operator.health(), limits(Duration::ZERO)),
+            serve_in_background(
+                "metrics",
+                metrics,
+                operator.metrics(),
+                limits(page_age),
+                protection,
+            ),
+            serve_in_background(
+                "health",
+                health,
+                operator.health(),
+                limits(Duration::ZERO),
+                Protection::default(),
+            ),
         )
     };
     let stop = async move {
@@ -213,21 +286,108 @@ async fn operate(args: RunArgs, http: Handle) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Accepts an RFC 1123 label, the form that the API server requires for the name of a namespace.
-fn namespace(name: &str) -> Result<String, InvalidNamespace> {
+/// Returns the protection of /metrics that the flags require. Must be called in the runtime of the HTTP servers.
+fn protection(args: &RunArgs, config: Config, counters: Arc<Metrics>) -> Result<Protection, Failure> {
+    if args.metrics_auth && args.metrics_tls.is_none() {
+        return Err(
+            "--metrics-auth requires --metrics-tls: bearer tokens must not be sent in clear text".into(),
+        );
+    }
+    let tls = args.metrics_tls.as_deref().map(|directory| {
+        Tls::new(directory, Arc::clone(&counters)).map_err(|error| format!("--metrics-tls: {error}"))
+    });
+    let tls = tls.transpose()?;
+    let authorizer = args.metrics_auth.then(|| -> Result<_, Failure> {
+        Ok(Arc::new(Authorizer::new(
+            client::review_client(config)?,
+            counters,
+        )?))
+    });
+    Ok(Protection {
+        tls,
+        authorizer: authorizer.transpose()?,
+    })
+}
+
+/// Returns the candidate of the leader election, or `None` without leader election.
+fn candidate(args: &RunArgs, identity: &str) -> Option<Candidate> {
+    let namespace = args.operator_namespace.clone().filter(|_| args.leader_elect)?;
+    Some(Candidate {
+        namespace,
+        lease: args.lease_name.clone(),
+        identity: identity.to_owned(),
+        clock: Arc::new(SystemLeaseClock),
+    })
+}
+
+/// Returns the identity of this process in the leader election: the name of its Pod, and a random suffix, because a container
+/// that restarts in the same Pod is another process.
+fn identity(instance: &str) -> String {
+    let instance = instance
+        .get(..instance.floor_char_boundary(MAX_INSTANCE))
+        .unwrap_or_default();
+    let suffix = RandomState::new().hash_one(std::process::id());
+    format!("{instance}_{suffix:016x}")
+}
+
+/// Accepts an RFC 1123 subdomain, the form that the API server requires for the name of a Lease, with room for the suffix of
+/// the names that are derived from it.
+fn lease_name(name: &str) -> Result<String, InvalidLeaseName> {
     let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let is_label = (1..=63).contains(&name.len())
-        && name.chars().all(is_allowed)
-        && !name.starts_with('-')
-        && !name.ends_with('-');
-    if is_label {
+    let is_part = |part: &str| {
+        !part.is_empty() && part.chars().all(is_allowed) && !part.starts_with('-') && !part.ends_with('-')
+    };
+    if name.len() <= MAX_LEASE_NAME && name.split('.').all(is_part) {
         Ok(name.to_owned())
     } else {
-        Err(InvalidNamespace)
+        Err(InvalidLeaseName)
     }
 }
 
-/// A text that is not the name of a namespace.
+/// A text that is not the name of a Lease.
 #[derive(Debug, thiserror::Error)]
-#[error("the name of a namespace has 1 to 63 of a-z, 0-9 and '-', and does not start or end with '-'")]
-struct InvalidNamespace;
+#[error(
+    "the name of a Lease has 1 to 200 of a-z, 0-9, '-' and '.', and its parts do not start or end with '-'"
+)]
+struct InvalidLeaseName;
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: RunArgs,
+    }
+
+    #[test]
+    fn the_identity_of_a_process_is_unique_and_short() {
+        let name = "p".repeat(128);
+        let (one, other) = (identity(&name), identity(&name));
+        assert_ne!(one, other);
+        assert!(one.len() <= 128 && one.starts_with("ppp"), "{one}");
+    }
+
+    #[test]
+    fn tokens_in_clear_text_are_refused() {
+        let refusal = |flags: &[&str]| {
+            let args = Cli::parse_from(["run"].iter().chain(flags)).args;
+            let config = Config::new("http://127.0.0.1:1".parse().unwrap());
+            let counters = Arc::new(Metrics::new().unwrap());
+            protection(&args, config, counters)
+                .map(drop)
+                .unwrap_err()
+                .to_string()
+        };
+        let error = refusal(&["--metrics-auth"]);
+        assert!(error.contains("--metrics-auth requires --metrics-tls"), "{error}");
+        let error = refusal(&["--metrics-auth", "--metrics-tls", "/nonexistent"]);
+        assert!(
+            error.contains("--metrics-tls: cannot read /nonexistent/tls.crt"),
+            "{error}"
+        );
+    }
+}

@@ -1,6 +1,7 @@
 //! `sidewatch version`: prints the version.
 
-use super::{Failure, print};
+use super::Failure;
+use crate::cli::output::print;
 
 /// Prints the name of the program and its version.
 pub(super) fn execute() -> Result<(), Failure> {

@@ -2,11 +2,16 @@
 //!
 //! An entry has the usual container names of a sidecar, its image repositories, or both. The names are those that the
 //! injectors and charts of the project use. The images are globs as in a policy (see [`super::pattern::Glob`]). A name
-//! that applications use too is not in the catalogue; the image can be. The comment of an entry has its title.
+//! that applications use too is not in the catalogue; the image can be.
 
+mod purpose;
+
+use Pattern::{Adapter, Ambassador, ConfigSync, Helper, Logging, Proxy, Security};
+
+pub use self::purpose::{Description, Pattern};
 use super::pattern::{Repository, glob_matches_any};
 
-/// What a sidecar does for the app.
+/// Whether the app needs a sidecar as long as it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
     /// A proxy between the app and the network. The app needs it as long as it runs.
@@ -36,6 +41,7 @@ impl Matcher {
 
 /// One sidecar.
 struct Entry {
+    description: Description,
     class: Class,
     program: Matcher,
     /// Helpers of the program. A Pod with the program, a companion and no app is a gateway or a server of its own: the
@@ -58,6 +64,11 @@ pub fn is_ambassador(name: &str, image: &Repository<'_>) -> bool {
     entries(name, image).any(|entry| entry.class == Class::Ambassador)
 }
 
+/// The product and the pattern of a container, if the catalogue has an entry for it.
+pub fn describe(name: &str, image: &Repository<'_>) -> Option<Description> {
+    entries(name, image).next().map(|entry| entry.description)
+}
+
 /// Whether `other` is a companion of the sidecar `program`. Each is a container name and an image.
 pub fn is_companion(program: (&str, &Repository<'_>), other: (&str, &Repository<'_>)) -> bool {
     entries(program.0, program.1).any(|entry| entry.companions.matches(other.0, other.1))
@@ -70,8 +81,13 @@ fn entries(name: &str, image: &Repository<'_>) -> impl Iterator<Item = &'static 
 }
 
 impl Entry {
-    const fn new(class: Class, names: &'static [&'static str], images: &'static [&'static str]) -> Self {
+    const fn new(
+        (title, pattern, class): (&'static str, Pattern, Class),
+        names: &'static [&'static str],
+        images: &'static [&'static str],
+    ) -> Self {
         Self {
+            description: Description { title, pattern },
             class,
             program: Matcher { names, images },
             companions: Matcher::NOTHING,
@@ -87,170 +103,112 @@ impl Entry {
     }
 }
 
-const fn ambassador(names: &'static [&'static str], images: &'static [&'static str]) -> Entry {
-    Entry::new(Class::Ambassador, names, images)
+const fn ambassador(
+    title: &'static str,
+    pattern: Pattern,
+    names: &'static [&'static str],
+    images: &'static [&'static str],
+) -> Entry {
+    Entry::new((title, pattern, Class::Ambassador), names, images)
 }
 
-const fn adapter(names: &'static [&'static str], images: &'static [&'static str]) -> Entry {
-    Entry::new(Class::Adapter, names, images)
+const fn adapter(
+    title: &'static str,
+    pattern: Pattern,
+    names: &'static [&'static str],
+    images: &'static [&'static str],
+) -> Entry {
+    Entry::new((title, pattern, Class::Adapter), names, images)
 }
 
-const fn extension(names: &'static [&'static str], images: &'static [&'static str]) -> Entry {
-    Entry::new(Class::Extension, names, images)
+const fn extension(
+    title: &'static str,
+    pattern: Pattern,
+    names: &'static [&'static str],
+    images: &'static [&'static str],
+) -> Entry {
+    Entry::new((title, pattern, Class::Extension), names, images)
 }
 
 #[rustfmt::skip]
 const ENTRIES: &[Entry] = &[
-    // Istio proxy
-    ambassador(&["istio-proxy"], &["*/istio/proxyv2", "istio/proxyv2", "*/proxyv2"]),
-    // Linkerd proxy
-    ambassador(&["linkerd-proxy"], &["*/linkerd/proxy", "linkerd/proxy"]),
-    // Consul dataplane
-    ambassador(&["consul-dataplane", "consul-connect-envoy-sidecar", "envoy-sidecar"], &["*hashicorp/consul-dataplane", "*hashicorp/consul-k8s-control-plane"]),
-    // Kuma data plane
-    ambassador(&["kuma-sidecar", "kuma-dp"], &["*kumahq/kuma-dp", "*kong/kuma-dp", "*kong/kong-mesh-dp"]),
-    // Open Service Mesh proxy
-    ambassador(&["osm-envoy"], &[]),
-    // AWS App Mesh proxy
-    ambassador(&["aws-appmesh-envoy"], &["*/aws-appmesh-envoy"]),
-    // Envoy
-    ambassador(&["envoy", "envoy-proxy"], &["*envoyproxy/envoy", "*envoyproxy/envoy-distroless", "*envoyproxy/envoy-contrib"])
+    ambassador("Istio proxy", Proxy, &["istio-proxy"], &["*/istio/proxyv2", "istio/proxyv2", "*/proxyv2"]),
+    ambassador("Linkerd proxy", Proxy, &["linkerd-proxy"], &["*/linkerd/proxy", "linkerd/proxy"]),
+    ambassador("Consul dataplane", Proxy, &["consul-dataplane", "consul-connect-envoy-sidecar", "envoy-sidecar"], &["*hashicorp/consul-dataplane", "*hashicorp/consul-k8s-control-plane"]),
+    ambassador("Kuma data plane", Proxy, &["kuma-sidecar", "kuma-dp"], &["*kumahq/kuma-dp", "*kong/kuma-dp", "*kong/kong-mesh-dp"]),
+    ambassador("Open Service Mesh proxy", Proxy, &["osm-envoy"], &[]),
+    ambassador("AWS App Mesh proxy", Proxy, &["aws-appmesh-envoy"], &["*/aws-appmesh-envoy"]),
+    ambassador("Envoy", Proxy, &["envoy", "envoy-proxy"], &["*envoyproxy/envoy", "*envoyproxy/envoy-distroless", "*envoyproxy/envoy-contrib"])
         // Contour and Envoy Gateway
         .with_companions(&["shutdown-manager"], &["*projectcontour/contour", "*envoyproxy/gateway"]),
-    // Dapr
-    ambassador(&["daprd"], &["*daprio/daprd", "*dapr/daprd", "*daprio/dapr", "*dapr/dapr"]),
-    // NGINX mesh or auth proxy
-    ambassador(&["nginx-mesh-sidecar", "nginx-sidecar"], &["*nginx-mesh/nginx-mesh-sidecar"]),
-    // Traefik mesh proxy
-    ambassador(&["maesh-proxy"], &[]),
-    // Cilium Envoy
-    ambassador(&["cilium-envoy"], &["*cilium/cilium-envoy"]),
-    // Vault agent
-    extension(&["vault-agent"], &["*hashicorp/vault-agent"]),
-    // Bank-Vaults agent
-    extension(&["vault-env", "bank-vaults"], &["*banzaicloud/bank-vaults", "*bank-vaults/bank-vaults"]),
-    // SPIFFE helper
-    extension(&["spiffe-helper"], &["*spiffe/spiffe-helper", "*spiffe-helper"]),
-    // Conjur secrets provider
-    extension(&["cyberark-secrets-provider-for-k8s"], &["*cyberark/secrets-provider-for-k8s", "*cyberark/conjur-authn-k8s-client"]),
-    // Infisical agent
-    extension(&["infisical-agent"], &[]),
-    // Cloud SQL proxy
-    ambassador(&["cloud-sql-proxy", "cloudsql-proxy"], &["*cloudsql-docker/gce-proxy", "*cloud-sql-connectors/cloud-sql-proxy", "*/cloud-sql-proxy"]),
-    // AlloyDB proxy
-    ambassador(&["alloydb-auth-proxy"], &["*/alloydb-auth-proxy"]),
-    // PgBouncer
-    ambassador(&["pgbouncer"], &["*/pgbouncer"])
+    ambassador("Dapr", Ambassador, &["daprd"], &["*daprio/daprd", "*dapr/daprd", "*daprio/dapr", "*dapr/dapr"]),
+    ambassador("NGINX mesh or auth proxy", Proxy, &["nginx-mesh-sidecar", "nginx-sidecar"], &["*nginx-mesh/nginx-mesh-sidecar"]),
+    ambassador("Traefik mesh proxy", Proxy, &["maesh-proxy"], &[]),
+    ambassador("Cilium Envoy", Proxy, &["cilium-envoy"], &["*cilium/cilium-envoy"]),
+    extension("Vault agent", Security, &["vault-agent"], &["*hashicorp/vault-agent"]),
+    extension("Bank-Vaults agent", Security, &["vault-env", "bank-vaults"], &["*banzaicloud/bank-vaults", "*bank-vaults/bank-vaults"]),
+    extension("SPIFFE helper", Security, &["spiffe-helper"], &["*spiffe/spiffe-helper", "*spiffe-helper"]),
+    extension("Conjur secrets provider", Security, &["cyberark-secrets-provider-for-k8s"], &["*cyberark/secrets-provider-for-k8s", "*cyberark/conjur-authn-k8s-client"]),
+    extension("Infisical agent", Security, &["infisical-agent"], &[]),
+    ambassador("Cloud SQL proxy", Ambassador, &["cloud-sql-proxy", "cloudsql-proxy"], &["*cloudsql-docker/gce-proxy", "*cloud-sql-connectors/cloud-sql-proxy", "*/cloud-sql-proxy"]),
+    ambassador("AlloyDB proxy", Ambassador, &["alloydb-auth-proxy"], &["*/alloydb-auth-proxy"]),
+    ambassador("PgBouncer", Ambassador, &["pgbouncer"], &["*/pgbouncer"])
         .with_companions(&["pgbouncer-exporter", "prometheus-pgbouncer-exporter"], &["*/pgbouncer-exporter", "*/pgbouncer_exporter", "*/prometheus-pgbouncer-exporter"]),
-    // Cloudflare tunnel
-    ambassador(&["cloudflared"], &["*cloudflare/cloudflared"]),
-    // Tailscale
-    ambassador(&["tailscale", "ts-sidecar"], &["*tailscale/tailscale"]),
-    // ngrok agent
-    ambassador(&["ngrok"], &["*ngrok/ngrok"]),
-    // GKE metadata server proxy
-    ambassador(&["gke-metadata-proxy"], &[]),
-    // Azure workload identity proxy
-    ambassador(&["azwi-proxy"], &["*/azure-workload-identity/proxy", "*azure/workload-identity/proxy"]),
-    // AWS SigV4 proxy
-    ambassador(&["aws-sigv4-proxy", "sigv4-proxy"], &["*/aws-sigv4-proxy"]),
-    // oauth2-proxy
-    ambassador(&["oauth2-proxy", "oauth-proxy"], &["*oauth2-proxy/oauth2-proxy", "*openshift/oauth-proxy", "*/ose-oauth-proxy"]),
-    // kube-rbac-proxy
-    ambassador(&["kube-rbac-proxy"], &["*brancz/kube-rbac-proxy", "*/kube-rbac-proxy"]),
-    // Pomerium or Gatekeeper proxy
-    ambassador(&["gatekeeper-proxy", "keycloak-gatekeeper", "louketo-proxy"], &["*gogatekeeper/gatekeeper", "*keycloak/keycloak-gatekeeper"]),
-    // Open Policy Agent
-    extension(&["opa", "opa-envoy", "opa-istio"], &["*openpolicyagent/opa"])
+    ambassador("Cloudflare tunnel", Ambassador, &["cloudflared"], &["*cloudflare/cloudflared"]),
+    ambassador("Tailscale", Ambassador, &["tailscale", "ts-sidecar"], &["*tailscale/tailscale"]),
+    ambassador("ngrok agent", Ambassador, &["ngrok"], &["*ngrok/ngrok"]),
+    ambassador("GKE metadata server proxy", Ambassador, &["gke-metadata-proxy"], &[]),
+    ambassador("Azure workload identity proxy", Security, &["azwi-proxy"], &["*/azure-workload-identity/proxy", "*azure/workload-identity/proxy"]),
+    ambassador("AWS SigV4 proxy", Ambassador, &["aws-sigv4-proxy", "sigv4-proxy"], &["*/aws-sigv4-proxy"]),
+    ambassador("oauth2-proxy", Security, &["oauth2-proxy", "oauth-proxy"], &["*oauth2-proxy/oauth2-proxy", "*openshift/oauth-proxy", "*/ose-oauth-proxy"]),
+    ambassador("kube-rbac-proxy", Security, &["kube-rbac-proxy"], &["*brancz/kube-rbac-proxy", "*/kube-rbac-proxy"]),
+    ambassador("Pomerium or Gatekeeper proxy", Security, &["gatekeeper-proxy", "keycloak-gatekeeper", "louketo-proxy"], &["*gogatekeeper/gatekeeper", "*keycloak/keycloak-gatekeeper"]),
+    extension("Open Policy Agent", Security, &["opa", "opa-envoy", "opa-istio"], &["*openpolicyagent/opa"])
         .with_companions(&["kube-mgmt"], &["*openpolicyagent/kube-mgmt"]),
-    // Cerbos
-    extension(&["cerbos"], &["*cerbos/cerbos"]),
-    // Fluent Bit
-    extension(&["fluent-bit", "fluentbit"], &["*fluent/fluent-bit", "*/aws-for-fluent-bit", "*/fluent-bit"]),
-    // Fluentd
-    extension(&["fluentd"], &["*fluent/fluentd", "*/fluentd-kubernetes-daemonset", "*fluentd-gcp"]),
-    // Filebeat
-    extension(&["filebeat"], &["*beats/filebeat"]),
-    // Metricbeat
-    adapter(&["metricbeat"], &["*beats/metricbeat"]),
-    // Elastic Agent
-    extension(&["elastic-agent"], &["*beats/elastic-agent", "*elastic-agent/elastic-agent"]),
-    // Logstash forwarder
-    extension(&["logstash-forwarder"], &[]),
-    // Vector
-    extension(&["vector-agent", "vector"], &["*timberio/vector"]),
-    // Promtail
-    extension(&["promtail"], &["*grafana/promtail"]),
-    // Grafana Alloy or Agent
-    extension(&["grafana-agent", "grafana-alloy", "alloy"], &["*grafana/agent", "*grafana/alloy"]),
-    // OpenTelemetry collector
-    extension(&["otc-container", "otel-collector", "opentelemetry-collector", "otel-agent"], &["*otel/opentelemetry-collector", "*otel/opentelemetry-collector-contrib", "*otel/opentelemetry-collector-k8s", "*/opentelemetry-collector-releases/*", "*/aws-otel-collector"]),
-    // Datadog agent
-    extension(&["datadog-agent", "datadog-agent-injected", "dd-agent"], &["*datadog/agent", "*datadoghq/agent", "*/datadog/agent"]),
-    // New Relic agent
-    extension(&["newrelic-infra", "newrelic-infrastructure"], &["*newrelic/infrastructure", "*newrelic/infrastructure-k8s", "*newrelic/infrastructure-bundle"]),
-    // Dynatrace ActiveGate or OneAgent
-    extension(&["dynatrace-oneagent"], &["*dynatrace/oneagent"]),
-    // Splunk forwarder
-    extension(&["splunk-forwarder", "splunk-otel-collector"], &["*splunk/universalforwarder", "*signalfx/splunk-otel-collector"]),
-    // Sumo Logic collector
-    extension(&["sumologic-collector"], &["*sumologic/collector"]),
-    // Jaeger agent
-    extension(&["jaeger-agent"], &["*jaegertracing/jaeger-agent"]),
-    // Zipkin or SkyWalking agent
-    extension(&["skywalking-agent", "skywalking-satellite"], &["*apache/skywalking-satellite"]),
-    // AWS X-Ray daemon
-    extension(&["xray-daemon", "aws-xray-daemon"], &["*xray/aws-xray-daemon", "*amazon/aws-xray-daemon"]),
-    // CloudWatch agent
-    extension(&["cloudwatch-agent"], &["*cloudwatch-agent/cloudwatch-agent", "*amazon/cloudwatch-agent"]),
-    // Google Cloud Ops agent
-    extension(&["stackdriver-agent", "stackdriver-sidecar", "prometheus-to-sd"], &["*/prometheus-to-sd", "*stackdriver-prometheus/stackdriver-prometheus-sidecar"]),
-    // Azure Monitor agent
-    extension(&["ama-logs", "omsagent"], &["*/azuremonitor/containerinsights/*"]),
-    // Telegraf
-    extension(&["telegraf"], &["*influxdata/telegraf"]),
-    // StatsD exporter
-    adapter(&["statsd-exporter", "prometheus-statsd-exporter"], &["*prom/statsd-exporter", "*prometheus/statsd-exporter"]),
-    // JMX exporter
-    adapter(&["jmx-exporter", "jmx-metrics"], &["*bitnami/jmx-exporter"]),
-    // Redis exporter
-    adapter(&["redis-exporter"], &["*oliver006/redis_exporter", "*bitnami/redis-exporter"]),
-    // PostgreSQL exporter
-    adapter(&["postgres-exporter"], &["*prometheuscommunity/postgres-exporter", "*bitnami/postgres-exporter"]),
-    // MySQL exporter
-    adapter(&["mysqld-exporter"], &["*prom/mysqld-exporter", "*bitnami/mysqld-exporter"]),
-    // NGINX exporter
-    adapter(&["nginx-exporter", "nginx-prometheus-exporter"], &["*nginx/nginx-prometheus-exporter"]),
-    // PHP-FPM exporter
-    adapter(&["php-fpm-exporter"], &["*hipages/php-fpm_exporter"]),
-    // Memcached exporter
-    adapter(&["memcached-exporter"], &["*prom/memcached-exporter", "*prometheus/memcached-exporter"]),
-    // MongoDB exporter
-    adapter(&["mongodb-exporter"], &["*percona/mongodb_exporter", "*bitnami/mongodb-exporter"]),
-    // Thanos sidecar
-    adapter(&["thanos-sidecar"], &[]),
-    // git-sync
-    extension(&["git-sync"], &["*/git-sync/git-sync", "*/git-sync"]),
-    // Prometheus Operator config reloader
-    extension(&["config-reloader", "prometheus-config-reloader", "rules-configmap-reloader"], &["*prometheus-operator/prometheus-config-reloader"]),
-    // ConfigMap reloader
-    extension(&["configmap-reload", "configmap-reloader", "config-reload"], &["*jimmidyson/configmap-reload", "*prometheus-operator/configmap-reload"]),
-    // k8s-sidecar of Grafana charts
-    extension(&["grafana-sc-dashboard", "grafana-sc-datasources", "grafana-sc-alerts", "config-reload-sidecar"], &["*kiwigrid/k8s-sidecar"]),
-    // Logrotate
-    extension(&["logrotate"], &["*/logrotate"]),
-    // Cloud Storage FUSE
-    extension(&["gke-gcsfuse-sidecar"], &["*gcs-fuse-csi-driver-sidecar-mounter"]),
-    // CSI helpers
-    extension(&["node-driver-registrar", "csi-node-driver-registrar", "liveness-probe", "csi-provisioner", "csi-attacher", "csi-resizer", "csi-snapshotter"], &["*/sig-storage/csi-*", "*/sig-storage/livenessprobe"]),
-    // GitLab runner helper
-    extension(&["gitlab-runner-helper"], &["*gitlab-runner/gitlab-runner-helper"]),
-    // Docker in Docker
-    extension(&["dind"], &[]),
-    // Argo executor
-    extension(&[], &["*argoproj/argoexec"]),
-    // NATS or Kafka reloader
-    extension(&["nats-server-config-reloader", "reloader"], &["*natsio/nats-server-config-reloader"]),
+    extension("Cerbos", Security, &["cerbos"], &["*cerbos/cerbos"]),
+    extension("Fluent Bit", Logging, &["fluent-bit", "fluentbit"], &["*fluent/fluent-bit", "*/aws-for-fluent-bit", "*/fluent-bit"]),
+    extension("Fluentd", Logging, &["fluentd"], &["*fluent/fluentd", "*/fluentd-kubernetes-daemonset", "*fluentd-gcp"]),
+    extension("Filebeat", Logging, &["filebeat"], &["*beats/filebeat"]),
+    adapter("Metricbeat", Adapter, &["metricbeat"], &["*beats/metricbeat"]),
+    extension("Elastic Agent", Logging, &["elastic-agent"], &["*beats/elastic-agent", "*elastic-agent/elastic-agent"]),
+    extension("Logstash forwarder", Logging, &["logstash-forwarder"], &[]),
+    extension("Vector", Logging, &["vector-agent", "vector"], &["*timberio/vector"]),
+    extension("Promtail", Logging, &["promtail"], &["*grafana/promtail"]),
+    extension("Grafana Alloy or Agent", Adapter, &["grafana-agent", "grafana-alloy", "alloy"], &["*grafana/agent", "*grafana/alloy"]),
+    extension("OpenTelemetry collector", Adapter, &["otc-container", "otel-collector", "opentelemetry-collector", "otel-agent"], &["*otel/opentelemetry-collector", "*otel/opentelemetry-collector-contrib", "*otel/opentelemetry-collector-k8s", "*/opentelemetry-collector-releases/*", "*/aws-otel-collector"]),
+    extension("Datadog agent", Adapter, &["datadog-agent", "datadog-agent-injected", "dd-agent"], &["*datadog/agent", "*datadoghq/agent", "*/datadog/agent"]),
+    extension("New Relic agent", Adapter, &["newrelic-infra", "newrelic-infrastructure"], &["*newrelic/infrastructure", "*newrelic/infrastructure-k8s", "*newrelic/infrastructure-bundle"]),
+    extension("Dynatrace ActiveGate or OneAgent", Adapter, &["dynatrace-oneagent"], &["*dynatrace/oneagent"]),
+    extension("Splunk forwarder", Logging, &["splunk-forwarder", "splunk-otel-collector"], &["*splunk/universalforwarder", "*signalfx/splunk-otel-collector"]),
+    extension("Sumo Logic collector", Logging, &["sumologic-collector"], &["*sumologic/collector"]),
+    extension("Jaeger agent", Adapter, &["jaeger-agent"], &["*jaegertracing/jaeger-agent"]),
+    extension("Zipkin or SkyWalking agent", Adapter, &["skywalking-agent", "skywalking-satellite"], &["*apache/skywalking-satellite"]),
+    extension("AWS X-Ray daemon", Adapter, &["xray-daemon", "aws-xray-daemon"], &["*xray/aws-xray-daemon", "*amazon/aws-xray-daemon"]),
+    extension("CloudWatch agent", Adapter, &["cloudwatch-agent"], &["*cloudwatch-agent/cloudwatch-agent", "*amazon/cloudwatch-agent"]),
+    extension("Google Cloud Ops agent", Adapter, &["stackdriver-agent", "stackdriver-sidecar", "prometheus-to-sd"], &["*/prometheus-to-sd", "*stackdriver-prometheus/stackdriver-prometheus-sidecar"]),
+    extension("Azure Monitor agent", Logging, &["ama-logs", "omsagent"], &["*/azuremonitor/containerinsights/*"]),
+    extension("Telegraf", Adapter, &["telegraf"], &["*influxdata/telegraf"]),
+    adapter("StatsD exporter", Adapter, &["statsd-exporter", "prometheus-statsd-exporter"], &["*prom/statsd-exporter", "*prometheus/statsd-exporter"]),
+    adapter("JMX exporter", Adapter, &["jmx-exporter", "jmx-metrics"], &["*bitnami/jmx-exporter"]),
+    adapter("Redis exporter", Adapter, &["redis-exporter"], &["*oliver006/redis_exporter", "*bitnami/redis-exporter"]),
+    adapter("PostgreSQL exporter", Adapter, &["postgres-exporter"], &["*prometheuscommunity/postgres-exporter", "*bitnami/postgres-exporter"]),
+    adapter("MySQL exporter", Adapter, &["mysqld-exporter"], &["*prom/mysqld-exporter", "*bitnami/mysqld-exporter"]),
+    adapter("NGINX exporter", Adapter, &["nginx-exporter", "nginx-prometheus-exporter"], &["*nginx/nginx-prometheus-exporter"]),
+    adapter("PHP-FPM exporter", Adapter, &["php-fpm-exporter"], &["*hipages/php-fpm_exporter"]),
+    adapter("Memcached exporter", Adapter, &["memcached-exporter"], &["*prom/memcached-exporter", "*prometheus/memcached-exporter"]),
+    adapter("MongoDB exporter", Adapter, &["mongodb-exporter"], &["*percona/mongodb_exporter", "*bitnami/mongodb-exporter"]),
+    adapter("Thanos sidecar", Adapter, &["thanos-sidecar"], &[]),
+    extension("git-sync", ConfigSync, &["git-sync"], &["*/git-sync/git-sync", "*/git-sync"]),
+    extension("Prometheus Operator config reloader", ConfigSync, &["config-reloader", "prometheus-config-reloader", "rules-configmap-reloader"], &["*prometheus-operator/prometheus-config-reloader"]),
+    extension("ConfigMap reloader", ConfigSync, &["configmap-reload", "configmap-reloader", "config-reload"], &["*jimmidyson/configmap-reload", "*prometheus-operator/configmap-reload"]),
+    extension("k8s-sidecar of Grafana charts", ConfigSync, &["grafana-sc-dashboard", "grafana-sc-datasources", "grafana-sc-alerts", "config-reload-sidecar"], &["*kiwigrid/k8s-sidecar"]),
+    extension("Logrotate", Logging, &["logrotate"], &["*/logrotate"]),
+    extension("Cloud Storage FUSE", Helper, &["gke-gcsfuse-sidecar"], &["*gcs-fuse-csi-driver-sidecar-mounter"]),
+    extension("CSI helpers", Helper, &["node-driver-registrar", "csi-node-driver-registrar", "liveness-probe", "csi-provisioner", "csi-attacher", "csi-resizer", "csi-snapshotter"], &["*/sig-storage/csi-*", "*/sig-storage/livenessprobe"]),
+    extension("GitLab runner helper", Helper, &["gitlab-runner-helper"], &["*gitlab-runner/gitlab-runner-helper"]),
+    extension("Docker in Docker", Helper, &["dind"], &[]),
+    extension("Argo executor", Helper, &[], &["*argoproj/argoexec"]),
+    extension("NATS or Kafka reloader", ConfigSync, &["nats-server-config-reloader", "reloader"], &["*natsio/nats-server-config-reloader"]),
 ];
 
 #[cfg(test)]
@@ -312,6 +270,26 @@ mod tests {
         ];
         for (name, image, expected, why) in table {
             assert_eq!(is_ambassador(name, &Repository::of(image)), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_known_sidecar_has_a_title_and_a_pattern() {
+        let describe = |name: &str, image: &str| {
+            describe(name, &Repository::of(image)).map(|known| (known.title, known.pattern))
+        };
+        let table = [
+            (("istio-proxy", "own/mirror"), Some(("Istio proxy", Proxy))),
+            (("logs", "fluent/fluent-bit:3"), Some(("Fluent Bit", Logging))),
+            (("redis-exporter", "x"), Some(("Redis exporter", Adapter))),
+            (("cloud-sql-proxy", "x"), Some(("Cloud SQL proxy", Ambassador))),
+            (("git-sync", "x"), Some(("git-sync", ConfigSync))),
+            (("vault-agent", "x"), Some(("Vault agent", Security))),
+            (("log-sidecar", "x"), None),
+            (("app", "x"), None),
+        ];
+        for ((name, image), expected) in table {
+            assert_eq!(describe(name, image), expected, "{name} {image}");
         }
     }
 

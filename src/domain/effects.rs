@@ -76,8 +76,11 @@ impl Change {
     }
 }
 
+/// The reason of the Event about a recovery.
+pub const RECOVERED: &str = "SidecarRecovered";
+
 /// An `events.k8s.io/v1` Event to write.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Event {
     /// `metadata.name`. It is computed from the objects, so that a retry, a restarted operator and a second replica
     /// write the same object.
@@ -111,7 +114,7 @@ pub struct Event {
 }
 
 /// How an Event is written. Each variant results in exactly one object with the name of the Event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Delivery {
     /// Create the object. If it exists, an earlier write has succeeded and nothing more is necessary.
     Create,

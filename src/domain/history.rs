@@ -2,14 +2,18 @@
 //! not contain them. The history belongs to the Pod, not to a policy, so that a policy that is created or edited later
 //! evaluates the same facts. A Pod without such facts has no history.
 
+mod oom;
 mod pod_restarts;
+mod stored;
 
 use std::{collections::VecDeque, num::NonZeroU32};
 
 use jiff::{SignedDuration, Timestamp};
 
+pub use self::oom::{ExitId, OomKill};
 use self::pod_restarts::{can_resize_restart, is_pod_restart, without_resize_restarts};
 use super::{
+    checkpoint::FlapId,
     observation::{ContainerStatus, Exit, OOM_KILLED, Observation, State},
     time::later,
 };
@@ -24,12 +28,12 @@ pub const DOWN_WINDOWS: i32 = 4;
 pub struct History(Box<[ContainerHistory]>);
 
 /// The history of one container.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContainerHistory {
-    /// Observed restarts, oldest first: the time, and the number of restarts in one update.
-    restarts: VecDeque<(Timestamp, u32)>,
+    /// Observed restarts, oldest first.
+    restarts: VecDeque<Restart>,
     /// Transitions from ready to unready within one run, oldest first.
-    flaps: VecDeque<Timestamp>,
+    flaps: VecDeque<Flap>,
     /// The restarts before the first observation, from the status.
     prior: Option<Prior>,
     /// The latest OOM kill.
@@ -38,36 +42,32 @@ pub struct ContainerHistory {
     resized: Option<NonZeroU32>,
 }
 
-/// The restarts before the first observation: their number, and the end and duration of the last run.
-#[derive(Clone, Copy, Debug)]
-struct Prior {
-    at: Timestamp,
-    count: u32,
-    run: SignedDuration,
-}
-
-/// An OOM kill: the time from which it counts, and the identity of the exit.
-#[derive(Clone, Copy, Debug)]
-struct OomKill {
-    at: Timestamp,
-    exit: ExitId,
-}
-
-/// The identity of an exit: its containerID, or else its `finishedAt`.
+/// The restarts in one update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ExitId {
-    Run(u64),
-    At(Option<Timestamp>),
+struct Restart {
+    at: Timestamp,
+    /// The number of restarts.
+    count: u32,
+    /// `restartCount` after them.
+    total: u32,
 }
 
-impl ExitId {
-    fn of(exit: &Exit) -> Self {
-        if exit.run == 0 {
-            Self::At(exit.finished_at)
-        } else {
-            Self::Run(exit.run)
-        }
-    }
+/// A transition from ready to unready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Flap {
+    at: Timestamp,
+    id: FlapId,
+}
+
+/// The restarts before the first observation: their number, and the end and duration of the last run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Prior {
+    /// The number of restarts.
+    pub count: u32,
+    /// The end of the last run.
+    pub at: Timestamp,
+    /// The duration of the last run.
+    pub run: SignedDuration,
 }
 
 /// How the state of a Pod was observed. Later variants are less certain about the onset of a fault.
@@ -96,13 +96,10 @@ impl History {
     /// Adds the first observation of a Pod.
     pub fn begin(history: &mut Option<Box<Self>>, first: &Observation, now: Timestamp) {
         for (container_idx, status) in first.statuses.iter().enumerate() {
-            let Some(status) = status else { continue };
-            if let Some(prior) = Prior::of(status, now) {
-                Self::of(history, first, container_idx).prior = Some(prior);
+            let container = status.as_ref().map(|status| ContainerHistory::first(status, now));
+            if let Some(container) = container.filter(|container| *container != ContainerHistory::default()) {
+                *Self::of(history, first, container_idx) = container;
             }
-            Self::note_oom_kill(history, first, container_idx, status, |exit| {
-                exit.finished_at.map(|t| t.min(now))
-            });
         }
     }
 
@@ -131,9 +128,10 @@ impl History {
         };
         for (container_idx, status) in next.statuses.iter().enumerate() {
             let Some(status) = status else { continue };
-            Self::note_oom_kill(history, next, container_idx, status, |exit| {
-                (!held).then(|| when(exit.finished_at))
-            });
+            if status.shows_oom_kill() {
+                let container = Self::of(history, next, container_idx);
+                container.note_oom_kill(status, |exit| (!held).then(|| when(exit.finished_at)));
+            }
             let Some(previous) = before
                 .statuses
                 .get(container_idx)
@@ -152,10 +150,12 @@ impl History {
             }
             if count > 0 {
                 let ended = when(status.last_exit.as_ref().and_then(|exit| exit.finished_at));
-                push(
-                    &mut Self::of(history, next, container_idx).restarts,
-                    (ended, count),
-                );
+                let restart = Restart {
+                    at: ended,
+                    count,
+                    total: status.restart_count,
+                };
+                push(&mut Self::of(history, next, container_idx).restarts, restart);
                 let reason = reason_of(status.last_exit.as_deref());
                 found.push(Restarts {
                     container: container_idx,
@@ -164,7 +164,12 @@ impl History {
                 });
             }
             if previous.ready && !status.ready && is_same_run(previous, status) {
-                push(&mut Self::of(history, next, container_idx).flaps, now);
+                let were_ready = before.conditions.containers_ready.is_some_and(|c| c.holds);
+                let id = flap_id(were_ready, next, status, now);
+                push(
+                    &mut Self::of(history, next, container_idx).flaps,
+                    Flap { at: now, id },
+                );
             }
         }
         found
@@ -173,22 +178,6 @@ impl History {
     /// The history of one container.
     pub fn container(&self, container_idx: usize) -> Option<&ContainerHistory> {
         self.0.get(container_idx)
-    }
-
-    /// Adds an OOM kill from the status of a policy.
-    pub fn adopt_oom_kill(
-        history: &mut Option<Box<Self>>,
-        pod: &Observation,
-        container_idx: usize,
-        when: Timestamp,
-    ) {
-        let oom = &mut Self::of(history, pod, container_idx).oom;
-        let kill = oom.get_or_insert(OomKill {
-            at: when,
-            exit: ExitId::At(Some(when)),
-        });
-        // The status of the Pod can contain the exit without its time.
-        kill.at = kill.at.max(when);
     }
 
     fn of<'a>(
@@ -207,39 +196,6 @@ impl History {
         #[allow(clippy::indexing_slicing)]
         &mut history.0[container_idx]
     }
-
-    /// Adds an OOM kill from `status`, if it is new. `when` returns its time. `None` means that the kill does not
-    /// count; it is stored only so that it is not new in the next status.
-    fn note_oom_kill(
-        history: &mut Option<Box<Self>>,
-        pod: &Observation,
-        container_idx: usize,
-        status: &ContainerStatus,
-        when: impl Fn(&Exit) -> Option<Timestamp>,
-    ) {
-        let current = match &status.state {
-            State::Terminated(exit) => Some(&**exit),
-            _ => None,
-        };
-        for exit in status.last_exit.as_deref().into_iter().chain(current) {
-            if &*exit.reason != OOM_KILLED {
-                continue;
-            }
-            let id = ExitId::of(exit);
-            let known = history
-                .as_ref()
-                .and_then(|h| h.container(container_idx))
-                .and_then(|c| c.oom);
-            let is_known = known.is_some_and(|kill| kill.exit == id);
-            // If the current exit is known, the exit before it is older.
-            let is_older = current
-                .is_some_and(|p| !std::ptr::eq(p, exit) && known.is_some_and(|k| k.exit == ExitId::of(p)));
-            if !is_known && !is_older {
-                let at = when(exit).unwrap_or(Timestamp::MIN);
-                Self::of(history, pod, container_idx).oom = Some(OomKill { at, exit: id });
-            }
-        }
-    }
 }
 
 impl ContainerHistory {
@@ -251,7 +207,7 @@ impl ContainerHistory {
         window: SignedDuration,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        limit_reached_until(self.restarts.iter().rev().copied(), count, window, now)
+        limit_reached_until(self.newest_restarts(), count, window, now)
     }
 
     /// Like [`Self::frequent_restarts_until`], but within [`DOWN_WINDOWS`] windows and with the restarts before the
@@ -268,21 +224,23 @@ impl ContainerHistory {
             .filter(|prior| prior.run < window)
             .map(|prior| (prior.at, prior.count));
         let windows = window.saturating_mul(DOWN_WINDOWS);
-        limit_reached_until(
-            self.restarts.iter().rev().copied().chain(prior),
-            count,
-            windows,
-            now,
-        )
+        limit_reached_until(self.newest_restarts().chain(prior), count, windows, now)
     }
 
     /// The number of observed restarts within `window` before `now`.
     pub fn restarts_within(&self, window: SignedDuration, now: Timestamp) -> u32 {
         self.restarts
             .iter()
-            .filter(|(at, _)| later(*at, window) > now)
-            .map(|(_, n)| n)
+            .filter(|restart| later(restart.at, window) > now)
+            .map(|restart| restart.count)
             .sum()
+    }
+
+    fn newest_restarts(&self) -> impl Iterator<Item = (Timestamp, u32)> {
+        self.restarts
+            .iter()
+            .rev()
+            .map(|restart| (restart.at, restart.count))
     }
 
     /// The time until which at least `count` flaps are within `window`, if no flap follows. `None` if there are fewer
@@ -293,17 +251,33 @@ impl ContainerHistory {
         window: SignedDuration,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        limit_reached_until(self.flaps.iter().rev().map(|at| (*at, 1)), count, window, now)
+        limit_reached_until(
+            self.flaps.iter().rev().map(|flap| (flap.at, 1)),
+            count,
+            window,
+            now,
+        )
     }
 
     /// The number of flaps within `window` before `now`.
     pub fn flaps_within(&self, window: SignedDuration, now: Timestamp) -> usize {
-        self.flaps.iter().filter(|at| later(**at, window) > now).count()
+        self.flaps
+            .iter()
+            .filter(|flap| later(flap.at, window) > now)
+            .count()
     }
 
-    /// The time of the latest OOM kill that counts.
-    pub fn oom_killed_at(&self) -> Option<Timestamp> {
-        self.oom.map(|kill| kill.at).filter(|at| *at > Timestamp::MIN)
+    /// The history after the first observation of a container.
+    fn first(status: &ContainerStatus, now: Timestamp) -> Self {
+        let mut history = Self {
+            prior: Prior::of(status, now),
+            ..Self::default()
+        };
+        history.note_oom_kill(status, |exit| exit.finished_at.map(|at| at.min(now)));
+        if let Some(kill) = &mut history.oom {
+            kill.observed = false;
+        }
+        history
     }
 }
 
@@ -356,6 +330,22 @@ fn is_same_run(previous: &ContainerStatus, status: &ContainerStatus) -> bool {
     matches!((&previous.state, &status.state), (State::Running(a), State::Running(b)) if a == b)
         && previous.restart_count == status.restart_count
         && previous.run == status.run
+}
+
+/// The identity of a transition from ready to unready. `were_ready` tells whether all containers were ready before.
+fn flap_id(were_ready: bool, next: &Observation, status: &ContainerStatus, now: Timestamp) -> FlapId {
+    let run = if status.run == 0 {
+        u64::from(status.restart_count)
+    } else {
+        status.run
+    };
+    let condition = next.conditions.containers_ready;
+    let changed = condition.filter(|condition| were_ready && !condition.holds);
+    let at = changed.and_then(|condition| condition.since.get());
+    FlapId {
+        run,
+        second: at.unwrap_or(now).as_second(),
+    }
 }
 
 fn reason_of(exit: Option<&Exit>) -> &'static str {

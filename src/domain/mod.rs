@@ -9,6 +9,7 @@
 //! ```
 
 pub mod catalogue;
+pub mod checkpoint;
 pub mod checks;
 pub mod effects;
 pub mod hash;

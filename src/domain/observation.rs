@@ -63,7 +63,7 @@ impl<K: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(K, V)> for Labels {
 }
 
 /// The workload of a Pod: `Deployment/web`, `CronJob/report`, or the Pod itself.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Workload {
     /// The kind of the owner, `Pod` without one.
     pub kind: Arc<str>,

@@ -21,6 +21,39 @@ pub enum Role {
     Ignored,
 }
 
+/// The rule that assigned a role to a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// `sidecars.exclude` names the container.
+    Excluded,
+    /// It is a plain init container.
+    PlainInit,
+    /// It is a native sidecar, and `sidecars.native` is `Include`.
+    Native,
+    /// It is a native sidecar, and `sidecars.native` is `Exclude`.
+    NativeExcluded,
+    /// `mainContainers.names` names the container.
+    MainName,
+    /// `sidecars.names` names the container.
+    SidecarName,
+    /// The name of the container matches `sidecars.namePattern`.
+    NamePattern,
+    /// The image matches `sidecars.images`.
+    Image,
+    /// The built-in catalogue contains the container.
+    Catalogue,
+    /// It is a companion of another container in the catalogue.
+    Companion,
+    /// It is the program of a companion, and the Pod has no other main container.
+    Program,
+    /// `mainContainers.names` names other containers of the Pod.
+    NotNamed,
+    /// No rule makes it a sidecar.
+    Other,
+    /// The Pod would have no main container.
+    OnlyContainer,
+}
+
 /// The role of each container of a shape, in its order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Roles(Box<[Role]>);
@@ -31,43 +64,12 @@ impl Roles {
     /// containers are main containers. In a gateway Pod (Envoy and its shutdown manager) the gateway is the main
     /// container.
     pub fn assign(policy: &Policy, shape: &Shape) -> Self {
-        let rules = &policy.sidecars;
-        let is_main_name = |name: &str| policy.mains.contains(name);
-        // If no container of the Pod has one of these names, the policy is used as if it listed no names.
-        let has_named_main = shape
-            .containers
-            .iter()
-            .any(|c| c.kind == ContainerKind::Regular && is_main_name(&c.name));
-        let mut assigned: Box<[Role]> = shape
-            .containers
-            .iter()
-            .map(|container| {
-                let excluded = is_excluded(rules, &container.name);
-                match container.kind {
-                    ContainerKind::Init if excluded => Role::Ignored,
-                    ContainerKind::Init => Role::Init,
-                    ContainerKind::Native if excluded || !rules.native => Role::Ignored,
-                    ContainerKind::Native => Role::Sidecar,
-                    ContainerKind::Regular if excluded || is_main_name(&container.name) => Role::Main,
-                    ContainerKind::Regular if is_sidecar(rules, &container.name, &container.image) => {
-                        Role::Sidecar
-                    }
-                    ContainerKind::Regular if has_named_main => Role::Ignored,
-                    ContainerKind::Regular => Role::Main,
-                }
-            })
-            .collect();
-        if rules.well_known && !has_named_main {
-            assign_companions(rules, shape, &mut assigned);
-        }
-        if !assigned.contains(&Role::Main) {
-            for (role, container) in assigned.iter_mut().zip(&shape.containers) {
-                if container.kind == ContainerKind::Regular {
-                    *role = Role::Main;
-                }
-            }
-        }
-        Self(assigned)
+        Self(assign(policy, shape).into_iter().map(|(role, _)| role).collect())
+    }
+
+    /// The rule that assigns the role of each container of `shape`.
+    pub fn rules(policy: &Policy, shape: &Shape) -> Vec<Rule> {
+        assign(policy, shape).into_iter().map(|(_, rule)| rule).collect()
     }
 
     /// The role of a container.
@@ -84,13 +86,58 @@ impl Roles {
     }
 }
 
+fn assign(policy: &Policy, shape: &Shape) -> Vec<(Role, Rule)> {
+    let rules = &policy.sidecars;
+    let is_main_name = |name: &str| policy.mains.contains(name);
+    // If no container of the Pod has one of these names, the policy is used as if it listed no names.
+    let has_named_main = shape
+        .containers
+        .iter()
+        .any(|c| c.kind == ContainerKind::Regular && is_main_name(&c.name));
+    let mut assigned: Vec<(Role, Rule)> = shape
+        .containers
+        .iter()
+        .map(|container| {
+            let excluded = is_excluded(rules, &container.name);
+            match container.kind {
+                ContainerKind::Init | ContainerKind::Native if excluded => (Role::Ignored, Rule::Excluded),
+                ContainerKind::Init => (Role::Init, Rule::PlainInit),
+                ContainerKind::Native if !rules.native => (Role::Ignored, Rule::NativeExcluded),
+                ContainerKind::Native => (Role::Sidecar, Rule::Native),
+                ContainerKind::Regular if excluded => (Role::Main, Rule::Excluded),
+                ContainerKind::Regular if is_main_name(&container.name) => (Role::Main, Rule::MainName),
+                ContainerKind::Regular => match sidecar_rule(rules, &container.name, &container.image) {
+                    Some(rule) => (Role::Sidecar, rule),
+                    None if has_named_main => (Role::Ignored, Rule::NotNamed),
+                    None => (Role::Main, Rule::Other),
+                },
+            }
+        })
+        .collect();
+    if rules.well_known && !has_named_main {
+        assign_companions(rules, shape, &mut assigned);
+    }
+    if !has_main(&assigned) {
+        for (assigned, container) in assigned.iter_mut().zip(&shape.containers) {
+            if container.kind == ContainerKind::Regular {
+                *assigned = (Role::Main, Rule::OnlyContainer);
+            }
+        }
+    }
+    assigned
+}
+
+fn has_main(assigned: &[(Role, Rule)]) -> bool {
+    assigned.iter().any(|(role, _)| *role == Role::Main)
+}
+
 fn is_excluded(rules: &SidecarRules, name: &str) -> bool {
     rules.exclude_names.contains(name) || rules.exclude_pattern.as_ref().is_some_and(|p| p.matches(name))
 }
 
 /// Makes the companions of a program in the catalogue sidecars. If the Pod has no other main container, the program is
 /// its main container. A rule of the policy that selects the program as a sidecar has precedence.
-fn assign_companions(rules: &SidecarRules, shape: &Shape, assigned: &mut [Role]) {
+fn assign_companions(rules: &SidecarRules, shape: &Shape, assigned: &mut [(Role, Rule)]) {
     let containers: Vec<_> = shape
         .containers
         .iter()
@@ -102,38 +149,49 @@ fn assign_companions(rules: &SidecarRules, shape: &Shape, assigned: &mut [Role])
         .collect();
     let mut programs = Vec::new();
     for (program_idx, program, program_image) in &containers {
-        if is_sidecar_by_rule(rules, program, program_image) {
+        if rule_of_policy(rules, program, program_image).is_some() {
             continue;
         }
         for (idx, name, image) in &containers {
             if idx != program_idx && catalogue::is_companion((program, program_image), (name, image)) {
-                if let Some(role) = assigned.get_mut(*idx) {
-                    *role = Role::Sidecar;
+                if let Some(assigned) = assigned.get_mut(*idx) {
+                    *assigned = (Role::Sidecar, Rule::Companion);
                 }
                 programs.push(*program_idx);
             }
         }
     }
-    if !assigned.contains(&Role::Main) {
+    if !has_main(assigned) {
         for program_idx in programs {
-            if let Some(role) = assigned.get_mut(program_idx) {
-                *role = Role::Main;
+            if let Some(assigned) = assigned.get_mut(program_idx) {
+                *assigned = (Role::Main, Rule::Program);
             }
         }
     }
 }
 
-fn is_sidecar(rules: &SidecarRules, name: &str, image: &str) -> bool {
+/// The rule that makes a regular container a sidecar.
+fn sidecar_rule(rules: &SidecarRules, name: &str, image: &str) -> Option<Rule> {
     let image = Repository::of(image);
-    rules.well_known && catalogue::contains(name, &image) || is_sidecar_by_rule(rules, name, &image)
+    let is_well_known = || rules.well_known && catalogue::contains(name, &image);
+    rule_of_policy(rules, name, &image).or_else(|| is_well_known().then_some(Rule::Catalogue))
 }
 
-/// Whether the policy selects the container by its own rules, without the catalogue.
-fn is_sidecar_by_rule(rules: &SidecarRules, name: &str, image: &Repository<'_>) -> bool {
-    rules.names.contains(name)
-        || rules
+/// The rule of the policy itself, without the catalogue, that makes a regular container a sidecar.
+fn rule_of_policy(rules: &SidecarRules, name: &str, image: &Repository<'_>) -> Option<Rule> {
+    let matches_pattern = || {
+        rules
             .name_pattern
             .as_ref()
             .is_some_and(|p: &Pattern| p.matches(name))
-        || rules.images.iter().any(|glob| glob.matches(image))
+    };
+    if rules.names.contains(name) {
+        Some(Rule::SidecarName)
+    } else if matches_pattern() {
+        Some(Rule::NamePattern)
+    } else if rules.images.iter().any(|glob| glob.matches(image)) {
+        Some(Rule::Image)
+    } else {
+        None
+    }
 }

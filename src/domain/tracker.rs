@@ -24,6 +24,8 @@ pub struct Tracked {
     pub check: Check,
     /// The time at which the fault began.
     pub onset: Timestamp,
+    /// The operator observed the begin of the fault. Otherwise the onset is the best estimate from the API.
+    pub observed: bool,
     /// The time at which the violation began to fire; `None` while it is pending.
     pub firing_since: Option<Timestamp>,
     /// The time at which the fault ended, while the violation keeps firing.
@@ -39,7 +41,7 @@ pub struct Tracked {
 }
 
 /// The Event of a firing violation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FiringEvent {
     /// The hash in the Event's name.
     pub hash: u64,
@@ -167,6 +169,7 @@ fn advance_failing(
                 container,
                 check,
                 onset,
+                observed: fault.instant || observed == Observed::Live,
                 firing_since: None,
                 gone_since: None,
                 event: None,

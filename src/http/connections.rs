@@ -34,6 +34,11 @@ impl Activity {
         }
     }
 
+    /// Returns the address of the client.
+    pub(super) fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
     /// Records that the request arrived.
     pub(super) fn requested(&self) {
         self.requested.store(true, Ordering::Relaxed);

@@ -1,9 +1,9 @@
 //! A small HTTP server for pages that are rendered on request: `/metrics`, `/livez`, `/readyz`.
 //!
-//! Input: a listener and [`Pages`]. Every Pod of the cluster can connect to the server, so its cost has fixed limits:
-//! one request per connection, limits on the header (time, size), on the connection (time) and on the number of
-//! connections ([`super::connections`]), one render at a time and two pages ([`super::page_cache`]). The server never
-//! reads request bodies.
+//! Input: a listener, [`Pages`] and their [`Protection`]. Every Pod of the cluster can connect to the server, so its cost
+//! has fixed limits: one request per connection, limits on the TLS handshake (time), on the header (time, size), on the
+//! connection (time) and on the number of connections ([`super::connections`]), one render at a time and two pages
+//! ([`super::page_cache`]). The server never reads request bodies, and renders nothing for a request that is not allowed.
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -11,6 +11,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
 };
@@ -18,15 +19,17 @@ use tokio::{
 pub use super::page::{Body, Page, Pages};
 use super::{
     address::ListenAddress,
+    auth::Authorizer,
     connections::{Activity, Connections},
     page::{Reader, SharedPage},
     page_cache::PageCache,
+    tls::Tls,
 };
 
 /// Limits on the resources that clients can use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Maximum time until the request has arrived.
+    /// Maximum time of the TLS handshake, and then maximum time until the request has arrived.
     pub header: Duration,
     /// Maximum duration of a connection, including the time to read the response.
     pub connection: Duration,
@@ -65,9 +68,45 @@ pub async fn listen(address: ListenAddress) -> io::Result<(TcpListener, SocketAd
     Err(failure)
 }
 
+/// Protection of the pages of a server. The default is plain HTTP for every client.
+#[derive(Clone, Default)]
+pub struct Protection {
+    /// Encrypts the connections.
+    pub tls: Option<Arc<Tls>>,
+    /// Decides which requests are allowed.
+    pub authorizer: Option<Arc<Authorizer>>,
+}
+
+/// What the connections of a server share.
+struct Server {
+    cache: PageCache,
+    limits: Limits,
+    protection: Protection,
+}
+
 /// Serves until the future is dropped.
-pub async fn serve(listener: TcpListener, pages: Arc<dyn Pages>, limits: Limits) -> Infallible {
-    let cache = Arc::new(PageCache::new(pages, limits.page_age));
+pub async fn serve(
+    listener: TcpListener,
+    pages: Arc<dyn Pages>,
+    limits: Limits,
+    protection: Protection,
+) -> Infallible {
+    let tls = protection.tls.clone();
+    let server = Arc::new(Server {
+        cache: PageCache::new(pages, limits.page_age),
+        limits,
+        protection,
+    });
+    match tls {
+        None => accept(listener, server).await,
+        Some(tls) => tokio::select! {
+            never = accept(listener, server) => never,
+            never = tls.reload() => never,
+        },
+    }
+}
+
+async fn accept(listener: TcpListener, server: Arc<Server>) -> Infallible {
     let mut open = Connections::default();
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
@@ -76,52 +115,81 @@ pub async fn serve(listener: TcpListener, pages: Arc<dyn Pages>, limits: Limits)
             continue;
         };
         let activity = Arc::new(Activity::new(peer.ip()));
-        let task = tokio::spawn(connection(
-            stream,
-            limits,
-            Arc::clone(&activity),
-            Arc::clone(&cache),
-        ));
-        open.add(activity, task.abort_handle(), limits.connections);
+        let task = tokio::spawn(Arc::clone(&server).connection(stream, Arc::clone(&activity)));
+        open.add(activity, task.abort_handle(), server.limits.connections);
     }
 }
 
-/// Serves one connection. Does not report failures of the client.
-async fn connection(stream: TcpStream, limits: Limits, activity: Arc<Activity>, cache: Arc<PageCache>) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        activity.requested();
-        respond(request, Arc::clone(&activity), Arc::clone(&cache))
-    });
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header)
-        .max_buf_size(16 * 1024)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service);
-    let _outcome = timeout(limits.connection, serving).await;
+impl Server {
+    /// Serves one connection. Does not report failures of the client.
+    async fn connection(self: Arc<Self>, stream: TcpStream, activity: Arc<Activity>) {
+        let limits = self.limits;
+        let _outcome = timeout(limits.connection, async move {
+            let Some(tls) = self.protection.tls.clone() else {
+                return self.request(stream, activity).await;
+            };
+            if let Ok(Ok(stream)) = timeout(limits.header, tls.accept(stream)).await {
+                self.request(stream, activity).await;
+            }
+        })
+        .await;
+    }
+
+    /// Serves the request of a connection.
+    async fn request(
+        self: Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+        activity: Arc<Activity>,
+    ) {
+        let header = self.limits.header;
+        let service = service_fn(move |request: Request<Incoming>| {
+            activity.requested();
+            Arc::clone(&self).respond(request, Arc::clone(&activity))
+        });
+        let _outcome = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(header)
+            .max_buf_size(16 * 1024)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+    }
+
+    async fn respond(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        activity: Arc<Activity>,
+    ) -> Result<Response<Reader>, Infallible> {
+        if let Some(authorizer) = &self.protection.authorizer
+            && let Err(refusal) = authorizer.authorize(activity.peer(), request.headers()).await
+        {
+            let page = Page::text(refusal.status(), refusal.message());
+            let mut response = respond_with(Arc::new(SharedPage::new(page)), activity);
+            if refusal.status() == StatusCode::UNAUTHORIZED {
+                let scheme = header::HeaderValue::from_static("Bearer");
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+            }
+            return Ok(response);
+        }
+        if ![Method::GET, Method::HEAD].contains(request.method()) {
+            let mut response = respond_with(text(StatusCode::METHOD_NOT_ALLOWED, ""), activity);
+            let allowed = header::HeaderValue::from_static("GET, HEAD");
+            response.headers_mut().insert(header::ALLOW, allowed);
+            return Ok(response);
+        }
+        let page = self.cache.get(request.uri().path()).await;
+        let page = page.unwrap_or_else(|| text(StatusCode::NOT_FOUND, "page not found\n"));
+        // For HEAD, hyper sends the length without the body.
+        Ok(respond_with(page, activity))
+    }
 }
 
-async fn respond(
-    request: Request<Incoming>,
-    activity: Arc<Activity>,
-    cache: Arc<PageCache>,
-) -> Result<Response<Reader>, Infallible> {
-    let respond_with = |page| Response::new(Reader::new(page, activity));
-    if ![Method::GET, Method::HEAD].contains(request.method()) {
-        let mut response = respond_with(text(StatusCode::METHOD_NOT_ALLOWED, ""));
-        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-        let allowed = header::HeaderValue::from_static("GET, HEAD");
-        response.headers_mut().insert(header::ALLOW, allowed);
-        return Ok(response);
-    }
-    let page = cache.get(request.uri().path()).await;
-    let page = page.unwrap_or_else(|| text(StatusCode::NOT_FOUND, "page not found\n"));
+fn respond_with(page: Arc<SharedPage>, activity: Arc<Activity>) -> Response<Reader> {
     let (status, content_type) = (page.status, header::HeaderValue::from_static(page.content_type));
-    // For HEAD, hyper sends the length without the body.
-    let mut response = respond_with(page);
+    let mut response = Response::new(Reader::new(page, activity));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    Ok(response)
+    response
 }
 
 fn text(status: StatusCode, body: &str) -> Arc<SharedPage> {
@@ -152,7 +220,7 @@ mod tests {
 
     async fn start(limits: Limits) -> SocketAddr {
         let (listener, address) = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        tokio::spawn(serve(listener, Arc::new(Fixed), limits));
+        tokio::spawn(serve(listener, Arc::new(Fixed), limits, Protection::default()));
         address
     }
 

@@ -1,7 +1,8 @@
 //! Creates clients for the API server, and records the activity of watches.
 //!
 //! There are two clients. The client for lists and watches must detect a silent server. The client for writes leaves
-//! time limits and retries to the sinks. Neither retries: kube's own retry would hide an outage for minutes.
+//! time limits and retries to the sinks. Neither retries: kube's own retry would hide an outage for minutes. A panic in a
+//! client ends the task that sends the request, and with it the process.
 //! [`observed`] wraps the first client in a layer that updates a [`Pulse`]: the time of the last data from the server,
 //! whether a watch was answered, and the wait that a response requests. kube's watcher reports none of them.
 
@@ -23,7 +24,7 @@ use kube::{
     config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
-use super::{failure, transport};
+use super::{failure, panics::PanicsToCallerLayer, transport};
 use crate::telemetry::monitor::Pulse;
 
 /// How long the server may be silent on a connection. A watch is silent for at most one minute: it ends after 60 s, and
@@ -89,9 +90,23 @@ impl Clients {
         let invalid = |error| ConfigError::Client(Box::new(error));
         Ok(Self {
             watch: transport::client(config.clone()).map_err(invalid)?,
-            write: ClientBuilder::try_from(config).map_err(invalid)?.build(),
+            write: ClientBuilder::try_from(config)
+                .map_err(invalid)?
+                .with_layer(&PanicsToCallerLayer)
+                .build(),
         })
     }
+}
+
+/// Creates a client for reviews of bearer tokens. It belongs to the runtime that calls this function.
+pub fn review_client(mut config: Config) -> Result<Client, ConfigError> {
+    config.default_retry = false;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(CONNECT_TIMEOUT);
+    config.reset_reader_on_write = true;
+    let builder = ClientBuilder::try_from(config);
+    let builder = builder.map_err(|error| ConfigError::Client(Box::new(error)))?;
+    Ok(builder.with_layer(&PanicsToCallerLayer).build())
 }
 
 /// Returns a client that records its traffic in `pulse`. Each watch needs its own client and pulse.

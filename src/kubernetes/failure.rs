@@ -120,6 +120,18 @@ pub fn can_resume(error: &Error) -> bool {
     }
 }
 
+/// Reports whether the API server was unavailable or is starting, so that etcd may have been restored meanwhile. Resource
+/// versions are then lower than before. A server that is starting also answers 429.
+pub fn is_outage(error: &Error) -> bool {
+    let reasons = [
+        Reason::Server,
+        Reason::Timeout,
+        Reason::Transport,
+        Reason::Throttled,
+    ];
+    reasons.contains(&reason(error))
+}
+
 enum Cause<'a> {
     Status(&'a Status),
     Client(&'a kube::Error),
@@ -252,6 +264,14 @@ mod tests {
             assert_eq!(reason(&error).as_str(), expected, "{error:?}");
             assert_eq!(can_resume(&error), resumes, "{error:?}");
         }
+    }
+
+    #[test]
+    fn a_missing_permission_is_no_outage() {
+        let outages = [401, 403, 404, 429, 500, 503, 504]
+            .into_iter()
+            .filter(|code| is_outage(&Error::WatchStartFailed(api(*code))));
+        assert_eq!(outages.collect::<Vec<_>>(), [429, 500, 503, 504]);
     }
 
     #[test]

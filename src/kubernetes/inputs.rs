@@ -34,7 +34,7 @@ use crate::{
         },
         failure::Reason,
         list_watch::watch_pods,
-        watch::{WatchEvent, watch},
+        watch::{Selectors, WatchEvent, watch},
     },
     telemetry::{
         logging::clean,
@@ -44,7 +44,7 @@ use crate::{
 };
 
 /// Field selector that excludes finished Pods: they no longer change, and old Jobs leave many of them.
-const LIVE_PODS: &str = "status.phase!=Succeeded,status.phase!=Failed";
+pub const LIVE_PODS: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 /// A watch event for the reconciler.
 #[derive(Clone, Debug)]
@@ -153,7 +153,10 @@ impl Source {
     fn pods(self) -> BoxStream<'static, Input> {
         let events = watch_pods(
             self.client.clone(),
-            LIVE_PODS,
+            Selectors {
+                fields: LIVE_PODS,
+                labels: "",
+            },
             Arc::clone(&self.monitor),
             Arc::clone(&self.metrics),
         );

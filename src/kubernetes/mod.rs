@@ -1,15 +1,21 @@
-//! Reads from the API server: clients, watches and the decoding of objects.
+//! Reads from the API server: clients, watches and the decoding of objects; the Lease of the leader election, and the fence that
+//! permits writes.
 //!
 //! Input: a kubeconfig or the ServiceAccount, and the namespaces to watch. Output: one stream of [`inputs::Input`] values
 //! that contain no Kubernetes type. [`failure`] and [`backoff`] are shared with the writes in `sink`.
 
 pub mod backoff;
 mod body;
+pub mod checkpoint_map;
 pub mod client;
 pub mod decode;
 pub mod failure;
+pub mod fence;
 pub mod inputs;
+pub mod lease;
+pub mod list;
 mod list_watch;
+mod panics;
 pub mod protobuf;
 pub(crate) mod recovery;
 mod transport;

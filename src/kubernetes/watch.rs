@@ -3,8 +3,8 @@
 //! Input: an `Api` whose client is [observed](crate::kubernetes::client::observed). Output: [`WatchEvent`]s. kube's
 //! `watcher` lists in pages and then watches. This module adds the waits between attempts, and reports the end of an
 //! outage, which the watcher does not. It starts a new list where the watcher would request a version that the server
-//! no longer has, or would continue after an event that it could not decode. Errors are counted, and logged when they
-//! change.
+//! no longer has or, after a restore of etcd, does not have yet, or would continue after an event that it could not
+//! decode. Errors are counted, and logged when they change.
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
@@ -72,6 +72,15 @@ impl<T> WatchEvent<T> {
     }
 }
 
+/// The objects to watch. An empty selector selects all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Selectors<'a> {
+    /// A field selector.
+    pub fields: &'a str,
+    /// A label selector.
+    pub labels: &'a str,
+}
+
 /// Watches a resource without end. `fields` is a field selector.
 pub fn watch<K>(
     api: Api<K>,
@@ -82,8 +91,30 @@ pub fn watch<K>(
 where
     K: KubeResource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
+    let selectors = Selectors {
+        fields: fields.unwrap_or_default(),
+        labels: "",
+    };
+    watch_selected(api, selectors, monitor, metrics)
+}
+
+/// Watches the selected objects of a resource without end.
+pub fn watch_selected<K>(
+    api: Api<K>,
+    selectors: Selectors<'_>,
+    monitor: Arc<Monitor>,
+    metrics: Arc<Metrics>,
+) -> impl Stream<Item = WatchEvent<K>> + Send + use<K>
+where
+    K: KubeResource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
     let mut config = Config::default().timeout(WATCH_TIMEOUT);
-    config.field_selector = fields.map(str::to_owned);
+    if !selectors.fields.is_empty() {
+        config = config.fields(selectors.fields);
+    }
+    if !selectors.labels.is_empty() {
+        config = config.labels(selectors.labels);
+    }
     let start = Box::new(move || watcher::watcher(api.clone(), config.clone()).boxed());
     let watch = Watch {
         stream: start(),
@@ -170,7 +201,8 @@ impl<K> Watch<K> {
         let Outage { last_synced, wait } = self.recovery.failed(error, self.monitor.pulse.retry_after());
         self.wait = Some(wait);
         self.resuming = None;
-        if failure::can_resume(error) {
+        // The watcher does not show its version, so it cannot be compared with the current one. These lists are short.
+        if failure::can_resume(error) && !failure::is_outage(error) {
             self.monitor.pulse.expect_answer();
             self.resuming = Some(Resuming::new());
         } else {

@@ -1,13 +1,29 @@
 //! A running operator: connects the watches, the reconciler, the sinks and the pages, and stops them in order.
 
+pub mod checkpoint;
 mod late_wake;
+pub mod leadership;
 pub mod reconciler;
 mod supervision;
 
-use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
-use tokio::{net::TcpListener, select, task::JoinHandle, time::timeout};
+use tokio::{
+    net::TcpListener,
+    pin, select,
+    sync::oneshot,
+    task::{JoinError, JoinHandle},
+    time::timeout,
+};
 use tracing::{info, warn};
 
 pub use self::supervision::TaskEnded;
@@ -20,9 +36,13 @@ use crate::{
     },
     http::health::Health,
     http::metrics::MetricsPages,
-    http::server::{Limits, Pages, serve},
+    http::server::{Limits, Pages, Protection, serve},
+    kubernetes::checkpoint_map::CheckpointMap,
     kubernetes::client::Clients,
+    kubernetes::fence::Fence,
     kubernetes::inputs::{WatchScope, inputs},
+    operator::checkpoint::{CheckpointLocation, CheckpointTask},
+    operator::leadership::{Candidate, Leadership},
     operator::reconciler::{Ended, Reconciler},
     telemetry::metrics::Metrics,
 };
@@ -34,22 +54,30 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 const EVENTS: &str = "Events";
 const STATUS: &str = "status";
 const WATCHES: &str = "watches";
+const LEADERSHIP: &str = "leader election";
+const CHECKPOINT: &str = "checkpoint";
 
 /// An operator that is ready to run.
 pub struct Operator {
     clients: Clients,
     reconciler: Reconciler,
     metrics_pages: Arc<MetricsPages>,
+    fence: Fence,
+    /// `None` without leader election.
+    leadership: Option<Leadership>,
+    /// `None` without a namespace of the operator.
+    checkpoint: Option<Arc<CheckpointTask>>,
 }
 
 impl Operator {
-    /// Creates an operator. Sends no request.
+    /// Creates an operator. Sends no request. Without a candidate there is no leader election, and this operator writes.
     pub fn new(
         clients: Clients,
         scope: &WatchScope,
         policy_limits: PolicyLimits,
         limits: SeriesLimits,
         clock: Arc<dyn Clock>,
+        candidate: Option<&Candidate>,
     ) -> prometheus::Result<Self> {
         if !scope.is_cluster_wide() {
             info!(namespaces = ?scope.namespaces, "namespaced installation, ClusterSidecarPolicies are not watched");
@@ -65,12 +93,59 @@ impl Operator {
             limits,
             Arc::clone(&clock),
         )?);
-        let reconciler = Reconciler::new(index, clients.write.clone(), clock, metrics, health);
+        let (leadership, fence) = match candidate {
+            Some(candidate) => {
+                let client = clients.write.clone();
+                let (leadership, fence) = Leadership::new(client, candidate, Arc::clone(&metrics));
+                (Some(leadership), fence)
+            }
+            None => (None, Fence::always()),
+        };
+        metrics.set_leader(leadership.is_none());
+        let reconciler = Reconciler::new(
+            index,
+            clients.write.clone(),
+            clock,
+            metrics,
+            health,
+            fence.clone(),
+        );
         Ok(Self {
             clients,
             reconciler,
             metrics_pages,
+            fence,
+            leadership,
+            checkpoint: None,
         })
+    }
+
+    /// Stores the state that the API does not show in a ConfigMap, and continues what is stored there.
+    #[must_use]
+    pub fn with_checkpoint(mut self, location: &CheckpointLocation) -> Self {
+        let CheckpointLocation {
+            namespace,
+            lease,
+            identity,
+        } = location;
+        let map = CheckpointMap::new(self.clients.write.clone(), namespace, lease, identity);
+        let Reconciler {
+            index,
+            events,
+            metrics,
+            clock,
+            ..
+        } = &self.reconciler;
+        let state = (Arc::clone(index), Arc::clone(events));
+        let (metrics, clock) = (Arc::clone(metrics), Arc::clone(clock));
+        self.checkpoint = Some(Arc::new(CheckpointTask::new(
+            map,
+            state,
+            self.fence.clone(),
+            metrics,
+            clock,
+        )));
+        self
     }
 
     /// Returns the health pages.
@@ -78,53 +153,118 @@ impl Operator {
         Arc::clone(&self.reconciler.health)
     }
 
+    /// Returns the counters of the operator.
+    pub fn counters(&self) -> Arc<Metrics> {
+        Arc::clone(&self.reconciler.metrics)
+    }
+
     /// Returns the metrics page.
     pub fn metrics(&self) -> Arc<MetricsPages> {
         Arc::clone(&self.metrics_pages)
     }
 
-    /// Runs until `stop` is ready, then writes what is queued, for at most five seconds. Ends with an error as soon as one
-    /// of its tasks ends before.
-    pub async fn run(&self, stop: impl Future<Output = ()>) -> Result<(), TaskEnded> {
-        let reconciler = &self.reconciler;
+    /// Runs until `stop` is ready. Then writes what is queued, for at most five seconds, and releases the Lease. Ends with an
+    /// error as soon as one of its tasks ends before.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), TaskEnded> {
+        let Self {
+            clients,
+            reconciler,
+            metrics_pages: _,
+            fence: _,
+            leadership,
+            checkpoint,
+        } = self;
+        pin!(stop);
         let (events, status) = (Arc::clone(&reconciler.events), Arc::clone(&reconciler.status));
-        let mut events_task = tokio::spawn({
+        let mut events_task = AbortOnDrop(tokio::spawn({
             let events = Arc::clone(&events);
             async move { events.run().await }
-        });
-        let mut status_task = tokio::spawn({
+        }));
+        let mut status_task = AbortOnDrop(tokio::spawn({
             let status = Arc::clone(&status);
             async move { status.run().await }
+        }));
+        let (release, released) = oneshot::channel::<()>();
+        let mut leadership_task = leadership.map(|leadership| {
+            AbortOnDrop(tokio::spawn(leadership.run(async {
+                let _sender_dropped = released.await;
+            })))
         });
-        let inputs = inputs(
-            &self.clients.watch,
-            &reconciler.health.monitors,
-            &reconciler.metrics,
-        );
+        if let Some(checkpoint) = &checkpoint {
+            // No watch event is applied before, so no violation of an earlier process begins again.
+            select! {
+                () = checkpoint.read_at_start() => {}
+                () = &mut stop => {}
+            }
+        }
+        let mut checkpoint_task = checkpoint
+            .clone()
+            .map(|checkpoint| AbortOnDrop(tokio::spawn(async move { checkpoint.run().await })));
+        let inputs = inputs(&clients.watch, &reconciler.health.monitors, &reconciler.metrics);
         select! {
-            ended = reconciler.run(inputs, stop) => match ended {
+            ended = reconciler.run(inputs, &mut stop) => match ended {
                 Ended::Stopped => {}
                 Ended::NoInputs => return Err(TaskEnded::returned(WATCHES)),
             },
             result = &mut events_task => return Err(TaskEnded::new(EVENTS, result)),
             result = &mut status_task => return Err(TaskEnded::new(STATUS, result)),
+            result = joined(&mut leadership_task) => return Err(TaskEnded::new(LEADERSHIP, result)),
+            result = joined(&mut checkpoint_task) => return Err(TaskEnded::new(CHECKPOINT, result)),
         }
 
         info!("stopping");
         events.close();
         status.close();
-        let abort = [events_task.abort_handle(), status_task.abort_handle()];
-        match timeout(FLUSH_TIMEOUT, async { tokio::join!(events_task, status_task) }).await {
-            Ok((Err(error), _)) => Err(TaskEnded::new(EVENTS, Err::<(), _>(error))),
-            Ok((_, Err(error))) => Err(TaskEnded::new(STATUS, Err::<(), _>(error))),
-            Ok((Ok(()), Ok(()))) => Ok(()),
+        match timeout(FLUSH_TIMEOUT, async {
+            tokio::join!(&mut events_task, &mut status_task)
+        })
+        .await
+        {
+            Ok((Err(error), _)) => return Err(TaskEnded::new(EVENTS, Err::<(), _>(error))),
+            Ok((_, Err(error))) => return Err(TaskEnded::new(STATUS, Err::<(), _>(error))),
+            Ok((Ok(()), Ok(()))) => {}
             Err(_elapsed) => {
                 warn!(timeout = ?FLUSH_TIMEOUT, "shutdown flush timed out");
-                abort.iter().for_each(tokio::task::AbortHandle::abort);
+                drop((events_task, status_task));
                 events.abandon();
-                Ok(())
             }
         }
+        drop(checkpoint_task);
+        if let Some(checkpoint) = &checkpoint {
+            checkpoint.flush().await;
+        }
+        drop(release);
+        if leadership_task.is_some() {
+            joined(&mut leadership_task)
+                .await
+                .map_err(|error| TaskEnded::new(LEADERSHIP, Err::<(), _>(error)))?;
+        }
+        Ok(())
+    }
+}
+
+/// A task that ends when its handle is dropped.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Future for AbortOnDrop {
+    type Output = Result<(), JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context)
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Waits for the end of a task, for ever without a task.
+async fn joined(task: &mut Option<AbortOnDrop>) -> Result<(), JoinError> {
+    match task {
+        Some(task) => task.await,
+        None => std::future::pending().await,
     }
 }
 
@@ -134,7 +274,9 @@ pub fn serve_in_background(
     (listener, address): (TcpListener, SocketAddr),
     pages: Arc<dyn Pages>,
     limits: Limits,
+    protection: Protection,
 ) -> JoinHandle<Infallible> {
-    info!(%address, pages = pages_name, "serving");
-    tokio::spawn(serve(listener, pages, limits))
+    let (tls, auth) = (protection.tls.is_some(), protection.authorizer.is_some());
+    info!(%address, pages = pages_name, tls, auth, "serving");
+    tokio::spawn(serve(listener, pages, limits, protection))
 }

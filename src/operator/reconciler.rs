@@ -1,7 +1,7 @@
 //! The task that applies watch events and deadlines to the index and forwards the effects.
 //!
-//! Input: a stream of [`Input`]s and a clock. Output: Events and changed policies to the sinks, and a log line per
-//! transition. [`step`] is a plain function that tests call with a clock of their own. [`Reconciler`] waits, calls it and
+//! Input: a stream of [`Input`]s and a clock. Output: Events and changed policies to the sinks, and from the leader a log
+//! line per transition. [`step`] is a plain function that tests call with a clock of their own. [`Reconciler`] waits, calls it and
 //! forwards the effects. It never waits for the API server.
 
 use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
@@ -12,6 +12,7 @@ use kube::Client;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     pin, select,
+    sync::watch,
     task::yield_now,
     time::{Instant, sleep},
 };
@@ -27,7 +28,12 @@ use crate::{
         violation::{Subject, Violation},
     },
     http::health::Health,
-    kubernetes::{decode::policy::status::ObservedStatus, inputs::Input, watch::WatchEvent},
+    kubernetes::{
+        decode::policy::status::ObservedStatus,
+        fence::{Fence, Role},
+        inputs::Input,
+        watch::WatchEvent,
+    },
     sink::{
         Writer,
         events::EventSink,
@@ -110,18 +116,22 @@ pub struct Reconciler {
     pub metrics: Arc<Metrics>,
     /// Heartbeat that /livez reports.
     pub health: Arc<Health>,
+    /// Only a leader logs transitions.
+    role: watch::Receiver<Role>,
 }
 
 impl Reconciler {
-    /// Creates a reconciler and its sinks.
+    /// Creates a reconciler and its sinks, which write when the fence permits it.
     pub fn new(
         index: Arc<Mutex<Index>>,
         client: Client,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
+        fence: Fence,
     ) -> Self {
-        let writer = Writer::new(client, Arc::clone(&metrics));
+        let role = fence.subscribe();
+        let writer = Writer::new(client, Arc::clone(&metrics), fence);
         let events = EventSink::new(writer.clone(), Arc::clone(&clock));
         let reports = Reports::new(Arc::clone(&index));
         let status = StatusSink::new(reports, events.pending_events(), writer, Arc::clone(&clock));
@@ -132,6 +142,7 @@ impl Reconciler {
             status: Arc::new(status),
             metrics,
             health,
+            role,
         }
     }
 
@@ -213,8 +224,8 @@ impl Reconciler {
             changed,
             transitions,
         } = effects;
-        for transition in &transitions {
-            log(transition);
+        if *self.role.borrow() == Role::Leader {
+            transitions.iter().for_each(log);
         }
         for event in events {
             self.events.push(event);

@@ -22,7 +22,7 @@ const INSTANCE_LIMIT: usize = 128;
 const NAME_LIMIT: usize = 253;
 
 /// Returns the name of this process: the name of its Pod, or the name of the host outside a cluster.
-pub(super) fn instance() -> String {
+pub fn instance() -> String {
     let named = ["POD_NAME", "HOSTNAME"]
         .iter()
         .find_map(|name| std::env::var(name).ok());

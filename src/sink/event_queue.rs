@@ -1,5 +1,7 @@
 //! Decides which Event is written and when: limits, retries and summaries of dropped Events. No I/O; time is an
 //! argument.
+//!
+//! The queue of a standby returns nothing to write. It applies the same limits, and keeps the Events that it admits.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -9,14 +11,17 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::bucket::{Buckets, Rate};
+use super::{
+    bucket::{Buckets, Rate},
+    kept_events::KeptEvents,
+};
 use crate::{
     domain::{
         effects::Event,
         hash::stable_hash,
         policy::{PolicyKey, Severity},
     },
-    kubernetes::backoff::Backoff,
+    kubernetes::{backoff::Backoff, fence::Role},
     telemetry::metrics::DropReason,
 };
 
@@ -31,7 +36,7 @@ const GLOBAL: Rate = Rate {
     every: Duration::from_millis(100),
 };
 /// Maximum number of queued Events, retries included.
-const CAPACITY: usize = 4096;
+pub(super) const CAPACITY: usize = 4096;
 /// Time between the first dropped Event of a policy and its summary.
 const SUMMARY_DELAY: Duration = Duration::from_secs(10);
 /// Minimum time between two summaries of a policy.
@@ -39,7 +44,9 @@ const SUMMARY_PERIOD: Duration = Duration::from_mins(5);
 /// Maximum number of names of dropped Events, about 30 bytes each.
 const DROPPED_NAMES: usize = 16_384;
 /// Time after which an Event that cannot be written is dropped.
-const GIVE_UP: Duration = Duration::from_mins(15);
+pub(super) const GIVE_UP: Duration = Duration::from_mins(15);
+/// Wait before an Event is attempted again that was not written because this replica had no permit.
+const POSTPONED: Duration = Duration::from_secs(1);
 
 /// A message to write.
 #[derive(Clone, Debug)]
@@ -58,6 +65,8 @@ pub(super) enum Message {
 #[derive(Clone, Debug)]
 pub(super) struct QueuedEvent {
     pub(super) message: Message,
+    /// Number that is unique in the queue.
+    id: u64,
     queued_at: Instant,
     backoff: Backoff,
 }
@@ -72,15 +81,17 @@ struct DroppedSummary {
 /// The queue of Events.
 #[derive(Debug)]
 pub(super) struct EventQueue {
+    role: Role,
     per_pod: Buckets<Arc<str>>,
     global: Buckets<()>,
     /// Events that were not attempted yet, oldest first.
     ready: VecDeque<QueuedEvent>,
-    /// Retries by due time. The number makes the keys unique.
+    /// Retries by due time and number.
     retries: BTreeMap<(Instant, u64), QueuedEvent>,
-    next_retry_id: u64,
-    /// Number of messages that are being written.
-    in_flight: usize,
+    next_id: u64,
+    /// Messages that are being written, by number.
+    in_flight: BTreeMap<u64, Message>,
+    kept: KeptEvents,
     dropped: HashMap<PolicyKey, DroppedSummary>,
     dropped_names: DroppedNames,
 }
@@ -112,20 +123,90 @@ impl DroppedNames {
 }
 
 impl EventQueue {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(role: Role) -> Self {
         Self {
+            role,
             per_pod: Buckets::new(PER_POD),
             global: Buckets::new(GLOBAL),
             ready: VecDeque::new(),
             retries: BTreeMap::new(),
-            next_retry_id: 0,
-            in_flight: 0,
+            next_id: 0,
+            in_flight: BTreeMap::new(),
+            kept: KeptEvents::default(),
             dropped: HashMap::new(),
             dropped_names: DroppedNames::default(),
         }
     }
 
-    /// Queues an Event, or drops it and returns the reason.
+    /// Returns the role whose rules apply.
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Begins to write, first the kept Events. Returns their policies.
+    pub(super) fn promote(&mut self, now: Instant) -> Vec<PolicyKey> {
+        if self.role == Role::Leader {
+            return Vec::new();
+        }
+        self.role = Role::Leader;
+        let kept = self.kept.take(now);
+        let policies = kept.iter().map(|event| event.policy.clone()).collect();
+        for event in kept {
+            self.enqueue(event, now);
+        }
+        policies
+    }
+
+    /// Ends to write, and keeps the Events that are not being written. Returns their policies.
+    pub(super) fn demote(&mut self, now: Instant) -> Vec<PolicyKey> {
+        self.role = Role::Standby;
+        let ready = std::mem::take(&mut self.ready);
+        let retries = std::mem::take(&mut self.retries);
+        let waiting = retries.into_values().chain(ready);
+        waiting.filter_map(|queued| self.keep(queued, now)).collect()
+    }
+
+    /// Keeps a message for the next promotion. Returns the policy of an Event.
+    fn keep(&mut self, queued: QueuedEvent, now: Instant) -> Option<PolicyKey> {
+        match queued.message {
+            Message::Event(event) => {
+                let policy = event.policy.clone();
+                self.kept.keep(event, queued.queued_at, now);
+                Some(policy)
+            }
+            Message::DroppedSummary {
+                policy,
+                policy_uid,
+                dropped,
+            } => {
+                self.count_dropped(policy, policy_uid, dropped, now);
+                None
+            }
+        }
+    }
+
+    /// Takes the Events over that a checkpoint lists as waiting. A leader ignores checkpoints.
+    pub(super) fn checkpointed(&mut self, arrived: Instant, waiting: Vec<Event>) {
+        if self.role == Role::Standby {
+            self.kept.checkpointed(arrived, waiting);
+        }
+    }
+
+    /// Returns the Events that are not written yet.
+    pub(super) fn waiting(&self) -> Vec<Event> {
+        let queued = self.retries.values().chain(&self.ready);
+        let messages = self
+            .in_flight
+            .values()
+            .chain(queued.map(|queued| &queued.message));
+        let event = |message: &Message| match message {
+            Message::Event(event) => Some(event.clone()),
+            Message::DroppedSummary { .. } => None,
+        };
+        messages.filter_map(event).collect()
+    }
+
+    /// Queues an Event, or drops it and returns the reason. A standby keeps the Event.
     pub(super) fn push(&mut self, event: Event, now: Instant) -> Result<(), DropReason> {
         // A recovery is useless without an Event of its fault. If all of them were dropped, it is dropped as well.
         let dropped: Vec<_> = event
@@ -160,38 +241,94 @@ impl EventQueue {
             if event.recovers.is_empty() {
                 self.dropped_names.insert(&event.name, reason);
             }
-            let summary = self.dropped.entry(event.policy).or_insert(DroppedSummary {
-                policy_uid: event.policy_uid,
-                dropped: 0,
-                due: now + SUMMARY_DELAY,
-            });
-            summary.dropped += 1;
+            // The leader reports the Events that a standby drops.
+            if self.role == Role::Leader {
+                self.count_dropped(event.policy, event.policy_uid, 1, now);
+            }
             return Err(reason);
         }
         self.dropped_names.remove(&event.name);
         self.per_pod.take(Arc::clone(&event.pod_uid), now);
         self.global.take((), now);
-        self.ready.push_back(QueuedEvent {
-            message: Message::Event(event),
-            queued_at: now,
-            backoff: Backoff::default(),
-        });
+        match self.role {
+            Role::Leader => self.enqueue(event, now),
+            Role::Standby => self.kept.keep(event, now, now),
+        }
         Ok(())
     }
 
-    /// Returns the next message to write. The caller ends it with [`Self::done`] or [`Self::retry`].
+    fn enqueue(&mut self, event: Event, now: Instant) {
+        let queued = self.queued(Message::Event(event), now);
+        self.ready.push_back(queued);
+    }
+
+    fn queued(&mut self, message: Message, now: Instant) -> QueuedEvent {
+        self.next_id += 1;
+        QueuedEvent {
+            message,
+            id: self.next_id,
+            queued_at: now,
+            backoff: Backoff::default(),
+        }
+    }
+
+    fn count_dropped(&mut self, policy: PolicyKey, policy_uid: Arc<str>, dropped: u64, now: Instant) {
+        let summary = self.dropped.entry(policy).or_insert(DroppedSummary {
+            policy_uid,
+            dropped: 0,
+            due: now + SUMMARY_DELAY,
+        });
+        summary.dropped += dropped;
+    }
+
+    /// Returns the next message to write. The caller ends it with [`Self::done`], [`Self::retry`] or [`Self::postpone`].
     pub(super) fn take(&mut self, now: Instant) -> Option<QueuedEvent> {
-        let queued = match self.retries.first_entry() {
+        if self.role == Role::Standby {
+            return None;
+        }
+        let retry = match self.retries.first_entry() {
             Some(entry) if entry.key().0 <= now => Some(entry.remove()),
-            _ => self.ready.pop_front().or_else(|| self.summary(now)),
+            _ => None,
         };
-        self.in_flight += usize::from(queued.is_some());
-        queued
+        let queued = retry
+            .or_else(|| self.next_ready())
+            .or_else(|| self.summary(now))?;
+        self.in_flight.insert(queued.id, queued.message.clone());
+        Some(queued)
+    }
+
+    /// Returns the first Event whose name is not being written. Two Events with one name are written in order, because the
+    /// later one sets the count of the object.
+    fn next_ready(&mut self) -> Option<QueuedEvent> {
+        let name = |message: &Message| match message {
+            Message::Event(event) => Some(event.name.clone()),
+            Message::DroppedSummary { .. } => None,
+        };
+        let writing: Vec<_> = self.in_flight.values().filter_map(name).collect();
+        let is_free = |queued: &QueuedEvent| match &queued.message {
+            Message::Event(event) => !writing.contains(&event.name),
+            Message::DroppedSummary { .. } => true,
+        };
+        let position = self.ready.iter().position(is_free)?;
+        self.ready.remove(position)
     }
 
     /// Completes a message that was written or refused.
-    pub(super) fn done(&mut self) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+    pub(super) fn done(&mut self, queued: &QueuedEvent) {
+        self.in_flight.remove(&queued.id);
+    }
+
+    /// Returns a message that was not written because this replica had no permit. Returns the policy if the Event is now
+    /// kept instead of queued.
+    pub(super) fn postpone(&mut self, queued: QueuedEvent, now: Instant) -> Option<PolicyKey> {
+        self.done(&queued);
+        match self.role {
+            Role::Standby => self.keep(queued, now),
+            Role::Leader => {
+                self.retries.insert((now + POSTPONED, queued.id), queued);
+                None
+            }
+        }
     }
 
     fn summary(&mut self, now: Instant) -> Option<QueuedEvent> {
@@ -203,15 +340,12 @@ impl EventQueue {
             .iter_mut()
             .find(|(_, summary)| summary.dropped > 0 && summary.due <= now)?;
         summary.due = now + SUMMARY_PERIOD;
-        Some(QueuedEvent {
-            message: Message::DroppedSummary {
-                policy: policy.clone(),
-                policy_uid: Arc::clone(&summary.policy_uid),
-                dropped: std::mem::take(&mut summary.dropped),
-            },
-            queued_at: now,
-            backoff: Backoff::default(),
-        })
+        let message = Message::DroppedSummary {
+            policy: policy.clone(),
+            policy_uid: Arc::clone(&summary.policy_uid),
+            dropped: std::mem::take(&mut summary.dropped),
+        };
+        Some(self.queued(message, now))
     }
 
     /// Queues a message again after a failed write, or drops it after [`GIVE_UP`].
@@ -221,7 +355,7 @@ impl EventQueue {
         retry_after: Option<Duration>,
         now: Instant,
     ) -> Result<(), DropReason> {
-        self.done();
+        self.done(&queued);
         let wait = queued.backoff.next_wait_or(retry_after);
         if now.saturating_duration_since(queued.queued_at) + wait > GIVE_UP {
             if let Message::Event(event) = queued.message
@@ -231,13 +365,15 @@ impl EventQueue {
             }
             return Err(DropReason::GaveUp);
         }
-        self.next_retry_id += 1;
-        self.retries.insert((now + wait, self.next_retry_id), queued);
+        self.retries.insert((now + wait, queued.id), queued);
         Ok(())
     }
 
     /// Returns when the next retry or summary is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
+        if self.role == Role::Standby {
+            return None;
+        }
         let retry = self.retries.keys().next().map(|(due, _)| *due);
         let summary = self
             .dropped
@@ -250,7 +386,7 @@ impl EventQueue {
 
     /// Returns the number of messages that are not written yet.
     pub(super) fn len(&self) -> usize {
-        self.ready.len() + self.retries.len() + self.in_flight
+        self.ready.len() + self.retries.len() + self.in_flight.len()
     }
 }
 

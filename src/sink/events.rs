@@ -2,6 +2,9 @@
 //!
 //! Input: [`Event`]s of the domain; [`EventSink::push`] does not wait. Output: creates and merge patches of
 //! `events.k8s.io/v1` Events. Dropped Events are counted. A summary on the policy reports the Events over the limits.
+//!
+//! A standby writes nothing and keeps its Events. When it becomes the leader, it writes the Events that the former leader may
+//! not have written.
 
 use std::sync::{
     Arc,
@@ -32,6 +35,7 @@ use super::{
 use crate::{
     clock::Clock,
     domain::effects::{Delivery, Event},
+    kubernetes::fence::Role,
     telemetry::{
         logging::clean,
         metrics::{DropReason, WriteKind},
@@ -56,10 +60,11 @@ pub struct EventSink {
 impl EventSink {
     /// Creates a sink. It writes while [`Self::run`] runs.
     pub fn new(writer: Writer, clock: Arc<dyn Clock>) -> Self {
+        let role = *writer.fence().subscribe().borrow();
         Self {
-            event_queue: Mutex::new(EventQueue::new()),
+            event_queue: Mutex::new(EventQueue::new(role)),
             notify: Notify::new(),
-            pending_events: Arc::default(),
+            pending_events: Arc::new(PendingEvents::new(role)),
             closed: AtomicBool::new(false),
             writer,
             clock,
@@ -72,16 +77,32 @@ impl EventSink {
         Arc::clone(&self.pending_events)
     }
 
-    /// Queues an Event. An Event over the limits is dropped and counted.
+    /// Queues an Event. An Event over the limits is dropped, and counted by the leader.
     pub fn push(&self, event: Event) {
         let policy = event.policy.clone();
-        // This comes before the push, because another thread may write the Event at once.
-        self.pending_events.begin(&policy);
-        if let Err(reason) = self.event_queue().push(event, Instant::now()) {
-            self.pending_events.end(&policy);
-            self.writer.metrics().dropped(reason, 1);
+        let mut event_queue = self.event_queue();
+        let pushed = event_queue.push(event, Instant::now());
+        if event_queue.role() == Role::Leader {
+            // The queue stays locked until here, because another thread may write the Event at once.
+            match pushed {
+                Ok(()) => self.pending_events.begin(&policy),
+                Err(reason) => self.writer.metrics().dropped(reason, 1),
+            }
         }
+        drop(event_queue);
         self.notify.notify_one();
+    }
+
+    /// Returns the Events that are queued or being written, for the checkpoint of the leader.
+    pub fn waiting(&self) -> Vec<Event> {
+        self.event_queue().waiting()
+    }
+
+    /// Takes over the Events that a checkpoint of the leader lists as waiting. `arrived` is the time at which this replica
+    /// received the checkpoint. Events that this replica saw more than 20 s before are no longer kept. A leader ignores
+    /// checkpoints.
+    pub fn checkpointed(&self, arrived: Instant, waiting: Vec<Event>) {
+        self.event_queue().checkpointed(arrived, waiting);
     }
 
     /// Closes the sink: [`Self::run`] ends when all Events are written.
@@ -99,11 +120,13 @@ impl EventSink {
         }
     }
 
-    /// Writes until the sink is closed and the queue is empty.
+    /// Writes until the sink is closed and the queue is empty. A standby writes nothing.
     pub async fn run(&self) {
         let mut writes = FuturesUnordered::new();
         let mut log = ErrorLog::default();
+        let mut role = self.writer.fence().subscribe();
         loop {
+            self.follow(*role.borrow_and_update());
             while writes.len() < CONCURRENCY
                 && let Some(queued) = self.event_queue().take(Instant::now())
             {
@@ -123,9 +146,30 @@ impl EventSink {
             select! {
                 Some((queued, result)) = writes.next() => self.delivered(queued, result, &mut log),
                 () = self.notify.notified() => {}
+                Ok(()) = role.changed() => {}
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && writes.len() < CONCURRENCY => {}
             }
         }
+    }
+
+    /// Changes the role of the queue. Keeps the counts of pending Events consistent with it.
+    fn follow(&self, role: Role) {
+        let mut event_queue = self.event_queue();
+        if event_queue.role() == role {
+            return;
+        }
+        let now = Instant::now();
+        match role {
+            Role::Leader => event_queue
+                .promote(now)
+                .iter()
+                .for_each(|policy| self.pending_events.begin(policy)),
+            Role::Standby => event_queue
+                .demote(now)
+                .iter()
+                .for_each(|policy| self.pending_events.end(policy)),
+        }
+        self.pending_events.set_role(role);
     }
 
     fn delivered(&self, queued: QueuedEvent, result: Result<(), WriteError>, log: &mut ErrorLog) {
@@ -135,10 +179,11 @@ impl EventSink {
         };
         let is_done = match result {
             Ok(()) => {
-                self.event_queue().done();
+                self.event_queue().done(&queued);
                 log.recovered();
                 true
             }
+            Err(error) if error.is_fenced => self.event_queue().postpone(queued, Instant::now()).is_some(),
             Err(error) if error.is_transient() => {
                 log.failed(&error);
                 let retry = self
@@ -151,7 +196,7 @@ impl EventSink {
             }
             Err(error) => {
                 log.refused(&queued, &error);
-                self.event_queue().done();
+                self.event_queue().done(&queued);
                 self.writer.metrics().dropped(DropReason::Refused, 1);
                 true
             }

@@ -1,12 +1,14 @@
 //! Writes to the API server: [`events`] and [`status`].
 //!
 //! Each module has a queue and a task. The queue is a struct without I/O that decides what is written when. The task
-//! writes through [`Writer`]. A failed write is logged and counted, and does not stop other writes.
+//! writes through [`Writer`]. A failed write is logged and counted, and does not stop other writes. A standby writes
+//! nothing: its queues keep what it may have to write when it becomes the leader.
 
 mod bucket;
 mod event_object;
 mod event_queue;
 pub mod events;
+mod kept_events;
 mod pending_events;
 pub mod status;
 mod status_object;
@@ -18,27 +20,26 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Bytes;
 use kube::{Client, client::Body, core::Status};
-use tokio::time::timeout;
 
+pub use event_object::instance;
 pub use pending_events::PendingEvents;
 
 use crate::{
-    kubernetes::failure,
+    kubernetes::{failure, fence::Fence},
     telemetry::metrics::{Metrics, WriteKind, WriteOutcome},
 };
 
 /// The field manager of Sidewatch.
 const FIELD_MANAGER: &str = "sidewatch";
-/// Timeout of a write.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum size of a response in bytes.
 const MAX_RESPONSE: usize = 4 << 20;
 
-/// Sends writes, with a timeout and counters, and without retries.
+/// Sends writes that the fence permits, with a timeout and counters, and without retries.
 #[derive(Clone)]
 pub struct Writer {
     client: Client,
     metrics: Arc<Metrics>,
+    fence: Fence,
 }
 
 /// Why a write failed.
@@ -55,9 +56,23 @@ pub struct WriteError {
     pub is_namespace_terminating: bool,
     /// The fields that the response names as invalid.
     pub invalid_fields: Vec<String>,
+    /// This replica is not the leader: the write did not start, or its response did not arrive before the deadline.
+    pub is_fenced: bool,
 }
 
 impl WriteError {
+    /// Creates the error of a write without a usable response.
+    fn without_response(message: String) -> Self {
+        Self {
+            status: None,
+            retry_after: None,
+            message,
+            is_namespace_terminating: false,
+            invalid_fields: Vec::new(),
+            is_fenced: false,
+        }
+    }
+
     /// Reports whether a retry may succeed: after a failed connection, a timeout, a server error or throttling. An
     /// expired token and a missing permission are included, because both can be corrected without a change of the
     /// request.
@@ -72,8 +87,12 @@ impl WriteError {
 
 impl Writer {
     /// Creates a writer. The client must not retry.
-    pub fn new(client: Client, metrics: Arc<Metrics>) -> Self {
-        Self { client, metrics }
+    pub fn new(client: Client, metrics: Arc<Metrics>, fence: Fence) -> Self {
+        Self {
+            client,
+            metrics,
+            fence,
+        }
     }
 
     /// Returns the counters.
@@ -81,35 +100,41 @@ impl Writer {
         &self.metrics
     }
 
+    /// Returns the fence that permits the writes.
+    pub fn fence(&self) -> &Fence {
+        &self.fence
+    }
+
     /// Sends one request. Returns the response for a success status and for the codes in `expected`. Other codes are
-    /// errors.
+    /// errors. Sends nothing if this replica is not the leader.
     async fn send(
         &self,
         kind: WriteKind,
         request: Result<Request<Vec<u8>>, kube::core::request::Error>,
         expected: &[StatusCode],
     ) -> Result<(StatusCode, Bytes), WriteError> {
+        let Some(permit) = self.fence.permit() else {
+            return Err(WriteError {
+                is_fenced: true,
+                ..WriteError::without_response("this replica is not the leader".to_owned())
+            });
+        };
+        let limit = permit.limit();
         let result = match request {
-            Ok(request) => timeout(WRITE_TIMEOUT, self.exchange(request.map(Body::from), expected)).await,
+            Ok(request) => permit.run(self.exchange(request.map(Body::from), expected)).await,
             Err(error) => Ok(Err(WriteError {
                 // A request that cannot be built fails again on a retry, like a refused one.
                 status: Some(StatusCode::BAD_REQUEST),
-                retry_after: None,
-                message: error.to_string(),
-                is_namespace_terminating: false,
-                invalid_fields: Vec::new(),
+                ..WriteError::without_response(error.to_string())
             })),
         };
         let (outcome, result) = match result {
             Ok(Ok(response)) => (WriteOutcome::Ok, Ok(response)),
             Ok(Err(error)) => (WriteOutcome::Error, Err(error)),
-            Err(_elapsed) => {
+            Err(_limit_reached) => {
                 let error = WriteError {
-                    status: None,
-                    retry_after: None,
-                    message: format!("no response within {} s", WRITE_TIMEOUT.as_secs()),
-                    is_namespace_terminating: false,
-                    invalid_fields: Vec::new(),
+                    is_fenced: self.fence.permit().is_none(),
+                    ..WriteError::without_response(format!("no response within {} s", limit.as_secs()))
                 };
                 (WriteOutcome::Timeout, Err(error))
             }
@@ -123,22 +148,17 @@ impl Writer {
         request: Request<Body>,
         expected: &[StatusCode],
     ) -> Result<(StatusCode, Bytes), WriteError> {
-        let failed = |message: String| WriteError {
-            status: None,
-            retry_after: None,
-            message,
-            is_namespace_terminating: false,
-            invalid_fields: Vec::new(),
-        };
         let response = self
             .client
             .send(request)
             .await
-            .map_err(|error| failed(failure::chain(&error)))?;
+            .map_err(|error| WriteError::without_response(failure::chain(&error)))?;
         let status = response.status();
         let retry_after = failure::retry_after(response.headers());
         let body = Limited::new(response.into_body(), MAX_RESPONSE).collect().await;
-        let body = body.map_err(|error| failed(error.to_string()))?.to_bytes();
+        let body = body
+            .map_err(|error| WriteError::without_response(error.to_string()))?
+            .to_bytes();
         if status.is_success() || expected.contains(&status) {
             return Ok((status, body));
         }
@@ -153,6 +173,7 @@ impl Writer {
                 || format!("{status}: {}", String::from_utf8_lossy(&body)),
                 |status| failure::describe_status(&status),
             ),
+            is_fenced: false,
         })
     }
 }

@@ -7,19 +7,41 @@
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
-use crate::domain::policy::PolicyKey;
+use crate::{domain::policy::PolicyKey, kubernetes::fence::Role};
 
-/// The number of pending Events of each policy.
-#[derive(Debug, Default)]
+/// The number of pending Events of each policy, and the role of the Event sink.
+#[derive(Debug)]
 pub struct PendingEvents {
+    /// The role follows that of the fence. A new leader has counted its kept Events when the role changes, so its statuses
+    /// wait for them.
+    role: watch::Sender<Role>,
     counts: Mutex<HashMap<PolicyKey, usize>>,
     /// Signals that a policy no longer has a pending Event.
     drained: Notify,
 }
 
 impl PendingEvents {
+    /// Creates the counts of a sink without Events.
+    pub(super) fn new(role: Role) -> Self {
+        Self {
+            role: watch::Sender::new(role),
+            counts: Mutex::default(),
+            drained: Notify::new(),
+        }
+    }
+
+    /// Returns the role of the Event sink and its later changes.
+    pub(super) fn role(&self) -> watch::Receiver<Role> {
+        self.role.subscribe()
+    }
+
+    /// Changes the role.
+    pub(super) fn set_role(&self, role: Role) {
+        self.role.send_replace(role);
+    }
+
     /// Adds a pending Event.
     pub(super) fn begin(&self, policy: &PolicyKey) {
         *self.counts.lock().entry(policy.clone()).or_default() += 1;
@@ -61,7 +83,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_policy_is_drained_after_its_last_event() {
-        let pending_events = PendingEvents::default();
+        let pending_events = PendingEvents::new(Role::Leader);
         let one = policy(PolicyKind::SidecarPolicy);
         let other = policy(PolicyKind::ClusterSidecarPolicy);
         pending_events.drained(&one).await;

@@ -2,7 +2,8 @@
 //!
 //! Input: the statuses that a watch observed, and the keys of policies whose status may have changed. Output: one apply
 //! if the wanted status differs from the observed one. If the applied status still has entries of other field managers, a
-//! merge patch removes them.
+//! merge patch removes them. Each write requires the version of the object that was observed, so a write that arrives late
+//! changes nothing. A standby writes nothing.
 
 use std::{
     collections::BTreeSet,
@@ -42,7 +43,10 @@ use crate::{
         policy::{PolicyKey, PolicyKind},
         summary::Report,
     },
-    kubernetes::decode::policy::status::{ObservedStatus, parse_version},
+    kubernetes::{
+        decode::policy::status::{ObservedStatus, parse_version},
+        fence::Role,
+    },
     telemetry::{logging::clean, metrics::WriteKind},
 };
 
@@ -137,11 +141,15 @@ impl StatusSink {
         self.notify.notify_one();
     }
 
-    /// Writes until the sink is closed and everything is written.
+    /// Writes until the sink is closed and everything is written. A standby writes nothing. A new leader compares all
+    /// statuses.
     pub async fn run(&self) {
         let mut writes = FuturesUnordered::new();
+        let mut role = self.pending_events.role();
+        let mut is_leader = *role.borrow_and_update() == Role::Leader;
         loop {
-            while writes.len() < CONCURRENCY
+            while is_leader
+                && writes.len() < CONCURRENCY
                 && let Some((key, observed)) = self.take()
             {
                 writes.push(async move {
@@ -152,16 +160,23 @@ impl StatusSink {
             }
             let due = {
                 let queue = self.queue();
-                if self.closed.load(Ordering::Relaxed) && queue.is_idle() {
+                let is_done = queue.is_idle() || (!is_leader && writes.is_empty());
+                if self.closed.load(Ordering::Relaxed) && is_done {
                     return;
                 }
-                queue.next_due()
+                queue.next_due().filter(|_| is_leader)
             };
             select! {
                 Some((key, uid, outcome)) = writes.next() => {
                     self.queue().finish(&key, &uid, outcome, Instant::now());
                 }
                 () = self.notify.notified() => {}
+                Ok(()) = role.changed() => {
+                    is_leader = *role.borrow_and_update() == Role::Leader;
+                    if is_leader {
+                        self.queue().mark_all_changed(Instant::now());
+                    }
+                }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && writes.len() < CONCURRENCY => {}
             }
         }
@@ -178,18 +193,21 @@ impl StatusSink {
         }
         // The report is computed first, so that the wait includes the Events of all its violations.
         let _elapsed = timeout(EVENTS_TIMEOUT, self.pending_events.drained(key)).await;
-        match self.apply_valid(key, &observed.uid, &mut wanted).await {
-            Ok(None) => Outcome::NotFound,
-            Ok(Some(version)) => {
+        match self.apply_valid(key, &observed, &mut wanted).await {
+            Ok(Applied::NotFound) => Outcome::NotFound,
+            Ok(Applied::Conflict) => Outcome::Conflict,
+            Ok(Applied::Object(object)) => {
                 self.log_recovery();
                 Outcome::Written(ObservedStatus {
                     uid: observed.uid,
-                    version,
+                    version: object.version(),
                     status: Some(wanted),
                 })
             }
             Err(error) => {
-                self.log_error(key, &error);
+                if !error.is_fenced {
+                    self.log_error(key, &error);
+                }
                 Outcome::Failed {
                     retry_after: error.retry_after,
                 }
@@ -201,10 +219,10 @@ impl StatusSink {
     async fn apply_valid(
         &self,
         key: &PolicyKey,
-        uid: &str,
+        observed: &ObservedStatus,
         status: &mut PolicyStatus,
-    ) -> Result<Option<u64>, WriteError> {
-        let mut result = self.apply(key, uid, status).await;
+    ) -> Result<Applied, WriteError> {
+        let mut result = self.apply(key, observed, status).await;
         for attempt in 0..2 {
             let Err(error) = &result else { break };
             if error.status != Some(StatusCode::UNPROCESSABLE_ENTITY) {
@@ -221,68 +239,70 @@ impl StatusSink {
             };
             self.log_error(key, error);
             *status = reduced;
-            result = self.apply(key, uid, status).await;
+            result = self.apply(key, observed, status).await;
         }
         result
     }
 
-    /// Applies a status, and removes entries of other field managers. Returns the new version of the object, or `None` if
-    /// the object does not exist.
+    /// Applies a status to the observed object, and removes entries of other field managers.
     async fn apply(
         &self,
         key: &PolicyKey,
-        uid: &str,
+        observed: &ObservedStatus,
         status: &PolicyStatus,
-    ) -> Result<Option<u64>, WriteError> {
+    ) -> Result<Applied, WriteError> {
         let params = PatchParams::apply(FIELD_MANAGER).force();
         // Because of the UID, the API server refuses this status for a new policy with the same name.
+        let mut metadata = json!({ "name": key.name, "uid": observed.uid });
+        // Zero stands for a version that is not a number.
+        if let Some(metadata) = metadata.as_object_mut().filter(|_| observed.version > 0) {
+            metadata.insert("resourceVersion".to_owned(), observed.version.to_string().into());
+        }
         let patch = Patch::Apply(json!({
             "apiVersion": format!("{}/{}", api::GROUP, api::VERSION),
             "kind": key.kind.as_str(),
-            "metadata": { "name": key.name, "uid": uid },
+            "metadata": metadata,
             "status": status,
         }));
-        let Some(applied) = self.patch(key, &params, &patch).await? else {
-            return Ok(None);
+        let applied = match self.patch(key, &params, &patch).await? {
+            Applied::Object(applied) => applied,
+            other => return Ok(other),
         };
         let stays = |applied: &PolicyStatus| status_object::has_foreign_entries(status, applied);
         if !applied.status.as_ref().is_some_and(stays) {
-            return Ok(Some(applied.version()));
+            return Ok(Applied::Object(applied));
         }
         let params = PatchParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
         };
         let patch = Patch::Merge(json!({
-            "metadata": { "uid": uid, "resourceVersion": applied.metadata.resource_version },
+            "metadata": { "uid": observed.uid, "resourceVersion": applied.metadata.resource_version },
             "status": status_object::without_foreign_entries(status),
         }));
         info!(policy = %key, "entries of other field managers removed from the status");
-        Ok(self
-            .patch(key, &params, &patch)
-            .await?
-            .map(|object| object.version()))
+        self.patch(key, &params, &patch).await
     }
 
-    /// Patches the `status` subresource. Returns the object, or `None` if it does not exist.
+    /// Patches the `status` subresource.
     async fn patch(
         &self,
         key: &PolicyKey,
         params: &PatchParams,
         patch: &Patch<Value>,
-    ) -> Result<Option<Written>, WriteError> {
+    ) -> Result<Applied, WriteError> {
         let url = match key.kind {
             PolicyKind::SidecarPolicy => SidecarPolicy::url_path(&(), Some(&key.namespace)),
             PolicyKind::ClusterSidecarPolicy => ClusterSidecarPolicy::url_path(&(), None),
         };
         let request = Request::new(url).patch_subresource("status", &key.name, params, patch);
-        let (code, body) = self
-            .writer
-            .send(WriteKind::Status, request, &[StatusCode::NOT_FOUND])
-            .await?;
-        Ok(code
-            .is_success()
-            .then(|| serde_json::from_slice(&body).unwrap_or_default()))
+        let expected = [StatusCode::NOT_FOUND, StatusCode::CONFLICT];
+        let (code, body) = self.writer.send(WriteKind::Status, request, &expected).await?;
+        Ok(match code {
+            StatusCode::NOT_FOUND => Applied::NotFound,
+            StatusCode::CONFLICT => Applied::Conflict,
+            _ => Applied::Object(serde_json::from_slice(&body).unwrap_or_default()),
+        })
     }
 
     fn log_error(&self, key: &PolicyKey, error: &WriteError) {
@@ -307,6 +327,17 @@ impl StatusSink {
     fn queue(&self) -> MutexGuard<'_, StatusQueue> {
         self.queue.lock()
     }
+}
+
+/// Result of a patch that the API server answered.
+#[derive(Debug)]
+enum Applied {
+    /// The object after the patch.
+    Object(Written),
+    /// The object has another version or UID than the observed one.
+    Conflict,
+    /// The object does not exist.
+    NotFound,
 }
 
 /// The response to a write.

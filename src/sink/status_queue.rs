@@ -39,6 +39,8 @@ pub(super) enum Outcome {
     Unchanged,
     /// The status was written.
     Written(ObservedStatus),
+    /// The object has changed since it was observed. The write is retried with the object that the watch delivers.
+    Conflict,
     /// The write failed and is retried.
     Failed {
         /// `Retry-After` of the response.
@@ -96,6 +98,14 @@ impl StatusQueue {
         }
     }
 
+    /// Marks all policies, for a replica that becomes the leader.
+    pub(super) fn mark_all_changed(&mut self, now: Instant) {
+        let keys: Vec<PolicyKey> = self.entries.keys().cloned().collect();
+        for key in &keys {
+            self.mark_changed(key, now);
+        }
+    }
+
     /// Removes a deleted policy.
     pub(super) fn remove(&mut self, key: &PolicyKey) {
         self.entries.remove(key);
@@ -141,6 +151,10 @@ impl StatusQueue {
                 }
                 entry.not_before = now + WRITE_PERIOD;
                 entry.backoff.reset();
+            }
+            Outcome::Conflict => {
+                entry.not_before = now + entry.backoff.next_wait();
+                entry.dirty = true;
             }
             Outcome::Failed { retry_after } => {
                 entry.not_before = now + entry.backoff.next_wait_or(retry_after);

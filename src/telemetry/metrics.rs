@@ -2,7 +2,8 @@
 //!
 //! The parts that do the work count here, and `/metrics` shows the result. No label carries the name of an object.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+use super::checkpoint::CheckpointMetrics;
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// Counters and histograms of the operator's own work.
 pub struct Metrics {
@@ -11,6 +12,36 @@ pub struct Metrics {
     api_writes: IntCounterVec,
     events_dropped: IntCounterVec,
     evaluation: Histogram,
+    checkpoint: CheckpointMetrics,
+    leader: IntGauge,
+    tls_reloads: IntCounterVec,
+    token_reviews: IntCounterVec,
+}
+
+/// Outcome of a comparison of the metrics certificate with its files that were changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsReload {
+    /// The new certificate is in use.
+    Ok,
+    /// The files cannot be used.
+    Error,
+}
+
+/// Outcome of the review of a bearer token of a metrics request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Review {
+    /// The user may get the metrics.
+    Allowed,
+    /// The API server does not accept the token.
+    Unauthenticated,
+    /// The user may not get the metrics.
+    Forbidden,
+    /// The API server refused the review or could not be reached.
+    Error,
+    /// The API server did not respond in time.
+    Timeout,
+    /// The token was not reviewed, because a limit is reached.
+    Limited,
 }
 
 /// Kind of a write to the API server.
@@ -48,6 +79,39 @@ pub enum DropReason {
     GaveUp,
     /// The operator stopped before it was written.
     Shutdown,
+}
+
+impl TlsReload {
+    /// Returns the label value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl Review {
+    const ALL: [Self; 6] = [
+        Self::Allowed,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::Error,
+        Self::Timeout,
+        Self::Limited,
+    ];
+
+    /// Returns the label value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::Error => "error",
+            Self::Timeout => "timeout",
+            Self::Limited => "limited",
+        }
+    }
 }
 
 impl WriteKind {
@@ -127,7 +191,34 @@ impl Metrics {
                     0.000_01, 0.000_05, 0.000_25, 0.001, 0.005, 0.025, 0.1, 0.5, 2.0,
                 ]),
             )?,
+            checkpoint: CheckpointMetrics::new()?,
+            leader: IntGauge::new(
+                "sidewatch_leader",
+                "1 if this replica writes Events and statuses, 0 for a standby; always 1 without leader election.",
+            )?,
+            tls_reloads: vec(
+                "sidewatch_metrics_tls_reloads_total",
+                "Reads of a changed certificate of the metrics server.",
+                &["outcome"],
+            )?,
+            token_reviews: vec(
+                "sidewatch_metrics_reviews_total",
+                "Reviews of the bearer tokens of metrics requests.",
+                &["outcome"],
+            )?,
         };
+        for outcome in [TlsReload::Ok, TlsReload::Error] {
+            metrics
+                .tls_reloads
+                .with_label_values(&[outcome.as_str()])
+                .inc_by(0);
+        }
+        for outcome in Review::ALL {
+            metrics
+                .token_reviews
+                .with_label_values(&[outcome.as_str()])
+                .inc_by(0);
+        }
         for kind in [WriteKind::Event, WriteKind::Status] {
             for outcome in [WriteOutcome::Ok, WriteOutcome::Error, WriteOutcome::Timeout] {
                 metrics.writes(kind, outcome).inc_by(0);
@@ -169,6 +260,26 @@ impl Metrics {
         self.evaluation.observe(took.as_secs_f64());
     }
 
+    /// Sets whether this replica writes.
+    pub fn set_leader(&self, is_leader: bool) {
+        self.leader.set(i64::from(is_leader));
+    }
+
+    /// Counts a read of a changed certificate of the metrics server.
+    pub fn tls_reload(&self, outcome: TlsReload) {
+        self.tls_reloads.with_label_values(&[outcome.as_str()]).inc();
+    }
+
+    /// Counts the review of a bearer token of a metrics request.
+    pub fn review(&self, outcome: Review) {
+        self.token_reviews.with_label_values(&[outcome.as_str()]).inc();
+    }
+
+    /// Returns the metrics of the checkpoint.
+    pub fn checkpoint(&self) -> &CheckpointMetrics {
+        &self.checkpoint
+    }
+
     fn writes(&self, kind: WriteKind, outcome: WriteOutcome) -> IntCounter {
         self.api_writes
             .with_label_values(&[kind.as_str(), outcome.as_str()])
@@ -182,11 +293,19 @@ impl Metrics {
             api_writes,
             events_dropped,
             evaluation,
+            checkpoint,
+            leader,
+            tls_reloads,
+            token_reviews,
         } = self;
+        checkpoint.register(registry)?;
         registry.register(Box::new(watch_events.clone()))?;
         registry.register(Box::new(watch_errors.clone()))?;
         registry.register(Box::new(api_writes.clone()))?;
         registry.register(Box::new(events_dropped.clone()))?;
-        registry.register(Box::new(evaluation.clone()))
+        registry.register(Box::new(evaluation.clone()))?;
+        registry.register(Box::new(leader.clone()))?;
+        registry.register(Box::new(tls_reloads.clone()))?;
+        registry.register(Box::new(token_reviews.clone()))
     }
 }

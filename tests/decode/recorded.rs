@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::{api::core::v1 as core, apimachinery::pkg::apis::meta::v1::Time};
 use serde_json::Value;
 use sidewatch::{
+    cli::recording::fields,
     domain::{
         hash::stable_hash,
         observation::{
@@ -42,6 +43,16 @@ fn recorded_pods_read_as_the_whole_type_does() {
         let lean: LeanPod = serde_json::from_str(&pod.to_string()).unwrap();
         let observation = observe(lean, &mut interner).unwrap();
         assert_eq!(observation, by_whole_type(&pod), "{pod}");
+    }
+}
+
+#[test]
+fn a_recording_contains_all_fields_that_are_decoded() {
+    let mut interner = Interner::default();
+    for pod in recorded() {
+        let mut decode =
+            |pod: &Value| observe(serde_json::from_value(pod.clone()).unwrap(), &mut interner).unwrap();
+        assert_eq!(decode(&fields::recorded(&pod)), decode(&pod), "{pod}");
     }
 }
 

@@ -16,6 +16,7 @@ use sidewatch::{
     http::health::Health,
     http::metrics::MetricsPages,
     kubernetes::decode::policy::status::ObservedStatus,
+    kubernetes::fence::Fence,
     kubernetes::inputs::{Input, ObservedPolicy},
     kubernetes::watch::WatchEvent,
     operator::reconciler::Reconciler,
@@ -81,6 +82,7 @@ impl Rig {
             Arc::clone(&clock),
             metrics,
             health,
+            Fence::always(),
         );
         let (events, status) = (Arc::clone(&reconciler.events), Arc::clone(&reconciler.status));
         let (inputs, facts) = mpsc::channel(16);

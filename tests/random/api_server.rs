@@ -294,7 +294,8 @@ impl State {
 
     fn apply_status(&mut self, name: &str, body: &Value) -> Answer {
         let policy = self.policies.get_mut(name).unwrap();
-        if body["metadata"]["uid"] != *policy.uid {
+        let expected = policy.version.to_string();
+        if body["metadata"]["uid"] != *policy.uid || body["metadata"]["resourceVersion"] != *expected {
             return answer(409, &json!({"kind": "Status", "code": 409, "reason": "Conflict"}));
         }
         if policy.status.as_ref() != Some(&body["status"]) {

@@ -9,6 +9,7 @@ use sidewatch::{
     clock::Clock,
     domain::index::Index,
     http::health::Health,
+    kubernetes::fence::Fence,
     kubernetes::inputs::Input,
     operator::reconciler::Reconciler,
     sink::{events::EventSink, status::StatusSink},
@@ -59,6 +60,7 @@ impl Operator {
             clock,
             metrics,
             Arc::new(Health::new(Vec::new())),
+            Fence::always(),
         );
         let (events, status) = (Arc::clone(&reconciler.events), Arc::clone(&reconciler.status));
         let (inputs, received) = mpsc::unbounded_channel();

@@ -186,6 +186,11 @@ impl Reads {
             }
             return Ok(self.watch(path, since));
         }
+        if value("limit") == Some("1") {
+            // A broken watch asks for the current version.
+            let metadata = json!({"resourceVersion": self.version.to_string()});
+            return Ok(page(path, &[], &metadata));
+        }
         *self.requests.lists.entry(path).or_default() += 1;
         Ok(self.list(path, value("continue").is_some()))
     }
@@ -219,20 +224,14 @@ impl Reads {
             return answer(410, &status(410));
         }
         let collection = &self.collections[path];
-        let mut items: Vec<&Value> = collection.objects.values().collect();
+        let mut items: Vec<Value> = collection.objects.values().cloned().collect();
         let mut metadata = json!({"resourceVersion": self.version.to_string()});
         if path == PODS && self.breaks_off {
             self.breaks_off = false;
             items.truncate(self.rng.below(items.len()));
             metadata["continue"] = json!("the-rest");
         }
-        let list = json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items});
-        let body = if is_protobuf(path) {
-            protobuf::object(&list)
-        } else {
-            list.to_string().into_bytes()
-        };
-        encoded(path, whole(body.into()))
+        page(path, &items, &metadata)
     }
 
     fn watch(&mut self, path: &str, since: u64) -> Answer {
@@ -263,6 +262,17 @@ fn event(path: &str, kind: &str, object: &Value) -> Bytes {
     } else {
         Bytes::from(format!("{}\n", json!({"type": kind, "object": object})))
     }
+}
+
+/// A page of a list.
+fn page(path: &str, items: &[Value], metadata: &Value) -> Answer {
+    let list = json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items});
+    let body = if is_protobuf(path) {
+        protobuf::object(&list)
+    } else {
+        list.to_string().into_bytes()
+    };
+    encoded(path, whole(body.into()))
 }
 
 fn whole(body: Bytes) -> UnsyncBoxBody<Bytes, io::Error> {

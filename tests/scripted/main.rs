@@ -9,8 +9,11 @@
 )]
 
 mod access;
+mod checkpoint;
 mod cuts;
 mod events;
+mod leadership;
+mod restored;
 mod sinks;
 mod stale;
 mod start;

@@ -9,6 +9,7 @@ use sidewatch::{
         effects::{Delivery, Event},
         policy::{PolicyKey, PolicyKind, Severity},
     },
+    kubernetes::fence::Fence,
     sink::{Writer, events::EventSink},
     telemetry::metrics::Metrics,
 };
@@ -44,7 +45,7 @@ async fn requests(delivery: Delivery, codes: &[u16]) -> Vec<(&'static str, Value
     let create = server.route(Method::POST, EVENTS);
     let patch = server.route(Method::PATCH, &format!("{EVENTS}/web-1.0a"));
     let metrics = Arc::new(Metrics::new().unwrap());
-    let writer = Writer::new(server.clients().write, metrics);
+    let writer = Writer::new(server.clients().write, metrics, Fence::always());
     let sink = EventSink::new(writer, virtual_clock());
     sink.push(event(delivery));
     sink.close();

@@ -59,7 +59,7 @@ async fn a_status_is_applied_once_and_again_only_if_another_client_changes_it() 
     assert_eq!(content_type, Some("application/apply-patch+yaml"));
     assert_eq!(request.parameter("fieldManager").as_deref(), Some("sidewatch"));
     assert_eq!(request.parameter("force").as_deref(), Some("true"));
-    let metadata = json!({"name": "mesh", "uid": "uid-mesh"});
+    let metadata = json!({"name": "mesh", "uid": "uid-mesh", "resourceVersion": "3"});
     assert_eq!(request.body["metadata"], metadata);
     let status = request.body["status"].clone();
     let conditions = status["conditions"].as_array().unwrap();
@@ -167,6 +167,29 @@ async fn an_older_status_after_a_restore_of_etcd_is_written_again() {
     let request = statuses.next().await;
     assert_eq!(request.body["status"]["summary"], status["summary"]);
     request.json(StatusCode::OK, &with_status("501", &status));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_for_a_changed_object_is_written_after_the_watch_delivers_the_change() {
+    let Mesh {
+        operator,
+        policies: _policies,
+        statuses,
+        watch,
+    } = start_with_mesh("3").await;
+    let request = statuses.next().await;
+    let status = request.body["status"].clone();
+    request.json(
+        StatusCode::CONFLICT,
+        &status_error(409, "the object has been modified"),
+    );
+    watch.event("MODIFIED", &policy("mesh", "8"));
+    let request = statuses.next().await;
+    assert_eq!(request.body["metadata"]["resourceVersion"], "8");
+    request.json(StatusCode::OK, &with_status("9", &status));
+    statuses.stays_silent(Duration::from_secs(30)).await;
+    let errors = r#"sidewatch_api_writes_total{kind="status",outcome="error"}"#;
+    assert_eq!(operator.metric(errors), Some(0.0), "the API server has answered");
 }
 
 /// A refusal of a status because of one field.

@@ -286,7 +286,7 @@ async fn every_watch_waits_as_long_as_a_throttling_server_requests() {
         again.json(StatusCode::OK, &list(kind, "1", &[]));
         let (again, seconds) = waited(50).await;
         assert_eq!(seconds, 50, "{kind}: a watch");
-        let _watch = again.watch();
+        assert_eq!(again.is_watch(), path == PODS, "{kind}: {}", again.query);
         operator.stop().await;
     }
 }

@@ -107,6 +107,11 @@ pub fn all() -> Vec<Recording> {
 }
 
 impl Recording {
+    /// Returns the file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// Returns the instant at which the recorder started, and the events.
     pub fn lines(&self) -> (Timestamp, Vec<Line>) {
         let text = std::fs::read_to_string(&self.file)

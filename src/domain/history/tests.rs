@@ -3,9 +3,18 @@ use crate::domain::testing::{at, seconds, web};
 
 #[test]
 fn an_entry_as_old_as_the_window_does_not_count() {
+    let restart = |second, count| Restart {
+        at: at(second),
+        count,
+        total: 0,
+    };
+    let flap = |second| Flap {
+        at: at(second),
+        id: FlapId { run: 1, second },
+    };
     let history = ContainerHistory {
-        restarts: [(at(0), 1), (at(1), 2)].into(),
-        flaps: [at(0), at(1)].into(),
+        restarts: [restart(0, 1), restart(1, 2)].into(),
+        flaps: [flap(0), flap(1)].into(),
         ..ContainerHistory::default()
     };
     assert_eq!(history.restarts_within(seconds(10), at(10)), 2);
@@ -23,8 +32,8 @@ fn the_first_observation_adds_only_restarts_and_oom_kills() {
         .position(|container| &*container.name == "envoy")
         .unwrap();
     let status = killed.statuses[container_idx].as_ref().unwrap();
-    History::note_oom_kill(&mut history, &killed, container_idx, status, |_| None);
-    let container = history.unwrap().container(container_idx).cloned().unwrap();
+    let mut container = ContainerHistory::default();
+    container.note_oom_kill(status, |_| None);
     assert!(container.oom.is_some(), "known from now on");
     assert_eq!(container.oom_killed_at(), None, "but it does not count");
 }

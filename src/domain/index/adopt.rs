@@ -1,5 +1,6 @@
-//! Status takeover: continues the violations that the statuses of the policies list. A restart of the operator then
-//! neither delays a pending violation nor sends a second Event for a firing one.
+//! Continues the violations that an earlier process stored, in a checkpoint or in the statuses of the policies. A restart
+//! of the operator then neither delays a pending violation nor sends a second Event for a firing one. A checkpoint has more
+//! details than a status and comes first.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +10,10 @@ use super::{
     Index,
     entry::{PolicyEntry, PolicyId},
     event_planner::EventPlanner,
-    matches::MatchSet,
+    matches::{Match, MatchSet},
     pods::{PodEntry, Selected},
     policy_limits::Standing,
+    stored::{FromCheckpoint, Stored},
     work::Work,
 };
 use crate::domain::{
@@ -38,8 +40,12 @@ pub(super) fn adopt(
         let Some(policy) = policies.get_mut(&id).filter(|policy| !policy.stored.is_empty()) else {
             continue;
         };
+        for stored in policy.stored.take_checkpoint(&pod.observation.uid) {
+            continue_violation(stored, pod, matched, now);
+        }
         let stored: Vec<_> = policy
             .stored
+            .status
             .extract_if(.., |stored| belongs_to(stored, &pod.observation))
             .collect();
         for stored in stored {
@@ -73,6 +79,69 @@ pub(super) fn adopt(
             findings.put(id, tracked, None);
         }
     }
+}
+
+/// Adds a violation from a checkpoint to the findings of its Pod.
+fn continue_violation(stored: FromCheckpoint, pod: &mut PodEntry, matched: &Match, now: Timestamp) {
+    let FromCheckpoint { id, state, as_of } = stored;
+    let mut containers = pod.observation.shape.containers.iter();
+    let Some(container_idx) = containers.position(|container| container.name == id.container) else {
+        return;
+    };
+    let Ok(container) = u16::try_from(container_idx) else {
+        return;
+    };
+    let view = View {
+        pod: &pod.observation,
+        roles: &matched.roles,
+        policy: &matched.version.spec,
+        history: pod.history.as_deref(),
+        now,
+    };
+    let rule = rule(id.check);
+    if view.policy.mode_of(id.check) == Mode::Off || !rule.covers(&view, container_idx) {
+        return;
+    }
+    let mut faults = Vec::new();
+    rule.find(&view, &mut faults);
+    let mut faults = faults.into_iter();
+    let fault = faults.find(|fault| fault.container_idx == container_idx && fault.until.is_none());
+    let began_later = fault.and_then(|fault| fault.since).filter(|since| {
+        // A firing violation has not resolved if its fault was gone for less than `keepFiringFor`.
+        let gone = state.gone_since.unwrap_or(as_of);
+        let keep = state.firing_since.map(|_| rule.keep_firing_for(&view));
+        *since > as_of && keep.is_none_or(|keep| later(gone, keep) <= *since)
+    });
+    if began_later.is_some() {
+        // The stored fault has ended; the present one is evaluated as a new one.
+        return;
+    }
+    let onset = state.onset.min(now);
+    let violation = Tracked {
+        container,
+        check: id.check,
+        onset,
+        observed: state.observed,
+        firing_since: state.firing_since.map(|since| since.min(now)),
+        gone_since: state.gone_since.map(|since| since.min(now)),
+        event: state.event,
+        other_event: state.other_event,
+        visible: state.visible,
+        counted: state.counted,
+    };
+    pod.edit_findings(|findings| {
+        let policy = matched.version.policy;
+        let (mut tracked, deadline) = findings.take_with_deadline(policy);
+        match tracked.binary_search_by_key(&(container, id.check), |t| (t.container, t.check)) {
+            Ok(position) => {
+                if let Some(known) = tracked.get_mut(position) {
+                    known.join(&state, as_of);
+                }
+            }
+            Err(position) => tracked.insert(position, violation),
+        }
+        findings.put(policy, tracked, deadline);
+    });
 }
 
 /// Reports whether a stored violation belongs to this Pod and not to an earlier one with the same name. The UID decides. A
@@ -120,6 +189,7 @@ fn to_tracked(
         container,
         check: key.check,
         onset: *onset,
+        observed: true,
         firing_since,
         gone_since: None,
         event: None,
@@ -137,17 +207,23 @@ impl Index {
             watches,
             work,
             policies,
+            restored,
             ..
         } = self;
         for (id, policy) in policies
             .iter_mut()
-            .filter(|(_, policy)| !policy.stored.is_empty() && policy.standing != Standing::Waiting)
+            .filter(|(_, policy)| !policy.taken_over && policy.standing != Standing::Waiting)
         {
             let namespaces = watches.namespaces_synced || !policy.needs_namespaces();
             if namespaces && watches.is_released(&policy.key.namespace) && !work.contains(&Work::Policy(*id))
             {
-                policy.stored = Vec::new();
+                policy.stored = Stored::default();
+                policy.covered_until = None;
+                policy.taken_over = true;
             }
+        }
+        if watches.is_released("") && watches.namespaces_synced && !work.contains(&Work::Restore) {
+            restored.pods.clear();
         }
     }
 }

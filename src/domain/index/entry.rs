@@ -1,9 +1,6 @@
 //! A policy in the index: its latest version, and the counts and violations of its Pods.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -12,7 +9,8 @@ use super::{
     matches::{Match, Version},
     policy_limits::Standing,
     recent_kills::RecentKills,
-    series::WorkloadCounts,
+    series::{RestartCounts, SeriesKey, WorkloadCounts, series_key},
+    stored::Stored,
 };
 use crate::domain::{
     checks::Common,
@@ -24,8 +22,6 @@ use crate::domain::{
 
 /// The number of a policy in the index. A number is never reused.
 pub(super) type PolicyId = u32;
-/// Namespace, workload, container and reason of a restart series.
-pub(super) type RestartSeries = (Arc<str>, Arc<Workload>, Arc<str>, &'static str);
 
 /// A policy with the counts and violations of its Pods.
 #[derive(Debug)]
@@ -43,18 +39,24 @@ pub(super) struct PolicyEntry {
     pub(super) latest: Option<Arc<Version>>,
     /// The policy was deleted. The entry stays until no Pod is under it.
     pub(super) deleted: bool,
-    /// The violations from the status that an earlier operator process wrote, until every Pod has been evaluated.
-    pub(super) stored: Vec<StoredViolation>,
+    /// The violations that an earlier operator process stored, until every Pod has been evaluated.
+    pub(super) stored: Stored,
+    /// Every Pod has been evaluated. Nothing that an earlier process stored is taken over any more.
+    pub(super) taken_over: bool,
+    /// The time of a checkpoint that lists every violation under the latest version: other faults began later. `None`
+    /// without such a checkpoint, and after every Pod has been evaluated.
+    pub(super) covered_until: Option<Timestamp>,
     pub(super) counts: Counts,
     /// The violations, in the order of the status.
     pub(super) violations: BTreeSet<Violation>,
-    /// The Pods in violation, by workload.
+    /// The Pods in violation by workload, with the recent OOM kills.
     pub(super) workloads: WorkloadCounts,
     /// The OOM kills that ended before the metrics had shown them for long enough.
     pub(super) recent_kills: RecentKills,
     /// The number of violations that have fired, by check.
     pub(super) fired: [u64; Check::ALL.len()],
-    pub(super) restarts: BTreeMap<RestartSeries, u64>,
+    /// The restarts of sidecars, by workload and reason.
+    pub(super) restarts: RestartCounts,
 }
 
 impl PolicyEntry {
@@ -76,13 +78,15 @@ impl PolicyEntry {
             invalid: None,
             latest: None,
             deleted: false,
-            stored,
+            stored: Stored::from_status(stored),
+            taken_over: false,
+            covered_until: None,
             counts: Counts::default(),
             violations: BTreeSet::new(),
             workloads: WorkloadCounts::default(),
             recent_kills: RecentKills::default(),
             fired: [0; Check::ALL.len()],
-            restarts: BTreeMap::new(),
+            restarts: RestartCounts::default(),
         }
     }
 
@@ -127,9 +131,8 @@ impl PolicyEntry {
     pub(super) fn add_pod(&mut self, pod: &Observation, matched: &Match, tracked: &[Tracked]) {
         self.counts.add(pod, &matched.roles, tracked);
         for (tracked, violation) in self.violations_of(pod, matched, tracked) {
-            if violation.visible {
-                self.workloads
-                    .add(pod, usize::from(tracked.container), &violation);
+            if let Some(series) = visible_series(pod, tracked, &violation) {
+                self.workloads.add(series, 1);
             }
             self.violations.insert(violation);
         }
@@ -139,9 +142,8 @@ impl PolicyEntry {
     pub(super) fn remove_pod(&mut self, pod: &Observation, matched: &Match, tracked: &[Tracked]) {
         self.counts.remove(pod, &matched.roles, tracked);
         for (tracked, violation) in self.violations_of(pod, matched, tracked) {
-            if violation.visible {
-                self.workloads
-                    .remove(pod, usize::from(tracked.container), &violation);
+            if let Some(series) = visible_series(pod, tracked, &violation) {
+                self.workloads.subtract(series, 1);
             }
             self.violations.remove(&violation);
         }
@@ -162,14 +164,17 @@ impl PolicyEntry {
 
     /// Removes the restart series of a workload.
     pub(super) fn remove_restarts(&mut self, namespace: &Arc<str>, workload: &Arc<Workload>) {
-        if self.restarts.is_empty() {
-            return;
+        let mut gone = Vec::new();
+        for (reason, _) in self.restarts.by_kind() {
+            let first = (Arc::clone(workload), Arc::default());
+            let series = self.restarts.from(namespace, reason, first);
+            let of_workload = series.take_while(|((of, _), _)| of == workload);
+            gone.extend(
+                of_workload.map(|(subject, count)| ((Arc::clone(namespace), reason, subject.clone()), count)),
+            );
         }
-        let first = (Arc::clone(namespace), Arc::clone(workload), Arc::default(), "");
-        let series = self.restarts.range(first..).map(|(series, _)| series);
-        let of_workload = series.take_while(|series| (&series.0, &series.1) == (namespace, workload));
-        for series in of_workload.cloned().collect::<Vec<_>>() {
-            self.restarts.remove(&series);
+        for (series, count) in gone {
+            self.restarts.subtract(series, count);
         }
     }
 
@@ -178,8 +183,14 @@ impl PolicyEntry {
         if tracked.check == Check::OOMKilled
             && let Some(violation) = self.violation(pod, spec, tracked)
         {
-            self.recent_kills.keep(pod, tracked, &violation, now);
+            self.recent_kills
+                .keep(pod, tracked, &violation, now, &mut self.workloads);
         }
+    }
+
+    /// The number of firing violations.
+    pub(super) fn firing(&self) -> usize {
+        self.counts.summary().firing as usize
     }
 
     /// Counts a violation that begins to fire.
@@ -211,4 +222,14 @@ impl PolicyEntry {
             onset: tracked.onset,
         })
     }
+}
+
+/// The series that counts a violation, if it is visible.
+pub(super) fn visible_series(
+    pod: &Observation,
+    tracked: &Tracked,
+    violation: &Violation,
+) -> Option<SeriesKey> {
+    let series = || series_key(pod, usize::from(tracked.container), violation);
+    violation.visible.then(series).flatten()
 }

@@ -72,7 +72,9 @@ impl Index {
         let matches = Arc::clone(&pod.matches);
         if !pod.observation.is_evaluated() {
             // A Pod that is evaluated again later starts with an empty history, and its faults are new.
-            pod.history = None;
+            if pod.history.take().is_some() {
+                self.without_history.insert(id);
+            }
             self.watches.set_evaluated(&pod.observation.namespace, id);
             for matched in selected.among(&matches) {
                 if let Some(policy) = self.policies.get_mut(&matched.version.policy) {
@@ -90,14 +92,17 @@ impl Index {
                 clear_deadlines(pod, selected);
             } else {
                 for matched in selected.among(&matches) {
-                    let is_first = unevaluated.contains(matched.version.policy);
-                    let context = (now, if is_first { Observed::Initial } else { observed });
+                    let observed = if unevaluated.contains(matched.version.policy) {
+                        first_observed(self.policies.get(&matched.version.policy))
+                    } else {
+                        observed
+                    };
                     evaluate(
                         pod,
                         matched,
                         &mut self.policies,
                         &mut self.durations,
-                        context,
+                        (now, observed),
                         effects,
                     );
                 }
@@ -181,6 +186,12 @@ impl Selected {
     }
 }
 
+/// How the first evaluation of a Pod under a policy observes its state.
+fn first_observed(policy: Option<&PolicyEntry>) -> Observed {
+    let covered_until = policy.and_then(|policy| policy.covered_until);
+    covered_until.map_or(Observed::Initial, Observed::AfterGap)
+}
+
 fn clear_deadlines(pod: &mut PodEntry, selected: Selected) {
     if let Some(findings) = &mut pod.findings {
         findings.clear_deadlines(selected);
@@ -240,7 +251,9 @@ fn evaluate(
     for (violation, change) in &changed {
         match change {
             Change::Firing => {
-                policy.recent_kills.forget(observation, violation);
+                policy
+                    .recent_kills
+                    .forget(observation, violation, &mut policy.workloads);
                 if !violation.counted {
                     policy.count_fired(violation.check);
                 }

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{edit, entry::PolicyEntry};
 use crate::domain::{
     checks::{MessageContext, View, recovery_note, rule},
-    effects::{Change, Delivery, Event},
+    effects::{Change, Delivery, Event, RECOVERED},
     hash::stable_hash,
     observation::ContainerKind,
     policy::{Check, Mode},
@@ -78,12 +78,7 @@ impl EventPlanner<'_> {
         let recovers = announced
             .map(|hash| event_name(&self.view.pod.name, hash))
             .collect();
-        self.push(
-            violation,
-            (hash, delivery),
-            ("SidecarRecovered", false),
-            (note, recovers),
-        );
+        self.push(violation, (hash, delivery), (RECOVERED, false), (note, recovers));
     }
 
     /// Whether the violation fires and has an Event, or gets one now.

@@ -19,10 +19,13 @@
 //! policies concerned ([`Index::uncount`]). [`Index::reevaluate`] adds it again at the end.
 
 mod adopt;
+pub mod check_states;
+mod checkpoint;
 mod counts;
 mod entry;
 mod evaluate;
 mod event_planner;
+mod matched_pods;
 mod matches;
 mod namespaces;
 mod pods;
@@ -32,19 +35,22 @@ mod recent_kills;
 #[cfg(test)]
 pub(crate) mod recount;
 pub mod series;
+mod stored;
 mod views;
 mod watches;
 mod work;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
 use jiff::Timestamp;
 
 pub use self::{
+    checkpoint::Export,
     counts::{ContainerClass, Durations},
+    matched_pods::MatchedPod,
     views::{PolicyView, RestartView},
     watches::Scope,
 };
@@ -57,6 +63,7 @@ use self::{
     work::WorkQueue,
 };
 use super::{
+    checkpoint::Checkpoint,
     effects::Effects,
     history::{History, Observed, Restarts},
     observation::{Labels, Observation, Workload},
@@ -95,6 +102,10 @@ pub struct Index {
     units_per_step: usize,
     /// The number of Pods of each workload. The restart series of a workload are removed with its last Pod.
     workloads: HashMap<(Arc<str>, Arc<Workload>), u32>,
+    /// The state from checkpoints of other processes that has not been applied yet.
+    restored: Checkpoint,
+    /// The Pods whose history ended because they were not evaluated any more. Checkpoints do not bring it back.
+    without_history: HashSet<PodId>,
     /// The durations of resolved violations.
     durations: Durations,
     /// The number of container statuses whose name is not in the spec.
@@ -131,6 +142,8 @@ impl Index {
             work: WorkQueue::default(),
             units_per_step: work::UNITS,
             workloads: HashMap::new(),
+            restored: Checkpoint::default(),
+            without_history: HashSet::new(),
             durations: Durations::default(),
             stray_statuses: 0,
             latest: Timestamp::MIN,
@@ -192,10 +205,7 @@ impl Index {
     }
 
     fn insert(&mut self, observation: Observation, now: Timestamp, effects: &mut Effects) {
-        let mut history = None;
-        if observation.is_evaluated() {
-            History::begin(&mut history, &observation, now);
-        }
+        let (history, findings) = self.first_state(&observation, now);
         self.stray_statuses += u64::from(observation.stray_statuses);
         let (namespace, uid) = (Arc::clone(&observation.namespace), Arc::clone(&observation.uid));
         self.add_to_workload(&namespace, &observation.workload);
@@ -207,7 +217,7 @@ impl Index {
             observation,
             history,
             matches: Arc::default(),
-            findings: None,
+            findings,
         });
         self.pods.insert(id, pod);
         let matches = self.latest_matches(id);
@@ -248,6 +258,7 @@ impl Index {
             self.deadlines.remove(&(at, id));
         }
         self.watches.remove_pod(namespace, id);
+        self.without_history.remove(&id);
         self.remove_from_workload(namespace, workload);
         if let Some(entry) = self.namespaces.get_mut(namespace) {
             entry.pods.remove(uid);
@@ -346,8 +357,8 @@ fn count_restarts(policies: &mut BTreeMap<PolicyId, PolicyEntry>, pod: &PodEntry
                 pod.observation.namespace.clone(),
                 pod.observation.workload.clone(),
             );
-            let series = (namespace, workload, container.name.clone(), restart.reason);
-            *policy.restarts.entry(series).or_default() += u64::from(restart.count);
+            let series = (namespace, restart.reason, (workload, container.name.clone()));
+            policy.restarts.add(series, u64::from(restart.count));
         }
     }
 }

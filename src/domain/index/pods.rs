@@ -1,6 +1,6 @@
 //! A Pod in the index.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -56,6 +56,41 @@ impl Findings {
         self.position(policy)
             .map(|position| self.by_policy.remove(position).tracked)
             .unwrap_or_default()
+    }
+
+    /// Creates the findings of a Pod whose Events an earlier process has written.
+    pub(super) fn with_written(written: impl IntoIterator<Item = (u64, u32)>) -> Self {
+        Self {
+            written: written.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Joins the Events that another process has written. The higher number of each counts.
+    pub(super) fn merge_written(&mut self, others: &BTreeMap<u64, u32>) {
+        let mut others = others.clone();
+        for (hash, times) in &mut self.written {
+            if let Some(other) = others.remove(hash) {
+                *times = other.max(*times);
+            }
+        }
+        if !others.is_empty() {
+            // Those of other processes are the first that are dropped when there are too many.
+            self.written = others.into_iter().chain(self.written.iter().copied()).collect();
+        }
+    }
+
+    /// Removes and returns the violations under a policy, with their deadline.
+    pub(super) fn take_with_deadline(&mut self, policy: PolicyId) -> (Vec<Tracked>, Option<Timestamp>) {
+        match self.position(policy) {
+            Ok(position) => {
+                let Finding {
+                    deadline, tracked, ..
+                } = self.by_policy.remove(position);
+                (tracked, deadline)
+            }
+            Err(_) => (Vec::new(), None),
+        }
     }
 
     /// Sets the violations under a policy.
@@ -123,7 +158,6 @@ impl PodEntry {
     }
 
     /// All violations, with their policies.
-    #[cfg(test)]
     pub(super) fn all_tracked(&self) -> impl Iterator<Item = (PolicyId, &[Tracked])> {
         let findings = self.findings.iter().flat_map(|findings| &findings.by_policy);
         findings.map(|finding| (finding.policy, &*finding.tracked))

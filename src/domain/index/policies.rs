@@ -94,6 +94,7 @@ impl Index {
         let mut entry = PolicyEntry::new(key, uid, created, generation, stored);
         entry.capped = capped;
         self.rank_policy(id, &mut entry, effects);
+        self.claim_restored(&mut entry);
         let spec = spec.map_err(|error| entry.invalid = Some(error));
         self.policies.insert(id, entry);
         if let Ok(spec) = spec {
@@ -148,7 +149,10 @@ impl Index {
                 spec,
                 roles,
             };
-            entry.latest = Some(Arc::new(version));
+            if entry.latest.replace(Arc::new(version)).is_some() {
+                // The new version can find faults that the checkpoint does not list.
+                entry.covered_until = None;
+            }
             if entry.is_active() {
                 self.work.push(Work::Policy(id));
             }
@@ -264,6 +268,7 @@ impl Index {
         for key in &gone {
             self.remove_policy(key, &mut effects);
         }
+        self.restored.policies.retain(|_, policy| !in_scope(&policy.key));
         if kind == PolicyKind::SidecarPolicy {
             self.apply_limit_to_all(&mut effects);
         }

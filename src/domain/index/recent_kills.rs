@@ -2,14 +2,11 @@
 //! `keepFiringFor` is short, or the Pod ends. Prometheus must see it nevertheless, because an OOM kill has no Event of
 //! Kubernetes and leaves no other series.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::series::{SeriesKey, series_key};
+use super::series::{SeriesKey, WorkloadCounts, series_key};
 use crate::domain::{
     observation::Observation, policy::Check, time::later, tracker::Tracked, violation::Violation,
 };
@@ -19,7 +16,8 @@ const SHOWN_FOR: SignedDuration = SignedDuration::from_mins(2);
 /// The maximum number of kills of one policy. A new kill replaces the oldest one.
 const LIMIT: usize = 1_000;
 
-/// The recent OOM kills under one policy whose violations have ended, in the order in which they ended.
+/// The recent OOM kills under one policy whose violations have ended, in the order in which they ended. The counts of the
+/// policy include them.
 #[derive(Debug, Default)]
 pub(super) struct RecentKills(VecDeque<Kill>);
 
@@ -40,20 +38,24 @@ impl RecentKills {
         tracked: &Tracked,
         violation: &Violation,
         now: Timestamp,
+        counts: &mut WorkloadCounts,
     ) {
         let Some(since) = tracked.firing_since.filter(|_| tracked.check == Check::OOMKilled) else {
             return;
         };
         let until = later(since, SHOWN_FOR);
-        self.0.retain(|kill| kill.until > now);
+        self.expire(now, counts);
         let Some(series) = series_key(pod, usize::from(tracked.container), violation).filter(|_| until > now)
         else {
             return;
         };
-        self.forget(pod, tracked);
-        if self.0.len() == LIMIT {
-            self.0.pop_front();
+        self.forget(pod, tracked, counts);
+        if self.0.len() == LIMIT
+            && let Some(oldest) = self.0.pop_front()
+        {
+            counts.subtract(oldest.series, 1);
         }
+        counts.add(series.clone(), 1);
         self.0.push_back(Kill {
             until,
             pod_uid: Arc::clone(&pod.uid),
@@ -63,19 +65,34 @@ impl RecentKills {
     }
 
     /// Removes the earlier kill of a container, because its violation fires again.
-    pub(super) fn forget(&mut self, pod: &Observation, tracked: &Tracked) {
+    pub(super) fn forget(&mut self, pod: &Observation, tracked: &Tracked, counts: &mut WorkloadCounts) {
         if tracked.check == Check::OOMKilled {
-            self.0
-                .retain(|kill| kill.pod_uid != pod.uid || kill.container != tracked.container);
+            self.remove(counts, |kill| {
+                kill.pod_uid == pod.uid && kill.container == tracked.container
+            });
         }
     }
 
-    /// The number of Pods by series, of the kills that the metrics still show.
-    pub(super) fn counts(&self, now: Timestamp) -> BTreeMap<&SeriesKey, u32> {
-        let mut counts = BTreeMap::new();
-        for kill in self.0.iter().filter(|kill| kill.until > now) {
-            *counts.entry(&kill.series).or_default() += 1;
+    /// Removes the kills that the metrics have shown for long enough.
+    pub(super) fn expire(&mut self, now: Timestamp, counts: &mut WorkloadCounts) {
+        self.remove(counts, |kill| kill.until <= now);
+    }
+
+    fn remove(&mut self, counts: &mut WorkloadCounts, is_gone: impl Fn(&Kill) -> bool) {
+        self.0.retain(|kill| {
+            let stays = !is_gone(kill);
+            if !stays {
+                counts.subtract(kill.series.clone(), 1);
+            }
+            stays
+        });
+    }
+
+    /// Adds the kills to a recount.
+    #[cfg(test)]
+    pub(super) fn count(&self, counts: &mut WorkloadCounts) {
+        for kill in &self.0 {
+            counts.add(kill.series.clone(), 1);
         }
-        counts
     }
 }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::{
     Index,
     counts::Counts,
+    entry::visible_series,
     pods::{PodEntry, PodId, Selected},
     series::WorkloadCounts,
 };
@@ -103,16 +104,17 @@ impl Index {
                 counts.add(&pod.observation, &roles, pod.tracked(*id));
                 for tracked in pod.tracked(*id) {
                     let violation = policy.violation(&pod.observation, spec, tracked).unwrap();
-                    if violation.visible {
-                        workloads.add(&pod.observation, usize::from(tracked.container), &violation);
+                    if let Some(series) = visible_series(&pod.observation, tracked, &violation) {
+                        workloads.add(series, 1);
                     }
                     violations.insert(violation);
                 }
             }
+            policy.recent_kills.count(&mut workloads);
             assert_eq!(policy.counts, counts, "{}", policy.key);
             assert_eq!(policy.violations, violations, "{}", policy.key);
             assert_eq!(policy.workloads, workloads, "{}", policy.key);
-            for (namespace, workload, _, _) in policy.restarts.keys() {
+            for (namespace, _, (workload, _), _) in policy.restarts.iter() {
                 let series = (namespace.clone(), workload.clone());
                 assert!(
                     self.workloads.contains_key(&series),
@@ -171,7 +173,9 @@ impl Index {
         for policy in self.policies.values() {
             assert_eq!(policy.counts, Counts::default());
             assert!(policy.violations.is_empty() && policy.restarts.is_empty());
-            assert_eq!(policy.workloads, WorkloadCounts::default());
+            let mut kills = WorkloadCounts::default();
+            policy.recent_kills.count(&mut kills);
+            assert_eq!(policy.workloads, kills);
         }
     }
 }

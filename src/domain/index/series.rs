@@ -1,18 +1,25 @@
 //! The series of the metrics, as owned values of bounded number.
 //!
 //! [`Index::series`] copies what the metrics show, so that the caller can release the lock of the index before it
-//! formats text. The cost grows with the number of workloads that have a violation, not with the number of Pods.
+//! formats text. The cost grows with the limits on the number of series and with the number of policies, not with the
+//! number of violations.
 
 mod bounded;
+mod counts;
 
-use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::BinaryHeap,
+    sync::Arc,
+};
 
+use bounded::bound;
 pub use bounded::{Bounded, Row};
-use bounded::{Counted, bound};
+pub(super) use counts::SeriesCounts;
 
 use jiff::Timestamp;
 
-use super::{ContainerClass, Durations, Index};
+use super::{ContainerClass, Durations, Index, entry::PolicyEntry};
 use crate::domain::{
     observation::{Observation, Workload},
     policy::{Check, Mode, PolicyKey, Severity},
@@ -96,8 +103,8 @@ pub struct ViolationKind {
     pub firing: bool,
 }
 
-/// A container of the Pods of a workload.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A container of the Pods of a workload. The default is the lowest value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WorkloadContainer {
     /// The workload.
     pub workload: Arc<Workload>,
@@ -109,33 +116,13 @@ pub struct WorkloadContainer {
     pub native: bool,
 }
 
-/// The number of Pods in violation under one policy, by workload. Updated with each violation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct WorkloadCounts(BTreeMap<SeriesKey, u32>);
+/// The number of Pods in violation under one policy, by workload.
+pub(super) type WorkloadCounts = SeriesCounts<ViolationKind, WorkloadContainer>;
+/// The number of restarts under one policy, by workload and reason of the exit before.
+pub(super) type RestartCounts = SeriesCounts<&'static str, (Arc<Workload>, Arc<str>)>;
 
 /// Namespace, kind and container of a series.
 pub(super) type SeriesKey = (Arc<str>, ViolationKind, WorkloadContainer);
-
-impl WorkloadCounts {
-    pub(super) fn add(&mut self, pod: &Observation, container: usize, violation: &Violation) {
-        if let Some(key) = series_key(pod, container, violation) {
-            *self.0.entry(key).or_default() += 1;
-        }
-    }
-
-    /// Undoes [`Self::add`] of the same violation.
-    pub(super) fn remove(&mut self, pod: &Observation, container: usize, violation: &Violation) {
-        let Some(key) = series_key(pod, container, violation) else {
-            return;
-        };
-        if let Some(pods) = self.0.get_mut(&key) {
-            *pods -= 1;
-            if *pods == 0 {
-                self.0.remove(&key);
-            }
-        }
-    }
-}
 
 /// The series that counts a violation.
 pub(super) fn series_key(pod: &Observation, container: usize, violation: &Violation) -> Option<SeriesKey> {
@@ -165,21 +152,27 @@ fn label(text: &Arc<str>) -> Arc<str> {
 
 impl Index {
     /// Copies what the metrics show at `now`.
-    pub fn series(&self, limits: &SeriesLimits, now: Timestamp) -> Series {
+    pub fn series(&mut self, limits: &SeriesLimits, now: Timestamp) -> Series {
+        for policy in self.policies.values_mut() {
+            policy.recent_kills.expire(now, &mut policy.workloads);
+        }
+        let namespaces = self.namespaces.values();
+        let namespaces = namespaces.filter(|namespace| !namespace.pods.is_empty()).count();
         let (violations, omitted) = self.firing_violations(limits.pods);
+        let active = self.entries().filter(|entry| entry.is_active());
         Series {
             policies: self.policy_series(),
             excess_policies: self.excess_policies(),
             workloads: bound(
-                || self.workload_violations(now),
-                WorkloadContainer::clone,
+                self.entries().map(|entry| (&entry.key, &entry.workloads)),
+                namespaces,
                 limits.workloads,
             ),
             violations,
             omitted,
             restarts: bound(
-                || self.restart_rows(),
-                |(workload, container)| (Arc::clone(workload), Arc::clone(container)),
+                active.map(|entry| (&entry.key, &entry.restarts)),
+                namespaces,
                 limits.restarts,
             ),
             durations: self.durations().clone(),
@@ -201,62 +194,59 @@ impl Index {
         series.collect()
     }
 
-    /// The Pods in violation by workload, and those whose OOM kill has ended too recently to have been scraped.
-    fn workload_violations(
-        &self,
-        now: Timestamp,
-    ) -> impl Iterator<Item = Counted<'_, ViolationKind, &WorkloadContainer>> {
-        self.entries().flat_map(move |entry| {
-            let counts = &entry.workloads.0;
-            let recent = entry.recent_kills.counts(now);
-            let only_recent: Vec<_> = recent
-                .iter()
-                .filter(|(key, _)| !counts.contains_key(**key))
-                .map(|(key, pods)| (*key, *pods))
-                .collect();
-            let counted = counts.iter().map(move |(key, pods)| {
-                let ended = recent.get(key).copied().unwrap_or_default();
-                (key, pods + ended)
-            });
-            counted
-                .chain(only_recent)
-                .map(|((namespace, kind, container), pods)| Counted {
-                    policy: &entry.key,
-                    kind: *kind,
-                    namespace,
-                    subject: container,
-                    count: u64::from(pods),
-                })
-        })
-    }
-
-    fn restart_rows(&self) -> impl Iterator<Item = Counted<'_, &'static str, (&Arc<Workload>, &Arc<str>)>> {
-        let active = self.entries().filter(|entry| entry.is_active());
-        active.flat_map(|entry| {
-            let restarts = entry.restarts.iter();
-            restarts.map(|((namespace, workload, container, reason), count)| Counted {
-                policy: &entry.key,
-                kind: *reason,
-                namespace,
-                subject: (workload, container),
-                count: *count,
-            })
-        })
-    }
-
-    /// The first `limit` firing violations, and the number of the others.
+    /// The first `limit` firing violations, most severe first and then oldest, and the number of the others.
     fn firing_violations(&self, limit: usize) -> (Vec<Violation>, usize) {
-        let mut firing: Vec<&Violation> = self.violations().filter(|violation| violation.firing).collect();
-        let order = |a: &&Violation, b: &&Violation| {
-            let rank = |violation: &Violation| (Reverse(violation.severity), violation.onset);
-            rank(a).cmp(&rank(b)).then_with(|| a.cmp(b))
-        };
-        let omitted = firing.len().saturating_sub(limit);
-        if omitted > 0 {
-            firing.select_nth_unstable_by(limit, order);
-            firing.truncate(limit);
+        // The violations of a policy begin with its firing ones, in this order.
+        let mut next: BinaryHeap<Reverse<Firing<'_, _>>> = self
+            .entries()
+            .filter_map(|entry| Firing::first(entry.violations.iter()))
+            .map(Reverse)
+            .collect();
+        let mut violations = Vec::new();
+        while violations.len() < limit
+            && let Some(Reverse(Firing { violation, following })) = next.pop()
+        {
+            violations.push(violation.clone());
+            next.extend(Firing::first(following).map(Reverse));
         }
-        firing.sort_unstable_by(order);
-        (firing.into_iter().cloned().collect(), omitted)
+        let firing: usize = self.entries().map(PolicyEntry::firing).sum();
+        let omitted = firing.saturating_sub(violations.len());
+        (violations, omitted)
     }
 }
+
+/// The next firing violation of a policy, and the ones after it.
+struct Firing<'a, I> {
+    violation: &'a Violation,
+    following: I,
+}
+
+impl<'a, I: Iterator<Item = &'a Violation>> Firing<'a, I> {
+    fn first(mut violations: I) -> Option<Self> {
+        let violation = violations.next().filter(|violation| violation.firing)?;
+        Some(Self {
+            violation,
+            following: violations,
+        })
+    }
+}
+
+impl<I> Ord for Firing<'_, I> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.violation.cmp(other.violation)
+    }
+}
+
+impl<I> PartialOrd for Firing<'_, I> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<I> PartialEq for Firing<'_, I> {
+    fn eq(&self, other: &Self) -> bool {
+        self.violation == other.violation
+    }
+}
+
+impl<I> Eq for Firing<'_, I> {}

@@ -84,6 +84,12 @@ impl Index {
         })
     }
 
+    /// The cause of a violation, as in the status of its policy. `None` if the Pod or the policy is gone.
+    pub fn cause(&self, violation: &Violation) -> Option<String> {
+        let id = *self.ids.get(&violation.policy)?;
+        self.detail(id, self.policies.get(&id)?, violation)
+    }
+
     fn detail(&self, id: PolicyId, entry: &PolicyEntry, violation: &Violation) -> Option<String> {
         let Subject::Container(subject) = &violation.subject;
         let pod = self.pods.get(&self.pod_id(&subject.namespace, &subject.uid)?)?;
@@ -111,7 +117,7 @@ impl Index {
     }
 
     /// All policies that have not been deleted.
-    pub(super) fn entries(&self) -> impl Iterator<Item = &PolicyEntry> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = &PolicyEntry> + Clone {
         self.policies.values().filter(|entry| !entry.deleted)
     }
 
@@ -145,13 +151,13 @@ impl Index {
             entry
                 .restarts
                 .iter()
-                .map(|((namespace, workload, container, reason), count)| RestartView {
+                .map(|(namespace, reason, (workload, container), count)| RestartView {
                     policy: &entry.key,
                     namespace,
                     workload,
                     container,
                     reason,
-                    count: *count,
+                    count,
                 })
         })
     }

@@ -99,6 +99,12 @@ impl Watches {
         self.watch(namespace).and_then(|watch| watch.held)
     }
 
+    /// The time of the oldest data about the Pods that a policy of `namespace` can select, if a watch is held. The empty
+    /// name means all namespaces.
+    pub(super) fn data_since(&self, namespace: &str) -> Option<Timestamp> {
+        self.watches_of(namespace).filter_map(|watch| watch.held).min()
+    }
+
     /// Whether all Pods that a policy of `namespace` can select have been evaluated once. The empty name means all
     /// namespaces.
     pub(super) fn is_synced(&self, namespace: &str) -> bool {

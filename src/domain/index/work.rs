@@ -34,6 +34,8 @@ pub(super) enum Work {
     Resync(Scope),
     /// Evaluates the Pods that waited for the end of a hold.
     Release(Scope),
+    /// Joins a checkpoint to the Pods that it contains.
+    Restore,
 }
 
 /// The queue of work. The first item is in progress.
@@ -113,6 +115,7 @@ impl Index {
             Work::NamespacesSynced => Vec::new(),
             Work::Resync(scope) => self.unseen_pods(scope),
             Work::Release(scope) => self.watches.waiting_of(scope),
+            Work::Restore => self.restored_pods(),
         }
     }
 
@@ -124,6 +127,7 @@ impl Index {
             Work::NamespacesSynced => 1,
             Work::Resync(scope) => self.remove_unseen(pod, scope, now, effects),
             Work::Release(scope) => self.release_pod(pod, scope, now, effects),
+            Work::Restore => self.restore_pod(pod, now, effects),
         }
     }
 
@@ -134,6 +138,7 @@ impl Index {
             Work::NamespacesSynced => self.finish_first_namespaces(effects),
             Work::Resync(scope) => self.finish_removal(scope),
             Work::Release(scope) => self.finish_release(scope, effects),
+            Work::Restore => self.finish_restore(),
         }
         self.drop_stored();
     }

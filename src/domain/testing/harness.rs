@@ -6,7 +6,9 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Pod, at, key};
+use crate::checkpoint::{MAX_SIZE, decode, encode};
 use crate::domain::{
+    checkpoint::Checkpoint,
     effects::{Effects, Event, Transition},
     index::Index,
     policy::{Check, InvalidSpec, Policy, PolicyKey, PolicyUpdate},
@@ -46,6 +48,40 @@ impl Harness {
         let mut harness = Self::starting();
         harness.resync([]).policy(policy);
         harness
+    }
+
+    /// Creates a harness for another process that starts now, before the first lists.
+    pub(crate) fn successor(&self) -> Self {
+        let mut harness = Self::starting();
+        harness.now = self.now;
+        harness.generation = self.generation;
+        harness.recounts = self.recounts;
+        harness
+    }
+
+    /// Returns the checkpoint of this process, through its encoded form.
+    pub(crate) fn checkpoint(&self) -> Checkpoint {
+        let mut export = self.index.begin_export(self.now).unwrap();
+        loop {
+            match self.index.export(export, 2) {
+                Ok(checkpoint) => {
+                    let encoded = encode(checkpoint, MAX_SIZE);
+                    return decode(&encoded.bytes).unwrap();
+                }
+                Err(unfinished) => export = unfinished,
+            }
+        }
+    }
+
+    pub(crate) fn import(&mut self, checkpoint: Checkpoint) -> &mut Self {
+        self.index.import(checkpoint, self.now);
+        self.finish_work()
+    }
+
+    /// Applies a policy as a list delivers it to a new process.
+    pub(crate) fn listed_policy(&mut self, update: PolicyUpdate) -> &mut Self {
+        let effects = self.index.apply_policy(update, self.now);
+        self.take(effects)
     }
 
     fn take(&mut self, effects: Effects) -> &mut Self {

@@ -15,7 +15,7 @@ fn limits(pods: usize) -> SeriesLimits {
 }
 
 /// Formats state, workload, container, image and count of each workload series.
-fn workloads(harness: &Harness) -> Vec<String> {
+fn workloads(harness: &mut Harness) -> Vec<String> {
     let series = harness.index.series(&SeriesLimits::default(), harness.now);
     let rows = series.workloads.rows.iter().map(|row| {
         let state = if row.kind.firing { "firing" } else { "pending" };
@@ -52,10 +52,10 @@ fn pods_in_violation_are_counted_by_workload_state_and_image() {
         "pending Deployment/web envoy mesh/proxy:2 1",
         "firing Deployment/web envoy mesh/proxy:1 2",
     ];
-    assert_eq!(workloads(&harness), expected);
+    assert_eq!(workloads(&mut harness), expected);
     harness.delete(&pod("web-1", "mesh/proxy:1"));
     harness.delete(&pod("web-2", "mesh/proxy:1"));
-    assert_eq!(workloads(&harness), [expected[0]]);
+    assert_eq!(workloads(&mut harness), [expected[0]]);
 }
 
 #[test]
@@ -81,11 +81,11 @@ fn images_that_are_equal_in_a_label_share_a_series() {
         .at(500);
     let shorter = format!("firing Deployment/web envoy {} 1", &prefix[..255]);
     let shared = |pods: usize| format!("firing Deployment/web envoy {prefix} {pods}");
-    assert_eq!(workloads(&harness), [shorter.clone(), shared(2)]);
+    assert_eq!(workloads(&mut harness), [shorter.clone(), shared(2)]);
     harness.delete(&other);
-    assert_eq!(workloads(&harness), [shorter.clone(), shared(1)]);
+    assert_eq!(workloads(&mut harness), [shorter.clone(), shared(1)]);
     harness.delete(&one);
-    assert_eq!(workloads(&harness), [shorter]);
+    assert_eq!(workloads(&mut harness), [shorter]);
 }
 
 #[test]
@@ -104,27 +104,27 @@ fn an_oom_kill_has_a_series_for_two_minutes_even_if_its_violation_has_ended() {
     let mut harness = Harness::with(quick());
     harness.at(11).pod(&job("job-1")).pod(&killed("job-1")).at(20);
     assert_eq!(harness.firing(), [""; 0], "the violation has resolved");
-    assert_eq!(workloads(&harness), series(1));
+    assert_eq!(workloads(&mut harness), series(1));
     harness
         .pod(&job("job-2"))
         .pod(&killed("job-2"))
         .at(30)
         .delete(&killed("job-1"));
-    assert_eq!(workloads(&harness), series(2), "two Pods of the workload");
+    assert_eq!(workloads(&mut harness), series(2), "two Pods of the workload");
     harness.at(11 + 120);
     assert_eq!(
-        workloads(&harness),
+        workloads(&mut harness),
         series(1),
         "the first kill is two minutes old"
     );
     harness.at(20 + 120);
-    assert_eq!(workloads(&harness), [""; 0]);
+    assert_eq!(workloads(&mut harness), [""; 0]);
 
     let slow = policy().only(Check::OOMKilled);
     let mut harness = Harness::with(slow.clone());
     harness.at(11).pod(&job("job-1")).pod(&killed("job-1")).at(20);
     harness.delete(&killed("job-1"));
-    assert_eq!(workloads(&harness), series(1), "the Pod was deleted");
+    assert_eq!(workloads(&mut harness), series(1), "the Pod was deleted");
     let mut harness = Harness::with(slow);
     harness
         .at(11)
@@ -132,7 +132,7 @@ fn an_oom_kill_has_a_series_for_two_minutes_even_if_its_violation_has_ended() {
         .pod(&killed("job-1"))
         .at(11 + 600);
     assert_eq!(
-        workloads(&harness),
+        workloads(&mut harness),
         [""; 0],
         "the violation fired for longer than two minutes"
     );
@@ -143,7 +143,7 @@ fn an_oom_kill_has_a_series_for_two_minutes_even_if_its_violation_has_ended() {
     let again = pod.restarted("envoy", 30).oom_killed("envoy", 40);
     harness.at(40).pod(&again).at(50);
     assert_eq!(
-        workloads(&harness),
+        workloads(&mut harness),
         ["firing Deployment/web envoy registry.example/envoy:1 1"],
         "two kills of one container are one Pod"
     );
@@ -164,7 +164,7 @@ fn the_most_severe_and_then_the_oldest_firing_violations_have_series() {
             .pod(&pod.unready("istio-proxy").unready("app"));
     }
     harness.at(1000);
-    let names = |limit| -> (Vec<String>, usize) {
+    let mut names = |limit| -> (Vec<String>, usize) {
         let series = harness.index.series(&limits(limit), harness.now);
         let pods = series.violations.iter().map(|v| v.container().pod.to_string());
         (pods.collect(), series.omitted)

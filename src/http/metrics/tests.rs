@@ -108,7 +108,15 @@ fn names_and_labels_are_those_of_the_contract() {
         ("sidewatch_watch_errors_total", "reason resource".to_owned()),
         ("sidewatch_api_writes_total", "kind outcome".to_owned()),
         ("sidewatch_events_dropped_total", "reason".to_owned()),
+        ("sidewatch_metrics_reviews_total", "outcome".to_owned()),
+        ("sidewatch_metrics_tls_reloads_total", "outcome".to_owned()),
         ("sidewatch_evaluation_seconds", String::new()),
+        ("sidewatch_leader", String::new()),
+        ("sidewatch_checkpoint_last_write_timestamp_seconds", String::new()),
+        ("sidewatch_checkpoint_size_bytes", String::new()),
+        ("sidewatch_checkpoint_entries_omitted", String::new()),
+        ("sidewatch_checkpoint_ignored_total", "reason".to_owned()),
+        ("sidewatch_checkpoint_writes_total", "outcome".to_owned()),
     ]);
     let text = pages().text().unwrap();
     let mut found: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();

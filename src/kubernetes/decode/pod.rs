@@ -138,6 +138,13 @@ pub fn observe(pod: LeanPod, interner: &mut Interner) -> Result<Observation, Mis
     })
 }
 
+/// Converts a Pod spec, without the rest of the Pod, to its containers. A spec that does not match the types of the API has
+/// none.
+pub fn decode_shape(spec: serde_json::Value) -> Arc<Shape> {
+    let spec: LeanSpec = serde_json::from_value(spec).unwrap_or_default();
+    shape(&spec, &mut Interner::default())
+}
+
 fn shape(spec: &LeanSpec, interner: &mut Interner) -> Arc<Shape> {
     let init = spec.init_containers.iter().map(|container| (container, true));
     let regular = spec.containers.iter().map(|container| (container, false));

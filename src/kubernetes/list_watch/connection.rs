@@ -44,15 +44,27 @@ const ACCEPT_WATCH: &str = "application/vnd.kubernetes.protobuf;stream=watch, ap
 pub(super) struct Selection {
     /// The path of the collection.
     pub(super) path: String,
-    /// A field selector.
+    /// A field selector. Empty selects all.
     pub(super) fields: String,
+    /// A label selector. Empty selects all.
+    pub(super) labels: String,
 }
 
 impl Selection {
+    /// Returns the field selector and the label selector, if they are not empty.
+    fn selectors(&self) -> (Option<String>, Option<String>) {
+        let some = |selector: &String| (!selector.is_empty()).then(|| selector.clone());
+        (some(&self.fields), some(&self.labels))
+    }
+
     /// Builds the HTTP request.
     fn http_request(&self, request: &Request) -> kube::Result<http::Request<Body>> {
         let builder = kube::core::Request::new(&self.path);
-        let watch = |timeout| WatchParams::default().timeout(timeout).fields(&self.fields);
+        let watch = |timeout| {
+            let mut watch = WatchParams::default().timeout(timeout);
+            (watch.field_selector, watch.label_selector) = self.selectors();
+            watch
+        };
         let (built, accept) = match request {
             // Without a version, the list is at least as new as the request.
             Request::StreamingList => (
@@ -60,8 +72,11 @@ impl Selection {
                 ACCEPT_WATCH,
             ),
             Request::Watch { version } => (builder.watch(&watch(WATCH_TIMEOUT), version), ACCEPT_WATCH),
+            // Without the field selector, so that the API server reads one object only.
+            Request::Check { .. } => (builder.list(&ListParams::default().limit(1)), ACCEPT_LIST),
             Request::Page { continue_token } => {
-                let mut list = ListParams::default().fields(&self.fields).limit(PAGE);
+                let mut list = ListParams::default().limit(PAGE);
+                (list.field_selector, list.label_selector) = self.selectors();
                 list.continue_token.clone_from(continue_token);
                 (builder.list(&list), ACCEPT_LIST)
             }
@@ -80,7 +95,7 @@ pub(super) async fn send(client: Client, selection: Selection, request: Request)
     if !response.status().is_success() {
         return Err(refusal(response).await);
     }
-    let is_page = matches!(request, Request::Page { .. });
+    let is_page = matches!(request, Request::Page { .. } | Request::Check { .. });
     let reader = match (is_protobuf(response.headers()), is_page) {
         (true, false) => Reader::Frames(WatchFrames::default()),
         (true, true) => Reader::Page(PageReader::default()),

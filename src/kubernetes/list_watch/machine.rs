@@ -6,11 +6,17 @@
 //! ```text
 //!            ┌──────────── 410, ERROR event, undecodable event ───────────┐
 //!            ▼                                                            │
-//!     streaming list ──────────── initial-events-end ─────────────▶ watch from version
-//!            │ 422, or cut off                                       ▲    │ ▲
-//!            ▼                                                       │    └─┘ end of the watch, broken connection
-//!       paged list ──────────────── last page ───────────────────────┘
+//!     streaming list ──────────── initial-events-end ─────────────▶ watch from version ─┐
+//!            │ ▲ 422, or cut off                                     ▲    │ ▲           │ end of the watch
+//!            ▼ │                                                     │    │ └───────────┘
+//!       paged list ──────────────── last page ───────────────────────┘    │ failure ▲
+//!              │                                                          ▼         │
+//!              └──────────────── versions went back ──────────────── version check ─┘
 //! ```
+//!
+//! After a restore of etcd, the API server's versions are lower than that of a broken watch. It accepts a watch from a
+//! version that it has not reached, and sends nothing until it reaches it. So the current version is compared before a
+//! broken watch resumes.
 
 use std::time::Duration;
 
@@ -38,6 +44,11 @@ pub(super) enum Request {
     Page {
         /// The token of the page; `None` for the first one.
         continue_token: Option<String>,
+    },
+    /// A list of one object, whose version is the current one. The watch from `version` follows.
+    Check {
+        /// The resource version of the broken watch.
+        version: String,
     },
     /// A watch of the changes since a version.
     Watch {
@@ -150,12 +161,13 @@ impl ListWatch {
             Input::Accepted => {
                 self.accepted = Some(Instant::now());
                 self.has_events = false;
-                if let Some(resuming) = &mut self.resuming {
+                if let (Some(resuming), Request::Watch { .. }) = (&mut self.resuming, &self.request) {
                     resuming.answered();
                 }
                 read(None)
             }
             Input::Refused(failure) => self.refused(failure),
+            Input::Item(_) if matches!(self.request, Request::Check { .. }) => read(None),
             Input::Item(object) => {
                 self.recovery.received();
                 read(Some(WatchEvent::Listed(object)))
@@ -175,9 +187,10 @@ impl ListWatch {
             Input::Ended => self.ended(),
             Input::Broken(failure) => {
                 let Failure { error, retry_after } = failure;
-                let error = match self.request {
-                    Request::Watch { .. } => watcher::Error::WatchFailed(error),
-                    _ => watcher::Error::InitialListFailed(error),
+                let error = if self.is_listing() {
+                    watcher::Error::InitialListFailed(error)
+                } else {
+                    watcher::Error::WatchFailed(error)
                 };
                 self.fail(&error, retry_after)
             }
@@ -194,7 +207,7 @@ impl ListWatch {
 
     /// Sends the request. Before the first request of a list, reports to the consumer that a list begins.
     fn send<T>(&mut self) -> Step<T> {
-        let begins = !matches!(self.request, Request::Watch { .. }) && !self.restarted;
+        let begins = self.is_listing() && !self.restarted;
         let event = begins.then(|| {
             self.restarted = true;
             WatchEvent::Restarted {
@@ -212,14 +225,24 @@ impl ListWatch {
             self.request = Request::Page { continue_token: None };
             return self.send();
         }
-        let error = match self.request {
-            Request::Watch { .. } => watcher::Error::WatchStartFailed(error),
-            _ => watcher::Error::InitialListFailed(error),
+        let error = if self.is_listing() {
+            watcher::Error::InitialListFailed(error)
+        } else {
+            watcher::Error::WatchStartFailed(error)
         };
         self.fail(&error, retry_after)
     }
 
+    /// Reports whether the request is a list, and not a watch or the check before one.
+    fn is_listing(&self) -> bool {
+        matches!(self.request, Request::StreamingList | Request::Page { .. })
+    }
+
     fn page_end<T>(&mut self, version: String, continue_token: String) -> Step<T> {
+        if let Request::Check { version: last } = &mut self.request {
+            let last = std::mem::take(last);
+            return self.checked(last, &version);
+        }
         if !continue_token.is_empty() {
             self.request = Request::Page {
                 continue_token: Some(continue_token),
@@ -236,6 +259,17 @@ impl ListWatch {
             event: Some(WatchEvent::Complete),
             next,
         }
+    }
+
+    /// Resumes the watch from `last`, or lists again if the API server's current version is lower.
+    fn checked<T>(&mut self, last: String, current: &str) -> Step<T> {
+        if went_back(&last, current) {
+            let message = format!("the resource version went back from {last} to {current}");
+            let status = Status::failure(&message, "Expired").with_code(410).boxed();
+            return self.fail(&watcher::Error::WatchError(status), None);
+        }
+        self.request = Request::Watch { version: last };
+        self.send()
     }
 
     fn event<T>(&mut self, kind: EventKind, object: T, version: String) -> Step<T> {
@@ -312,10 +346,16 @@ impl ListWatch {
     /// Counts the failure, and waits before the next request: the same watch if it can resume, else a list.
     fn fail<T>(&mut self, error: &watcher::Error, asked: Option<Duration>) -> Step<T> {
         let Outage { last_synced, wait } = self.recovery.failed(error, asked);
-        let is_watch = matches!(self.request, Request::Watch { .. });
+        let resumed = match &mut self.request {
+            Request::Watch { version } | Request::Check { version } if failure::can_resume(error) => {
+                Some(std::mem::take(version))
+            }
+            _ => None,
+        };
         self.resuming = None;
-        if is_watch && failure::can_resume(error) {
+        if let Some(version) = resumed {
             self.resuming = Some(Resuming::new());
+            self.request = Request::Check { version };
         } else {
             // A streaming list that was cut off may fail each time, for example because it takes too long.
             let broke_off = self.request == Request::StreamingList && self.accepted.is_some();
@@ -330,6 +370,14 @@ impl ListWatch {
             event: Some(WatchEvent::Disconnected { last_synced }),
             next: Next::Wait(Instant::now() + wait),
         }
+    }
+}
+
+/// Reports whether the current version is lower than the last one. Versions that are no numbers are not comparable.
+fn went_back(last: &str, current: &str) -> bool {
+    match (last.parse::<u64>(), current.parse::<u64>()) {
+        (Ok(last), Ok(current)) => current < last,
+        _ => false,
     }
 }
 

@@ -27,17 +27,17 @@ use self::{
 use super::{
     decode::pod::LeanPod,
     recovery::Recovery,
-    watch::{WATCH_TIMEOUT, WatchEvent},
+    watch::{Selectors, WATCH_TIMEOUT, WatchEvent},
 };
 use crate::telemetry::{metrics::Metrics, monitor::Monitor};
 
 /// Timeout of a response without new data. It is longer than the timeout of a watch, and the server sends bookmarks.
 const IDLE: Duration = Duration::from_secs(WATCH_TIMEOUT as u64 + 5);
 
-/// Lists and watches Pods without end. `fields` is a field selector.
+/// Lists and watches the selected Pods without end.
 pub(super) fn watch_pods(
     client: Client,
-    fields: &str,
+    selectors: Selectors<'_>,
     monitor: Arc<Monitor>,
     metrics: Arc<Metrics>,
 ) -> impl Stream<Item = WatchEvent<LeanPod>> + Send + use<> {
@@ -46,7 +46,8 @@ pub(super) fn watch_pods(
         client,
         selection: Selection {
             path: Pod::url_path(&(), monitor.scope.as_deref()),
-            fields: fields.to_owned(),
+            fields: selectors.fields.to_owned(),
+            labels: selectors.labels.to_owned(),
         },
         machine: ListWatch::new(Recovery::new(Arc::clone(&monitor), metrics)),
         monitor,

@@ -123,7 +123,14 @@ fn reconciler_ahead_by(seconds: Arc<AtomicI64>) -> (Reconciler, std::sync::mpsc:
     });
     let metrics = Arc::new(Metrics::new().unwrap());
     let index = Arc::new(Mutex::new(Index::new([None], false)));
-    let reconciler = Reconciler::new(index, client, clock, metrics, Arc::new(Health::new(Vec::new())));
+    let reconciler = Reconciler::new(
+        index,
+        client,
+        clock,
+        metrics,
+        Arc::new(Health::new(Vec::new())),
+        Fence::always(),
+    );
     (reconciler, received)
 }
 

@@ -19,7 +19,7 @@ fn names(event_queue: &mut EventQueue, now: Instant) -> Vec<String> {
 #[test]
 fn events_leave_the_queue_in_order() {
     let now = Instant::now();
-    let mut event_queue = EventQueue::new();
+    let mut event_queue = EventQueue::new(Role::Leader);
     for name in ["a", "b", "c"] {
         event_queue.push(example(name, "pod"), now).unwrap();
     }
@@ -30,7 +30,7 @@ fn events_leave_the_queue_in_order() {
 #[test]
 fn a_pod_is_limited_to_25_events_and_one_more_every_five_minutes() {
     let start = Instant::now();
-    let mut event_queue = EventQueue::new();
+    let mut event_queue = EventQueue::new(Role::Leader);
     let pushed = (0..100).filter(|n| event_queue.push(example(&n.to_string(), "pod"), start).is_ok());
     assert_eq!(pushed.count(), 25);
     assert_eq!(
@@ -56,7 +56,7 @@ fn a_pod_is_limited_to_25_events_and_one_more_every_five_minutes() {
 #[test]
 fn all_pods_are_limited_to_200_events_and_ten_more_per_second() {
     let start = Instant::now();
-    let mut event_queue = EventQueue::new();
+    let mut event_queue = EventQueue::new(Role::Leader);
     let mut push = |n: u32, now| event_queue.push(example("x", &n.to_string()), now);
     assert_eq!((0..300).filter(|n| push(*n, start).is_ok()).count(), 200);
     assert_eq!(push(1000, start), Err(DropReason::GlobalLimit));
@@ -69,7 +69,7 @@ fn all_pods_are_limited_to_200_events_and_ten_more_per_second() {
 #[test]
 fn a_recovery_is_dropped_with_the_event_that_it_would_end() {
     let start = Instant::now();
-    let mut event_queue = EventQueue::new();
+    let mut event_queue = EventQueue::new(Role::Leader);
     let recovery = |of: &str| Event {
         recovers: vec![of.to_owned()],
         ..example(&format!("{of}-recovered"), "pod")
@@ -92,7 +92,7 @@ fn a_recovery_is_dropped_with_the_event_that_it_would_end() {
 #[test]
 fn critical_events_have_a_reserve() {
     let start = Instant::now();
-    let mut event_queue = EventQueue::new();
+    let mut event_queue = EventQueue::new(Role::Leader);
     let mut push = |severity, pod: &str| {
         let event = Event {
             severity,
@@ -117,7 +117,7 @@ fn critical_events_have_a_reserve() {
 #[test]
 fn the_queue_is_bounded() {
     let start = Instant::now();
-    let mut event_queue = EventQueue::new();
+    let mut event_queue = EventQueue::new(Role::Leader);
     let mut refused = None;
     for n in 0..6000_u32 {
         let now = start + Duration::from_millis(100) * n;
@@ -132,7 +132,7 @@ fn the_queue_is_bounded() {
 #[test]
 fn dropped_events_are_summarised_at_most_every_five_minutes() {
     let start = Instant::now();
-    let mut event_queue = EventQueue::new();
+    let mut event_queue = EventQueue::new(Role::Leader);
     for n in 0..125 {
         let _ = event_queue.push(example(&n.to_string(), "pod"), start);
     }
@@ -162,14 +162,14 @@ fn dropped_events_are_summarised_at_most_every_five_minutes() {
 #[test]
 fn a_retry_waits_and_does_not_delay_other_events() {
     let start = Instant::now();
-    let mut event_queue = EventQueue::new();
+    let mut event_queue = EventQueue::new(Role::Leader);
     event_queue.push(example("busy", "pod"), start).unwrap();
     event_queue.push(example("other", "pod"), start).unwrap();
     let queued = event_queue.take(start).unwrap();
     event_queue.retry(queued, Some(secs(7)), start).unwrap();
-    assert_eq!(names(&mut event_queue, start), ["other"]);
+    let other = event_queue.take(start).unwrap();
     assert_eq!(event_queue.len(), 2, "one waits, one is being written");
-    event_queue.done();
+    event_queue.done(&other);
     assert_eq!(
         event_queue.next_due(),
         Some(start + secs(7)),
@@ -188,4 +188,92 @@ fn a_retry_waits_and_does_not_delay_other_events() {
         Err(DropReason::GaveUp)
     );
     assert_eq!(event_queue.len(), 0);
+}
+
+#[test]
+fn two_events_with_one_name_are_written_in_order() {
+    let now = Instant::now();
+    let mut event_queue = EventQueue::new(Role::Leader);
+    for name in ["a", "a", "b"] {
+        event_queue.push(example(name, "pod"), now).unwrap();
+    }
+    let first = event_queue.take(now).unwrap();
+    assert_eq!(names(&mut event_queue, now), ["b"], "a is being written");
+    event_queue.done(&first);
+    assert_eq!(names(&mut event_queue, now), ["a"]);
+}
+
+/// The policy of the examples.
+fn mesh() -> PolicyKey {
+    example("x", "pod").policy
+}
+
+#[test]
+fn a_standby_writes_its_events_when_it_becomes_the_leader() {
+    let now = Instant::now();
+    let mut event_queue = EventQueue::new(Role::Standby);
+    for name in ["a", "b"] {
+        event_queue.push(example(name, "pod"), now).unwrap();
+    }
+    assert!(event_queue.take(now).is_none());
+    assert_eq!(event_queue.next_due(), None);
+    assert_eq!(event_queue.waiting(), [], "a standby has no Events to write");
+    assert_eq!(event_queue.promote(now), [mesh(), mesh()]);
+    assert_eq!(event_queue.promote(now), [], "it is the leader already");
+    assert_eq!(event_queue.waiting().len(), 2);
+    assert_eq!(names(&mut event_queue, now), ["a", "b"]);
+}
+
+#[test]
+fn a_standby_applies_the_limits_but_reports_no_dropped_events() {
+    let start = Instant::now();
+    let mut event_queue = EventQueue::new(Role::Standby);
+    let pushed = (0..100).filter(|n| event_queue.push(example(&n.to_string(), "pod"), start).is_ok());
+    assert_eq!(pushed.count(), 25);
+    event_queue.promote(start);
+    assert_eq!(names(&mut event_queue, start).len(), 25);
+    assert_eq!(event_queue.next_due(), None, "no summary");
+}
+
+#[test]
+fn a_former_leader_keeps_the_events_that_were_not_written() {
+    let now = Instant::now();
+    let mut event_queue = EventQueue::new(Role::Leader);
+    for (name, second) in [("written", 0), ("retried", 1), ("in flight", 2), ("ready", 3)] {
+        event_queue
+            .push(example(name, "pod"), now + secs(second))
+            .unwrap();
+    }
+    let now = now + secs(4);
+    let written = event_queue.take(now).unwrap();
+    event_queue.done(&written);
+    let retried = event_queue.take(now).unwrap();
+    event_queue.retry(retried, None, now).unwrap();
+    let in_flight = event_queue.take(now).unwrap();
+    assert_eq!(event_queue.waiting().len(), 3);
+    assert_eq!(
+        event_queue.demote(now),
+        [mesh(), mesh()],
+        "one is still being written"
+    );
+    assert_eq!(event_queue.len(), 1);
+    assert_eq!(event_queue.postpone(in_flight, now), Some(mesh()));
+    assert_eq!(event_queue.len(), 0);
+    event_queue.promote(now);
+    assert_eq!(
+        names(&mut event_queue, now),
+        ["retried", "in flight", "ready"],
+        "not the written one"
+    );
+}
+
+#[test]
+fn a_leader_without_a_permit_tries_again() {
+    let now = Instant::now();
+    let mut event_queue = EventQueue::new(Role::Leader);
+    event_queue.push(example("a", "pod"), now).unwrap();
+    let queued = event_queue.take(now).unwrap();
+    assert_eq!(event_queue.postpone(queued, now), None);
+    assert!(event_queue.take(now).is_none());
+    assert_eq!(names(&mut event_queue, now + POSTPONED), ["a"]);
 }

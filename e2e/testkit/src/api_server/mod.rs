@@ -6,14 +6,19 @@
 //! Requests reach the server without a network, so a test can pause the clock of tokio. Minutes then pass in
 //! milliseconds. [`ApiServer::listen`] serves the same routes on loopback.
 
+mod checkpoint;
+mod lease;
 mod objects;
 mod operator;
 mod server;
 mod transport;
 
+pub use checkpoint::{ServedCheckpoint, checkpoint_location};
+pub use lease::{ServedLease, candidate, candidate_ahead_by};
 pub use objects::{failure, list, pod, policy, status_error};
 pub use operator::{
-    CLUSTER_POLICIES, EVENTS, MESH_STATUS, NAMESPACES, PODS, POLICIES, Running, Setup, start, start_at,
+    CLUSTER_POLICIES, EVENTS, MESH_STATUS, NAMESPACES, PODS, POLICIES, Running, Setup, start, start_as,
+    start_at, start_stored,
 };
 pub use server::{ApiServer, Exchange, Route, WatchStream};
 pub use transport::{Listener, virtual_clock, virtual_clock_from};

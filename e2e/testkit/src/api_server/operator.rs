@@ -13,7 +13,7 @@ use sidewatch::{
     http::server::Pages,
     kubernetes::client::Clients,
     kubernetes::inputs::WatchScope,
-    operator::{Operator, TaskEnded},
+    operator::{Operator, TaskEnded, checkpoint::CheckpointLocation, leadership::Candidate},
 };
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -47,15 +47,48 @@ pub fn start(server: &ApiServer, namespaces: &[&str]) -> Running {
 
 /// Starts an operator with these clients and this clock.
 pub fn start_at(clients: Clients, namespaces: &[&str], clock: Arc<dyn Clock>) -> Running {
+    start_as(None, clients, namespaces, clock)
+}
+
+/// Starts an operator as a candidate of the leader election, or without election.
+pub fn start_as(
+    candidate: Option<&Candidate>,
+    clients: Clients,
+    namespaces: &[&str],
+    clock: Arc<dyn Clock>,
+) -> Running {
+    run(operator(candidate, clients, namespaces, clock))
+}
+
+/// Starts an operator that stores a checkpoint, as a candidate of the leader election or without election.
+pub fn start_stored(
+    server: &ApiServer,
+    candidate: Option<&Candidate>,
+    location: &CheckpointLocation,
+    clock: Arc<dyn Clock>,
+) -> Running {
+    run(operator(candidate, server.clients(), &[], clock).with_checkpoint(location))
+}
+
+fn operator(
+    candidate: Option<&Candidate>,
+    clients: Clients,
+    namespaces: &[&str],
+    clock: Arc<dyn Clock>,
+) -> Operator {
     let namespaces = namespaces.iter().map(|name| Arc::from(*name)).collect();
-    let operator = Operator::new(
+    Operator::new(
         clients,
         &WatchScope { namespaces },
         PolicyLimits::default(),
         SeriesLimits::default(),
         clock,
+        candidate,
     )
-    .unwrap();
+    .unwrap()
+}
+
+fn run(operator: Operator) -> Running {
     let (stop, stopped) = oneshot::channel();
     Running {
         health: operator.health(),

@@ -7,7 +7,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -19,7 +19,7 @@ use hyper::body::{Bytes, Frame};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex as AsyncMutex, mpsc as queue, oneshot};
 
-use super::{soon, status_error};
+use super::{list, soon, status_error};
 use crate::protobuf;
 
 type Chunks = mpsc::UnboundedReceiver<io::Result<Frame<Bytes>>>;
@@ -34,12 +34,20 @@ type Requests = (
 pub struct ApiServer {
     routes: Arc<Mutex<HashMap<(Method, String), Requests>>>,
     streaming_lists: Arc<AtomicBool>,
+    /// The distance of the current version from the highest one.
+    behind: Arc<AtomicU64>,
 }
 
 impl ApiServer {
     /// Passes streaming lists to the routes. Without this call the server refuses them, as Kubernetes 1.33 does.
     pub fn allow_streaming_lists(&self) {
         self.streaming_lists.store(true, Ordering::Relaxed);
+    }
+
+    /// Sets the version that the server answers when a broken watch of Pods asks for the current one. Without this call, it
+    /// is higher than that of any watch.
+    pub fn set_current_version(&self, version: u64) {
+        self.behind.store(u64::MAX - version, Ordering::Relaxed);
     }
 
     fn requests(&self, method: Method, path: &str) -> Requests {
@@ -99,6 +107,11 @@ impl ApiServer {
         let is_streaming_list = exchange.parameter("sendInitialEvents").is_some();
         if is_streaming_list && !self.streaming_lists.load(Ordering::Relaxed) {
             exchange.fail(422, "sendInitialEvents is forbidden");
+            return Ok(answer.await.unwrap());
+        }
+        if exchange.parameter("limit").as_deref() == Some("1") {
+            let version = u64::MAX - self.behind.load(Ordering::Relaxed);
+            exchange.json(StatusCode::OK, &list("Pod", &version.to_string(), &[]));
             return Ok(answer.await.unwrap());
         }
         let (requests, _) = self.requests(parts.method, parts.uri.path());

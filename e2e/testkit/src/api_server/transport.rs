@@ -69,10 +69,14 @@ impl ApiServer {
 }
 
 impl Listener {
+    /// Returns the URL of the server.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// Returns clients that connect to the port.
     pub fn clients(&self) -> Clients {
-        let url = format!("http://{}", self.address);
-        Clients::new(kube::Config::new(url.parse().unwrap())).unwrap()
+        Clients::new(kube::Config::new(self.url().parse().unwrap())).unwrap()
     }
 }
 

@@ -1,7 +1,9 @@
 //! Properties of random histories.
 
 mod arrivals;
+mod checkpoints;
 mod script;
+mod successor;
 mod time;
 mod traces;
 

@@ -249,10 +249,10 @@ pub(super) struct Player {
     pub(super) pods: [Option<Pod>; PODS],
     pub(super) policies: [Option<usize>; POLICIES],
     pub(super) team: bool,
-    births: [usize; PODS],
-    pace: Pace,
+    pub(super) births: [usize; PODS],
+    pub(super) pace: Pace,
     /// The Pods that changed while the watch was broken, with the UIDs of deleted ones. `None` while it works.
-    missed: Option<Vec<(usize, Option<Pod>)>>,
+    pub(super) missed: Option<Vec<(usize, Option<Pod>)>>,
 }
 
 impl Player {

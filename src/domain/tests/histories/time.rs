@@ -7,42 +7,20 @@ use proptest::prelude::*;
 use super::{
     few,
     script::{Pace, Player, Step, history, history_in_seconds, policy_key, version},
+    successor::{Outcome, in_status},
 };
 use crate::domain::{
     effects::{Change, Event, Transition},
     index::Index,
     testing::{Harness, seconds},
-    violation::{StoredViolation, SubjectKey, Violation, ViolationKey},
+    violation::{SubjectKey, Violation, ViolationKey},
 };
 
-/// Returns the effects of a history. They are sorted because the order of evaluation is arbitrary.
-fn outcome(pace: Pace, steps: &[Step]) -> (Vec<Transition>, Vec<Event>, Vec<String>) {
+/// Returns the effects of a history.
+fn outcome(pace: Pace, steps: &[Step]) -> Outcome {
     let mut player = Player::new(pace);
     player.play_all(steps).play(&Step::Wait(300));
-    let harness = &mut player.harness;
-    let mut transitions = harness.transitions();
-    transitions.sort_by_key(|t| {
-        (
-            t.at,
-            t.violation.container().uid.clone(),
-            t.violation.policy.clone(),
-            t.violation.container().container.clone(),
-            t.violation.check,
-        )
-    });
-    let mut events = harness.events();
-    events.sort_by_key(|e| {
-        (
-            e.at,
-            e.pod_uid.clone(),
-            e.policy.clone(),
-            e.field_path.clone(),
-            e.name.clone(),
-        )
-    });
-    let mut left: Vec<_> = harness.index.violations().map(|v| format!("{v:?}")).collect();
-    left.sort_unstable();
-    (transitions, events, left)
+    player.outcome()
 }
 
 proptest! {
@@ -115,15 +93,6 @@ proptest! {
         then.sort();
         now.sort();
         prop_assert_eq!(then, now, "pending violations fire at the same time");
-    }
-}
-
-/// Converts a violation to its form in a status.
-fn in_status(violation: &Violation) -> StoredViolation {
-    StoredViolation {
-        key: violation.key(),
-        firing: violation.firing,
-        onset: violation.onset,
     }
 }
 

@@ -106,8 +106,10 @@ proptest! {
             if event.policy.kind == PolicyKind::SidecarPolicy {
                 prop_assert_eq!(&event.namespace, &event.policy.namespace);
             }
-            // All recovery Events have the same reason. The note names the check.
-            let recovered = event.note.rsplit('(').next().filter(|_| !event.warning).map(str::to_owned);
+            // All recovery Events have the same reason. The note names the check. NotReady and MainReadySidecarNotReady
+            // report one fault and share the Event of its recovery, whichever of them ends last.
+            let recovered = event.note.rsplit('(').next().filter(|_| !event.warning);
+            let recovered = recovered.map(|check| check.replace("MainReadySidecarNotReady", "NotReady"));
             let owner = (event.policy, event.pod_uid, event.field_path, event.reason, recovered);
             match owners.entry(event.name.clone()) {
                 Entry::Vacant(entry) => drop(entry.insert(owner.clone())),

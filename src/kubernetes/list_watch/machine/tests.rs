@@ -1,3 +1,5 @@
+mod restored;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -50,6 +52,18 @@ impl Rig {
             (Some(WatchEvent::Complete), Next::Read)
         );
         rig
+    }
+
+    /// Resumes the watch of version 5 or 6: the version has not gone back, and the API server accepts the watch.
+    fn resume(&mut self) {
+        self.step(Input::Ready);
+        self.step(Input::Accepted);
+        let (event, next) = self.step(page_end("6", ""));
+        assert!(
+            matches!((&event, &next), (None, Next::Send(Request::Watch { .. }))),
+            "{event:?}, {next:?}"
+        );
+        self.step(Input::Accepted);
     }
 }
 
@@ -111,6 +125,11 @@ fn page(continue_token: Option<&str>) -> Next {
 fn watch(version: &str) -> Next {
     let version = version.to_owned();
     Next::Send(Request::Watch { version })
+}
+
+fn check(version: &str) -> Next {
+    let version = version.to_owned();
+    Next::Send(Request::Check { version })
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,12 +230,12 @@ async fn a_streaming_list_that_breaks_off_is_followed_by_a_paged_one() {
 async fn what_follows_a_failed_watch_depends_on_what_was_lost() {
     let list = Next::Send(Request::StreamingList);
     let table = [
-        (refused(503), watch("5"), "nothing is lost"),
-        (refused(429), watch("5"), "nothing is lost"),
+        (refused(503), check("5"), "nothing is lost"),
+        (refused(429), check("5"), "nothing is lost"),
         (refused(410), list.clone(), "the version is forgotten"),
         (error_event(410), list.clone(), "the version is forgotten"),
         (error_event(500), list.clone(), "the server cannot go on"),
-        (broken(), watch("5"), "the connection broke"),
+        (broken(), check("5"), "the connection broke"),
         (undecodable(), list.clone(), "an event is lost"),
         (
             event(EventKind::Applied, "a", ""),
@@ -241,8 +260,7 @@ async fn a_resumed_watch_has_caught_up_after_half_a_second_of_silence() {
     let mut rig = Rig::watching();
     rig.fail(broken());
     assert_eq!(rig.machine.settled_at(), None, "not yet answered");
-    rig.step(Input::Ready);
-    rig.step(Input::Accepted);
+    rig.resume();
     let answered = Instant::now();
     let settled = |rig: &Rig| rig.machine.settled_at().map(|at| at - answered);
     assert_eq!(settled(&rig), Some(Duration::from_millis(500)));
@@ -270,8 +288,7 @@ async fn a_resumed_watch_has_caught_up_after_half_a_second_of_silence() {
 async fn a_resumed_watch_waits_again_after_a_stall_of_the_process() {
     let mut rig = Rig::watching();
     rig.fail(broken());
-    rig.step(Input::Ready);
-    rig.step(Input::Accepted);
+    rig.resume();
     advance(Duration::from_secs(10)).await;
     assert_eq!(
         rig.step(Input::Settled),
@@ -288,8 +305,7 @@ async fn a_resumed_watch_waits_again_after_a_stall_of_the_process() {
 async fn a_resumed_watch_that_ends_must_be_answered_again() {
     let mut rig = Rig::watching();
     rig.fail(broken());
-    rig.step(Input::Ready);
-    rig.step(Input::Accepted);
+    rig.resume();
     rig.step(event(EventKind::Applied, "a", "6"));
     assert_eq!(rig.step(Input::Ended), (None, watch("6")));
     assert_eq!(rig.machine.settled_at(), None, "the new request is not answered");
@@ -312,8 +328,7 @@ async fn a_watch_that_ends_at_once_and_empty_is_a_failure() {
         "{event:?}"
     );
     assert!(wait >= Duration::from_millis(400), "{wait:?}");
-    assert_eq!(rig.step(Input::Ready).1, watch("5"), "nothing is lost");
-    rig.step(Input::Accepted);
+    rig.resume();
     advance(Duration::from_secs(1)).await;
     assert_eq!(rig.step(Input::Ended).1, watch("5"), "it lasted long enough");
 }

@@ -1,0 +1,343 @@
+mod random;
+
+use std::collections::BTreeMap;
+
+use proptest::{collection, prelude::*};
+
+use self::random::checkpoint;
+use super::*;
+use crate::domain::{
+    checkpoint::{
+        ContainerState, Occurrences, PodKey, PodState, PolicyState, Seen, ViolationId, ViolationState,
+    },
+    policy::{Check, PolicyKey, PolicyKind, Severity},
+    testing::at,
+    tracker::FiringEvent,
+};
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+/// A checkpoint with one firing violation, and a Pod with a history.
+fn example() -> Checkpoint {
+    let pod = PodKey {
+        namespace: "pay".into(),
+        name: "web-1".into(),
+        uid: "3f0b6e2c-8f3a-4a3b-9d55-0a1b2c3d4e5f".into(),
+    };
+    let id = ViolationId {
+        pod: pod.clone(),
+        container: "envoy".into(),
+        check: Check::NotReady,
+    };
+    let violation = ViolationState {
+        onset: at(500),
+        observed: true,
+        firing_since: Some(at(800)),
+        gone_since: None,
+        event: Some(FiringEvent {
+            hash: 42,
+            before: 0,
+            repeats: 1,
+        }),
+        other_event: None,
+        counted: true,
+        visible: true,
+        severity: Severity::Warning,
+    };
+    let mut restarts = Occurrences::default();
+    restarts.push(3, at(100));
+    let container = ContainerState {
+        seen: Some(Seen {
+            restart_count: 3,
+            ready: false,
+        }),
+        restarts,
+        ..ContainerState::default()
+    };
+    let state = PodState {
+        written: [(42, 2)].into(),
+        containers: [("envoy".into(), container)].into(),
+    };
+    let policy = PolicyState {
+        as_of: at(1000),
+        complete: true,
+        generation: 2,
+        key: PolicyKey {
+            kind: PolicyKind::SidecarPolicy,
+            namespace: "pay".into(),
+            name: "mesh".into(),
+        },
+        violations: [(id, violation)].into(),
+    };
+    Checkpoint {
+        as_of: at(1000),
+        policies: [("b1d5c0de-0000-4000-8000-000000000001".into(), policy)].into(),
+        pods: [(pod, state)].into(),
+        ..Checkpoint::default()
+    }
+}
+
+fn bytes() -> Vec<u8> {
+    encode(example(), MAX_SIZE).bytes
+}
+
+proptest! {
+    #![proptest_config(config(256))]
+
+    #[test]
+    fn a_checkpoint_is_read_back_from_its_bytes(checkpoint in checkpoint()) {
+        let encoded = encode(checkpoint.clone(), MAX_SIZE);
+        prop_assert_eq!(decode(&encoded.bytes), Ok(checkpoint));
+    }
+
+    #[test]
+    fn a_changed_byte_or_a_cut_is_an_error(checkpoint in checkpoint(), place in any::<prop::sample::Index>(), flip in 1..=255u8) {
+        let mut bytes = encode(checkpoint, MAX_SIZE).bytes;
+        let place = place.index(bytes.len());
+        prop_assert!(decode(&bytes[..place]).is_err(), "cut after {} bytes", place);
+        bytes[place] ^= flip;
+        prop_assert!(decode(&bytes).is_err(), "byte {} changed by {}", place, flip);
+    }
+
+    #[test]
+    fn a_body_of_random_bytes_with_the_right_checksum_is_no_panic(body in collection::vec(any::<u8>(), 0..300)) {
+        let _ = decode(&seal(&Checkpoint { as_of: at(0), ..Checkpoint::default() }, &body));
+    }
+
+    #[test]
+    fn a_changed_body_with_the_right_checksum_is_no_panic(
+        checkpoint in checkpoint(), place in any::<prop::sample::Index>(), byte in any::<u8>(),
+    ) {
+        let mut body = Writer::default();
+        body::write(&checkpoint, &mut body);
+        let mut body = body.finish();
+        let place = place.index(body.len());
+        body[place] = byte;
+        let _ = decode(&seal(&checkpoint, &body));
+    }
+
+    #[test]
+    fn an_encoding_has_at_most_the_size_of_the_limit(checkpoint in checkpoint(), limit in 60..2000usize) {
+        let entries = checkpoint.entries() + checkpoint.waiting.len();
+        let before = checkpoint.omitted;
+        let encoded = encode(checkpoint, limit);
+        prop_assert!(encoded.bytes.len() <= limit, "{} bytes", encoded.bytes.len());
+        let decoded = decode(&encoded.bytes).unwrap();
+        let left = decoded.entries() + decoded.waiting.len();
+        prop_assert_eq!(before.saturating_add(u32::try_from(entries - left).unwrap()), decoded.omitted);
+        prop_assert_eq!((encoded.entries, encoded.omitted), (decoded.entries(), decoded.omitted));
+    }
+
+    #[test]
+    fn checkpoints_merge_in_any_order(one in checkpoint(), two in checkpoint(), three in checkpoint()) {
+        let merged = |parts: [&Checkpoint; 3]| {
+            let mut merged = Checkpoint::default();
+            for part in parts {
+                merged.merge(part.clone());
+            }
+            merged
+        };
+        let expected = merged([&one, &two, &three]);
+        for parts in [[&one, &three, &two], [&two, &one, &three], [&two, &three, &one], [&three, &two, &one]] {
+            prop_assert_eq!(merged(parts), expected.clone());
+        }
+        let mut pair = two.clone();
+        pair.merge(three.clone());
+        let mut other = one.clone();
+        other.merge(pair);
+        prop_assert_eq!(other, expected.clone(), "associative");
+        let mut again = expected.clone();
+        again.merge(one);
+        prop_assert_eq!(again, expected, "idempotent");
+    }
+}
+
+#[test]
+fn a_time_beyond_the_range_is_the_latest_one() {
+    let mut checkpoint = example();
+    let policy = checkpoint.policies.values_mut().next().unwrap();
+    for violation in policy.violations.values_mut() {
+        (violation.gone_since, violation.onset) = (Some(Timestamp::MAX), Timestamp::MAX);
+    }
+    let decoded = decode(&encode(checkpoint, MAX_SIZE).bytes).unwrap();
+    let policy = decoded.policies.values().next().unwrap();
+    let violation = policy.violations.values().next().unwrap();
+    assert_eq!(violation.onset.as_millisecond(), writer::LATEST);
+    assert_eq!(violation.gone_since, Some(violation.onset));
+}
+
+#[test]
+fn every_flipped_bit_is_an_error() {
+    let bytes = bytes();
+    for place in 0..bytes.len() * 8 {
+        let mut flipped = bytes.clone();
+        flipped[place / 8] ^= 1 << (place % 8);
+        assert!(decode(&flipped).is_err(), "bit {place}");
+    }
+}
+
+#[test]
+fn every_truncation_is_an_error() {
+    let bytes = bytes();
+    for length in 0..bytes.len() {
+        assert!(decode(&bytes[..length]).is_err(), "{length} bytes");
+    }
+    let longer = [&bytes[..], &[0]].concat();
+    assert_eq!(decode(&longer), Err(DecodeError::Length));
+}
+
+#[test]
+fn other_content_is_an_error_with_its_reason() {
+    let table: [(&[u8], &str); 4] = [
+        (b"", "foreign"),
+        (b"SWC", "foreign"),
+        (b"{\"some\": \"json\"}", "foreign"),
+        (b"SWCP", "truncated"),
+    ];
+    for (bytes, reason) in table {
+        assert_eq!(decode(bytes).unwrap_err().as_str(), reason, "{bytes:?}");
+    }
+    let mut newer = bytes();
+    newer[4] = 2;
+    assert_eq!(
+        decode(&newer),
+        Err(DecodeError::Version(2)),
+        "before the checksum"
+    );
+    let mut changed = bytes();
+    *changed.last_mut().unwrap() ^= 1;
+    assert_eq!(decode(&changed), Err(DecodeError::Checksum));
+}
+
+#[test]
+fn a_body_that_is_larger_than_its_size_is_not_decompressed() {
+    let checkpoint = example();
+    let zeros = vec![0; MAX_BODY + 1];
+    let bomb = seal(&checkpoint, &zeros);
+    assert!(bomb.len() < 100_000, "{} bytes", bomb.len());
+    assert_eq!(decode(&bomb), Err(DecodeError::TooLarge));
+    let mut liar = bomb;
+    liar[14..18].copy_from_slice(&1000u32.to_le_bytes());
+    let checksum = stable_hash([&liar[..HEADER], &liar[HEADER + CHECKSUM..]]);
+    liar[HEADER..HEADER + CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
+    assert!(matches!(decode(&liar), Err(DecodeError::Content(_))));
+}
+
+#[test]
+fn the_time_of_the_checkpoint_is_not_content() {
+    let one = encode(example(), MAX_SIZE);
+    let mut later = example();
+    later.as_of = at(2000);
+    for policy in later.policies.values_mut() {
+        policy.as_of = at(2000);
+    }
+    let later = encode(later, MAX_SIZE);
+    assert_eq!(one.content, later.content);
+    assert_ne!(one.bytes, later.bytes);
+    let mut changed = example();
+    changed.pods.clear();
+    assert_ne!(one.content, encode(changed, MAX_SIZE).content);
+}
+
+#[test]
+fn the_least_important_entries_are_left_out_first() {
+    let mut checkpoint = example();
+    let (_, policy) = checkpoint.policies.pop_first().unwrap();
+    let (id, violation) = policy.violations.first_key_value().unwrap();
+    let (firing, pod) = (
+        violation.clone(),
+        checkpoint.pods.values().next().unwrap().clone(),
+    );
+    let mut policy = PolicyState {
+        violations: BTreeMap::new(),
+        ..policy.clone()
+    };
+    checkpoint.pods.clear();
+    let mut add = |name: String, violation: Option<ViolationState>, state: PodState| {
+        let uid = writer::format_uuid(u128::from(stable_hash([name.as_bytes()])).pow(2).to_le_bytes());
+        let key = PodKey {
+            name: name.into(),
+            uid: uid.into(),
+            ..id.pod.clone()
+        };
+        if let Some(violation) = violation {
+            let id = ViolationId {
+                pod: key.clone(),
+                ..id.clone()
+            };
+            policy.violations.insert(id, violation);
+        }
+        checkpoint.pods.insert(key, state);
+    };
+    for i in 0..100i64 {
+        let old = i32::try_from(i).unwrap();
+        let of = |severity, onset: i64| ViolationState {
+            severity,
+            onset: at(onset),
+            ..firing.clone()
+        };
+        let events = PodState {
+            written: [(u64::from(old.unsigned_abs()), 1)].into(),
+            ..PodState::default()
+        };
+        add(
+            format!("critical-{i}"),
+            Some(of(Severity::Critical, 900)),
+            events.clone(),
+        );
+        add(
+            format!("old-{i}"),
+            Some(of(Severity::Warning, 100)),
+            events.clone(),
+        );
+        add(
+            format!("young-{i}"),
+            Some(of(Severity::Warning, 700)),
+            events.clone(),
+        );
+        let pending = ViolationState {
+            firing_since: None,
+            event: None,
+            ..of(Severity::Critical, 700)
+        };
+        add(format!("pending-{i}"), Some(pending), events.clone());
+        add(format!("events-{i}"), None, events);
+        add(format!("history-{i}"), None, pod.clone());
+    }
+    checkpoint.policies.insert("u-1".into(), policy);
+    let order = ["critical", "old", "young", "history", "pending", "events"];
+    let full = encode(checkpoint.clone(), MAX_SIZE).bytes.len();
+    for tenths in 1..10 {
+        let decoded = decode(&encode(checkpoint.clone(), full * tenths / 10).bytes).unwrap();
+        let kept = order.map(|kind| {
+            decoded
+                .pods
+                .keys()
+                .filter(|key| key.name.starts_with(kind))
+                .count()
+        });
+        let partial = kept.iter().filter(|count| !matches!(count, 0 | 100)).count();
+        assert!(
+            kept.is_sorted_by(|a, b| a >= b) && partial <= 1,
+            "{tenths}: {kept:?}"
+        );
+        assert!(decoded.omitted > 0);
+        let violations = decoded
+            .policies
+            .values()
+            .map(|policy| policy.violations.len())
+            .sum::<usize>();
+        let policies = decoded.policies.values();
+        assert!(
+            policies
+                .into_iter()
+                .all(|policy| policy.complete == (violations == 400))
+        );
+    }
+}

@@ -1,0 +1,178 @@
+//! Evaluates Pods under policies with the operator's own index, and keeps the violations that fire.
+//!
+//! Input: policies, and watch events of Pods with their times. Output: [`Reported`] violations, and the index. A deadline
+//! between two inputs acts at its own time, so the result does not depend on how often the caller calls.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    num::NonZeroUsize,
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+
+use crate::{
+    domain::{
+        effects::{Change, Effects},
+        index::Index,
+        observation::{Labels, Observation},
+        policy::{PolicyLimits, PolicyUpdate, Severity},
+        violation::{Violation, ViolationKey},
+    },
+    kubernetes::{inputs::Input, watch::WatchEvent},
+    operator::reconciler::step,
+};
+
+/// The names and labels of the namespaces.
+pub type Namespaces = Vec<(Arc<str>, Arc<Labels>)>;
+
+/// The label with the name of the namespace. Every namespace has it.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// A violation that fired.
+#[derive(Clone, Debug)]
+pub struct Reported {
+    /// The violation at the time at which it fired.
+    pub violation: Violation,
+    /// The time at which it fired.
+    pub firing: Timestamp,
+    /// The time at which it ended. `None` if it still fires.
+    pub resolved: Option<Timestamp>,
+    /// The cause, at the time at which it fired.
+    pub cause: String,
+}
+
+/// An index, and the violations that have fired in it.
+#[derive(Debug)]
+pub struct Evaluation {
+    index: Index,
+    reported: Vec<Reported>,
+    /// The positions of the violations that still fire.
+    firing: HashMap<ViolationKey, usize>,
+    /// The UIDs of the Pods.
+    pods: BTreeSet<Arc<str>>,
+    /// The namespaces whose labels the index has.
+    named: BTreeSet<Arc<str>>,
+}
+
+impl Evaluation {
+    /// Creates an index with policies. Without `namespaces` only the names of the namespaces are known, and each has the
+    /// label that every namespace has.
+    pub fn new(
+        policies: impl IntoIterator<Item = PolicyUpdate>,
+        namespaces: Option<Namespaces>,
+        now: Timestamp,
+    ) -> Self {
+        // The limits protect an operator from its tenants. Here the user chooses the policies.
+        let limits = PolicyLimits {
+            per_namespace: NonZeroUsize::MAX,
+            severity: Severity::Critical,
+        };
+        let mut evaluation = Self {
+            index: Index::new([None], namespaces.is_some()).with_policy_limits(limits),
+            reported: Vec::new(),
+            firing: HashMap::new(),
+            pods: BTreeSet::new(),
+            named: BTreeSet::new(),
+        };
+        if let Some(namespaces) = namespaces {
+            evaluation.index.begin_namespace_resync();
+            for (name, labels) in namespaces {
+                let effects = evaluation.index.apply_namespace(&name, labels, now);
+                evaluation.take(effects);
+                evaluation.named.insert(name);
+            }
+            let effects = evaluation.index.finish_namespace_resync(now);
+            evaluation.take(effects);
+        }
+        for policy in policies {
+            let effects = evaluation.index.apply_policy(policy, now);
+            evaluation.take(effects);
+        }
+        evaluation
+    }
+
+    /// Declares that there are no Pods yet. For inputs that do not begin with a list.
+    pub fn begin_without_pods(&mut self, now: Timestamp) {
+        let last_synced = Timestamp::MIN;
+        self.apply(WatchEvent::Restarted { last_synced }, now);
+        self.apply(WatchEvent::Complete, now);
+    }
+
+    /// Applies an event. Deadlines before it act first.
+    pub fn apply(&mut self, event: WatchEvent<Observation>, now: Timestamp) {
+        self.pass_time(now);
+        if let Some(pod) = Self::pod_of(&event) {
+            self.pods.insert(Arc::clone(&pod.uid));
+            if self.named.insert(Arc::clone(&pod.namespace)) {
+                let labels = [(NAME_LABEL, &*pod.namespace)].into_iter().collect();
+                let effects = self.index.apply_namespace(&pod.namespace, Arc::new(labels), now);
+                self.take(effects);
+            }
+        }
+        let effects = step(&mut self.index, Input::Pod(None, event), now);
+        self.take(effects);
+        while self.index.has_work() {
+            let effects = self.index.work(now);
+            self.take(effects);
+        }
+    }
+
+    /// Lets every deadline act at its own time.
+    pub fn pass_time(&mut self, until: Timestamp) {
+        while let Some(next) = self.index.next_deadline().filter(|next| *next <= until) {
+            let effects = self.index.tick(next);
+            self.take(effects);
+        }
+    }
+
+    /// Returns the Pod of an event.
+    pub fn pod_of(event: &WatchEvent<Observation>) -> Option<&Observation> {
+        match event {
+            WatchEvent::Listed(pod) | WatchEvent::Applied(pod) | WatchEvent::Deleted(pod) => Some(pod),
+            WatchEvent::Restarted { .. }
+            | WatchEvent::Complete
+            | WatchEvent::Disconnected { .. }
+            | WatchEvent::Resumed => None,
+        }
+    }
+
+    /// Returns the index.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Returns the violations that have fired, in the order of their times.
+    pub fn reported(&self) -> &[Reported] {
+        &self.reported
+    }
+
+    /// Returns the number of Pods that were seen.
+    pub fn pods(&self) -> usize {
+        self.pods.len()
+    }
+
+    fn take(&mut self, effects: Effects) {
+        for transition in effects.transitions {
+            let violation = transition.violation;
+            match transition.to {
+                Change::Pending | Change::Cleared => {}
+                Change::Firing => {
+                    self.firing.insert(violation.key(), self.reported.len());
+                    self.reported.push(Reported {
+                        cause: self.index.cause(&violation).unwrap_or_default(),
+                        violation,
+                        firing: transition.at,
+                        resolved: None,
+                    });
+                }
+                Change::Resolved | Change::Ended => {
+                    let position = self.firing.remove(&violation.key());
+                    if let Some(reported) = position.and_then(|at| self.reported.get_mut(at)) {
+                        reported.resolved = Some(transition.at);
+                    }
+                }
+            }
+        }
+    }
+}

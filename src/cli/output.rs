@@ -1,0 +1,98 @@
+//! Writes results to standard output: text for people, JSON or YAML for programs. Notes and progress go to standard error,
+//! so that a pipe contains only the result.
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::exit::{ClosedPipe, Failure};
+use crate::telemetry::logging::clean;
+
+/// The format of the result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A table for people
+    #[default]
+    Table,
+    /// JSON for programs
+    Json,
+    /// YAML for programs
+    Yaml,
+}
+
+/// Writes text to standard output. A closed pipe is the error [`ClosedPipe`], which ends the command without a message.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ClosedPipe.into()),
+        Err(error) => Err(format!("cannot write to standard output: {error}").into()),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Writes a value in a format for programs, or the text that `table` returns.
+pub fn print_as<T: Serialize>(
+    format: Format,
+    value: &T,
+    table: impl FnOnce() -> String,
+) -> Result<(), Failure> {
+    let text = match format {
+        Format::Table => table(),
+        Format::Json => serde_json::to_string_pretty(value)? + "\n",
+        Format::Yaml => serde_saphyr::to_string(value)?,
+    };
+    print(&text)
+}
+
+/// Writes a note about what the result does not contain to standard error.
+pub fn note(text: &str) {
+    let _closed = writeln!(io::stderr(), "note: {}", clean(text));
+}
+
+/// A line on standard error that shows the progress of long work. Only on a terminal.
+#[derive(Debug)]
+#[must_use]
+pub struct Progress {
+    is_shown: bool,
+    length: usize,
+}
+
+impl Progress {
+    /// Creates a line without text.
+    pub fn new() -> Self {
+        Self {
+            is_shown: io::stderr().is_terminal(),
+            length: 0,
+        }
+    }
+
+    /// Replaces the text of the line.
+    pub fn show(&mut self, text: &str) {
+        if self.is_shown {
+            let padding = self.length.saturating_sub(text.chars().count());
+            let _closed = write!(io::stderr(), "\r{text}{:padding$}", "");
+            self.length = text.chars().count();
+        }
+    }
+
+    /// Removes the line.
+    pub fn clear(&mut self) {
+        if self.length > 0 {
+            let _closed = write!(io::stderr(), "\r{:1$}\r", "", self.length);
+            self.length = 0;
+        }
+    }
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}

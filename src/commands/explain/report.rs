@@ -1,0 +1,318 @@
+//! The explanation of one Pod, for people and for programs.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{
+    order::{self, Step},
+    probes::{Consequence, consequences},
+    source::Subject,
+};
+use crate::{
+    cli::{
+        roles::role_name,
+        table::{Cell, Table},
+        terminal::{Style, Terminal},
+    },
+    domain::{
+        catalogue,
+        index::{
+            MatchedPod,
+            check_states::{CheckState, NotEvaluated, State},
+        },
+        observation::{Container, ContainerKind, Shape},
+        pattern::Repository,
+        roles::{Roles, Rule},
+        time::Clock,
+    },
+};
+
+/// The explanation of one Pod.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Report {
+    subject: String,
+    start: Vec<Step>,
+    containers: Vec<ContainerRow>,
+    stop: Vec<Step>,
+    /// Empty for a manifest, which has no status.
+    checks: Vec<CheckRow>,
+    #[serde(skip)]
+    is_manifest: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ContainerRow {
+    name: String,
+    kind: &'static str,
+    image: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    known_as: Option<Known>,
+    roles: Vec<RoleRow>,
+    failures: Vec<Consequence>,
+}
+
+/// What the catalogue says about a container.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Known {
+    title: &'static str,
+    pattern: &'static str,
+    purpose: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RoleRow {
+    policy: String,
+    role: &'static str,
+    rule: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CheckRow {
+    policy: String,
+    check: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<String>,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    onset: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    firing: Option<Timestamp>,
+    reason: String,
+}
+
+impl Report {
+    /// Explains a Pod.
+    pub(super) fn new(subject: &Subject) -> Self {
+        let Subject {
+            title,
+            pod,
+            observation,
+            evaluation,
+            is_manifest,
+            notes: _,
+        } = subject;
+        let shape = &*observation.shape;
+        let index = evaluation.index();
+        let matched = index
+            .matched_pods()
+            .find(|other| other.pod.uid == observation.uid);
+        let containers = shape.containers.iter().enumerate();
+        let states = index.check_states(&observation.namespace, &observation.uid);
+        Self {
+            subject: title.clone(),
+            start: order::start(shape),
+            containers: containers
+                .map(|(idx, container)| ContainerRow::new(idx, container, matched.as_ref(), shape))
+                .collect(),
+            stop: order::stop(shape, pod.get("spec").unwrap_or(&Value::Null)),
+            checks: if *is_manifest {
+                Vec::new()
+            } else {
+                states.iter().map(CheckRow::new).collect()
+            },
+            is_manifest: *is_manifest,
+        }
+    }
+
+    /// Reports whether a violation fires.
+    pub(super) fn is_firing(&self) -> bool {
+        self.checks.iter().any(|row| row.state == FIRING)
+    }
+
+    /// Returns the text for people.
+    pub(super) fn text(&self, terminal: Terminal) -> String {
+        let heading = |text: &str| format!("\n{}\n", terminal.paint(Style::Bold, text));
+        let mut text = terminal.paint(Style::Bold, &self.subject) + "\n";
+        text += &heading("START");
+        text += &steps(&self.start).render(terminal);
+        for container in &self.containers {
+            text += &heading(&format!("CONTAINER {}", container.name));
+            text += &container.text(terminal);
+        }
+        text += &heading("STOP");
+        text += &steps(&self.stop).render(terminal);
+        text += &heading("CHECKS");
+        if self.is_manifest {
+            text += "A manifest has no status, so no check has a result.\n";
+        } else if self.checks.is_empty() {
+            text += "No policy selects this Pod.\n";
+        } else {
+            text += &self.check_table().render(terminal);
+        }
+        text
+    }
+
+    fn check_table(&self) -> Table {
+        let mut table = Table::new(["POLICY", "CHECK", "CONTAINER", "STATE", "REASON"]).with_text();
+        for row in &self.checks {
+            let style = match row.state {
+                FIRING => Style::Red,
+                PENDING => Style::Yellow,
+                FINE => Style::Green,
+                _ => Style::Dim,
+            };
+            table.push([
+                row.policy.as_str().into(),
+                row.check.into(),
+                row.container.as_deref().unwrap_or("-").into(),
+                Cell::styled(row.state, style),
+                row.reason.as_str().into(),
+            ]);
+        }
+        table
+    }
+}
+
+/// Returns a table of steps.
+fn steps(steps: &[Step]) -> Table {
+    let mut table = Table::new(["STEP", "CONTAINERS", "WHAT HAPPENS"]).with_text();
+    for (number, step) in steps.iter().enumerate() {
+        let containers = if step.containers.is_empty() {
+            "all".to_owned()
+        } else {
+            step.containers.join(", ")
+        };
+        table.push([
+            (number + 1).to_string().into(),
+            containers.into(),
+            step.then.as_str().into(),
+        ]);
+    }
+    table
+}
+
+impl ContainerRow {
+    fn new(idx: usize, container: &Container, matched: Option<&MatchedPod<'_>>, shape: &Shape) -> Self {
+        let known = catalogue::describe(&container.name, &Repository::of(&container.image));
+        let policies = matched.into_iter().flat_map(|matched| &matched.policies);
+        let roles = policies.map(|(key, policy, roles)| RoleRow {
+            policy: key.to_string(),
+            role: role_name(roles.of(idx)),
+            rule: Roles::rules(policy, shape)
+                .get(idx)
+                .copied()
+                .map_or("", rule_text),
+        });
+        Self {
+            name: container.name.to_string(),
+            kind: match container.kind {
+                ContainerKind::Init => "init container",
+                ContainerKind::Native => "native sidecar",
+                ContainerKind::Regular => "regular container",
+            },
+            image: container.image.to_string(),
+            known_as: known.map(|known| Known {
+                title: known.title,
+                pattern: known.pattern.as_str(),
+                purpose: known.pattern.purpose(),
+            }),
+            roles: roles.collect(),
+            failures: consequences(container),
+        }
+    }
+
+    fn text(&self, terminal: Terminal) -> String {
+        let mut table = Table::new(["FACT", "MEANING"]).with_text();
+        table.push([self.kind.into(), self.image.as_str().into()]);
+        if let Some(Known {
+            title,
+            pattern,
+            purpose,
+        }) = &self.known_as
+        {
+            table.push([format!("{title} ({pattern})").into(), (*purpose).into()]);
+        }
+        for RoleRow { policy, role, rule } in &self.roles {
+            table.push([format!("{role} under {policy}").into(), (*rule).into()]);
+        }
+        for failure in &self.failures {
+            table.push([failure.cause.into(), failure.effect.into()]);
+        }
+        // The facts need no headings.
+        let rendered = table.render(terminal);
+        let mut text = String::new();
+        for line in rendered.lines().skip(1) {
+            let _written = writeln!(text, "{line}");
+        }
+        text
+    }
+}
+
+fn rule_text(rule: Rule) -> &'static str {
+    match rule {
+        Rule::Excluded => "sidecars.exclude names it",
+        Rule::PlainInit => "it is a plain init container",
+        Rule::Native => "it is a native sidecar",
+        Rule::NativeExcluded => "sidecars.native is Exclude",
+        Rule::MainName => "mainContainers.names has its name",
+        Rule::SidecarName => "sidecars.names has its name",
+        Rule::NamePattern => "sidecars.namePattern matches its name",
+        Rule::Image => "sidecars.images matches its image",
+        Rule::Catalogue => "the catalogue of sidecars has its name or its image",
+        Rule::Companion => "the catalogue has it as a companion of another container of the Pod",
+        Rule::Program => "its companion is the sidecar, and the Pod has no other main container",
+        Rule::NotNamed => "mainContainers.names names other containers of the Pod",
+        Rule::Other => "no rule makes it a sidecar",
+        Rule::OnlyContainer => "the Pod would have no main container otherwise",
+    }
+}
+
+const FIRING: &str = "firing";
+const PENDING: &str = "pending";
+const FINE: &str = "fine";
+
+impl CheckRow {
+    fn new(state: &CheckState<'_>) -> Self {
+        let mut row = Self {
+            policy: state.policy.to_string(),
+            check: state.check.as_str(),
+            container: state.container.map(str::to_owned),
+            state: FINE,
+            onset: None,
+            firing: None,
+            reason: String::new(),
+        };
+        (row.state, row.reason) = match state.state {
+            State::Off => ("off", "the mode of the policy or of the check is Off".to_owned()),
+            State::NotCovered => (
+                "not applicable",
+                "no container has a role that the check covers".to_owned(),
+            ),
+            State::NotEvaluated(reason) => ("not evaluated", not_evaluated(reason).to_owned()),
+            State::Held => (
+                "held",
+                "the status is not reliable now: all containers restart together, or the node is lost"
+                    .to_owned(),
+            ),
+            State::Fine => (FINE, "no covered container has a fault".to_owned()),
+            State::Pending { onset, fires_at } => {
+                row.onset = Some(onset);
+                let times = format!("since {}, fires at {}", Clock(onset), Clock(fires_at));
+                (PENDING, format!("{times}: {}", state.cause))
+            }
+            State::Firing { onset, since } => {
+                (row.onset, row.firing) = (Some(onset), Some(since));
+                let times = format!("since {}, the fault began at {}", Clock(since), Clock(onset));
+                (FIRING, format!("{times}: {}", state.cause))
+            }
+        };
+        row
+    }
+}
+
+fn not_evaluated(reason: NotEvaluated) -> &'static str {
+    match reason {
+        NotEvaluated::NotScheduled => "the Pod is not on a node",
+        NotEvaluated::Terminating => "the Pod is being deleted",
+        NotEvaluated::Disrupted => "the Pod is about to be evicted or preempted",
+        NotEvaluated::Finished => "the Pod has finished",
+    }
+}

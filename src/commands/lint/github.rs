@@ -1,0 +1,33 @@
+//! Findings as workflow commands of GitHub Actions, which shows them at their lines.
+
+use crate::lint::finding::{Finding, Severity};
+
+/// Renders a finding.
+pub(super) fn render(file: &str, finding: &Finding) -> String {
+    let command = match finding.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Info => "notice",
+    };
+    format!(
+        "::{command} file={},line={},col={},title={}::{}\n",
+        property(file),
+        finding.location.line,
+        finding.location.column,
+        property(finding.code),
+        data(&format!(
+            "{} ({} of {}); {}",
+            finding.message, finding.path, finding.object, finding.help
+        )),
+    )
+}
+
+/// Escapes a message as the runner of GitHub does.
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+/// Escapes a property of a command.
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}

@@ -1,0 +1,267 @@
+//! `sidewatch lint`: static rules over manifests, without a cluster.
+//!
+//! Input: files, directories or standard input. Output: findings on standard output. A document that cannot be parsed is an
+//! error on standard error; the others are still examined.
+
+mod config;
+mod github;
+mod json;
+mod sarif;
+mod sources;
+mod text;
+
+use std::{collections::BTreeSet, io, io::Write, path::PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use self::{
+    config::Config,
+    sources::{Source, read, sources},
+};
+use super::Failure;
+use crate::{
+    cli::{
+        exit::Outcome,
+        output::{note, print},
+        terminal::{ColorWhen, Terminal},
+    },
+    lint::{
+        Linter, MAX_FINDINGS, Report,
+        finding::{Finding, Severity},
+        rules,
+        suppression::Ignore,
+        workload::TemplatePath,
+    },
+    telemetry::logging::clean,
+};
+
+/// Flags of `sidewatch lint`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct LintArgs {
+    /// Files and directories with manifests; - is standard input
+    #[arg(value_name = "FILE|DIR|-")]
+    pub paths: Vec<PathBuf>,
+
+    /// The same, as kubectl spells it
+    #[arg(long = "filename", short = 'f', value_name = "FILE|DIR|-")]
+    pub filenames: Vec<PathBuf>,
+
+    /// Rules that are not used, such as SC014
+    #[arg(long, value_name = "CODE", value_delimiter = ',', value_parser = code)]
+    pub disable: Vec<&'static str>,
+
+    /// Path of the Pod spec in objects of a kind, such as Rollout=spec.template.spec
+    #[arg(long = "template-path", value_name = "KIND=PATH")]
+    pub template_paths: Vec<TemplatePath>,
+
+    /// Lowest severity of a finding with the exit code 1; default: warning
+    #[arg(long, value_enum, value_name = "SEVERITY")]
+    pub fail_on: Option<FailOn>,
+
+    /// Configuration file; default: .sidewatch-lint.yaml in the working directory, if it exists
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Format of the result
+    #[arg(
+        long,
+        short,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
+    pub output: LintFormat,
+
+    /// When to use colours
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        help_heading = "Output"
+    )]
+    pub color: ColorWhen,
+}
+
+/// The format of the result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum LintFormat {
+    /// Findings with the source lines, for people
+    #[default]
+    Text,
+    /// JSON for programs
+    Json,
+    /// SARIF 2.1.0 for code scanning
+    Sarif,
+    /// Annotations of GitHub Actions
+    Github,
+}
+
+/// The lowest severity of a finding with the exit code 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+pub(super) enum FailOn {
+    /// Only Error
+    Error,
+    /// Warning and Error
+    #[default]
+    Warning,
+    /// All findings
+    Info,
+}
+
+impl From<FailOn> for Severity {
+    fn from(fail_on: FailOn) -> Self {
+        match fail_on {
+            FailOn::Error => Self::Error,
+            FailOn::Warning => Self::Warning,
+            FailOn::Info => Self::Info,
+        }
+    }
+}
+
+fn code(text: &str) -> Result<&'static str, String> {
+    rules::code(text).ok_or_else(|| {
+        let codes: Vec<_> = rules::all().map(|rule| rule.code).collect();
+        format!("there is no such rule; the rules are {}", codes.join(", "))
+    })
+}
+
+/// A finding with the name of its file.
+#[derive(Debug)]
+pub(super) struct Located {
+    pub file: String,
+    pub finding: Finding,
+}
+
+/// The number of findings of each severity.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub errors: usize,
+    pub warnings: usize,
+    pub infos: usize,
+}
+
+/// Collects or writes the findings, and what could not be examined.
+struct Run {
+    format: LintFormat,
+    terminal: Terminal,
+    fail_on: Severity,
+    counts: Counts,
+    has_failed: bool,
+    /// The findings, for formats that are written at the end.
+    findings: Vec<Located>,
+    /// The number of inputs that could not be examined completely.
+    problems: usize,
+}
+
+/// Examines the manifests.
+pub(super) fn execute(args: &LintArgs) -> Result<Outcome, Failure> {
+    let config = Config::read(args.config.as_deref())?;
+    let paths: Vec<_> = args.paths.iter().chain(&args.filenames).cloned().collect();
+    if paths.is_empty() {
+        return Err("nothing to examine: give files or directories, or - for standard input".into());
+    }
+    let disabled: BTreeSet<_> = args.disable.iter().chain(&config.disable).copied().collect();
+    let template_paths = args
+        .template_paths
+        .iter()
+        .chain(&config.template_paths)
+        .cloned()
+        .collect();
+    let mut linter = Linter::new(disabled, template_paths, config.ignores)?;
+    let mut run = Run {
+        format: args.output,
+        terminal: Terminal::stdout(args.color),
+        fail_on: args.fail_on.or(config.fail_on).unwrap_or_default().into(),
+        counts: Counts::default(),
+        has_failed: false,
+        findings: Vec::new(),
+        problems: 0,
+    };
+    for source in sources(&paths)? {
+        match read(&source) {
+            Ok(text) => {
+                let report = linter.lint(&text);
+                let is_truncated = report.is_truncated;
+                run.add(&source, &text, report)?;
+                if is_truncated {
+                    note(&format!(
+                        "more than {MAX_FINDINGS} findings: the rest of the input is not examined"
+                    ));
+                    run.problems += 1;
+                    break;
+                }
+            }
+            Err(error) => run.problem(&error.to_string()),
+        }
+    }
+    if let Some((source, text)) = &config.source {
+        let findings: Vec<_> = linter.unused_ignores().map(Ignore::unused).collect();
+        let report = Report {
+            findings,
+            ..Report::default()
+        };
+        run.add(source, text, report)?;
+    }
+    run.finish(linter.templates)
+}
+
+impl Run {
+    fn add(&mut self, source: &Source, text: &str, report: Report) -> Result<(), Failure> {
+        for error in &report.errors {
+            let (line, column) = (error.location.line, error.location.column);
+            self.problem(&format!("{}:{line}:{column}: {error}", source.name));
+        }
+        if !report.errors.is_empty() && text.contains("{{") {
+            note(&format!(
+                "{} looks like a template: render it first, as in helm template . | sidewatch lint -",
+                source.name
+            ));
+        }
+        let mut rendered = String::new();
+        for finding in report.findings {
+            self.counts.add(finding.severity);
+            self.has_failed |= finding.severity >= self.fail_on;
+            match self.format {
+                LintFormat::Text => rendered += &text::render(&source.name, text, &finding, self.terminal),
+                LintFormat::Github => rendered += &github::render(&source.name, &finding),
+                LintFormat::Json | LintFormat::Sarif => self.findings.push(Located {
+                    file: source.name.clone(),
+                    finding,
+                }),
+            }
+        }
+        print(&rendered)
+    }
+
+    fn problem(&mut self, message: &str) {
+        self.problems += 1;
+        // If standard error is closed, there is nowhere to report it.
+        let _closed = writeln!(io::stderr(), "error: {}", clean(message));
+    }
+
+    fn finish(self, templates: usize) -> Result<Outcome, Failure> {
+        match self.format {
+            LintFormat::Text => print(&text::summary(self.counts, templates))?,
+            LintFormat::Github => {}
+            LintFormat::Json => print(&json::render(&self.findings, templates)?)?,
+            LintFormat::Sarif => print(&sarif::render(&self.findings)?)?,
+        }
+        match self.problems {
+            0 => Ok(Outcome::of(self.has_failed)),
+            1 => Err("one input could not be examined completely".into()),
+            n => Err(format!("{n} inputs could not be examined completely").into()),
+        }
+    }
+}
+
+impl Counts {
+    fn add(&mut self, severity: Severity) {
+        match severity {
+            Severity::Error => self.errors += 1,
+            Severity::Warning => self.warnings += 1,
+            Severity::Info => self.infos += 1,
+        }
+    }
+}

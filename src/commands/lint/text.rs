@@ -1,0 +1,126 @@
+//! Findings for people, with the source lines.
+
+use annotate_snippets::{AnnotationKind, Element, Level, Origin, Renderer, Snippet, renderer::DecorStyle};
+
+use super::Counts;
+use crate::{
+    cli::terminal::{Style, Terminal},
+    lint::{
+        edit::Edit,
+        finding::{Finding, Severity},
+        yaml::Location,
+    },
+    telemetry::logging::printable,
+};
+
+/// The width without a terminal.
+const DEFAULT_WIDTH: usize = 120;
+/// A longer line, as in JSON without line breaks, is not shown.
+const MAX_LINE: usize = 2000;
+
+/// Renders a finding.
+pub(super) fn render(file: &str, text: &str, finding: &Finding, terminal: Terminal) -> String {
+    let level = match finding.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+        Severity::Info => Level::INFO,
+    };
+    let object = &finding.object;
+    let label = if object.kind.is_empty() {
+        finding.path.clone()
+    } else {
+        format!("{} of {object}", finding.path)
+    };
+    let groups = [level
+        .primary_title(finding.message.as_str())
+        .id(finding.code)
+        .element(source(file, text, finding.location, label))
+        .element(Level::HELP.message(finding.help.as_str()))];
+    let renderer = if terminal.color {
+        Renderer::styled()
+    } else {
+        Renderer::plain()
+    };
+    let width = terminal.width.unwrap_or(DEFAULT_WIDTH);
+    let renderer = renderer.decor_style(DecorStyle::Ascii).term_width(width);
+    let mut shown = renderer.render(&groups) + "\n\n";
+    if let Some(edit) = &finding.edit {
+        shown += &suggestion(file, text, edit, terminal);
+    }
+    shown
+}
+
+/// The line with the location, or only its position if the line is very long.
+fn source<'a>(file: &'a str, text: &'a str, location: Location, label: String) -> Element<'a> {
+    let range = location.range();
+    let start = line_start(text, range.start);
+    let end = text
+        .get(range.start..)
+        .and_then(|rest| rest.find('\n'))
+        .map_or(text.len(), |length| range.start + length);
+    let line_number = usize::try_from(location.line).unwrap_or(usize::MAX);
+    let line = text.get(start..end).unwrap_or_default();
+    if line.len() > MAX_LINE {
+        let column = usize::try_from(location.column).unwrap_or(usize::MAX);
+        return Origin::path(file).line(line_number).char_column(column).into();
+    }
+    // A scalar of several lines is marked on its first one.
+    let marked = range.start - start..range.end.min(end).saturating_sub(start).max(range.start - start);
+    Snippet::source(line.trim_end_matches('\r'))
+        .path(file)
+        .line_start(line_number)
+        .annotation(AnnotationKind::Primary.span(marked).label(label))
+        .into()
+}
+
+/// Renders an edit as a unified difference without context lines.
+fn suggestion(file: &str, text: &str, edit: &Edit, terminal: Terminal) -> String {
+    let mut shown = format!("a suggested edit, which is not applied:\n--- {file}\n+++ {file}\n");
+    // The number of lines that the changes so far have added.
+    let (mut added, mut removed) = (0, 0);
+    for change in &edit.changes {
+        let old = text.get(change.start..change.end).unwrap_or_default();
+        let (old_lines, new_lines) = (old.lines().count(), change.text.lines().count());
+        // A range without lines has the number of the line before it.
+        let old_start = change.line - usize::from(old_lines == 0);
+        let new_start = change.line + added - removed - usize::from(new_lines == 0);
+        let header = format!("@@ -{old_start},{old_lines} +{new_start},{new_lines} @@");
+        shown += &terminal.paint(Style::Dim, &header);
+        shown.push('\n');
+        let removals = old.lines().map(|line| (Style::Red, '-', line));
+        let additions = change.text.lines().map(|line| (Style::Green, '+', line));
+        for (style, sign, line) in removals.chain(additions) {
+            let line: String = line.chars().map(printable).collect();
+            shown += &terminal.paint(style, &format!("{sign}{line}"));
+            shown.push('\n');
+        }
+        added += new_lines;
+        removed += old_lines;
+    }
+    shown.push('\n');
+    shown
+}
+
+fn line_start(text: &str, at: usize) -> usize {
+    text.get(..at)
+        .and_then(|before| before.rfind('\n'))
+        .map_or(0, |newline| newline + 1)
+}
+
+/// Renders the last line.
+pub(super) fn summary(counts: Counts, templates: usize) -> String {
+    let Counts {
+        errors,
+        warnings,
+        infos,
+    } = counts;
+    let templates = match templates {
+        0 => return "no Pod template found\n".to_owned(),
+        1 => "1 Pod template".to_owned(),
+        n => format!("{n} Pod templates"),
+    };
+    if errors + warnings + infos == 0 {
+        return format!("{templates}: no findings\n");
+    }
+    format!("{templates}: {errors} Error, {warnings} Warning, {infos} Info\n")
+}

@@ -1,0 +1,160 @@
+//! `sidewatch simulate`: what policies in files would report, on the cluster or on a recording, compared with the policies
+//! in force.
+//!
+//! [`compare`] computes the difference, [`report`] writes it.
+
+mod compare;
+mod report;
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+
+use self::{
+    compare::{Comparison, Policies},
+    report::Report,
+};
+use super::Failure;
+use crate::{
+    cli::{
+        args::{ClusterArgs, OutputArgs, duration},
+        block_on,
+        cluster::{Cluster, InForce},
+        evaluation::Evaluation,
+        exit::Outcome,
+        files,
+        output::{note, print_as},
+        policies::{self, PolicyFile},
+        recording::{Replay, read::Reader, replay},
+    },
+    domain::policy::PolicyUpdate,
+};
+
+/// What one list does not show.
+const ONE_LIST: &str = "one list shows only the present: restarts before the latest one and changes of readiness are not \
+     known, so FrequentRestarts and Flapping can be missing; --for 10m also watches";
+
+/// Flags of `sidewatch simulate`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct SimulateArgs {
+    /// File with the policies to try; - is standard input
+    #[arg(long, short = 'p', alias = "filename", value_name = "FILE")]
+    pub policy: PathBuf,
+
+    /// Recording to evaluate instead of the cluster; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+
+    /// File with the policies to compare with, instead of those of the cluster
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
+
+    /// How long to watch the cluster, such as 10m; with --record: the length of the evaluation
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub length: Option<Duration>,
+
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Evaluates and prints the difference. The policies that report something are findings.
+pub(super) fn execute(args: &SimulateArgs) -> Result<Outcome, Failure> {
+    let candidates = policies::read(&args.policy)?;
+    let against = args.against.as_deref().map(policies::read).transpose()?;
+    let report = match &args.record {
+        Some(_) => of_recording(args, &candidates, against.as_deref())?,
+        None => block_on(of_cluster(args, &candidates, against.as_deref()))?,
+    };
+    for text in &report.notes {
+        note(text);
+    }
+    let terminal = args.output.terminal();
+    print_as(args.output.output, &report, || report.text(terminal))?;
+    Ok(Outcome::of(report.has_findings()))
+}
+
+fn of_recording(
+    args: &SimulateArgs,
+    candidates: &[PolicyFile],
+    against: Option<&[PolicyFile]>,
+) -> Result<Report, Failure> {
+    let Some(path) = &args.record else {
+        return Err("--record is missing".into());
+    };
+    let name = path.display().to_string();
+    let mut reader = Reader::new(name.clone(), files::open(path)?);
+    let mut notes = Vec::new();
+    let mut known = Policies::default();
+    let Replay {
+        start,
+        end,
+        evaluation,
+    } = replay(&mut reader, args.length, |first| {
+        let namespace = args.cluster.namespace.as_deref().unwrap_or(first);
+        notes.extend(assumed_namespace(candidates, namespace));
+        let in_force = updates(against.unwrap_or_default(), namespace)?;
+        known = Policies::new(updates(candidates, namespace)?, in_force);
+        Ok(known.all())
+    })?;
+    let comparison = Comparison::new(&known, &evaluation);
+    Ok(Report::new(
+        &known,
+        comparison,
+        &evaluation,
+        (start, end),
+        name,
+        notes,
+    ))
+}
+
+async fn of_cluster(
+    args: &SimulateArgs,
+    candidates: &[PolicyFile],
+    against: Option<&[PolicyFile]>,
+) -> Result<Report, Failure> {
+    let cluster = Cluster::connect(&args.cluster).await?;
+    let InForce {
+        policies,
+        namespaces,
+        mut notes,
+    } = cluster.in_force().await?;
+    let namespace = cluster.namespace();
+    let in_force = match against {
+        Some(files) => updates(files, namespace)?,
+        None => policies,
+    };
+    notes.extend(assumed_namespace(candidates, namespace));
+    let known = Policies::new(updates(candidates, namespace)?, in_force);
+    let start = cluster.now();
+    let mut evaluation = Evaluation::new(known.all(), namespaces, start);
+    cluster.evaluate(&mut evaluation, args.length).await?;
+    if args.length.is_none() {
+        notes.push(ONE_LIST.to_owned());
+    }
+    let comparison = Comparison::new(&known, &evaluation);
+    let times = (start, cluster.now());
+    Ok(Report::new(
+        &known,
+        comparison,
+        &evaluation,
+        times,
+        "the cluster".to_owned(),
+        notes,
+    ))
+}
+
+fn updates(files: &[PolicyFile], namespace: &str) -> Result<Vec<PolicyUpdate>, Failure> {
+    files.iter().map(|file| file.update(namespace)).collect()
+}
+
+/// Returns a note if a policy has no namespace.
+fn assumed_namespace(candidates: &[PolicyFile], namespace: &str) -> Option<String> {
+    let lacks = |file: &PolicyFile| file.is_namespaced() && file.namespace().is_none();
+    candidates
+        .iter()
+        .any(lacks)
+        .then(|| format!("a SidecarPolicy without metadata.namespace is evaluated in namespace {namespace}"))
+}

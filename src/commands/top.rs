@@ -1,0 +1,241 @@
+//! `sidewatch top`: the violations of the present, grouped by workload, image or policy.
+//!
+//! It always evaluates the Pods, with the violations that the statuses of the policies list as a start. It never reads
+//! metrics, so it needs no operator.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::json;
+
+use super::Failure;
+use crate::{
+    cli::{
+        args::{ClusterArgs, OutputArgs},
+        block_on,
+        cluster::{Cluster, InForce},
+        evaluation::Evaluation,
+        exit::Outcome,
+        output::{note, print_as},
+        policies::{self, PolicyFile},
+        table::{Cell, Table},
+        terminal::{Style, Terminal},
+    },
+    domain::{
+        policy::PolicyUpdate,
+        time::Human,
+        violation::{ContainerSubject, Subject, Violation},
+    },
+};
+
+/// Flags of `sidewatch top`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct TopArgs {
+    /// How violations are grouped
+    #[arg(long, value_enum, default_value_t, value_name = "GROUP")]
+    pub by: Group,
+
+    /// File with the policies, instead of those of the cluster
+    #[arg(long, short = 'p', value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// How violations are grouped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Group {
+    /// By workload and container
+    #[default]
+    Workload,
+    /// By the image of the container
+    Image,
+    /// By policy
+    Policy,
+}
+
+/// The violations of one check in one group.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    group: String,
+    check: &'static str,
+    /// The number of violations that fire.
+    firing: usize,
+    /// The number of violations that are pending.
+    pending: usize,
+    workloads: usize,
+    pods: usize,
+    /// The start of the oldest fault.
+    oldest: Timestamp,
+    /// The cause of the oldest violation.
+    cause: String,
+}
+
+/// The violations of all groups.
+#[derive(Debug, Serialize)]
+struct Report {
+    at: Timestamp,
+    pods: usize,
+    groups: Vec<Row>,
+}
+
+/// Evaluates the Pods and prints the groups. Violations that fire are findings.
+pub(super) fn execute(args: &TopArgs) -> Result<Outcome, Failure> {
+    let files = args.policy.as_deref().map(policies::read).transpose()?;
+    let report = block_on(evaluate(args, files.as_deref()))?;
+    let terminal = args.output.terminal();
+    print_as(args.output.output, &report, || report.text(args.by, terminal))?;
+    Ok(Outcome::of(report.groups.iter().any(|row| row.firing > 0)))
+}
+
+async fn evaluate(args: &TopArgs, files: Option<&[PolicyFile]>) -> Result<Report, Failure> {
+    let cluster = Cluster::connect(&args.cluster).await?;
+    let InForce {
+        policies,
+        namespaces,
+        notes,
+    } = cluster.in_force().await?;
+    for text in &notes {
+        note(text);
+    }
+    let policies = match files {
+        Some(files) => updates(files, cluster.namespace())?,
+        None if policies.is_empty() => {
+            note("there are no policies: this is what a ClusterSidecarPolicy with all defaults reports");
+            updates(&[default_policy()?], cluster.namespace())?
+        }
+        None => policies,
+    };
+    let mut evaluation = Evaluation::new(policies, namespaces, cluster.now());
+    cluster.evaluate(&mut evaluation, None).await?;
+    Ok(Report::new(&evaluation, args.by, cluster.now()))
+}
+
+fn updates(files: &[PolicyFile], namespace: &str) -> Result<Vec<PolicyUpdate>, Failure> {
+    files.iter().map(|file| file.update(namespace)).collect()
+}
+
+fn default_policy() -> Result<PolicyFile, Failure> {
+    let policy = json!({
+        "apiVersion": "sidewatch.dev/v1alpha1", "kind": "ClusterSidecarPolicy", "metadata": {"name": "defaults"},
+    });
+    Ok(PolicyFile::new(policy)?)
+}
+
+impl Report {
+    fn new(evaluation: &Evaluation, by: Group, at: Timestamp) -> Self {
+        let violations: Vec<&Violation> = evaluation.index().violations().collect();
+        let images = images(evaluation, &violations);
+        let mut groups: BTreeMap<(String, &'static str), Vec<&Violation>> = BTreeMap::new();
+        for violation in violations {
+            let subject = container(violation);
+            let group = match by {
+                Group::Workload => {
+                    format!("{}/{} {}", subject.namespace, subject.workload, subject.container)
+                }
+                Group::Image => images
+                    .get(&(subject.uid.clone(), subject.container.clone()))
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+                Group::Policy => violation.policy.to_string(),
+            };
+            groups
+                .entry((group, violation.check.as_str()))
+                .or_default()
+                .push(violation);
+        }
+        let rows = groups.into_iter().filter_map(|((group, check), violations)| {
+            let oldest = violations.iter().min_by_key(|violation| violation.onset)?;
+            let firing = violations.iter().filter(|violation| violation.firing).count();
+            let subjects = || violations.iter().map(|violation| container(violation));
+            let workloads: BTreeSet<_> = subjects().map(|of| (&of.namespace, &of.workload)).collect();
+            let pods: BTreeSet<_> = subjects().map(|of| &of.uid).collect();
+            Some(Row {
+                group,
+                check,
+                firing,
+                pending: violations.len() - firing,
+                workloads: workloads.len(),
+                pods: pods.len(),
+                oldest: oldest.onset,
+                cause: evaluation.index().cause(oldest).unwrap_or_default(),
+            })
+        });
+        let mut rows: Vec<Row> = rows.collect();
+        rows.sort_by_key(|row| (Reverse(row.firing), Reverse(row.pending), row.oldest));
+        Self {
+            at,
+            pods: evaluation.pods(),
+            groups: rows,
+        }
+    }
+
+    fn text(&self, by: Group, terminal: Terminal) -> String {
+        let sum = |of: fn(&Row) -> usize| self.groups.iter().map(of).sum::<usize>();
+        let mut text = format!(
+            "{} Pods, {} violations fire, {} are pending\n",
+            self.pods,
+            sum(|row| row.firing),
+            sum(|row| row.pending)
+        );
+        if self.groups.is_empty() {
+            return text;
+        }
+        let heading = match by {
+            Group::Workload => "WORKLOAD AND CONTAINER",
+            Group::Image => "IMAGE",
+            Group::Policy => "POLICY",
+        };
+        let headings = [heading, "CHECK", "FIRING", "PENDING", "PODS", "SINCE", "CAUSE"];
+        let mut table = Table::new(headings).with_text();
+        for row in &self.groups {
+            let style = if row.firing > 0 { Style::Red } else { Style::Yellow };
+            table.push([
+                row.group.as_str().into(),
+                Cell::styled(row.check, style),
+                row.firing.to_string().into(),
+                row.pending.to_string().into(),
+                row.pods.to_string().into(),
+                Human(self.at.duration_since(row.oldest)).to_string().into(),
+                row.cause.as_str().into(),
+            ]);
+        }
+        text.push('\n');
+        text.push_str(&table.render(terminal));
+        text
+    }
+}
+
+fn container(violation: &Violation) -> &ContainerSubject {
+    let Subject::Container(subject) = &violation.subject;
+    subject
+}
+
+/// Returns the image of each container in violation, by the UID of its Pod and its name.
+fn images(evaluation: &Evaluation, violations: &[&Violation]) -> HashMap<(Arc<str>, Arc<str>), Arc<str>> {
+    let failing: BTreeSet<&Arc<str>> = violations
+        .iter()
+        .map(|violation| &container(violation).uid)
+        .collect();
+    let pods = evaluation.index().matched_pods();
+    let failing = pods.filter(|matched| failing.contains(&matched.pod.uid));
+    failing
+        .flat_map(|matched| {
+            let uid = &matched.pod.uid;
+            let containers = matched.pod.shape.containers.iter();
+            containers.map(|container| ((uid.clone(), container.name.clone()), container.image.clone()))
+        })
+        .collect()
+}

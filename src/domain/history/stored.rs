@@ -1,0 +1,228 @@
+//! Exports histories to a checkpoint, and continues them in another process.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{
+    ContainerHistory, Flap, History, MAX_ENTRIES, Restart, can_resize_restart, flap_id, is_pod_restart, push,
+    without_resize_restarts,
+};
+use crate::domain::{
+    checkpoint::{ContainerState, Seen},
+    observation::{ContainerStatus, Observation, State},
+};
+
+impl History {
+    /// The histories that the status of the Pod does not show, by container. Restarts and flaps before `since` are left
+    /// out.
+    pub fn export(
+        history: Option<&Self>,
+        pod: &Observation,
+        now: Timestamp,
+        since: Timestamp,
+    ) -> BTreeMap<Arc<str>, ContainerState> {
+        let mut exported = BTreeMap::new();
+        for (container_idx, container) in pod.shape.containers.iter().enumerate() {
+            let status = pod.statuses.get(container_idx).and_then(Option::as_ref);
+            let known = history.and_then(|history| history.container(container_idx));
+            let is_shown = match (known, status) {
+                (None, None) => true,
+                (Some(_), None) => false,
+                // Most containers have never exited.
+                (None, Some(status)) if status.latest_exit().is_none() => true,
+                (known, Some(status)) => {
+                    let first = ContainerHistory::first(status, now);
+                    known.map_or_else(|| first == ContainerHistory::default(), |known| *known == first)
+                }
+            };
+            if !is_shown {
+                let history = known.cloned().unwrap_or_default();
+                let seen = status.map(Seen::from);
+                exported.insert(Arc::clone(&container.name), history.export(seen, since));
+            }
+        }
+        exported
+    }
+
+    /// Adds the first observation of a Pod in this process. `stored` has the histories that a checkpoint contains, as of
+    /// `as_of`. Restarts since then count at the time that the kubelet reports.
+    pub fn restore(
+        history: &mut Option<Box<Self>>,
+        mut stored: BTreeMap<Arc<str>, ContainerState>,
+        first: &Observation,
+        (now, as_of): (Timestamp, Timestamp),
+    ) {
+        for (container_idx, container) in first.shape.containers.iter().enumerate() {
+            let status = first.statuses.get(container_idx).and_then(Option::as_ref);
+            match (stored.remove(&container.name), status) {
+                (Some(state), status) => {
+                    let seen = state.seen;
+                    let container = Self::of(history, first, container_idx);
+                    *container = ContainerHistory::from(state);
+                    if let Some(status) = status {
+                        container.advance_since(seen, (first, container_idx, status), (now, as_of));
+                    }
+                }
+                (None, Some(status)) => {
+                    let container = ContainerHistory::first(status, now);
+                    if container != ContainerHistory::default() {
+                        *Self::of(history, first, container_idx) = container;
+                    }
+                }
+                (None, None) => {}
+            }
+        }
+    }
+
+    /// Joins the histories of a checkpoint to those that this process has observed.
+    pub fn merge(
+        history: &mut Option<Box<Self>>,
+        stored: &BTreeMap<Arc<str>, ContainerState>,
+        pod: &Observation,
+        as_of: Timestamp,
+    ) {
+        for (container_idx, container) in pod.shape.containers.iter().enumerate() {
+            let Some(state) = stored.get(&container.name) else {
+                continue;
+            };
+            let status = pod.statuses.get(container_idx).and_then(Option::as_ref);
+            let container = Self::of(history, pod, container_idx);
+            container.count_prior_since(state, as_of);
+            let mut joined = container.clone().export(status.map(Seen::from), Timestamp::MIN);
+            joined.merge(state.clone());
+            *container = ContainerHistory::from(joined);
+        }
+    }
+}
+
+impl From<&ContainerStatus> for Seen {
+    fn from(status: &ContainerStatus) -> Self {
+        Self {
+            restart_count: status.restart_count,
+            ready: status.ready,
+        }
+    }
+}
+
+impl ContainerHistory {
+    fn export(self, seen: Option<Seen>, since: Timestamp) -> ContainerState {
+        let Self {
+            restarts,
+            flaps,
+            prior,
+            oom,
+            resized,
+        } = self;
+        let mut state = ContainerState {
+            seen,
+            prior,
+            oom,
+            resized,
+            ..ContainerState::default()
+        };
+        for restart in restarts.iter().filter(|restart| restart.at >= since) {
+            let count = restart.count.min(u32::try_from(MAX_ENTRIES).unwrap_or(u32::MAX));
+            for total in (0..count).rev().map(|after| restart.total.saturating_sub(after)) {
+                state.restarts.push(total, restart.at);
+            }
+        }
+        for flap in flaps.iter().filter(|flap| flap.at >= since) {
+            state.flaps.push(flap.id, flap.at);
+        }
+        state
+    }
+
+    /// Adds the changes between a checkpoint and the first observation.
+    fn advance_since(
+        &mut self,
+        seen: Option<Seen>,
+        (pod, container_idx, status): (&Observation, usize, &ContainerStatus),
+        (now, as_of): (Timestamp, Timestamp),
+    ) {
+        let held = pod.is_held();
+        let when = |finished: Option<Timestamp>| finished.unwrap_or(now).max(as_of).min(now);
+        self.note_oom_kill(status, |exit| (!held).then(|| when(exit.finished_at)));
+        let Some(seen) = seen.filter(|_| !held) else {
+            return;
+        };
+        let mut count = status.restart_count.saturating_sub(seen.restart_count);
+        if count > 0 && is_pod_restart(pod, pod, status, status) {
+            count = 0;
+        }
+        if count > 0 && can_resize_restart(pod, pod, container_idx) {
+            count = without_resize_restarts((pod, pod), &mut self.resized, count);
+        }
+        if count > 0 {
+            let restart = Restart {
+                at: when(status.last_exit.as_ref().and_then(|exit| exit.finished_at)),
+                count,
+                total: status.restart_count,
+            };
+            push(&mut self.restarts, restart);
+        }
+        let is_same_run =
+            status.restart_count == seen.restart_count && matches!(status.state, State::Running(_));
+        if is_same_run && seen.ready && !status.ready {
+            let condition = pod.conditions.containers_ready;
+            let since = condition.and_then(|condition| condition.since.get());
+            let id = flap_id(since.is_some_and(|since| since > as_of), pod, status, now);
+            push(&mut self.flaps, Flap { at: now, id });
+        }
+    }
+
+    /// Counts the restarts between a checkpoint and the first observation of this process. Until the checkpoint arrived
+    /// they were part of those before the first observation.
+    fn count_prior_since(&mut self, stored: &ContainerState, as_of: Timestamp) {
+        let (Some(prior), Some(seen)) = (self.prior, stored.seen) else {
+            return;
+        };
+        if stored.prior >= self.prior {
+            // The other process did not observe the container before this one.
+            return;
+        }
+        let count = prior.count.saturating_sub(seen.restart_count);
+        if count > 0 {
+            let restart = Restart {
+                at: prior.at.max(as_of),
+                count,
+                total: prior.count,
+            };
+            self.restarts.push_front(restart);
+            self.prior = stored.prior;
+        }
+    }
+}
+
+impl From<ContainerState> for ContainerHistory {
+    fn from(state: ContainerState) -> Self {
+        let ContainerState {
+            seen: _,
+            restarts,
+            flaps,
+            prior,
+            oom,
+            resized,
+        } = state;
+        let mut history = Self {
+            prior,
+            oom,
+            resized,
+            ..Self::default()
+        };
+        for (at, total) in restarts.in_order() {
+            match history.restarts.back_mut() {
+                // One update, see `export`.
+                Some(last) if last.at == at && last.total.checked_add(1) == Some(total) => {
+                    last.count += 1;
+                    last.total = total;
+                }
+                _ => push(&mut history.restarts, Restart { at, count: 1, total }),
+            }
+        }
+        for (at, id) in flaps.in_order() {
+            push(&mut history.flaps, Flap { at, id });
+        }
+        history
+    }
+}

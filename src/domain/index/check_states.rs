@@ -1,0 +1,170 @@
+//! Read access to the state of every check of one Pod, for people who ask why something is reported or not.
+
+use jiff::Timestamp;
+
+use super::{Index, matches::Match, pods::PodEntry};
+use crate::domain::{
+    checks::{MessageContext, View, rule},
+    observation::{Observation, Phase},
+    policy::{Check, Mode, PolicyKey},
+    time::later,
+    tracker::Tracked,
+};
+
+/// The state of a check on a Pod under a policy.
+#[derive(Clone, Debug)]
+pub struct CheckState<'a> {
+    /// The policy.
+    pub policy: &'a PolicyKey,
+    /// The check.
+    pub check: Check,
+    /// The container, for [`State::Pending`] and [`State::Firing`]; otherwise the state is that of the whole Pod.
+    pub container: Option<&'a str>,
+    /// The state.
+    pub state: State,
+    /// The cause of a violation; otherwise empty.
+    pub cause: String,
+}
+
+/// The state of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The mode is `Off`.
+    Off,
+    /// No container has a role that the check covers.
+    NotCovered,
+    /// The Pod is not evaluated.
+    NotEvaluated(NotEvaluated),
+    /// Nothing fires or resolves now, because the status of the Pod is not reliable.
+    Held,
+    /// No covered container has a fault.
+    Fine,
+    /// A fault has not lasted long enough.
+    Pending {
+        /// The start of the fault.
+        onset: Timestamp,
+        /// The time at which the violation fires.
+        fires_at: Timestamp,
+    },
+    /// The violation fires.
+    Firing {
+        /// The start of the fault.
+        onset: Timestamp,
+        /// The time at which it began to fire.
+        since: Timestamp,
+    },
+}
+
+/// Why a Pod is not evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotEvaluated {
+    /// It is not on a node.
+    NotScheduled,
+    /// It is being deleted.
+    Terminating,
+    /// It is about to be evicted or preempted.
+    Disrupted,
+    /// All containers have ended.
+    Finished,
+}
+
+impl NotEvaluated {
+    fn of(pod: &Observation) -> Option<Self> {
+        match pod {
+            _ if pod.is_evaluated() => None,
+            Observation {
+                terminating: true, ..
+            } => Some(Self::Terminating),
+            Observation {
+                phase: Phase::Succeeded | Phase::Failed,
+                ..
+            } => Some(Self::Finished),
+            Observation { scheduled: false, .. } => Some(Self::NotScheduled),
+            _ => Some(Self::Disrupted),
+        }
+    }
+}
+
+impl Index {
+    /// The state of every check of a Pod, under each policy that selects it. Empty for an unknown Pod.
+    pub fn check_states(&self, namespace: &str, uid: &str) -> Vec<CheckState<'_>> {
+        let pod = self.pod_id(namespace, uid).and_then(|id| self.pods.get(&id));
+        let Some(pod) = pod else {
+            return Vec::new();
+        };
+        let mut states = Vec::new();
+        for matched in pod.matches.iter() {
+            let Some(entry) = self.policies.get(&matched.version.policy) else {
+                continue;
+            };
+            for check in Check::ALL {
+                states.extend(self.states_of(&entry.key, pod, matched, check));
+            }
+        }
+        states
+    }
+
+    fn states_of<'a>(
+        &self,
+        policy: &'a PolicyKey,
+        pod: &'a PodEntry,
+        matched: &Match,
+        check: Check,
+    ) -> Vec<CheckState<'a>> {
+        let view = View {
+            pod: &pod.observation,
+            roles: &matched.roles,
+            policy: &matched.version.spec,
+            history: pod.history.as_deref(),
+            now: self.latest,
+        };
+        let of_pod = |state| CheckState {
+            policy,
+            check,
+            container: None,
+            state,
+            cause: String::new(),
+        };
+        let count = pod.observation.shape.containers.len();
+        let is_covered = (0..count).any(|idx| rule(check).covers(&view, idx));
+        let tracked = pod.tracked(matched.version.policy).iter();
+        let tracked: Vec<&Tracked> = tracked.filter(|tracked| tracked.check == check).collect();
+        let held = pod.observation.is_held() || self.watches.held_since(&pod.observation.namespace).is_some();
+        match NotEvaluated::of(&pod.observation) {
+            _ if view.policy.mode_of(check) == Mode::Off => vec![of_pod(State::Off)],
+            _ if !is_covered => vec![of_pod(State::NotCovered)],
+            Some(reason) => vec![of_pod(State::NotEvaluated(reason))],
+            None if tracked.is_empty() && held => vec![of_pod(State::Held)],
+            None if tracked.is_empty() => vec![of_pod(State::Fine)],
+            None => tracked
+                .into_iter()
+                .map(|tracked| {
+                    let container_idx = usize::from(tracked.container);
+                    let container = pod.observation.shape.containers.get(container_idx);
+                    let fires_at = later(tracked.onset, rule(check).hold_for(&view, container_idx));
+                    let context = MessageContext {
+                        view: &view,
+                        container_idx,
+                        onset: tracked.onset,
+                        policy,
+                    };
+                    CheckState {
+                        container: container.map(|container| &*container.name),
+                        cause: rule(check).detail(&context),
+                        state: match tracked.firing_since {
+                            Some(since) => State::Firing {
+                                onset: tracked.onset,
+                                since,
+                            },
+                            None => State::Pending {
+                                onset: tracked.onset,
+                                fires_at,
+                            },
+                        },
+                        ..of_pod(State::Fine)
+                    }
+                })
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The violations under one policy that an earlier operator process stored, in the status of the policy and in a
+//! checkpoint.
+
+use std::{collections::HashMap, sync::Arc};
+
+use jiff::Timestamp;
+
+use crate::domain::{
+    checkpoint::{PolicyState, ViolationId, ViolationState},
+    violation::StoredViolation,
+};
+
+/// Stored violations that no Pod has taken over yet.
+#[derive(Debug, Default)]
+pub(super) struct Stored {
+    /// From the status.
+    pub(super) status: Vec<StoredViolation>,
+    /// From a checkpoint, by the UID of the Pod.
+    checkpoint: HashMap<Arc<str>, Vec<FromCheckpoint>>,
+}
+
+/// A violation in a checkpoint.
+#[derive(Debug)]
+pub(super) struct FromCheckpoint {
+    pub(super) id: ViolationId,
+    pub(super) state: ViolationState,
+    /// The time of the checkpoint's data.
+    pub(super) as_of: Timestamp,
+}
+
+impl Stored {
+    pub(super) fn from_status(status: Vec<StoredViolation>) -> Self {
+        Self {
+            status,
+            checkpoint: HashMap::new(),
+        }
+    }
+
+    /// Sets the violations of a checkpoint. Those of an earlier checkpoint are replaced.
+    pub(super) fn set_checkpoint(&mut self, policy: PolicyState) {
+        self.checkpoint.clear();
+        for (id, state) in policy.violations {
+            let uid = Arc::clone(&id.pod.uid);
+            self.checkpoint.entry(uid).or_default().push(FromCheckpoint {
+                id,
+                state,
+                as_of: policy.as_of,
+            });
+        }
+    }
+
+    /// Removes and returns the violations of a Pod from the checkpoint.
+    pub(super) fn take_checkpoint(&mut self, uid: &str) -> Vec<FromCheckpoint> {
+        self.checkpoint.remove(uid).unwrap_or_default()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.status.is_empty() && self.checkpoint.is_empty()
+    }
+}

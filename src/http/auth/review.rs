@@ -1,0 +1,86 @@
+//! The two requests of a review.
+
+use std::error::Error as _;
+
+use k8s_openapi::api::{
+    authentication::v1::{TokenReview, TokenReviewSpec, UserInfo},
+    authorization::v1::{NonResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
+};
+use kube::{Api, Client, api::PostParams};
+
+/// The path and verb for which the user needs a permission.
+const PATH: &str = "/metrics";
+const VERB: &str = "get";
+
+/// Answer of the API server about a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The user of the token has the permission.
+    Allowed,
+    /// The token has no user.
+    Unauthenticated,
+    /// The user of the token does not have the permission.
+    Forbidden,
+}
+
+/// Asks the API server for the user of a token and for the permission of this user. The error says why it has no answer.
+pub(super) async fn review(client: &Client, token: &str) -> Result<Outcome, String> {
+    let Some(user) = user(client, token).await? else {
+        return Ok(Outcome::Unauthenticated);
+    };
+    let review = SubjectAccessReview {
+        spec: SubjectAccessReviewSpec {
+            user: user.username,
+            groups: user.groups,
+            uid: user.uid,
+            extra: user.extra,
+            non_resource_attributes: Some(NonResourceAttributes {
+                path: Some(PATH.to_owned()),
+                verb: Some(VERB.to_owned()),
+            }),
+            ..SubjectAccessReviewSpec::default()
+        },
+        ..SubjectAccessReview::default()
+    };
+    let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
+    let review = reviews.create(&PostParams::default(), &review).await;
+    let review = review.map_err(|error| reason("subjectaccessreviews", &error))?;
+    let is_allowed = review
+        .status
+        .is_some_and(|status| status.allowed && status.denied != Some(true));
+    Ok(if is_allowed {
+        Outcome::Allowed
+    } else {
+        Outcome::Forbidden
+    })
+}
+
+/// Returns the user of a token, or `None` if the API server does not accept the token.
+async fn user(client: &Client, token: &str) -> Result<Option<UserInfo>, String> {
+    let review = TokenReview {
+        spec: TokenReviewSpec {
+            token: Some(token.to_owned()),
+            audiences: None,
+        },
+        ..TokenReview::default()
+    };
+    let reviews: Api<TokenReview> = Api::all(client.clone());
+    let review = reviews.create(&PostParams::default(), &review).await;
+    let review = review.map_err(|error| reason("tokenreviews", &error))?;
+    let status = review.status.unwrap_or_default();
+    Ok(status.user.filter(|_| status.authenticated == Some(true)))
+}
+
+/// Describes a failed request by the message of the API server, or by the innermost cause.
+fn reason(resource: &str, error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error {
+        return format!("cannot create {resource}: {}", status.message);
+    }
+    let mut cause = error.source();
+    let mut text = error.to_string();
+    while let Some(inner) = cause {
+        text = inner.to_string();
+        cause = inner.source();
+    }
+    format!("cannot create {resource}: {text}")
+}

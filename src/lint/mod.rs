@@ -1,0 +1,135 @@
+//! Static rules over manifests: `sidewatch lint`.
+//!
+//! Input: the text of a file with any number of documents. Output: a [`Report`] with the [`Finding`]s and their places in
+//! the text. A rule reads a [`pod::Pod`], whose containers have the roles that the operator would give them under a policy
+//! with all defaults. Each rule is one file in [`rules`].
+//!
+//! No I/O and no clock.
+
+pub mod edit;
+pub mod field;
+pub mod finding;
+mod local_ports;
+pub mod pod;
+pub mod probe;
+pub mod rules;
+pub mod shell;
+pub mod shell_words;
+pub mod suppression;
+pub mod workload;
+pub mod yaml;
+
+use std::collections::BTreeSet;
+
+use self::{
+    field::Field,
+    finding::Finding,
+    pod::Pod,
+    rules::RULES,
+    suppression::{Ignore, Suppressions},
+    workload::{TemplatePath, workloads},
+    yaml::{Documents, SyntaxError},
+};
+use crate::{
+    api::{SidecarPolicy, SidecarPolicySpec},
+    domain::policy::{InvalidSpec, Policy},
+    kubernetes::decode::policy::PolicyObject,
+};
+
+/// Limit of the findings of one run. It bounds the memory for a file with very many small Pods.
+pub const MAX_FINDINGS: usize = 10_000;
+
+/// The settings of a run, and which of them have had an effect.
+#[derive(Debug)]
+pub struct Linter {
+    policy: Policy,
+    disabled: BTreeSet<&'static str>,
+    template_paths: Vec<TemplatePath>,
+    ignores: Vec<Ignore>,
+    findings: usize,
+    /// The number of Pod templates that were examined.
+    pub templates: usize,
+}
+
+/// The result for one text.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The findings, in the order of the text.
+    pub findings: Vec<Finding>,
+    /// The documents that could not be parsed.
+    pub errors: Vec<SyntaxError>,
+    /// There are more than [`MAX_FINDINGS`] findings; the others are missing.
+    pub is_truncated: bool,
+}
+
+impl Linter {
+    /// Creates a linter. Fails only if the default policy is invalid.
+    pub fn new(
+        disabled: BTreeSet<&'static str>,
+        template_paths: Vec<TemplatePath>,
+        ignores: Vec<Ignore>,
+    ) -> Result<Self, InvalidSpec> {
+        let policy = SidecarPolicy::new("lint", SidecarPolicySpec::default()).policy()?;
+        Ok(Self {
+            policy,
+            disabled,
+            template_paths,
+            ignores,
+            findings: 0,
+            templates: 0,
+        })
+    }
+
+    /// Examines all documents of a text.
+    pub fn lint(&mut self, text: &str) -> Report {
+        let mut report = Report::default();
+        for document in Documents::new(text) {
+            match document {
+                Ok(node) => {
+                    for workload in workloads(&Field::root(node), &self.template_paths) {
+                        self.templates += 1;
+                        let pod = Pod::new(workload, &self.policy);
+                        report.findings.extend(self.examine(text, &pod));
+                    }
+                }
+                Err(error) => report.errors.push(error),
+            }
+            let rest = MAX_FINDINGS.saturating_sub(self.findings);
+            if report.findings.len() > rest {
+                report.findings.truncate(rest);
+                report.is_truncated = true;
+                break;
+            }
+        }
+        self.findings += report.findings.len();
+        report
+    }
+
+    fn examine(&mut self, text: &str, pod: &Pod<'_>) -> Vec<Finding> {
+        let mut suppressions = Suppressions::of(pod);
+        let mut findings = Vec::new();
+        for rule in RULES.iter().filter(|rule| !self.disabled.contains(rule.code)) {
+            for draft in (rule.check)(pod) {
+                let finding = draft.finish(rule, text, pod);
+                let is_ignored = suppressions.suppress(&finding)
+                    || self.ignores.iter_mut().any(|ignore| ignore.suppresses(&finding));
+                if !is_ignored {
+                    findings.push(finding);
+                }
+            }
+        }
+        findings.extend(suppressions.problems(pod, &self.disabled));
+        findings.sort_by_key(|finding| (finding.location.start, finding.code));
+        findings
+    }
+
+    /// The suppressions of the configuration that have had no effect. Those of a disabled rule are not among them.
+    pub fn unused_ignores(&self) -> impl Iterator<Item = &Ignore> {
+        self.ignores
+            .iter()
+            .filter(|ignore| !ignore.is_used && !self.disabled.contains(ignore.code))
+    }
+}
+
+#[cfg(test)]
+mod tests;

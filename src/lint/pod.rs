@@ -1,0 +1,215 @@
+//! A Pod template as the rules read it.
+
+use super::{
+    field::Field,
+    finding::Object,
+    shell::Program,
+    workload::{Annotated, Workload},
+};
+use crate::{
+    domain::{
+        catalogue::{self, Description},
+        observation::ContainerKind,
+        pattern::Repository,
+        policy::Policy,
+        roles::{Role, Roles},
+    },
+    kubernetes::decode::pod::decode_shape,
+};
+
+/// A Pod template.
+#[derive(Debug)]
+pub struct Pod<'t> {
+    /// The object that has it.
+    pub object: Object,
+    /// The objects whose annotations apply to it: the object itself and the template.
+    pub annotated: Vec<Annotated<'t>>,
+    /// The Pod spec.
+    pub spec: Field<'t>,
+    /// The init containers in their order, then the regular containers.
+    pub containers: Vec<Container<'t>>,
+}
+
+/// A container of a Pod template.
+#[derive(Debug)]
+pub struct Container<'t> {
+    /// The entry of the list.
+    pub field: Field<'t>,
+    /// The name; may be empty.
+    pub name: String,
+    /// The image; may be empty.
+    pub image: String,
+    /// The kind.
+    pub kind: ContainerKind,
+    /// The role under a policy with all defaults.
+    pub role: Role,
+}
+
+/// A declared port.
+#[derive(Debug)]
+pub struct Port<'t> {
+    /// `containerPort`
+    pub number: u16,
+    /// `protocol`
+    pub protocol: String,
+    /// `name`; may be empty.
+    pub name: String,
+    /// `containerPort`
+    pub field: Field<'t>,
+}
+
+impl<'t> Pod<'t> {
+    /// Reads the Pod template of a workload. The policy assigns the roles.
+    pub fn new(workload: Workload<'t>, policy: &Policy) -> Self {
+        let Workload {
+            object,
+            annotated,
+            spec,
+        } = workload;
+        let list = |name: &str| -> Vec<Field<'t>> {
+            let list = spec.get(name);
+            let items = list.iter().flat_map(Field::items);
+            items.filter(Field::is_mapping).collect()
+        };
+        let (init, regular) = (list("initContainers"), list("containers"));
+        let text = |field: &Field<'t>, name: &str| field.text_of(name).unwrap_or_default();
+        let decoded = |fields: &[Field<'t>]| {
+            let containers = fields.iter().map(|field| {
+                serde_json::json!({
+                    "name": text(field, "name"),
+                    "image": text(field, "image"),
+                    "restartPolicy": text(field, "restartPolicy"),
+                })
+            });
+            containers.collect::<serde_json::Value>()
+        };
+        let shape = decode_shape(serde_json::json!({
+            "restartPolicy": text(&spec, "restartPolicy"),
+            "initContainers": decoded(&init),
+            "containers": decoded(&regular),
+        }));
+        let roles = Roles::assign(policy, &shape);
+        let containers = init
+            .into_iter()
+            .chain(regular)
+            .zip(&shape.containers)
+            .enumerate()
+            .map(|(i, (field, decoded))| Container {
+                field,
+                name: decoded.name.to_string(),
+                image: decoded.image.to_string(),
+                kind: decoded.kind,
+                role: roles.of(i),
+            })
+            .collect();
+        Self {
+            object,
+            annotated,
+            spec,
+            containers,
+        }
+    }
+
+    /// The sidecars.
+    pub fn sidecars(&self) -> impl Iterator<Item = &Container<'t>> {
+        self.containers.iter().filter(|c| c.is_sidecar())
+    }
+
+    /// The main containers.
+    pub fn mains(&self) -> impl Iterator<Item = &Container<'t>> {
+        self.containers.iter().filter(|c| c.role == Role::Main)
+    }
+
+    /// Whether it is the template of a Job.
+    pub fn is_job(&self) -> bool {
+        matches!(self.object.kind.as_str(), "Job" | "CronJob")
+    }
+
+    /// Whether `restartPolicy` is `Never` or `OnFailure`.
+    pub fn ends(&self) -> bool {
+        matches!(
+            self.spec.text_of("restartPolicy").as_deref(),
+            Some("Never" | "OnFailure")
+        )
+    }
+
+    /// `terminationGracePeriodSeconds`, or its default.
+    pub fn grace_period(&self) -> u64 {
+        let field = self.spec.get("terminationGracePeriodSeconds");
+        let seconds = field.and_then(|field| field.number());
+        seconds
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .unwrap_or(30)
+    }
+}
+
+impl<'t> Container<'t> {
+    /// Whether the domain calls it a sidecar.
+    pub fn is_sidecar(&self) -> bool {
+        self.role == Role::Sidecar
+    }
+
+    /// Whether it is a sidecar in `spec.containers`.
+    pub fn is_classic_sidecar(&self) -> bool {
+        self.is_sidecar() && self.kind == ContainerKind::Regular
+    }
+
+    /// Whether it runs as long as the Pod.
+    pub fn is_long_running(&self) -> bool {
+        self.kind != ContainerKind::Init
+    }
+
+    /// The place of findings about the whole container.
+    pub fn title(&self) -> Field<'t> {
+        self.field.get("name").unwrap_or_else(|| self.field.clone())
+    }
+
+    /// The entry of the catalogue.
+    pub fn description(&self) -> Option<Description> {
+        catalogue::describe(&self.name, &Repository::of(&self.image))
+    }
+
+    /// Whether the catalogue has it as a proxy between the app and the network.
+    pub fn is_ambassador(&self) -> bool {
+        catalogue::is_ambassador(&self.name, &Repository::of(&self.image))
+    }
+
+    /// The declared ports.
+    pub fn ports(&self) -> Vec<Port<'t>> {
+        let ports = self.field.get("ports");
+        ports
+            .iter()
+            .flat_map(Field::items)
+            .filter_map(|port| {
+                let field = port.get("containerPort")?;
+                Some(Port {
+                    number: field.number()?.try_into().ok()?,
+                    protocol: port.text_of("protocol").unwrap_or_else(|| "TCP".to_owned()),
+                    name: port.text_of("name").unwrap_or_default(),
+                    field,
+                })
+            })
+            .collect()
+    }
+
+    /// The words of `command` and `args`.
+    pub fn words(&self) -> Vec<String> {
+        let texts = |name: &str| self.field.get(name).map(|list| list.texts()).unwrap_or_default();
+        let mut words = texts("command");
+        words.extend(texts("args"));
+        words
+    }
+
+    /// `command` and `args`.
+    pub fn program(&self) -> Program {
+        Program::new(&self.words())
+    }
+
+    /// The field with the end of the command: `args`, or else `command`, or else the container.
+    pub fn program_field(&self) -> Field<'t> {
+        let get = |name: &str| self.field.get(name);
+        get("args")
+            .or_else(|| get("command"))
+            .unwrap_or_else(|| self.title())
+    }
+}

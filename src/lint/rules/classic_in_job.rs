@@ -1,0 +1,101 @@
+//! SC004: a classic sidecar in a Job that nothing ends.
+
+use super::{Draft, Rule};
+use crate::lint::{
+    finding::Severity,
+    pod::{Container, Pod},
+};
+
+pub(super) const RULE: Rule = Rule {
+    code: "SC004",
+    title: "a classic sidecar in a Job or CronJob, which never completes",
+    severity: Severity::Error,
+    check,
+};
+
+/// Parts of commands and of values of env that end a sidecar of the same Pod.
+const QUIT: [&str; 10] = [
+    "quitquitquit",
+    "/shutdown",
+    "linkerd-await",
+    "scuttle",
+    "kubexit",
+    "envoy-preflight",
+    "pkill",
+    "killall",
+    "kill ",
+    "main-terminated",
+];
+/// Options and variables of sidecars that do their work once.
+const ONCE: [&str; 9] = [
+    "-exit-after-auth",
+    "exit_after_auth",
+    "--one-time",
+    "--onetime",
+    "-once",
+    "one_time",
+    "onetime",
+    "exit_on_eof",
+    "oneshot",
+];
+
+fn check(pod: &Pod<'_>) -> Vec<Draft> {
+    if !pod.is_job() || pod.containers.iter().any(|container| mentions(container, &QUIT)) {
+        return Vec::new();
+    }
+    pod.sidecars()
+        .filter(|sidecar| sidecar.is_classic_sidecar())
+        // SC002 reports it.
+        .filter(|sidecar| sidecar.field.text_of("restartPolicy").as_deref() != Some("Always"))
+        .filter(|sidecar| !mentions(sidecar, &ONCE) && !can_end(sidecar))
+        .map(|sidecar| {
+            let kind = &pod.object.kind;
+            let draft = Draft::container(
+                pod,
+                sidecar,
+                &sidecar.title(),
+                format!(
+                    "sidecar {} keeps running after the main container has ended: the {kind} never completes",
+                    sidecar.name
+                ),
+                "make it a native sidecar, which is stopped when the main container has ended; or let the main container end it",
+            )
+            .suggest_native();
+            match sidecar.description() {
+                Some(_) => draft,
+                // Only the suffix of the name says that it is a sidecar. The program may end by itself.
+                None => draft.with_severity(Severity::Warning),
+            }
+        })
+        .collect()
+}
+
+/// Whether the sidecar runs a script that is not known to run for ever.
+fn can_end(sidecar: &Container<'_>) -> bool {
+    let program = sidecar.program();
+    program.is_script() && program.endless_command().is_none()
+}
+
+/// Whether a command, a hook or a variable of the container contains one of the texts.
+fn mentions(container: &Container<'_>, texts: &[&str]) -> bool {
+    let mut words = container.words();
+    let env = container.field.get("env");
+    for variable in env.iter().flat_map(crate::lint::field::Field::items) {
+        words.extend(variable.text_of("name"));
+        words.extend(variable.text_of("value"));
+        // k8s-sidecar of the Grafana charts lists once and ends.
+        let is_list = variable.text_of("name").as_deref() == Some("METHOD")
+            && variable.text_of("value").as_deref() == Some("LIST");
+        if is_list {
+            words.push("oneshot".to_owned());
+        }
+    }
+    let hooks = ["postStart", "preStop"]
+        .iter()
+        .filter_map(|hook| container.field.at(&["lifecycle", hook, "exec", "command"]));
+    words.extend(hooks.flat_map(|command| command.texts()));
+    words.iter().any(|word| {
+        let word = word.to_ascii_lowercase();
+        texts.iter().any(|text| word.contains(text))
+    })
+}

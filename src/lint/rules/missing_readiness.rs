@@ -1,0 +1,56 @@
+//! SC005: a classic sidecar that serves and has no readinessProbe.
+
+use super::{Draft, Rule};
+use crate::{
+    domain::catalogue::Pattern,
+    lint::{
+        finding::Severity,
+        pod::{Container, Pod},
+    },
+};
+
+pub(super) const RULE: Rule = Rule {
+    code: "SC005",
+    title: "a classic sidecar without readinessProbe",
+    severity: Severity::Info,
+    check,
+};
+
+fn check(pod: &Pod<'_>) -> Vec<Draft> {
+    if pod.ends() {
+        // A Pod that is to end is rarely behind a Service.
+        return Vec::new();
+    }
+    pod.sidecars()
+        .filter(|sidecar| sidecar.is_classic_sidecar() && serves(sidecar))
+        .filter(|sidecar| sidecar.field.get("readinessProbe").is_none())
+        .map(|sidecar| {
+            Draft::container(
+                pod,
+                sidecar,
+                &sidecar.title(),
+                format!(
+                    "sidecar {} has no readinessProbe: the Pod gets requests while it cannot serve",
+                    sidecar.name
+                ),
+                "add a readinessProbe, if requests to the Pod need the sidecar",
+            )
+        })
+        .collect()
+}
+
+/// Whether requests to the app can need the sidecar.
+fn serves(sidecar: &Container<'_>) -> bool {
+    let is_served = match sidecar.description().map(|known| known.pattern) {
+        Some(
+            Pattern::Proxy
+            | Pattern::Ambassador
+            | Pattern::Adapter
+            | Pattern::Logging
+            | Pattern::ConfigSync
+            | Pattern::Helper,
+        ) => false,
+        Some(Pattern::Security) | None => !sidecar.ports().is_empty(),
+    };
+    sidecar.is_ambassador() || is_served
+}

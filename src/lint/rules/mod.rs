@@ -1,0 +1,164 @@
+//! The rules: one file each, with a page in `docs/lint`.
+
+mod capabilities;
+mod classic_in_job;
+mod classic_known;
+mod endless_init;
+mod grace_period;
+mod image_tag;
+mod liveness_before_readiness;
+mod missing_readiness;
+mod missing_resources;
+mod port_conflict;
+mod probe_of_other_container;
+mod process_namespace;
+mod restart_policy;
+mod sidecar_count;
+mod slow_start;
+mod startup_gate;
+mod wait_for_later_container;
+
+use super::{
+    edit,
+    field::Field,
+    finding::{Finding, Severity},
+    pod::{Container, Pod},
+};
+
+/// A rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// The code: `SC001`.
+    pub code: &'static str,
+    /// What the rule finds.
+    pub title: &'static str,
+    /// The severity, unless the page of the rule says when it differs.
+    pub severity: Severity,
+    /// Returns what is wrong with a Pod template.
+    pub(super) check: fn(&Pod<'_>) -> Vec<Draft>,
+}
+
+/// All rules, in the order of their codes.
+pub const RULES: [Rule; 17] = [
+    startup_gate::RULE,
+    restart_policy::RULE,
+    endless_init::RULE,
+    classic_in_job::RULE,
+    missing_readiness::RULE,
+    liveness_before_readiness::RULE,
+    slow_start::RULE,
+    missing_resources::RULE,
+    image_tag::RULE,
+    port_conflict::RULE,
+    sidecar_count::RULE,
+    process_namespace::RULE,
+    grace_period::RULE,
+    capabilities::RULE,
+    wait_for_later_container::RULE,
+    probe_of_other_container::RULE,
+    classic_known::RULE,
+];
+
+/// The code of an invalid suppression.
+pub const INVALID_SUPPRESSION: Rule = Rule {
+    code: "SC900",
+    title: "a suppression without a valid code or without a reason",
+    severity: Severity::Warning,
+    check: |_| Vec::new(),
+};
+
+/// The code of a suppression that suppresses nothing.
+pub const UNUSED_SUPPRESSION: Rule = Rule {
+    code: "SC901",
+    title: "a suppression that suppresses nothing",
+    severity: Severity::Warning,
+    check: |_| Vec::new(),
+};
+
+/// All rules, and the rules about suppressions.
+pub fn all() -> impl Iterator<Item = &'static Rule> {
+    const OWN: [Rule; 2] = [INVALID_SUPPRESSION, UNUSED_SUPPRESSION];
+    RULES.iter().chain(&OWN)
+}
+
+/// Returns the code as a rule spells it.
+pub fn code(text: &str) -> Option<&'static str> {
+    all().map(|rule| rule.code).find(|code| *code == text)
+}
+
+/// A finding without the parts that are the same for all rules.
+#[derive(Debug)]
+pub(super) struct Draft {
+    path: String,
+    location: super::yaml::Location,
+    container: Option<usize>,
+    severity: Option<Severity>,
+    message: String,
+    help: String,
+    suggests_native: bool,
+}
+
+impl Draft {
+    /// A finding about a field of a container.
+    fn container(
+        pod: &Pod<'_>,
+        container: &Container<'_>,
+        at: &Field<'_>,
+        message: String,
+        help: &str,
+    ) -> Self {
+        let idx = pod
+            .containers
+            .iter()
+            .position(|other| std::ptr::eq(other, container));
+        Self {
+            container: idx,
+            ..Self::pod(at, message, help)
+        }
+    }
+
+    /// A finding about a field of the Pod.
+    fn pod(at: &Field<'_>, message: String, help: &str) -> Self {
+        Self {
+            path: at.path.clone(),
+            location: at.location(),
+            container: None,
+            severity: None,
+            message,
+            help: help.to_owned(),
+            suggests_native: false,
+        }
+    }
+
+    /// Sets a severity other than that of the rule.
+    fn with_severity(self, severity: Severity) -> Self {
+        Self {
+            severity: Some(severity),
+            ..self
+        }
+    }
+
+    /// Suggests to make the container a native sidecar.
+    fn suggest_native(self) -> Self {
+        Self {
+            suggests_native: true,
+            ..self
+        }
+    }
+
+    pub(super) fn finish(self, rule: &Rule, text: &str, pod: &Pod<'_>) -> Finding {
+        let container = self.container.and_then(|idx| pod.containers.get(idx));
+        let native = container.filter(|_| self.suggests_native);
+        Finding {
+            code: rule.code,
+            severity: self.severity.unwrap_or(rule.severity),
+            object: pod.object.clone(),
+            container: container.map(|container| container.name.clone()),
+            path: self.path,
+            location: self.location,
+            message: self.message,
+            help: self.help,
+            edit: native.and_then(|container| edit::make_native(text, pod, container)),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Tests of the rules: tables of bad and good Pods.
+
+mod edits;
+mod jobs;
+mod places;
+mod probes;
+mod sidecars;
+mod start_and_stop;
+mod suppressions;
+
+use std::collections::BTreeSet;
+
+use super::{Linter, finding::Finding};
+
+/// Returns all findings in a text that can be parsed.
+fn lint(text: &str) -> Vec<Finding> {
+    let mut linter = Linter::new(BTreeSet::new(), Vec::new(), Vec::new()).unwrap();
+    let report = linter.lint(text);
+    assert!(report.errors.is_empty(), "{:?}\n{text}", report.errors);
+    assert!(linter.templates > 0, "no Pod template in\n{text}");
+    report.findings
+}
+
+/// Returns the findings of one rule, as `Severity path`.
+fn found(code: &str, text: &str) -> Vec<String> {
+    let findings = lint(text).into_iter().filter(|finding| finding.code == code);
+    findings
+        .map(|finding| format!("{} {}", finding.severity.as_str(), finding.path))
+        .collect()
+}
+
+/// Asserts the findings of a rule in the objects of a kind with these Pod specs: one per bad spec, none per good spec.
+fn assert_rule(code: &str, kind: &str, bad: &[(&str, &str)], good: &[&str]) {
+    for (spec, expected) in bad {
+        let text = object(kind, spec);
+        let prefix = match kind {
+            "Pod" => "spec.",
+            "CronJob" => "spec.jobTemplate.spec.template.spec.",
+            _ => "spec.template.spec.",
+        };
+        let (severity, path) = expected.split_once(' ').unwrap();
+        let expected = format!("{severity} {prefix}{path}");
+        assert_eq!(found(code, &text), [expected], "{code} in\n{text}");
+    }
+    for spec in good {
+        let text = object(kind, spec);
+        assert_eq!(found(code, &text), [""; 0], "{code} in\n{text}");
+    }
+}
+
+/// Returns an object with a Pod spec in flow style.
+fn object(kind: &str, spec: &str) -> String {
+    let metadata = "metadata: {name: web, namespace: shop}";
+    match kind {
+        "Pod" => format!("{{kind: Pod, {metadata}, spec: {{{spec}}}}}"),
+        "CronJob" => format!(
+            "{{kind: CronJob, {metadata}, spec: {{jobTemplate: {{spec: {{template: {{spec: {{{spec}}}}}}}}}}}}}"
+        ),
+        kind => format!("{{kind: {kind}, {metadata}, spec: {{template: {{spec: {{{spec}}}}}}}}}"),
+    }
+}

@@ -1,0 +1,199 @@
+//! Rules about the settings of sidecars.
+
+use super::assert_rule;
+
+#[test]
+fn sc001_a_native_sidecar_needs_a_startup_gate() {
+    let bad = [
+        (
+            "initContainers: [{name: istio-proxy, restartPolicy: Always}], containers: [{name: app}]",
+            "Warning initContainers[0].name",
+        ),
+        (
+            "initContainers: [{name: logs, restartPolicy: Always, readinessProbe: {tcpSocket: {port: 1}}}], containers: [{name: app}]",
+            "Info initContainers[0].name",
+        ),
+    ];
+    let good = [
+        "initContainers: [{name: logs, restartPolicy: Always, startupProbe: {tcpSocket: {port: 1}}}], containers: [{name: app}]",
+        "initContainers: [{name: logs, restartPolicy: Always, lifecycle: {postStart: {exec: {command: [a]}}}}], containers: [{name: app}]",
+        "initContainers: [{name: logs}], containers: [{name: app}, {name: istio-proxy}]",
+    ];
+    assert_rule("SC001", "Deployment", &bad, &good);
+}
+
+#[test]
+fn sc010_a_sidecar_needs_requests_and_a_memory_limit() {
+    let bad = [
+        (
+            "containers: [{name: app}, {name: istio-proxy}]",
+            "Warning containers[1].name",
+        ),
+        (
+            "containers: [{name: app}, {name: istio-proxy, resources: {requests: {cpu: 1, memory: 1Gi}}}]",
+            "Warning containers[1].resources",
+        ),
+        (
+            "containers: [{name: app}, {name: istio-proxy, resources: {limits: {memory: 1Gi}}}]",
+            "Warning containers[1].resources",
+        ),
+    ];
+    let good = [
+        "containers: [{name: app}, {name: istio-proxy, resources: {requests: {cpu: 1}, limits: {memory: 1Gi}}}]",
+        "resources: {requests: {cpu: 1}, limits: {memory: 1Gi}}, containers: [{name: app}, {name: istio-proxy}]",
+        "containers: [{name: app}]",
+        "containers: [{name: istio-proxy}]",
+    ];
+    assert_rule("SC010", "Deployment", &bad, &good);
+}
+
+#[test]
+fn sc011_a_sidecar_image_needs_a_version() {
+    let image = |image: &str| format!("containers: [{{name: app}}, {{name: istio-proxy, image: {image:?}}}]");
+    for bad in ["istio/proxyv2", "istio/proxyv2:latest", "localhost:5000/proxyv2"] {
+        assert_rule(
+            "SC011",
+            "StatefulSet",
+            &[(&image(bad), "Warning containers[1].image")],
+            &[],
+        );
+    }
+    for good in [
+        "istio/proxyv2:1.27.1",
+        "istio/proxyv2@sha256:0123",
+        "localhost:5000/proxyv2:1.0",
+        "istio/proxyv2:latest@sha256:0123",
+        "auto",
+        "",
+    ] {
+        assert_rule("SC011", "StatefulSet", &[], &[&image(good)]);
+    }
+    assert_rule(
+        "SC011",
+        "StatefulSet",
+        &[],
+        &["containers: [{name: app, image: app}]"],
+    );
+}
+
+#[test]
+fn sc012_containers_that_run_together_need_different_ports() {
+    let bad = [
+        (
+            "containers: [{name: a, ports: [{containerPort: 80}]}, {name: b, ports: [{containerPort: 80, protocol: TCP}]}]",
+            "Warning containers[1].ports[0].containerPort",
+        ),
+        (
+            "initContainers: [{name: a, restartPolicy: Always, ports: [{containerPort: 80}]}, {name: b, ports: [{containerPort: 80}]}], containers: [{name: c}]",
+            "Warning initContainers[1].ports[0].containerPort",
+        ),
+    ];
+    let good = [
+        "containers: [{name: a, ports: [{containerPort: 53}]}, {name: b, ports: [{containerPort: 53, protocol: UDP}]}]",
+        "containers: [{name: a, ports: [{containerPort: 80, name: x}, {containerPort: 80, name: y}]}]",
+        "initContainers: [{name: a, ports: [{containerPort: 80}]}], containers: [{name: b, ports: [{containerPort: 80}]}]",
+    ];
+    assert_rule("SC012", "Pod", &bad, &good);
+}
+
+#[test]
+fn sc013_five_sidecars_are_many() {
+    let sidecars = |count: usize| {
+        let list: Vec<_> = (0..count).map(|i| format!("{{name: a{i}-sidecar}}")).collect();
+        format!("containers: [{{name: app}}, {}]", list.join(", "))
+    };
+    assert_rule(
+        "SC013",
+        "DaemonSet",
+        &[(&sidecars(5), "Info containers")],
+        &[&sidecars(4)],
+    );
+}
+
+#[test]
+fn sc014_a_shared_process_namespace_is_reported_with_sidecars() {
+    let bad = [(
+        "shareProcessNamespace: true, containers: [{name: app}, {name: istio-proxy}]",
+        "Info shareProcessNamespace",
+    )];
+    let good = [
+        "shareProcessNamespace: false, containers: [{name: app}, {name: istio-proxy}]",
+        "shareProcessNamespace: true, containers: [{name: app}, {name: other}]",
+    ];
+    assert_rule("SC014", "ReplicaSet", &bad, &good);
+}
+
+#[test]
+fn sc016_a_sidecar_needs_no_more_privileges_than_the_app() {
+    let pair = |app: &str, sidecar: &str| {
+        format!(
+            "containers: [{{name: app, securityContext: {{{app}}}}}, {{name: istio-proxy, securityContext: {{{sidecar}}}}}]"
+        )
+    };
+    let bad = [
+        (
+            "",
+            "privileged: true",
+            "Warning containers[1].securityContext.privileged",
+        ),
+        (
+            "runAsUser: 1000",
+            "runAsUser: 0",
+            "Warning containers[1].securityContext.runAsUser",
+        ),
+        (
+            "",
+            "capabilities: {add: [NET_ADMIN]}",
+            "Warning containers[1].securityContext.capabilities.add",
+        ),
+        (
+            "capabilities: {drop: [ALL]}",
+            "capabilities: {drop: [ALL], add: [NET_BIND_SERVICE]}",
+            "Warning containers[1].securityContext.capabilities.add",
+        ),
+    ];
+    for (app, sidecar, expected) in bad {
+        assert_rule("SC016", "Deployment", &[(&pair(app, sidecar), expected)], &[]);
+    }
+    let good = [
+        ("privileged: true", "privileged: true"),
+        ("privileged: true", "runAsUser: 0"),
+        ("", "runAsUser: 0"),
+        ("runAsUser: 0", "runAsUser: 0"),
+        (
+            "capabilities: {add: [NET_ADMIN]}",
+            "capabilities: {add: [CAP_NET_ADMIN]}",
+        ),
+        ("", "capabilities: {drop: [ALL], add: [NET_BIND_SERVICE]}"),
+        ("runAsUser: 1000", "runAsUser: 1337"),
+    ];
+    for (app, sidecar) in good {
+        assert_rule("SC016", "Deployment", &[], &[&pair(app, sidecar)]);
+    }
+    let pod_user = "securityContext: {runAsUser: 1000}, containers: [{name: app}, {name: istio-proxy, securityContext: {runAsUser: 0}}]";
+    assert_rule(
+        "SC016",
+        "Deployment",
+        &[(pod_user, "Warning containers[1].securityContext.runAsUser")],
+        &[],
+    );
+}
+
+#[test]
+fn sc021_known_classic_sidecars_can_be_native() {
+    for name in ["istio-proxy", "linkerd-proxy", "vault-agent", "cloud-sql-proxy"] {
+        let spec = format!("containers: [{{name: app}}, {{name: {name}}}]");
+        assert_rule("SC021", "Deployment", &[(&spec, "Info containers[1].name")], &[]);
+        assert_rule("SC021", "Job", &[], &[&spec]);
+        let native =
+            format!("initContainers: [{{name: {name}, restartPolicy: Always}}], containers: [{{name: app}}]");
+        let gateway = format!("containers: [{{name: {name}}}]");
+        assert_rule("SC021", "Deployment", &[], &[&native, &gateway]);
+    }
+    assert_rule(
+        "SC021",
+        "Deployment",
+        &[],
+        &["containers: [{name: app}, {name: fluent-bit}]"],
+    );
+}

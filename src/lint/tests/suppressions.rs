@@ -1,0 +1,103 @@
+//! Suppression of findings.
+
+use std::collections::BTreeSet;
+
+use super::{Linter, lint};
+use crate::{
+    domain::pattern::Pattern,
+    lint::{suppression::Ignore, yaml::Location},
+};
+
+/// A Deployment whose sidecar has findings of SC005, SC010 and SC021.
+fn deployment(annotations: &str, template_annotations: &str) -> String {
+    format!(
+        "{{kind: Deployment, metadata: {{name: web, annotations: {{{annotations}}}}}, spec: {{template: {{metadata: {{annotations: {{{template_annotations}}}}}, spec: {{containers: [{{name: app}}, {{name: istio-proxy}}]}}}}}}}}"
+    )
+}
+
+fn codes(text: &str) -> Vec<&'static str> {
+    lint(text).iter().map(|finding| finding.code).collect()
+}
+
+#[test]
+fn an_annotation_suppresses_findings() {
+    let table: [(&str, &str, &[&str]); 9] = [
+        ("", "", &["SC005", "SC010", "SC021"]),
+        (
+            "sidewatch.dev/ignore: 'SC010: sized by VPA'",
+            "",
+            &["SC005", "SC021"],
+        ),
+        (
+            "",
+            "sidewatch.dev/ignore: 'SC010: sized by VPA; SC021: old nodes'",
+            &["SC005"],
+        ),
+        (
+            "sidewatch.dev/ignore: 'SC010/istio-proxy: sized by VPA'",
+            "",
+            &["SC005", "SC021"],
+        ),
+        (
+            "sidewatch.dev/ignore: 'SC010/app: sized by VPA'",
+            "",
+            &["SC901", "SC005", "SC010", "SC021"],
+        ),
+        (
+            "sidewatch.dev/ignore: SC010",
+            "",
+            &["SC900", "SC005", "SC010", "SC021"],
+        ),
+        (
+            "sidewatch.dev/ignore: 'SC010: '",
+            "",
+            &["SC900", "SC005", "SC010", "SC021"],
+        ),
+        (
+            "sidewatch.dev/ignore: 'SC999: unknown'",
+            "",
+            &["SC900", "SC005", "SC010", "SC021"],
+        ),
+        (
+            "sidewatch.dev/ignore: 'SC003: not needed'",
+            "",
+            &["SC901", "SC005", "SC010", "SC021"],
+        ),
+    ];
+    for (object, template, expected) in table {
+        assert_eq!(
+            codes(&deployment(object, template)),
+            expected,
+            "{object} {template}"
+        );
+    }
+}
+
+#[test]
+fn an_unused_annotation_for_a_disabled_rule_is_no_finding() {
+    let text = deployment("sidewatch.dev/ignore: 'SC003: not needed'", "");
+    let disabled = BTreeSet::from(["SC003", "SC005"]);
+    let mut linter = Linter::new(disabled, Vec::new(), Vec::new()).unwrap();
+    let codes: Vec<_> = linter.lint(&text).findings.iter().map(|f| f.code).collect();
+    assert_eq!(codes, ["SC010", "SC021"]);
+}
+
+#[test]
+fn an_entry_of_the_configuration_suppresses_findings() {
+    let ignore = |name: &str| Ignore {
+        code: "SC010",
+        kind: Some("Deployment".to_owned()),
+        namespace: None,
+        name: Some(Pattern::parse(name).unwrap()),
+        container: Some(Pattern::parse("istio-.*").unwrap()),
+        is_used: false,
+        location: Location::default(),
+    };
+    let ignores = vec![ignore("we."), ignore("other")];
+    let mut linter = Linter::new(BTreeSet::new(), Vec::new(), ignores).unwrap();
+    let report = linter.lint(&deployment("", ""));
+    let codes: Vec<_> = report.findings.iter().map(|f| f.code).collect();
+    assert_eq!(codes, ["SC005", "SC021"]);
+    let unused: Vec<_> = linter.unused_ignores().map(|i| i.unused().code).collect();
+    assert_eq!(unused, ["SC901"], "the entry for another name");
+}

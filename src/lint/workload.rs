@@ -1,0 +1,245 @@
+//! Finds the Pod templates in a document.
+//!
+//! A document without one, such as a ConfigMap, has no workloads.
+
+use std::str::FromStr;
+
+use super::{field::Field, finding::Object};
+
+/// An object with a Pod template.
+#[derive(Debug)]
+pub struct Workload<'t> {
+    /// The identity of the object.
+    pub object: Object,
+    /// The object and its template.
+    pub annotated: Vec<Annotated<'t>>,
+    /// The Pod spec.
+    pub spec: Field<'t>,
+}
+
+/// Something with annotations.
+#[derive(Clone, Debug)]
+pub struct Annotated<'t> {
+    /// Its `metadata.annotations`.
+    pub annotations: Field<'t>,
+}
+
+/// The place of the Pod specs in objects of a kind: `RayCluster=spec.workerGroupSpecs[*].template.spec`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TemplatePath {
+    kind: String,
+    steps: Vec<Step>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    Key(String),
+    AllItems,
+}
+
+/// A text that is not a template path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not of the form Kind=path, such as Rollout=spec.template.spec or RayCluster=spec.groups[*].template.spec"
+)]
+pub struct InvalidTemplatePath(String);
+
+impl FromStr for TemplatePath {
+    type Err = InvalidTemplatePath;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = || InvalidTemplatePath(text.to_owned());
+        let (kind, path) = text.split_once('=').ok_or_else(invalid)?;
+        let mut steps = Vec::new();
+        for part in path.split('.') {
+            let (key, is_list) = match part.strip_suffix("[*]") {
+                Some(key) => (key, true),
+                None => (part, false),
+            };
+            let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            if key.is_empty() || !key.chars().all(is_name) {
+                return Err(invalid());
+            }
+            steps.push(Step::Key(key.to_owned()));
+            if is_list {
+                steps.push(Step::AllItems);
+            }
+        }
+        if kind.is_empty() || steps.is_empty() {
+            return Err(invalid());
+        }
+        Ok(Self {
+            kind: kind.to_owned(),
+            steps,
+        })
+    }
+}
+
+impl TemplatePath {
+    fn find<'t>(&self, object: &Field<'t>) -> Vec<Field<'t>> {
+        let mut found = vec![object.clone()];
+        for step in &self.steps {
+            found = found
+                .iter()
+                .flat_map(|field| match step {
+                    Step::Key(name) => field.get(name).into_iter().collect::<Vec<_>>(),
+                    Step::AllItems => field.items().collect(),
+                })
+                .collect();
+        }
+        found
+    }
+}
+
+/// Returns the objects with a Pod template in a document: itself, or the items of a `List`.
+pub fn workloads<'t>(document: &Field<'t>, paths: &[TemplatePath]) -> Vec<Workload<'t>> {
+    let kind = document.text_of("kind").unwrap_or_default();
+    let Some((item_kind, items)) = kind.strip_suffix("List").zip(document.get("items")) else {
+        return workloads_of(document, &kind, paths);
+    };
+    items
+        .items()
+        .flat_map(|item| {
+            // The items of a PodList have no kind.
+            let kind = item.text_of("kind").unwrap_or_else(|| item_kind.to_owned());
+            workloads_of(&item, &kind, paths)
+        })
+        .collect()
+}
+
+fn workloads_of<'t>(object: &Field<'t>, kind: &str, paths: &[TemplatePath]) -> Vec<Workload<'t>> {
+    let metadata = object.get("metadata");
+    let text = |name: &str| metadata.as_ref().and_then(|metadata| metadata.text_of(name));
+    let identity = Object {
+        kind: kind.to_owned(),
+        namespace: text("namespace").unwrap_or_default(),
+        name: text("name")
+            .or_else(|| text("generateName"))
+            .unwrap_or_else(|| "?".to_owned()),
+    };
+    specs(object, kind, paths)
+        .into_iter()
+        .filter(|(_, spec)| {
+            spec.get("containers")
+                .is_some_and(|list| list.items().next().is_some())
+        })
+        .map(|(template, spec)| Workload {
+            object: identity.clone(),
+            annotated: [Some(object), template.as_ref()]
+                .into_iter()
+                .flatten()
+                .filter_map(|object| {
+                    let annotations = object.at(&["metadata", "annotations"])?;
+                    Some(Annotated { annotations })
+                })
+                .collect(),
+            spec,
+        })
+        .collect()
+}
+
+/// Returns the Pod specs of an object with their templates.
+fn specs<'t>(object: &Field<'t>, kind: &str, paths: &[TemplatePath]) -> Vec<(Option<Field<'t>>, Field<'t>)> {
+    let at = |path: &[&str]| {
+        let template = object.at(path)?;
+        let spec = template.get("spec")?;
+        Some((Some(template), spec))
+    };
+    let given: Vec<_> = paths.iter().filter(|path| path.kind == kind).collect();
+    if !given.is_empty() {
+        let specs = given.iter().flat_map(|path| path.find(object));
+        return specs.map(|spec| (None, spec)).collect();
+    }
+    let found = match kind {
+        "Pod" => object.get("spec").map(|spec| (None, spec)),
+        "PodTemplate" => at(&["template"]),
+        "CronJob" => at(&["spec", "jobTemplate", "spec", "template"]),
+        _ => at(&["spec", "template"]),
+    };
+    found.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::yaml::Documents, *};
+
+    fn paths(text: &str, templates: &[&str]) -> Vec<(String, String)> {
+        let templates: Vec<_> = templates.iter().map(|text| text.parse().unwrap()).collect();
+        let root = Field::root(Documents::new(text).next().unwrap().unwrap());
+        workloads(&root, &templates)
+            .iter()
+            .map(|workload| (workload.object.to_string(), workload.spec.path.clone()))
+            .collect()
+    }
+
+    #[test]
+    fn templates_of_all_kinds_are_found() {
+        let spec = "{containers: [{name: a}]}";
+        let table = [
+            ("Pod", format!("spec: {spec}"), "spec"),
+            (
+                "PodTemplate",
+                format!("template: {{spec: {spec}}}"),
+                "template.spec",
+            ),
+            (
+                "Deployment",
+                format!("spec: {{template: {{spec: {spec}}}}}"),
+                "spec.template.spec",
+            ),
+            (
+                "Service",
+                format!("spec: {{template: {{spec: {spec}}}}}"),
+                "spec.template.spec",
+            ),
+            (
+                "CronJob",
+                format!("spec: {{jobTemplate: {{spec: {{template: {{spec: {spec}}}}}}}}}"),
+                "spec.jobTemplate.spec.template.spec",
+            ),
+        ];
+        for (kind, body, expected) in table {
+            let text = format!("{{kind: {kind}, metadata: {{name: x, namespace: n}}, {body}}}");
+            assert_eq!(
+                paths(&text, &[]),
+                [(format!("{kind}/x in n"), expected.to_owned())],
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn items_of_lists_are_found() {
+        let text = "{kind: PodList, items: [{metadata: {name: x}, spec: {containers: [{name: a}]}}]}";
+        assert_eq!(
+            paths(text, &[]),
+            [("Pod/x".to_owned(), "items[0].spec".to_owned())]
+        );
+    }
+
+    #[test]
+    fn objects_without_a_template_are_skipped() {
+        for text in [
+            "{kind: ConfigMap, data: {spec: x}}",
+            "{kind: Deployment, spec: {template: {spec: {containers: []}}}}",
+            "just text",
+            "[1, 2]",
+            "{kind: List, items: 3}",
+        ] {
+            assert_eq!(paths(text, &[]), [], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_template_path_finds_templates_elsewhere() {
+        let text = "{kind: Ray, metadata: {name: x}, spec: {groups: [{pod: {containers: [{name: a}]}}, {pod: {containers: [{name: a}]}}]}}";
+        let found = paths(text, &["Ray=spec.groups[*].pod"]);
+        let expected =
+            ["spec.groups[0].pod", "spec.groups[1].pod"].map(|p| ("Ray/x".to_owned(), p.to_owned()));
+        assert_eq!(found, expected);
+        for invalid in ["", "Ray", "=spec", "Ray=", "Ray=spec..x", "Ray=spec.x[1]"] {
+            let error = invalid.parse::<TemplatePath>().unwrap_err().to_string();
+            assert!(error.contains("Kind=path"), "{error}");
+        }
+    }
+}

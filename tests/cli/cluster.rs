@@ -1,0 +1,339 @@
+//! Commands on a cluster: a scripted API server on loopback, proxies, credentials, and servers that do not answer.
+
+use std::fs;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use testkit::api_server::{ApiServer, CLUSTER_POLICIES, NAMESPACES, PODS, POLICIES, list, pod, policy, soon};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+use crate::support::{Directory, command, run_of, sidewatch};
+
+/// Returns a kubeconfig for a server, with this user.
+pub(crate) fn kubeconfig(server: &str, user: &Value) -> String {
+    config(&json!({"server": server}), user).to_string()
+}
+
+fn config(cluster: &Value, user: &Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "test",
+        "clusters": [{"name": "c", "cluster": cluster}],
+        "users": [{"name": "u", "user": user}],
+        "contexts": [{"name": "test", "context": {"cluster": "c", "user": "u", "namespace": "pay"}}],
+    })
+}
+
+/// A server with two Pods, of which one has an unready sidecar, and these policies.
+async fn server(policies: &[Value]) -> (ApiServer, testkit::api_server::Listener) {
+    let server = ApiServer::default();
+    server.serve_all_but_pods(policies);
+    server.serve_quietly(
+        PODS,
+        list("Pod", "7", &[pod("web-1", "5", false), pod("web-2", "6", true)]),
+    );
+    let listener = server.listen().await;
+    (server, listener)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_policy_is_tried_on_the_pods_of_a_cluster() {
+    let directory = Directory::new();
+    let (_server, listener) = server(&[policy("other", "3")]).await;
+    let kubeconfig = directory.file("kubeconfig", kubeconfig(&listener.url(), &json!({})));
+    let policy = directory.policy("policy.json", &json!({"checks": {"notReady": {"for": "0s"}}}));
+    let run = sidewatch(&[
+        "simulate",
+        "-p",
+        &policy,
+        "-A",
+        "--kubeconfig",
+        &kubeconfig,
+        "-o",
+        "json",
+    ])
+    .await;
+    assert_eq!(run.code, Some(1), "{run:?}");
+    let output = run.json();
+    assert_eq!(output["pods"], 2, "{output:#}");
+    let found = &output["violations"];
+    assert!(
+        found
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|row| row["pod"] == "web-1" && row["container"] == "proxy"),
+        "{output:#}"
+    );
+    let differences: Vec<_> = found
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| {
+            (
+                row["check"].as_str().unwrap(),
+                row["difference"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert!(differences.contains(&("NotReady", "new")), "{output:#}");
+    assert!(
+        run.stderr.contains("note: one list shows only the present"),
+        "{run:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn violations_are_grouped() {
+    let directory = Directory::new();
+    let (_server, listener) = server(&[policy("mesh", "3")]).await;
+    let kubeconfig = directory.file("kubeconfig", kubeconfig(&listener.url(), &json!({})));
+    let file = directory.file(
+        "policy.json",
+        json!({
+            "apiVersion": "sidewatch.dev/v1alpha1", "kind": "ClusterSidecarPolicy", "metadata": {"name": "all"},
+            "spec": {"checks": {"notReady": {"for": "0s"}, "mainReadySidecarNotReady": {"mode": "Off"}}},
+        })
+        .to_string(),
+    );
+    let top = async |more: &[&str]| {
+        let args = [&["top", "-A", "--kubeconfig", &kubeconfig, "-o", "json"], more].concat();
+        let run = sidewatch(&args).await;
+        let groups = run.json()["groups"].clone();
+        let text = |row: &Value| {
+            let [group, check, firing] = ["group", "check", "firing"].map(|field| row[field].to_string());
+            format!("{group} {check} {firing}").replace('"', "")
+        };
+        (
+            run.code,
+            groups.as_array().unwrap().iter().map(text).collect::<Vec<_>>(),
+        )
+    };
+    let (code, groups) = top(&[]).await;
+    assert_eq!(groups, ["pay/Pod/web-1 proxy MainReadySidecarNotReady 1"]);
+    assert_eq!(code, Some(1));
+    let (_, groups) = top(&["--by", "policy"]).await;
+    assert_eq!(groups, ["SidecarPolicy pay/mesh MainReadySidecarNotReady 1"]);
+    let (_, groups) = top(&["--by", "image", "-p", &file]).await;
+    assert_eq!(groups, ["proxy NotReady 1"]);
+    let (code, groups) = top(&[
+        "-l",
+        "app=web",
+        "-p",
+        &directory.policy("off.json", &json!({"mode": "Off"})),
+    ])
+    .await;
+    assert_eq!((code, groups), (Some(0), Vec::new()));
+    let table = sidewatch(&["top", "-A", "--kubeconfig", &kubeconfig]).await;
+    assert!(
+        table
+            .stdout
+            .starts_with("2 Pods, 1 violations fire, 0 are pending\n"),
+        "{table:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn missing_rights_and_missing_crds_are_notes() {
+    let directory = Directory::new();
+    let server = ApiServer::default();
+    server.serve_quietly(PODS, list("Pod", "7", &[pod("web-2", "6", true)]));
+    for (path, code, message) in [
+        (POLICIES, 404, "not found"),
+        (
+            CLUSTER_POLICIES,
+            403,
+            "clustersidecarpolicies is forbidden: no role",
+        ),
+        (NAMESPACES, 403, "namespaces is forbidden: no role"),
+    ] {
+        let route = server.route(http::Method::GET, path);
+        tokio::spawn(async move { route.next().await.fail(code, message) });
+    }
+    let listener = server.listen().await;
+    let kubeconfig = directory.file("kubeconfig", kubeconfig(&listener.url(), &json!({})));
+    let policy = directory.policy("policy.json", &json!({}));
+    let run = sidewatch(&["simulate", "-p", &policy, "-A", "--kubeconfig", &kubeconfig]).await;
+    assert_eq!(run.code, Some(0), "{run:?}");
+    for expected in [
+        "note: CRD sidecarpolicies.sidewatch.dev is not installed",
+        "note: cannot list clustersidecarpolicies: forbidden",
+        "note: cannot list namespaces: forbidden",
+    ] {
+        assert!(run.stderr.contains(expected), "{run:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_missing_right_to_list_pods_is_an_error() {
+    let directory = Directory::new();
+    let server = ApiServer::default();
+    server.serve_all_but_pods(&[]);
+    let pods = server.route(http::Method::GET, PODS);
+    tokio::spawn(async move { pods.next().await.fail(403, "pods is forbidden: no role") });
+    let listener = server.listen().await;
+    let kubeconfig = directory.file("kubeconfig", kubeconfig(&listener.url(), &json!({})));
+    let policy = directory.policy("policy.json", &json!({}));
+    let run = sidewatch(&["simulate", "-p", &policy, "-A", "--kubeconfig", &kubeconfig]).await;
+    run.assert_failed(&[
+        "cannot list pods: forbidden: pods is forbidden: no role",
+        &listener.url(),
+    ]);
+    let output = directory.path("pods.jsonl").display().to_string();
+    let pods = server.route(http::Method::GET, PODS);
+    tokio::spawn(async move { pods.next().await.fail(403, "pods is forbidden: no role") });
+    let run = sidewatch(&["record", "-A", "-o", &output, "--kubeconfig", &kubeconfig]).await;
+    run.assert_failed(&["cannot list pods: forbidden: pods is forbidden: no role"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_label_selector_reaches_the_api_server() {
+    let directory = Directory::new();
+    let server = ApiServer::default();
+    server.serve_all_but_pods(&[]);
+    let pods = server.route(http::Method::GET, PODS);
+    let listener = server.listen().await;
+    let kubeconfig = directory.file("kubeconfig", kubeconfig(&listener.url(), &json!({})));
+    let policy = directory.policy("policy.json", &json!({}));
+    let args = [
+        "simulate",
+        "-p",
+        &policy,
+        "-A",
+        "-l",
+        "app=web",
+        "--kubeconfig",
+        &kubeconfig,
+    ];
+    let answer = async {
+        let request = pods.next().await;
+        let selector = request.parameter("labelSelector");
+        request.json(StatusCode::OK, &list("Pod", "7", &[]));
+        selector
+    };
+    let (run, selector) = tokio::join!(sidewatch(&args), answer);
+    assert_eq!(selector.as_deref(), Some("app=web"));
+    assert_eq!(run.code, Some(0), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_recording_of_a_cluster_can_be_simulated() {
+    let directory = Directory::new();
+    let server = ApiServer::default();
+    server.serve_all_but_pods(&[]);
+    let pods = server.route(http::Method::GET, PODS);
+    let listener = server.listen().await;
+    let kubeconfig = directory.file("kubeconfig", kubeconfig(&listener.url(), &json!({})));
+    let output = directory.path("pods.jsonl");
+    let file = output.display().to_string();
+    let child = command(&["record", "-A", "-o", &file, "--kubeconfig", &kubeconfig])
+        .spawn()
+        .unwrap();
+    pods.next()
+        .await
+        .json(StatusCode::OK, &list("Pod", "7", &[pod("web-1", "5", true)]));
+    let watch = pods.next().await.watch();
+    watch.event("MODIFIED", &pod("web-1", "8", false));
+    testkit::api_server::until("the change is recorded", || {
+        fs::read_to_string(&output).is_ok_and(|text| text.contains("MODIFIED"))
+    })
+    .await;
+    let id = child.id().unwrap().to_string();
+    tokio::process::Command::new("kill")
+        .args(["-INT", &id])
+        .status()
+        .await
+        .unwrap();
+    let run = run_of(&soon("it ends", child.wait_with_output()).await.unwrap());
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(run.stderr.contains("note: 3 lines, 1 Pods at the end"), "{run:?}");
+    let policy = directory.policy("policy.json", &json!({"checks": {"notReady": {"for": "0s"}}}));
+    let run = sidewatch(&["simulate", "-p", &policy, "--record", &file, "-o", "json"]).await;
+    assert_eq!(run.json()["violations"][0]["pod"], "web-1", "{run:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_reached_is_an_error() {
+    let directory = Directory::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let kubeconfig = directory.file("kubeconfig", kubeconfig(&url, &json!({})));
+    let policy = directory.policy("policy.json", &json!({}));
+    let output = directory.path("pods.jsonl").display().to_string();
+    for args in [&["simulate", "-p", &policy][..], &["record", "-o", &output]] {
+        let run = sidewatch(&[args, &["--kubeconfig", &kubeconfig]].concat()).await;
+        run.assert_failed(&["Connection refused", &url, "--context"]);
+    }
+}
+
+#[tokio::test]
+async fn an_unusable_kubeconfig_is_an_error() {
+    let directory = Directory::new();
+    let good = directory.file("good", kubeconfig("http://127.0.0.1:1", &json!({})));
+    let bad = directory.file("bad", "clusters: [");
+    let policy = directory.policy("policy.json", &json!({}));
+    let table = [
+        (
+            vec!["--kubeconfig", "/missing"],
+            "cannot use the kubeconfig /missing",
+        ),
+        (vec!["--kubeconfig", &bad], "cannot use the kubeconfig"),
+        (vec!["--kubeconfig", &good, "--context", "prod"], "prod"),
+        (vec![], "~/.kube/config"),
+    ];
+    for (args, expected) in table {
+        let run = sidewatch(&[&["simulate", "-p", &policy][..], &args].concat()).await;
+        run.assert_failed(&[expected]);
+    }
+}
+
+/// Accepts one connection, answers 502, and returns the head of the request.
+async fn head_of_request(listener: TcpListener) -> String {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let answer = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    stream.write_all(answer).await.unwrap();
+    String::from_utf8(head).unwrap()
+}
+
+#[tokio::test]
+async fn the_proxy_of_a_kubeconfig_is_used() {
+    let directory = Directory::new();
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy_url = format!("http://{}", proxy.local_addr().unwrap());
+    let cluster = json!({"server": "https://cluster.invalid:6443", "proxy-url": proxy_url});
+    let kubeconfig = directory.file("kubeconfig", config(&cluster, &json!({"token": "t"})).to_string());
+    let policy = directory.policy("policy.json", &json!({}));
+    let head = tokio::spawn(head_of_request(proxy));
+    let run = sidewatch(&["simulate", "-p", &policy, "--kubeconfig", &kubeconfig]).await;
+    run.assert_failed(&["https://cluster.invalid:6443"]);
+    let head = soon("a request", head).await.unwrap();
+    assert!(head.starts_with("CONNECT cluster.invalid:6443 "), "{head}");
+}
+
+#[tokio::test]
+async fn exec_credentials_of_a_kubeconfig_are_used() {
+    let directory = Directory::new();
+    let credential = json!({
+        "apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "from-exec"},
+    });
+    let user = json!({"exec": {
+        "apiVersion": "client.authentication.k8s.io/v1", "command": "/bin/echo", "args": [credential.to_string()],
+        "interactiveMode": "Never",
+    }});
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let kubeconfig = directory.file("kubeconfig", kubeconfig(&url, &user));
+    let policy = directory.policy("policy.json", &json!({}));
+    let head = tokio::spawn(head_of_request(listener));
+    let run = sidewatch(&["simulate", "-p", &policy, "--kubeconfig", &kubeconfig]).await;
+    run.assert_failed(&["cannot list sidecarpolicies"]);
+    let head = soon("a request", head).await.unwrap().to_lowercase();
+    assert!(head.contains("authorization: bearer from-exec\r\n"), "{head}");
+}

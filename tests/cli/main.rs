@@ -1,0 +1,18 @@
+//! The built binary: exit codes, messages, recordings, files, and a scripted API server on loopback. Each run has a time
+//! limit.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test panics where its expectation fails"
+)]
+
+mod cluster;
+mod explain;
+mod files;
+mod pages;
+mod process;
+mod simulate;
+mod support;

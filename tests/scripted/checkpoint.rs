@@ -1,0 +1,311 @@
+//! The checkpoint: what a new process continues, and what it does with a checkpoint that it cannot use.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use sidewatch::{
+    checkpoint::{MAX_SIZE, decode, encode},
+    clock::Clock,
+};
+use testkit::{
+    api_server::{
+        ApiServer, EVENTS, MESH_STATUS, PODS, Running, ServedCheckpoint, WatchStream, candidate,
+        checkpoint_location, list, pod, policy, start_stored, until, virtual_clock,
+    },
+    policies::only,
+};
+
+/// More than a status lists.
+const VIOLATIONS: usize = 250;
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// The policy `mesh` with a long `keepFiringFor`.
+fn patient_policy() -> Value {
+    let mut policy = policy("mesh", "3");
+    policy["spec"] = json!({
+        "checks": only("mainReadySidecarNotReady", &json!({"for": "0s", "keepFiringFor": "10m"})),
+    });
+    policy
+}
+
+/// A server with a policy, and the clock of all processes that use it.
+struct Cluster {
+    server: ApiServer,
+    clock: Arc<dyn Clock>,
+}
+
+fn cluster_with(policy: Value) -> (Cluster, ServedCheckpoint) {
+    let server = ApiServer::default();
+    server.serve_all_but_pods(&[policy]);
+    let checkpoint = server.serve_checkpoint();
+    // Statuses and Events are accepted.
+    for (method, path, code) in [
+        (Method::PATCH, MESH_STATUS, StatusCode::OK),
+        (Method::POST, EVENTS, StatusCode::CREATED),
+    ] {
+        let route = server.route(method, path);
+        tokio::spawn(async move {
+            loop {
+                route.any().await.json(code, &json!({}));
+            }
+        });
+    }
+    let clock = virtual_clock();
+    (Cluster { server, clock }, checkpoint)
+}
+
+/// Starts a process without election, and lists the Pods.
+async fn start(cluster: &Cluster, identity: &str, pods: &[Value]) -> (Running, WatchStream) {
+    let Cluster { server, clock } = cluster;
+    let operator = start_stored(server, None, &checkpoint_location(identity), Arc::clone(clock));
+    let route = server.route(Method::GET, PODS);
+    route.next().await.json(StatusCode::OK, &list("Pod", "5", pods));
+    let watch = route.next().await.watch();
+    operator.ready().await;
+    (operator, watch)
+}
+
+/// Waits. The server sends bookmarks meanwhile, as without changes.
+async fn pass(watch: &WatchStream, seconds: u64) {
+    for waited in 0..seconds {
+        if waited % 30 == 0 {
+            watch.bookmark("Pod", "9");
+        }
+        tokio::time::sleep(secs(1)).await;
+    }
+}
+
+fn firing(operator: &Running) -> usize {
+    operator.series("sidewatch_violation").len()
+}
+
+fn writes(outcome: &str) -> String {
+    format!(r#"sidewatch_checkpoint_writes_total{{outcome="{outcome}"}}"#)
+}
+
+fn ignored(reason: &str) -> String {
+    format!(r#"sidewatch_checkpoint_ignored_total{{reason="{reason}"}}"#)
+}
+
+const EVENT_WRITES: &str = r#"sidewatch_api_writes_total{kind="event",outcome="ok"}"#;
+
+#[tokio::test(start_paused = true)]
+async fn a_kill_forgets_no_violation_and_repeats_no_event() {
+    let (cluster, checkpoint) = cluster_with(patient_policy());
+    let name = |n: usize| format!("web-{n}");
+    let pods: Vec<Value> = (0..VIOLATIONS).map(|n| pod(&name(n), "1", false)).collect();
+    let (operator, watch) = start(&cluster, "a", &pods).await;
+    until("all violations fire", || firing(&operator) == VIOLATIONS).await;
+    // Half of the faults end. Their violations keep firing, which the API does not show.
+    let now: Vec<Value> = (0..VIOLATIONS).map(|n| pod(&name(n), "6", n % 2 == 0)).collect();
+    for pod in &now {
+        watch.event("MODIFIED", pod);
+    }
+    pass(&watch, 120).await;
+    assert_eq!(firing(&operator), VIOLATIONS);
+    let before = operator.metric(EVENT_WRITES).unwrap();
+    assert!(before >= 200.0, "{before} Events");
+    drop(operator);
+
+    let (operator, watch) = start(&cluster, "b", &now).await;
+    assert_eq!(firing(&operator), VIOLATIONS, "no violation is forgotten");
+    pass(&watch, 60).await;
+    assert_eq!(firing(&operator), VIOLATIONS);
+    assert_eq!(
+        operator.metric(EVENT_WRITES),
+        Some(0.0),
+        "no Event is written again"
+    );
+    let fired = operator.series("sidewatch_violations_total");
+    let is_zero = |line: &String| line.ends_with(" 0");
+    assert!(
+        !fired.is_empty() && fired.iter().all(is_zero),
+        "no violation fires again: {fired:?}"
+    );
+    pass(&watch, 600).await;
+    assert_eq!(
+        firing(&operator),
+        VIOLATIONS / 2,
+        "keepFiringFor goes on from the end of the fault"
+    );
+    assert!(decode(&checkpoint.bytes().unwrap()).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_written_once_per_change_and_at_the_end() {
+    let (cluster, checkpoint) = cluster_with(policy("mesh", "3"));
+    let (operator, watch) = start(&cluster, "a", &[pod("a", "1", false)]).await;
+    operator.until_metric(&writes("ok"), 1.0).await;
+    pass(&watch, 30).await;
+    let settled = checkpoint.writes();
+    pass(&watch, 600).await;
+    assert_eq!(checkpoint.writes(), settled, "nothing has changed");
+    watch.event("ADDED", &pod("b", "7", false));
+    pass(&watch, 31).await;
+    let changed = checkpoint.writes();
+    assert!(
+        (settled + 1..=settled + 2).contains(&changed),
+        "the violation, and its written Event"
+    );
+    watch.event("ADDED", &pod("c", "8", false));
+    pass(&watch, 2).await;
+    operator.stop().await;
+    assert_eq!(checkpoint.writes(), changed + 1, "the end");
+    let stored = decode(&checkpoint.bytes().unwrap()).unwrap();
+    assert_eq!(
+        stored
+            .policies
+            .values()
+            .map(|policy| policy.violations.len())
+            .sum::<usize>(),
+        3
+    );
+    assert!(stored.waiting.is_empty(), "all Events were written before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_that_cannot_be_used_is_counted_and_replaced() {
+    let (first_cluster, first) = cluster_with(policy("mesh", "3"));
+    let (operator, _watch) = start(&first_cluster, "a", &[pod("a", "1", false)]).await;
+    operator.until_metric(&writes("ok"), 1.0).await;
+    let good = first.bytes().unwrap();
+    let changed = |change: fn(&mut Vec<u8>)| {
+        let mut bytes = good.clone();
+        change(&mut bytes);
+        bytes
+    };
+    let mut future = decode(&good).unwrap();
+    future.as_of += jiff::SignedDuration::from_hours(24 * 365);
+    let table = [
+        (changed(|bytes| bytes.truncate(bytes.len() / 2)), "truncated"),
+        (changed(|bytes| *bytes.last_mut().unwrap() ^= 1), "checksum"),
+        (changed(|bytes| bytes[4] = 9), "version"),
+        (b"edited by somebody".to_vec(), "foreign"),
+        (encode(future, MAX_SIZE).bytes, "future"),
+        (Vec::new(), "foreign"),
+    ];
+    for (bytes, reason) in table {
+        let (cluster, checkpoint) = cluster_with(policy("mesh", "3"));
+        checkpoint.replace(&bytes);
+        let (operator, _watch) = start(&cluster, "b", &[pod("a", "1", false)]).await;
+        assert_eq!(operator.metric(&ignored(reason)), Some(1.0), "{reason}");
+        assert_eq!(firing(&operator), 1, "{reason}: computed from the Pod");
+        operator.until_metric(&writes("ok"), 1.0).await;
+        assert!(decode(&checkpoint.bytes().unwrap()).is_ok(), "{reason}");
+    }
+    let (cluster, checkpoint) = cluster_with(policy("mesh", "3"));
+    checkpoint.empty();
+    let (operator, _watch) = start(&cluster, "b", &[]).await;
+    assert_eq!(operator.metric(&ignored("missing")), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn content_of_another_writer_is_merged_and_a_deleted_object_is_created_again() {
+    let (other_cluster, other) = cluster_with(policy("mesh", "3"));
+    let (operator, _watch) = start(&other_cluster, "other", &[pod("theirs", "1", false)]).await;
+    operator.until_metric(&writes("ok"), 1.0).await;
+    let theirs = other.bytes().unwrap();
+
+    let (cluster, checkpoint) = cluster_with(policy("mesh", "3"));
+    let pods = [pod("ours", "1", false), pod("theirs", "1", true)];
+    let (operator, watch) = start(&cluster, "a", &pods).await;
+    operator.until_metric(&writes("ok"), 1.0).await;
+    checkpoint.replace(&theirs);
+    watch.event("ADDED", &pod("more", "7", false));
+    operator.until_metric(&writes("conflict"), 1.0).await;
+    operator.until_metric(&writes("ok"), 2.0).await;
+    let stored = decode(&checkpoint.bytes().unwrap()).unwrap();
+    let mut names: Vec<_> = stored.pods.keys().map(|pod| &*pod.name).collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        ["more", "ours", "theirs"],
+        "the Events of the other writer's Pod are kept"
+    );
+    let firing = stored
+        .policies
+        .values()
+        .map(|policy| policy.violations.len())
+        .sum::<usize>();
+    assert_eq!(firing, 2, "the fault of that Pod has ended");
+
+    checkpoint.delete();
+    watch.event("ADDED", &pod("last", "8", false));
+    operator.until_metric(&writes("conflict"), 2.0).await;
+    until("it exists again", || checkpoint.bytes().is_some()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_refuses_delays_nothing_and_is_retried() {
+    for code in [403, 503] {
+        let (cluster, checkpoint) = cluster_with(policy("mesh", "3"));
+        checkpoint.set_failure(Some(code));
+        let (operator, _watch) = start(&cluster, "a", &[pod("a", "1", false)]).await;
+        assert_eq!(firing(&operator), 1, "{code}");
+        until("a failure is counted", || {
+            operator.metric(&writes("error")) >= Some(2.0)
+        })
+        .await;
+        assert_eq!(checkpoint.writes(), 0);
+        checkpoint.set_failure(None);
+        operator.until_metric(&writes("ok"), 1.0).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_hangs_delays_the_start_by_five_seconds() {
+    let server = ApiServer::default();
+    server.serve_all_but_pods(&[policy("mesh", "3")]);
+    let cluster = Cluster {
+        server,
+        clock: virtual_clock(),
+    };
+    let begun = tokio::time::Instant::now();
+    let (_operator, _watch) = start(&cluster, "a", &[]).await;
+    assert!(
+        (secs(5)..secs(6)).contains(&begun.elapsed()),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standby_follows_the_checkpoint_and_writes_when_it_leads() {
+    let (cluster, checkpoint) = cluster_with(patient_policy());
+    let (leader, _watch) = start(&cluster, "a", &[pod("a", "1", false)]).await;
+    leader.until_metric(&writes("ok"), 1.0).await;
+    tokio::time::sleep(secs(20)).await;
+    drop(leader);
+    let stored = checkpoint.writes();
+
+    let Cluster { server, clock } = &cluster;
+    let lease = server.serve_lease();
+    lease.hold("other");
+    let standby = start_stored(
+        server,
+        Some(&candidate("b")),
+        &checkpoint_location("b"),
+        Arc::clone(clock),
+    );
+    let route = server.route(Method::GET, PODS);
+    route
+        .next()
+        .await
+        .json(StatusCode::OK, &list("Pod", "5", &[pod("a", "6", true)]));
+    let watch = route.next().await.watch();
+    standby.ready().await;
+    assert_eq!(firing(&standby), 1, "its fault has ended, keepFiringFor has not");
+    watch.event("ADDED", &pod("b", "7", false));
+    for _ in 0..10 {
+        tokio::time::sleep(secs(2)).await;
+        lease.hold("other");
+    }
+    assert_eq!(checkpoint.writes(), stored, "a standby writes nothing");
+    until("it leads and writes", || checkpoint.writes() > stored).await;
+    assert_eq!(standby.metric("sidewatch_leader"), Some(1.0));
+    assert_eq!(firing(&standby), 2);
+}

@@ -1,0 +1,69 @@
+//! A restore of etcd sets the versions back. The API server accepts a watch from a version that it does not have yet, and
+//! sends nothing, so the operator must list again.
+
+use http::{Method, StatusCode};
+use testkit::api_server::{ApiServer, CLUSTER_POLICIES, NAMESPACES, PODS, POLICIES, Setup, list, pod, start};
+
+#[tokio::test(start_paused = true)]
+async fn pods_are_listed_again_after_an_outage_if_the_version_went_back() {
+    let setup = Setup::start(&[]);
+    let Setup { pods, operator, .. } = &setup;
+    let watch = setup.list_pods(&[pod("a", "1", true)]).await;
+    watch.bookmark("Pod", "900");
+    drop(watch);
+    setup.server.set_current_version(500);
+    pods.next().await.fail(503, "the server is starting");
+    let request = pods.next().await;
+    assert!(!request.is_watch(), "a watch: {}", request.query);
+    request.json(StatusCode::OK, &list("Pod", "500", &[]));
+    let _watch = pods.next().await.watch();
+    operator.until_metric("sidewatch_tracked_pods", 0.0).await;
+    let errors = r#"sidewatch_watch_errors_total{reason="gone",resource="pods"}"#;
+    assert_eq!(operator.metric(errors), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_are_not_listed_again_after_an_outage_if_the_version_did_not_go_back() {
+    let setup = Setup::start(&[]);
+    let Setup { pods, operator, .. } = &setup;
+    drop(setup.list_pods(&[]).await);
+    setup.server.set_current_version(5);
+    pods.next().await.fail(503, "the server is starting");
+    let request = pods.next().await;
+    assert!(request.is_watch(), "a list: {}", request.query);
+    let watch = request.watch();
+    watch.event("ADDED", &pod("a", "6", true));
+    operator.until_metric("sidewatch_tracked_pods", 1.0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_resources_are_listed_again_after_every_outage() {
+    let resources = [
+        (NAMESPACES, "Namespace"),
+        (POLICIES, "SidecarPolicy"),
+        (CLUSTER_POLICIES, "ClusterSidecarPolicy"),
+        (PODS, "Pod"),
+    ];
+    for (path, kind) in resources.into_iter().filter(|(path, _)| *path != PODS) {
+        for is_refused in [false, true] {
+            let server = ApiServer::default();
+            for (other, kind) in resources.into_iter().filter(|(other, _)| *other != path) {
+                server.serve_quietly(other, list(kind, "1", &[]));
+            }
+            let route = server.route(Method::GET, path);
+            let operator = start(&server, &[]);
+            route.next().await.json(StatusCode::OK, &list(kind, "900", &[]));
+            let watch = route.next().await;
+            if is_refused {
+                watch.fail(503, "the server is starting");
+            } else {
+                watch.watch().cut();
+            }
+            let request = route.next().await;
+            assert!(!request.is_watch(), "{kind}: a watch: {}", request.query);
+            request.json(StatusCode::OK, &list(kind, "500", &[]));
+            let _watch = route.next().await.watch();
+            operator.ready().await;
+        }
+    }
+}
