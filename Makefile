@@ -1,8 +1,8 @@
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
-.PHONY: help tools check test test-build test-units test-cluster test-docs test-survival e2e comparison lint fmt demo crds \
-	docs chart binary image images bench bench-scale fuzz mutants
+.PHONY: help tools check test test-build test-units test-cluster test-docs test-survival failover-soak e2e comparison lint fmt demo crds \
+	docs chart binary image images bench bench-scale bench-mass-fault fuzz mutants
 
 tools: ## find or build the tools of the tests (etcd, kube-apiserver, Helm ...), and the images if a node can run here
 	cargo run --quiet --package e2e --locked -- tools
@@ -36,6 +36,11 @@ test-survival: ## tests with faults of the network and the API server
 	cargo test --package e2e --test survival --locked
 	SIDEWATCH_TEST_ENCODING=json cargo test --package e2e --test survival --locked
 
+POINTS ?= 100
+
+failover-soak: ## replace the leader at POINTS=100 random moments (docs/testing.md); takes a quarter of an hour
+	SIDEWATCH_KILL_POINTS=$(POINTS) cargo test --package e2e --test survival --locked random_failover
+
 e2e: ## tests on a real node; SIDEWATCH_E2E_KUBECONFIG=FILE uses an existing cluster
 	cargo test --package e2e --test node --locked
 
@@ -52,6 +57,12 @@ UPDATES ?= 10000
 bench-scale: tools binary ## compare the operator with kube-state-metrics on PODS=50000 Pods (docs/performance.md); takes half an hour
 	SIDEWATCH_BINARY=target/image/sidewatch RUSTFLAGS="$(STATIC)" cargo run --quiet --profile image --package e2e --locked \
 		--target $(TARGET) --target-dir target -- bench-scale --pods $(PODS) --runs $(RUNS) --updates $(UPDATES)
+
+FAULTY ?= $(PODS)
+
+bench-mass-fault: tools binary ## measure the memory of the operator while FAULTY of PODS=50000 sidecars are unready (docs/performance.md)
+	SIDEWATCH_BINARY=target/image/sidewatch RUSTFLAGS="$(STATIC)" cargo run --quiet --profile image --package e2e --locked \
+		--target $(TARGET) --target-dir target -- mass-fault --pods $(PODS) --faulty $(FAULTY)
 
 lint: ## check formatting and lints, as in CI
 	cargo fmt --all --check

@@ -51,6 +51,15 @@ enum Command {
         #[arg(long, default_value_t = 10_000)]
         updates: u32,
     },
+    /// Measure the memory of the operator while many sidecars are unready, during abandoned and concurrent scrapes
+    MassFault {
+        /// Number of Pods in the cluster
+        #[arg(long, default_value_t = 50_000)]
+        pods: u32,
+        /// Number of Pods whose sidecar is unready
+        #[arg(long, default_value_t = 50_000)]
+        faulty: u32,
+    },
     /// Show the operator with six Pods, five of which fail
     Demo {
         /// The kubelet; by default a real one where it can run
@@ -77,7 +86,11 @@ fn start(command: Command) -> Result<()> {
         Command::Node { .. } => node::enter(&[])?,
         Command::Demo { kubelet, .. } => demo::enter(kubelet)?,
         Command::Comparison => node::enter(&Tool::RUNNER)?,
-        Command::Tools | Command::Up | Command::Images | Command::BenchScale { .. } => {}
+        Command::Tools
+        | Command::Up
+        | Command::Images
+        | Command::BenchScale { .. }
+        | Command::MassFault { .. } => {}
     }
     tokio::runtime::Runtime::new()?.block_on(run(command))
 }
@@ -133,6 +146,10 @@ async fn run(command: Command) -> Result<()> {
             if !report.write()? {
                 writeln!(out, "docs/performance.md has no table for {pods} Pods")?;
             }
+        }
+        Command::MassFault { pods, faulty } => {
+            let measured = Box::pin(bench_scale::mass_fault(pods, faulty)).await?;
+            writeln!(out, "{}", measured.line())?;
         }
         Command::Images => {
             let path = tokio::task::spawn_blocking(images::build).await??;

@@ -1,7 +1,7 @@
 //! A small run of the scale benchmark: 2,000 Pods. No limit on time, as other tests run at the same time.
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
 
-use e2e::bench_scale::{self, ClientKind, Figure, Options, Run};
+use e2e::bench_scale::{self, ClientKind, Figure, MassFault, Options, Run};
 
 const PODS: u32 = 2000;
 
@@ -41,4 +41,18 @@ async fn a_small_run_stays_within_the_limits_on_bytes_and_requests() {
         assert!(other.figures.contains_key(&figure), "{figure:?} is missing");
         assert!(table.contains(figure.label()), "{table}");
     }
+}
+
+/// All sidecars of 2,000 Pods are unready. The limits are those of the metrics, so they do not depend on the number of Pods.
+#[tokio::test(flavor = "multi_thread")]
+async fn abandoned_and_concurrent_scrapes_of_a_mass_fault_need_little_memory() {
+    let measured = bench_scale::mass_fault(PODS, PODS).await.unwrap();
+    let MassFault {
+        violations,
+        rss,
+        peak_rss,
+        ..
+    } = measured;
+    assert!((violations - 2.0 * f64::from(PODS)).abs() < 1.0, "{measured:?}");
+    assert!(peak_rss - rss <= 20.0, "{measured:?}");
 }

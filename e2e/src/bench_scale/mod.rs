@@ -18,6 +18,7 @@ mod client;
 mod etcd;
 mod figures;
 mod latency;
+mod mass_fault;
 mod measure;
 mod pods;
 mod population;
@@ -36,6 +37,7 @@ use crate::process::programs::say;
 use crate::{ControlPlane, tools};
 pub use client::ClientKind;
 pub use figures::{Figure, Run};
+pub use mass_fault::{MassFault, mass_fault};
 pub use report::{Report, Versions};
 
 const TOPIC: &str = "bench-scale";
@@ -74,7 +76,7 @@ pub async fn run(options: Options) -> Result<Report> {
         empty_starts.push(empty_start(&plane).await?);
     }
     let started = Instant::now();
-    let seeded = seed::seed(&mut plane, options.pods).await?;
+    let seeded = seed::seed(&mut plane, options.pods, 0).await?;
     say(
         TOPIC,
         &format!(

@@ -11,6 +11,7 @@ const CREATED: &str = "2026-10-01T06:00:00Z";
 pub(super) const NATIVE_SIDECAR_STATUS: usize = 1;
 /// Name of the native sidecar.
 pub(super) const NATIVE_SIDECAR: &str = "istio-proxy";
+const CLASSIC_SIDECAR: &str = "log-agent";
 /// Where the conditions Ready and ContainersReady are in `conditions`.
 pub(super) const READY_CONDITIONS: [usize; 2] = [2, 3];
 const CONDITIONS: [&str; 5] = [
@@ -119,13 +120,17 @@ fn containers(kind: PodKind, workload: &str) -> (Vec<ContainerTemplate>, Vec<Con
         }
         PodKind::Classic => {
             let image = "docker.io/fluent/fluent-bit:4.1.0";
-            let agent = template("log-agent", image, 4, Role::Regular);
+            let agent = template(CLASSIC_SIDECAR, image, 4, Role::Regular);
             (vec![], vec![app, agent])
         }
     }
 }
 
 impl ContainerTemplate {
+    fn is_sidecar(&self) -> bool {
+        [NATIVE_SIDECAR, CLASSIC_SIDECAR].contains(&self.name)
+    }
+
     fn container(&self, app: &str) -> Value {
         let is_init = self.role == Role::Init;
         let ports = json!([{"name": "http", "containerPort": 8080}]);
@@ -152,8 +157,8 @@ impl ContainerTemplate {
         })
     }
 
-    /// The status: an init container has completed, the others run and are ready.
-    fn status(&self, number: usize, identity: &Identity) -> Value {
+    /// The status: an init container has completed, the others run.
+    fn status(&self, number: usize, identity: &Identity, is_ready: bool) -> Value {
         let digest = "8d1c5a0b9e7f4c3d2a1b0f9e8d7c6b5a".repeat(2);
         let digest_start: String = digest.chars().take(62 - identity.container_id.len()).collect();
         let id = format!("containerd://{number:02x}{digest_start}{}", identity.container_id);
@@ -168,7 +173,7 @@ impl ContainerTemplate {
             "image": self.image,
             "imageID": format!("registry.example.com/app@sha256:{digest}"),
             "containerID": id,
-            "ready": true,
+            "ready": is_ready,
             "started": self.role != Role::Init,
             "restartCount": 0,
             "state": state,
@@ -199,17 +204,22 @@ fn mounts() -> Value {
     ])
 }
 
-/// The status of the Pod: everything runs and is ready.
-pub(super) fn status(kind: PodKind, identity: &Identity) -> Value {
+/// The status of the Pod: everything runs and is ready, except the sidecar if the Pod is faulty.
+pub(super) fn status(kind: PodKind, identity: &Identity, is_faulty: bool) -> Value {
     let (init, containers) = containers(kind, &identity.workload);
     let statuses = |templates: &[ContainerTemplate], first: usize| -> Vec<Value> {
         let numbered = templates.iter().zip(first..);
         numbered
-            .map(|(template, number)| template.status(number, identity))
+            .map(|(template, number)| {
+                let is_ready = !(is_faulty && template.is_sidecar());
+                template.status(number, identity, is_ready)
+            })
             .collect()
     };
     let conditions = CONDITIONS.map(|kind| {
-        json!({"type": kind, "status": "True", "lastTransitionTime": CREATED, "observedGeneration": 1})
+        let is_ready = !(is_faulty && kind.ends_with("Ready"));
+        let status = if is_ready { "True" } else { "False" };
+        json!({"type": kind, "status": status, "lastTransitionTime": CREATED, "observedGeneration": 1})
     });
     json!({
         "phase": "Running",

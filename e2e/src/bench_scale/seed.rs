@@ -38,12 +38,26 @@ struct PodTemplate {
     json_bytes: usize,
 }
 
-/// Writes the Pods and their Namespaces, and returns when the API server has them in its watch cache.
-pub(super) async fn seed(plane: &mut ControlPlane, count: u32) -> Result<Seeded> {
+/// Writes the Pods and their Namespaces, and returns when the API server has them in its watch cache. The sidecars of the
+/// first `faulty` Pods are not ready.
+pub(super) async fn seed(plane: &mut ControlPlane, count: u32, faulty: u32) -> Result<Seeded> {
     let etcd = Etcd::new(plane.etcd_url());
     let namespace = namespace_template(plane, &etcd).await?;
-    let native = pod_template(plane, &etcd, PodKind::Native).await?;
-    let classic = pod_template(plane, &etcd, PodKind::Classic).await?;
+    let mut templates = Vec::new();
+    for is_faulty in [false, true] {
+        for kind in [PodKind::Native, PodKind::Classic] {
+            let template = pod_template(plane, &etcd, kind, is_faulty).await?;
+            templates.push(((kind, is_faulty), template));
+        }
+    }
+    let template_of = |number: u32| {
+        let wanted = (population::kind(number), number < faulty);
+        let mut templates = templates.iter();
+        let found = templates.find(|(of, _)| *of == wanted);
+        found
+            .map(|(_, template)| template)
+            .context("a kind without a template")
+    };
     let placeholder = Identity::placeholders().namespace;
     plane.kill_api_server()?;
     etcd.delete(&namespace_key(&placeholder)).await?;
@@ -57,27 +71,18 @@ pub(super) async fn seed(plane: &mut ControlPlane, count: u32) -> Result<Seeded>
         })
     });
     etcd.put_all(namespaces).await?;
-    let copies = (0..count).map(|number| {
-        let template = match population::kind(number) {
-            PodKind::Native => &native,
-            PodKind::Classic => &classic,
-        };
-        copy(&template.template, &Identity::of(number))
-    });
+    let copies = (0..count).map(|number| copy(&template_of(number)?.template, &Identity::of(number)));
     etcd.put_all(copies).await?;
 
     plane.restart_api_server().await?;
     for path in SERVED {
         wait_until_served(plane, path).await?;
     }
-    let json_bytes = (0..count).map(|number| match population::kind(number) {
-        PodKind::Native => native.json_bytes,
-        PodKind::Classic => classic.json_bytes,
-    });
+    let json_bytes: Result<usize> = (0..count).map(|number| Ok(template_of(number)?.json_bytes)).sum();
     let count_or_one = usize::try_from(count.max(1))?;
     Ok(Seeded {
         population: Population { pods: count },
-        json_bytes: json_bytes.sum::<usize>() / count_or_one,
+        json_bytes: json_bytes? / count_or_one,
     })
 }
 
@@ -124,7 +129,12 @@ async fn namespace_template(plane: &ControlPlane, etcd: &Etcd) -> Result<Templat
     Template::new(etcd.get(&namespace_key(&name)).await?, &[&name, &uid])
 }
 
-async fn pod_template(plane: &ControlPlane, etcd: &Etcd, kind: PodKind) -> Result<PodTemplate> {
+async fn pod_template(
+    plane: &ControlPlane,
+    etcd: &Etcd,
+    kind: PodKind,
+    is_faulty: bool,
+) -> Result<PodTemplate> {
     let mut identity = Identity::placeholders();
     let api: Api<Pod> = Api::namespaced(plane.client().await?, &identity.namespace);
     let pod: Pod = serde_json::from_value(pods::pod(kind, &identity))?;
@@ -140,7 +150,7 @@ async fn pod_template(plane: &ControlPlane, etcd: &Etcd, kind: PodKind) -> Resul
         field_manager: Some("kubelet".into()),
         ..PatchParams::default()
     };
-    let status = Patch::Merge(json!({"status": pods::status(kind, &identity)}));
+    let status = Patch::Merge(json!({"status": pods::status(kind, &identity, is_faulty)}));
     let written = api
         .patch_status(&identity.pod_name(), &kubelet, &status)
         .await

@@ -7,6 +7,8 @@
 //! ServiceAccount is created automatically, nothing is garbage-collected, no Deployment creates Pods. TokenRequest, RBAC,
 //! CRDs, Events and writes to `pods/status` work; [`simulated_kubelet`](crate::simulated_kubelet) acts as scheduler and node.
 
+mod backup;
+
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::Path;
@@ -25,6 +27,7 @@ use super::kubectl::Cluster;
 use super::pki::Pki;
 use crate::process::{Process, Scratch, Spec, free_ports, wait_until_ready};
 use crate::tools::{self, Tool, ToolPaths};
+pub use backup::Backup;
 
 /// An idle machine needs about three seconds.
 const READY_WITHIN: Duration = Duration::from_mins(2);

@@ -98,7 +98,8 @@ impl Cluster {
     }
 
     /// Applies manifests (server-side, any number of documents) and waits until the API server serves the CRDs among them.
-    /// Custom resources must be applied in a later call than their CRD.
+    /// Custom resources must be applied in a later call than their CRD. Removes kubectl's cache after a CRD: it may have been
+    /// filled while the API server served only some of the kinds.
     pub async fn apply(&self, manifests: &str) -> Result<()> {
         self.apply_with(&[], manifests).await
     }
@@ -120,16 +121,24 @@ impl Cluster {
             .kubectl_with_input(args.iter().chain(flags), manifests)
             .await?;
         let client = self.client().await?;
+        let mut has_crds = false;
         for line in applied.lines() {
             if let Some(name) = line.strip_prefix("customresourcedefinition.apiextensions.k8s.io/") {
                 wait_until_served(&client, name).await?;
+                has_crds = true;
             }
+        }
+        if has_crds && let Err(error) = std::fs::remove_dir_all(&self.cache) {
+            let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+            ensure!(is_missing, "remove {}: {error}", self.cache.display());
         }
         Ok(())
     }
 }
 
-/// Waits until the API server serves every version of a CRD. The condition `Established` becomes true a moment earlier.
+/// Waits until the API server serves every version of a CRD, lists it in the discovery document, and describes it in the
+/// OpenAPI document, which `kubectl explain` reads. The condition `Established` becomes true earlier, and the documents
+/// follow one after the other.
 async fn wait_until_served(client: &Client, name: &str) -> Result<()> {
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     let served = async || {
@@ -144,9 +153,17 @@ async fn wait_until_served(client: &Client, name: &str) -> Result<()> {
         ensure!(conditions.iter().any(is_established), "{conditions:?}");
         for version in crd.spec.versions.iter().filter(|version| version.served) {
             let (group, plural) = (&crd.spec.group, &crd.spec.names.plural);
-            let path = format!("/apis/{group}/{}/{plural}?limit=1", version.name);
-            let request = http::Request::get(&path).body(Vec::new())?;
-            client.request_text(request).await.context(path)?;
+            let of_version = format!("/apis/{group}/{}", version.name);
+            let kind = format!("\"kind\":\"{}\"", crd.spec.names.kind);
+            for (path, expected) in [
+                (format!("{of_version}/{plural}?limit=1"), ""),
+                (of_version.clone(), kind.as_str()),
+                (format!("/openapi/v3{of_version}"), kind.as_str()),
+            ] {
+                let request = http::Request::get(&path).body(Vec::new())?;
+                let text = client.request_text(request).await.context(path.clone())?;
+                ensure!(text.contains(expected), "{path} does not contain {expected}");
+            }
         }
         Ok(())
     };

@@ -9,6 +9,6 @@ mod monitoring_crds;
 pub(crate) mod pki;
 pub mod tokens;
 
-pub use control_plane::{ControlPlane, shared};
+pub use control_plane::{Backup, ControlPlane, shared};
 pub use kubectl::Cluster;
 pub use tokens::TokenKubeconfig;

@@ -30,6 +30,10 @@ pub const ACCOUNT: &str = "operator";
 const BOUND: &str = "operator";
 /// Role and binding with fewer permissions.
 const RESTRICTED: &str = "restricted";
+/// Name of the Lease, the default of the operator.
+pub const LEASE: &str = "sidewatch";
+/// Role and binding with the permissions for the Lease.
+const LEASE_ROLE: &str = "lease";
 const REVOKED_WITHIN: Duration = Duration::from_mins(1);
 
 /// A permission: API group, resource and verb.
@@ -43,6 +47,8 @@ pub struct FaultEnv {
     /// Kubeconfig of the operator.
     pub kubeconfig: TokenKubeconfig,
     namespace: String,
+    /// Flags of the operator.
+    flags: Vec<String>,
     operator: Option<Operator>,
     client: Client,
 }
@@ -69,15 +75,53 @@ impl FaultEnv {
             ("ClusterRole", operator::SERVICE_ACCOUNT),
         )
         .await?;
+        let flags = ["--namespace", &namespace, "--log-level", "debug"].map(str::to_owned);
+        Self::with_flags(plane, namespace.clone(), client, flags.to_vec()).await
+    }
+
+    async fn with_flags(
+        plane: &ControlPlane,
+        namespace: String,
+        client: Client,
+        flags: Vec<String>,
+    ) -> Result<Self> {
         let token = plane.token(&namespace, ACCOUNT, Duration::from_hours(1)).await?;
         let proxy = FaultProxy::start(plane).await?;
         Ok(Self {
             kubeconfig: proxy.kubeconfig(plane, &token)?,
             proxy,
             namespace,
+            flags,
             operator: None,
             client,
         })
+    }
+
+    /// Makes the next operator take part in a leader election and write a checkpoint, with permissions for exactly one
+    /// Lease and one ConfigMap, as the chart gives them.
+    pub async fn elect(&mut self) -> Result<()> {
+        let verbs = ["create", "get", "watch", "patch"];
+        let rules = json!([
+            {
+                "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
+                "resourceNames": [LEASE], "verbs": verbs,
+            },
+            {
+                "apiGroups": [""], "resources": ["configmaps"],
+                "resourceNames": [format!("{LEASE}-checkpoint")], "verbs": verbs,
+            },
+        ]);
+        apply::<Role>(&self.client, &self.namespace, LEASE_ROLE, json!({"rules": rules})).await?;
+        bind(&self.client, &self.namespace, LEASE_ROLE, ("Role", LEASE_ROLE)).await?;
+        let namespace = self.namespace.as_str();
+        self.flags
+            .extend(["--leader-elect", "--operator-namespace", namespace].map(str::to_owned));
+        Ok(())
+    }
+
+    /// Creates another replica in the same namespace, with a proxy of its own and without an operator.
+    pub async fn replica(&self, plane: &ControlPlane) -> Result<Self> {
+        Self::with_flags(plane, self.namespace.clone(), self.client(), self.flags.clone()).await
     }
 
     /// Creates the environment and waits until its operator is ready.
@@ -90,7 +134,7 @@ impl FaultEnv {
 
     /// Starts an operator, without waiting until it is ready.
     pub async fn start_operator(&mut self, plane: &ControlPlane) -> Result<()> {
-        let flags = ["--namespace", self.namespace.as_str(), "--log-level", "debug"];
+        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
         self.operator = Some(Operator::start(plane, self.kubeconfig.path(), &flags).await?);
         Ok(())
     }
@@ -152,6 +196,12 @@ impl FaultEnv {
         self.operator.as_mut().context("no operator runs")
     }
 
+    /// The text of `/metrics` of the operator.
+    pub async fn metrics(&self) -> Result<String> {
+        let operator = self.operator.as_ref().context("no operator runs")?;
+        operator.metrics().await
+    }
+
     /// Kills the operator (SIGKILL).
     pub fn kill_operator(&mut self) -> Result<()> {
         self.take_operator()?.process().kill().map(drop)
@@ -174,8 +224,7 @@ impl FaultEnv {
 
     /// The current snapshot; see [`Snapshot::new`].
     pub async fn snapshot(&self, epoch: impl Fn(&str, bool) -> Timestamp) -> Result<Snapshot> {
-        let operator = self.operator.as_ref().context("no operator runs")?;
-        let metrics = operator.metrics().await?;
+        let metrics = self.metrics().await?;
         let all = ListParams::default();
         let events = Api::<Event>::namespaced(self.client.clone(), &self.namespace);
         let resource = ApiResource::erase::<SidecarPolicy>(&());

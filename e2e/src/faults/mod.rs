@@ -2,4 +2,5 @@
 
 pub mod env;
 pub mod proxy;
+pub mod replicas;
 pub mod snapshot;

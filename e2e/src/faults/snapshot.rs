@@ -21,8 +21,10 @@ use crate::metrics::{Sample, samples};
 /// Replacement of the name of the namespace.
 const NAMESPACE: &str = "NAMESPACE";
 /// Metrics of the operator itself, which differ between runs.
-const IGNORED: [&str; 8] = [
+const IGNORED: [&str; 10] = [
     "sidewatch_build_info",
+    "sidewatch_checkpoint_",
+    "sidewatch_leader",
     "sidewatch_watch_synced",
     "sidewatch_watch_events_total",
     "sidewatch_watch_errors_total",

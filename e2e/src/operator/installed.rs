@@ -73,6 +73,9 @@ impl Installed {
             &tag,
             "--set",
             "image.pullPolicy=Never",
+            // Scenarios and figures are about a single Pod.
+            "--set",
+            "replicas=1",
             "--set",
             &annotation,
         ])

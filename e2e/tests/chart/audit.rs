@@ -1,11 +1,11 @@
-//! By the audit log of the API server, the operator uses exactly the permissions of its role.
+//! By the audit log of the API server, two replicas of the operator use exactly the permissions of their roles.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use e2e::ControlPlane;
-use e2e::operator::{NAMESPACE, Operator, SERVICE_ACCOUNT};
+use e2e::operator::{NAMESPACE, Operator, SERVICE_ACCOUNT, install_crds, install_rbac};
 use e2e::process::Scratch;
 use e2e::simulated_kubelet::{Container, PodSpec, SimulatedKubelet, SimulatedPod, Step};
 use serde_json::Value;
@@ -38,6 +38,15 @@ spec: {}
 
 /// Used only with servers that refuse a streaming list (`scripted::streaming`): this one does not.
 const FALLBACK: (&str, &str, &str) = ("", "pods", "list");
+
+/// Permissions that server-side apply needs to create an object. The audit log has the verb `patch` for such a request.
+const CREATED_BY_APPLY: [(&str, &str, &str); 2] = [
+    ("coordination.k8s.io", "leases", "create"),
+    ("", "configmaps", "create"),
+];
+
+/// The flags of a replica.
+const ELECTED: [&str; 3] = ["--leader-elect", "--operator-namespace", NAMESPACE];
 
 /// Permissions that a user has used so far.
 fn seen(log: &Path, user: &str) -> BTreeSet<Right> {
@@ -80,7 +89,17 @@ async fn the_operator_uses_exactly_the_permissions_of_its_role() {
         format!("--audit-log-path={}", log.display()),
     ];
     let plane = ControlPlane::start_with(&flags).await.unwrap();
-    let (operator, _kubeconfig) = Operator::install(&plane).await.unwrap();
+    install_crds(&plane).await.unwrap();
+    install_rbac(&plane).await.unwrap();
+    let kubeconfig = plane.kubeconfig_for(NAMESPACE, SERVICE_ACCOUNT).await.unwrap();
+    let mut replicas = Vec::new();
+    for _ in 0..2 {
+        let mut operator = Operator::start(&plane, kubeconfig.path(), &ELECTED)
+            .await
+            .unwrap();
+        operator.wait_until_ready().await.unwrap();
+        replicas.push(operator);
+    }
     plane.apply(POLICIES).await.unwrap();
     let kubelet = SimulatedKubelet::new(plane.client().await.unwrap());
     let web = PodSpec::new("web")
@@ -92,13 +111,17 @@ async fn the_operator_uses_exactly_the_permissions_of_its_role() {
     let helm = Helm::new(VERSIONS[1]).await.unwrap();
     let chart = documents(&helm.template(&[]).await.unwrap());
     let mut granted = rights(&chart, "ClusterRole", "sidewatch");
-    let (group, resource, verb) = FALLBACK;
-    let fallback = (group.to_owned(), resource.to_owned(), verb.to_owned());
-    assert!(granted.remove(&fallback), "the list of Pods is granted");
+    granted.extend(rights(&chart, "Role", "sidewatch-leader"));
+    for (group, resource, verb) in CREATED_BY_APPLY.into_iter().chain([FALLBACK]) {
+        let right = (group.to_owned(), resource.to_owned(), verb.to_owned());
+        assert!(granted.remove(&right), "{right:?} is granted");
+    }
     let deadline = Instant::now() + SOON;
     while seen(&log, &user) != granted && Instant::now() < deadline {
         flip(&mut pod).await;
     }
-    assert!(operator.stop().await.unwrap().success());
+    for operator in replicas {
+        assert!(operator.stop().await.unwrap().success());
+    }
     assert_eq!(seen(&log, &user), granted, "seen, and granted");
 }

@@ -12,13 +12,15 @@ use crate::helm::{
 const SOON: Duration = Duration::from_secs(30);
 
 /// Every object of the operator's chart that an installation can have.
-const EVERYTHING: [&str; 6] = [
+const EVERYTHING: [&str; 8] = [
+    "metrics.tls.enabled=true",
+    "metrics.auth.enabled=true",
+    "metrics.auth.tokenSecret.name=token",
     "podMonitor.enabled=true",
     "prometheusRule.enabled=true",
     "prometheusRole.create=true",
     "dashboard.enabled=true",
     "networkPolicy.enabled=true",
-    "podDisruptionBudget.enabled=true",
 ];
 
 /// Applies manifests as a GitOps controller does.

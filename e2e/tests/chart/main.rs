@@ -14,6 +14,7 @@ mod gitops;
 mod helm;
 mod install;
 mod prometheus;
+mod protected;
 mod readme;
 mod release;
 mod render;

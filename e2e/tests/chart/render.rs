@@ -163,11 +163,11 @@ async fn the_deployment_has_the_required_settings() {
     let spec = &of_kind(&objects, "Deployment")[0]["spec"];
     let container = &spec["template"]["spec"]["containers"][0];
     let rows = [
-        (&spec["replicas"], json!(1), "one replica"),
+        (&spec["replicas"], json!(2), "a leader and a standby"),
         (
-            &spec["strategy"]["type"],
-            json!("Recreate"),
-            "the old Pod ends first",
+            &spec["strategy"]["rollingUpdate"],
+            json!({"maxUnavailable": 0, "maxSurge": 1}),
+            "the new Pod is ready before the old one ends",
         ),
         (
             &spec["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"],
@@ -207,6 +207,8 @@ async fn the_deployment_has_the_required_settings() {
     for flag in [
         "--max-policies-per-namespace=50",
         "--max-tenant-severity=Critical",
+        "--leader-elect",
+        "--lease-name=sidewatch",
     ] {
         let args = container["args"].as_array().unwrap();
         assert!(args.contains(&json!(flag)), "{flag} is missing in {args:?}");
@@ -224,6 +226,13 @@ async fn a_namespaced_installation_has_no_cluster_scoped_object() {
         );
     }
     let args = &of_kind(&objects, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]["args"];
+    // Another installation in the same namespace has another Lease.
+    assert!(
+        args.as_array()
+            .unwrap()
+            .contains(&json!("--lease-name=sidewatch")),
+        "{args}"
+    );
     for namespace in ["pay", "shop"] {
         let role = format!("Role {namespace}/sidewatch");
         assert!(
@@ -246,7 +255,7 @@ async fn unknown_and_wrong_values_are_refused_by_name() {
         ("image.repo=x", "repo"),
         ("crds.install=true", "install"),
         ("podMonitor.honorLabels=true", "honorLabels"),
-        ("replicas=2", "replicas"),
+        ("replicas=0", "replicas"),
         ("log.level=loud", "level"),
         ("watch.namespaces[0]=Pay", "namespaces"),
         ("image.digest=sha256:12", "digest"),

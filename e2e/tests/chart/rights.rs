@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use e2e::shared;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::helm::{Helm, VERSIONS, documents, of_kind};
+use crate::helm::{Helm, NAMESPACE, VERSIONS, documents, of_kind};
 
 /// A permission: API group, resource with subresource, verb.
 pub(crate) type Right = (String, String, String);
@@ -76,6 +76,62 @@ async fn chart_and_kustomize_grant_the_same_permissions() {
     }
 }
 
+/// The rules of the Role for the Lease and the checkpoint, without comments.
+fn leader_rules(objects: &[Value], name: &str) -> Value {
+    let roles = of_kind(objects, "Role").into_iter();
+    let mut roles = roles.filter(|role| role["metadata"]["name"] == name);
+    let role = roles.next().unwrap_or_else(|| panic!("no Role {name}"));
+    assert_eq!(role["metadata"]["namespace"], NAMESPACE);
+    role["rules"].clone()
+}
+
+#[tokio::test]
+async fn the_lease_and_the_checkpoint_are_permitted_by_name() {
+    let helm = Helm::new(VERSIONS[1]).await.unwrap();
+    let rule = |group: &str, resource: &str, name: &str| {
+        json!({
+            "apiGroups": [group], "resources": [resource], "resourceNames": [name],
+            "verbs": ["create", "get", "watch", "patch"],
+        })
+    };
+    let rules = |name: &str| {
+        json!([
+            rule("coordination.k8s.io", "leases", name),
+            rule("", "configmaps", &format!("{name}-checkpoint")),
+        ])
+    };
+    let config = kustomized("config/rbac").await;
+    assert_eq!(leader_rules(&config, "sidewatch-leader"), rules("sidewatch"));
+    for (flag, name) in [
+        ("replicas=1", "sidewatch"),
+        ("watch.namespaces={pay}", "sidewatch"),
+        ("fullnameOverride=team-pay", "team-pay"),
+    ] {
+        let chart = documents(&helm.template(&["--set", flag]).await.unwrap());
+        assert_eq!(
+            leader_rules(&chart, &format!("{name}-leader")),
+            rules(name),
+            "{flag}"
+        );
+        let args = &of_kind(&chart, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]["args"];
+        let lease = json!(format!("--lease-name={name}"));
+        assert!(args.as_array().unwrap().contains(&lease), "{flag}: {args}");
+    }
+}
+
+#[tokio::test]
+async fn a_pod_disruption_budget_needs_two_replicas() {
+    let helm = Helm::new(VERSIONS[1]).await.unwrap();
+    for (flag, budgets) in [
+        ("replicas=1", 0),
+        ("replicas=2", 1),
+        ("podDisruptionBudget.enabled=false", 0),
+    ] {
+        let chart = documents(&helm.template(&["--set", flag]).await.unwrap());
+        assert_eq!(of_kind(&chart, "PodDisruptionBudget").len(), budgets, "{flag}");
+    }
+}
+
 #[tokio::test]
 async fn a_namespaced_role_has_the_namespaced_permissions_of_the_cluster_role() {
     let helm = Helm::new(VERSIONS[1]).await.unwrap();
@@ -97,11 +153,18 @@ async fn a_namespaced_role_has_the_namespaced_permissions_of_the_cluster_role() 
     assert_eq!(namespaced, expected);
 }
 
+/// The spec of the Pod, without the labels by which the topology spread selects: those of the chart contain the release.
+pub(crate) fn pod_spec(objects: &[Value]) -> Value {
+    let mut spec = of_kind(objects, "Deployment")[0]["spec"]["template"]["spec"].clone();
+    let selector = spec["topologySpreadConstraints"][0]["labelSelector"].take();
+    assert!(selector["matchLabels"].is_object(), "{selector}");
+    spec
+}
+
 #[tokio::test]
 async fn chart_and_kustomize_run_the_same_pod() {
     let helm = Helm::new(VERSIONS[1]).await.unwrap();
     let chart = documents(&helm.template(&[]).await.unwrap());
     let config = kustomized("config/default").await;
-    let spec = |objects: &[Value]| of_kind(objects, "Deployment")[0]["spec"]["template"]["spec"].clone();
-    assert_eq!(spec(&chart), spec(&config));
+    assert_eq!(pod_spec(&chart), pod_spec(&config));
 }

@@ -28,9 +28,11 @@ const ALERTS: [(Check, &str); Check::ALL.len()] = [
     (Check::OOMKilled, "SidecarOOMKilled"),
     (Check::Flapping, "SidecarFlapping"),
 ];
-const OWN_ALERTS: [&str; 6] = [
+const OWN_ALERTS: [&str; 8] = [
     "SidewatchDown",
     "SidewatchWatchStale",
+    "SidewatchNoLeader",
+    "SidewatchCheckpointFailing",
     "SidewatchPolicyInvalid",
     "SidewatchPolicyMatchesNothing",
     "SidewatchStatusWritesFailing",
@@ -155,6 +157,16 @@ fn a_wrong_rule_fails_the_tests() {
             "min by (cluster",
             "max by (cluster",
             "one replica of two is out of sync",
+        ),
+        (
+            "max by (cluster, namespace) (sidewatch_leader)",
+            "min by (cluster, namespace) (sidewatch_leader)",
+            "a standby alerts",
+        ),
+        (
+            r#"{outcome=~\"error|timeout\"}"#,
+            "",
+            "checkpoints that are written alert",
         ),
         (
             "== 0\",\"for\":\"1m\"",

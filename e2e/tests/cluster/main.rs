@@ -18,12 +18,15 @@
 
 mod access;
 mod alert_rules;
+mod cli;
 mod control_plane;
 mod dashboard;
 mod fault_proxy;
 mod image;
 mod kustomize;
+mod lease;
 mod monitoring;
 mod pod_encodings;
 mod policy_specs;
+mod protected_metrics;
 mod simulated_kubelet;

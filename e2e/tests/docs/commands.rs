@@ -153,6 +153,7 @@ async fn run_sections(page: &str, before: impl Fn(&str) -> &'static str) {
 async fn installing_works_as_the_page_says() {
     run_sections("docs/install.md", |title| match title {
         "Uninstalling" => HELM_INSTALL_BOTH,
+        "Protected metrics" => HELM_INSTALL,
         _ => "true",
     })
     .await;

@@ -154,7 +154,9 @@ fn the_alertmanager_example_fits_the_alerts() {
         [
             &"SidewatchDown",
             &"SidewatchWatchStale",
+            &"SidewatchNoLeader",
             &"SidewatchStatusWritesFailing",
+            &"SidewatchCheckpointFailing",
             &"SidewatchEventsDropped"
         ]
     );

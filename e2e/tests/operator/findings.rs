@@ -106,6 +106,7 @@ async fn promtool_accepts_the_metrics() {
         "sidewatch_watch_last_activity_timestamp_seconds",
         "sidewatch_api_writes_total",
         "sidewatch_evaluation_seconds",
+        "sidewatch_leader",
         "process_resident_memory_bytes",
     ] {
         assert!(

@@ -15,11 +15,14 @@
 
 mod closes;
 mod ended;
+mod failover;
+mod failover_random;
 mod killed;
 mod network;
 mod outage;
 mod quiet;
 mod recovery;
+mod restored;
 mod rights;
 mod sequence;
 
@@ -40,11 +43,14 @@ fn main() {
     let tests = [
         vec![undisturbed],
         outage::tests(),
+        restored::tests(),
         network::tests(),
         rights::tests(),
         quiet::tests(),
         killed::tests(),
         ended::tests(),
+        failover::tests(),
+        failover_random::tests(),
         closes::tests(),
     ];
     libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit();

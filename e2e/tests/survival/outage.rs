@@ -24,7 +24,8 @@ pub(crate) fn tests() -> Vec<Trial> {
     ]
 }
 
-async fn start() -> Result<ControlPlane> {
+/// Starts a control plane for one test.
+pub(crate) async fn start() -> Result<ControlPlane> {
     let _turn = sequence::turn().await?;
     ControlPlane::start().await
 }

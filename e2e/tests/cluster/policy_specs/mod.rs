@@ -33,7 +33,7 @@ const CLUSTER_SIDECAR_POLICY: Kind = (
 );
 
 /// The shared control plane, with the definitions installed, and a client for it.
-async fn plane() -> (&'static ControlPlane, Client) {
+pub(crate) async fn plane() -> (&'static ControlPlane, Client) {
     static INSTALLED: OnceCell<()> = OnceCell::const_new();
     let plane = e2e::shared().await.unwrap();
     INSTALLED

@@ -1,0 +1,291 @@
+//! `--metrics-tls` and `--metrics-auth` with a real API server, a real Prometheus, and clients that misbehave.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use e2e::metrics::value;
+use e2e::observers::prometheus::Prometheus;
+use e2e::operator::{NAMESPACE, Operator, SERVICE_ACCOUNT, install_crds, install_rbac, repository};
+use e2e::poll::eventually;
+use e2e::process::Scratch;
+use e2e::{ControlPlane, TokenKubeconfig};
+use rcgen::{CertificateParams, KeyPair};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+const SOON: Duration = Duration::from_mins(1);
+const SERVER_NAME: &str = "sidewatch.sidewatch-system.svc";
+const SCRAPER: &str = "127.0.0.1:0";
+/// Another client: limits are per address.
+const ATTACKER: &str = "127.0.0.2:0";
+/// Bound of the growth for any behaviour of clients, in MiB.
+const MAX_GROWTH: f64 = 20.0;
+
+/// The role of a scraper, bound to one ServiceAccount.
+const BINDING: &str = "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: prometheus-metrics}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: sidewatch-metrics-reader}
+subjects: [{kind: ServiceAccount, name: prometheus, namespace: monitoring}]
+";
+
+/// A directory with a self-signed certificate and its key.
+fn write_certificate(directory: &Path) {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec![SERVER_NAME.to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    fs::write(directory.join("tls.crt"), certificate.pem()).unwrap();
+    fs::write(directory.join("tls.key"), key.serialize_pem()).unwrap();
+}
+
+/// An operator whose metrics are protected.
+struct Setup {
+    plane: ControlPlane,
+    operator: Operator,
+    files: Scratch,
+    _kubeconfig: TokenKubeconfig,
+}
+
+impl Setup {
+    /// Starts the operator with its normal role, which does not permit reviews.
+    async fn start() -> Self {
+        let plane = ControlPlane::start().await.unwrap();
+        install_crds(&plane).await.unwrap();
+        install_rbac(&plane).await.unwrap();
+        plane
+            .kubectl(["create", "namespace", "monitoring"])
+            .await
+            .unwrap();
+        let kubeconfig = plane.kubeconfig_for(NAMESPACE, SERVICE_ACCOUNT).await.unwrap();
+        let files = Scratch::new().unwrap();
+        write_certificate(files.path());
+        let directory = files.path().to_str().unwrap();
+        let flags = ["--metrics-tls", directory, "--metrics-auth"];
+        let mut operator = Operator::start(&plane, kubeconfig.path(), &flags).await.unwrap();
+        operator.wait_until_ready().await.unwrap();
+        Self {
+            plane,
+            operator,
+            files,
+            _kubeconfig: kubeconfig,
+        }
+    }
+
+    /// Permits reviews, and scrapes of the ServiceAccount `prometheus`.
+    async fn add_roles(&self) {
+        for name in ["auth_role", "auth_role_binding", "reader_role"] {
+            let path = repository().join(format!("config/protected-metrics/{name}.yaml"));
+            self.plane
+                .apply(&fs::read_to_string(path).unwrap())
+                .await
+                .unwrap();
+        }
+        self.plane.apply(BINDING).await.unwrap();
+    }
+
+    /// A token of a ServiceAccount in the namespace `monitoring`.
+    async fn token(&self, name: &str) -> String {
+        self.plane.service_account("monitoring", name).await.unwrap();
+        let token = self
+            .plane
+            .token("monitoring", name, Duration::from_hours(1))
+            .await;
+        token.unwrap()
+    }
+
+    /// Opens a connection from this address, without a handshake.
+    async fn connect(&self, from: &str) -> Result<TcpStream> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(from.parse()?)?;
+        let address: SocketAddr = self.operator.metrics_address().parse()?;
+        Ok(socket.connect(address).await?)
+    }
+
+    /// Opens a connection from this address, and sends a request with this token.
+    async fn request(&self, from: &str, token: Option<&str>) -> Result<TlsStream<TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.files.path().join("tls.crt"))?)?;
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = self.connect(from).await?;
+        let connector = TlsConnector::from(Arc::new(config));
+        let mut stream = connector.connect(SERVER_NAME.try_into()?, stream).await?;
+        let token = token.map(|token| format!("authorization: Bearer {token}\r\n"));
+        let request = format!(
+            "GET /metrics HTTP/1.1\r\nhost: x\r\n{}\r\n",
+            token.unwrap_or_default()
+        );
+        stream.write_all(request.as_bytes()).await?;
+        Ok(stream)
+    }
+
+    /// Status and body of a scrape.
+    async fn scrape(&self, token: Option<&str>) -> Result<(u16, String)> {
+        self.response(SCRAPER, token).await
+    }
+
+    /// Status and body of the response to a request from this address.
+    async fn response(&self, from: &str, token: Option<&str>) -> Result<(u16, String)> {
+        let mut stream = self.request(from, token).await?;
+        let mut response = Vec::new();
+        stream.read_to_end(&mut response).await?;
+        let response = String::from_utf8(response)?;
+        let (head, body) = response.split_once("\r\n\r\n").context("no body")?;
+        let status = head.split(' ').nth(1).context("no status")?;
+        Ok((status.parse()?, body.to_owned()))
+    }
+
+    /// Scrapes until the status is this one, and returns the body.
+    async fn until_status(&self, token: Option<&str>, expected: u16) -> String {
+        let body = eventually(SOON, || async {
+            let (status, body) = self.scrape(token).await?;
+            ensure!(status == expected, "{status} {body}");
+            Ok(body)
+        });
+        body.await.unwrap()
+    }
+
+    /// Resident memory of the operator in MiB.
+    fn resident(&mut self) -> f64 {
+        let path = format!("/proc/{}/status", self.operator.process().id());
+        let status = fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.unwrap().trim().trim_end_matches(" kB");
+        kibibytes.parse::<f64>().unwrap() / 1024.0
+    }
+}
+
+#[tokio::test]
+async fn only_users_with_the_permission_get_the_metrics() {
+    let mut setup = Setup::start().await;
+    let (prometheus, other) = (setup.token("prometheus").await, setup.token("other").await);
+    let body = setup.until_status(Some(&prometheus), 503).await;
+    assert!(
+        body.contains("cannot create tokenreviews") && body.contains("forbidden"),
+        "without the permission for reviews: {body}"
+    );
+    setup.add_roles().await;
+    let page = setup.until_status(Some(&prometheus), 200).await;
+    assert!(page.contains("sidewatch_build_info"), "{page}");
+    let body = setup.until_status(Some(&other), 403).await;
+    assert!(body.contains("may not get the nonResourceURL /metrics"), "{body}");
+    let body = setup.until_status(None, 401).await;
+    assert!(body.contains("a bearer token is required"), "{body}");
+    let body = setup.until_status(Some("guess"), 401).await;
+    assert!(body.contains("does not accept the bearer token"), "{body}");
+
+    // A certificate that is replaced while the operator runs.
+    write_certificate(setup.files.path());
+    setup.until_status(Some(&prometheus), 200).await;
+
+    let unknown = setup.token("prometheus").await;
+    setup.plane.kill_api_server().unwrap();
+    let body = setup.until_status(Some(&unknown), 503).await;
+    assert!(body.contains("cannot review the bearer token"), "{body}");
+    let (status, _) = setup.scrape(Some(&prometheus)).await.unwrap();
+    assert_eq!(status, 200, "a token that was allowed recently");
+    for answer in [setup.operator.livez().await, setup.operator.readyz().await] {
+        assert_eq!(answer.unwrap().status, 200, "health pages need no token");
+    }
+    setup.plane.restart_api_server().await.unwrap();
+    setup.until_status(Some(&unknown), 200).await;
+}
+
+#[tokio::test]
+async fn prometheus_scrapes_with_a_token_and_a_certificate_authority() {
+    let setup = Setup::start().await;
+    setup.add_roles().await;
+    let token = setup.files.path().join("token");
+    fs::write(&token, setup.token("prometheus").await).unwrap();
+    let job = json!({
+        "job_name": "sidewatch",
+        "honor_labels": true,
+        "scheme": "https",
+        "tls_config": {"ca_file": setup.files.path().join("tls.crt"), "server_name": SERVER_NAME},
+        "authorization": {"credentials_file": token},
+        "static_configs": [{"targets": [setup.operator.metrics_address()]}],
+    });
+    let prometheus = Prometheus::start_with(&[job], &json!({"groups": []}), Duration::from_secs(1))
+        .await
+        .unwrap();
+    let scraped = eventually(SOON, || async {
+        let samples = prometheus.query("sidewatch_build_info").await?;
+        ensure!(!samples.is_empty(), "no series");
+        Ok(())
+    });
+    scraped.await.unwrap();
+}
+
+#[tokio::test]
+async fn misbehaving_clients_cost_little_memory_and_few_reviews() {
+    let mut setup = Setup::start().await;
+    setup.add_roles().await;
+    let token = setup.token("prometheus").await;
+    setup.until_status(Some(&token), 200).await;
+    let before = setup.resident();
+    let mut most = before;
+
+    let mut open = Vec::new();
+    for n in 0..600 {
+        let mut stream = setup.connect(ATTACKER).await.unwrap();
+        // The beginning of a ClientHello. The server may close the connection before.
+        let _closed = stream
+            .write_all(b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc\x03\x03")
+            .await;
+        let _closed = stream.write_all(&vec![0; 8000]).await;
+        open.push(stream);
+        if n % 50 == 0 {
+            most = most.max(setup.resident());
+        }
+    }
+    drop(open);
+    // More guesses than connections: the server closes the oldest ones.
+    let begun = Instant::now();
+    let mut unread = Vec::new();
+    for n in 0..200 {
+        let guess = format!("{n}-{}", "x".repeat(8000));
+        unread.extend(setup.request(ATTACKER, Some(&guess)).await.ok());
+        if n % 50 == 0 {
+            most = most.max(setup.resident());
+        }
+    }
+    let mut limited = 0;
+    for n in 0..50 {
+        let (status, body) = setup
+            .response(ATTACKER, Some(&format!("guess {n}")))
+            .await
+            .unwrap();
+        assert!([401, 429].contains(&status), "{status} {body}");
+        limited += usize::from(status == 429);
+    }
+    let page = setup.until_status(Some(&token), 200).await;
+    most = most.max(setup.resident());
+    let growth = most - before;
+    println!(
+        "resident memory: {before:.1} MiB before, {most:.1} MiB at most; {limited} of 50 guesses limited"
+    );
+    assert!(growth < MAX_GROWTH, "grew by {growth:.1} MiB");
+
+    let reviewed = value(
+        &page,
+        "sidewatch_metrics_reviews_total",
+        &[("outcome", "unauthenticated")],
+    );
+    let most_reviews = 6.0 + begun.elapsed().as_secs_f64();
+    let reviewed = reviewed.unwrap().unwrap();
+    assert!(reviewed <= most_reviews, "{reviewed} reviews, not {most_reviews}");
+}
