@@ -48,22 +48,59 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end }}
 
-{{/* The endpoint of the PodMonitor or ServiceMonitor with these values. */}}
+{{/* The Secret with the certificate of the metrics. */}}
+{{- define "sidewatch.metricsSecret" -}}
+{{- default (printf "%s-metrics-tls" (include "sidewatch.fullname" .)) .Values.metrics.tls.secretName -}}
+{{- end }}
+
+{{/* The prefix of cluster-scoped objects for the authorization of scrapes. Each installation has its own. */}}
+{{- define "sidewatch.metricsRole" -}}
+{{- printf "%s-%s-metrics" (include "sidewatch.fullname" .) .Release.Namespace -}}
+{{- end }}
+
+{{/* The endpoint of a monitor. `kind` is its kind, and `monitor` its values. */}}
 {{- define "sidewatch.endpoint" -}}
 port: metrics
 # Without it Prometheus replaces the namespace, Pod and container of a violation by those of the operator.
 honorLabels: true
-{{- with .interval }}
+{{- with .monitor.interval }}
 interval: {{ . }}
 {{- end }}
-{{- with .scrapeTimeout }}
+{{- with .monitor.scrapeTimeout }}
 scrapeTimeout: {{ . }}
 {{- end }}
-{{- with .relabelings }}
+{{- with .Values.metrics.tls }}
+{{- if .enabled }}
+scheme: https
+tlsConfig:
+  serverName: {{ default (printf "%s.%s.svc" (include "sidewatch.fullname" $) $.Release.Namespace) .serverName }}
+  {{- if .insecureSkipVerify }}
+  insecureSkipVerify: true
+  {{- else if .caKey }}
+  ca:
+    secret:
+      name: {{ include "sidewatch.metricsSecret" $ }}
+      key: {{ .caKey }}
+  {{- end }}
+{{- end }}
+{{- end }}
+{{- with .Values.metrics.auth }}
+{{- if and .enabled .tokenSecret.name }}
+authorization:
+  credentials:
+    name: {{ .tokenSecret.name }}
+    key: {{ .tokenSecret.key }}
+{{- else if and .enabled (eq $.kind "ServiceMonitor") }}
+bearerTokenFile: /var/run/secrets/kubernetes.io/serviceaccount/token
+{{- else if .enabled }}
+{{- fail "podMonitor.enabled with metrics.auth.enabled requires metrics.auth.tokenSecret.name; a ServiceMonitor does not" }}
+{{- end }}
+{{- end }}
+{{- with .monitor.relabelings }}
 relabelings:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .metricRelabelings }}
+{{- with .monitor.metricRelabelings }}
 metricRelabelings:
   {{- toYaml . | nindent 2 }}
 {{- end }}
