@@ -1,34 +1,22 @@
-//! Reads, applies and watches the Lease of the leader election.
-//!
-//! The Lease is written by server-side apply only, so each verb of the role can name the object. A write to an existing Lease
-//! requires the UID and the version that were read. A write that creates the Lease uses no force: if another replica has
-//! created it, that replica owns the fields, and the API server responds with a conflict. Each replica therefore needs a
-//! field manager of its own.
+//! Reads, applies and watches the Lease of the leader election, as a [`NamedObject`].
 
 use std::time::Duration;
 
-use futures::{Stream, StreamExt, TryStreamExt, future::ready};
-use http::StatusCode;
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
-    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
 };
-use kube::{
-    Api, Client,
-    api::{Patch, PatchParams, WatchEvent, WatchParams},
-};
+use kube::Client;
 
-/// Server-side timeout of a watch in seconds.
-const WATCH_SECONDS: u32 = 60;
+use super::named_object::{Applied, NamedObject, Version};
 
 /// The fields of a Lease that the election uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeaseRecord {
-    /// `metadata.uid`.
-    pub uid: String,
-    /// `metadata.resourceVersion`.
-    pub version: String,
+    /// The identity of this state of the Lease.
+    pub version: Version,
     /// The content.
     pub term: Term,
 }
@@ -52,8 +40,7 @@ impl From<Lease> for LeaseRecord {
     fn from(lease: Lease) -> Self {
         let spec = lease.spec.unwrap_or_default();
         Self {
-            uid: lease.metadata.uid.unwrap_or_default(),
-            version: lease.metadata.resource_version.unwrap_or_default(),
+            version: lease.metadata.into(),
             term: Term {
                 holder: spec.holder_identity.unwrap_or_default(),
                 seconds: spec.lease_duration_seconds.unwrap_or_default(),
@@ -65,33 +52,16 @@ impl From<Lease> for LeaseRecord {
     }
 }
 
-/// A write of the Lease.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeaseWrite {
-    /// UID and version that the Lease must have; `None` if the Lease must not exist.
-    pub precondition: Option<(String, String)>,
-    /// The new content.
-    pub term: Term,
-}
-
-impl LeaseWrite {
-    /// Returns the object to apply.
-    fn object(&self, name: &str) -> Lease {
+impl From<Term> for Lease {
+    fn from(term: Term) -> Self {
         let Term {
             holder,
             seconds,
             acquired,
             renewed,
             transitions,
-        } = self.term.clone();
-        let (uid, resource_version) = self.precondition.clone().unzip();
-        Lease {
-            metadata: ObjectMeta {
-                name: Some(name.to_owned()),
-                uid,
-                resource_version,
-                ..ObjectMeta::default()
-            },
+        } = term;
+        Self {
             spec: Some(LeaseSpec {
                 holder_identity: (!holder.is_empty()).then_some(holder),
                 lease_duration_seconds: Some(seconds),
@@ -100,81 +70,54 @@ impl LeaseWrite {
                 lease_transitions: Some(transitions),
                 ..LeaseSpec::default()
             }),
+            ..Self::default()
         }
     }
 }
 
-/// Result of an apply that the API server answered.
+/// A write of the Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Applied {
-    /// The Lease after the write.
-    Written(LeaseRecord),
-    /// The Lease does not meet the precondition.
-    Conflict,
+pub struct LeaseWrite {
+    /// The version that the Lease must have; `None` if the Lease must not exist.
+    pub precondition: Option<Version>,
+    /// The new content.
+    pub term: Term,
 }
 
 /// Access to one Lease.
 #[derive(Clone)]
-pub struct LeaseClient {
-    api: Api<Lease>,
-    name: String,
-    field_manager: String,
-}
+pub struct LeaseClient(NamedObject<Lease>);
 
 impl LeaseClient {
     /// Creates the access of a replica. The client must not retry. The field manager must be unique among the replicas.
     pub fn new(client: Client, namespace: &str, name: &str, field_manager: &str) -> Self {
-        Self {
-            api: Api::namespaced(client, namespace),
-            name: name.to_owned(),
-            field_manager: field_manager.to_owned(),
-        }
+        Self(NamedObject::new(
+            client,
+            namespace,
+            name.to_owned(),
+            field_manager,
+        ))
     }
 
     /// Reads the Lease. Returns `None` if it does not exist.
     pub async fn get(&self) -> Result<Option<LeaseRecord>, kube::Error> {
-        Ok(self.api.get_opt(&self.name).await?.map(LeaseRecord::from))
+        Ok(self.0.get().await?.map(LeaseRecord::from))
     }
 
     /// Writes the Lease if it meets the precondition.
-    pub async fn apply(&self, write: &LeaseWrite) -> Result<Applied, kube::Error> {
-        let params = PatchParams {
-            force: write.precondition.is_some(),
-            ..PatchParams::apply(&self.field_manager)
-        };
-        let patch = Patch::Apply(write.object(&self.name));
-        match self.api.patch(&self.name, &params, &patch).await {
-            Ok(lease) => Ok(Applied::Written(lease.into())),
-            Err(kube::Error::Api(status))
-                if [StatusCode::CONFLICT, StatusCode::NOT_FOUND]
-                    .map(|code| code.as_u16())
-                    .contains(&status.code) =>
-            {
-                Ok(Applied::Conflict)
-            }
-            Err(error) => Err(error),
-        }
+    pub async fn apply(&self, write: &LeaseWrite) -> Result<Applied<LeaseRecord>, kube::Error> {
+        let lease = write.term.clone().into();
+        let applied = self.0.apply(write.precondition.as_ref(), lease).await?;
+        Ok(applied.map(LeaseRecord::from))
     }
 
     /// Watches the Lease from a version. Returns each later state, `None` if the Lease was deleted.
     pub async fn watch(
         &self,
-        version: &str,
-    ) -> Result<impl Stream<Item = Result<Option<LeaseRecord>, kube::Error>> + Send + use<>, kube::Error>
-    {
-        let params = WatchParams::default()
-            .fields(&format!("metadata.name={}", self.name))
-            .timeout(WATCH_SECONDS);
-        let events = self.api.watch(&params, version).await?;
-        let states = events.try_filter_map(|event| {
-            ready(match event {
-                WatchEvent::Added(lease) | WatchEvent::Modified(lease) => Ok(Some(Some(lease.into()))),
-                WatchEvent::Deleted(_) => Ok(Some(None)),
-                WatchEvent::Bookmark(_) => Ok(None),
-                WatchEvent::Error(status) => Err(kube::Error::Api(status)),
-            })
-        });
-        Ok(states.boxed())
+        version: &Version,
+    ) -> Result<BoxStream<'static, Result<Option<LeaseRecord>, kube::Error>>, kube::Error> {
+        let states = self.0.watch(version).await?;
+        Ok(states.map_ok(|lease| lease.map(LeaseRecord::from)).boxed())
     }
 }
 
@@ -194,20 +137,21 @@ pub const LEASE_DURATION: Duration = Duration::from_secs(15);
 mod tests {
     use serde_json::{Value, json};
 
-    use super::*;
+    use super::{super::named_object::identified, *};
 
     fn write(precondition: Option<(&str, &str)>, holder: &str) -> Value {
-        let write = LeaseWrite {
-            precondition: precondition.map(|(uid, version)| (uid.to_owned(), version.to_owned())),
-            term: Term {
-                holder: holder.to_owned(),
-                seconds: 15,
-                acquired: Some("2026-11-20T11:00:00Z".parse().unwrap()),
-                renewed: Some("2026-11-20T11:00:02.5Z".parse().unwrap()),
-                transitions: 3,
-            },
-        };
-        serde_json::to_value(write.object("sidewatch")).unwrap()
+        let precondition = precondition.map(|(uid, version)| Version {
+            uid: uid.to_owned(),
+            resource_version: version.to_owned(),
+        });
+        let lease = Lease::from(Term {
+            holder: holder.to_owned(),
+            seconds: 15,
+            acquired: Some("2026-11-20T11:00:00Z".parse().unwrap()),
+            renewed: Some("2026-11-20T11:00:02.5Z".parse().unwrap()),
+            transitions: 3,
+        });
+        serde_json::to_value(identified(lease, "sidewatch", precondition.as_ref())).unwrap()
     }
 
     #[test]

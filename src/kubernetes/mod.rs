@@ -15,6 +15,7 @@ pub mod inputs;
 pub mod lease;
 pub mod list;
 mod list_watch;
+pub mod named_object;
 mod panics;
 pub mod protobuf;
 pub(crate) mod recovery;

@@ -24,9 +24,10 @@ use crate::{
     domain::{checkpoint::Checkpoint, index::Index, time::later},
     kubernetes::{
         backoff::Backoff,
-        checkpoint_map::{Applied, CheckpointMap, StoredCheckpoint, Version},
+        checkpoint_map::{CheckpointMap, StoredCheckpoint},
         failure,
         fence::{Fence, Role},
+        named_object::{Applied, Version},
     },
     sink::events::EventSink,
     telemetry::{checkpoint::CheckpointWrite, logging::clean, metrics::Metrics},
@@ -295,7 +296,7 @@ impl CheckpointTask {
         self.load(&mut state).await?;
         let version = state.version.clone().unwrap_or_default();
         drop(state);
-        let mut states = self.map.watch(&version.resource_version).await?;
+        let mut states = self.map.watch(&version).await?;
         while let Some(stored) = states.next().await {
             let stored = stored?;
             self.receive(stored, &mut *self.state.lock().await).await;

@@ -10,7 +10,8 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
-use sidewatch::kubernetes::lease::{Applied, LeaseClient, LeaseRecord, LeaseWrite, Term};
+use sidewatch::kubernetes::lease::{LeaseClient, LeaseRecord, LeaseWrite, Term};
+use sidewatch::kubernetes::named_object::Applied;
 
 const NAME: &str = "sidewatch";
 const ACCOUNT: &str = "replica";
@@ -70,7 +71,7 @@ async fn setup() -> Setup {
 }
 
 fn write(precondition: Option<&LeaseRecord>, holder: &str, renewed: &str) -> LeaseWrite {
-    let precondition = precondition.map(|lease| (lease.uid.clone(), lease.version.clone()));
+    let precondition = precondition.map(|lease| lease.version.clone());
     let term = Term {
         holder: holder.to_owned(),
         seconds: 15,
@@ -152,7 +153,7 @@ async fn a_write_does_not_create_a_deleted_lease() {
     let again = written(&one, &write(None, "one", SECOND)).await.unwrap();
     let of_another = one.apply(&write(Some(&created), "one", FIRST)).await.unwrap();
     assert_eq!(of_another, Applied::Conflict, "another Lease with the same name");
-    assert_ne!(again.uid, created.uid);
+    assert_ne!(again.version.uid, created.version.uid);
 }
 
 #[tokio::test]
@@ -165,7 +166,7 @@ async fn a_standby_watches_the_lease_by_name() {
         namespace,
     } = setup().await;
     let created = written(&one, &write(None, "one", FIRST)).await.unwrap();
-    let mut watch = Box::pin(other.watch(&created.version).await.unwrap());
+    let mut watch = other.watch(&created.version).await.unwrap();
     let unrelated = LeaseClient::new(client, &namespace, "another", "one");
     written(&unrelated, &write(None, "one", FIRST)).await.unwrap();
     let renewed = written(&one, &write(Some(&created), "one", SECOND))

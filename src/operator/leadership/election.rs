@@ -146,7 +146,7 @@ impl Election {
         let before = lease.map(|lease| lease.term.clone()).unwrap_or_default();
         let is_renewal = *before.holder == *self.identity;
         LeaseWrite {
-            precondition: lease.map(|lease| (lease.uid.clone(), lease.version.clone())),
+            precondition: lease.map(|lease| lease.version.clone()),
             term: Term {
                 holder: self.identity.as_ref().to_owned(),
                 seconds: i32::try_from(LEASE_DURATION.as_secs()).unwrap_or(i32::MAX),
@@ -194,7 +194,7 @@ impl State {
 /// Returns the write that releases the Lease, so that another replica can take it over at once.
 pub(super) fn release(lease: &LeaseRecord, now: Reading) -> LeaseWrite {
     LeaseWrite {
-        precondition: Some((lease.uid.clone(), lease.version.clone())),
+        precondition: Some(lease.version.clone()),
         term: Term {
             holder: String::new(),
             seconds: RELEASED_SECONDS,

@@ -22,7 +22,8 @@ use crate::{
     kubernetes::{
         failure,
         fence::{Fence, FenceControl},
-        lease::{Applied, LeaseClient, LeaseRecord, LeaseWrite},
+        lease::{LeaseClient, LeaseRecord, LeaseWrite},
+        named_object::Applied,
     },
     telemetry::{logging::clean, metrics::Metrics},
 };
@@ -195,7 +196,7 @@ impl Leadership {
             } = &self.state
         {
             match self.client.watch(&lease.version).await {
-                Ok(watch) => self.watch = Some(watch.boxed()),
+                Ok(watch) => self.watch = Some(watch),
                 Err(error) => debug!(error = failure::chain(&error), "lease watch failed"),
             }
         }

@@ -1,6 +1,7 @@
 //! The rules of the election, one transition at a time, and elections between two replicas.
 
 use super::*;
+use crate::kubernetes::named_object::Version;
 
 const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -25,11 +26,17 @@ fn election(identity: &str) -> Election {
     }
 }
 
-/// A Lease that this holder renewed `renewed` seconds after the start.
-fn lease(holder: &str, version: u64, renewed: u64) -> LeaseRecord {
-    LeaseRecord {
+fn version(number: u64) -> Version {
+    Version {
         uid: "u".to_owned(),
-        version: version.to_string(),
+        resource_version: number.to_string(),
+    }
+}
+
+/// A Lease that this holder renewed `renewed` seconds after the start.
+fn lease(holder: &str, number: u64, renewed: u64) -> LeaseRecord {
+    LeaseRecord {
+        version: version(number),
         term: Term {
             holder: holder.to_owned(),
             seconds: 15,
@@ -64,7 +71,8 @@ fn brief(action: &Action) -> String {
         Action::Read(wait) => format!("read {}", wait.as_secs_f64()),
         Action::Wait(wait) => format!("wait {}", wait.as_secs_f64()),
         Action::Write(write) => {
-            let version = write.precondition.as_ref().map_or("new", |(_, version)| version);
+            let version = write.precondition.as_ref();
+            let version = version.map_or("new", |version| &version.resource_version);
             format!("write {} {version} {}", write.term.holder, write.term.transitions)
         }
     }
@@ -192,7 +200,7 @@ fn a_renewal_keeps_the_beginning_of_the_term_and_a_takeover_does_not() {
     }
     let release = release(&lease("a", 7, 2), at(5));
     assert!(is_released(&release.term));
-    assert_eq!(release.precondition, Some(("u".to_owned(), "7".to_owned())));
+    assert_eq!(release.precondition, Some(version(7)));
 }
 
 /// A Lease on a simulated API server.
@@ -207,15 +215,13 @@ impl Server {
         match action {
             Action::Read(_) | Action::Wait(_) => Input::Seen(self.lease.clone()),
             Action::Write(write) => {
-                let current = self.lease.as_ref();
-                let current = current.map(|lease| (lease.uid.clone(), lease.version.clone()));
-                if current != write.precondition {
+                let current = self.lease.as_ref().map(|lease| &lease.version);
+                if current != write.precondition.as_ref() {
                     return Input::Conflict;
                 }
                 self.version += 1;
                 let record = LeaseRecord {
-                    uid: "u".to_owned(),
-                    version: self.version.to_string(),
+                    version: version(self.version),
                     term: write.term.clone(),
                 };
                 self.lease = Some(record.clone());
