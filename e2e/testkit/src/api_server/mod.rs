@@ -11,6 +11,7 @@ mod lease;
 mod objects;
 mod operator;
 mod server;
+mod stored_object;
 mod transport;
 
 pub use checkpoint::{ServedCheckpoint, checkpoint_location};
