@@ -91,13 +91,7 @@ fn continue_violation(stored: FromCheckpoint, pod: &mut PodEntry, matched: &Matc
     let Ok(container) = u16::try_from(container_idx) else {
         return;
     };
-    let view = View {
-        pod: &pod.observation,
-        roles: &matched.roles,
-        policy: &matched.version.spec,
-        history: pod.history.as_deref(),
-        now,
-    };
+    let view = pod.view(matched, now);
     let rule = rule(id.check);
     if view.policy.mode_of(id.check) == Mode::Off || !rule.covers(&view, container_idx) {
         return;

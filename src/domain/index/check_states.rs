@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Index, matches::Match, pods::PodEntry};
 use crate::domain::{
-    checks::{MessageContext, View, rule},
+    checks::{MessageContext, rule},
     observation::{Observation, Phase},
     policy::{Check, Mode, PolicyKey},
     time::later,
@@ -111,13 +111,7 @@ impl Index {
         matched: &Match,
         check: Check,
     ) -> Vec<CheckState<'a>> {
-        let view = View {
-            pod: &pod.observation,
-            roles: &matched.roles,
-            policy: &matched.version.spec,
-            history: pod.history.as_deref(),
-            now: self.latest,
-        };
+        let view = pod.view(matched, self.latest);
         let of_pod = |state| CheckState {
             policy,
             check,

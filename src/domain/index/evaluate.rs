@@ -299,13 +299,7 @@ fn end_uncovered(
         return;
     };
     let mut tracked = findings.take(id);
-    let view = View {
-        pod: &pod.observation,
-        roles: &matched.roles,
-        policy: &matched.version.spec,
-        history: pod.history.as_deref(),
-        now,
-    };
+    let view = pod.view(matched, now);
     let ended = tracker::end_uncovered(&mut tracked, &view);
     pod.edit_findings(|findings| findings.put(id, tracked, None));
     report(policy, pod, &matched.version.spec, &ended, now, effects);

@@ -4,8 +4,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 
-use super::{entry::PolicyId, matches::MatchSet};
-use crate::domain::{history::History, observation::Observation, tracker::Tracked};
+use super::{
+    entry::PolicyId,
+    matches::{Match, MatchSet},
+};
+use crate::domain::{checks::View, history::History, observation::Observation, tracker::Tracked};
 
 /// The number of a Pod in the index. A number is never reused.
 pub(super) type PodId = u64;
@@ -148,6 +151,17 @@ impl Findings {
 }
 
 impl PodEntry {
+    /// What a check of a matching policy sees of the Pod.
+    pub(super) fn view<'a>(&'a self, matched: &'a Match, now: Timestamp) -> View<'a> {
+        View {
+            pod: &self.observation,
+            roles: &matched.roles,
+            policy: &matched.version.spec,
+            history: self.history.as_deref(),
+            now,
+        }
+    }
+
     /// The violations under a policy, ordered by container and check.
     pub(super) fn tracked(&self, policy: PolicyId) -> &[Tracked] {
         let finding = self.findings.as_ref().and_then(|findings| {

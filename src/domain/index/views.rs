@@ -8,7 +8,7 @@ use super::{
     work::Work,
 };
 use crate::domain::{
-    checks::{MessageContext, View, rule},
+    checks::{MessageContext, rule},
     observation::Workload,
     policy::{Check, Mode, PolicyKey, PolicyLimits, Severity},
     summary::{LISTED_VIOLATIONS, Report, ReportCondition, ReportedViolation, Summary},
@@ -96,13 +96,7 @@ impl Index {
         let matched = pod.matches.get(id)?;
         let mut containers = pod.observation.shape.containers.iter();
         let container_idx = containers.position(|container| container.name == subject.container)?;
-        let view = View {
-            pod: &pod.observation,
-            roles: &matched.roles,
-            policy: &matched.version.spec,
-            history: pod.history.as_deref(),
-            now: self.latest,
-        };
+        let view = pod.view(matched, self.latest);
         Some(rule(violation.check).detail(&MessageContext {
             view: &view,
             container_idx,
