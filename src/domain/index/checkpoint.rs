@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Index,
-    entry::PolicyEntry,
+    entry::{PolicyEntry, PolicyId},
     pods::{Findings, PodEntry, PodId, Selected, Unevaluated},
     work::Work,
 };
@@ -112,11 +112,7 @@ impl Index {
         if containers.is_empty() && findings.is_none() {
             return;
         }
-        let key = PodKey {
-            namespace: Arc::clone(&observation.namespace),
-            name: Arc::clone(&observation.name),
-            uid: Arc::clone(&observation.uid),
-        };
+        let key = key_of(observation);
         for (id, tracked) in pod.all_tracked() {
             let Some((policy, matched)) = self.policies.get(&id).zip(pod.matches.get(id)) else {
                 continue;
@@ -168,6 +164,7 @@ impl Index {
         for policy in checkpoint.policies.values_mut() {
             policy.as_of = policy.as_of.min(now);
         }
+        // Of an earlier checkpoint that has been used up, the time must not remain.
         if self.restored.is_empty() && self.restored.policies.is_empty() {
             self.restored = checkpoint;
         } else {
@@ -228,65 +225,12 @@ impl Index {
     /// Joins a checkpoint to a Pod. Returns the number of units of work.
     pub(super) fn restore_pod(&mut self, id: PodId, now: Timestamp, effects: &mut Effects) -> usize {
         let Some(pod) = self.pods.get(&id) else { return 1 };
-        let key = key_of(&pod.observation);
         let units = 1 + pod.matches.len();
-        let Some(stored) = self.restored.pods.remove(&key) else {
+        let Some(stored) = self.restored.pods.remove(&key_of(&pod.observation)) else {
             return 1;
         };
         self.uncount(id, Selected::All);
-        let Self {
-            pods,
-            policies,
-            restored,
-            without_history,
-            ..
-        } = self;
-        if let Some(pod) = pods.get_mut(&id) {
-            if pod.observation.is_evaluated() && !without_history.contains(&id) {
-                History::merge(
-                    &mut pod.history,
-                    &stored.containers,
-                    &pod.observation,
-                    restored.as_of,
-                );
-            }
-            pod.edit_findings(|findings| findings.merge_written(&stored.written));
-            let known: Vec<_> = pod.all_tracked().map(|(policy, _)| policy).collect();
-            for policy in known {
-                let Some(entry) = policies.get(&policy) else {
-                    continue;
-                };
-                // Under another version the violation may have begun later.
-                let state = restored.policies.get(&entry.uid);
-                let Some(state) = state.filter(|state| state.generation == entry.generation) else {
-                    continue;
-                };
-                let names = pod
-                    .observation
-                    .shape
-                    .containers
-                    .iter()
-                    .map(|c| Arc::clone(&c.name));
-                let names: Vec<_> = names.collect();
-                pod.edit_findings(|findings| {
-                    let (mut tracked, deadline) = findings.take_with_deadline(policy);
-                    for violation in &mut tracked {
-                        let Some(container) = names.get(usize::from(violation.container)) else {
-                            continue;
-                        };
-                        let id = ViolationId {
-                            pod: key.clone(),
-                            container: Arc::clone(container),
-                            check: violation.check,
-                        };
-                        if let Some(stored) = state.violations.get(&id) {
-                            violation.join(stored, state.as_of);
-                        }
-                    }
-                    findings.put(policy, tracked, deadline);
-                });
-            }
-        }
+        self.join_stored(id, &stored);
         self.reevaluate(
             id,
             Selected::All,
@@ -295,6 +239,31 @@ impl Index {
             effects,
         );
         units
+    }
+
+    /// Joins the stored history, Events and violations of a Pod. The Pod must have been removed from the counts.
+    fn join_stored(&mut self, id: PodId, stored: &PodState) {
+        let Some(pod) = self.pods.get_mut(&id) else { return };
+        if pod.observation.is_evaluated() && !self.without_history.contains(&id) {
+            History::merge(
+                &mut pod.history,
+                &stored.containers,
+                &pod.observation,
+                self.restored.as_of,
+            );
+        }
+        pod.edit_findings(|findings| findings.merge_written(&stored.written));
+        let known: Vec<_> = pod.all_tracked().map(|(policy, _)| policy).collect();
+        for policy in known {
+            let Some(entry) = self.policies.get(&policy) else {
+                continue;
+            };
+            // Under another version the violation may have begun later.
+            let state = self.restored.policies.get(&entry.uid);
+            if let Some(state) = state.filter(|state| state.generation == entry.generation) {
+                pod.join_violations(policy, state);
+            }
+        }
     }
 
     /// Forgets the part of a checkpoint that no Pod of a synced index has.
@@ -310,6 +279,31 @@ fn key_of(pod: &Observation) -> PodKey {
         namespace: Arc::clone(&pod.namespace),
         name: Arc::clone(&pod.name),
         uid: Arc::clone(&pod.uid),
+    }
+}
+
+impl PodEntry {
+    /// Joins the stored violations under one policy to those of this process.
+    fn join_violations(&mut self, policy: PolicyId, state: &PolicyState) {
+        let key = key_of(&self.observation);
+        let shape = Arc::clone(&self.observation.shape);
+        self.edit_findings(|findings| {
+            let (mut tracked, deadline) = findings.take_with_deadline(policy);
+            for violation in &mut tracked {
+                let Some(container) = shape.containers.get(usize::from(violation.container)) else {
+                    continue;
+                };
+                let id = ViolationId {
+                    pod: key.clone(),
+                    container: Arc::clone(&container.name),
+                    check: violation.check,
+                };
+                if let Some(stored) = state.violations.get(&id) {
+                    violation.join(stored, state.as_of);
+                }
+            }
+            findings.put(policy, tracked, deadline);
+        });
     }
 }
 
