@@ -36,7 +36,20 @@ pub fn read(path: &Path) -> Result<Vec<PolicyFile>, Failure> {
         .map_err(|problem| fail(problem).into())
 }
 
+/// Returns the policies as the watch delivers them. `namespace` is used for those that have none.
+pub fn updates(files: &[PolicyFile], namespace: &str) -> Result<Vec<PolicyUpdate>, Failure> {
+    files.iter().map(|file| file.update(namespace)).collect()
+}
+
 impl PolicyFile {
+    /// Returns the policy `defaults`, with all defaults.
+    pub fn with_defaults(kind: PolicyKind) -> Self {
+        let object = json!({
+            "apiVersion": format!("{GROUP}/v1alpha1"), "kind": kind.as_str(), "metadata": {"name": "defaults"},
+        });
+        Self { kind, object }
+    }
+
     /// Validates an object.
     pub fn new(object: Value) -> Result<Self, String> {
         let text = |pointer: &str| {

@@ -13,7 +13,6 @@ use std::{
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::json;
 
 use super::Failure;
 use crate::{
@@ -29,7 +28,7 @@ use crate::{
         terminal::{Style, Terminal},
     },
     domain::{
-        policy::PolicyUpdate,
+        policy::PolicyKind,
         time::Human,
         violation::{ContainerSubject, Subject, Violation},
     },
@@ -111,27 +110,17 @@ async fn evaluate(args: &TopArgs, files: Option<&[PolicyFile]>) -> Result<Report
         note(text);
     }
     let policies = match files {
-        Some(files) => updates(files, cluster.namespace())?,
+        Some(files) => policies::updates(files, cluster.namespace())?,
         None if policies.is_empty() => {
             note("there are no policies: this is what a ClusterSidecarPolicy with all defaults reports");
-            updates(&[default_policy()?], cluster.namespace())?
+            let file = PolicyFile::with_defaults(PolicyKind::ClusterSidecarPolicy);
+            vec![file.update(cluster.namespace())?]
         }
         None => policies,
     };
     let mut evaluation = Evaluation::new(policies, namespaces, cluster.now());
     cluster.evaluate(&mut evaluation, None).await?;
     Ok(Report::new(&evaluation, args.by, cluster.now()))
-}
-
-fn updates(files: &[PolicyFile], namespace: &str) -> Result<Vec<PolicyUpdate>, Failure> {
-    files.iter().map(|file| file.update(namespace)).collect()
-}
-
-fn default_policy() -> Result<PolicyFile, Failure> {
-    let policy = json!({
-        "apiVersion": "sidewatch.dev/v1alpha1", "kind": "ClusterSidecarPolicy", "metadata": {"name": "defaults"},
-    });
-    Ok(PolicyFile::new(policy)?)
 }
 
 impl Report {

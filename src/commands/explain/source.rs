@@ -16,7 +16,10 @@ use crate::{
         recording::{Replay, read::Reader, replay},
     },
     clock::{Clock, SystemClock},
-    domain::{observation::Observation, policy::PolicyUpdate},
+    domain::{
+        observation::Observation,
+        policy::{PolicyKind, PolicyUpdate},
+    },
     kubernetes::{
         decode::{
             intern::Interner,
@@ -105,7 +108,7 @@ pub(super) async fn of_cluster(cluster: &Cluster, args: &ExplainArgs) -> Result<
         mut notes,
     } = cluster.in_force().await?;
     let policies = match args.policy.as_deref() {
-        Some(file) => updates(&policies::read(file)?, cluster.namespace())?,
+        Some(file) => policies::updates(&policies::read(file)?, cluster.namespace())?,
         None => policies,
     };
     let fields = if target.is_pod() {
@@ -143,7 +146,7 @@ pub(super) fn of_recording(path: &Path, args: &ExplainArgs) -> Result<Subject, F
     let mut reader = Reader::new(name.clone(), files::open(path)?);
     let files = policy_files(args.policy.as_deref())?;
     let Replay { end, evaluation, .. } = replay(&mut reader, args.length, |first| {
-        updates(&files, args.cluster.namespace.as_deref().unwrap_or(first))
+        policies::updates(&files, args.cluster.namespace.as_deref().unwrap_or(first))
     })?;
     let (pod, observation) = latest(path, &target, end, reader.start())?
         .ok_or_else(|| format!("{name} contains no Pod of {text}"))?;
@@ -197,7 +200,7 @@ pub(super) fn of_file(path: &Path, args: &ExplainArgs) -> Result<Vec<Subject>, F
         let Some(observation) = decode(&pod, &mut Interner::default()) else {
             return Err(format!("{}: {title} is not valid: it has no name", path.display()).into());
         };
-        let policies = updates(&files, &observation.namespace)?;
+        let policies = policies::updates(&files, &observation.namespace)?;
         let mut evaluation = Evaluation::new(policies, None, now);
         evaluation.begin_without_pods(now);
         evaluation.apply(WatchEvent::Applied(observation.clone()), now);
@@ -311,12 +314,5 @@ fn policy_files(path: Option<&Path>) -> Result<Vec<PolicyFile>, Failure> {
     if let Some(path) = path {
         return policies::read(path);
     }
-    let default = json!({
-        "apiVersion": "sidewatch.dev/v1alpha1", "kind": "SidecarPolicy", "metadata": {"name": "defaults"},
-    });
-    Ok(vec![PolicyFile::new(default)?])
-}
-
-fn updates(files: &[PolicyFile], namespace: &str) -> Result<Vec<PolicyUpdate>, Failure> {
-    files.iter().map(|file| file.update(namespace)).collect()
+    Ok(vec![PolicyFile::with_defaults(PolicyKind::SidecarPolicy)])
 }

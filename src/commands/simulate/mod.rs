@@ -15,19 +15,16 @@ use self::{
     report::Report,
 };
 use super::Failure;
-use crate::{
-    cli::{
-        args::{ClusterArgs, OutputArgs, duration},
-        block_on,
-        cluster::{Cluster, InForce},
-        evaluation::Evaluation,
-        exit::Outcome,
-        files,
-        output::{note, print_as},
-        policies::{self, PolicyFile},
-        recording::{Replay, read::Reader, replay},
-    },
-    domain::policy::PolicyUpdate,
+use crate::cli::{
+    args::{ClusterArgs, OutputArgs, duration},
+    block_on,
+    cluster::{Cluster, InForce},
+    evaluation::Evaluation,
+    exit::Outcome,
+    files,
+    output::{note, print_as},
+    policies::{self, PolicyFile},
+    recording::{Replay, read::Reader, replay},
 };
 
 /// What one list does not show.
@@ -95,8 +92,8 @@ fn of_recording(
     } = replay(&mut reader, args.length, |first| {
         let namespace = args.cluster.namespace.as_deref().unwrap_or(first);
         notes.extend(assumed_namespace(candidates, namespace));
-        let in_force = updates(against.unwrap_or_default(), namespace)?;
-        known = Policies::new(updates(candidates, namespace)?, in_force);
+        let in_force = policies::updates(against.unwrap_or_default(), namespace)?;
+        known = Policies::new(policies::updates(candidates, namespace)?, in_force);
         Ok(known.all())
     })?;
     let comparison = Comparison::new(&known, &evaluation);
@@ -123,11 +120,11 @@ async fn of_cluster(
     } = cluster.in_force().await?;
     let namespace = cluster.namespace();
     let in_force = match against {
-        Some(files) => updates(files, namespace)?,
+        Some(files) => policies::updates(files, namespace)?,
         None => policies,
     };
     notes.extend(assumed_namespace(candidates, namespace));
-    let known = Policies::new(updates(candidates, namespace)?, in_force);
+    let known = Policies::new(policies::updates(candidates, namespace)?, in_force);
     let start = cluster.now();
     let mut evaluation = Evaluation::new(known.all(), namespaces, start);
     cluster.evaluate(&mut evaluation, args.length).await?;
@@ -144,10 +141,6 @@ async fn of_cluster(
         "the cluster".to_owned(),
         notes,
     ))
-}
-
-fn updates(files: &[PolicyFile], namespace: &str) -> Result<Vec<PolicyUpdate>, Failure> {
-    files.iter().map(|file| file.update(namespace)).collect()
 }
 
 /// Returns a note if a policy has no namespace.
