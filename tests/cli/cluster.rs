@@ -2,9 +2,11 @@
 
 use std::fs;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use testkit::api_server::{ApiServer, CLUSTER_POLICIES, NAMESPACES, PODS, POLICIES, list, pod, policy, soon};
+use testkit::api_server::{
+    ApiServer, CLUSTER_POLICIES, Listener, NAMESPACES, PODS, POLICIES, Route, list, pod, policy, soon, until,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -26,23 +28,61 @@ fn config(cluster: &Value, user: &Value) -> Value {
     })
 }
 
-/// A server with two Pods, of which one has an unready sidecar, and these policies.
-async fn server(policies: &[Value]) -> (ApiServer, testkit::api_server::Listener) {
-    let server = ApiServer::default();
-    server.serve_all_but_pods(policies);
-    server.serve_quietly(
-        PODS,
-        list("Pod", "7", &[pod("web-1", "5", false), pod("web-2", "6", true)]),
-    );
-    let listener = server.listen().await;
-    (server, listener)
+/// A scripted API server on loopback, and a directory with its kubeconfig.
+struct Setup {
+    server: ApiServer,
+    listener: Listener,
+    directory: Directory,
+    kubeconfig: String,
+}
+
+impl Setup {
+    async fn new(server: ApiServer) -> Self {
+        let listener = server.listen().await;
+        let directory = Directory::new();
+        Self {
+            kubeconfig: directory.file("kubeconfig", kubeconfig(&listener.url(), &json!({}))),
+            server,
+            listener,
+            directory,
+        }
+    }
+
+    /// A server with these policies. The test answers requests for Pods.
+    async fn without_pods(policies: &[Value]) -> Self {
+        let server = ApiServer::default();
+        server.serve_all_but_pods(policies);
+        Self::new(server).await
+    }
+
+    /// A server with two Pods, of which one has an unready sidecar, and these policies.
+    async fn with_pods(policies: &[Value]) -> Self {
+        let setup = Self::without_pods(policies).await;
+        let pods = [pod("web-1", "5", false), pod("web-2", "6", true)];
+        setup.server.serve_quietly(PODS, list("Pod", "7", &pods));
+        setup
+    }
+
+    /// The requests for Pods.
+    fn pods(&self) -> Route {
+        self.server.route(Method::GET, PODS)
+    }
+
+    /// Refuses the next request for Pods.
+    fn forbid_pods(&self) {
+        let pods = self.pods();
+        tokio::spawn(async move { pods.next().await.fail(403, "pods is forbidden: no role") });
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_policy_is_tried_on_the_pods_of_a_cluster() {
-    let directory = Directory::new();
-    let (_server, listener) = server(&[policy("other", "3")]).await;
-    let kubeconfig = directory.file("kubeconfig", kubeconfig(&listener.url(), &json!({})));
+    let setup = Setup::with_pods(&[policy("other", "3")]).await;
+    let Setup {
+        directory,
+        kubeconfig,
+        ..
+    } = &setup;
     let policy = directory.policy("policy.json", &json!({"checks": {"notReady": {"for": "0s"}}}));
     let run = sidewatch(&[
         "simulate",
@@ -50,7 +90,7 @@ async fn a_policy_is_tried_on_the_pods_of_a_cluster() {
         &policy,
         "-A",
         "--kubeconfig",
-        &kubeconfig,
+        kubeconfig,
         "-o",
         "json",
     ])
@@ -87,9 +127,12 @@ async fn a_policy_is_tried_on_the_pods_of_a_cluster() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn violations_are_grouped() {
-    let directory = Directory::new();
-    let (_server, listener) = server(&[policy("mesh", "3")]).await;
-    let kubeconfig = directory.file("kubeconfig", kubeconfig(&listener.url(), &json!({})));
+    let setup = Setup::with_pods(&[policy("mesh", "3")]).await;
+    let Setup {
+        directory,
+        kubeconfig,
+        ..
+    } = &setup;
     let file = directory.file(
         "policy.json",
         json!({
@@ -99,7 +142,7 @@ async fn violations_are_grouped() {
         .to_string(),
     );
     let top = async |more: &[&str]| {
-        let args = [&["top", "-A", "--kubeconfig", &kubeconfig, "-o", "json"], more].concat();
+        let args = [&["top", "-A", "--kubeconfig", kubeconfig, "-o", "json"], more].concat();
         let run = sidewatch(&args).await;
         let groups = run.json()["groups"].clone();
         let text = |row: &Value| {
@@ -126,7 +169,7 @@ async fn violations_are_grouped() {
     ])
     .await;
     assert_eq!((code, groups), (Some(0), Vec::new()));
-    let table = sidewatch(&["top", "-A", "--kubeconfig", &kubeconfig]).await;
+    let table = sidewatch(&["top", "-A", "--kubeconfig", kubeconfig]).await;
     assert!(
         table
             .stdout
@@ -137,7 +180,6 @@ async fn violations_are_grouped() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn missing_rights_and_missing_crds_are_notes() {
-    let directory = Directory::new();
     let server = ApiServer::default();
     server.serve_quietly(PODS, list("Pod", "7", &[pod("web-2", "6", true)]));
     for (path, code, message) in [
@@ -149,13 +191,17 @@ async fn missing_rights_and_missing_crds_are_notes() {
         ),
         (NAMESPACES, 403, "namespaces is forbidden: no role"),
     ] {
-        let route = server.route(http::Method::GET, path);
+        let route = server.route(Method::GET, path);
         tokio::spawn(async move { route.next().await.fail(code, message) });
     }
-    let listener = server.listen().await;
-    let kubeconfig = directory.file("kubeconfig", kubeconfig(&listener.url(), &json!({})));
+    let setup = Setup::new(server).await;
+    let Setup {
+        directory,
+        kubeconfig,
+        ..
+    } = &setup;
     let policy = directory.policy("policy.json", &json!({}));
-    let run = sidewatch(&["simulate", "-p", &policy, "-A", "--kubeconfig", &kubeconfig]).await;
+    let run = sidewatch(&["simulate", "-p", &policy, "-A", "--kubeconfig", kubeconfig]).await;
     assert_eq!(run.code, Some(0), "{run:?}");
     for expected in [
         "note: CRD sidecarpolicies.sidewatch.dev is not installed",
@@ -168,34 +214,34 @@ async fn missing_rights_and_missing_crds_are_notes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_missing_right_to_list_pods_is_an_error() {
-    let directory = Directory::new();
-    let server = ApiServer::default();
-    server.serve_all_but_pods(&[]);
-    let pods = server.route(http::Method::GET, PODS);
-    tokio::spawn(async move { pods.next().await.fail(403, "pods is forbidden: no role") });
-    let listener = server.listen().await;
-    let kubeconfig = directory.file("kubeconfig", kubeconfig(&listener.url(), &json!({})));
+    let setup = Setup::without_pods(&[]).await;
+    let Setup {
+        directory,
+        kubeconfig,
+        ..
+    } = &setup;
+    setup.forbid_pods();
     let policy = directory.policy("policy.json", &json!({}));
-    let run = sidewatch(&["simulate", "-p", &policy, "-A", "--kubeconfig", &kubeconfig]).await;
+    let run = sidewatch(&["simulate", "-p", &policy, "-A", "--kubeconfig", kubeconfig]).await;
     run.assert_failed(&[
         "cannot list pods: forbidden: pods is forbidden: no role",
-        &listener.url(),
+        &setup.listener.url(),
     ]);
     let output = directory.path("pods.jsonl").display().to_string();
-    let pods = server.route(http::Method::GET, PODS);
-    tokio::spawn(async move { pods.next().await.fail(403, "pods is forbidden: no role") });
-    let run = sidewatch(&["record", "-A", "-o", &output, "--kubeconfig", &kubeconfig]).await;
+    setup.forbid_pods();
+    let run = sidewatch(&["record", "-A", "-o", &output, "--kubeconfig", kubeconfig]).await;
     run.assert_failed(&["cannot list pods: forbidden: pods is forbidden: no role"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_label_selector_reaches_the_api_server() {
-    let directory = Directory::new();
-    let server = ApiServer::default();
-    server.serve_all_but_pods(&[]);
-    let pods = server.route(http::Method::GET, PODS);
-    let listener = server.listen().await;
-    let kubeconfig = directory.file("kubeconfig", kubeconfig(&listener.url(), &json!({})));
+    let setup = Setup::without_pods(&[]).await;
+    let Setup {
+        directory,
+        kubeconfig,
+        ..
+    } = &setup;
+    let pods = setup.pods();
     let policy = directory.policy("policy.json", &json!({}));
     let args = [
         "simulate",
@@ -205,7 +251,7 @@ async fn a_label_selector_reaches_the_api_server() {
         "-l",
         "app=web",
         "--kubeconfig",
-        &kubeconfig,
+        kubeconfig,
     ];
     let answer = async {
         let request = pods.next().await;
@@ -220,15 +266,16 @@ async fn a_label_selector_reaches_the_api_server() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_recording_of_a_cluster_can_be_simulated() {
-    let directory = Directory::new();
-    let server = ApiServer::default();
-    server.serve_all_but_pods(&[]);
-    let pods = server.route(http::Method::GET, PODS);
-    let listener = server.listen().await;
-    let kubeconfig = directory.file("kubeconfig", kubeconfig(&listener.url(), &json!({})));
+    let setup = Setup::without_pods(&[]).await;
+    let Setup {
+        directory,
+        kubeconfig,
+        ..
+    } = &setup;
+    let pods = setup.pods();
     let output = directory.path("pods.jsonl");
     let file = output.display().to_string();
-    let child = command(&["record", "-A", "-o", &file, "--kubeconfig", &kubeconfig])
+    let child = command(&["record", "-A", "-o", &file, "--kubeconfig", kubeconfig])
         .spawn()
         .unwrap();
     pods.next()
@@ -236,7 +283,7 @@ async fn a_recording_of_a_cluster_can_be_simulated() {
         .json(StatusCode::OK, &list("Pod", "7", &[pod("web-1", "5", true)]));
     let watch = pods.next().await.watch();
     watch.event("MODIFIED", &pod("web-1", "8", false));
-    testkit::api_server::until("the change is recorded", || {
+    until("the change is recorded", || {
         fs::read_to_string(&output).is_ok_and(|text| text.contains("MODIFIED"))
     })
     .await;
