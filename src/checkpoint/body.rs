@@ -88,6 +88,12 @@ const COMPLETE: u8 = 1 << 1;
 /// A watch was held: an earlier time of the data follows.
 const HELD: u8 = 1 << 2;
 
+/// Returns the bits whose conditions hold.
+fn bits<const N: usize>(flags: [(bool, u8); N]) -> u8 {
+    let set = flags.into_iter().filter(|(is_set, _)| *is_set);
+    set.fold(0, |bits, (_, bit)| bits | bit)
+}
+
 fn write_policy(uid: &Arc<str>, policy: &PolicyState, as_of: Timestamp, to: &mut Writer) {
     let PolicyState {
         as_of: data,
@@ -100,11 +106,10 @@ fn write_policy(uid: &Arc<str>, policy: &PolicyState, as_of: Timestamp, to: &mut
         },
         violations: _,
     } = policy;
-    let bit = |is: bool, bit: u8| if is { bit } else { 0 };
     let held = *data != as_of;
     to.uid(uid);
     let is_cluster = *kind == PolicyKind::ClusterSidecarPolicy;
-    to.byte(bit(is_cluster, CLUSTER) | bit(*complete, COMPLETE) | bit(held, HELD));
+    to.byte(bits([(is_cluster, CLUSTER), (*complete, COMPLETE), (held, HELD)]));
     to.string(namespace);
     to.string(name);
     to.signed(*generation);
@@ -212,7 +217,7 @@ fn write_violation(violation: &ViolationState, written: &BTreeMap<u64, u32>, to:
         visible,
         severity,
     } = violation;
-    let bits = [
+    to.byte(bits([
         (firing_since.is_some(), flags::FIRING),
         (gone_since.is_some(), flags::GONE),
         (event.is_some(), flags::EVENT),
@@ -220,12 +225,7 @@ fn write_violation(violation: &ViolationState, written: &BTreeMap<u64, u32>, to:
         (*observed, flags::OBSERVED),
         (*counted, flags::COUNTED),
         (*visible, flags::VISIBLE),
-    ];
-    let bits = bits
-        .into_iter()
-        .filter(|(is, _)| *is)
-        .fold(0, |bits, (_, bit)| bits | bit);
-    to.byte(bits);
+    ]));
     write_severity(*severity, to);
     to.time(*onset);
     for since in [firing_since, gone_since].into_iter().flatten() {
