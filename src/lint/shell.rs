@@ -64,7 +64,7 @@ impl Program {
         matches!(self, Self::Script { .. })
     }
 
-    /// Returns the command at which the program stays for ever, if that is certain.
+    /// Returns the command at which the program stays forever, if that is certain.
     pub fn endless_command(&self) -> Option<String> {
         let commands = match self {
             Self::Direct(words) => return is_endless(words).then(|| words.join(" ")),
@@ -172,7 +172,7 @@ impl SimpleCommand {
         )
     }
 
-    /// Whether the command can be part of the limit of a loop: a comparison of numbers, or a number of turns.
+    /// Whether the command can be part of the limit of a loop: a comparison of numbers, or a number of iterations.
     fn is_bound(&self) -> bool {
         let is_comparison =
             |word: &String| matches!(word.as_str(), "-gt" | "-lt" | "-ge" | "-le" | "-eq" | "SECONDS");
@@ -257,7 +257,7 @@ mod tests {
             direct(&["/bin/busybox", "sh", "-c", "sleep infinity"]),
             direct(&["tini", "--", "bash", "-ec", "date; sleep inf"]),
             script("setup && sleep infinity"),
-            script("setup\nexec tail -F /dev/null # for ever\n"),
+            script("setup\nexec tail -F /dev/null # forever\n"),
             script("while true; do date; sleep 10; done"),
             script("cp a b\nwhile :\ndo\n if [ -f x ]; then date; fi\n sleep 1\ndone"),
             script("until false; do sleep 60; done"),

@@ -100,7 +100,7 @@ enum Saved {
 }
 
 impl CheckpointTask {
-    /// Creates the task. It writes with a permit of the fence only.
+    /// Creates the task. It writes only with a permit of the fence.
     pub fn new(
         map: CheckpointMap,
         (index, events): (Arc<Mutex<Index>>, Arc<EventSink>),
@@ -152,7 +152,7 @@ impl CheckpointTask {
         }
     }
 
-    /// Stores the checkpoint a last time, if this replica is the leader.
+    /// Stores the checkpoint one last time, if this replica is the leader.
     pub async fn flush(&self) {
         if self.fence.permit().is_some() {
             let mut state = self.state.lock().await;

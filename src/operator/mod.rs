@@ -260,7 +260,7 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Waits for the end of a task, for ever without a task.
+/// Waits for the end of a task, forever without a task.
 async fn joined(task: &mut Option<AbortOnDrop>) -> Result<(), JoinError> {
     match task {
         Some(task) => task.await,

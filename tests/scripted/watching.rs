@@ -79,7 +79,7 @@ async fn an_expired_version_leads_to_a_new_list() {
     let Setup { pods, operator, .. } = Setup::start(&[]);
     let listed = list("Pod", "5", &[pod("a", "1", true), pod("b", "2", true)]);
     pods.next().await.json(StatusCode::OK, &listed);
-    // 410 as the status of the response: the watcher of kube would repeat the request for ever.
+    // 410 as the status of the response: the watcher of kube would repeat the request forever.
     pods.next().await.fail(410, "too old resource version: 5 (9)");
     let again = pods.next().await;
     assert_list(&again);

@@ -20,7 +20,7 @@ pub(crate) enum Step {
     EatInChild,
     /// The same, and exits when the child is killed.
     EatInChildThenExit(u8),
-    /// Waits for ever.
+    /// Waits forever.
     Hold,
     /// Continues with the first step.
     Repeat,

@@ -70,7 +70,7 @@ fn check(pod: &Pod<'_>) -> Vec<Draft> {
         .collect()
 }
 
-/// Whether the sidecar runs a script that is not known to run for ever.
+/// Whether the sidecar runs a script that is not known to run forever.
 fn can_end(sidecar: &Container<'_>) -> bool {
     let program = sidecar.program();
     program.is_script() && program.endless_command().is_none()

@@ -24,7 +24,7 @@ fn check(pod: &Pod<'_>) -> Vec<Draft> {
             let (seconds, field) = sleep(container)?;
             (seconds > grace).then(|| {
                 let time = if seconds == u64::MAX {
-                    "for ever".to_owned()
+                    "forever".to_owned()
                 } else {
                     format!("for {seconds} s")
                 };

@@ -21,7 +21,7 @@ fn check(pod: &Pod<'_>) -> Vec<Draft> {
             let policy = sidecar.field.get("restartPolicy")?;
             (policy.text() == Some("Always")).then(|| {
                 let message = format!(
-                    "restartPolicy: Always does not make {} a native sidecar, because it is in spec.containers: it restarts for ever, and the Pod never ends",
+                    "restartPolicy: Always does not make {} a native sidecar, because it is in spec.containers: it restarts forever, and the Pod never ends",
                     sidecar.name
                 );
                 Draft::container(
