@@ -10,8 +10,8 @@ use super::{
 };
 use crate::api::{Duration, InvalidDuration};
 
-/// The cluster, and the Pods in it.
-#[derive(Clone, Debug, Default, Args)]
+/// The cluster, and the objects in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Cluster")]
 pub struct ClusterArgs {
     /// Kubeconfig file; default: $KUBECONFIG, then the ServiceAccount of the Pod, then ~/.kube/config
@@ -30,7 +30,7 @@ pub struct ClusterArgs {
     #[arg(long, short = 'A', conflicts_with = "namespace")]
     pub all_namespaces: bool,
 
-    /// Label selector of Pods, such as app=web,tier!=cache
+    /// Label selector, such as app=web,tier!=cache
     #[arg(long, short = 'l', value_name = "SELECTOR")]
     pub selector: Option<String>,
 }

@@ -37,6 +37,7 @@ const LINT_EXAMPLES: &str = "\
 Examples:
   sidewatch lint deploy/                           all manifests in a directory
   helm template . | sidewatch lint -               a rendered chart
+  sidewatch lint --live -n shop                    the workloads of a cluster
   sidewatch lint -o sarif deploy/ > lint.sarif     for code scanning
   sidewatch lint --disable SC014 --fail-on error deploy/
 ";
@@ -92,7 +93,7 @@ enum Command {
     /// Run the operator until SIGTERM or SIGINT
     #[command(before_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
-    /// Find faults of sidecars in manifests, without a cluster
+    /// Find faults of sidecars in manifests, or in the workloads of a cluster
     #[command(before_help = LINT_EXAMPLES)]
     Lint(LintArgs),
     /// Show what a policy would report, on the cluster or on a recording

@@ -87,13 +87,17 @@ pub fn reason(error: &Error) -> Reason {
 /// Describes a failure, and how to correct it where that is possible.
 pub fn problem(error: &Error, resource: Resource, scope: &Scope) -> String {
     let name = resource.as_str();
-    let reason = reason(error);
-    if reason == Reason::NotFound && resource.is_policy() {
+    if reason(error) == Reason::NotFound && resource.is_policy() {
         return format!(
             "CRD {name}.{} is not installed: sidewatch crds | kubectl apply -f -",
             crate::api::GROUP
         );
     }
+    sentence(error, name, scope)
+}
+
+/// Describes the failure of a list or watch of any resource. `name` is its plural name, as in RBAC rules.
+pub fn sentence(error: &Error, name: &str, scope: &Scope) -> String {
     let verb = match error {
         Error::InitialListFailed(_) => "list",
         _ => "watch",
@@ -102,7 +106,7 @@ pub fn problem(error: &Error, resource: Resource, scope: &Scope) -> String {
         .as_ref()
         .map(|ns| format!(" in namespace {ns}"))
         .unwrap_or_default();
-    let prefix = match reason {
+    let prefix = match reason(error) {
         Reason::Forbidden => "forbidden: ",
         Reason::Decode => "invalid response: ",
         _ => "",

@@ -21,3 +21,4 @@ pub mod protobuf;
 pub(crate) mod recovery;
 mod transport;
 pub mod watch;
+pub mod workloads;

@@ -108,6 +108,95 @@ async fn a_recording_of_a_cluster_is_evaluated_without_it() {
     assert_eq!(violations(&run), ["null NotReady proxy"], "{}", run.stderr);
 }
 
+/// Creates a namespace with one workload of each kind, and a Pod that a ReplicaSet controls. Each has one finding: SC011.
+async fn workloads(plane: &ControlPlane) -> String {
+    let namespace = plane.namespace("lint").await.unwrap();
+    let resources =
+        "resources: {requests: {cpu: 50m}, limits: {memory: 128Mi}}, readinessProbe: {tcpSocket: {port: 1}}";
+    let containers = format!(
+        "containers: [{{name: app, image: app}}, {{name: fluent-bit, image: fluent/fluent-bit, {resources}}}]"
+    );
+    let template =
+        |more: &str| format!("template: {{metadata: {{labels: {{a: b}}}}, spec: {{{more}{containers}}}}}");
+    let selected = format!("selector: {{matchLabels: {{a: b}}}}, {}", template(""));
+    let job =
+        template("restartPolicy: Never, ").replacen("fluent-bit,", "fluent-bit, env: [{name: ONESHOT}],", 1);
+    let owner =
+        "ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: web, uid: '1', controller: true}]";
+    let object = |group: &str, kind: &str, metadata: &str, spec: &str| {
+        format!("{{apiVersion: {group}, kind: {kind}, metadata: {{{metadata}}}, spec: {{{spec}}}}}")
+    };
+    let objects = [
+        object(
+            "apps/v1",
+            "Deployment",
+            "name: web, labels: {tier: front}",
+            &selected,
+        ),
+        object("apps/v1", "StatefulSet", "name: web", &selected),
+        object("apps/v1", "DaemonSet", "name: web", &selected),
+        object("apps/v1", "ReplicaSet", "name: web", &selected),
+        object("batch/v1", "Job", "name: web", &job),
+        object(
+            "batch/v1",
+            "CronJob",
+            "name: web",
+            &format!("schedule: '* * * * *', jobTemplate: {{spec: {{{job}}}}}"),
+        ),
+        object("v1", "Pod", "name: web", &containers),
+        object("v1", "Pod", &format!("name: web-1, {owner}"), &containers),
+    ];
+    plane
+        .apply_in(&namespace, &objects.join("\n---\n"))
+        .await
+        .unwrap();
+    namespace
+}
+
+/// The findings in the output of `lint -o json`.
+fn findings(run: &Run) -> Vec<String> {
+    let output: Value =
+        serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {}", run.stderr));
+    let findings = output["findings"].as_array().unwrap().iter();
+    let mut findings: Vec<_> = findings
+        .map(|f| {
+            ["code", "kind", "name", "path"]
+                .map(|key| f[key].as_str().unwrap())
+                .join(" ")
+        })
+        .collect();
+    findings.sort();
+    findings
+}
+
+#[tokio::test]
+async fn workloads_of_a_cluster_are_examined() {
+    let (plane, _) = plane().await;
+    let namespace = workloads(plane).await;
+    let args = ["lint", "--live", "-n", &namespace, "-o", "json"];
+    let run = sidewatch(plane.kubeconfig_path(), &args).await;
+    let image = "spec.containers[1].image";
+    let expected = [
+        format!("SC011 CronJob web spec.jobTemplate.spec.template.{image}"),
+        format!("SC011 DaemonSet web spec.template.{image}"),
+        format!("SC011 Deployment web spec.template.{image}"),
+        format!("SC011 Job web spec.template.{image}"),
+        format!("SC011 Pod web {image}"),
+        format!("SC011 ReplicaSet web spec.template.{image}"),
+        format!("SC011 StatefulSet web spec.template.{image}"),
+    ];
+    assert_eq!(findings(&run), expected, "{}", run.stderr);
+    assert_eq!((run.code, run.stderr.as_str()), (Some(1), ""));
+    let selected = [&args[..], &["-l", "tier=front"]].concat();
+    let run = sidewatch(plane.kubeconfig_path(), &selected).await;
+    assert_eq!(
+        findings(&run),
+        [format!("SC011 Deployment web spec.template.{image}")],
+        "{}",
+        run.stderr
+    );
+}
+
 #[tokio::test]
 async fn the_role_for_users_of_the_command_line_is_sufficient() {
     let (plane, _) = plane().await;
@@ -141,4 +230,6 @@ async fn the_role_for_users_of_the_command_line_is_sufficient() {
     })
     .await
     .unwrap();
+    let run = sidewatch(files.path(), &["lint", "--live", "-n", &namespace]).await;
+    assert_eq!(run.stderr, "", "the role is sufficient for lint: {}", run.stdout);
 }

@@ -1,19 +1,20 @@
-//! Findings as workflow commands of GitHub Actions, which shows them at their lines.
+//! Findings as workflow commands of GitHub Actions, which shows them at their lines. A workload of the cluster has no line.
 
 use crate::lint::finding::{Finding, Severity};
 
 /// Renders a finding.
-pub(super) fn render(file: &str, finding: &Finding) -> String {
+pub(super) fn render(file: Option<&str>, finding: &Finding) -> String {
     let command = match finding.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
         Severity::Info => "notice",
     };
+    let place = file.map_or_else(String::new, |file| {
+        let (line, column) = (finding.location.line, finding.location.column);
+        format!("file={},line={line},col={column},", property(file))
+    });
     format!(
-        "::{command} file={},line={},col={},title={}::{}\n",
-        property(file),
-        finding.location.line,
-        finding.location.column,
+        "::{command} {place}title={}::{}\n",
         property(finding.code),
         data(&format!(
             "{} ({} of {}); {}",

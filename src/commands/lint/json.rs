@@ -18,9 +18,9 @@ struct Result<'a> {
 struct Finding<'a> {
     code: &'a str,
     severity: &'a str,
-    file: &'a str,
-    line: u32,
-    column: u32,
+    /// The place in a file. A workload of the cluster has none.
+    #[serde(flatten)]
+    place: Option<Place<'a>>,
     path: &'a str,
     kind: &'a str,
     namespace: &'a str,
@@ -31,6 +31,13 @@ struct Finding<'a> {
     help: &'a str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     suggested_edit: Vec<Lines<'a>>,
+}
+
+#[derive(Serialize)]
+struct Place<'a> {
+    file: &'a str,
+    line: u32,
+    column: u32,
 }
 
 /// Lines that are removed, and lines that are inserted before them.
@@ -49,9 +56,11 @@ pub(super) fn render(findings: &[Located], templates: usize) -> serde_json::Resu
         Finding {
             code: finding.code,
             severity: finding.severity.as_str(),
-            file: &located.file,
-            line: finding.location.line,
-            column: finding.location.column,
+            place: located.file.as_deref().map(|file| Place {
+                file,
+                line: finding.location.line,
+                column: finding.location.column,
+            }),
             path: &finding.path,
             kind: &finding.object.kind,
             namespace: &finding.object.namespace,

@@ -1,11 +1,12 @@
-//! `sidewatch lint`: static rules over manifests, without a cluster.
+//! `sidewatch lint`: static rules over manifests, without a cluster, or over the workloads of a cluster.
 //!
-//! Input: files, directories or standard input. Output: findings on standard output. A document that cannot be parsed is an
+//! Input: files, directories, standard input or a cluster. Output: findings on standard output. A document that cannot be parsed is an
 //! error on standard error; the others are still examined.
 
 mod config;
 mod github;
 mod json;
+mod live;
 mod sarif;
 mod sources;
 mod text;
@@ -21,13 +22,15 @@ use self::{
 use super::Failure;
 use crate::{
     cli::{
+        args::ClusterArgs,
+        block_on,
         exit::Outcome,
         output::{note, print},
         terminal::{ColorWhen, Terminal},
     },
     lint::{
         Linter, MAX_FINDINGS, Report,
-        finding::{Finding, Severity},
+        finding::{Finding, Object, Severity},
         rules,
         suppression::Ignore,
         workload::TemplatePath,
@@ -45,6 +48,13 @@ pub(super) struct LintArgs {
     /// The same, as kubectl spells it
     #[arg(long = "filename", short = 'f', value_name = "FILE|DIR|-")]
     pub filenames: Vec<PathBuf>,
+
+    /// Examine the workloads of a cluster instead of files
+    #[arg(long, conflicts_with_all = ["paths", "filenames"])]
+    pub live: bool,
+
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
 
     /// Rules that are not used, such as SC014
     #[arg(long, value_name = "CODE", value_delimiter = ',', value_parser = code)]
@@ -127,10 +137,10 @@ fn code(text: &str) -> Result<&'static str, String> {
     })
 }
 
-/// A finding with the name of its file.
+/// A finding with the name of its file. A workload of the cluster has none.
 #[derive(Debug)]
 pub(super) struct Located {
-    pub file: String,
+    pub file: Option<String>,
     pub finding: Finding,
 }
 
@@ -140,6 +150,22 @@ pub(super) struct Counts {
     pub errors: usize,
     pub warnings: usize,
     pub infos: usize,
+}
+
+/// Where a text comes from.
+enum Input<'a> {
+    /// A file, or standard input.
+    File(&'a Source),
+    /// A workload of the cluster.
+    Workload(&'a Object),
+}
+
+/// Whether the rest of the input is examined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    Examine,
+    /// There are too many findings.
+    Skip,
 }
 
 /// Collects or writes the findings, and what could not be examined.
@@ -159,8 +185,14 @@ struct Run {
 pub(super) fn execute(args: &LintArgs) -> Result<Outcome, Failure> {
     let config = Config::read(args.config.as_deref())?;
     let paths: Vec<_> = args.paths.iter().chain(&args.filenames).cloned().collect();
-    if paths.is_empty() {
-        return Err("nothing to examine: give files or directories, or - for standard input".into());
+    if paths.is_empty() && !args.live {
+        return Err(
+            "nothing to examine: give files or directories, - for standard input, or --live for the cluster"
+                .into(),
+        );
+    }
+    if args.cluster != ClusterArgs::default() && !args.live {
+        return Err("a cluster is only examined with --live".into());
     }
     let disabled: BTreeSet<_> = args.disable.iter().chain(&config.disable).copied().collect();
     let template_paths = args
@@ -179,17 +211,13 @@ pub(super) fn execute(args: &LintArgs) -> Result<Outcome, Failure> {
         findings: Vec::new(),
         problems: 0,
     };
+    if args.live {
+        block_on(live::examine(&args.cluster, &mut linter, &mut run))?;
+    }
     for source in sources(&paths)? {
         match read(&source) {
             Ok(text) => {
-                let report = linter.lint(&text);
-                let is_truncated = report.is_truncated;
-                run.add(&source, &text, report)?;
-                if is_truncated {
-                    note(&format!(
-                        "more than {MAX_FINDINGS} findings: the rest of the input is not examined"
-                    ));
-                    run.problems += 1;
+                if run.add(&Input::File(&source), &text, linter.lint(&text))? == Rest::Skip {
                     break;
                 }
             }
@@ -202,21 +230,31 @@ pub(super) fn execute(args: &LintArgs) -> Result<Outcome, Failure> {
             findings,
             ..Report::default()
         };
-        run.add(source, text, report)?;
+        run.add(&Input::File(source), text, report)?;
     }
     run.finish(linter.templates)
 }
 
 impl Run {
-    fn add(&mut self, source: &Source, text: &str, report: Report) -> Result<(), Failure> {
+    /// Adds the findings in a text.
+    fn add(&mut self, input: &Input<'_>, text: &str, report: Report) -> Result<Rest, Failure> {
+        let file = match input {
+            Input::File(source) => Some(source.name.as_str()),
+            Input::Workload(_) => None,
+        };
         for error in &report.errors {
             let (line, column) = (error.location.line, error.location.column);
-            self.problem(&format!("{}:{line}:{column}: {error}", source.name));
+            match input {
+                Input::File(source) => self.problem(&format!("{}:{line}:{column}: {error}", source.name)),
+                Input::Workload(object) => self.problem(&format!("{object}: {error}")),
+            }
         }
-        if !report.errors.is_empty() && text.contains("{{") {
+        if let Some(file) = file
+            && !report.errors.is_empty()
+            && text.contains("{{")
+        {
             note(&format!(
-                "{} looks like a template: render it first, as in helm template . | sidewatch lint -",
-                source.name
+                "{file} looks like a template: render it first, as in helm template . | sidewatch lint -"
             ));
         }
         let mut rendered = String::new();
@@ -224,15 +262,25 @@ impl Run {
             self.counts.add(finding.severity);
             self.has_failed |= finding.severity >= self.fail_on;
             match self.format {
-                LintFormat::Text => rendered += &text::render(&source.name, text, &finding, self.terminal),
-                LintFormat::Github => rendered += &github::render(&source.name, &finding),
+                LintFormat::Text => {
+                    rendered += &text::render(file.map(|file| (file, text)), &finding, self.terminal);
+                }
+                LintFormat::Github => rendered += &github::render(file, &finding),
                 LintFormat::Json | LintFormat::Sarif => self.findings.push(Located {
-                    file: source.name.clone(),
+                    file: file.map(str::to_owned),
                     finding,
                 }),
             }
         }
-        print(&rendered)
+        print(&rendered)?;
+        if !report.is_truncated {
+            return Ok(Rest::Examine);
+        }
+        note(&format!(
+            "more than {MAX_FINDINGS} findings: the rest of the input is not examined"
+        ));
+        self.problems += 1;
+        Ok(Rest::Skip)
     }
 
     fn problem(&mut self, message: &str) {

@@ -48,18 +48,22 @@ fn result(located: &Located) -> Value {
         .chain([finding.path.as_str()])
         .collect::<Vec<_>>()
         .join("/");
+    let mut location = json!({"logicalLocations": [{"fullyQualifiedName": name}]});
+    if let Some(file) = file
+        && let Some(location) = location.as_object_mut()
+    {
+        let physical = json!({
+            "artifactLocation": {"uri": uri(file)},
+            "region": {"startLine": finding.location.line, "startColumn": finding.location.column},
+        });
+        location.insert("physicalLocation".to_owned(), physical);
+    }
     json!({
         "ruleId": finding.code,
         "ruleIndex": rules::all().position(|rule| rule.code == finding.code),
         "level": level(finding.severity),
         "message": {"text": format!("{}. To correct it: {}.", finding.message, finding.help)},
-        "locations": [{
-            "physicalLocation": {
-                "artifactLocation": {"uri": uri(file)},
-                "region": {"startLine": finding.location.line, "startColumn": finding.location.column},
-            },
-            "logicalLocations": [{"fullyQualifiedName": name}],
-        }],
+        "locations": [location],
     })
 }
 

@@ -18,8 +18,8 @@ const DEFAULT_WIDTH: usize = 120;
 /// A longer line, as in JSON without line breaks, is not shown.
 const MAX_LINE: usize = 2000;
 
-/// Renders a finding.
-pub(super) fn render(file: &str, text: &str, finding: &Finding, terminal: Terminal) -> String {
+/// Renders a finding. `source` has the name and the text of a file; a workload of the cluster has none.
+pub(super) fn render(source: Option<(&str, &str)>, finding: &Finding, terminal: Terminal) -> String {
     let level = match finding.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
@@ -31,10 +31,14 @@ pub(super) fn render(file: &str, text: &str, finding: &Finding, terminal: Termin
     } else {
         format!("{} of {object}", finding.path)
     };
+    let place = match source {
+        Some((file, text)) => snippet(file, text, finding.location, label),
+        None => Origin::path(label).into(),
+    };
     let groups = [level
         .primary_title(finding.message.as_str())
         .id(finding.code)
-        .element(source(file, text, finding.location, label))
+        .element(place)
         .element(Level::HELP.message(finding.help.as_str()))];
     let renderer = if terminal.color {
         Renderer::styled()
@@ -44,14 +48,14 @@ pub(super) fn render(file: &str, text: &str, finding: &Finding, terminal: Termin
     let width = terminal.width.unwrap_or(DEFAULT_WIDTH);
     let renderer = renderer.decor_style(DecorStyle::Ascii).term_width(width);
     let mut shown = renderer.render(&groups) + "\n\n";
-    if let Some(edit) = &finding.edit {
+    if let Some(((file, text), edit)) = source.zip(finding.edit.as_ref()) {
         shown += &suggestion(file, text, edit, terminal);
     }
     shown
 }
 
 /// The line with the location, or only its position if the line is very long.
-fn source<'a>(file: &'a str, text: &'a str, location: Location, label: String) -> Element<'a> {
+fn snippet<'a>(file: &'a str, text: &'a str, location: Location, label: String) -> Element<'a> {
     let range = location.range();
     let start = line_start(text, range.start);
     let end = text

@@ -1,0 +1,122 @@
+//! Lists workloads in pages, with all their fields, for `sidewatch lint --live`.
+//!
+//! Input: a client, a kind, and what the user selects. Output: one page of objects that no other workload controls, so a
+//! Deployment is listed without its ReplicaSets and Pods.
+
+use k8s_openapi::api::{
+    apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
+    batch::v1::{CronJob, Job},
+    core::v1::Pod,
+};
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject},
+    core::{TypeMeta, params::ListParams},
+    runtime::watcher,
+};
+
+use super::{
+    failure,
+    inputs::LIVE_PODS,
+    list::{ListError, PAGE, PodSelection},
+};
+
+/// A kind of workloads.
+#[derive(Clone, Debug)]
+pub struct WorkloadKind {
+    resource: ApiResource,
+    /// Objects of the kind can be controlled by another workload.
+    has_owners: bool,
+    /// A field selector.
+    fields: &'static str,
+}
+
+/// A page of a list.
+#[derive(Debug)]
+pub struct Page {
+    /// The objects without `managedFields` and `status`.
+    pub objects: Vec<DynamicObject>,
+    /// The token of the next page.
+    pub next: Option<String>,
+}
+
+impl WorkloadKind {
+    /// Returns all kinds.
+    pub fn all() -> [Self; 7] {
+        let kind = |resource, has_owners, fields| Self {
+            resource,
+            has_owners,
+            fields,
+        };
+        [
+            kind(ApiResource::erase::<Deployment>(&()), false, ""),
+            kind(ApiResource::erase::<StatefulSet>(&()), false, ""),
+            kind(ApiResource::erase::<DaemonSet>(&()), false, ""),
+            kind(ApiResource::erase::<ReplicaSet>(&()), true, ""),
+            kind(ApiResource::erase::<CronJob>(&()), false, ""),
+            kind(ApiResource::erase::<Job>(&()), true, ""),
+            kind(ApiResource::erase::<Pod>(&()), true, LIVE_PODS),
+        ]
+    }
+
+    /// Lists one page. The field selector of `selection` is not used.
+    pub async fn page(
+        &self,
+        client: &Client,
+        selection: &PodSelection,
+        token: Option<String>,
+    ) -> Result<Page, ListError> {
+        let PodSelection {
+            scope,
+            fields: _,
+            labels,
+        } = selection;
+        let some = |selector: &str| (!selector.is_empty()).then(|| selector.to_owned());
+        let params = ListParams {
+            label_selector: some(labels),
+            field_selector: some(self.fields),
+            continue_token: token,
+            ..ListParams::default().limit(PAGE)
+        };
+        let api: Api<DynamicObject> = match scope {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &self.resource),
+            None => Api::all_with(client.clone(), &self.resource),
+        };
+        let page = api.list(&params).await.map_err(|error| {
+            let error = watcher::Error::InitialListFailed(error);
+            ListError {
+                reason: failure::reason(&error),
+                message: failure::sentence(&error, &self.resource.plural, scope),
+            }
+        })?;
+        Ok(Page {
+            next: page.metadata.continue_.filter(|token| !token.is_empty()),
+            objects: page
+                .items
+                .into_iter()
+                .filter(|object| !self.has_owners || !is_controlled(object))
+                .map(|object| self.complete(object))
+                .collect(),
+        })
+    }
+
+    /// Sets the kind, which the items of a list do not have, and removes what is not part of a manifest.
+    fn complete(&self, mut object: DynamicObject) -> DynamicObject {
+        object.types = Some(TypeMeta {
+            api_version: self.resource.api_version.clone(),
+            kind: self.resource.kind.clone(),
+        });
+        object.metadata.managed_fields = None;
+        if let Some(data) = object.data.as_object_mut() {
+            data.remove("status");
+        }
+        object
+    }
+}
+
+fn is_controlled(object: &DynamicObject) -> bool {
+    let owners = object.metadata.owner_references.iter().flatten();
+    owners
+        .into_iter()
+        .any(|owner| owner.controller.unwrap_or_default())
+}
