@@ -2,7 +2,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
 .PHONY: help tools check test test-build test-units test-cluster test-docs test-survival failover-soak e2e comparison lint fmt demo crds \
-	docs chart binary image images bench bench-scale bench-mass-fault fuzz mutants
+	admission docs chart binary image images bench bench-scale bench-mass-fault fuzz mutants
 
 tools: ## find or build the tools of the tests (etcd, kube-apiserver, Helm ...), and the images if a node can run here
 	cargo run --quiet --package e2e --locked -- tools
@@ -75,6 +75,9 @@ fmt: ## format the code
 crds: ## generate crds/ from the types in src/api
 	UPDATE_CRDS=1 cargo test --quiet --package sidewatch --lib --locked crds
 
+admission: ## generate config/admission/policies.yaml from the rules of lint and the catalogue
+	UPDATE_ADMISSION=1 cargo test --quiet --package sidewatch --lib --locked admission
+
 docs: ## generate docs/api.md from the schema
 	UPDATE_DOCS=1 cargo test --quiet --package e2e --test docs --locked api_reference
 
@@ -93,7 +96,7 @@ mutants: ## run mutation tests of src/domain; FILE=src/domain/hash.rs limits the
 demo: ## run the demo; HOLD=1 keeps it running, KUBELET=simulated uses no real node
 	cargo run --quiet --package e2e --locked -- demo $(if $(HOLD),--hold) $(if $(KUBELET),--kubelet=$(KUBELET))
 
-chart: ## generate the chart's copies of crds/ and config/prometheus/, and the list of values in its README
+chart: ## generate the chart's copies of crds/, config/prometheus/ and config/admission/, and the list of values in its README
 	UPDATE_CHART=1 cargo test --quiet --package e2e --test chart --locked -- files readme
 
 TARGET = $(shell rustc --print host-tuple)

@@ -50,9 +50,9 @@ struct Entry {
 }
 
 /// A container with this name is a sidecar.
-const NAME: &str = "sidecar";
+pub const NAME: &str = "sidecar";
 /// A container whose name has this suffix is a sidecar.
-const SUFFIX: &str = "-sidecar";
+pub const SUFFIX: &str = "-sidecar";
 
 /// Whether the catalogue contains a regular container with this name and image.
 pub fn contains(name: &str, image: &Repository<'_>) -> bool {
@@ -72,6 +72,16 @@ pub fn describe(name: &str, image: &Repository<'_>) -> Option<Description> {
 /// Whether `other` is a companion of the sidecar `program`. Each is a container name and an image.
 pub fn is_companion(program: (&str, &Repository<'_>), other: (&str, &Repository<'_>)) -> bool {
     entries(program.0, program.1).any(|entry| entry.companions.matches(other.0, other.1))
+}
+
+/// The container names of all entries.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ENTRIES.iter().flat_map(|entry| entry.program.names).copied()
+}
+
+/// The globs over image repositories of all entries.
+pub fn images() -> impl Iterator<Item = &'static str> {
+    ENTRIES.iter().flat_map(|entry| entry.program.images).copied()
 }
 
 fn entries(name: &str, image: &Repository<'_>) -> impl Iterator<Item = &'static Entry> {

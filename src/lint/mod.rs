@@ -6,6 +6,7 @@
 //!
 //! No I/O and no clock.
 
+pub mod admission;
 pub mod edit;
 pub mod field;
 pub mod finding;

@@ -2,6 +2,7 @@
 //!
 //! * [`api_server`]: a scripted API server, with or without virtual time;
 //! * [`kubelet`]: a simulated kubelet: Pods on their nodes, and the statuses that a real kubelet writes;
+//! * [`lint_fixtures`]: Pod specs with and without faults that rules of lint find;
 //! * [`pods`], [`fleet`]: one Pod or many thousand Pods, as large as in real clusters;
 //! * [`policies`]: policies as the watch delivers them;
 //! * [`protobuf`]: an encoder from JSON to protobuf;
@@ -24,6 +25,7 @@ pub mod fleet;
 pub mod fuzzing;
 pub mod glob;
 pub mod kubelet;
+pub mod lint_fixtures;
 pub mod pods;
 pub mod policies;
 pub mod protobuf;

@@ -5,7 +5,7 @@ use e2e::project::repository;
 
 use crate::helm::{CHART, CHARTS, read};
 
-const COPIES: [(&str, &str); 4] = [
+const COPIES: [(&str, &str); 5] = [
     (
         "crds/sidewatch.dev_sidecarpolicies.yaml",
         "files/crds/sidewatch.dev_sidecarpolicies.yaml",
@@ -15,6 +15,7 @@ const COPIES: [(&str, &str); 4] = [
         "files/crds/sidewatch.dev_clustersidecarpolicies.yaml",
     ),
     ("config/prometheus/rules.yaml", "files/rules.yaml"),
+    ("config/admission/policies.yaml", "files/admission.yaml"),
     ("config/prometheus/dashboard.json", "files/dashboard.json"),
 ];
 

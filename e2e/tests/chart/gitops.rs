@@ -12,7 +12,8 @@ use crate::helm::{
 const SOON: Duration = Duration::from_secs(30);
 
 /// Every object of the operator's chart that an installation can have.
-const EVERYTHING: [&str; 8] = [
+const EVERYTHING: [&str; 9] = [
+    "admissionPolicies.enabled=true",
     "metrics.tls.enabled=true",
     "metrics.auth.enabled=true",
     "metrics.auth.tokenSecret.name=token",

@@ -17,6 +17,7 @@
 )]
 
 mod access;
+mod admission;
 mod alert_rules;
 mod cli;
 mod control_plane;

@@ -14,7 +14,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 /// Parts of commands and of values of env that end a sidecar of the same Pod.
-const QUIT: [&str; 10] = [
+pub(in crate::lint) const QUIT: [&str; 10] = [
     "quitquitquit",
     "/shutdown",
     "linkerd-await",
@@ -27,7 +27,7 @@ const QUIT: [&str; 10] = [
     "main-terminated",
 ];
 /// Options and variables of sidecars that do their work once.
-const ONCE: [&str; 9] = [
+pub(in crate::lint) const ONCE: [&str; 9] = [
     "-exit-after-auth",
     "exit_after_auth",
     "--one-time",

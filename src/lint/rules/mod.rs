@@ -1,7 +1,7 @@
 //! The rules: one file each, with a page in `docs/lint`.
 
 mod capabilities;
-mod classic_in_job;
+pub(super) mod classic_in_job;
 mod classic_known;
 mod endless_init;
 mod grace_period;

@@ -10,6 +10,8 @@ mod suppressions;
 
 use std::collections::BTreeSet;
 
+use testkit::lint_fixtures::{Fixtures, object};
+
 use super::{Linter, finding::Finding};
 
 /// Returns all findings in a text that can be parsed.
@@ -48,14 +50,9 @@ fn assert_rule(code: &str, kind: &str, bad: &[(&str, &str)], good: &[&str]) {
     }
 }
 
-/// Returns an object with a Pod spec in flow style.
-fn object(kind: &str, spec: &str) -> String {
-    let metadata = "metadata: {name: web, namespace: shop}";
-    match kind {
-        "Pod" => format!("{{kind: Pod, {metadata}, spec: {{{spec}}}}}"),
-        "CronJob" => format!(
-            "{{kind: CronJob, {metadata}, spec: {{jobTemplate: {{spec: {{template: {{spec: {{{spec}}}}}}}}}}}}}"
-        ),
-        kind => format!("{{kind: {kind}, {metadata}, spec: {{template: {{spec: {{{spec}}}}}}}}}"),
+/// Asserts the findings of a rule in objects with its Pod specs.
+fn assert_fixtures(fixtures: &Fixtures) {
+    for kind in fixtures.kinds {
+        assert_rule(fixtures.code, kind, fixtures.bad, fixtures.good);
     }
 }

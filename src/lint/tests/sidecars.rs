@@ -1,6 +1,8 @@
 //! Rules about the settings of sidecars.
 
-use super::assert_rule;
+use testkit::lint_fixtures::PORT_CONFLICT;
+
+use super::{assert_fixtures, assert_rule};
 
 #[test]
 fn sc001_a_native_sidecar_needs_a_startup_gate() {
@@ -78,22 +80,7 @@ fn sc011_a_sidecar_image_needs_a_version() {
 
 #[test]
 fn sc012_containers_that_run_together_need_different_ports() {
-    let bad = [
-        (
-            "containers: [{name: a, ports: [{containerPort: 80}]}, {name: b, ports: [{containerPort: 80, protocol: TCP}]}]",
-            "Warning containers[1].ports[0].containerPort",
-        ),
-        (
-            "initContainers: [{name: a, restartPolicy: Always, ports: [{containerPort: 80}]}, {name: b, ports: [{containerPort: 80}]}], containers: [{name: c}]",
-            "Warning initContainers[1].ports[0].containerPort",
-        ),
-    ];
-    let good = [
-        "containers: [{name: a, ports: [{containerPort: 53}]}, {name: b, ports: [{containerPort: 53, protocol: UDP}]}]",
-        "containers: [{name: a, ports: [{containerPort: 80, name: x}, {containerPort: 80, name: y}]}]",
-        "initContainers: [{name: a, ports: [{containerPort: 80}]}], containers: [{name: b, ports: [{containerPort: 80}]}]",
-    ];
-    assert_rule("SC012", "Pod", &bad, &good);
+    assert_fixtures(&PORT_CONFLICT);
 }
 
 #[test]

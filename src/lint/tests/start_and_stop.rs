@@ -1,26 +1,12 @@
 //! Rules about the order of the start, and the stop.
 
-use super::{assert_rule, found};
+use testkit::lint_fixtures::ENDLESS_INIT;
+
+use super::{assert_fixtures, assert_rule, found};
 
 #[test]
 fn sc003_an_init_container_ends() {
-    let bad = [
-        (
-            "initContainers: [{name: a, command: [sleep, infinity]}], containers: [{name: app}]",
-            "Error initContainers[0].command",
-        ),
-        (
-            "initContainers: [{name: a, command: [sh, -c], args: ['run; tail -f /dev/null']}], containers: [{name: app}]",
-            "Error initContainers[0].args",
-        ),
-    ];
-    let good = [
-        "initContainers: [{name: a, command: [sleep, infinity], restartPolicy: Always}], containers: [{name: app}]",
-        "initContainers: [{name: a, command: [sh, -c, 'until nslookup db; do sleep 2; done']}], containers: [{name: app}]",
-        "initContainers: [{name: a, command: [sh, -c, 'while true; do nc -z db 1 && break; sleep 2; done']}], containers: [{name: app}]",
-        "containers: [{name: app, command: [sleep, infinity]}]",
-    ];
-    assert_rule("SC003", "Deployment", &bad, &good);
+    assert_fixtures(&ENDLESS_INIT);
     let script = "kind: Pod\nspec:\n  initContainers:\n  - name: a\n    command:\n    - sh\n    - -c\n    - |\n      setup\n      while true; do\n        sleep 10\n      done\n  containers:\n  - name: app\n";
     assert_eq!(found("SC003", script), ["Error spec.initContainers[0].command"]);
 }
