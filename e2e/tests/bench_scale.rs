@@ -17,6 +17,7 @@ async fn a_small_run_stays_within_the_limits_on_bytes_and_requests() {
     let report = bench_scale::run(options).await.unwrap();
     let run = |client| report.of(client).next().unwrap();
     let (operator, other) = (run(ClientKind::Sidewatch), run(ClientKind::KubeStateMetrics));
+    let standby = run(ClientKind::Standby);
     let value = |run: &Run, figure| run.figures[&figure];
 
     assert!(
@@ -35,9 +36,13 @@ async fn a_small_run_stays_within_the_limits_on_bytes_and_requests() {
     let pages = f64::from(PODS.div_ceil(500));
     assert!(value(operator, Figure::PodLists) <= pages, "{requests:?}");
     assert!(value(operator, Figure::Requests) <= pages + 10.0, "{requests:?}");
+    // The API server watches Pods itself, the operator is the second client, and its second replica the third.
+    let ratio = value(standby, Figure::UpdateWatchMb) / value(operator, Figure::UpdateWatchMb);
+    assert!((1.4..1.6).contains(&ratio), "{ratio}: {:?}", standby.figures);
     let table = report.table().unwrap();
     for figure in Figure::ALL {
         assert!(operator.figures.contains_key(&figure), "{figure:?} is missing");
+        assert!(standby.figures.contains_key(&figure), "{figure:?} is missing");
         assert!(other.figures.contains_key(&figure), "{figure:?} is missing");
         assert!(table.contains(figure.label()), "{table}");
     }

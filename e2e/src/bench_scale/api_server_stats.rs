@@ -14,6 +14,7 @@ const IDLE_INTERVAL: Duration = Duration::from_millis(600);
 /// CPU seconds of an idle API server in [`IDLE_INTERVAL`].
 const IDLE_CPU: f64 = 0.04;
 const GC_CYCLES: &str = "go_gc_cycles_total_gc_cycles_total";
+const WATCH_BYTES: &str = "apiserver_watch_events_sizes_sum";
 const GC_CPU: &str = "go_cpu_classes_gc_total_cpu_seconds_total";
 
 /// The API server of the benchmark.
@@ -27,6 +28,7 @@ pub(super) struct Counters {
     cpu: f64,
     gc_cpu: f64,
     gc_cycles: f64,
+    watch_bytes: f64,
     requests: BTreeMap<String, f64>,
 }
 
@@ -38,6 +40,8 @@ pub(super) struct Cost {
     pub(super) gc_cpu: f64,
     /// Cycles of its garbage collector that ended.
     pub(super) gc_cycles: f64,
+    /// Bytes of watch events with Pods, before encryption.
+    pub(super) watch_bytes: f64,
     /// Requests that ended, by verb and resource.
     pub(super) requests: BTreeMap<String, f64>,
 }
@@ -87,6 +91,7 @@ impl ApiServer {
             cpu: end.cpu - begin.cpu,
             gc_cpu: end.gc_cpu - begin.gc_cpu,
             gc_cycles: end.gc_cycles - begin.gc_cycles,
+            watch_bytes: end.watch_bytes - begin.watch_bytes,
             requests,
         })
     }
@@ -109,8 +114,13 @@ impl ApiServer {
                 *requests.entry(format!("{verb} {resource}")).or_insert(0.0) += value;
             }
         }
+        // The series exists only after the first event.
+        let watch_bytes = samples(metrics, WATCH_BYTES)
+            .filter(|(labels, _)| label(labels, "resource") == Some("pods"))
+            .fold(0.0, |sum, (_, bytes)| sum + bytes);
         Ok(Counters {
             cpu,
+            watch_bytes,
             gc_cpu: value(GC_CPU)?,
             gc_cycles: value(GC_CYCLES)?,
             requests,

@@ -17,6 +17,8 @@ use crate::tools::{self, Tool};
 
 const IN_SYNC_WITHIN: Duration = Duration::from_mins(10);
 const STOP_WITHIN: Duration = Duration::from_secs(30);
+/// How the replicas of one installation are started.
+const ELECTION: [&str; 2] = ["--leader-elect", "--operator-namespace=default"];
 /// The metrics that the usual alerts about sidecars need.
 const ALLOWED_METRICS: [&str; 5] = [
     "kube_pod_container_status_ready",
@@ -31,18 +33,21 @@ const ALLOWED_METRICS: [&str; 5] = [
 pub enum ClientKind {
     /// The operator.
     Sidewatch,
+    /// The second replica of the operator, beside a leader that is in sync.
+    Standby,
     /// kube-state-metrics, with Pods and five metrics only.
     KubeStateMetrics,
 }
 
 impl ClientKind {
-    /// Both, in the order in which they run.
-    pub const ALL: [Self; 2] = [Self::Sidewatch, Self::KubeStateMetrics];
+    /// All, in the order in which they run.
+    pub const ALL: [Self; 3] = [Self::Sidewatch, Self::Standby, Self::KubeStateMetrics];
 
     /// The name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sidewatch => "Sidewatch",
+            Self::Standby => "second replica",
             Self::KubeStateMetrics => "kube-state-metrics",
         }
     }
@@ -71,17 +76,11 @@ pub(super) struct InSync {
 }
 
 impl RunningClient {
-    /// Starts the client. Both use the same kubeconfig.
+    /// Starts the client. All use the same kubeconfig.
     pub(super) async fn start(plane: &ControlPlane, kind: ClientKind) -> Result<Self> {
         match kind {
-            ClientKind::Sidewatch => {
-                // Each scrape is rendered, as kube-state-metrics does.
-                let env = [("SIDEWATCH_PAGE_AGE_MS", "0")];
-                let kubeconfig = plane.kubeconfig_path();
-                Operator::start_with_env(plane, kubeconfig, &["--log-level=warn"], &env)
-                    .await
-                    .map(Self::Sidewatch)
-            }
+            ClientKind::Sidewatch => start_operator(plane, &[]).await.map(Self::Sidewatch),
+            ClientKind::Standby => start_operator(plane, &ELECTION).await.map(Self::Sidewatch),
             ClientKind::KubeStateMetrics => start_kube_state_metrics(plane).await,
         }
     }
@@ -165,6 +164,23 @@ impl RunningClient {
             Self::KubeStateMetrics { mut process, .. } => process.terminate(STOP_WITHIN).await.map(drop),
         }
     }
+}
+
+/// Starts the leader that a client of this kind needs, and waits until it is in sync.
+pub(super) async fn start_leader(plane: &ControlPlane, kind: ClientKind) -> Result<Option<Operator>> {
+    if kind != ClientKind::Standby {
+        return Ok(None);
+    }
+    let mut leader = start_operator(plane, &ELECTION).await?;
+    wait_until_ready(&mut leader, Duration::from_millis(100)).await?;
+    Ok(Some(leader))
+}
+
+async fn start_operator(plane: &ControlPlane, flags: &[&str]) -> Result<Operator> {
+    let flags = [&["--log-level=warn"], flags].concat();
+    // Each scrape is rendered, as kube-state-metrics does.
+    let env = [("SIDEWATCH_PAGE_AGE_MS", "0")];
+    Operator::start_with_env(plane, plane.kubeconfig_path(), &flags, &env).await
 }
 
 async fn start_kube_state_metrics(plane: &ControlPlane) -> Result<RunningClient> {

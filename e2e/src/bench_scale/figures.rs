@@ -21,6 +21,8 @@ pub enum Figure {
     ApiServerGc,
     /// Garbage collections of the API server in that time.
     ApiServerCollections,
+    /// Megabytes of watch events with Pods that the API server wrote for the start.
+    WatchMb,
     /// Peak RSS in MB when the client is in sync.
     SyncRss,
     /// Peak RSS in MB at the end of the run, after scrapes and updates.
@@ -43,6 +45,9 @@ pub enum Figure {
     UpdateApiServerCpu,
     /// The part of [`Figure::UpdateApiServerCpu`] that the garbage collector used.
     UpdateApiServerGc,
+    /// Megabytes of watch events with Pods that the API server wrote for 10,000 updates, to all clients. One of them is the
+    /// API server itself.
+    UpdateWatchMb,
     /// Milliseconds from the response to a PATCH until the end of the scrape that shows it, median.
     LatencyP50,
     /// The same, 99th percentile.
@@ -55,13 +60,14 @@ pub enum Figure {
 
 impl Figure {
     /// All figures, in the order of the table.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::InSync,
         Self::FirstScrape,
         Self::ClientCpu,
         Self::ApiServerCpu,
         Self::ApiServerGc,
         Self::ApiServerCollections,
+        Self::WatchMb,
         Self::SyncRss,
         Self::PeakRss,
         Self::IdleRss,
@@ -73,6 +79,7 @@ impl Figure {
         Self::UpdateCpu,
         Self::UpdateApiServerCpu,
         Self::UpdateApiServerGc,
+        Self::UpdateWatchMb,
         Self::LatencyP50,
         Self::LatencyP99,
         Self::PodLists,
@@ -88,6 +95,7 @@ impl Figure {
             Self::ApiServerCpu => "CPU of the API server for the start, s",
             Self::ApiServerGc => "of which garbage collection, s",
             Self::ApiServerCollections => "garbage collections of the API server in that time",
+            Self::WatchMb => "watch events with Pods for the start, MB",
             Self::SyncRss => "peak RSS until in sync, MB",
             Self::PeakRss => "peak RSS of the whole run, MB",
             Self::IdleRss => "RSS when idle, MB",
@@ -99,6 +107,7 @@ impl Figure {
             Self::UpdateCpu => "CPU for 10,000 status updates, s",
             Self::UpdateApiServerCpu => "CPU of the API server for 10,000 status updates, s",
             Self::UpdateApiServerGc => "of which garbage collection for updates, s",
+            Self::UpdateWatchMb => "watch events with Pods for 10,000 status updates, MB",
             Self::LatencyP50 => "PATCH response until `/metrics` shows it, median, ms †",
             Self::LatencyP99 => "PATCH response until `/metrics` shows it, 99 %, ms †",
             Self::PodLists => "LIST requests for Pods at the start",
@@ -112,6 +121,8 @@ impl Figure {
     pub(super) fn digits(self) -> usize {
         match self {
             Self::ApiServerCollections
+            | Self::WatchMb
+            | Self::UpdateWatchMb
             | Self::SyncRss
             | Self::PeakRss
             | Self::IdleRss

@@ -24,7 +24,7 @@ pub(super) async fn measure(
     probes: u32,
 ) -> Result<Vec<f64>> {
     let namespace = Identity::of(0).namespace;
-    if kind == ClientKind::Sidewatch {
+    if kind != ClientKind::KubeStateMetrics {
         plane.apply(&policy(&namespace)).await?;
         wait_for_policy(client).await?;
     }
@@ -46,7 +46,7 @@ pub(super) async fn measure(
         }
         tokio::time::sleep(PAUSE).await;
     }
-    if kind == ClientKind::Sidewatch {
+    if kind != ClientKind::KubeStateMetrics {
         let delete = ["delete", "sidecarpolicy", "latency", "--namespace", &namespace];
         plane.kubectl(delete).await?;
     }
@@ -81,7 +81,7 @@ fn shown(kind: ClientKind, page: &str, pod: &str, ready: bool) -> bool {
     let container = format!("container=\"{NATIVE_SIDECAR}\"");
     let mut lines = page.lines();
     match kind {
-        ClientKind::Sidewatch => {
+        ClientKind::Sidewatch | ClientKind::Standby => {
             let violation = lines.any(|line| {
                 line.starts_with("sidewatch_violation{")
                     && line.contains(&pod)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::api_server_stats::{ApiServer, Cost};
-use super::client::{ClientKind, RunningClient};
+use super::client::{ClientKind, RunningClient, start_leader};
 use super::figures::{Figure, Run, percentile};
 use super::process_stats::{cpu_seconds, peak_resident_mb, resident_mb};
 use super::status_updates::StatusUpdates;
@@ -38,6 +38,7 @@ pub(super) async fn measure(
 ) -> Result<Run> {
     let api_server = ApiServer::new(plane).await?;
     let mut figures = Figures::new();
+    let leader = start_leader(plane, kind).await?;
     let (mut client, requests) = start(plane, kind, &api_server, updates, &mut figures).await?;
     scrapes(&mut client, options.scrapes, &mut figures).await?;
     send_updates(&mut client, &api_server, options.updates, updates, &mut figures).await?;
@@ -46,6 +47,9 @@ pub(super) async fn measure(
     figures.insert(Figure::LatencyP99, percentile(&mut latencies, 99));
     figures.insert(Figure::PeakRss, peak_resident_mb(client.pid())?);
     client.stop().await?;
+    if let Some(leader) = leader {
+        leader.stop().await?;
+    }
     Ok(Run {
         client: kind,
         figures,
@@ -77,11 +81,13 @@ async fn start(
         cpu,
         gc_cpu,
         gc_cycles,
+        watch_bytes,
         requests,
     } = api_server.cost_since(&before).await?;
     figures.insert(Figure::ApiServerCpu, cpu);
     figures.insert(Figure::ApiServerGc, gc_cpu);
     figures.insert(Figure::ApiServerCollections, gc_cycles);
+    figures.insert(Figure::WatchMb, watch_bytes / 1e6);
     figures.insert(Figure::IdleRss, resident_mb(pid)?);
     let pod_lists = requests.get("LIST pods").copied().unwrap_or_default();
     figures.insert(Figure::PodLists, pod_lists);
@@ -136,5 +142,6 @@ async fn send_updates(
     figures.insert(Figure::UpdateCpu, cpu * per_ten_thousand);
     figures.insert(Figure::UpdateApiServerCpu, cost.cpu * per_ten_thousand);
     figures.insert(Figure::UpdateApiServerGc, cost.gc_cpu * per_ten_thousand);
+    figures.insert(Figure::UpdateWatchMb, cost.watch_bytes / 1e6 * per_ten_thousand);
     Ok(())
 }

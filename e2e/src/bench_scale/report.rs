@@ -97,7 +97,7 @@ impl Report {
             "| | target | {} |",
             ClientKind::ALL.map(ClientKind::name).join(" | ")
         )?;
-        writeln!(text, "| --- | --- | --- | --- |")?;
+        writeln!(text, "| --- | --- |{}", " --- |".repeat(ClientKind::ALL.len()))?;
         for figure in Figure::ALL {
             let target = figure
                 .budget(pods)
@@ -114,12 +114,12 @@ impl Report {
         let (median, slowest) = (percentile(&mut empty, 50), percentile(&mut empty, 100));
         writeln!(
             text,
-            "| start until ready on an empty cluster, ms † | 300 | **{median:.0}** (largest {slowest:.0}) | |"
+            "| start until ready on an empty cluster, ms † | 300 | **{median:.0}** (largest {slowest:.0}) | | |"
         )?;
         let size = std::fs::metadata(binary)
             .context("find the operator's binary")?
             .len();
-        writeln!(text, "| size of the static binary, bytes | | {size} | |")?;
+        writeln!(text, "| size of the static binary, bytes | | {size} | | |")?;
         Ok(text)
     }
 
