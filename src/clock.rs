@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
+#[cfg(target_os = "linux")]
 use rustix::time::{ClockId, clock_gettime};
 
 /// A source of `now`.
@@ -87,15 +88,33 @@ impl LeaseClock for SystemLeaseClock {
         reason = "the only module that reads the clocks of the machine"
     )]
     fn read(&self) -> Reading {
-        let boot = clock_gettime(ClockId::Boottime);
-        // The value is positive, and its nanoseconds are less than a second.
-        let seconds = u64::try_from(boot.tv_sec).unwrap_or_default();
-        let nanoseconds = u32::try_from(boot.tv_nsec).unwrap_or_default();
         Reading {
-            boot: Duration::new(seconds, nanoseconds),
+            boot: since_boot(),
             wall: Timestamp::now(),
         }
     }
+}
+
+/// Reads CLOCK_BOOTTIME.
+#[cfg(target_os = "linux")]
+fn since_boot() -> Duration {
+    let boot = clock_gettime(ClockId::Boottime);
+    // The value is positive, and its nanoseconds are less than a second.
+    let seconds = u64::try_from(boot.tv_sec).unwrap_or_default();
+    let nanoseconds = u32::try_from(boot.tv_nsec).unwrap_or_default();
+    Duration::new(seconds, nanoseconds)
+}
+
+/// Returns the time since the first call. Only Linux has CLOCK_BOOTTIME; elsewhere the operator runs for development only, and
+/// the wall clock covers the time for which the machine is suspended.
+#[cfg(not(target_os = "linux"))]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the only module that reads the clocks of the machine"
+)]
+fn since_boot() -> Duration {
+    static FIRST: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+    FIRST.elapsed()
 }
 
 /// Reads the wall clock and the monotonic clock.

@@ -1,10 +1,7 @@
 //! The `sidewatch` binary: parses the command line and runs the subcommand.
 
-use std::process::ExitCode;
-
-use clap::Parser;
-use sidewatch::commands::Cli;
+use std::{env::args_os, process::ExitCode};
 
 fn main() -> ExitCode {
-    Cli::parse().execute()
+    sidewatch::commands::run_with(args_os().collect())
 }

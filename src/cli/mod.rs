@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod evaluation;
 pub mod exit;
 pub mod files;
+pub mod manifests;
 pub mod output;
 pub mod policies;
 pub mod recording;
@@ -17,4 +18,4 @@ mod runtime;
 pub mod table;
 pub mod terminal;
 
-pub use self::runtime::block_on;
+pub use self::runtime::{block_on, stop_signal};

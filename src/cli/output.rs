@@ -9,6 +9,9 @@ use serde::Serialize;
 use super::exit::{ClosedPipe, Failure};
 use crate::telemetry::logging::clean;
 
+/// The number of names that [`first_names`] shows.
+const NAMED: usize = 5;
+
 /// The format of the result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -43,6 +46,16 @@ pub fn print_as<T: Serialize>(
         Format::Yaml => serde_saphyr::to_string(value)?,
     };
     print(&text)
+}
+
+/// Names the first few, and counts the others.
+pub fn first_names(names: &[String]) -> String {
+    match names.split_at_checked(NAMED) {
+        Some((first, others)) if !others.is_empty() => {
+            format!("{} and {} more", first.join(", "), others.len())
+        }
+        _ => names.join(", "),
+    }
 }
 
 /// Writes a note about what the result does not contain to standard error.

@@ -1,6 +1,6 @@
-//! Runs the asynchronous work of a subcommand.
+//! Runs the asynchronous work of a subcommand, and waits for the signals that end the operator.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, io, time::Duration};
 
 use tokio::runtime::Builder;
 
@@ -15,4 +15,29 @@ pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T
     let result = runtime.block_on(future);
     runtime.shutdown_timeout(EXIT_TIMEOUT);
     result
+}
+
+/// Returns a future that is ready after SIGTERM or SIGINT. The signals are observed from this call on. Must be called in a
+/// runtime.
+#[cfg(unix)]
+pub fn stop_signal() -> io::Result<impl Future<Output = ()> + Send + use<>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Returns a future that is ready after Ctrl-C.
+#[cfg(not(unix))]
+pub fn stop_signal() -> io::Result<impl Future<Output = ()> + Send + use<>> {
+    Ok(async {
+        // An error means that Ctrl-C is not observed: then only the end of the process stops the operator.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
 }

@@ -4,22 +4,25 @@
 //! `POD_NAMESPACE` for the namespace of the operator. An invalid value is refused with the name of the flag and a correction,
 //! and exit code 2. [`crate::cli::exit`] lists the exit codes.
 
+mod completion;
 mod crds;
 mod explain;
 mod lint;
+mod plugin;
 mod record;
 mod run;
 mod simulate;
 mod top;
 mod version;
+mod versions;
 
-use std::{io, process::ExitCode};
+use std::{ffi::OsString, io, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{FromArgMatches, Parser, Subcommand};
 
 use self::{
-    explain::ExplainArgs, lint::LintArgs, record::RecordArgs, run::RunArgs, simulate::SimulateArgs,
-    top::TopArgs,
+    completion::CompletionArgs, explain::ExplainArgs, lint::LintArgs, plugin::Invocation, record::RecordArgs,
+    run::RunArgs, simulate::SimulateArgs, top::TopArgs, versions::VersionsArgs,
 };
 pub use crate::cli::exit::Failure;
 use crate::cli::exit::{FailureCode, Outcome, exit_code};
@@ -79,6 +82,19 @@ Examples:
   sidewatch record -A -l app=web --for 10m -o pods.jsonl
 ";
 
+const VERSIONS_EXAMPLES: &str = "\
+Examples:
+  sidewatch versions -A                  which versions run, and who is behind
+  sidewatch versions -f rendered.yaml    without a cluster
+  sidewatch versions -A -o json
+";
+
+const COMPLETION_EXAMPLES: &str = "\
+Examples:
+  sidewatch completion bash > /etc/bash_completion.d/sidewatch
+  sidewatch completion zsh > ~/.zfunc/_sidewatch
+";
+
 /// Reports sidecars that fail or block their Pod, in Events, metrics and the statuses of policies
 #[derive(Debug, Parser)]
 #[command(name = "sidewatch", version, before_help = EXAMPLES, disable_help_subcommand = true)]
@@ -105,18 +121,41 @@ enum Command {
     /// Show the present violations by workload, image or policy
     #[command(before_help = TOP_EXAMPLES)]
     Top(TopArgs),
+    /// Show which versions of each sidecar's image run, and which workloads are behind
+    #[command(before_help = VERSIONS_EXAMPLES)]
+    Versions(VersionsArgs),
     /// Record Pods for simulate and for bug reports
     #[command(before_help = RECORD_EXAMPLES)]
     Record(RecordArgs),
     /// Print the CustomResourceDefinitions as YAML
     Crds,
+    /// Print a script that completes the command line in a shell
+    #[command(before_help = COMPLETION_EXAMPLES)]
+    Completion(CompletionArgs),
     /// Print the version
     Version,
 }
 
+/// Parses the arguments of the process, of which the first is the name of the program, and runs the subcommand. An invalid
+/// command line ends the process.
+pub fn run_with(args: Vec<OsString>) -> ExitCode {
+    let invocation = Invocation::of(args.first());
+    if invocation == Invocation::Completion {
+        let words = args.get(1..).unwrap_or_default();
+        let result = plugin::complete(words).map(|()| Outcome::Nothing);
+        return exit_code(result, FailureCode::WithoutFindings, &mut io::stderr());
+    }
+    let mut command = invocation.command();
+    let matches = command.try_get_matches_from_mut(args);
+    match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli.execute(),
+        Err(error) => error.exit(),
+    }
+}
+
 impl Cli {
     /// Runs the subcommand, and writes its error to standard error.
-    pub fn execute(self) -> ExitCode {
+    fn execute(self) -> ExitCode {
         let failure = self.command.failure_code();
         exit_code(self.command.execute(), failure, &mut io::stderr())
     }
@@ -125,10 +164,13 @@ impl Cli {
 impl Command {
     fn failure_code(&self) -> FailureCode {
         match self {
-            Self::Run(_) | Self::Crds | Self::Version => FailureCode::WithoutFindings,
-            Self::Lint(_) | Self::Simulate(_) | Self::Explain(_) | Self::Top(_) | Self::Record(_) => {
-                FailureCode::WithFindings
-            }
+            Self::Run(_) | Self::Crds | Self::Completion(_) | Self::Version => FailureCode::WithoutFindings,
+            Self::Lint(_)
+            | Self::Simulate(_)
+            | Self::Explain(_)
+            | Self::Top(_)
+            | Self::Versions(_)
+            | Self::Record(_) => FailureCode::WithFindings,
         }
     }
 
@@ -139,8 +181,10 @@ impl Command {
             Self::Simulate(args) => simulate::execute(&args),
             Self::Explain(args) => explain::execute(&args),
             Self::Top(args) => top::execute(&args),
+            Self::Versions(args) => versions::execute(&args),
             Self::Record(args) => record::execute(&args).map(|()| Outcome::Nothing),
             Self::Crds => crds::execute().map(|()| Outcome::Nothing),
+            Self::Completion(args) => completion::execute(args).map(|()| Outcome::Nothing),
             Self::Version => version::execute().map(|()| Outcome::Nothing),
         }
     }

@@ -14,15 +14,12 @@ use std::{
 
 use clap::Args;
 use kube::Config;
-use tokio::{
-    runtime::{Builder, Handle},
-    signal::unix::{SignalKind, signal},
-};
+use tokio::runtime::{Builder, Handle};
 use tracing::info;
 
 use super::Failure;
 use crate::{
-    cli::args::namespace,
+    cli::{args::namespace, stop_signal},
     clock::{SystemClock, SystemLeaseClock},
     domain::{
         index::series::SeriesLimits,
@@ -208,7 +205,7 @@ pub(super) fn execute(args: RunArgs) -> Result<(), Failure> {
 
 /// Runs the operator on this runtime, and the HTTP servers on `http`.
 async fn operate(args: RunArgs, http: Handle) -> Result<(), Failure> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = stop_signal()?;
     let metrics = http
         .spawn(listen(args.metrics_address))
         .await?
@@ -271,12 +268,6 @@ async fn operate(args: RunArgs, http: Handle) -> Result<(), Failure> {
                 Protection::default(),
             ),
         )
-    };
-    let stop = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
     };
     tokio::select! {
         result = operator.run(stop) => result?,

@@ -14,6 +14,7 @@ pub mod checks;
 pub mod effects;
 pub mod hash;
 pub mod history;
+pub mod image_version;
 pub mod index;
 pub mod observation;
 pub mod pattern;

@@ -174,6 +174,11 @@ impl<'a> Repository<'a> {
         }
     }
 
+    /// The name with its registry. Equal for all ways to write the same repository.
+    pub fn full(&self) -> &str {
+        &self.full
+    }
+
     /// The names that globs match: the full name, the name without the registry, the name as written, and for an image of
     /// the Docker library its bare name.
     fn names(&self) -> impl Iterator<Item = &str> {

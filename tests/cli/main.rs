@@ -14,6 +14,8 @@ mod explain;
 mod files;
 mod lint_live;
 mod pages;
+mod plugin;
 mod process;
 mod simulate;
 mod support;
+mod versions;

@@ -125,3 +125,78 @@ async fn the_packaged_charts_install_the_published_image() {
         }
     }
 }
+
+/// The lines of the script of `publish` that fill the manifest for krew.
+fn krew_script(workflow: &Value) -> String {
+    let publish = scripts(workflow, "publish").concat();
+    let begin = publish.find("cp artifacts/command-").unwrap();
+    let end = publish.find("(cd files && sha256sum").unwrap();
+    publish[begin..end].to_owned()
+}
+
+#[test]
+fn the_manifest_for_krew_has_the_archives_of_all_platforms() {
+    let workflow = workflow();
+    let platforms = workflow["jobs"]["command"]["strategy"]["matrix"]["include"]
+        .as_array()
+        .unwrap();
+    let script = krew_script(&workflow);
+    let fill = |platforms: &[Value]| {
+        let files = Scratch::new().unwrap();
+        std::fs::create_dir_all(files.path().join("files")).unwrap();
+        std::fs::create_dir_all(files.path().join("config/krew")).unwrap();
+        let manifest = repository().join("config/krew/sidewatch.yaml");
+        std::fs::copy(manifest, files.path().join("config/krew/sidewatch.yaml")).unwrap();
+        for platform in platforms {
+            let platform = platform["platform"].as_str().unwrap();
+            let extension = if platform.starts_with("windows") {
+                "zip"
+            } else {
+                "tar.gz"
+            };
+            let directory = files.path().join(format!("artifacts/command-{platform}"));
+            std::fs::create_dir_all(&directory).unwrap();
+            std::fs::write(
+                directory.join(format!("sidewatch-{platform}.{extension}")),
+                platform,
+            )
+            .unwrap();
+        }
+        let variables = [
+            ("VERSION", "1.2.3"),
+            ("RELEASE", "https://forge.test/download/v1.2.3"),
+        ];
+        let filled = run(&script, files.path(), &variables);
+        filled.map(|()| std::fs::read_to_string(files.path().join("files/sidewatch.yaml")).unwrap())
+    };
+    let manifest: Value = serde_saphyr::from_str(&fill(platforms).unwrap()).unwrap();
+    assert_eq!(manifest["spec"]["version"], "v1.2.3");
+    let entries = manifest["spec"]["platforms"].as_array().unwrap();
+    assert_eq!(entries.len(), platforms.len(), "one entry for each archive");
+    for entry in entries {
+        let labels = &entry["selector"]["matchLabels"];
+        let platform = format!(
+            "{}-{}",
+            labels["os"].as_str().unwrap(),
+            labels["arch"].as_str().unwrap()
+        );
+        let uri = entry["uri"].as_str().unwrap();
+        assert!(
+            uri.starts_with(&format!(
+                "https://forge.test/download/v1.2.3/sidewatch-{platform}."
+            )),
+            "{uri}"
+        );
+        let sum = Command::new("bash")
+            .args(["-c", "printf %s \"$0\" | sha256sum", &platform])
+            .output()
+            .unwrap();
+        let sum = String::from_utf8(sum.stdout).unwrap();
+        assert_eq!(
+            entry["sha256"].as_str().unwrap(),
+            sum.split(' ').next().unwrap(),
+            "{platform}"
+        );
+    }
+    assert!(fill(&platforms[1..]).is_err(), "an archive is missing");
+}

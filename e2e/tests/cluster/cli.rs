@@ -41,7 +41,7 @@ async fn sidewatch(kubeconfig: &Path, args: &[&str]) -> Run {
 }
 
 /// Creates a namespace with one Pod whose sidecar is not ready, and a policy that does not report it.
-async fn namespace(plane: &ControlPlane) -> String {
+pub(crate) async fn namespace_with_violation(plane: &ControlPlane) -> String {
     let namespace = plane.namespace("cli").await.unwrap();
     let policy = "{apiVersion: sidewatch.dev/v1alpha1, kind: SidecarPolicy, metadata: {name: mesh}}";
     plane.apply_in(&namespace, policy).await.unwrap();
@@ -77,7 +77,7 @@ fn violations(run: &Run) -> Vec<String> {
 #[tokio::test]
 async fn a_policy_is_compared_with_the_policy_in_force() {
     let (plane, _) = plane().await;
-    let (namespace, directory) = (namespace(plane).await, Scratch::new().unwrap());
+    let (namespace, directory) = (namespace_with_violation(plane).await, Scratch::new().unwrap());
     let policy = policy(&directory);
     let args = ["simulate", "-p", &policy, "-n", &namespace, "-o", "json"];
     let run = sidewatch(plane.kubeconfig_path(), &args).await;
@@ -94,7 +94,7 @@ async fn a_policy_is_compared_with_the_policy_in_force() {
 #[tokio::test]
 async fn a_recording_of_a_cluster_is_evaluated_without_it() {
     let (plane, _) = plane().await;
-    let (namespace, directory) = (namespace(plane).await, Scratch::new().unwrap());
+    let (namespace, directory) = (namespace_with_violation(plane).await, Scratch::new().unwrap());
     let (policy, file) = (policy(&directory), directory.path().join("pods.jsonl"));
     let file = file.display().to_string();
     let run = sidewatch(
@@ -200,7 +200,7 @@ async fn workloads_of_a_cluster_are_examined() {
 #[tokio::test]
 async fn the_role_for_users_of_the_command_line_is_sufficient() {
     let (plane, _) = plane().await;
-    let (namespace, directory) = (namespace(plane).await, Scratch::new().unwrap());
+    let (namespace, directory) = (namespace_with_violation(plane).await, Scratch::new().unwrap());
     let policy = policy(&directory);
     let files = plane.kubeconfig_for(&namespace, "reader").await.unwrap();
     let args = ["simulate", "-p", &policy, "-n", &namespace, "-o", "json"];

@@ -27,6 +27,7 @@ mod image;
 mod kustomize;
 mod lease;
 mod monitoring;
+mod plugin;
 mod pod_encodings;
 mod policy_specs;
 mod protected_metrics;

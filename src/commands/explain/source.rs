@@ -3,7 +3,7 @@
 use std::{io::BufRead, path::Path};
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{ExplainArgs, report::Report};
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
         evaluation::{Evaluation, Namespaces},
         exit::Failure,
         files,
+        manifests::{self, Manifest, decode},
         policies::{self, PolicyFile},
         recording::{Replay, read::Reader, replay},
     },
@@ -21,19 +22,12 @@ use crate::{
         policy::{PolicyKind, PolicyUpdate},
     },
     kubernetes::{
-        decode::{
-            intern::Interner,
-            pod::{LeanPod, observe},
-        },
+        decode::intern::Interner,
         list::{self, PodSelection},
         watch::WatchEvent,
     },
 };
 
-/// Maximum size of a file with manifests, in megabytes.
-const LIMIT: usize = 32;
-/// The namespace of a manifest that names none.
-const DEFAULT_NAMESPACE: &str = "default";
 const NO_NAME: &str = "name a Pod, or a workload such as deployment/web";
 
 /// A Pod, and the evaluation that contains it.
@@ -192,14 +186,9 @@ pub(super) fn of_file(path: &Path, args: &ExplainArgs) -> Result<Vec<Subject>, F
     let now = SystemClock::default().now();
     let files = policy_files(args.policy.as_deref())?;
     let mut subjects = Vec::new();
-    for document in files::documents(path, LIMIT)? {
-        let namespace = args.cluster.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
-        let Some((title, pod)) = pod_of(&document, namespace) else {
-            continue;
-        };
-        let Some(observation) = decode(&pod, &mut Interner::default()) else {
-            return Err(format!("{}: {title} is not valid: it has no name", path.display()).into());
-        };
+    for manifest in manifests::read(path, args.cluster.namespace.as_deref())? {
+        let title = manifest.to_string();
+        let Manifest { pod, observation, .. } = manifest;
         let policies = policies::updates(&files, &observation.namespace)?;
         let mut evaluation = Evaluation::new(policies, None, now);
         evaluation.begin_without_pods(now);
@@ -213,36 +202,7 @@ pub(super) fn of_file(path: &Path, args: &ExplainArgs) -> Result<Vec<Subject>, F
             notes: Vec::new(),
         });
     }
-    if subjects.is_empty() {
-        let kinds = "Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob";
-        return Err(format!("{}: no Pod and no Pod template: expected {kinds}", path.display()).into());
-    }
     Ok(subjects)
-}
-
-/// Returns the title of an object, and the Pod that it is or that it creates.
-fn pod_of(object: &Value, namespace: &str) -> Option<(String, Value)> {
-    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
-    let kind = text("/kind")?;
-    let template = ["/spec/template", "/spec/jobTemplate/spec/template"]
-        .into_iter()
-        .find_map(|pointer| object.pointer(pointer))
-        .or_else(|| (kind == "Pod").then_some(object))
-        .filter(|template| template.get("spec").is_some_and(Value::is_object))?;
-    let name = text("/metadata/name").or_else(|| text("/metadata/generateName"));
-    let namespace = text("/metadata/namespace").unwrap_or(namespace);
-    let pod = json!({
-        "metadata": {
-            "name": name,
-            "namespace": namespace,
-            "uid": text("/metadata/uid").unwrap_or("file"),
-            "labels": template.pointer("/metadata/labels"),
-            "creationTimestamp": text("/metadata/creationTimestamp"),
-        },
-        "spec": template.get("spec"),
-        "status": if kind == "Pod" { object.get("status") } else { None },
-    });
-    Some((format!("{kind} {namespace}/{}", name.unwrap_or_default()), pod))
 }
 
 /// Evaluates the Pods of a target, and selects the one to explain: the first with a violation.
@@ -302,11 +262,6 @@ fn title(observation: &Observation) -> String {
     } else {
         format!("Pod {namespace}/{name} of {workload}")
     }
-}
-
-fn decode(pod: &Value, interner: &mut Interner) -> Option<Observation> {
-    let pod: LeanPod = serde_json::from_value(pod.clone()).ok()?;
-    observe(pod, interner).ok()
 }
 
 /// Reads the policies of a file, or returns the policy with all defaults.

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use parking_lot::Mutex;
-use prometheus::{
-    Encoder as _, IntGauge, Opts, Registry, TEXT_FORMAT, TextEncoder, process_collector::ProcessCollector,
-};
+#[cfg(target_os = "linux")]
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{Encoder as _, IntGauge, Opts, Registry, TEXT_FORMAT, TextEncoder};
 
 use self::encoder::Encoder;
 use crate::{
@@ -44,6 +44,8 @@ impl MetricsPages {
     ) -> prometheus::Result<Self> {
         let registry = Registry::new();
         metrics.register(&registry)?;
+        // It reads /proc.
+        #[cfg(target_os = "linux")]
         registry.register(Box::new(ProcessCollector::for_self()))?;
         let build = IntGauge::with_opts(
             Opts::new(

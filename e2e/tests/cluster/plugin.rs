@@ -1,0 +1,132 @@
+//! The binary as a plugin of a real kubectl.
+
+use std::{os::unix::fs::symlink, path::Path, process::Stdio, time::Duration};
+
+use e2e::{ControlPlane, operator::binary, process::Scratch};
+
+use crate::{cli::namespace_with_violation, policy_specs::plane};
+
+/// A directory on the PATH with kubectl and the plugin.
+struct Kubectl<'a> {
+    programs: Scratch,
+    plane: &'a ControlPlane,
+}
+
+/// What kubectl has printed, and its exit code.
+#[derive(Debug)]
+struct Run {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl<'a> Kubectl<'a> {
+    async fn new(plane: &'a ControlPlane) -> Self {
+        let programs = Scratch::new().unwrap();
+        let link = |program: &Path, name: &str| symlink(program, programs.path().join(name)).unwrap();
+        let binary = binary().await.unwrap();
+        link(plane.kubectl_path(), "kubectl");
+        link(binary, "kubectl-sidewatch");
+        link(binary, "kubectl_complete-sidewatch");
+        Self { programs, plane }
+    }
+
+    async fn run(&self, args: &[&str]) -> Run {
+        let directory = self.programs.path();
+        let output = tokio::process::Command::new(directory.join("kubectl"))
+            .args(args)
+            .env_clear()
+            .env("PATH", directory)
+            .env("HOME", directory)
+            .env("KUBECONFIG", self.plane.kubeconfig_path())
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output = tokio::time::timeout(Duration::from_mins(2), output)
+            .await
+            .unwrap()
+            .unwrap();
+        Run {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn kubectl_runs_the_plugin_with_its_flags() {
+    let (plane, _) = plane().await;
+    let namespace = namespace_with_violation(plane).await;
+    let kubectl = Kubectl::new(plane).await;
+    let listed = kubectl.run(&["plugin", "list"]).await;
+    assert!(listed.stdout.contains("/kubectl-sidewatch"), "{listed:?}");
+
+    let run = kubectl.run(&["sidewatch", "top", "-n", &namespace]).await;
+    assert!(run.stdout.starts_with("1 Pods, "), "{run:?}");
+    let context = plane_context(&kubectl).await;
+    let args = [
+        "sidewatch",
+        "versions",
+        "-n",
+        &namespace,
+        "-l",
+        "app=web",
+        "-o",
+        "json",
+        "--context",
+        &context,
+    ];
+    let run = kubectl.run(&args).await;
+    let output: serde_json::Value = serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{run:?}"));
+    assert_eq!(output["pods"], 1, "{run:?}");
+    assert_eq!(run.code, Some(0), "{run:?}");
+
+    let run = kubectl.run(&["sidewatch", "top", "--by", "color"]).await;
+    assert_eq!(run.code, Some(2), "{run:?}");
+    assert!(
+        run.stderr.contains("possible values: workload, image, policy"),
+        "{run:?}"
+    );
+    let run = kubectl.run(&["sidewatch", "top", "--help"]).await;
+    assert!(
+        run.stdout.contains("Usage: kubectl sidewatch top [OPTIONS]"),
+        "{run:?}"
+    );
+}
+
+async fn plane_context(kubectl: &Kubectl<'_>) -> String {
+    let run = kubectl.run(&["config", "current-context"]).await;
+    run.stdout.trim().to_owned()
+}
+
+#[tokio::test]
+async fn kubectl_completes_the_command_line_of_the_plugin() {
+    let (plane, _) = plane().await;
+    let namespace = namespace_with_violation(plane).await;
+    let kubectl = Kubectl::new(plane).await;
+    let complete = async |words: &[&str]| {
+        let run = kubectl
+            .run(&[&["__complete", "sidewatch"][..], words].concat())
+            .await;
+        assert_eq!(run.code, Some(0), "{run:?}");
+        run.stdout
+    };
+    let text = complete(&["vers"]).await;
+    assert!(
+        text.starts_with("versions\tShow which versions") && text.ends_with("\n:4\n"),
+        "{text}"
+    );
+    assert_eq!(
+        complete(&["top", "--by", "im"]).await,
+        "image\tBy the image of the container\n:4\n"
+    );
+    assert_eq!(
+        complete(&["lint", ""]).await,
+        ":0\n",
+        "the shell completes the names of files"
+    );
+    let text = complete(&["top", "-n", &namespace]).await;
+    assert_eq!(text, format!("{namespace}\n:4\n"));
+    assert_eq!(complete(&["explain", "-n", &namespace, ""]).await, "web\n:4\n");
+}
