@@ -4,7 +4,7 @@
 //! time limits and retries to the sinks. Neither retries: kube's own retry would hide an outage for minutes. A panic in a
 //! client ends the task that sends the request, and with it the process.
 //! [`observed`] wraps the first client in a layer that updates a [`Pulse`]: the time of the last data from the server,
-//! whether a watch was answered, and the wait that a response requests. kube's watcher reports none of them.
+//! whether a watch was answered or cut off, and the wait that a response requests. kube's watcher reports none of them.
 
 use std::{
     future::Future,
@@ -145,6 +145,8 @@ impl tower::Service<Request<Body>> for ObservedClient {
             Ok(response.map(|inner| ObservedBody {
                 inner,
                 pulse: good.then_some(pulse),
+                is_watch: watch,
+                is_complete: false,
             }))
         })
     }
@@ -158,10 +160,13 @@ fn is_watch(uri: &http::Uri) -> bool {
         .any(|pair| matches!(pair, "watch=true" | "watch=1"))
 }
 
-/// A response body that records the arrival of data.
+/// A response body that records the arrival of data, and how the response of a watch ends.
 struct ObservedBody {
     inner: Body,
+    /// `None` for the response of an unsuccessful request.
     pulse: Option<Arc<Pulse>>,
+    is_watch: bool,
+    is_complete: bool,
 }
 
 impl http_body::Body for ObservedBody {
@@ -178,6 +183,10 @@ impl http_body::Body for ObservedBody {
         {
             pulse.record_activity();
         }
+        if let (Poll::Ready(None), Some(pulse)) = (&frame, &self.pulse) {
+            pulse.record_activity();
+            self.is_complete = true;
+        }
         frame
     }
 
@@ -187,6 +196,18 @@ impl http_body::Body for ObservedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+/// Records a watch that did not end at its timeout. The watcher of kube drops the body of a silent watch.
+impl Drop for ObservedBody {
+    fn drop(&mut self) {
+        if let Some(pulse) = &self.pulse
+            && self.is_watch
+            && !self.is_complete
+        {
+            pulse.record_cut();
+        }
     }
 }
 

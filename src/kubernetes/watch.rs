@@ -4,7 +4,7 @@
 //! `watcher` lists in pages and then watches. This module adds the waits between attempts, and reports the end of an
 //! outage, which the watcher does not. It starts a new list where the watcher would request a version that the server
 //! no longer has or, after a restore of etcd, does not have yet, or would continue after an event that it could not
-//! decode. Errors are counted, and logged when they change.
+//! decode. A watch that is cut off may hide such a restore. Errors are counted, and logged when they change.
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
@@ -157,14 +157,25 @@ impl<K> Watch<K> {
                     return WatchEvent::Resumed;
                 }
                 item = self.stream.next() => item,
+                () = self.monitor.pulse.cut() => {
+                    self.restart();
+                    continue;
+                }
             };
             match item {
                 Some(Ok(event)) => return self.event(event),
                 Some(Err(error)) => return self.failure(&error),
                 // kube's watcher does not end. Starts a new one if it does.
-                None => self.stream = (self.start)(),
+                None => self.restart(),
             }
         }
+    }
+
+    /// Starts over with a list.
+    fn restart(&mut self) {
+        self.stream = (self.start)();
+        // The response of the replaced stream was cut off too.
+        self.monitor.pulse.forget_cut();
     }
 
     fn event(&mut self, event: Event<K>) -> WatchEvent<K> {
@@ -206,7 +217,7 @@ impl<K> Watch<K> {
             self.monitor.pulse.expect_answer();
             self.resuming = Some(Resuming::new());
         } else {
-            self.stream = (self.start)();
+            self.restart();
         }
         WatchEvent::Disconnected { last_synced }
     }

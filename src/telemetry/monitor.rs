@@ -19,6 +19,8 @@ use crate::{clock::Clock, domain::index::Scope, telemetry::logging::clean};
 
 /// How long a watch that was in sync may be out of sync before the operator is not ready.
 const OUT_OF_SYNC_LIMIT: Duration = Duration::from_mins(1);
+/// How long a watch may be silent before it counts as out of sync. A healthy watch has data or ends once a minute.
+const SILENCE_LIMIT: Duration = Duration::from_secs(90);
 
 /// A watched resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +67,8 @@ struct State {
     /// At least one list was complete.
     was_synced: bool,
     in_sync: bool,
+    /// When the watch was last found to be in sync.
+    in_since: Instant,
     out_since: Instant,
     /// When the known objects last matched the API server's, recorded at the last disconnect.
     last_synced: Timestamp,
@@ -82,6 +86,7 @@ impl Monitor {
             state: Mutex::new(State {
                 was_synced: false,
                 in_sync: false,
+                in_since: Instant::now(),
                 out_since: Instant::now(),
                 last_synced: Timestamp::MIN,
                 problem: None,
@@ -130,27 +135,43 @@ impl Monitor {
         }
         state.was_synced = true;
         state.in_sync = true;
+        state.in_since = Instant::now();
         state.problem = None;
     }
 
-    /// Reports whether the watch is in sync.
+    /// Reports whether the watch is in sync. A watch that is silent for too long is not.
     pub fn is_in_sync(&self) -> bool {
-        self.state().in_sync
+        let state = self.state();
+        state.in_sync && !self.is_silent(&state)
+    }
+
+    /// Reports whether the API server accepts the watch but neither sends data nor ends it, as behind a partition.
+    fn is_silent(&self, state: &State) -> bool {
+        let heard = self.pulse.heard().max(Some(state.in_since));
+        heard.is_some_and(|at| at.elapsed() > SILENCE_LIMIT)
     }
 
     /// Returns why the operator is not ready because of this watch, or `None` if this watch is ready.
     pub fn not_ready_reason(&self) -> Option<String> {
         let state = self.state();
-        if state.in_sync || state.was_synced && state.out_since.elapsed() < OUT_OF_SYNC_LIMIT {
+        let is_silent = state.in_sync && self.is_silent(&state);
+        if state.in_sync && !is_silent
+            || !state.in_sync && state.was_synced && state.out_since.elapsed() < OUT_OF_SYNC_LIMIT
+        {
             return None;
         }
         Some(state.problem.clone().unwrap_or_else(|| {
+            let resource = self.resource.as_str();
             let location = self
                 .scope
                 .as_ref()
                 .map(|ns| format!(" in namespace {ns}"))
                 .unwrap_or_default();
-            format!("the list of {}{location} is in progress", self.resource.as_str())
+            if is_silent {
+                format!("the watch of {resource}{location} is silent")
+            } else {
+                format!("the list of {resource}{location} is in progress")
+            }
         }))
     }
 
@@ -164,8 +185,13 @@ pub struct Pulse {
     clock: Arc<dyn Clock>,
     /// When the last data of a successful response arrived, in milliseconds since 1970; `i64::MIN` before the first.
     last_activity: AtomicI64,
+    /// The same on the monotonic clock.
+    heard: Mutex<Option<Instant>>,
     answered: AtomicBool,
     notify: Notify,
+    /// Whether the response of a watch was cut off.
+    is_cut: AtomicBool,
+    cut: Notify,
     /// `Retry-After` of the last response.
     retry_after: Mutex<Option<Duration>>,
 }
@@ -176,8 +202,11 @@ impl Pulse {
         Self {
             clock,
             last_activity: AtomicI64::new(i64::MIN),
+            heard: Mutex::new(None),
             answered: AtomicBool::new(false),
             notify: Notify::new(),
+            is_cut: AtomicBool::new(false),
+            cut: Notify::new(),
             retry_after: Mutex::new(None),
         }
     }
@@ -192,8 +221,9 @@ impl Pulse {
         *self.retry_after.lock()
     }
 
-    /// Returns when the last data of a list or watch arrived, bookmarks included. Until then the known objects matched
-    /// the API server's. Error responses do not count, because they say nothing about the objects.
+    /// Returns when the last data of a list or watch arrived, bookmarks included, or a watch ended at its timeout. Until
+    /// then the known objects matched the API server's. Error responses do not count, because they say nothing about the
+    /// objects.
     pub fn last_activity(&self) -> Option<Timestamp> {
         Timestamp::from_millisecond(self.last_activity.load(Ordering::Relaxed)).ok()
     }
@@ -210,10 +240,34 @@ impl Pulse {
         }
     }
 
-    /// Records that data of a list or watch arrived.
+    /// Returns the time of the last activity on the monotonic clock.
+    fn heard(&self) -> Option<Instant> {
+        *self.heard.lock()
+    }
+
+    /// Records that data of a list or watch arrived, or that a watch ended at its timeout.
     pub fn record_activity(&self) {
         self.last_activity
             .store(self.clock.now().as_millisecond(), Ordering::Relaxed);
+        *self.heard.lock() = Some(Instant::now());
+    }
+
+    /// Records that the response of a watch ended in any other way: the connection broke, or was silent for too long.
+    pub fn record_cut(&self) {
+        self.is_cut.store(true, Ordering::Relaxed);
+        self.cut.notify_one();
+    }
+
+    /// Forgets earlier cuts, so that [`Self::cut`] waits for the next one.
+    pub fn forget_cut(&self) {
+        self.is_cut.store(false, Ordering::Relaxed);
+    }
+
+    /// Waits until the response of a watch is cut off.
+    pub async fn cut(&self) {
+        while !self.is_cut.load(Ordering::Relaxed) {
+            self.cut.notified().await;
+        }
     }
 
     /// Records a successful response to a watch request.

@@ -36,6 +36,50 @@ async fn pods_are_not_listed_again_after_an_outage_if_the_version_did_not_go_bac
     operator.until_metric("sidewatch_tracked_pods", 1.0).await;
 }
 
+/// A partition drops all packets, and the API server has a restored etcd when it ends.
+#[tokio::test(start_paused = true)]
+async fn pods_are_listed_again_after_a_silent_watch_if_the_version_went_back() {
+    let setup = Setup::start(&[]);
+    let Setup { pods, operator, .. } = &setup;
+    let silent = setup.list_pods(&[pod("a", "1", true)]).await;
+    silent.bookmark("Pod", "900");
+    let synced = r#"sidewatch_watch_synced{resource="pods"}"#;
+    operator.until_metric(synced, 1.0).await;
+    setup.server.set_current_version(500);
+    let request = pods.any().await;
+    assert!(!request.is_watch(), "a watch: {}", request.query);
+    assert!(!silent.is_open(), "the operator closes the silent watch");
+    assert_eq!(operator.metric(synced), Some(0.0), "until the list is complete");
+    request.json(StatusCode::OK, &list("Pod", "500", &[]));
+    let _watch = pods.next().await.watch();
+    operator.until_metric("sidewatch_tracked_pods", 0.0).await;
+    operator.until_metric(synced, 1.0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_are_not_listed_again_after_a_silent_watch_if_the_version_did_not_go_back() {
+    let setup = Setup::start(&[]);
+    let Setup { pods, operator, .. } = &setup;
+    let _silent = setup.list_pods(&[pod("a", "1", true)]).await;
+    setup.server.set_current_version(5);
+    let request = pods.any().await;
+    assert!(request.is_watch(), "a list: {}", request.query);
+    assert_eq!(request.parameter("resourceVersion").as_deref(), Some("5"));
+    assert_eq!(
+        operator.metric(r#"sidewatch_watch_synced{resource="pods"}"#),
+        Some(1.0)
+    );
+}
+
+/// The end of a watch.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Refused,
+    Cut,
+    /// The connection stays open without data.
+    Silent,
+}
+
 #[tokio::test(start_paused = true)]
 async fn other_resources_are_listed_again_after_every_outage() {
     let resources = [
@@ -45,7 +89,7 @@ async fn other_resources_are_listed_again_after_every_outage() {
         (PODS, "Pod"),
     ];
     for (path, kind) in resources.into_iter().filter(|(path, _)| *path != PODS) {
-        for is_refused in [false, true] {
+        for end in [End::Refused, End::Cut, End::Silent] {
             let server = ApiServer::default();
             for (other, kind) in resources.into_iter().filter(|(other, _)| *other != path) {
                 server.serve_quietly(other, list(kind, "1", &[]));
@@ -54,13 +98,15 @@ async fn other_resources_are_listed_again_after_every_outage() {
             let operator = start(&server, &[]);
             route.next().await.json(StatusCode::OK, &list(kind, "900", &[]));
             let watch = route.next().await;
-            if is_refused {
-                watch.fail(503, "the server is starting");
-            } else {
-                watch.watch().cut();
+            let mut silent = None;
+            match end {
+                End::Refused => watch.fail(503, "the server is starting"),
+                End::Cut => watch.watch().cut(),
+                End::Silent => silent = Some(watch.watch()),
             }
-            let request = route.next().await;
-            assert!(!request.is_watch(), "{kind}: a watch: {}", request.query);
+            let request = route.any().await;
+            assert!(!request.is_watch(), "{kind}, {end:?}: a watch: {}", request.query);
+            assert!(silent.is_none_or(|watch| !watch.is_open()), "{kind}");
             request.json(StatusCode::OK, &list(kind, "500", &[]));
             let _watch = route.next().await.watch();
             operator.ready().await;

@@ -1,5 +1,5 @@
-//! `sidewatch_watch_synced` in every way in which a watch is out of sync. The alert SidewatchWatchStale needs the value 0
-//! in each scrape of five minutes.
+//! `sidewatch_watch_synced` in every way in which a watch is out of sync, and one that is silent. The alert
+//! SidewatchWatchStale needs the value 0 in each scrape of five minutes.
 
 use std::time::Duration;
 
@@ -67,6 +67,49 @@ async fn a_namespace_without_a_role_is_out_of_sync_although_the_others_are_in_sy
     tokio::time::sleep(SCRAPE_PERIOD).await;
     alert_fires(&operator, "pods").await;
     alert_fires(&operator, "sidecarpolicies").await;
+}
+
+/// One of several Pod watches is accepted each time, and its connection carries no data. Other requests succeed.
+#[tokio::test(start_paused = true)]
+async fn a_silent_watch_of_one_namespace_is_out_of_sync_although_the_others_are_in_sync() {
+    let server = ApiServer::default();
+    let pods = |namespace: &str| format!("/api/v1/namespaces/{namespace}/pods");
+    for namespace in ["pay", "shop", "silent"] {
+        let policies = format!("/apis/sidewatch.dev/v1alpha1/namespaces/{namespace}/sidecarpolicies");
+        server.serve_quietly(&policies, list("SidecarPolicy", "1", &[]));
+        if namespace != "silent" {
+            server.serve_quietly(&pods(namespace), list("Pod", "1", &[]));
+        }
+    }
+    let route = server.route(Method::GET, &pods("silent"));
+    let operator = start(&server, &["pay", "shop", "silent"]);
+    route.next().await.json(StatusCode::OK, &list("Pod", "1", &[]));
+    let (watches, mut latest) = tokio::sync::watch::channel(None);
+    tokio::spawn(async move {
+        loop {
+            let exchange = route.any().await;
+            assert!(exchange.is_watch(), "a list: {}", exchange.query);
+            watches.send_replace(Some(std::sync::Arc::new(exchange.watch())));
+        }
+    });
+    operator.ready().await;
+    tokio::time::sleep(Duration::from_secs(80)).await;
+    assert_eq!(
+        operator.metric(&synced("pods")),
+        Some(1.0),
+        "a healthy watch is silent for a minute"
+    );
+    assert_eq!(operator.readyz().0, 200);
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    let (status, body) = operator.readyz();
+    let reason = "the watch of pods in namespace silent is silent";
+    assert!(status == 503 && body.contains(reason), "{body}");
+    alert_fires(&operator, "pods").await;
+    assert_eq!(operator.metric(&synced("sidecarpolicies")), Some(1.0));
+
+    latest.borrow_and_update().as_ref().unwrap().bookmark("Pod", "9");
+    operator.until_metric(&synced("pods"), 1.0).await;
+    assert_eq!(operator.readyz().0, 200);
 }
 
 #[tokio::test(start_paused = true)]

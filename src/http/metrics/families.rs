@@ -166,13 +166,14 @@ static STRAY_STATUSES: Family = family(
 static WATCH_SYNCED: Family = family(
     Kind::Gauge,
     "sidewatch_watch_synced",
-    "Whether every watch of the resource is in sync with the API server.",
+    "Whether every watch of the resource is in sync with the API server, and none is silent.",
     &["resource"],
 );
 static WATCH_ACTIVITY: Family = family(
     Kind::Gauge,
     "sidewatch_watch_last_activity_timestamp_seconds",
-    "When the API server last sent bytes of a list or watch, bookmarks included; the oldest time of all watches.",
+    "When the API server last sent bytes of a list or watch, bookmarks included, or ended a watch; the oldest time of \
+     all watches.",
     &["resource"],
 );
 

@@ -12,7 +12,7 @@ use kube::{
 };
 use serde::de::Error as _;
 
-use super::machine::{Failure, Input, Request};
+use super::exchange::{Failure, Input, Request};
 use crate::kubernetes::{
     body::Buffer,
     decode::pod::{LeanPod, LeanPodList},
@@ -191,7 +191,7 @@ impl Answer {
                 Reader::JsonPage(page) => page.decode().err().map(|error| Input::Broken(error.into())),
                 _ => Some(Input::Ended),
             },
-            Some(Err(error)) if is_cut(&error) => Some(Input::Ended),
+            Some(Err(error)) if is_cut(&error) => Some(Input::CutOff),
             Some(Err(error)) => Some(Input::Broken(
                 kube::Error::ReadEvents(std::io::Error::other(error)).into(),
             )),

@@ -16,7 +16,8 @@
 //!
 //! After a restore of etcd, the API server's versions are lower than that of a broken watch. It accepts a watch from a
 //! version that it has not reached, and sends nothing until it reaches it. So the current version is compared before a
-//! broken watch resumes.
+//! broken watch resumes, and after a watch that is cut off: etcd may have been restored behind a silent partition. A
+//! watch that is cut off counts as broken only if that request fails.
 
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use tokio::time::Instant;
 
 use crate::kubernetes::{
     failure,
+    list_watch::exchange::{Failure, Input, Next, Request, Step},
     protobuf::{EventKind, Refusal},
     recovery::{Outage, Recovery, Resuming},
     watch::WatchEvent,
@@ -34,93 +36,6 @@ use crate::kubernetes::{
 /// Minimum duration of a watch without events. A shorter one counts as failed, as in client-go: a server that accepts
 /// and then ends each watch at once must not receive requests without a pause.
 const SHORTEST_WATCH: Duration = Duration::from_secs(1);
-
-/// A request to the API server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Request {
-    /// A watch that begins with all objects (KEP-3157) and then continues with changes.
-    StreamingList,
-    /// One page of a list.
-    Page {
-        /// The token of the page; `None` for the first one.
-        continue_token: Option<String>,
-    },
-    /// A list of one object, whose version is the current one. The watch from `version` follows.
-    Check {
-        /// The resource version of the broken watch.
-        version: String,
-    },
-    /// A watch of the changes since a version.
-    Watch {
-        /// The resource version.
-        version: String,
-    },
-}
-
-/// Error of a request or of its response.
-#[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) error: kube::Error,
-    /// The wait that the API server requests (`Retry-After`).
-    pub(super) retry_after: Option<Duration>,
-}
-
-impl From<kube::Error> for Failure {
-    fn from(error: kube::Error) -> Self {
-        Self {
-            error,
-            retry_after: None,
-        }
-    }
-}
-
-/// An event of the network or of a timer.
-#[derive(Debug)]
-pub(super) enum Input<T> {
-    /// The wait before the request is over.
-    Ready,
-    /// The API server refused the request, or the request failed.
-    Refused(Failure),
-    /// The API server accepted the request.
-    Accepted,
-    /// An item of a page.
-    Item(T),
-    /// A page is complete.
-    PageEnd { version: String, continue_token: String },
-    /// An event with an object and its `resourceVersion`.
-    Event(EventKind, T, String),
-    /// A bookmark.
-    Bookmark {
-        version: String,
-        ends_initial_events: bool,
-    },
-    /// An ERROR event.
-    Error(Refusal),
-    /// The body ended or was cut off. No event or item is lost.
-    Ended,
-    /// The rest of the body cannot be read or decoded.
-    Broken(Failure),
-    /// The time of [`ListWatch::settled_at`] is reached.
-    Settled,
-}
-
-/// The next action on the network.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// Continue to read the response.
-    Read,
-    /// Drop the connection, and report [`Input::Ready`] at this time.
-    Wait(Instant),
-    /// Send this request.
-    Send(Request),
-}
-
-/// The result of an input.
-#[derive(Debug)]
-pub(super) struct Step<T> {
-    pub(super) event: Option<WatchEvent<T>>,
-    pub(super) next: Next,
-}
 
 /// The state of a list-watch.
 pub(super) struct ListWatch {
@@ -184,7 +99,9 @@ impl ListWatch {
             Input::Error(Refusal { status, retry_after }) => {
                 self.fail(&watcher::Error::WatchError(status), retry_after)
             }
+            Input::Ended | Input::CutOff if !self.is_watching() => self.incomplete(),
             Input::Ended => self.ended(),
+            Input::CutOff => self.cut_off(),
             Input::Broken(failure) => {
                 let Failure { error, retry_after } = failure;
                 let error = if self.is_listing() {
@@ -231,6 +148,22 @@ impl ListWatch {
             watcher::Error::WatchStartFailed(error)
         };
         self.fail(&error, retry_after)
+    }
+
+    /// Reports whether the request is a watch whose list is complete.
+    fn is_watching(&self) -> bool {
+        matches!(self.request, Request::Watch { .. })
+    }
+
+    /// Reports whether an input shows that the known objects are current. The response of a check does not: the watch may
+    /// be silent although other requests succeed.
+    pub(super) fn is_activity<T>(&self, input: &Input<T>) -> bool {
+        match input {
+            Input::Item(_) | Input::PageEnd { .. } => self.is_listing(),
+            Input::Event(..) | Input::Bookmark { .. } => true,
+            Input::Ended => self.is_watching() && !self.is_short_and_empty(),
+            _ => false,
+        }
     }
 
     /// Reports whether the request is a list, and not a watch or the check before one.
@@ -321,26 +254,49 @@ impl ListWatch {
         self.restarted = false;
     }
 
-    /// Handles the end of the body. A watch continues at once from the version of its last event. A list is incomplete.
+    /// Handles the end of a list or check in the middle.
+    fn incomplete<T>(&mut self) -> Step<T> {
+        self.end_of_file("the list is not complete")
+    }
+
+    /// Handles the end of a watch. It continues at once from the version of its last event.
     fn ended<T>(&mut self) -> Step<T> {
-        if !matches!(self.request, Request::Watch { .. }) {
-            let error = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the list is not complete");
-            return self.step(Input::Broken(kube::Error::ReadEvents(error).into()));
+        if self.is_short_and_empty() {
+            return self.end_of_file("the watch ended at once and without an event");
         }
-        let is_short = self
-            .accepted
-            .is_some_and(|accepted| accepted.elapsed() < SHORTEST_WATCH);
-        if is_short && !self.has_events {
-            let error = std::io::Error::new(
-                std::io::ErrorKind::UnexpectedEof,
-                "the watch ended at once and without an event",
-            );
-            return self.step(Input::Broken(kube::Error::ReadEvents(error).into()));
+        self.wait_for_answer();
+        self.send()
+    }
+
+    /// Handles a watch that is cut off. It continues at once if the version has not gone back.
+    fn cut_off<T>(&mut self) -> Step<T> {
+        if self.is_short_and_empty() {
+            return self.end_of_file("the connection ended at once");
         }
+        self.wait_for_answer();
+        if let Request::Watch { version } = &mut self.request {
+            let version = std::mem::take(version);
+            self.request = Request::Check { version };
+        }
+        self.send()
+    }
+
+    /// Reports whether the watch ended at once and without an event.
+    fn is_short_and_empty(&self) -> bool {
+        let accepted = self.accepted;
+        !self.has_events && accepted.is_some_and(|accepted| accepted.elapsed() < SHORTEST_WATCH)
+    }
+
+    /// A watch that resumes has not caught up before its next request is accepted.
+    fn wait_for_answer(&mut self) {
         if let Some(resuming) = &mut self.resuming {
             *resuming = Resuming::new();
         }
-        self.send()
+    }
+
+    fn end_of_file<T>(&mut self, message: &'static str) -> Step<T> {
+        let error = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, message);
+        self.step(Input::Broken(kube::Error::ReadEvents(error).into()))
     }
 
     /// Counts the failure, and waits before the next request: the same watch if it can resume, else a list.

@@ -1,13 +1,14 @@
 //! The list-watch of Pods.
 //!
 //! Input: a client and the scope. Output: an endless stream of [`WatchEvent`]s with [`LeanPod`]s. [`machine`] decides
-//! the next action. [`connection`] sends HTTP requests and decodes the responses. This module connects the two: it
-//! waits, sends, reads, and passes inputs to the state machine.
+//! the next action. [`connection`] sends HTTP requests and decodes the responses. [`exchange`] has the types between
+//! them. This module connects the two: it waits, sends, reads, and passes inputs to the state machine.
 //!
 //! Pods have their own list-watch because kube's `watcher` supports only JSON and does not report when a watch was
 //! answered.
 
 mod connection;
+mod exchange;
 mod machine;
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
@@ -22,7 +23,8 @@ use tokio::{
 
 use self::{
     connection::{Answer, Selection, send},
-    machine::{Failure, Input, ListWatch, Next, Step},
+    exchange::{Failure, Input, Next, Request, Step},
+    machine::ListWatch,
 };
 use super::{
     decode::pod::LeanPod,
@@ -33,6 +35,8 @@ use crate::telemetry::{metrics::Metrics, monitor::Monitor};
 
 /// Timeout of a response without new data. It is longer than the timeout of a watch, and the server sends bookmarks.
 const IDLE: Duration = Duration::from_secs(WATCH_TIMEOUT as u64 + 5);
+/// Timeout of the response to a check. It reads one object.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Lists and watches the selected Pods without end.
 pub(super) fn watch_pods(
@@ -86,7 +90,7 @@ impl PodWatch {
                 () = at(settled) => Input::Settled,
                 input = self.connection.next() => input,
             };
-            if is_activity(&input) {
+            if self.machine.is_activity(&input) {
                 self.monitor.pulse.record_activity();
             }
             let Step { event, next } = self.machine.step(input);
@@ -94,8 +98,12 @@ impl PodWatch {
                 Next::Read => {}
                 Next::Wait(until) => self.connection = Connection::Waiting(until),
                 Next::Send(request) => {
+                    let limit = matches!(request, Request::Check { .. }).then_some(CHECK_TIMEOUT);
                     let answer = send(self.client.clone(), self.selection.clone(), request);
-                    self.connection = Connection::Sent(Box::pin(answer));
+                    self.connection = Connection::Sent(match limit {
+                        Some(limit) => Box::pin(within(limit, answer)),
+                        None => Box::pin(answer),
+                    });
                 }
             }
             if let Some(event) = event {
@@ -105,12 +113,15 @@ impl PodWatch {
     }
 }
 
-/// Reports whether an input shows that the server sends current data.
-fn is_activity(input: &Input<LeanPod>) -> bool {
-    matches!(
-        input,
-        Input::Item(_) | Input::PageEnd { .. } | Input::Event(..) | Input::Bookmark { .. }
-    )
+/// Waits for a response, for a limited time.
+async fn within(
+    limit: Duration,
+    answer: impl Future<Output = Result<Answer, Failure>>,
+) -> Result<Answer, Failure> {
+    timeout(limit, answer).await.unwrap_or_else(|_elapsed| {
+        let error = std::io::Error::from(std::io::ErrorKind::TimedOut);
+        Err(kube::Error::ReadEvents(error).into())
+    })
 }
 
 async fn at(time: Option<Instant>) {
@@ -145,7 +156,7 @@ impl Connection {
                     match timeout(IDLE, answer.receive()).await {
                         Ok(Some(input)) => return input,
                         Ok(None) => {}
-                        Err(_elapsed) => return Input::Ended,
+                        Err(_elapsed) => return Input::CutOff,
                     }
                 }
             }

@@ -29,6 +29,9 @@ type Requests = (
     Arc<AsyncMutex<queue::UnboundedReceiver<Exchange>>>,
 );
 
+/// The timeout that the operator requests for a watch.
+const WATCH_TIMEOUT: Duration = Duration::from_mins(1);
+
 /// A scripted API server. Clones share their routes.
 #[derive(Clone, Default)]
 pub struct ApiServer {
@@ -67,15 +70,18 @@ impl ApiServer {
         }
     }
 
-    /// Answers every list of a resource with this list. Watches stay open without events.
+    /// Answers every list of a resource with this list. Watches have no events, and end after [`WATCH_TIMEOUT`].
     pub fn serve_quietly(&self, path: &str, list: Value) {
         let route = self.route(Method::GET, path);
         tokio::spawn(async move {
-            let mut open = Vec::new();
             loop {
                 let exchange = route.any().await;
                 if exchange.is_watch() {
-                    open.push(exchange.watch());
+                    let watch = exchange.watch();
+                    tokio::spawn(async move {
+                        tokio::time::sleep(WATCH_TIMEOUT).await;
+                        watch.end();
+                    });
                 } else {
                     exchange.json(StatusCode::OK, &list);
                 }

@@ -201,7 +201,13 @@ async fn a_refused_streaming_list_becomes_a_paged_one_and_is_tried_again_at_the_
 
 #[tokio::test(start_paused = true)]
 async fn a_streaming_list_that_breaks_off_is_followed_by_a_paged_one() {
-    for end in [Input::Ended, broken(), undecodable(), error_event(500)] {
+    for end in [
+        Input::Ended,
+        Input::CutOff,
+        broken(),
+        undecodable(),
+        error_event(500),
+    ] {
         let mut rig = Rig::new();
         rig.step(Input::Ready);
         rig.step(Input::Accepted);
@@ -322,12 +328,16 @@ async fn a_watch_that_ends_at_once_and_empty_is_a_failure() {
         "it brought a bookmark"
     );
     rig.step(Input::Accepted);
+    assert!(!rig.machine.is_activity::<&str>(&Input::Ended));
     let (event, wait) = rig.fail(Input::Ended);
     assert!(
         matches!(event, Some(WatchEvent::Disconnected { .. })),
         "{event:?}"
     );
     assert!(wait >= Duration::from_millis(400), "{wait:?}");
+    rig.resume();
+    let (_, wait) = rig.fail(Input::CutOff);
+    assert!(wait >= Duration::from_millis(400), "cut off: {wait:?}");
     rig.resume();
     advance(Duration::from_secs(1)).await;
     assert_eq!(rig.step(Input::Ended).1, watch("5"), "it lasted long enough");

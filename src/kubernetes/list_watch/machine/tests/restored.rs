@@ -28,7 +28,7 @@ async fn a_broken_watch_resumes_only_if_the_version_has_not_gone_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_check_of_the_version_that_fails_is_repeated() {
-    for failure in [refused(503), broken(), Input::Ended] {
+    for failure in [refused(503), broken(), Input::Ended, Input::CutOff] {
         let mut rig = Rig::watching();
         rig.fail(broken());
         rig.step(Input::Ready);
@@ -37,5 +37,40 @@ async fn a_check_of_the_version_that_fails_is_repeated() {
         }
         rig.fail(failure);
         assert_eq!(rig.step(Input::Ready), (None, check("5")));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_is_cut_off_continues_in_sync_only_if_the_version_has_not_gone_back() {
+    let mut rig = Rig::watching();
+    assert_eq!(rig.step(Input::CutOff), (None, check("5")));
+    rig.step(Input::Accepted);
+    assert_eq!(rig.step(page_end("5", "")), (None, watch("5")));
+    rig.step(Input::Accepted);
+    assert_eq!(rig.machine.settled_at(), None, "nothing resumes");
+    assert!(rig.monitor.is_in_sync());
+    advance(Duration::from_mins(1)).await;
+
+    assert_eq!(rig.step(Input::CutOff), (None, check("5")));
+    rig.step(Input::Accepted);
+    assert_eq!(rig.fail(page_end("4", "")).0, DISCONNECTED);
+    assert!(!rig.monitor.is_in_sync());
+    assert_eq!(rig.step(Input::Ready).1, Next::Send(Request::StreamingList));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_response_of_a_check_is_no_activity_of_the_watch() {
+    let mut rig = Rig::watching();
+    assert!(rig.machine.is_activity(&event(EventKind::Applied, "a", "6")));
+    assert!(rig.machine.is_activity(&end_of_list("6")));
+    assert!(
+        rig.machine.is_activity::<&str>(&Input::Ended),
+        "it reached its timeout"
+    );
+    assert!(!rig.machine.is_activity::<&str>(&Input::CutOff));
+    rig.step(Input::CutOff);
+    rig.step(Input::Accepted);
+    for input in [Input::Item("a"), page_end("5", ""), Input::Ended] {
+        assert!(!rig.machine.is_activity(&input), "{input:?}");
     }
 }
