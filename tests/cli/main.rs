@@ -17,5 +17,7 @@ mod pages;
 mod plugin;
 mod process;
 mod simulate;
+#[cfg(target_os = "linux")]
+mod supervision;
 mod support;
 mod versions;
