@@ -1,7 +1,7 @@
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
-.PHONY: help tools check test test-build test-units test-cluster test-docs test-survival failover-soak e2e comparison lint fmt demo crds \
+.PHONY: help tools check test test-build test-units test-cluster test-docs test-survival failover-soak e2e record comparison lint fmt demo crds \
 	admission docs chart binary image images bench bench-scale bench-mass-fault fuzz mutants
 
 tools: ## find or build the tools of the tests (etcd, kube-apiserver, Helm ...), and the images if a node can run here
@@ -43,6 +43,9 @@ failover-soak: ## replace the leader at POINTS=100 random moments (docs/testing.
 
 e2e: ## tests on a real node; SIDEWATCH_E2E_KUBECONFIG=FILE uses an existing cluster
 	cargo test --package e2e --test node --locked
+
+record: ## record SCENARIOS="NAME ..." on a real node for tests/traces, into target/recordings
+	cargo run --quiet --package e2e --locked -- record $(SCENARIOS)
 
 comparison: ## write docs/comparison.md, the comparison with the usual alerts on a real node; takes half an hour
 	cargo run --quiet --package e2e --locked -- comparison

@@ -2,7 +2,9 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand};
@@ -12,6 +14,7 @@ use e2e::observers::{Timing, page, unexplained};
 use e2e::process::programs::path_with;
 use e2e::project::repository;
 use e2e::scenario::Scenario;
+use e2e::scenario::recorder;
 use e2e::scenario::runner::{self, ScenarioCluster};
 use e2e::tools::{self, Tool};
 use e2e::{ControlPlane, bench_scale, images};
@@ -36,6 +39,18 @@ enum Command {
         /// The command; kubectl is on the PATH and configured
         #[arg(required = true, trailing_var_arg = true)]
         command: Vec<OsString>,
+    },
+    /// Record what the kubelet of a real node reports in scenarios, in the format of tests/traces
+    Record {
+        /// Names of scenarios; without steps that need the operator or disturb the node
+        #[arg(required = true)]
+        scenarios: Vec<String>,
+        /// Directory of the recordings
+        #[arg(long, default_value = "target/recordings")]
+        output: PathBuf,
+        /// Length of each recording, in seconds
+        #[arg(long, default_value_t = 200)]
+        seconds: u64,
     },
     /// Run the scenarios with the default policy, compare both sets of alerts, write docs/comparison.md
     Comparison,
@@ -83,7 +98,7 @@ fn main() -> ExitCode {
 
 fn start(command: Command) -> Result<()> {
     match command {
-        Command::Node { .. } => node::enter(&[])?,
+        Command::Node { .. } | Command::Record { .. } => node::enter(&[])?,
         Command::Demo { kubelet, .. } => demo::enter(kubelet)?,
         Command::Comparison => node::enter(&Tool::RUNNER)?,
         Command::Tools
@@ -110,6 +125,15 @@ async fn run(command: Command) -> Result<()> {
             for (tool, path) in paths.iter() {
                 writeln!(out, "{:<24} {}", tool.name(), path.display())?;
             }
+        }
+        Command::Record {
+            scenarios,
+            output,
+            seconds,
+        } => {
+            let scenarios = Scenario::named(&scenarios)?;
+            let node = Node::start().await?;
+            recorder::record(&node, scenarios, &output, Duration::from_secs(seconds)).await?;
         }
         Command::Comparison => {
             let cluster = ScenarioCluster::on_node(Node::start().await?, Timing::Real).await?;

@@ -1,6 +1,7 @@
 //! Scenarios: what happens to real Pods, and what Sidewatch must report. Each is a file in `e2e/scenarios`, whose README
-//! describes the fields. [`runner`] runs them.
+//! describes the fields. [`runner`] runs them; [`recorder`] records what the kubelet reports in them.
 
+pub mod recorder;
 pub mod runner;
 
 use std::fmt;
@@ -201,6 +202,17 @@ impl Scenario {
         }
         ensure!(!all.is_empty(), "no scenarios in {}", directory.display());
         all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
+
+    /// The scenarios with these names.
+    pub fn named(names: &[String]) -> Result<Vec<Self>> {
+        let mut all = Self::all()?;
+        for name in names {
+            let is_known = all.iter().any(|scenario| scenario.name == *name);
+            ensure!(is_known, "no scenario {name}");
+        }
+        all.retain(|scenario| names.contains(&scenario.name));
         Ok(all)
     }
 

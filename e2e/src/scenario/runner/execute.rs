@@ -6,8 +6,8 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
 use k8s_openapi::api::events::v1::Event;
-use kube::Api;
 use kube::api::{EvictParams, PostParams};
+use kube::{Api, Client};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -77,7 +77,7 @@ pub(super) async fn execute(cluster: &ScenarioCluster, scenario: Scenario) -> Sc
 
 async fn apply_and_step(cluster: &ScenarioCluster, run: &mut ScenarioRun) -> Result<()> {
     let Scenario { name, spec, objects } = &run.scenario;
-    create_namespace(cluster, name).await?;
+    create_namespace(cluster.client().await?, name).await?;
     let namespaced = cluster.in_namespace_of(&run.scenario)?;
     match cluster.policy(spec.policy)? {
         Some(policy) => namespaced.apply(&format!("{policy}\n---\n{objects}")).await?,
@@ -135,8 +135,7 @@ async fn step(cluster: &ScenarioCluster, namespaced: &Cluster, namespace: &str, 
 }
 
 /// Creates a namespace and waits for its ServiceAccount, without which no Pod starts.
-async fn create_namespace(cluster: &ScenarioCluster, name: &str) -> Result<()> {
-    let client = cluster.client().await?;
+pub(in crate::scenario) async fn create_namespace(client: Client, name: &str) -> Result<()> {
     let namespaces = Api::<Namespace>::all(client.clone());
     let namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
     namespaces
