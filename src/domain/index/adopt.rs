@@ -2,13 +2,11 @@
 //! of the operator then neither delays a pending violation nor sends a second Event for a firing one. A checkpoint has more
 //! details than a status and comes first.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 
 use super::{
     Index,
-    entry::{PolicyEntry, PolicyId},
+    entry::Policies,
     event_planner::EventPlanner,
     matches::{Match, MatchSet},
     pods::{PodEntry, Selected},
@@ -32,7 +30,7 @@ pub(super) fn adopt(
     pod: &mut PodEntry,
     matches: &MatchSet,
     selected: Selected,
-    policies: &mut BTreeMap<PolicyId, PolicyEntry>,
+    policies: &mut Policies,
     now: Timestamp,
 ) {
     for matched in selected.among(matches) {

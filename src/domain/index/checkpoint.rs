@@ -70,7 +70,7 @@ impl Index {
 
     /// The time before which no restart and no flap counts under any policy.
     fn history_since(&self, now: Timestamp) -> Timestamp {
-        let specs = self.policies.values().filter_map(PolicyEntry::spec);
+        let specs = self.policies.values().filter_map(|policy| policy.spec());
         let windows = specs.flat_map(|spec| {
             let restarts = spec.checks.frequent_restarts.limits.window;
             let flaps = spec.checks.flapping.limits.window;

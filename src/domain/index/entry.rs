@@ -1,6 +1,9 @@
 //! A policy in the index: its latest version, and the counts and violations of its Pods.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
@@ -22,6 +25,9 @@ use crate::domain::{
 
 /// The number of a policy in the index. A number is never reused.
 pub(super) type PolicyId = u32;
+
+/// All policies. Boxed, because the nodes of the map are half full if the numbers grow.
+pub(super) type Policies = BTreeMap<PolicyId, Box<PolicyEntry>>;
 
 /// A policy with the counts and violations of its Pods.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Evaluates one Pod at one time under the policies that select it. Returns transitions and Events.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -8,7 +8,7 @@ use super::{
     Index,
     adopt::adopt,
     counts::Durations,
-    entry::{PolicyEntry, PolicyId},
+    entry::{Policies, PolicyEntry},
     event_planner::EventPlanner,
     matches::{Match, MatchSet},
     pods::{PodEntry, PodId, Selected, Unevaluated},
@@ -93,7 +93,7 @@ impl Index {
             } else {
                 for matched in selected.among(&matches) {
                     let observed = if unevaluated.contains(matched.version.policy) {
-                        first_observed(self.policies.get(&matched.version.policy))
+                        first_observed(self.policies.get(&matched.version.policy).map(Box::as_ref))
                     } else {
                         observed
                     };
@@ -202,7 +202,7 @@ fn clear_deadlines(pod: &mut PodEntry, selected: Selected) {
 fn evaluate(
     pod: &mut PodEntry,
     matched: &Match,
-    policies: &mut BTreeMap<PolicyId, PolicyEntry>,
+    policies: &mut Policies,
     durations: &mut Durations,
     (now, observed): (Timestamp, Observed),
     effects: &mut Effects,

@@ -55,7 +55,7 @@ pub use self::{
     watches::Scope,
 };
 use self::{
-    entry::{PolicyEntry, PolicyId},
+    entry::{Policies, PolicyId},
     matches::MatchSets,
     pods::{PodEntry, PodId, Selected, Unevaluated},
     policy_limits::RankedPolicies,
@@ -83,7 +83,7 @@ pub struct Index {
     /// The sets of policies that select Pods.
     match_sets: MatchSets,
     /// Policies by their number.
-    policies: BTreeMap<PolicyId, PolicyEntry>,
+    policies: Policies,
     /// The number of each policy.
     ids: BTreeMap<PolicyKey, PolicyId>,
     /// The policies that can select a Pod of a namespace. `ClusterSidecarPolicy` objects are under the empty name.
@@ -340,7 +340,7 @@ fn edit<T, R>(list: &mut Box<[T]>, change: impl FnOnce(&mut Vec<T>) -> R) -> R {
 }
 
 /// Adds restarts to the series of each policy for which the container is a sidecar.
-fn count_restarts(policies: &mut BTreeMap<PolicyId, PolicyEntry>, pod: &PodEntry, restarts: &[Restarts]) {
+fn count_restarts(policies: &mut Policies, pod: &PodEntry, restarts: &[Restarts]) {
     for restart in restarts {
         let Some(container) = pod.observation.shape.containers.get(restart.container) else {
             continue;

@@ -96,7 +96,7 @@ impl Index {
         self.rank_policy(id, &mut entry, effects);
         self.claim_restored(&mut entry);
         let spec = spec.map_err(|error| entry.invalid = Some(error));
-        self.policies.insert(id, entry);
+        self.policies.insert(id, Box::new(entry));
         if let Ok(spec) = spec {
             self.change_policy(id, spec);
         }

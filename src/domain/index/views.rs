@@ -112,7 +112,10 @@ impl Index {
 
     /// All policies that have not been deleted.
     pub(super) fn entries(&self) -> impl Iterator<Item = &PolicyEntry> + Clone {
-        self.policies.values().filter(|entry| !entry.deleted)
+        self.policies
+            .values()
+            .map(Box::as_ref)
+            .filter(|entry| !entry.deleted)
     }
 
     /// All policies.
