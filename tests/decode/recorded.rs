@@ -60,8 +60,16 @@ fn by_whole_type(json: &Value) -> Observation {
     let pod: core::Pod = serde_json::from_value(json.clone()).unwrap();
     let (metadata, spec, status) = (pod.metadata, pod.spec.unwrap(), pod.status.unwrap());
     let owner = metadata.owner_references.unwrap_or_default().into_iter().next();
+    let labels = metadata.labels.clone().unwrap_or_default();
     let owner = owner.map_or(("Pod".to_owned(), metadata.name.clone().unwrap()), |owner| {
-        (owner.kind, owner.name)
+        // The ReplicaSet of a Deployment.
+        let hash = labels.get("pod-template-hash").map(|hash| format!("-{hash}"));
+        match hash.and_then(|hash| owner.name.strip_suffix(&hash)) {
+            Some(deployment) if owner.kind == "ReplicaSet" => {
+                ("Deployment".to_owned(), deployment.to_owned())
+            }
+            _ => (owner.kind, owner.name),
+        }
     });
     let init = spec.init_containers.unwrap_or_default();
     let containers: Vec<_> = init
