@@ -147,7 +147,11 @@ fn a_wrong_rule_fails_the_tests() {
             r#""keep_firing_for":"30s""#,
             "an alert ends while the operator restarts",
         ),
-        ("> 300", "> 600", "a stale watch alerts late"),
+        (
+            "== 0\",\"for\":\"5m\"",
+            "== 0\",\"for\":\"8m\"",
+            "a stale watch alerts late",
+        ),
         (
             r#"{namespace=\"sidewatch-system\"}"#,
             "",
