@@ -55,6 +55,20 @@ pub struct PodSelection {
     pub labels: String,
 }
 
+impl PodSelection {
+    fn selectors(&self) -> Selectors<'_> {
+        Selectors {
+            fields: &self.fields,
+            labels: &self.labels,
+        }
+    }
+
+    fn monitor(&self, clock: Arc<dyn Clock>) -> Arc<Monitor> {
+        let scope = self.scope.clone();
+        Arc::new(Monitor::new(WatchedResource::Pods, scope, clock))
+    }
+}
+
 /// A list or watch failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -84,17 +98,10 @@ pub fn pods(
     impl Stream<Item = WatchEvent<Observation>> + Send + use<>,
     Problem,
 )> {
-    let monitor = Arc::new(Monitor::new(
-        WatchedResource::Pods,
-        selection.scope.clone(),
-        clock,
-    ));
+    let monitor = selection.monitor(clock);
     let events = watch_pods(
         client.clone(),
-        Selectors {
-            fields: &selection.fields,
-            labels: &selection.labels,
-        },
+        selection.selectors(),
         Arc::clone(&monitor),
         Arc::new(Metrics::new()?),
     );
@@ -113,17 +120,10 @@ pub fn whole_pods(
     impl Stream<Item = WatchEvent<DynamicObject>> + Send + use<>,
     Problem,
 )> {
-    let monitor = Arc::new(Monitor::new(
-        WatchedResource::Pods,
-        selection.scope.clone(),
-        clock,
-    ));
+    let monitor = selection.monitor(clock);
     let client = observed(client.clone(), Arc::clone(&monitor.pulse));
     let api = dynamic_pods(client, &selection.scope);
-    let selectors = Selectors {
-        fields: &selection.fields,
-        labels: &selection.labels,
-    };
+    let selectors = selection.selectors();
     let events = watch_selected(api, selectors, Arc::clone(&monitor), Arc::new(Metrics::new()?));
     Ok((events, Problem(monitor)))
 }
