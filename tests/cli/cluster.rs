@@ -12,7 +12,7 @@ use tokio::{
     net::TcpListener,
 };
 
-use crate::support::{Directory, command, run_of, sidewatch};
+use crate::support::{Directory, Run, command, run_of, sidewatch};
 
 /// Returns a kubeconfig for a server, with this user.
 pub(crate) fn kubeconfig(server: &str, user: &Value) -> String {
@@ -68,6 +68,18 @@ impl Setup {
         self.server.route(Method::GET, PODS)
     }
 
+    /// Runs a command on all namespaces of the cluster.
+    async fn run(&self, args: &[&str]) -> Run {
+        let cluster = ["-A", "--kubeconfig", &self.kubeconfig];
+        sidewatch(&[args, &cluster].concat()).await
+    }
+
+    /// Tries a SidecarPolicy with this spec on the cluster.
+    async fn simulate(&self, spec: &Value, more: &[&str]) -> Run {
+        let policy = self.directory.policy("policy.json", spec);
+        self.run(&[&["simulate", "-p", &policy], more].concat()).await
+    }
+
     /// Refuses the next request for Pods.
     fn forbid_pods(&self) {
         let pods = self.pods();
@@ -78,47 +90,16 @@ impl Setup {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_policy_is_tried_on_the_pods_of_a_cluster() {
     let setup = Setup::with_pods(&[policy("other", "3")]).await;
-    let Setup {
-        directory,
-        kubeconfig,
-        ..
-    } = &setup;
-    let policy = directory.policy("policy.json", &json!({"checks": {"notReady": {"for": "0s"}}}));
-    let run = sidewatch(&[
-        "simulate",
-        "-p",
-        &policy,
-        "-A",
-        "--kubeconfig",
-        kubeconfig,
-        "-o",
-        "json",
-    ])
-    .await;
+    let spec = json!({"checks": {"notReady": {"for": "0s"}}});
+    let run = setup.simulate(&spec, &["-o", "json"]).await;
     assert_eq!(run.code, Some(1), "{run:?}");
     let output = run.json();
     assert_eq!(output["pods"], 2, "{output:#}");
-    let found = &output["violations"];
-    assert!(
-        found
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|row| row["pod"] == "web-1" && row["container"] == "proxy"),
-        "{output:#}"
-    );
-    let differences: Vec<_> = found
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| {
-            (
-                row["check"].as_str().unwrap(),
-                row["difference"].as_str().unwrap(),
-            )
-        })
-        .collect();
-    assert!(differences.contains(&("NotReady", "new")), "{output:#}");
+    let rows = output["violations"].as_array().unwrap();
+    let is_expected = |row: &Value| row["pod"] == "web-1" && row["container"] == "proxy";
+    assert!(rows.iter().all(is_expected), "{output:#}");
+    let is_new = |row: &Value| row["check"] == "NotReady" && row["difference"] == "new";
+    assert!(rows.iter().any(is_new), "{output:#}");
     assert!(
         run.stderr.contains("note: one list shows only the present"),
         "{run:?}"
@@ -128,12 +109,7 @@ async fn a_policy_is_tried_on_the_pods_of_a_cluster() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn violations_are_grouped() {
     let setup = Setup::with_pods(&[policy("mesh", "3")]).await;
-    let Setup {
-        directory,
-        kubeconfig,
-        ..
-    } = &setup;
-    let file = directory.file(
+    let file = setup.directory.file(
         "policy.json",
         json!({
             "apiVersion": "sidewatch.dev/v1alpha1", "kind": "ClusterSidecarPolicy", "metadata": {"name": "all"},
@@ -142,8 +118,7 @@ async fn violations_are_grouped() {
         .to_string(),
     );
     let top = async |more: &[&str]| {
-        let args = [&["top", "-A", "--kubeconfig", kubeconfig, "-o", "json"], more].concat();
-        let run = sidewatch(&args).await;
+        let run = setup.run(&[&["top", "-o", "json"], more].concat()).await;
         let groups = run.json()["groups"].clone();
         let text = |row: &Value| {
             let [group, check, firing] = ["group", "check", "firing"].map(|field| row[field].to_string());
@@ -161,15 +136,10 @@ async fn violations_are_grouped() {
     assert_eq!(groups, ["SidecarPolicy pay/mesh MainReadySidecarNotReady 1"]);
     let (_, groups) = top(&["--by", "image", "-p", &file]).await;
     assert_eq!(groups, ["proxy NotReady 1"]);
-    let (code, groups) = top(&[
-        "-l",
-        "app=web",
-        "-p",
-        &directory.policy("off.json", &json!({"mode": "Off"})),
-    ])
-    .await;
+    let off = setup.directory.policy("off.json", &json!({"mode": "Off"}));
+    let (code, groups) = top(&["-l", "app=web", "-p", &off]).await;
     assert_eq!((code, groups), (Some(0), Vec::new()));
-    let table = sidewatch(&["top", "-A", "--kubeconfig", kubeconfig]).await;
+    let table = setup.run(&["top"]).await;
     assert!(
         table
             .stdout
@@ -195,13 +165,7 @@ async fn missing_rights_and_missing_crds_are_notes() {
         tokio::spawn(async move { route.next().await.fail(code, message) });
     }
     let setup = Setup::new(server).await;
-    let Setup {
-        directory,
-        kubeconfig,
-        ..
-    } = &setup;
-    let policy = directory.policy("policy.json", &json!({}));
-    let run = sidewatch(&["simulate", "-p", &policy, "-A", "--kubeconfig", kubeconfig]).await;
+    let run = setup.simulate(&json!({}), &[]).await;
     assert_eq!(run.code, Some(0), "{run:?}");
     for expected in [
         "note: CRD sidecarpolicies.sidewatch.dev is not installed",
@@ -215,51 +179,30 @@ async fn missing_rights_and_missing_crds_are_notes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_missing_right_to_list_pods_is_an_error() {
     let setup = Setup::without_pods(&[]).await;
-    let Setup {
-        directory,
-        kubeconfig,
-        ..
-    } = &setup;
     setup.forbid_pods();
-    let policy = directory.policy("policy.json", &json!({}));
-    let run = sidewatch(&["simulate", "-p", &policy, "-A", "--kubeconfig", kubeconfig]).await;
+    let run = setup.simulate(&json!({}), &[]).await;
     run.assert_failed(&[
         "cannot list pods: forbidden: pods is forbidden: no role",
         &setup.listener.url(),
     ]);
-    let output = directory.path("pods.jsonl").display().to_string();
+    let output = setup.directory.path("pods.jsonl").display().to_string();
     setup.forbid_pods();
-    let run = sidewatch(&["record", "-A", "-o", &output, "--kubeconfig", kubeconfig]).await;
+    let run = setup.run(&["record", "-o", &output]).await;
     run.assert_failed(&["cannot list pods: forbidden: pods is forbidden: no role"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_label_selector_reaches_the_api_server() {
     let setup = Setup::without_pods(&[]).await;
-    let Setup {
-        directory,
-        kubeconfig,
-        ..
-    } = &setup;
     let pods = setup.pods();
-    let policy = directory.policy("policy.json", &json!({}));
-    let args = [
-        "simulate",
-        "-p",
-        &policy,
-        "-A",
-        "-l",
-        "app=web",
-        "--kubeconfig",
-        kubeconfig,
-    ];
+    let spec = json!({});
     let answer = async {
         let request = pods.next().await;
         let selector = request.parameter("labelSelector");
         request.json(StatusCode::OK, &list("Pod", "7", &[]));
         selector
     };
-    let (run, selector) = tokio::join!(sidewatch(&args), answer);
+    let (run, selector) = tokio::join!(setup.simulate(&spec, &["-l", "app=web"]), answer);
     assert_eq!(selector.as_deref(), Some("app=web"));
     assert_eq!(run.code, Some(0), "{run:?}");
 }
@@ -267,15 +210,10 @@ async fn a_label_selector_reaches_the_api_server() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_recording_of_a_cluster_can_be_simulated() {
     let setup = Setup::without_pods(&[]).await;
-    let Setup {
-        directory,
-        kubeconfig,
-        ..
-    } = &setup;
     let pods = setup.pods();
-    let output = directory.path("pods.jsonl");
+    let output = setup.directory.path("pods.jsonl");
     let file = output.display().to_string();
-    let child = command(&["record", "-A", "-o", &file, "--kubeconfig", kubeconfig])
+    let child = command(&["record", "-A", "-o", &file, "--kubeconfig", &setup.kubeconfig])
         .spawn()
         .unwrap();
     pods.next()
@@ -296,7 +234,9 @@ async fn a_recording_of_a_cluster_can_be_simulated() {
     let run = run_of(&soon("it ends", child.wait_with_output()).await.unwrap());
     assert_eq!(run.code, Some(0), "{run:?}");
     assert!(run.stderr.contains("note: 3 lines, 1 Pods at the end"), "{run:?}");
-    let policy = directory.policy("policy.json", &json!({"checks": {"notReady": {"for": "0s"}}}));
+    let policy = setup
+        .directory
+        .policy("policy.json", &json!({"checks": {"notReady": {"for": "0s"}}}));
     let run = sidewatch(&["simulate", "-p", &policy, "--record", &file, "-o", "json"]).await;
     assert_eq!(run.json()["violations"][0]["pod"], "web-1", "{run:?}");
 }
