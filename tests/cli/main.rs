@@ -12,6 +12,7 @@
 mod cluster;
 mod explain;
 mod files;
+mod lint;
 mod lint_live;
 mod pages;
 mod plugin;
