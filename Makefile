@@ -1,7 +1,7 @@
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
-.PHONY: help tools check test test-build test-units test-cluster test-docs test-survival failover-soak e2e record comparison lint fmt demo crds \
+.PHONY: help tools check test test-build test-units test-cluster test-docs test-survival failover-soak soak e2e record comparison lint fmt demo crds \
 	admission docs chart binary image images bench bench-scale bench-mass-fault fuzz mutants
 
 tools: ## find or build the tools of the tests (etcd, kube-apiserver, Helm ...), and the images if a node can run here
@@ -40,6 +40,12 @@ POINTS ?= 100
 
 failover-soak: ## replace the leader at POINTS=100 random moments (docs/testing.md); takes a quarter of an hour
 	SIDEWATCH_KILL_POINTS=$(POINTS) cargo test --package e2e --test survival --locked random_failover
+
+MINUTES ?= 60
+SEED ?= 1
+
+soak: ## disturb two replicas for MINUTES=60, compare them with an undisturbed operator, measure what grows (docs/testing.md)
+	cargo run --quiet --package e2e --locked -- soak --minutes $(MINUTES) --seed $(SEED)
 
 e2e: ## tests on a real node; SIDEWATCH_E2E_KUBECONFIG=FILE uses an existing cluster
 	cargo test --package e2e --test node --locked

@@ -15,6 +15,7 @@
 //! | [`observers`] | kube-state-metrics, Prometheus and alerts | `node`, `scenario` |
 //! | [`scenario`] | what happens to Pods and what Sidewatch must report | `observers`, `operator` |
 //! | [`bench_scale`] | the operator and kube-state-metrics with many Pods | `operator` |
+//! | [`soak`] | two replicas with random disturbances beside an undisturbed operator, for an hour | `faults` |
 //! | [`demo`] | the operator and six Pods, five of which fail | `node`, `operator`, `simulated_kubelet` |
 //!
 //! All processes and files end with the process that started them.
@@ -34,6 +35,7 @@ pub mod process;
 pub mod project;
 pub mod scenario;
 pub mod simulated_kubelet;
+pub mod soak;
 pub mod tools;
 
 pub use cluster::{Cluster, ControlPlane, TokenKubeconfig, shared};

@@ -17,7 +17,7 @@ use e2e::scenario::Scenario;
 use e2e::scenario::recorder;
 use e2e::scenario::runner::{self, ScenarioCluster};
 use e2e::tools::{self, Tool};
-use e2e::{ControlPlane, bench_scale, images};
+use e2e::{ControlPlane, bench_scale, images, soak};
 
 /// Test harness of Sidewatch.
 #[derive(Parser)]
@@ -75,6 +75,15 @@ enum Command {
         #[arg(long, default_value_t = 50_000)]
         faulty: u32,
     },
+    /// Disturb two replicas beside an undisturbed operator, compare them, and print the memory, files and threads
+    Soak {
+        /// Minimum duration
+        #[arg(long, default_value_t = 60)]
+        minutes: u64,
+        /// Determines the changes of Pods and the disturbances
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Show the operator with six Pods, five of which fail
     Demo {
         /// The kubelet; by default a real one where it can run
@@ -105,7 +114,8 @@ fn start(command: Command) -> Result<()> {
         | Command::Up
         | Command::Images
         | Command::BenchScale { .. }
-        | Command::MassFault { .. } => {}
+        | Command::MassFault { .. }
+        | Command::Soak { .. } => {}
     }
     tokio::runtime::Runtime::new()?.block_on(run(command))
 }
@@ -174,6 +184,11 @@ async fn run(command: Command) -> Result<()> {
         Command::MassFault { pods, faulty } => {
             let measured = Box::pin(bench_scale::mass_fault(pods, faulty)).await?;
             writeln!(out, "{}", measured.line())?;
+        }
+        Command::Soak { minutes, seed } => {
+            let duration = Duration::from_mins(minutes);
+            let report = Box::pin(soak::run(soak::Options { duration, seed })).await?;
+            writeln!(out, "{report}")?;
         }
         Command::Images => {
             let path = tokio::task::spawn_blocking(images::build).await??;

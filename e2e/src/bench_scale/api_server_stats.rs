@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use kube::Client;
 
-use super::process_stats::cpu_seconds;
 use crate::ControlPlane;
+use crate::process::stats::cpu_seconds;
 
 const IDLE_WITHIN: Duration = Duration::from_secs(25);
 const IDLE_INTERVAL: Duration = Duration::from_millis(600);

@@ -8,10 +8,10 @@ use hyper::body::Bytes;
 use tokio::time::sleep;
 
 use super::population::Population;
-use super::process_stats::cpu_seconds;
 use crate::ControlPlane;
 use crate::http;
 use crate::operator::{Answer, Operator};
+use crate::process::stats::cpu_seconds;
 use crate::process::{Process, Spec, free_ports};
 use crate::tools::{self, Tool};
 

@@ -8,12 +8,12 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::client::wait_until_ready;
-use super::process_stats::{cpu_seconds, peak_resident_mb, resident_mb};
 use super::{POLICY, seed};
 use crate::ControlPlane;
 use crate::http;
 use crate::metrics;
 use crate::operator::{Operator, install_crds};
+use crate::process::stats::{cpu_seconds, peak_resident_mb, resident_mb};
 
 /// Clients that connect, send a request and close the connection.
 const ABANDONED: usize = 120;

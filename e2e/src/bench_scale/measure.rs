@@ -8,10 +8,10 @@ use anyhow::Result;
 use super::api_server_stats::{ApiServer, Cost};
 use super::client::{ClientKind, RunningClient, start_leader};
 use super::figures::{Figure, Run, percentile};
-use super::process_stats::{cpu_seconds, peak_resident_mb, resident_mb};
 use super::status_updates::StatusUpdates;
 use super::{Options, latency};
 use crate::ControlPlane;
+use crate::process::stats::{cpu_seconds, peak_resident_mb, resident_mb};
 
 const UPDATES_PER_SECOND: u32 = 200;
 /// How long a client can take to process the last updates.

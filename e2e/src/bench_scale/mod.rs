@@ -7,7 +7,7 @@
 //!                              │
 //!                     client (one at a time)
 //!                              │
-//!        process_stats, api_server_stats ─▶ measure ─▶ figures ─▶ report
+//!        process::stats, api_server_stats ─▶ measure ─▶ figures ─▶ report
 //! ```
 //!
 //! Input: [`Options`]. Output: a [`Report`] with every figure of every run, and a table of the medians.
@@ -22,7 +22,6 @@ mod mass_fault;
 mod measure;
 mod pods;
 mod population;
-mod process_stats;
 mod report;
 mod seed;
 mod status_updates;

@@ -34,6 +34,8 @@ const RESTRICTED: &str = "restricted";
 pub const LEASE: &str = "sidewatch";
 /// Role and binding with the permissions for the Lease.
 const LEASE_ROLE: &str = "lease";
+/// Longer than any run of [`soak`](crate::soak).
+const TOKEN_LASTS: Duration = Duration::from_hours(48);
 const REVOKED_WITHIN: Duration = Duration::from_mins(1);
 
 /// A permission: API group, resource and verb.
@@ -85,7 +87,7 @@ impl FaultEnv {
         client: Client,
         flags: Vec<String>,
     ) -> Result<Self> {
-        let token = plane.token(&namespace, ACCOUNT, Duration::from_hours(1)).await?;
+        let token = plane.token(&namespace, ACCOUNT, TOKEN_LASTS).await?;
         let proxy = FaultProxy::start(plane).await?;
         Ok(Self {
             kubeconfig: proxy.kubeconfig(plane, &token)?,
@@ -189,6 +191,11 @@ impl FaultEnv {
     /// Applies a policy.
     pub async fn policy(&self, name: &str, spec: Value) -> Result<()> {
         apply::<SidecarPolicy>(&self.client, &self.namespace, name, json!({"spec": spec})).await
+    }
+
+    /// Process id of the operator, if one runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.operator.as_ref().map(Operator::id)
     }
 
     /// The operator.

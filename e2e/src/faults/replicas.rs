@@ -1,8 +1,9 @@
 //! Two operators of one installation with leader election, each behind a proxy of its own.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use serde_json::Value;
@@ -20,6 +21,26 @@ const ARRIVAL: Duration = Duration::from_millis(500);
 /// Path pattern of the Lease.
 const LEASE_PATH: &str = "*/leases/sidewatch";
 const LEADS_WITHIN: Duration = Duration::from_mins(1);
+
+/// One of two replicas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replica {
+    /// [`Replicas::first`].
+    First,
+    /// [`Replicas::second`].
+    Second,
+}
+
+impl Replica {
+    /// The other replica.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+}
 
 /// Two replicas. They share the namespace.
 #[derive(Debug)]
@@ -46,14 +67,25 @@ impl Replicas {
         Ok(Self { first, second })
     }
 
-    /// Waits until exactly one of the running replicas is the leader.
-    pub async fn one_leads(&self) -> Result<()> {
+    /// Waits until exactly one of the running replicas is the leader, and returns it.
+    pub async fn one_leads(&self) -> Result<Replica> {
         eventually(LEADS_WITHIN, async || {
-            let leaders = [is_leader(&self.first).await?, is_leader(&self.second).await?];
-            ensure!(leaders[0] != leaders[1], "leaders: {leaders:?}");
-            Ok(())
+            let leaders = tokio::try_join!(is_leader(&self.first), is_leader(&self.second))?;
+            match leaders {
+                (true, false) => Ok(Replica::First),
+                (false, true) => Ok(Replica::Second),
+                _ => bail!("leaders: {leaders:?}"),
+            }
         })
         .await
+    }
+
+    /// A replica.
+    pub fn of(&mut self, replica: Replica) -> &mut FaultEnv {
+        match replica {
+            Replica::First => &mut self.first,
+            Replica::Second => &mut self.second,
+        }
     }
 
     /// The Leases of the namespace.
@@ -63,8 +95,15 @@ impl Replicas {
 
     /// Checks that each replica began its writes while it was the leader.
     pub fn check_writes(&self) -> Result<()> {
+        self.check_writes_except(&[])
+    }
+
+    /// The same, without the writes that arrived in one of these periods.
+    pub fn check_writes_except(&self, periods: &[Range<Instant>]) -> Result<()> {
         for (name, env) in [("first", &self.first), ("second", &self.second)] {
-            let late = late_writes(&env.proxy.calls());
+            let mut calls = env.proxy.calls();
+            calls.retain(|call| !periods.iter().any(|period| period.contains(&call.at)));
+            let late = late_writes(&calls);
             ensure!(
                 late.is_empty(),
                 "writes of the {name} replica after its deadline: {late:#?}"

@@ -162,6 +162,11 @@ impl Differences {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// One text for each fact that differs.
+    pub fn facts(&self) -> &[String] {
+        &self.0
+    }
 }
 
 impl fmt::Display for Differences {

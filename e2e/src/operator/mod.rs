@@ -114,6 +114,11 @@ impl Operator {
         std::fs::read_to_string(self.process.log()).context("read the log of the operator")
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The process, to freeze or kill.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process

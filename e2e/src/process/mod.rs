@@ -19,6 +19,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 pub mod programs;
 mod scratch;
+pub(crate) mod stats;
 
 pub use scratch::Scratch;
 

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use e2e::faults::disturbance::{AFTER_CRASH, LONGER_THAN_THE_LEASE};
 use e2e::faults::env::{FaultEnv, LEASE};
 use e2e::faults::proxy::{Fault, Rule, Verb};
 use e2e::faults::replicas::{Replicas, taken_over};
@@ -16,12 +17,8 @@ use serde_json::json;
 use super::sequence::{self, STRICT, Sequence, UNTIL_QUIET};
 use super::test;
 
-/// Maximum time from the crash of a leader to the takeover: 15 s, and reserve for a busy machine.
-pub(crate) const AFTER_CRASH: Duration = Duration::from_secs(17);
-/// The same after SIGTERM.
+/// Maximum time from SIGTERM to the takeover.
 const AFTER_SIGTERM: Duration = Duration::from_secs(2);
-/// Longer than the Lease lasts.
-pub(crate) const LONGER_THAN_THE_LEASE: Duration = Duration::from_secs(25);
 /// The standby detects everything in time. It sends an Event later, with the time at which it detected the fault.
 pub(crate) const TOLERANCE: Tolerance = STRICT;
 

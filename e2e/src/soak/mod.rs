@@ -1,0 +1,263 @@
+//! Two replicas for a long time, beside an operator that nothing disturbs.
+//!
+//! ```text
+//! history ─▶ Pods in two namespaces ─▶ undisturbed operator
+//!                                   └▶ two replicas ◀─ a disturbance and a fault of the proxy in each round
+//! ```
+//!
+//! After each round, violations, statuses, Events, gauges and counters of both replicas must equal those of the undisturbed
+//! operator. After the last round, no process may have grown. Input: [`Options`]. Output: the figures, as Markdown.
+
+mod faults;
+mod history;
+mod samples;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+use testkit::rng::Rng;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use self::history::History;
+use self::samples::Samples;
+use crate::ControlPlane;
+use crate::faults::disturbance::Disturbance;
+use crate::faults::env::FaultEnv;
+use crate::faults::replicas::{Replica, Replicas};
+use crate::faults::snapshot::{Snapshot, Tolerance};
+use crate::operator::{install_crds, install_rbac};
+use crate::process::stats::cpu_seconds;
+
+/// Duration of a round, without the comparison. All changes and disturbances have then taken effect.
+const ROUND: Duration = Duration::from_secs(75);
+/// Latest begin of a disturbance in a round, in milliseconds. The longest ones take 25 s.
+const LAST_BEGIN: i64 = 15_000;
+/// How long the state of the replicas may differ at the end of a round.
+const EQUAL_WITHIN: Duration = Duration::from_mins(1);
+const COMPARED_EVERY: Duration = Duration::from_secs(2);
+/// Without an end of the Events: the API server deletes them after an hour by default.
+const EVENT_TTL: &str = "--event-ttl=48h";
+/// A leader that receives nothing for 25 s and loses no connection takes the end of that time for the onset of a fault.
+const TOLERANCE: Tolerance = Tolerance {
+    onset: Duration::from_secs(45),
+    sent: Duration::from_secs(45),
+    restarted: true,
+};
+
+/// What to run.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Minimum duration; the last round is completed.
+    pub duration: Duration,
+    /// Determines the changes and disturbances.
+    pub seed: u64,
+}
+
+/// A run in progress.
+struct Soak<'a> {
+    plane: &'a ControlPlane,
+    rng: Rng,
+    history: History,
+    undisturbed: FaultEnv,
+    replicas: Replicas,
+    leader: Replica,
+    began: Timestamp,
+    samples: Samples,
+    counts: BTreeMap<String, usize>,
+    late: Vec<std::ops::Range<std::time::Instant>>,
+}
+
+/// Starts a control plane and runs.
+pub async fn run(options: Options) -> Result<String> {
+    let plane = ControlPlane::start_with(&[EVENT_TTL.to_owned()]).await?;
+    install_crds(&plane).await?;
+    install_rbac(&plane).await?;
+    let report = run_on(&plane, options).await?;
+    plane.stop()?;
+    Ok(report)
+}
+
+/// Runs on a control plane with CRDs and RBAC.
+pub async fn run_on(plane: &ControlPlane, options: Options) -> Result<String> {
+    let Options { duration, seed } = options;
+    let mut soak = Soak::begin(plane, seed).await?;
+    let begin = Instant::now();
+    let mut failures = BTreeSet::new();
+    let mut rounds = 0;
+    while begin.elapsed() < duration {
+        rounds += 1;
+        let (happened, found) = soak.round().await?;
+        let new: Vec<String> = found
+            .into_iter()
+            .filter(|fact| failures.insert(fact.clone()))
+            .collect();
+        let minutes = begin.elapsed().as_secs() / 60;
+        log(&format!(
+            "round {rounds}, {minutes} min: {happened}: {} differences",
+            new.len()
+        ));
+        for fact in &new {
+            log(fact);
+        }
+    }
+    soak.replicas.check_writes_except(&soak.late)?;
+    let report = soak.report(rounds, begin.elapsed())?;
+    ensure!(
+        failures.is_empty(),
+        "{} facts differed from the undisturbed run:\n{}\n{report}",
+        failures.len(),
+        Vec::from_iter(failures).join("\n")
+    );
+    let growing = soak.samples.growing();
+    ensure!(growing.is_empty(), "these grew: {}\n{report}", growing.join(", "));
+    Ok(report)
+}
+
+impl<'a> Soak<'a> {
+    async fn begin(plane: &'a ControlPlane, seed: u64) -> Result<Self> {
+        let undisturbed = FaultEnv::start(plane, "undisturbed").await?;
+        let replicas = Replicas::start(plane, "soak").await?;
+        for env in [&undisturbed, &replicas.first] {
+            env.policy("fast", history::fast()).await?;
+            env.policy("slow", history::slow()).await?;
+        }
+        let namespaces = [&undisturbed, &replicas.first].map(|env| env.namespace().to_owned());
+        Ok(Self {
+            plane,
+            rng: Rng::new(seed),
+            history: History::begin(plane.client().await?, namespaces.to_vec()).await?,
+            undisturbed,
+            replicas,
+            leader: Replica::First,
+            began: Timestamp::now(),
+            samples: Samples::default(),
+            counts: BTreeMap::new(),
+            late: Vec::new(),
+        })
+    }
+
+    /// Returns what happened, and the facts that differ at the end.
+    async fn round(&mut self) -> Result<(String, Vec<String>)> {
+        let end = Instant::now() + ROUND;
+        // The process of the second replica is never ended, so that it can be measured for the whole time.
+        let possible: Vec<Disturbance> = Disturbance::ALL
+            .into_iter()
+            .filter(|disturbance| self.leader == Replica::First || !disturbance.ends_process())
+            .collect();
+        let disturbance = self.rng.pick(&possible);
+        let after = Duration::from_millis(self.rng.between(0, LAST_BEGIN).unsigned_abs());
+        let hit = self.rng.pick(&[Replica::First, Replica::Second]);
+        let fault = faults::pick(&mut self.rng);
+        let active = fault.add(&self.replicas.of(hit).proxy);
+        let (plane, leader, replicas) = (self.plane, self.leader, &mut self.replicas);
+        let disturb = async {
+            sleep(after).await;
+            let late = disturbance.apply(replicas, leader).await?;
+            if disturbance.ends_process() {
+                let env = replicas.of(leader);
+                env.start_operator(plane).await?;
+                env.operator()?.wait_until_ready().await?;
+            }
+            anyhow::Ok(late)
+        };
+        let lift = async {
+            sleep(faults::LAST).await;
+            for rule in &active {
+                rule.lift();
+            }
+            anyhow::Ok(())
+        };
+        let (changes, late, ()) = tokio::try_join!(self.history.round(&mut self.rng), disturb, lift)?;
+        self.late.extend(late);
+        sleep_until(end).await;
+        self.leader = self.replicas.one_leads().await?;
+        self.sample().await?;
+        for what in [format!("{disturbance:?}"), format!("{fault:?}")] {
+            *self.counts.entry(what).or_default() += 1;
+        }
+        *self.counts.entry("changes of Pods".to_owned()).or_default() += changes;
+        let happened = format!(
+            "{disturbance:?} of {leader:?} after {after:?}, {fault:?} for {hit:?}, {changes} changes"
+        );
+        Ok((happened, self.differences().await?))
+    }
+
+    /// Waits until both replicas agree with the undisturbed operator, and returns the facts that still differ.
+    async fn differences(&self) -> Result<Vec<String>> {
+        let epoch = |_: &str, _: bool| self.began;
+        let deadline = Instant::now() + EQUAL_WITHIN;
+        loop {
+            let [expected, first, second] = self.snapshots(epoch).await?;
+            let mut facts = Vec::new();
+            for (name, found) in [("first", first), ("second", second)] {
+                let differences = found.differences(&expected, TOLERANCE);
+                facts.extend(
+                    differences
+                        .facts()
+                        .iter()
+                        .map(|fact| format!("{name} replica: {fact}")),
+                );
+            }
+            if facts.is_empty() || Instant::now() >= deadline {
+                return Ok(facts);
+            }
+            sleep(COMPARED_EVERY).await;
+        }
+    }
+
+    async fn snapshots(&self, epoch: impl Fn(&str, bool) -> Timestamp + Copy) -> Result<[Snapshot; 3]> {
+        let (expected, first, second) = tokio::try_join!(
+            self.undisturbed.snapshot(epoch),
+            self.replicas.first.snapshot(epoch),
+            self.replicas.second.snapshot(epoch),
+        )?;
+        Ok([expected, first, second])
+    }
+
+    async fn sample(&mut self) -> Result<()> {
+        let operators = [
+            ("undisturbed operator", &self.undisturbed),
+            ("first replica", &self.replicas.first),
+            ("second replica", &self.replicas.second),
+        ];
+        for (name, env) in operators {
+            let pid = env.pid().with_context(|| format!("the {name} does not run"))?;
+            self.samples.process(name, pid)?;
+        }
+        let [_, api_server] = self.plane.process_ids();
+        self.samples
+            .api_server(&self.undisturbed.client(), api_server)
+            .await
+    }
+
+    fn report(&self, rounds: usize, duration: Duration) -> Result<String> {
+        let seconds = duration.as_secs_f64();
+        let mut report = format!("{rounds} rounds in {:.0} minutes\n\n", seconds / 60.0);
+        for (what, count) in &self.counts {
+            writeln!(report, "* {what}: {count}")?;
+        }
+        let [etcd, api_server] = self.plane.process_ids();
+        let own = std::process::id();
+        for (name, pid) in [("API server", api_server), ("etcd", etcd), ("test", own)] {
+            writeln!(
+                report,
+                "* CPU use of {name}: {:.1} %",
+                cpu_seconds(pid)? * 100.0 / seconds
+            )?;
+        }
+        writeln!(report, "\n{}", self.samples)?;
+        if !self.samples.suffice() {
+            writeln!(report, "Too few samples to tell whether a process grows.")?;
+        }
+        Ok(report)
+    }
+}
+
+fn log(line: &str) {
+    // A closed pipe must not end the run.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
