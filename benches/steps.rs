@@ -19,6 +19,8 @@ use testkit::fleet::{Fleet, at, index_of, policy, unready};
 
 /// The number of policies that all match all Pods.
 const POLICIES: usize = 200;
+/// The Pods that the operator exports in one step.
+const PODS_PER_STEP: usize = 5_000;
 
 fn main() {
     let measures = std::env::args().any(|argument| argument == "--bench");
@@ -28,6 +30,9 @@ fn main() {
     many_policies(pods(50_000));
     dropped_workloads(pods(10_000));
     mass_fault(pods(50_000));
+    for count in [50_000, 150_000] {
+        checkpoint(pods(count));
+    }
 }
 
 /// Returns the time that this thread has run.
@@ -197,5 +202,45 @@ fn mass_fault(pods: u32) {
     let edited = policy("platform", 2, &json!({"notReady": {"severity": "Critical"}}));
     run("  edit the policy", &mut index, at(1_001), |index| {
         index.apply_policy(edited, at(1_001))
+    });
+}
+
+/// All sidecars are unready: export of the state, and import by a replica that watches the same Pods and by a new process.
+fn checkpoint(pods: u32) {
+    let of_fleet = || {
+        let mut fleet = Fleet::new(2);
+        (0..pods).map(move |number| unready(fleet.pod(number)))
+    };
+    let leader = index_of(of_fleet(), &json!({}));
+    let mut export = Steps::default();
+    let mut begun = export.step(|| leader.begin_export(at(10))).unwrap();
+    let exported = loop {
+        match export.step(|| leader.export(begun, PODS_PER_STEP)) {
+            Ok(checkpoint) => break checkpoint,
+            Err(unfinished) => begun = unfinished,
+        }
+    };
+    export.print(&format!("export {pods} Pods with violations"));
+    drop(leader);
+    let mut standby = index_of(of_fleet(), &json!({}));
+    let again = exported.clone();
+    run("  join it as a standby", &mut standby, at(20), |index| {
+        index.import(exported, at(20));
+        Effects::default()
+    });
+    drop(standby);
+    let mut index = Index::new([None], false);
+    let mut import = Steps::default();
+    import.step(|| index.import(again, at(20)));
+    import.print("  read it in a new process");
+    let _ = index.apply_policy(policy("platform", 1, &json!({})), at(20));
+    index.begin_resync(&None, at(0));
+    let mut list = Steps::default();
+    for pod in of_fleet() {
+        drop(list.step(|| index.apply(pod, at(20))));
+    }
+    list.print("  list the Pods");
+    run("  end of the list", &mut index, at(20), |index| {
+        index.finish_resync(&None, at(20))
     });
 }

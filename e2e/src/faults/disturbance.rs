@@ -3,12 +3,19 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use jiff::SignedDuration;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
+use sidewatch::checkpoint::{MAX_SIZE, VERSION, decode, encode};
 
 use super::env::LEASE;
 use super::replicas::{Replica, Replicas, taken_over};
+use crate::ControlPlane;
+use crate::poll::eventually;
 
 /// Maximum time from the crash of a leader to the takeover: 15 s, and reserve for a busy machine.
 pub const AFTER_CRASH: Duration = Duration::from_secs(17);
@@ -16,13 +23,17 @@ pub const AFTER_CRASH: Duration = Duration::from_secs(17);
 pub const LONGER_THAN_THE_LEASE: Duration = Duration::from_secs(25);
 /// How long writes arrive that were sent before a partition.
 const LATE_ARRIVAL: Duration = Duration::from_secs(1);
+/// Longer than the longest period of the checkpoint.
+const STORED_WITHIN: Duration = Duration::from_secs(90);
+/// Key of the checkpoint in the ConfigMap.
+const KEY: &str = "checkpoint";
 
-/// What happens to the leader or its Lease.
+/// What happens to the leader, its Lease or its checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Disturbance {
-    /// SIGKILL.
+    /// SIGKILL. The process starts again after the takeover.
     Kill,
-    /// SIGTERM.
+    /// SIGTERM. The process starts again after the takeover.
     Terminate,
     /// SIGSTOP, and SIGCONT after the Lease has been taken over.
     Freeze,
@@ -32,28 +43,55 @@ pub enum Disturbance {
     DeleteLease,
     /// Somebody enters another holder.
     EditLease,
+    /// SIGKILL, and the process starts again at once with a damaged checkpoint.
+    Damage(Damage),
+}
+
+/// What happens to the checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Damage {
+    /// The ConfigMap is deleted.
+    Deleted,
+    /// Half of the bytes are missing.
+    Truncated,
+    /// It has a later format version.
+    NewerVersion,
+    /// Its time is a day ahead.
+    Future,
+    /// Its time is five minutes ahead, which is accepted: the clock of its writer is.
+    ClockAhead,
 }
 
 impl Disturbance {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 11] = [
         Self::Kill,
         Self::Terminate,
         Self::Freeze,
         Self::Partition,
         Self::DeleteLease,
         Self::EditLease,
+        Self::Damage(Damage::Deleted),
+        Self::Damage(Damage::Truncated),
+        Self::Damage(Damage::NewerVersion),
+        Self::Damage(Damage::Future),
+        Self::Damage(Damage::ClockAhead),
     ];
 
     /// Whether it ends the process of the leader.
     #[must_use]
     pub const fn ends_process(self) -> bool {
-        matches!(self, Self::Kill | Self::Terminate)
+        matches!(self, Self::Kill | Self::Terminate | Self::Damage(_))
     }
 
-    /// Disturbs the leader, and returns when one of the replicas is the leader again. Also returns the period in which writes
-    /// arrive late.
-    pub async fn apply(self, replicas: &mut Replicas, leader: Replica) -> Result<Option<Range<Instant>>> {
+    /// Disturbs the leader, and returns when one of the replicas is the leader again and both run. Also returns the period in
+    /// which writes arrive late.
+    pub async fn apply(
+        self,
+        plane: &ControlPlane,
+        replicas: &mut Replicas,
+        leader: Replica,
+    ) -> Result<Option<Range<Instant>>> {
         let since = Instant::now();
         let standby = leader.other();
         let leases = replicas.leases();
@@ -62,13 +100,13 @@ impl Disturbance {
                 replicas.of(leader).kill_operator()?;
                 let took = taken_over(replicas.of(standby), since).await? - since;
                 ensure!(took <= AFTER_CRASH, "the takeover took {took:?}");
-                return Ok(None);
+                start(plane, replicas, leader).await?;
             }
             Self::Terminate => {
                 let stopped = replicas.of(leader).take_operator()?.stop().await?;
                 ensure!(stopped.success(), "{stopped}");
                 taken_over(replicas.of(standby), since).await?;
-                return Ok(None);
+                start(plane, replicas, leader).await?;
             }
             Self::Freeze => {
                 replicas.of(leader).operator()?.process().freeze()?;
@@ -91,8 +129,87 @@ impl Disturbance {
                 leases.patch(LEASE, &PatchParams::default(), &edit).await?;
                 tokio::time::sleep(AFTER_CRASH).await;
             }
+            Self::Damage(damage) => {
+                stored(replicas).await?;
+                replicas.of(leader).kill_operator()?;
+                damage.apply(replicas).await?;
+                start(plane, replicas, leader).await?;
+            }
         }
         replicas.one_leads().await?;
+        if let Self::Damage(_) = self {
+            stored(replicas).await?;
+        }
         Ok(None)
     }
+}
+
+impl Damage {
+    async fn apply(self, replicas: &Replicas) -> Result<()> {
+        let maps = maps(replicas);
+        let mut bytes = read(replicas).await?;
+        match self {
+            Self::Deleted => {
+                maps.delete(&name(), &DeleteParams::default()).await?;
+                return Ok(());
+            }
+            Self::Truncated => bytes.truncate(bytes.len() / 2),
+            Self::NewerVersion => {
+                let version = bytes.get_mut(4..6).context("no version")?;
+                version.copy_from_slice(&(VERSION + 1).to_le_bytes());
+            }
+            Self::Future => bytes = ahead(&bytes, SignedDuration::from_hours(24))?,
+            Self::ClockAhead => bytes = ahead(&bytes, SignedDuration::from_mins(5))?,
+        }
+        let data = Patch::Merge(json!({"binaryData": {KEY: ByteString(bytes)}}));
+        maps.patch(&name(), &PatchParams::default(), &data).await?;
+        Ok(())
+    }
+}
+
+/// Starts the operator of a replica and waits until it is ready.
+async fn start(plane: &ControlPlane, replicas: &mut Replicas, replica: Replica) -> Result<()> {
+    let env = replicas.of(replica);
+    env.start_operator(plane).await?;
+    env.operator()?.wait_until_ready().await
+}
+
+/// The same checkpoint with a later time.
+fn ahead(bytes: &[u8], by: SignedDuration) -> Result<Vec<u8>> {
+    let mut checkpoint = decode(bytes)?;
+    checkpoint.as_of += by;
+    for policy in checkpoint.policies.values_mut() {
+        policy.as_of += by;
+    }
+    Ok(encode(checkpoint, MAX_SIZE).bytes)
+}
+
+/// Waits until the ConfigMap has a checkpoint that can be read, of the present.
+async fn stored(replicas: &Replicas) -> Result<()> {
+    eventually(STORED_WITHIN, async || {
+        let checkpoint = decode(&read(replicas).await?)?;
+        let ahead = checkpoint.as_of.duration_since(jiff::Timestamp::now());
+        if ahead > SignedDuration::from_mins(1) {
+            bail!("the stored checkpoint is {ahead:#} ahead");
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn read(replicas: &Replicas) -> Result<Vec<u8>> {
+    let map = maps(replicas).get(&name()).await?;
+    let ByteString(bytes) = map
+        .binary_data
+        .and_then(|mut data| data.remove(KEY))
+        .context("no checkpoint")?;
+    Ok(bytes)
+}
+
+fn maps(replicas: &Replicas) -> Api<ConfigMap> {
+    Api::namespaced(replicas.first.client(), replicas.first.namespace())
+}
+
+fn name() -> String {
+    format!("{LEASE}-checkpoint")
 }

@@ -156,13 +156,7 @@ impl<'a> Soak<'a> {
         let (plane, leader, replicas) = (self.plane, self.leader, &mut self.replicas);
         let disturb = async {
             sleep(after).await;
-            let late = disturbance.apply(replicas, leader).await?;
-            if disturbance.ends_process() {
-                let env = replicas.of(leader);
-                env.start_operator(plane).await?;
-                env.operator()?.wait_until_ready().await?;
-            }
-            anyhow::Ok(late)
+            disturbance.apply(plane, replicas, leader).await
         };
         let lift = async {
             sleep(faults::LAST).await;

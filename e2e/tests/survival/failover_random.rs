@@ -13,7 +13,7 @@ use libtest_mimic::Trial;
 use testkit::rng::Rng;
 
 use super::failover::{TOLERANCE, begin};
-use super::sequence::{self, UNTIL_QUIET};
+use super::sequence::{self, RESTARTED, UNTIL_QUIET};
 use super::test;
 
 const POINTS: &str = "SIDEWATCH_KILL_POINTS";
@@ -50,10 +50,11 @@ async fn at_random(seed: u64) -> Result<()> {
     let mut rng = Rng::new(seed);
     let disturbance = rng.pick(&Disturbance::ALL);
     let after = Duration::from_millis(rng.between(0, LAST).unsigned_abs());
+    let plane = sequence::plane().await?;
     let (mut replicas, mut sequence) = begin().await?;
     let disturb = async {
         tokio::time::sleep(after).await;
-        disturbance.apply(&mut replicas, Replica::First).await
+        disturbance.apply(plane, &mut replicas, Replica::First).await
     };
     let context = || format!("{disturbance:?} {after:?} after the first phase");
     let ((), late) = tokio::try_join!(sequence.second_phase(), disturb).with_context(context)?;
@@ -62,6 +63,12 @@ async fn at_random(seed: u64) -> Result<()> {
         .end(&mut replicas.second, TOLERANCE, UNTIL_QUIET)
         .await
         .with_context(context)?;
+    if disturbance.ends_process() {
+        sequence
+            .end(&mut replicas.first, RESTARTED, UNTIL_QUIET)
+            .await
+            .with_context(|| format!("{}, the process that started again", context()))?;
+    }
     // Writes that were sent before the deadline arrive when the partition ends.
     let late = Vec::from_iter(late);
     replicas.check_writes_except(&late).with_context(context)
