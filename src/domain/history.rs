@@ -40,6 +40,8 @@ pub struct ContainerHistory {
     oom: Option<OomKill>,
     /// The latest resize in place that restarted the container.
     resized: Option<NonZeroU32>,
+    /// The `restartCount` in a checkpoint whose restarts the watch has not delivered yet. Zero if there are none.
+    ahead: u32,
 }
 
 /// The restarts in one update.
@@ -57,6 +59,8 @@ struct Restart {
 struct Flap {
     at: Timestamp,
     id: FlapId,
+    /// Another process has observed it, and the watch may deliver it later.
+    joined: bool,
 }
 
 /// The restarts before the first observation: their number, and the end and duration of the last run.
@@ -150,12 +154,11 @@ impl History {
             }
             if count > 0 {
                 let ended = when(status.last_exit.as_ref().and_then(|exit| exit.finished_at));
-                let restart = Restart {
+                Self::of(history, next, container_idx).push_restarts(Restart {
                     at: ended,
                     count,
                     total: status.restart_count,
-                };
-                push(&mut Self::of(history, next, container_idx).restarts, restart);
+                });
                 let reason = reason_of(status.last_exit.as_deref());
                 found.push(Restarts {
                     container: container_idx,
@@ -166,10 +169,7 @@ impl History {
             if previous.ready && !status.ready && is_same_run(previous, status) {
                 let were_ready = before.conditions.containers_ready.is_some_and(|c| c.holds);
                 let id = flap_id(were_ready, next, status, now);
-                push(
-                    &mut Self::of(history, next, container_idx).flaps,
-                    Flap { at: now, id },
-                );
+                Self::of(history, next, container_idx).push_flap(now, id);
             }
         }
         found
@@ -265,6 +265,34 @@ impl ContainerHistory {
             .iter()
             .filter(|flap| later(flap.at, window) > now)
             .count()
+    }
+
+    /// Adds restarts, without those that a checkpoint has added.
+    fn push_restarts(&mut self, mut restarts: Restart) {
+        if self.ahead > 0 {
+            restarts.count = restarts.count.min(restarts.total.saturating_sub(self.ahead));
+            if restarts.total >= self.ahead {
+                self.ahead = 0;
+            }
+        }
+        if restarts.count > 0 {
+            push(&mut self.restarts, restarts);
+        }
+    }
+
+    /// Adds a flap, unless a checkpoint has added it.
+    fn push_flap(&mut self, at: Timestamp, id: FlapId) {
+        match self.flaps.iter_mut().find(|flap| flap.joined && flap.id == id) {
+            Some(known) => known.joined = false,
+            None => push(
+                &mut self.flaps,
+                Flap {
+                    at,
+                    id,
+                    joined: false,
+                },
+            ),
+        }
     }
 
     /// The history after the first observation of a container.

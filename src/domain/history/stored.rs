@@ -9,7 +9,7 @@ use super::{
     without_resize_restarts,
 };
 use crate::domain::{
-    checkpoint::{ContainerState, Seen},
+    checkpoint::{ContainerState, FlapId, Seen},
     observation::{ContainerStatus, Observation, State},
 };
 
@@ -89,9 +89,20 @@ impl History {
             let status = pod.statuses.get(container_idx).and_then(Option::as_ref);
             let container = Self::of(history, pod, container_idx);
             container.count_prior_since(state, as_of);
+            let ahead = status.zip(state.seen).map_or(0, |(status, seen)| {
+                let is_ahead = seen.restart_count > status.restart_count;
+                if is_ahead { seen.restart_count } else { 0 }
+            });
+            let own = |flap: &&Flap| !flap.joined;
+            let observed: Vec<FlapId> = container.flaps.iter().filter(own).map(|flap| flap.id).collect();
+            let ahead = ahead.max(container.ahead);
             let mut joined = container.clone().export(status.map(Seen::from), Timestamp::MIN);
             joined.merge(state.clone());
             *container = ContainerHistory::from(joined);
+            container.ahead = ahead;
+            for flap in &mut container.flaps {
+                flap.joined = !observed.contains(&flap.id);
+            }
         }
     }
 }
@@ -113,6 +124,7 @@ impl ContainerHistory {
             prior,
             oom,
             resized,
+            ahead: _,
         } = self;
         let mut state = ContainerState {
             seen,
@@ -159,7 +171,7 @@ impl ContainerHistory {
                 count,
                 total: status.restart_count,
             };
-            push(&mut self.restarts, restart);
+            self.push_restarts(restart);
         }
         let is_same_run =
             status.restart_count == seen.restart_count && matches!(status.state, State::Running(_));
@@ -167,7 +179,7 @@ impl ContainerHistory {
             let condition = pod.conditions.containers_ready;
             let since = condition.and_then(|condition| condition.since.get());
             let id = flap_id(since.is_some_and(|since| since > as_of), pod, status, now);
-            push(&mut self.flaps, Flap { at: now, id });
+            self.push_flap(now, id);
         }
     }
 
@@ -221,7 +233,8 @@ impl From<ContainerState> for ContainerHistory {
             }
         }
         for (at, id) in flaps.in_order() {
-            push(&mut history.flaps, Flap { at, id });
+            let joined = false;
+            push(&mut history.flaps, Flap { at, id, joined });
         }
         history
     }

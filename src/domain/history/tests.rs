@@ -11,6 +11,7 @@ fn an_entry_as_old_as_the_window_does_not_count() {
     let flap = |second| Flap {
         at: at(second),
         id: FlapId { run: 1, second },
+        joined: false,
     };
     let history = ContainerHistory {
         restarts: [restart(0, 1), restart(1, 2)].into(),

@@ -308,13 +308,20 @@ impl PodEntry {
 }
 
 impl Tracked {
-    /// Joins the state of the same violation in a checkpoint. An onset that this process has observed wins.
+    /// Joins the state of the same violation in a checkpoint. An onset that this process has observed wins, unless the
+    /// other process observed the same fault earlier: an observation can only be late. A violation that fires there
+    /// then fires here too, so that its Event is not written again.
     pub(super) fn join(&mut self, stored: &ViolationState, as_of: Timestamp) {
-        if !self.observed && stored.observed && self.onset < as_of {
+        let is_known_there = stored.observed && self.onset < as_of;
+        let is_late = stored.onset < self.onset && stored.gone_since.is_none();
+        if is_known_there && (!self.observed || is_late) {
             self.onset = stored.onset;
             self.observed = true;
-            if self.firing_since.is_some() && stored.firing_since.is_some() {
+            if stored.firing_since.is_some() && (self.is_firing() || is_late) {
                 self.firing_since = stored.firing_since;
+                self.visible = true;
+                self.event = self.event.or(stored.event);
+                self.other_event = self.other_event.or(stored.other_event);
             }
         }
         self.counted |= stored.counted;

@@ -14,6 +14,7 @@ mod histories;
 mod initial;
 mod instants;
 mod jobs;
+mod lagging;
 mod listed_violations;
 mod machine;
 mod not_ready;

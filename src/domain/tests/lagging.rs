@@ -1,0 +1,145 @@
+//! A replica whose watch of Pods is late receives the checkpoint of one that has seen more.
+
+use crate::domain::{
+    index::Index,
+    policy::Check,
+    testing::{Harness, Pod, policy, web},
+};
+
+/// Two replicas that have seen a healthy Pod. The second then receives nothing.
+fn replicas(check: Check) -> (Harness, Harness) {
+    let mut leader = Harness::with(policy().only(check));
+    leader.pod(&web());
+    let mut late = Harness::with(policy().only(check));
+    late.pod(&web());
+    (leader, late)
+}
+
+fn restarts(index: &Index) -> Vec<u64> {
+    index.restarts().map(|view| view.count).collect()
+}
+
+#[test]
+fn restarts_in_a_checkpoint_count_once_when_the_watch_delivers_them() {
+    // The check fires from three restarts on.
+    let (mut leader, mut late) = replicas(Check::FrequentRestarts);
+    let once = web().exits("envoy", 1, 10).restarted("envoy", 11);
+    let twice = once.clone().exits("envoy", 1, 12).restarted("envoy", 13);
+    leader.at(11).pod(&once).at(13).pod(&twice);
+    late.at(20).import(leader.checkpoint());
+    late.at(30).pod(&once).pod(&twice);
+    assert_eq!(late.firing(), [""; 0], "two restarts");
+    assert_eq!(
+        restarts(&late.index),
+        [2],
+        "the series counts what the watch delivered"
+    );
+    let again = twice.exits("envoy", 1, 40).restarted("envoy", 41);
+    for replica in [&mut leader, &mut late] {
+        replica.at(41).pod(&again);
+        assert_eq!(replica.firing().len(), 1, "three restarts");
+    }
+}
+
+#[test]
+fn later_restarts_of_one_update_count() {
+    let (mut leader, mut late) = replicas(Check::FrequentRestarts);
+    let once = web().exits("envoy", 1, 10).restarted("envoy", 11);
+    leader.at(11).pod(&once);
+    late.at(20).import(leader.checkpoint());
+    let pod = once
+        .exits("envoy", 1, 21)
+        .restarted("envoy", 22)
+        .exits("envoy", 1, 23);
+    late.at(30).pod(&pod.clone().restarted("envoy", 24));
+    assert_eq!(
+        late.firing().len(),
+        1,
+        "three restarts, of which the checkpoint has one"
+    );
+}
+
+#[test]
+fn readiness_changes_in_a_checkpoint_count_once_when_the_watch_delivers_them() {
+    let flapping = || {
+        policy()
+            .only(Check::Flapping)
+            .with(|policy| policy.checks.flapping.limits.count = 3)
+    };
+    let mut leader = Harness::with(flapping());
+    leader.pod(&web());
+    let mut late = Harness::with(flapping());
+    late.pod(&web());
+    let unready = |since| web().unready("envoy").containers_unready_since(since);
+    leader
+        .at(10)
+        .pod(&unready(10))
+        .at(20)
+        .pod(&web())
+        .at(30)
+        .pod(&unready(30));
+    late.at(40).import(leader.checkpoint());
+    late.at(50).pod(&unready(10)).pod(&web()).pod(&unready(30));
+    assert_eq!(late.firing(), [""; 0], "two changes");
+    for replica in [&mut leader, &mut late] {
+        replica.at(60).pod(&web()).at(70).pod(&unready(70));
+        assert_eq!(replica.firing().len(), 1, "three changes");
+    }
+}
+
+#[test]
+fn the_earlier_of_two_observed_onsets_wins() {
+    let (mut leader, mut late) = replicas(Check::NotReady);
+    let bad: Pod = web().unready("envoy").containers_unready_since(10);
+    leader.at(10).pod(&bad);
+    late.at(25).pod(&bad);
+    assert_eq!(late.onset("envoy", Check::NotReady), Some(25.0));
+    leader.at(30);
+    late.at(30).import(leader.checkpoint());
+    assert_eq!(
+        late.onset("envoy", Check::NotReady),
+        Some(10.0),
+        "the begin was observed"
+    );
+    late.at(400);
+    leader.at(400).import(late.checkpoint());
+    assert_eq!(leader.onset("envoy", Check::NotReady), Some(10.0));
+}
+
+#[test]
+fn an_earlier_fault_in_an_older_checkpoint_does_not_change_the_onset() {
+    let (mut leader, mut late) = replicas(Check::NotReady);
+    leader
+        .at(10)
+        .pod(&web().unready("envoy").containers_unready_since(10));
+    let old = leader.checkpoint();
+    late.at(10)
+        .pod(&web().unready("envoy").containers_unready_since(10));
+    late.at(15).pod(&web());
+    late.at(25)
+        .pod(&web().unready("envoy").containers_unready_since(25));
+    late.at(30).import(old);
+    assert_eq!(late.onset("envoy", Check::NotReady), Some(25.0));
+}
+
+#[test]
+fn a_violation_that_fires_in_the_checkpoint_has_no_second_event() {
+    let (mut leader, mut late) = replicas(Check::NotReady);
+    let bad = web().unready("envoy").containers_unready_since(10);
+    leader.at(10).pod(&bad).at(320);
+    assert_eq!(leader.events().len(), 1);
+    late.at(40).pod(&bad).at(320);
+    assert_eq!(
+        late.events(),
+        [],
+        "five minutes after the onset that it has observed"
+    );
+    late.import(leader.checkpoint());
+    assert_eq!(late.firing(), leader.firing());
+    leader.at(400);
+    late.at(400);
+    assert_eq!(late.events(), [], "the Event is written");
+    leader.pod(&web()).at(600);
+    late.pod(&web()).at(600);
+    assert_eq!(late.events(), leader.events(), "the same recovery");
+}
