@@ -19,6 +19,8 @@ pub(super) const CHANGES_WITHIN: Duration = Duration::from_secs(12);
 const CHANGED: usize = 60;
 /// Percentage of the changes that replace the Pod by a new one with the same name.
 const REPLACED: usize = 20;
+/// Number of changes after which a Pod is replaced. Its Events then stay below the limit for one Pod.
+const LAST_CHANGE: u32 = 5;
 
 /// Fires within seconds.
 pub(super) fn fast() -> Value {
@@ -67,6 +69,8 @@ struct Twins {
     kind: Kind,
     pods: Vec<SimulatedPod>,
     faulty: bool,
+    /// Number of changes since the Pods were created.
+    changes: u32,
 }
 
 /// The Pods in all namespaces.
@@ -95,6 +99,7 @@ impl History {
                 kind,
                 pods,
                 faulty: false,
+                changes: 0,
             });
         }
         Ok(history)
@@ -124,6 +129,7 @@ impl History {
             return Ok(());
         };
         let faulty = !twins.faulty;
+        let replaced = replaced || twins.changes >= LAST_CHANGE;
         let (name, kind) = (twins.name.clone(), twins.kind);
         let steps: Option<&[Step<'static>]> = match (kind, faulty) {
             _ if replaced => None,
@@ -136,6 +142,7 @@ impl History {
             (Kind::Boot, _) | (Kind::Report, false) => None,
         };
         twins.faulty = faulty;
+        twins.changes = if steps.is_some() { twins.changes + 1 } else { 0 };
         if let Some(steps) = steps {
             try_join_all(twins.pods.iter_mut().map(|pod| pod.together(steps))).await?;
             return Ok(());
