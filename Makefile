@@ -1,8 +1,8 @@
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
-.PHONY: help tools check test test-build test-units test-cluster test-docs test-survival failover-soak soak e2e record comparison lint fmt demo crds \
-	admission docs chart binary image images bench bench-scale bench-mass-fault fuzz mutants
+.PHONY: help tools check test test-build test-units test-cluster test-docs test-survival failover-soak soak failover-node e2e record \
+	comparison lint fmt demo crds admission docs chart binary image images bench bench-scale bench-mass-fault fuzz mutants
 
 tools: ## find or build the tools of the tests (etcd, kube-apiserver, Helm ...), and the images if a node can run here
 	cargo run --quiet --package e2e --locked -- tools
@@ -53,6 +53,9 @@ e2e: ## tests on a real node; SIDEWATCH_E2E_KUBECONFIG=FILE uses an existing clu
 record: ## record SCENARIOS="NAME ..." on a real node for tests/traces, into target/recordings
 	cargo run --quiet --package e2e --locked -- record $(SCENARIOS)
 
+failover-node: ## replace replicas on a real node: upgrade, deleted and killed leader, random Pods (docs/testing.md); takes a quarter of an hour
+	cargo test --package e2e --test node_failover --locked
+
 comparison: ## write docs/comparison.md, the comparison with the usual alerts on a real node; takes half an hour
 	cargo run --quiet --package e2e --locked -- comparison
 
@@ -76,7 +79,7 @@ bench-mass-fault: tools binary ## measure the memory of the operator while FAULT
 lint: ## check formatting and lints, as in CI
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo clippy --package e2e --test node --locked -- -D warnings
+	cargo clippy --package e2e --test node --test node_failover --locked -- -D warnings
 
 fmt: ## format the code
 	cargo fmt --all

@@ -12,6 +12,7 @@
 //! | [`operator`] | the operator under test: as a process, or installed by its chart | `cluster`, `images` |
 //! | [`simulated_kubelet`] | writes the Pod statuses of `testkit::kubelet` to an API server | |
 //! | [`faults`] | fault proxy in front of the API server, and comparison with an undisturbed run | `operator` |
+//! | [`node_failover`] | random Pods, and the comparison of the violations that several operators report | |
 //! | [`observers`] | kube-state-metrics, Prometheus and alerts | `node`, `scenario` |
 //! | [`scenario`] | what happens to Pods and what Sidewatch must report | `observers`, `operator` |
 //! | [`bench_scale`] | the operator and kube-state-metrics with many Pods | `operator` |
@@ -28,6 +29,7 @@ pub mod http;
 pub mod images;
 pub mod metrics;
 pub mod node;
+pub mod node_failover;
 pub mod observers;
 pub mod operator;
 pub mod poll;

@@ -6,17 +6,21 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, CustomResourceDefinitionCondition,
 };
+use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
+use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
 use super::kubeconfig;
 use crate::poll::eventually;
 use crate::process::programs::stdout;
 
+const ACCOUNT_WITHIN: Duration = Duration::from_mins(1);
 const SERVED_WITHIN: Duration = Duration::from_secs(30);
 
 /// A cluster that a kubeconfig describes: a test cluster or an existing one.
@@ -65,6 +69,22 @@ impl Cluster {
         let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         Ok(Client::try_from(config)?)
+    }
+
+    /// Creates a namespace and waits for its ServiceAccount, without which no Pod starts.
+    pub async fn create_namespace(&self, name: &str) -> Result<()> {
+        let client = self.client().await?;
+        let namespaces = Api::<Namespace>::all(client.clone());
+        let namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
+        namespaces
+            .create(&PostParams::default(), &namespace)
+            .await
+            .with_context(|| format!("create namespace {name}"))?;
+        let accounts = Api::<ServiceAccount>::namespaced(client, name);
+        eventually(ACCOUNT_WITHIN, async || Ok(accounts.get("default").await?))
+            .await
+            .map(drop)
+            .with_context(|| format!("namespace {name} has no ServiceAccount"))
     }
 
     /// Runs kubectl and returns its output. An error contains its error message.

@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 mod binaries;
 mod layout;
@@ -26,6 +26,8 @@ pub const TEST_WORKLOAD_BINARY: &str = "/test-workload";
 
 /// Image of the operator, with its version as tag.
 pub const OPERATOR: &str = concat!("sidewatch.test/sidewatch:", env!("CARGO_PKG_VERSION"));
+/// Tag of a second image of the operator with the same program, for upgrades.
+pub const NEXT_TAG: &str = "next";
 
 /// Compiles the programs, writes the archive and returns its path, below `target/`. Blocks, for minutes the first time.
 pub fn build() -> Result<PathBuf> {
@@ -35,6 +37,7 @@ pub fn build() -> Result<PathBuf> {
             workload(&built.workload),
             pause(&built.workload),
             operator(&built.operator),
+            next_operator(&built.operator)?,
         ];
         layout::write(&images, &path)
     })?;
@@ -89,6 +92,15 @@ fn operator(binary: &Path) -> Image {
         ]
         .into(),
     }
+}
+
+/// The same image under [`NEXT_TAG`].
+fn next_operator(binary: &Path) -> Result<Image> {
+    let (repository, _) = OPERATOR.rsplit_once(':').context("an image without a tag")?;
+    Ok(Image {
+        name: format!("{repository}:{NEXT_TAG}"),
+        ..operator(binary)
+    })
 }
 
 #[cfg(test)]

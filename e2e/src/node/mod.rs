@@ -96,20 +96,33 @@ impl Node {
 
     /// Kills the sandbox process of a Pod: the kubelet creates all containers again.
     pub async fn lose_sandbox(&self, namespace: &str, pod: &str) -> Result<()> {
+        self.kill(namespace, pod, |arguments| arguments.get(1) == Some(&"pause"))
+            .await
+    }
+
+    /// Sends SIGKILL to the process of a Pod that runs this program.
+    pub async fn kill_program(&self, namespace: &str, pod: &str, program: &str) -> Result<()> {
+        self.kill(namespace, pod, |arguments| arguments.first() == Some(&program))
+            .await
+    }
+
+    /// Sends SIGKILL to the first process of a Pod with such arguments.
+    async fn kill(&self, namespace: &str, pod: &str, wanted: impl Fn(&[&str]) -> bool) -> Result<()> {
         let pods = Api::<Pod>::namespaced(self.plane.client().await?, namespace);
         let uid = pods.get(pod).await?.metadata.uid.context("a Pod without UID")?;
         for entry in fs::read_dir("/proc").context("read /proc")? {
             let dir = entry?.path();
             // Processes start and exit concurrently.
             let read = |file| fs::read_to_string(dir.join(file)).unwrap_or_default();
-            let holds = read("cmdline").split('\0').nth(1) == Some("pause");
-            if holds && read("cgroup").contains(&uid) {
+            let command = read("cmdline");
+            let arguments: Vec<&str> = command.split('\0').collect();
+            if wanted(&arguments) && read("cgroup").contains(&uid) {
                 let id = dir.file_name().and_then(|name| name.to_str()?.parse().ok());
                 let id = id.and_then(Pid::from_raw).context("no process id")?;
-                return kill_process(id, Signal::KILL).context("kill the sandbox");
+                return kill_process(id, Signal::KILL).with_context(|| format!("kill {command}"));
             }
         }
-        bail!("{namespace}/{pod} has no sandbox process")
+        bail!("{namespace}/{pod} has no such process")
     }
 
     async fn wait_until_ready(&mut self) -> Result<()> {

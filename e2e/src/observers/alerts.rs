@@ -21,11 +21,13 @@ pub enum Source {
     Shipped,
 }
 
-/// One series of `ALERTS`.
-#[derive(Debug, Deserialize)]
-pub(super) struct Series {
-    metric: BTreeMap<String, String>,
-    values: Vec<(f64, String)>,
+/// A series of Prometheus in a range of time.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Series {
+    /// Its labels.
+    pub metric: BTreeMap<String, String>,
+    /// Times in seconds since 1970, and values.
+    pub values: Vec<(f64, String)>,
 }
 
 /// An alert with one set of labels, and its history.
@@ -72,7 +74,7 @@ impl fmt::Display for Alert {
     }
 }
 
-/// Converts the series `ALERTS`, which has one series for each alert and state, with a sample at each `step`.
+/// Converts the series of `ALERTS`: one for each alert and state, with a sample at each `step`.
 pub(super) fn from_series(all: Vec<Series>, step: Duration) -> Result<Vec<Alert>> {
     let mut alerts: BTreeMap<BTreeMap<String, String>, Alert> = BTreeMap::new();
     for Series { metric, values } in all {

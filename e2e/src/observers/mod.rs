@@ -33,13 +33,15 @@ use crate::poll::eventually;
 use crate::process::{Process, Spec, free_ports};
 use crate::scenario::Scenario;
 use crate::tools::{self, Tool};
-pub use alerts::{Alert, Source};
+pub use alerts::{Alert, Series, Source};
 pub use check::check_shipped;
 pub use comparison::{page, unexplained};
 use prometheus::Prometheus;
 
 const KUBE_STATE_METRICS: &str = "kube-state-metrics";
 const SIDEWATCH: &str = "sidewatch-system/sidewatch";
+/// Interval of the samples of [`Observers::alerts`] and [`Observers::series`].
+const STEP: Duration = Duration::from_secs(1);
 const CAUGHT_UP_WITHIN: Duration = Duration::from_mins(2);
 
 /// Durations of the alerts and intervals of Prometheus.
@@ -177,15 +179,19 @@ impl Observers {
         Ok(())
     }
 
+    /// The series of an expression, with a sample for each second from `from` to `to`.
+    pub async fn series(&self, expression: &str, from: Timestamp, to: Timestamp) -> Result<Vec<Series>> {
+        self.prometheus.query_range(expression, from, to, STEP).await
+    }
+
     /// All alerts that were pending or fired between these times.
     pub async fn alerts(&self, from: Timestamp, to: Timestamp) -> Result<Vec<Alert>> {
-        let step = Duration::from_secs(1);
         // In whole steps back from `to`, so that the last sample is at `to`.
         let steps = to.duration_since(from).as_secs();
         let series = self
             .prometheus
-            .query_range("ALERTS", to - Duration::from_secs(steps.unsigned_abs()), to, step)
+            .query_range("ALERTS", to - Duration::from_secs(steps.unsigned_abs()), to, STEP)
             .await?;
-        alerts::from_series(series, step)
+        alerts::from_series(series, STEP)
     }
 }

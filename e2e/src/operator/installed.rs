@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::ListParams;
@@ -18,7 +19,7 @@ use crate::metrics::value;
 use crate::tools::Tool;
 
 /// Port of `/metrics` in the chart.
-const METRICS_PORT: u16 = 8080;
+pub(crate) const METRICS_PORT: u16 = 8080;
 
 const RESTRICTED: &str = r"
 apiVersion: v1
@@ -47,8 +48,13 @@ pub struct Memory {
 
 impl Installed {
     /// Installs the chart with the image of this work tree, or upgrades an existing release, and waits until a new Pod is
-    /// ready.
+    /// ready. There is one replica: scenarios and figures are about a single Pod.
     pub async fn by_helm(cluster: &Cluster) -> Result<Self> {
+        Self::with_replicas(cluster, 1).await
+    }
+
+    /// The same with this number of replicas.
+    pub async fn with_replicas(cluster: &Cluster, replicas: u32) -> Result<Self> {
         let helm = Helm::on(cluster, Tool::Helm).await?;
         cluster.apply(RESTRICTED).await?;
         let (repository, tag) = OPERATOR.rsplit_once(':').context("an image without a tag")?;
@@ -59,6 +65,7 @@ impl Installed {
         let repository = format!("image.repository={repository}");
         let tag = format!("image.tag={tag}");
         let annotation = format!("podAnnotations.installed=at-{now}");
+        let replicas = format!("replicas={replicas}");
         let start = Instant::now();
         helm.run(&[
             "upgrade",
@@ -73,9 +80,8 @@ impl Installed {
             &tag,
             "--set",
             "image.pullPolicy=Never",
-            // Scenarios and figures are about a single Pod.
             "--set",
-            "replicas=1",
+            &replicas,
             "--set",
             &annotation,
         ])
@@ -84,13 +90,29 @@ impl Installed {
             cluster: cluster.clone(),
             ready_after: Duration::ZERO,
         };
-        let deployment = format!("deployment/{RELEASE}");
-        let status = ["rollout", "status", &deployment, "--timeout=2m"];
-        if let Err(error) = installed.kubectl(&status).await {
-            return Err(error).context(installed.state().await);
-        }
+        installed.wait_until_rolled_out().await?;
         installed.ready_after = start.elapsed();
         Ok(installed)
+    }
+
+    /// Upgrades the release with one changed value, such as `image.tag=next`, and waits until the new Pods have replaced the
+    /// old ones.
+    pub async fn upgrade(&self, value: &str) -> Result<()> {
+        let helm = Helm::on(&self.cluster, Tool::Helm).await?;
+        let upgrade = ["upgrade", RELEASE, CHART, "--namespace", NAMESPACE];
+        helm.run(&[&upgrade[..], &["--reuse-values", "--set", value]].concat())
+            .await?;
+        self.wait_until_rolled_out().await
+    }
+
+    /// Waits until all replicas run the current template and are ready.
+    pub async fn wait_until_rolled_out(&self) -> Result<()> {
+        let deployment = format!("deployment/{RELEASE}");
+        let status = ["rollout", "status", &deployment, "--timeout=2m"];
+        match self.kubectl(&status).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error).context(self.state().await),
+        }
     }
 
     /// Time from the start of Helm until the Deployment was rolled out.
@@ -102,6 +124,20 @@ impl Installed {
     pub async fn pod(&self) -> Result<String> {
         let pod = self.current().await?;
         pod.metadata.name.context("a Pod without a name")
+    }
+
+    /// Names of the Pods without a deletion timestamp.
+    pub async fn pods(&self) -> Result<Vec<String>> {
+        let pods = self.living().await?;
+        Ok(pods.into_iter().filter_map(|pod| pod.metadata.name).collect())
+    }
+
+    /// `holderIdentity` of the Lease: the name of a Pod, `_`, and a part that each process chooses. `None` if the Lease is
+    /// released.
+    pub async fn lease_holder(&self) -> Result<Option<String>> {
+        let leases: Api<Lease> = Api::namespaced(self.cluster.client().await?, NAMESPACE);
+        let spec = leases.get(RELEASE).await?.spec.unwrap_or_default();
+        Ok(spec.holder_identity.filter(|holder| !holder.is_empty()))
     }
 
     /// `HOST:PORT` of the metrics in the Pod network.
@@ -149,15 +185,19 @@ impl Installed {
         mebibytes(&metrics, "container_memory_working_set_bytes", &labels)
     }
 
-    /// The Pod without a deletion timestamp.
+    /// A Pod without a deletion timestamp.
     async fn current(&self) -> Result<Pod> {
+        let living = self.living().await?.into_iter().next();
+        living.context("the operator has no Pod")
+    }
+
+    /// The Pods without a deletion timestamp.
+    async fn living(&self) -> Result<Vec<Pod>> {
         let pods: Api<Pod> = Api::namespaced(self.cluster.client().await?, NAMESPACE);
         let ours = ListParams::default().labels(&format!("app.kubernetes.io/instance={RELEASE}"));
         let pods = pods.list(&ours).await?;
-        let mut living = pods
-            .into_iter()
-            .filter(|pod| pod.metadata.deletion_timestamp.is_none());
-        living.next().context("the operator has no Pod")
+        let is_living = |pod: &Pod| pod.metadata.deletion_timestamp.is_none();
+        Ok(pods.into_iter().filter(is_living).collect())
     }
 
     /// Pods, Events and log, for an error message.

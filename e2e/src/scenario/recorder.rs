@@ -18,7 +18,6 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::runner::create_namespace;
 use super::{Scenario, Step};
 use crate::Cluster;
 use crate::node::Node;
@@ -72,8 +71,8 @@ async fn record_one(
     length: Duration,
 ) -> Result<u64> {
     let name = &scenario.name;
+    cluster.create_namespace(name).await?;
     let client = cluster.client().await?;
-    create_namespace(client.clone(), name).await?;
     let file = File::create(path).with_context(|| format!("create {}", path.display()))?;
     let watch = tokio::spawn(watch(client, name.clone(), BufWriter::new(file), length));
     let namespaced = cluster.in_namespace(name, kubeconfig)?;

@@ -11,9 +11,9 @@
     reason = "tests without the standard harness, which clippy does not see as such"
 )]
 
+mod harness;
 mod requirements;
 
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -23,21 +23,15 @@ use e2e::observers::Timing;
 use e2e::scenario::Scenario;
 use e2e::scenario::runner::{self, ScenarioCluster};
 use e2e::tools::Tool;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Arguments;
+
+use harness::{Verdict, cannot_run, is_wanted};
 
 const EXISTING: &str = "SIDEWATCH_E2E_KUBECONFIG";
-/// Name of a test and its errors.
-type Verdict = (String, Vec<String>);
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    match verdicts(&arguments) {
-        Ok(verdicts) => libtest_mimic::run(&arguments, verdicts.into_iter().map(trial).collect()).exit_code(),
-        Err(error) => {
-            say(&format!("{error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+    harness::report(&arguments, verdicts(&arguments))
 }
 
 fn verdicts(arguments: &Arguments) -> Result<Vec<Verdict>> {
@@ -63,15 +57,6 @@ fn verdicts(arguments: &Arguments) -> Result<Vec<Verdict>> {
     verdicts
 }
 
-/// Reports that the tests were skipped; an error in CI.
-fn cannot_run(reason: &str) -> Result<Vec<Verdict>> {
-    if std::env::var_os("CI").is_some() {
-        anyhow::bail!("THE TESTS ON A REAL NODE DID NOT RUN: {reason}");
-    }
-    say(&format!("THE TESTS ON A REAL NODE DID NOT RUN: {reason}"));
-    Ok(Vec::new())
-}
-
 async fn run(existing: Option<&Path>, scenarios: Vec<Scenario>) -> Result<Vec<Verdict>> {
     let cluster = match existing {
         Some(kubeconfig) => ScenarioCluster::on_existing(kubeconfig).await?,
@@ -82,31 +67,4 @@ async fn run(existing: Option<&Path>, scenarios: Vec<Scenario>) -> Result<Vec<Ve
     verdicts.extend(requirements::afterwards(&cluster, &runs).await?);
     verdicts.extend(runs.into_iter().map(|run| (run.scenario.name, run.errors)));
     Ok(verdicts)
-}
-
-/// Whether the arguments select a test, as in the standard harness.
-fn is_wanted(arguments: &Arguments, name: &str) -> bool {
-    let matches = |filter: &String| {
-        if arguments.exact {
-            name == filter
-        } else {
-            name.contains(filter.as_str())
-        }
-    };
-    arguments.filter.as_ref().is_none_or(matches) && !arguments.skip.iter().any(matches)
-}
-
-fn trial((name, errors): Verdict) -> Trial {
-    Trial::test(name, move || {
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(Failed::from(errors.join("\n")))
-        }
-    })
-}
-
-/// Writes to standard error, which the harness does not capture.
-fn say(message: &str) {
-    let _ = writeln!(std::io::stderr(), "\nnode: {message}\n");
 }

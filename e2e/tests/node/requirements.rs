@@ -7,7 +7,7 @@ use e2e::observers::{check_shipped, page};
 use e2e::project::repository;
 use e2e::scenario::runner::{self, ScenarioCluster, ScenarioRun};
 
-use super::{Verdict, say};
+use super::harness::{Verdict, say};
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Maximum memory in MiB.

@@ -4,21 +4,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{EvictParams, PostParams};
-use kube::{Api, Client};
-use serde_json::json;
+use kube::Api;
+use kube::api::EvictParams;
 use tokio::time::timeout;
 
 use super::cluster::ScenarioCluster;
 use super::verify;
 use crate::Cluster;
 use crate::observers::{ObservedRun, Timing};
-use crate::poll::eventually;
 use crate::scenario::{Scenario, Step, Then};
 
-const ACCOUNT_WITHIN: Duration = Duration::from_mins(1);
 /// Time limit of an awaited Event, longer than any default `for`.
 const EVENT_WITHIN: Duration = Duration::from_mins(6);
 /// Additional time for a recovery.
@@ -77,7 +74,7 @@ pub(super) async fn execute(cluster: &ScenarioCluster, scenario: Scenario) -> Sc
 
 async fn apply_and_step(cluster: &ScenarioCluster, run: &mut ScenarioRun) -> Result<()> {
     let Scenario { name, spec, objects } = &run.scenario;
-    create_namespace(cluster.client().await?, name).await?;
+    cluster.cluster().create_namespace(name).await?;
     let namespaced = cluster.in_namespace_of(&run.scenario)?;
     match cluster.policy(spec.policy)? {
         Some(policy) => namespaced.apply(&format!("{policy}\n---\n{objects}")).await?,
@@ -132,19 +129,4 @@ async fn step(cluster: &ScenarioCluster, namespaced: &Cluster, namespace: &str, 
         Step::LoseSandbox(pod) => cluster.lose_sandbox(namespace, pod).await?,
     }
     Ok(())
-}
-
-/// Creates a namespace and waits for its ServiceAccount, without which no Pod starts.
-pub(in crate::scenario) async fn create_namespace(client: Client, name: &str) -> Result<()> {
-    let namespaces = Api::<Namespace>::all(client.clone());
-    let namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
-    namespaces
-        .create(&PostParams::default(), &namespace)
-        .await
-        .with_context(|| format!("create namespace {name}"))?;
-    let accounts = Api::<ServiceAccount>::namespaced(client, name);
-    eventually(ACCOUNT_WITHIN, async || Ok(accounts.get("default").await?))
-        .await
-        .map(drop)
-        .with_context(|| format!("namespace {name} has no ServiceAccount"))
 }

@@ -25,7 +25,6 @@ use crate::process::programs::say;
 use crate::scenario::Scenario;
 pub use cluster::ScenarioCluster;
 pub use execute::ScenarioRun;
-pub(super) use execute::create_namespace;
 
 /// Time between the starts of two scenarios: a kubelet starts about three Pods in two seconds.
 const PACE: Duration = Duration::from_millis(700);
