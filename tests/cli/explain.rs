@@ -5,74 +5,173 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use testkit::{
     api_server::{ApiServer, PODS, list, pod},
-    recordings::{self, Recording},
+    recordings::{self, Recording, Violation},
 };
 
 use crate::{
     cluster::kubeconfig,
-    support::{Directory, repository, sidewatch},
+    support::{Directory, Run, repository, sidewatch},
 };
 
-/// The violations that fire, as container and check.
-type Firing = BTreeSet<(String, String)>;
+/// The container and the check of a violation.
+type Pair = (String, String);
 
-fn firing(report: &Value) -> Firing {
+/// Returns the rows of the checks in a state.
+fn rows<'a>(report: &'a Value, state: &str) -> Vec<(Pair, &'a Value)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let rows = report["checks"].as_array().unwrap().iter();
-    rows.filter(|row| row["state"] == "firing")
-        .map(|row| (text(&row["container"]), text(&row["check"])))
+    rows.filter(|row| row["state"] == state)
+        .map(|row| ((text(&row["container"]), text(&row["check"])), row))
         .collect()
 }
 
-/// Returns the expected violations that fire at the end of a recording: those that certainly do, and those that can.
-fn expected(recording: &Recording, pod: &str) -> (Firing, Firing) {
-    let of_pod = recording
-        .violations
-        .iter()
-        .filter(|violation| violation.pod == pod);
-    let open = of_pod.filter(|violation| violation.resolved.is_none());
-    let pair =
-        |violation: &testkit::recordings::Violation| (violation.container.clone(), violation.check.clone());
-    let can: Firing = open.clone().map(pair).collect();
+fn firing(report: &Value) -> BTreeSet<Pair> {
+    rows(report, "firing").into_iter().map(|(pair, _)| pair).collect()
+}
+
+fn pair(violation: &Violation) -> Pair {
+    (violation.container.clone(), violation.check.clone())
+}
+
+/// Returns the violations of a Pod that fire at a time: those that certainly do, and those that can.
+fn expected(recording: &Recording, pod: &str, t: f64) -> (BTreeSet<Pair>, BTreeSet<Pair>) {
+    let tolerance = recording.tolerance;
+    let fires = |violation: &&Violation, tolerance: f64| {
+        violation.pod == pod
+            && violation.firing + tolerance <= t
+            && violation.resolved.is_none_or(|end| t <= end - tolerance)
+    };
+    let all = || recording.violations.iter();
     (
-        open.filter(|violation| !violation.optional).map(pair).collect(),
-        can,
+        all()
+            .filter(|v| !v.optional && fires(v, tolerance))
+            .map(pair)
+            .collect(),
+        all().filter(|v| fires(v, -tolerance)).map(pair).collect(),
     )
 }
 
+/// Explains a Pod of a recording as it is at a time.
+async fn explain_at(directory: &Directory, recording: &Recording, pod: &str, t: f64) -> Run {
+    let policy = directory.policy("policy.json", &recording.spec);
+    let file = recording.file().display().to_string();
+    // A part of a duration has at most five digits.
+    let milliseconds = std::time::Duration::from_secs_f64(t).as_millis();
+    let length = format!("{}s{}ms", milliseconds / 1000, milliseconds % 1000);
+    let args = [
+        "explain", pod, "--record", &file, "-p", &policy, "--for", &length, "-o", "json",
+    ];
+    sidewatch(&args).await
+}
+
+/// Asserts that the row has the times of the violation.
+fn assert_times(violation: &Violation, row: &Value, recording: &Recording, about: &str) {
+    let (start, _) = recording.lines();
+    let seconds = |field: &str| {
+        let time = row.get(field)?.as_str()?.parse::<jiff::Timestamp>().ok()?;
+        Some(time.duration_since(start).as_secs_f64())
+    };
+    let is_close =
+        |t: Option<f64>, expected: f64| t.is_some_and(|t| (t - expected).abs() <= recording.tolerance);
+    assert!(
+        is_close(seconds("onset"), violation.onset),
+        "{about}: {row}, expected {violation:?}"
+    );
+    if row["state"] == "firing" {
+        assert!(
+            is_close(seconds("firing"), violation.firing),
+            "{about}: {row}, expected {violation:?}"
+        );
+    }
+}
+
 #[tokio::test]
-async fn the_checks_agree_with_the_expected_violations() {
+async fn a_violation_is_pending_and_firing_since_the_expected_times() {
+    let directory = Directory::new();
+    let (mut pending, mut firings) = (0, 0);
+    for recording in recordings::all() {
+        for violation in recording
+            .violations
+            .iter()
+            .filter(|violation| !violation.optional)
+        {
+            let about = format!("{} under {}", recording.name, recording.policy);
+            let end = violation.resolved.unwrap_or(recording.end);
+            // Times that are certain in spite of the tolerance.
+            if end - violation.firing > 2.0 * recording.tolerance {
+                let t = f64::midpoint(violation.firing, end);
+                let run = explain_at(&directory, &recording, &violation.pod, t).await;
+                let report = &run.json()[0];
+                let (must, can) = expected(&recording, &violation.pod, t);
+                let found = firing(report);
+                assert!(
+                    found.is_superset(&must) && found.is_subset(&can),
+                    "{about} at {t}: {found:?}, expected {must:?}"
+                );
+                assert_eq!(run.code, Some(1), "{about} at {t}");
+                let rows = rows(report, "firing");
+                let (_, row) = rows.iter().find(|(found, _)| *found == pair(violation)).unwrap();
+                assert_times(violation, row, &recording, &about);
+                firings += 1;
+            }
+            if violation.firing - violation.onset > 2.0 * recording.tolerance {
+                let t = f64::midpoint(violation.onset, violation.firing);
+                let run = explain_at(&directory, &recording, &violation.pod, t).await;
+                let report = &run.json()[0];
+                let rows = rows(report, "pending");
+                let row = rows.iter().find(|(found, _)| *found == pair(violation));
+                let (_, row) = row.unwrap_or_else(|| {
+                    panic!("{about} at {t}: not pending: {report:#}, expected {violation:?}")
+                });
+                assert_times(violation, row, &recording, &about);
+                pending += 1;
+            }
+        }
+    }
+    assert!(
+        firings > 150 && pending > 80,
+        "{firings} firing, {pending} pending"
+    );
+}
+
+#[tokio::test]
+async fn nothing_fires_that_is_not_expected() {
     let directory = Directory::new();
     let mut explained = 0;
     for recording in recordings::all() {
         let (_, lines) = recording.lines();
-        let name = &lines[0].object["metadata"]["name"];
-        let pod = name.as_str().unwrap().to_owned();
-        // A recreated Pod has the name of another one.
-        if lines
+        let deleted: BTreeSet<_> = lines
             .iter()
-            .any(|line| line.kind == "DELETED" || line.object["metadata"]["name"] != *name)
-        {
-            continue;
+            .filter(|line| line.kind == "DELETED")
+            .map(|line| line.object["metadata"]["name"].to_string())
+            .collect();
+        let pods: BTreeSet<_> = lines
+            .iter()
+            .map(|line| &line.object["metadata"]["name"])
+            .filter(|name| !deleted.contains(&name.to_string()))
+            .map(|name| name.as_str().unwrap())
+            .collect();
+        for pod in pods {
+            let run = explain_at(&directory, &recording, pod, recording.end).await;
+            let found = firing(&run.json()[0]);
+            // At the end, an open violation certainly fires.
+            let open = |v: &&Violation| v.pod == pod && v.resolved.is_none();
+            let all = || recording.violations.iter().filter(open);
+            let must: BTreeSet<Pair> = all().filter(|v| !v.optional).map(pair).collect();
+            let can: BTreeSet<Pair> = all().map(pair).collect();
+            let about = format!(
+                "{pod} in {} under {}: {found:?}",
+                recording.name, recording.policy
+            );
+            assert!(
+                found.is_superset(&must) && found.is_subset(&can),
+                "{about}, expected {must:?}"
+            );
+            assert_eq!(run.code, Some(i32::from(!found.is_empty())), "{about}");
+            explained += 1;
         }
-        let policy = directory.policy("policy.json", &recording.spec);
-        let file = recording.file().display().to_string();
-        let seconds = format!("{}s", recording.end.ceil());
-        let run = sidewatch(&[
-            "explain", &pod, "--record", &file, "-p", &policy, "--for", &seconds, "-o", "json",
-        ])
-        .await;
-        let found = firing(&run.json()[0]);
-        let (must, can) = expected(&recording, &pod);
-        let about = format!("{} under {}: {found:?}", recording.name, recording.policy);
-        assert!(
-            found.is_superset(&must) && found.is_subset(&can),
-            "{about}, expected {must:?}"
-        );
-        assert_eq!(run.code, Some(i32::from(!found.is_empty())), "{about}");
-        explained += 1;
     }
-    assert!(explained > 80, "{explained}");
+    assert!(explained > 100, "{explained}");
 }
 
 #[tokio::test]
@@ -151,7 +250,7 @@ async fn a_pod_of_a_cluster_is_explained() {
     run.assert_failed(&["explain needs one namespace"]);
 }
 
-fn run_failed(run: &crate::support::Run) {
+fn run_failed(run: &Run) {
     assert_eq!(run.code, Some(2), "{run:?}");
     assert!(
         run.stderr
