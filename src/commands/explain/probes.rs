@@ -145,8 +145,21 @@ mod tests {
     }
 
     #[test]
-    fn the_scenarios_of_the_page_about_probes_are_used() {
+    fn the_page_about_probes_has_each_fact_and_its_scenarios() {
         let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/probes.md")).unwrap();
+        for Fact { consequence, .. } in FACTS {
+            let links = consequence.scenarios.iter();
+            let links: Vec<_> = links
+                .map(|name| format!("[{name}](../e2e/scenarios/{name}.yaml)"))
+                .collect();
+            let row = format!(
+                "| {} | {} | {} |",
+                consequence.cause,
+                consequence.effect,
+                links.join(", ")
+            );
+            assert!(page.contains(&row), "{row}");
+        }
         let links = page.split("../e2e/scenarios/").skip(1);
         let on_page: BTreeSet<&str> = links.filter_map(|link| link.split(".yaml").next()).collect();
         let used: BTreeSet<&str> = FACTS
