@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sidewatch::lint::{Linter, rules};
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{Directory, Run, command, repository, run_of, sidewatch_with_input};
+use crate::support::{Directory, Run, command, finish, repository, run_of, sidewatch_with_input};
 
 /// A Deployment with one finding of the severity Warning (SC011).
 const WARNING: &str = "\
@@ -29,6 +29,8 @@ spec:
 kind: ConfigMap
 data: {a: b}
 ";
+/// A Job with findings of all severities and a suggested edit.
+const BAD_JOB: &str = "kind: Job\nmetadata: {name: report}\nspec:\n  template:\n    spec:\n      shareProcessNamespace: true\n      containers:\n      - name: app\n      - name: istio-proxy\n        image: istio/proxyv2\n";
 /// A Pod with one finding of the severity Info (SC014).
 const INFO: &str = "kind: Pod\nspec:\n  shareProcessNamespace: true\n  containers: [{name: app}, {name: fluent-bit, resources: {limits: {cpu: 1, memory: 1Gi}}}]\n";
 /// A Pod without findings.
@@ -84,6 +86,69 @@ warning[SC011]: the image of sidecar fluent-bit has no tag and no digest: two Po
     assert_eq!(output.stderr, "");
     let colored = lint(&["-", "--color=always"], WARNING).await;
     assert!(colored.stdout.contains("\x1b["));
+}
+
+/// Runs `sidewatch lint` on a text, on a terminal with this width.
+async fn lint_at(columns: &str, input: &str) -> String {
+    let directory = Directory::new();
+    directory.file("web.yaml", input);
+    let mut command = command(&["lint", "web.yaml"]);
+    command.current_dir(directory.path("")).env("COLUMNS", columns);
+    finish(&mut command).await.stdout
+}
+
+#[tokio::test]
+async fn text_fits_into_80_and_200_columns() {
+    let narrow = "\
+warning[SC011]: the image of sidecar fluent-bit has no tag and no digest: two
+                Pods can run two versions
+  --> web.yaml:12:16
+   |
+12 |         image: fluent/fluent-bit
+   |                ^^^^^^^^^^^^^^^^^
+   |
+   = note: spec.template.spec.containers[1].image of Deployment/web
+   = help: use a tag with a version, or a digest
+
+1 Pod template: 0 Error, 1 Warning, 0 Info
+";
+    assert_eq!(lint_at("80", WARNING).await, narrow);
+    let shown = lint_at("80", BAD_JOB).await;
+    assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+    assert_eq!(
+        lint_at("200", WARNING).await,
+        lint(&["-"], WARNING).await.stdout.replace("stdin", "web.yaml")
+    );
+}
+
+#[tokio::test]
+async fn output_to_a_pipe_has_no_escape_sequences() {
+    for args in [
+        &["-"][..],
+        &["-", "--color=never"],
+        &["-", "-o", "github", "--color=always"],
+        &["-", "-o", "json", "--color=always"],
+    ] {
+        let output = lint(args, WARNING).await;
+        assert!(!output.stdout.contains('\x1b'), "{args:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_document_that_expands_to_many_values_is_refused() {
+    let mut lines = vec!["a0: &a0 [x, x, x, x, x, x, x, x, x, x]".to_owned()];
+    for level in 1..12 {
+        let list = vec![format!("*a{}", level - 1); 10].join(", ");
+        lines.push(format!("a{level}: &a{level} [{list}]"));
+    }
+    let bomb = lines.join("\n");
+    let output = lint(&["-"], &bomb).await;
+    assert_eq!(output.code, Some(2));
+    let errors = output.stderr;
+    assert!(
+        errors.contains("stdin:7:") && errors.contains("more than 2000000 values"),
+        "{errors}"
+    );
 }
 
 #[tokio::test]

@@ -15,6 +15,8 @@ use crate::{
 
 /// The width without a terminal.
 const DEFAULT_WIDTH: usize = 120;
+/// The length of the line number and of the word before a note, of at most eight digits.
+const NOTE_INDENT: usize = " = help: ".len() + 8;
 /// A longer line, as in JSON without line breaks, is not shown.
 const MAX_LINE: usize = 2000;
 
@@ -31,15 +33,36 @@ pub(super) fn render(source: Option<(&str, &str)>, finding: &Finding, terminal: 
     } else {
         format!("{} of {object}", finding.path)
     };
-    let place = match source {
-        Some((file, text)) => snippet(file, text, finding.location, label),
-        None => Origin::path(label).into(),
-    };
+    let has_label = terminal
+        .width
+        .is_none_or(|width| label_end(finding.location, &label) <= width);
+    let mut elements: Vec<Element<'_>> = Vec::new();
+    match source {
+        Some((file, text)) => {
+            let (inline, note) = if has_label {
+                (Some(label), None)
+            } else {
+                (None, Some(label))
+            };
+            elements.push(snippet(file, text, finding.location, inline));
+            elements.extend(note.map(|label| {
+                Level::NOTE
+                    .message(wrapped(&label, terminal.width, NOTE_INDENT))
+                    .into()
+            }));
+        }
+        None => elements.push(Origin::path(label).into()),
+    }
+    elements.push(
+        Level::HELP
+            .message(wrapped(&finding.help, terminal.width, NOTE_INDENT))
+            .into(),
+    );
+    let title_indent = "warning[]: ".len() + finding.code.len();
     let groups = [level
-        .primary_title(finding.message.as_str())
+        .primary_title(wrapped(&finding.message, terminal.width, title_indent))
         .id(finding.code)
-        .element(place)
-        .element(Level::HELP.message(finding.help.as_str()))];
+        .elements(elements)];
     let renderer = if terminal.color {
         Renderer::styled()
     } else {
@@ -54,8 +77,38 @@ pub(super) fn render(source: Option<(&str, &str)>, finding: &Finding, terminal: 
     shown
 }
 
+/// The column after the label beside the marks. The gutter has the number of the line and three characters.
+fn label_end(location: Location, label: &str) -> usize {
+    let gutter = location.line.to_string().len() + 3;
+    let column = usize::try_from(location.column).unwrap_or(usize::MAX);
+    [gutter, column, location.range().len(), label.chars().count()]
+        .iter()
+        .fold(0, |sum: usize, part| sum.saturating_add(*part))
+}
+
+/// Breaks a text at its spaces, so that it fits into the width after an indentation.
+fn wrapped(text: &str, width: Option<usize>, indent: usize) -> String {
+    let Some(width) = width.map(|width| width.saturating_sub(indent)) else {
+        return text.to_owned();
+    };
+    let (mut lines, mut length) = (String::new(), 0);
+    for word in text.split(' ') {
+        let word_length = word.chars().count();
+        if length > 0 && length + 1 + word_length > width {
+            lines.push('\n');
+            length = 0;
+        } else if length > 0 {
+            lines.push(' ');
+            length += 1;
+        }
+        lines += word;
+        length += word_length;
+    }
+    lines
+}
+
 /// The line with the location, or only its position if the line is very long.
-fn snippet<'a>(file: &'a str, text: &'a str, location: Location, label: String) -> Element<'a> {
+fn snippet<'a>(file: &'a str, text: &'a str, location: Location, label: Option<String>) -> Element<'a> {
     let range = location.range();
     let start = line_start(text, range.start);
     let end = text
