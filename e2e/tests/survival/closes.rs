@@ -44,7 +44,9 @@ async fn closes() -> Result<()> {
     let after = memory(env.operator()?).await?;
     ensure!(after <= warm + MEMORY, "memory grew from {warm} to {after} bytes");
     recovered(&mut env, Instant::now()).await?;
-    let listed = env.proxy.calls_of(Verb::List, "*").split_off(lists);
+    let mut listed = env.proxy.calls_of(Verb::List, "*").split_off(lists);
+    // The watch that was cut off reads the current version first.
+    listed.retain(|call| !call.query.ends_with("limit=1"));
     ensure!(listed.is_empty(), "listed again: {listed:#?}");
     sequence.end(&mut env, STRICT, UNTIL_QUIET).await
 }
