@@ -142,9 +142,12 @@ where
 mod tests {
     use super::*;
 
+    /// Kind, prefix and typed part of what is completed.
+    type Expected = Option<(Kind, &'static str, &'static str)>;
+
     #[test]
     fn the_words_decide_what_is_completed() {
-        let table: [(&[&str], Option<(Kind, &str, &str)>); 13] = [
+        let table: [(&[&str], Expected); 13] = [
             (&["top", "-n", "sh"], Some((Kind::Namespace, "", "sh"))),
             (
                 &["top", "--namespace=sh"],
