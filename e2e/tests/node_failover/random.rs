@@ -248,7 +248,9 @@ impl<'a> Observation<'a> {
     }
 
     fn differences(&self, history: &History, times: Range<Duration>) -> Vec<Difference> {
-        history.differences(&self.undisturbed, times, TOLERANCE)
+        // The latest answers have no later ones to compare them with.
+        let end = times.end.min(self.now().saturating_sub(2 * TOLERANCE));
+        history.differences(&self.undisturbed, times.start..end, TOLERANCE)
     }
 
     /// Names of the Pods that changed after the last checkpoint before `killed`, until `end`.
