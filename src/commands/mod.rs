@@ -6,6 +6,7 @@
 
 mod completion;
 mod crds;
+mod doctor;
 mod explain;
 mod lint;
 mod plugin;
@@ -21,8 +22,8 @@ use std::{ffi::OsString, io, process::ExitCode};
 use clap::{FromArgMatches, Parser, Subcommand};
 
 use self::{
-    completion::CompletionArgs, explain::ExplainArgs, lint::LintArgs, plugin::Invocation, record::RecordArgs,
-    run::RunArgs, simulate::SimulateArgs, top::TopArgs, versions::VersionsArgs,
+    completion::CompletionArgs, doctor::DoctorArgs, explain::ExplainArgs, lint::LintArgs, plugin::Invocation,
+    record::RecordArgs, run::RunArgs, simulate::SimulateArgs, top::TopArgs, versions::VersionsArgs,
 };
 pub use crate::cli::exit::Failure;
 use crate::cli::exit::{FailureCode, Outcome, exit_code};
@@ -89,6 +90,12 @@ Examples:
   sidewatch versions -A -o json
 ";
 
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  sidewatch doctor                                       examine the installation
+  sidewatch doctor --operator-namespace sidewatch-system
+";
+
 const COMPLETION_EXAMPLES: &str = "\
 Examples:
   sidewatch completion bash > /etc/bash_completion.d/sidewatch
@@ -124,6 +131,9 @@ enum Command {
     /// Show which versions of each sidecar's image run, and which workloads are behind
     #[command(before_help = VERSIONS_EXAMPLES)]
     Versions(VersionsArgs),
+    /// Examine whether the installation is complete and healthy
+    #[command(before_help = DOCTOR_EXAMPLES)]
+    Doctor(DoctorArgs),
     /// Record Pods for simulate and for bug reports
     #[command(before_help = RECORD_EXAMPLES)]
     Record(RecordArgs),
@@ -170,6 +180,7 @@ impl Command {
             | Self::Explain(_)
             | Self::Top(_)
             | Self::Versions(_)
+            | Self::Doctor(_)
             | Self::Record(_) => FailureCode::WithFindings,
         }
     }
@@ -182,6 +193,7 @@ impl Command {
             Self::Explain(args) => explain::execute(&args),
             Self::Top(args) => top::execute(&args),
             Self::Versions(args) => versions::execute(&args),
+            Self::Doctor(args) => doctor::execute(&args),
             Self::Record(args) => record::execute(&args).map(|()| Outcome::Nothing),
             Self::Crds => crds::execute().map(|()| Outcome::Nothing),
             Self::Completion(args) => completion::execute(args).map(|()| Outcome::Nothing),

@@ -10,6 +10,7 @@
 )]
 
 mod cluster;
+mod doctor;
 mod explain;
 mod files;
 mod lint;

@@ -15,13 +15,13 @@ use serde_json::Value;
 use crate::policy_specs::plane;
 
 /// What a run has printed, and its exit code.
-struct Run {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
-async fn sidewatch(kubeconfig: &Path, args: &[&str]) -> Run {
+pub(crate) async fn sidewatch(kubeconfig: &Path, args: &[&str]) -> Run {
     let output = tokio::process::Command::new(binary().await.unwrap())
         .args(args)
         .arg("--kubeconfig")

@@ -22,6 +22,7 @@ mod alert_rules;
 mod cli;
 mod control_plane;
 mod dashboard;
+mod doctor;
 mod fault_proxy;
 mod image;
 mod kustomize;

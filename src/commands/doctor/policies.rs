@@ -1,0 +1,199 @@
+//! The policies: whether they are valid and evaluated, whether they select Pods, and whether two report the same.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{
+    access::Access,
+    api_server::{Server, condition},
+    diagnosis::{Code, Diagnosis},
+};
+use crate::{
+    cli::{
+        cluster::InForce,
+        evaluation::Evaluation,
+        exit::{Failure, Interrupted},
+        output::first_names,
+    },
+    domain::policy::{Check, Mode, PolicyKey},
+};
+
+pub(super) async fn examine(
+    access: &Access<'_>,
+    server: &Server,
+    has_operator: bool,
+    diagnosis: &mut Diagnosis,
+) -> Result<(), Failure> {
+    let codes = [Code::SD040, Code::SD041, Code::SD042];
+    if !server.has_crds {
+        for code in codes {
+            diagnosis.skip(code, "the CRDs are not installed");
+        }
+        return Ok(());
+    }
+    let InForce {
+        policies,
+        namespaces,
+        notes,
+    } = access.cluster.in_force().await?;
+    if policies.is_empty() {
+        let reason = notes.first().map_or("there are no policies", String::as_str);
+        if notes.is_empty() {
+            diagnosis.warn(
+                Code::SD040,
+                "there are no policies, so nothing is reported",
+                "create one, as in docs/quickstart.md",
+            );
+        } else {
+            diagnosis.skip(Code::SD040, reason);
+        }
+        for code in [Code::SD041, Code::SD042] {
+            diagnosis.skip(code, reason);
+        }
+        return Ok(());
+    }
+    let invalid: Vec<String> = policies
+        .iter()
+        .filter_map(|policy| Some(format!("{}: {}", policy.key, policy.spec.as_ref().err()?)))
+        .collect();
+    let count = policies.len();
+    examine_statuses(access, &invalid, count, has_operator, diagnosis).await?;
+
+    let mut evaluation = Evaluation::new(policies.clone(), namespaces, access.cluster.now());
+    if let Err(error) = access.cluster.evaluate(&mut evaluation, None).await {
+        if error.is::<Interrupted>() {
+            return Err(error);
+        }
+        diagnosis.skip(Code::SD041, error.to_string());
+        diagnosis.skip(Code::SD042, error.to_string());
+        return Ok(());
+    }
+    let valid = policies.iter().filter(|policy| policy.spec.is_ok());
+    examine_pods(valid.map(|policy| &policy.key), &evaluation, diagnosis);
+    Ok(())
+}
+
+/// The conditions that the operator has written.
+async fn examine_statuses(
+    access: &Access<'_>,
+    invalid: &[String],
+    count: usize,
+    has_operator: bool,
+    diagnosis: &mut Diagnosis,
+) -> Result<(), Failure> {
+    if !invalid.is_empty() {
+        diagnosis.fail(Code::SD040, first_names(invalid), "correct the policy");
+        return Ok(());
+    }
+    let (mut refused, mut unobserved) = (Vec::new(), Vec::new());
+    let scope = access.cluster.scope.as_deref();
+    let scope = scope
+        .map(|name| format!("/namespaces/{name}"))
+        .unwrap_or_default();
+    for kind in [
+        format!("{scope}/sidecarpolicies"),
+        "/clustersidecarpolicies".to_owned(),
+    ] {
+        let listed = access
+            .list(&format!("/apis/sidewatch.dev/v1alpha1{kind}"))
+            .await?;
+        for policy in listed.ok().flatten().unwrap_or_default() {
+            let name = name_of(&policy);
+            match condition(&policy, "Ready") {
+                Some(ready) if ready["status"] == "False" => {
+                    refused.push(format!(
+                        "{name}: {}",
+                        ready["message"].as_str().unwrap_or_default()
+                    ));
+                }
+                Some(ready) if ready["observedGeneration"] == policy["metadata"]["generation"] => {}
+                _ => unobserved.push(name),
+            }
+        }
+    }
+    if !refused.is_empty() {
+        diagnosis.fail(Code::SD040, first_names(&refused), "correct the policy");
+    } else if !unobserved.is_empty() && has_operator {
+        diagnosis.warn(
+            Code::SD040,
+            format!(
+                "the operator has not written the status of {}",
+                first_names(&unobserved)
+            ),
+            "see SD020 for the leader, SD030 for its rights, and the log of the operator",
+        );
+    } else {
+        diagnosis.ok(Code::SD040, format!("{count} are valid"));
+    }
+    Ok(())
+}
+
+fn name_of(policy: &Value) -> String {
+    let text = |field: &str| policy["metadata"][field].as_str().unwrap_or_default();
+    match text("namespace") {
+        "" => format!("ClusterSidecarPolicy {}", text("name")),
+        namespace => format!("SidecarPolicy {namespace}/{}", text("name")),
+    }
+}
+
+/// The Pods of each policy, and the Pods of two policies.
+fn examine_pods<'a>(
+    valid: impl Iterator<Item = &'a PolicyKey>,
+    evaluation: &Evaluation,
+    diagnosis: &mut Diagnosis,
+) {
+    let mut pods: BTreeMap<&PolicyKey, usize> = valid.map(|key| (key, 0)).collect();
+    let mut overlaps: BTreeMap<(&PolicyKey, &PolicyKey), usize> = BTreeMap::new();
+    for matched in evaluation.index().matched_pods() {
+        let policies = &matched.policies;
+        for (number, (key, spec, _)) in policies.iter().enumerate() {
+            if let Some(count) = pods.get_mut(*key) {
+                *count += 1;
+            }
+            for (other, other_spec, _) in policies.iter().skip(number + 1) {
+                let both = |check: &Check| {
+                    spec.mode_of(*check) != Mode::Off && other_spec.mode_of(*check) != Mode::Off
+                };
+                if Check::ALL.iter().any(both) {
+                    let pair = if key < other {
+                        (*key, *other)
+                    } else {
+                        (*other, *key)
+                    };
+                    *overlaps.entry(pair).or_default() += 1;
+                }
+            }
+        }
+    }
+    let empty: Vec<String> = pods
+        .iter()
+        .filter(|(_, count)| **count == 0)
+        .map(|(key, _)| key.to_string())
+        .collect();
+    if empty.is_empty() {
+        diagnosis.ok(Code::SD041, "each policy selects Pods");
+    } else {
+        diagnosis.warn(
+            Code::SD041,
+            format!("no Pod is selected by {}", first_names(&empty)),
+            "compare podSelector and namespaceSelector with the labels, or delete the policy",
+        );
+    }
+    let overlapping: Vec<String> = overlaps
+        .iter()
+        .map(|((one, other), count)| format!("{one} and {other} ({count} Pods)"))
+        .collect();
+    if overlapping.is_empty() {
+        diagnosis.ok(Code::SD042, "no two policies report the same");
+    } else {
+        diagnosis.warn(
+            Code::SD042,
+            format!(
+                "the same checks of the same Pods are on in {}",
+                first_names(&overlapping)
+            ),
+            "each policy reports on its own: turn the checks off in one of them, or exclude the Pods",
+        );
+    }
+}
