@@ -12,7 +12,7 @@ use tokio::{
     net::TcpListener,
 };
 
-use crate::support::{Directory, Run, command, run_of, sidewatch};
+use crate::support::{Directory, Run, command, finish, run_of, sidewatch};
 
 /// Returns a kubeconfig for a server, with this user.
 pub(crate) fn kubeconfig(server: &str, user: &Value) -> String {
@@ -290,18 +290,47 @@ async fn head_of_request(listener: TcpListener) -> String {
 }
 
 #[tokio::test]
-async fn the_proxy_of_a_kubeconfig_is_used() {
+async fn a_proxy_of_the_kubeconfig_or_the_environment_is_used() {
     let directory = Directory::new();
+    let policy = directory.policy("policy.json", &json!({}));
+    for from_environment in [false, true] {
+        let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy_url = format!("http://{}", proxy.local_addr().unwrap());
+        let mut cluster = json!({"server": "https://cluster.invalid:6443"});
+        if !from_environment {
+            cluster["proxy-url"] = proxy_url.as_str().into();
+        }
+        let kubeconfig = directory.file("kubeconfig", config(&cluster, &json!({"token": "t"})).to_string());
+        let head = tokio::spawn(head_of_request(proxy));
+        let mut command = command(&["simulate", "-p", &policy, "--kubeconfig", &kubeconfig]);
+        if from_environment {
+            command.env("HTTPS_PROXY", &proxy_url);
+        }
+        let run = finish(&mut command).await;
+        run.assert_failed(&["https://cluster.invalid:6443"]);
+        let head = soon("a request", head).await.unwrap();
+        assert!(head.starts_with("CONNECT cluster.invalid:6443 "), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn no_proxy_of_the_environment_excludes_a_server() {
+    let directory = Directory::new();
+    let policy = directory.policy("policy.json", &json!({}));
     let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy_url = format!("http://{}", proxy.local_addr().unwrap());
-    let cluster = json!({"server": "https://cluster.invalid:6443", "proxy-url": proxy_url});
-    let kubeconfig = directory.file("kubeconfig", config(&cluster, &json!({"token": "t"})).to_string());
-    let policy = directory.policy("policy.json", &json!({}));
-    let head = tokio::spawn(head_of_request(proxy));
-    let run = sidewatch(&["simulate", "-p", &policy, "--kubeconfig", &kubeconfig]).await;
-    run.assert_failed(&["https://cluster.invalid:6443"]);
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", server.local_addr().unwrap());
+    let kubeconfig = directory.file("kubeconfig", kubeconfig(&url, &json!({})));
+    let head = tokio::spawn(head_of_request(server));
+    let mut command = command(&["simulate", "-p", &policy, "--kubeconfig", &kubeconfig]);
+    command
+        .env("HTTPS_PROXY", &proxy_url)
+        .env("NO_PROXY", "127.0.0.1");
+    let run = finish(&mut command).await;
+    run.assert_failed(&["cannot list"]);
     let head = soon("a request", head).await.unwrap();
-    assert!(head.starts_with("CONNECT cluster.invalid:6443 "), "{head}");
+    assert!(head.starts_with("GET /"), "{head}");
 }
 
 #[tokio::test]
