@@ -78,8 +78,13 @@ fn assert_times(violation: &Violation, row: &Value, recording: &Recording, about
         "{about}: {row}, expected {violation:?}"
     );
     if row["state"] == "firing" {
+        let firing = seconds("firing");
+        // The limit of an init container that restarts often is shorter: with that restart it is over the limit since
+        // an earlier time.
+        let is_overdue = violation.check == "StartupBlocked"
+            && firing.is_some_and(|firing| (violation.onset..violation.firing).contains(&firing));
         assert!(
-            is_close(seconds("firing"), violation.firing),
+            is_close(firing, violation.firing) || is_overdue,
             "{about}: {row}, expected {violation:?}"
         );
     }
