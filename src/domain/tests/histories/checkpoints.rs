@@ -9,7 +9,8 @@ use crate::domain::{
 
 use super::{
     few,
-    script::{Pace, Player, Step, history},
+    script::{Change, Pace, Player, Step, history},
+    successor::Outcome,
 };
 
 /// Plays steps and relists, so that the watch works at the end.
@@ -23,6 +24,39 @@ fn played(steps: &[Step]) -> Player {
 fn is_of(key: &ViolationKey, pod: &str) -> bool {
     let SubjectKey::Container { uid, .. } = &key.subject;
     uid.as_deref() == Some(pod)
+}
+
+/// Plays three histories. The checkpoint after the first is imported after the second, or not.
+fn outcome_with_own_checkpoint(
+    [before, between, after]: [&[Step]; 3],
+    units: usize,
+    imports: bool,
+) -> Outcome {
+    let mut player = played(before);
+    player.harness.units_per_step(units);
+    let checkpoint = player.harness.checkpoint();
+    player.play_all(between);
+    if imports {
+        player.harness.import(checkpoint.clone());
+        player.harness.import(checkpoint);
+    }
+    player.harness.finish_work().units_per_step(usize::MAX);
+    player.play_all(after).play(&Step::Wait(600));
+    player.outcome()
+}
+
+/// A container loses its status, so its restarts are counted from zero again. A random history found this.
+#[test]
+fn a_restart_after_a_lost_status_counts_beside_a_checkpoint() {
+    let before = [Step::Pod(3, Change::Ready(0)), Step::Pod(3, Change::Restart(1))];
+    let between = [
+        Step::Pod(3, Change::Unreported(1)),
+        Step::Policy(1, 4),
+        Step::Pod(3, Change::Ready(1)),
+    ];
+    let after = [Step::Pod(3, Change::Restart(1))];
+    let play = |imports| outcome_with_own_checkpoint([&before, &between, &after], 1, imports);
+    assert_eq!(play(true), play(false));
 }
 
 proptest! {
@@ -47,19 +81,7 @@ proptest! {
     ) {
         // A policy that is created again has another UID. The script does not model that.
         let between: Vec<_> = between.into_iter().filter(|step| !matches!(step, Step::DeletePolicy(_))).collect();
-        let play = |imports: bool| {
-            let mut player = played(&before);
-            player.harness.units_per_step(units);
-            let checkpoint = player.harness.checkpoint();
-            player.play_all(&between);
-            if imports {
-                player.harness.import(checkpoint.clone());
-                player.harness.import(checkpoint);
-            }
-            player.harness.finish_work().units_per_step(usize::MAX);
-            player.play_all(&after).play(&Step::Wait(600));
-            player.outcome()
-        };
+        let play = |imports| outcome_with_own_checkpoint([&before, &between, &after], units, imports);
         prop_assert_eq!(play(true), play(false), "no resolved fault again, no restart twice");
     }
 
