@@ -19,6 +19,7 @@ use super::{
     evaluation::{Evaluation, Namespaces},
     exit::{Failure, Interrupted},
     output::Progress,
+    policies::{self, PolicyFile},
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -123,6 +124,15 @@ impl Cluster {
         }
         let namespaces = self.answer(list::namespaces(&self.client, &self.scope)).await?;
         found.namespaces = self.readable(namespaces, &mut found.notes)?;
+        Ok(found)
+    }
+
+    /// The same with the policies of files, if there are any, in place of those of the cluster.
+    pub async fn in_force_or(&self, files: Option<&[PolicyFile]>) -> Result<InForce, Failure> {
+        let mut found = self.in_force().await?;
+        if let Some(files) = files {
+            found.policies = policies::updates(files, self.namespace())?;
+        }
         Ok(found)
     }
 

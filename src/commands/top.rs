@@ -102,22 +102,18 @@ pub(super) fn execute(args: &TopArgs) -> Result<Outcome, Failure> {
 async fn evaluate(args: &TopArgs, files: Option<&[PolicyFile]>) -> Result<Report, Failure> {
     let cluster = Cluster::connect(&args.cluster).await?;
     let InForce {
-        policies,
+        mut policies,
         namespaces,
         notes,
-    } = cluster.in_force().await?;
+    } = cluster.in_force_or(files).await?;
     for text in &notes {
         note(text);
     }
-    let policies = match files {
-        Some(files) => policies::updates(files, cluster.namespace())?,
-        None if policies.is_empty() => {
-            note("there are no policies: this is what a ClusterSidecarPolicy with all defaults reports");
-            let file = PolicyFile::with_defaults(PolicyKind::ClusterSidecarPolicy);
-            vec![file.update(cluster.namespace())?]
-        }
-        None => policies,
-    };
+    if files.is_none() && policies.is_empty() {
+        note("there are no policies: this is what a ClusterSidecarPolicy with all defaults reports");
+        let file = PolicyFile::with_defaults(PolicyKind::ClusterSidecarPolicy);
+        policies.push(file.update(cluster.namespace())?);
+    }
     let mut evaluation = Evaluation::new(policies, namespaces, cluster.now());
     cluster.evaluate(&mut evaluation, None).await?;
     Ok(Report::new(&evaluation, args.by, cluster.now()))

@@ -114,15 +114,11 @@ async fn of_cluster(
 ) -> Result<Report, Failure> {
     let cluster = Cluster::connect(&args.cluster).await?;
     let InForce {
-        policies,
+        policies: in_force,
         namespaces,
         mut notes,
-    } = cluster.in_force().await?;
+    } = cluster.in_force_or(against).await?;
     let namespace = cluster.namespace();
-    let in_force = match against {
-        Some(files) => policies::updates(files, namespace)?,
-        None => policies,
-    };
     notes.extend(assumed_namespace(candidates, namespace));
     let known = Policies::new(policies::updates(candidates, namespace)?, in_force);
     let start = cluster.now();

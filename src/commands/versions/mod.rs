@@ -73,7 +73,7 @@ pub(super) fn execute(args: &VersionsArgs) -> Result<Outcome, Failure> {
     let evaluation = match (&args.file, &args.record) {
         (Some(file), _) => of_file(file, args, files.as_deref())?,
         (None, Some(record)) => of_recording(record, args, files.as_deref())?,
-        (None, None) => block_on(of_cluster(args, files))?,
+        (None, None) => block_on(of_cluster(args, files.as_deref()))?,
     };
     let report = Report::new(Inventory::of(&evaluation, &defaults()?));
     let terminal = args.output.terminal();
@@ -87,20 +87,16 @@ fn defaults() -> Result<Policy, Failure> {
     Ok(update.spec?)
 }
 
-async fn of_cluster(args: &VersionsArgs, files: Option<Vec<PolicyFile>>) -> Result<Evaluation, Failure> {
+async fn of_cluster(args: &VersionsArgs, files: Option<&[PolicyFile]>) -> Result<Evaluation, Failure> {
     let cluster = Cluster::connect(&args.cluster).await?;
     let InForce {
         policies,
         namespaces,
         notes,
-    } = cluster.in_force().await?;
+    } = cluster.in_force_or(files).await?;
     for text in &notes {
         note(text);
     }
-    let policies = match files {
-        Some(files) => policies::updates(&files, cluster.namespace())?,
-        None => policies,
-    };
     let mut evaluation = Evaluation::new(policies, namespaces, cluster.now());
     cluster.evaluate(&mut evaluation, None).await?;
     Ok(evaluation)
