@@ -11,10 +11,12 @@ use e2e::{
     simulated_kubelet::{Container, PodSpec, SimulatedKubelet},
 };
 use serde_json::Value;
+use tokio::process::Command;
 
 use crate::policy_specs::plane;
 
 /// What a run has printed, and its exit code.
+#[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
@@ -22,10 +24,13 @@ pub(crate) struct Run {
 }
 
 pub(crate) async fn sidewatch(kubeconfig: &Path, args: &[&str]) -> Run {
-    let output = tokio::process::Command::new(binary().await.unwrap())
-        .args(args)
-        .arg("--kubeconfig")
-        .arg(kubeconfig)
+    let mut command = Command::new(binary().await.unwrap());
+    finish(command.args(args).arg("--kubeconfig").arg(kubeconfig)).await
+}
+
+/// Runs a command without standard input.
+pub(crate) async fn finish(command: &mut Command) -> Run {
+    let output = command
         .stdin(std::process::Stdio::null())
         .kill_on_drop(true)
         .output();

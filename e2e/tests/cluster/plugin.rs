@@ -1,23 +1,20 @@
 //! The binary as a plugin of a real kubectl.
 
-use std::{os::unix::fs::symlink, path::Path, process::Stdio, time::Duration};
+use std::{os::unix::fs::symlink, path::Path};
 
 use e2e::{ControlPlane, operator::binary, process::Scratch};
 
-use crate::{cli::namespace_with_violation, policy_specs::plane};
+use tokio::process::Command;
+
+use crate::{
+    cli::{Run, finish, namespace_with_violation},
+    policy_specs::plane,
+};
 
 /// A directory on the PATH with kubectl and the plugin.
 struct Kubectl<'a> {
     programs: Scratch,
     plane: &'a ControlPlane,
-}
-
-/// What kubectl has printed, and its exit code.
-#[derive(Debug)]
-struct Run {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
 }
 
 impl<'a> Kubectl<'a> {
@@ -33,24 +30,14 @@ impl<'a> Kubectl<'a> {
 
     async fn run(&self, args: &[&str]) -> Run {
         let directory = self.programs.path();
-        let output = tokio::process::Command::new(directory.join("kubectl"))
+        let mut command = Command::new(directory.join("kubectl"));
+        command
             .args(args)
             .env_clear()
             .env("PATH", directory)
             .env("HOME", directory)
-            .env("KUBECONFIG", self.plane.kubeconfig_path())
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output();
-        let output = tokio::time::timeout(Duration::from_mins(2), output)
-            .await
-            .unwrap()
-            .unwrap();
-        Run {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+            .env("KUBECONFIG", self.plane.kubeconfig_path());
+        finish(&mut command).await
     }
 }
 
