@@ -136,14 +136,24 @@ impl Cluster {
         Ok(found)
     }
 
-    /// Evaluates the Pods of one list, and then the changes for the given time or until Ctrl-C.
+    /// Evaluates the Pods of one list that have not finished, and then the changes for the given time or until Ctrl-C.
     pub async fn evaluate(
         &self,
         evaluation: &mut Evaluation,
         watch: Option<Duration>,
     ) -> Result<(), Failure> {
         let selection = self.selection(LIVE_PODS);
-        let (pods, problem) = list::pods(&self.client, &selection, Arc::clone(&self.clock))?;
+        self.evaluate_selected(&selection, evaluation, watch).await
+    }
+
+    /// The same for these Pods.
+    pub async fn evaluate_selected(
+        &self,
+        selection: &PodSelection,
+        evaluation: &mut Evaluation,
+        watch: Option<Duration>,
+    ) -> Result<(), Failure> {
+        let (pods, problem) = list::pods(&self.client, selection, Arc::clone(&self.clock))?;
         let mut pods = pin!(pods);
         let mut progress = Progress::new();
         let (mut attempts, mut listed) = (0, 0);

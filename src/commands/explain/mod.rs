@@ -20,6 +20,7 @@ use crate::cli::{
     cluster::Cluster,
     exit::Outcome,
     output::{note, print_as},
+    policies,
 };
 
 /// Flags of `sidewatch explain`.
@@ -54,12 +55,13 @@ pub(super) struct ExplainArgs {
 
 /// Explains one Pod, or each Pod of a file. Violations that fire are findings.
 pub(super) fn execute(args: &ExplainArgs) -> Result<Outcome, Failure> {
+    let files = args.policy.as_deref().map(policies::read).transpose()?;
     let subjects = match (&args.file, &args.record) {
-        (Some(file), _) => source::of_file(file, args)?,
-        (None, Some(record)) => vec![source::of_recording(record, args)?],
+        (Some(file), _) => source::of_file(file, args, files)?,
+        (None, Some(record)) => vec![source::of_recording(record, args, files)?],
         (None, None) => vec![block_on(async {
             let cluster = Cluster::connect(&args.cluster).await?;
-            source::of_cluster(&cluster, args).await
+            source::of_cluster(&cluster, args, files.as_deref()).await
         })?],
     };
     for text in subjects.iter().flat_map(|subject| &subject.notes) {

@@ -1,15 +1,16 @@
 //! Finds the Pod to explain: in the cluster, in a file, or in a recording, and evaluates it.
 
-use std::{io::BufRead, path::Path};
+use std::{collections::BTreeSet, io::BufRead, path::Path};
 
 use jiff::Timestamp;
+use kube::api::DynamicObject;
 use serde_json::Value;
 
 use super::{ExplainArgs, report::Report};
 use crate::{
     cli::{
         cluster::{Cluster, InForce},
-        evaluation::{Evaluation, Namespaces},
+        evaluation::Evaluation,
         exit::Failure,
         files,
         manifests::{self, Manifest, decode},
@@ -17,15 +18,8 @@ use crate::{
         recording::{Replay, read::Reader, replay},
     },
     clock::{Clock, SystemClock},
-    domain::{
-        observation::Observation,
-        policy::{PolicyKind, PolicyUpdate},
-    },
-    kubernetes::{
-        decode::intern::Interner,
-        list::{self, PodSelection},
-        watch::WatchEvent,
-    },
+    domain::{observation::Observation, policy::PolicyKind, violation},
+    kubernetes::{decode::intern::Interner, list, watch::WatchEvent},
 };
 
 const NO_NAME: &str = "name a Pod, or a workload such as deployment/web";
@@ -89,8 +83,12 @@ impl Target {
     }
 }
 
-/// Finds a Pod of the cluster.
-pub(super) async fn of_cluster(cluster: &Cluster, args: &ExplainArgs) -> Result<Subject, Failure> {
+/// Finds a Pod of the cluster. `files` are the policies in place of those of the cluster.
+pub(super) async fn of_cluster(
+    cluster: &Cluster,
+    args: &ExplainArgs,
+    files: Option<&[PolicyFile]>,
+) -> Result<Subject, Failure> {
     let text = args.name.as_deref().ok_or(NO_NAME)?;
     let target = Target::parse(text);
     if cluster.scope.is_none() {
@@ -100,37 +98,70 @@ pub(super) async fn of_cluster(cluster: &Cluster, args: &ExplainArgs) -> Result<
         policies,
         namespaces,
         mut notes,
-    } = cluster.in_force().await?;
-    let policies = match args.policy.as_deref() {
-        Some(file) => policies::updates(&policies::read(file)?, cluster.namespace())?,
-        None => policies,
-    };
-    let fields = if target.is_pod() {
-        format!("metadata.name={}", target.name)
+    } = cluster.in_force_or(files).await?;
+    let mut evaluation = Evaluation::new(policies, namespaces, cluster.now());
+    let named = |name: &str| cluster.selection(&format!("metadata.name={name}"));
+    let selection = if target.is_pod() {
+        named(&target.name)
     } else {
-        String::new()
+        cluster.selection("")
     };
-    let selection: PodSelection = cluster.selection(&fields);
-    let pods = cluster
-        .answer(list::whole_pods_once(cluster.client(), &selection))
+    cluster
+        .evaluate_selected(&selection, &mut evaluation, None)
         .await?;
-    let pods = pods.map_err(|error| cluster.failed(&error.message))?;
     notes.push("one list shows only the present: restarts before the latest one and changes of readiness are not known".to_owned());
-    let pods = pods.into_iter().filter_map(|pod| serde_json::to_value(pod).ok());
-    let missing = || format!("there is no Pod of {text} in namespace {}", cluster.namespace());
-    evaluated(
-        text,
-        pods.collect(),
-        &target,
-        (policies, namespaces),
-        cluster.now(),
+    let (observation, count) = selected(&evaluation, &target).ok_or_else(|| {
+        cluster.failed(&format!(
+            "there is no Pod of {text} in namespace {}",
+            cluster.namespace()
+        ))
+    })?;
+    if count > 1 {
+        notes.push(format!("{text} has {count} Pods; this is {}", observation.name));
+    }
+    // The evaluation keeps only the fields that it reads.
+    let pods = cluster
+        .answer(list::whole_pods_once(cluster.client(), &named(&observation.name)))
+        .await?
+        .map_err(|error| cluster.failed(&error.message))?;
+    let is_same = |pod: &DynamicObject| pod.metadata.uid.as_deref() == Some(&*observation.uid);
+    let pod = pods
+        .into_iter()
+        .find(is_same)
+        .ok_or_else(|| cluster.failed(&format!("Pod {} was deleted in the meantime", observation.name)))?;
+    Ok(Subject {
+        title: title(&observation),
+        pod: serde_json::to_value(pod)?,
+        observation,
+        evaluation,
+        is_manifest: false,
         notes,
-    )
-    .ok_or_else(|| cluster.failed(&missing()))
+    })
 }
 
-/// Finds a Pod of a recording, and explains its state at the end.
-pub(super) fn of_recording(path: &Path, args: &ExplainArgs) -> Result<Subject, Failure> {
+/// Selects the Pod to explain, the first with a violation or else the first, and counts the Pods of the target.
+fn selected(evaluation: &Evaluation, target: &Target) -> Option<(Observation, usize)> {
+    let index = evaluation.index();
+    let firing = index.violations().filter(|violation| violation.firing);
+    let firing: BTreeSet<&str> = firing
+        .map(|firing| {
+            let violation::Subject::Container(container) = &firing.subject;
+            &*container.uid
+        })
+        .collect();
+    let pods = index.matched_pods().map(|matched| matched.pod);
+    let pods: Vec<&Observation> = pods.filter(|pod| target.matches(pod)).collect();
+    let first_firing = pods.iter().find(|pod| firing.contains(&*pod.uid));
+    let pod = first_firing.or_else(|| pods.first())?;
+    Some(((*pod).clone(), pods.len()))
+}
+
+/// Finds a Pod of a recording, and explains its state at the end. Without `files` the policy has all defaults.
+pub(super) fn of_recording(
+    path: &Path,
+    args: &ExplainArgs,
+    files: Option<Vec<PolicyFile>>,
+) -> Result<Subject, Failure> {
     let text = args.name.as_deref().ok_or(NO_NAME)?;
     let target = Target::parse(text);
     if path == Path::new("-") {
@@ -138,9 +169,9 @@ pub(super) fn of_recording(path: &Path, args: &ExplainArgs) -> Result<Subject, F
     }
     let name = path.display().to_string();
     let mut reader = Reader::new(name.clone(), files::open(path)?);
-    let files = policy_files(args.policy.as_deref())?;
+    let policies = files.unwrap_or_else(defaults);
     let Replay { end, evaluation, .. } = replay(&mut reader, args.length, |first| {
-        policies::updates(&files, args.cluster.namespace.as_deref().unwrap_or(first))
+        policies::updates(&policies, args.cluster.namespace.as_deref().unwrap_or(first))
     })?;
     let (pod, observation) = latest(path, &target, end, reader.start())?
         .ok_or_else(|| format!("{name} contains no Pod of {text}"))?;
@@ -181,10 +212,14 @@ fn latest(
     Ok(found)
 }
 
-/// Finds the Pods and the Pod templates of a file.
-pub(super) fn of_file(path: &Path, args: &ExplainArgs) -> Result<Vec<Subject>, Failure> {
+/// Finds the Pods and the Pod templates of a file. Without `files` the policy has all defaults.
+pub(super) fn of_file(
+    path: &Path,
+    args: &ExplainArgs,
+    files: Option<Vec<PolicyFile>>,
+) -> Result<Vec<Subject>, Failure> {
     let now = SystemClock::default().now();
-    let files = policy_files(args.policy.as_deref())?;
+    let files = files.unwrap_or_else(defaults);
     let mut subjects = Vec::new();
     for manifest in manifests::read(path, args.cluster.namespace.as_deref())? {
         let title = manifest.to_string();
@@ -205,51 +240,6 @@ pub(super) fn of_file(path: &Path, args: &ExplainArgs) -> Result<Vec<Subject>, F
     Ok(subjects)
 }
 
-/// Evaluates the Pods of a target, and selects the one to explain: the first with a violation.
-fn evaluated(
-    text: &str,
-    pods: Vec<Value>,
-    target: &Target,
-    (policies, namespaces): (Vec<PolicyUpdate>, Option<Namespaces>),
-    now: Timestamp,
-    mut notes: Vec<String>,
-) -> Option<Subject> {
-    let mut interner = Interner::default();
-    let decoded = pods.into_iter().filter_map(|pod| {
-        let observation = decode(&pod, &mut interner)?;
-        target.matches(&observation).then_some((pod, observation))
-    });
-    let decoded: Vec<(Value, Observation)> = decoded.collect();
-    let mut evaluation = Evaluation::new(policies, namespaces, now);
-    evaluation.begin_without_pods(now);
-    for (_, observation) in &decoded {
-        evaluation.apply(WatchEvent::Applied(observation.clone()), now);
-    }
-    let count = decoded.len();
-    let firing = |observation: &Observation| {
-        evaluation.reported().iter().any(|reported| {
-            let crate::domain::violation::Subject::Container(subject) = &reported.violation.subject;
-            subject.uid == observation.uid
-        })
-    };
-    let position = decoded
-        .iter()
-        .position(|(_, observation)| firing(observation))
-        .unwrap_or(0);
-    let (pod, observation) = decoded.into_iter().nth(position)?;
-    if count > 1 {
-        notes.push(format!("{text} has {count} Pods; this is {}", observation.name));
-    }
-    Some(Subject {
-        title: title(&observation),
-        pod,
-        observation,
-        evaluation,
-        is_manifest: false,
-        notes,
-    })
-}
-
 fn title(observation: &Observation) -> String {
     let Observation {
         namespace,
@@ -264,10 +254,7 @@ fn title(observation: &Observation) -> String {
     }
 }
 
-/// Reads the policies of a file, or returns the policy with all defaults.
-fn policy_files(path: Option<&Path>) -> Result<Vec<PolicyFile>, Failure> {
-    if let Some(path) = path {
-        return policies::read(path);
-    }
-    Ok(vec![PolicyFile::with_defaults(PolicyKind::SidecarPolicy)])
+/// Returns the policy that is used without a cluster and without a file with policies.
+fn defaults() -> Vec<PolicyFile> {
+    vec![PolicyFile::with_defaults(PolicyKind::SidecarPolicy)]
 }
