@@ -9,6 +9,8 @@ use serde::Serialize;
 use super::exit::{ClosedPipe, Failure};
 use crate::telemetry::logging::clean;
 
+/// The number of characters that a terminal shows for Ctrl-C: `^C`.
+const INTERRUPT: usize = 2;
 /// The number of names that [`first_names`] shows.
 const NAMED: usize = 5;
 
@@ -89,10 +91,10 @@ impl Progress {
         }
     }
 
-    /// Removes the line.
+    /// Removes the line, and what the terminal has added to it.
     pub fn clear(&mut self) {
         if self.length > 0 {
-            let _closed = write!(io::stderr(), "\r{:1$}\r", "", self.length);
+            let _closed = write!(io::stderr(), "\r{:1$}\r", "", self.length + INTERRUPT);
             self.length = 0;
         }
     }

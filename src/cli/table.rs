@@ -125,6 +125,14 @@ impl Table {
     }
 }
 
+/// Returns a sentence in lines that fit into the terminal, each with a line feed.
+pub fn sentence(text: &str, terminal: Terminal) -> String {
+    match terminal.width {
+        Some(columns) => wrap(text, columns).join("\n") + "\n",
+        None => format!("{text}\n"),
+    }
+}
+
 /// Returns a line with the cells in columns of these widths. Cells without a column are left out.
 fn line(row: &[Cell], widths: &[usize], terminal: Terminal) -> String {
     let mut text = String::new();

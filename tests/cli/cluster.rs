@@ -29,11 +29,11 @@ fn config(cluster: &Value, user: &Value) -> Value {
 }
 
 /// A scripted API server on loopback, and a directory with its kubeconfig.
-struct Setup {
-    server: ApiServer,
+pub(crate) struct Setup {
+    pub(crate) server: ApiServer,
     listener: Listener,
-    directory: Directory,
-    kubeconfig: String,
+    pub(crate) directory: Directory,
+    pub(crate) kubeconfig: String,
 }
 
 impl Setup {
@@ -49,14 +49,14 @@ impl Setup {
     }
 
     /// A server with these policies. The test answers requests for Pods.
-    async fn without_pods(policies: &[Value]) -> Self {
+    pub(crate) async fn without_pods(policies: &[Value]) -> Self {
         let server = ApiServer::default();
         server.serve_all_but_pods(policies);
         Self::new(server).await
     }
 
     /// A server with two Pods, of which one has an unready sidecar, and these policies.
-    async fn with_pods(policies: &[Value]) -> Self {
+    pub(crate) async fn with_pods(policies: &[Value]) -> Self {
         let setup = Self::without_pods(policies).await;
         let pods = [pod("web-1", "5", false), pod("web-2", "6", true)];
         setup.server.serve_quietly(PODS, list("Pod", "7", &pods));
@@ -64,7 +64,7 @@ impl Setup {
     }
 
     /// The requests for Pods.
-    fn pods(&self) -> Route {
+    pub(crate) fn pods(&self) -> Route {
         self.server.route(Method::GET, PODS)
     }
 
@@ -178,7 +178,7 @@ async fn missing_rights_and_missing_crds_are_notes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_missing_right_to_list_pods_is_an_error() {
-    let setup = Setup::without_pods(&[]).await;
+    let setup = Setup::without_pods(&[policy("mesh", "3")]).await;
     setup.forbid_pods();
     let run = setup.simulate(&json!({}), &[]).await;
     run.assert_failed(&[
@@ -186,9 +186,11 @@ async fn a_missing_right_to_list_pods_is_an_error() {
         &setup.listener.url(),
     ]);
     let output = setup.directory.path("pods.jsonl").display().to_string();
-    setup.forbid_pods();
-    let run = setup.run(&["record", "-o", &output]).await;
-    run.assert_failed(&["cannot list pods: forbidden: pods is forbidden: no role"]);
+    for args in [&["record", "-o", &output][..], &["top"], &["versions"]] {
+        setup.forbid_pods();
+        let run = setup.run(args).await;
+        run.assert_failed(&["cannot list pods: forbidden: pods is forbidden: no role"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -250,7 +252,16 @@ async fn a_server_that_cannot_be_reached_is_an_error() {
     let kubeconfig = directory.file("kubeconfig", kubeconfig(&url, &json!({})));
     let policy = directory.policy("policy.json", &json!({}));
     let output = directory.path("pods.jsonl").display().to_string();
-    for args in [&["simulate", "-p", &policy][..], &["record", "-o", &output]] {
+    let table: [&[&str]; 7] = [
+        &["simulate", "-p", &policy],
+        &["record", "-o", &output],
+        &["explain", "web-1"],
+        &["top"],
+        &["versions"],
+        &["lint", "--live"],
+        &["doctor"],
+    ];
+    for args in table {
         let run = sidewatch(&[args, &["--kubeconfig", &kubeconfig]].concat()).await;
         run.assert_failed(&["Connection refused", &url, "--context"]);
     }

@@ -13,13 +13,19 @@ mod cluster;
 mod doctor;
 mod explain;
 mod files;
+mod json_schema;
 mod lint;
 mod lint_live;
 mod pages;
 mod plugin;
 mod process;
+#[cfg(target_os = "linux")]
+mod pseudo_terminal;
+mod sarif;
 mod simulate;
 #[cfg(target_os = "linux")]
 mod supervision;
 mod support;
+#[cfg(target_os = "linux")]
+mod terminal;
 mod versions;

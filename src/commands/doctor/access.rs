@@ -9,7 +9,10 @@ use k8s_openapi::api::authorization::v1::SubjectAccessReviewSpec;
 use kube::client::Body;
 use serde_json::{Value, json};
 
-use crate::cli::{cluster::Cluster, exit::Failure};
+use crate::{
+    cli::{cluster::Cluster, exit::Failure},
+    kubernetes::failure::chain,
+};
 
 /// The answer of the API server to a read.
 #[derive(Clone, Debug)]
@@ -116,7 +119,7 @@ impl<'a> Access<'a> {
             .cluster
             .answer(exchange)
             .await?
-            .map_err(|error| unreachable(&error))?;
+            .map_err(|error| unreachable(&chain(&error)))?;
         let time = server_time(&head.headers);
         let object: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let answer = match head.status.as_u16() {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{api::crds, cli::exit::Failure, domain::time::Human};
 
-/// The oldest and the newest minor version of Kubernetes 1 with which this version is tested.
+/// The oldest minor version of Kubernetes 1 that the chart accepts, and the one that the tests use.
 const SUPPORTED: (u32, u32) = (32, 37);
 /// A difference of two clocks up to which they agree. `Date` has whole seconds, and an answer takes time.
 pub(super) const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
@@ -203,6 +203,13 @@ mod tests {
                 "{shipped} {found}"
             );
         }
+    }
+
+    #[test]
+    fn the_oldest_version_is_that_of_the_chart() {
+        let chart = include_str!("../../../charts/sidewatch/Chart.yaml");
+        let required = format!("kubeVersion: \">=1.{}.0-0\"", SUPPORTED.0);
+        assert!(chart.lines().any(|line| line == required), "{required}: {chart}");
     }
 
     #[test]

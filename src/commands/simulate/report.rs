@@ -9,7 +9,7 @@ use super::compare::{Comparison, Difference, Place, Policies};
 use crate::{
     cli::{
         evaluation::{Evaluation, Reported},
-        table::{Cell, Table},
+        table::{Cell, Table, sentence},
         terminal::{Style, Terminal},
     },
     domain::{
@@ -147,7 +147,7 @@ impl Report {
 
     /// Returns the text for people.
     pub(super) fn text(&self, terminal: Terminal) -> String {
-        let mut text = self.summary();
+        let mut text = sentence(&self.summary(), terminal);
         if !self.violations.is_empty() {
             text.push('\n');
             text.push_str(&self.table().render(terminal));
@@ -176,7 +176,7 @@ impl Report {
             String::new()
         };
         format!(
-            "{} on {}, {length}: {}, {}{differences}, {} pending at the end\n",
+            "{} on {}, {length}: {}, {}{differences}, {} pending at the end",
             self.policies.join(", "),
             self.source,
             counted(self.pods, "Pod"),

@@ -8,7 +8,7 @@ use super::inventory::{Inventory, Uses, Versions};
 use crate::{
     cli::{
         output::first_names,
-        table::{Cell, Table},
+        table::{Cell, Table, sentence},
         terminal::{Style, Terminal},
     },
     domain::image_version::ImageVersion,
@@ -81,11 +81,12 @@ impl Report {
             .filter(|row| row.versions.len() > 1)
             .count();
         let behind: usize = self.repositories.iter().map(RepositoryRow::pods_behind).sum();
-        let mut text = format!(
-            "{} Pods, {} sidecar images, {differing} in more than one version, {behind} Pods are behind\n",
+        let summary = format!(
+            "{} Pods, {} sidecar images, {differing} in more than one version, {behind} Pods are behind",
             self.pods,
             self.repositories.len(),
         );
+        let mut text = sentence(&summary, terminal);
         if self.repositories.is_empty() {
             return text;
         }

@@ -1,0 +1,206 @@
+//! The commands on a terminal: width, colours, progress, Ctrl-C.
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use testkit::api_server::{Exchange, list, pod, policy};
+use tokio::net::TcpListener;
+
+use crate::{
+    cluster::{Setup, kubeconfig},
+    pseudo_terminal::{Screen, Session, without_colors},
+    support::Directory,
+};
+
+const RECORDING: &str = "docs/examples/shop.jsonl";
+/// Environment variables.
+type Variables = &'static [(&'static str, &'static str)];
+
+/// A Pod that fails in the recording.
+const POD: &str = "checkout-5c4f7d8b9-q8wzt";
+
+/// Commands that need no cluster and have findings of several styles.
+fn local_commands(directory: &Directory) -> Vec<Vec<String>> {
+    let manifest = "kind: Job\nmetadata: {name: report}\nspec:\n  template:\n    spec:\n      shareProcessNamespace: true\n      \
+                    containers:\n      - name: app\n      - name: istio-proxy\n        image: istio/proxyv2\n";
+    let manifest = directory.file("job.yaml", manifest);
+    let policy = "docs/examples/policy.yaml";
+    let args = [
+        &["simulate", "-p", policy, "--record", RECORDING][..],
+        &["explain", POD, "-p", policy, "--record", RECORDING],
+        &["explain", "-f", "docs/quickstart.yaml"],
+        &["versions", "-f", "docs/examples/fleet.yaml"],
+        &["lint", &manifest],
+    ];
+    args.iter()
+        .map(|args| args.iter().map(ToString::to_string).collect())
+        .collect()
+}
+
+async fn run(args: &[String], columns: u16, variables: &[(&str, &str)]) -> Screen {
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    Session::start(&args, columns, variables).end().await
+}
+
+#[tokio::test]
+async fn results_fit_into_80_and_200_columns_with_and_without_colors() {
+    let directory = Directory::new();
+    for args in local_commands(&directory) {
+        for columns in [80, 200] {
+            let colored = run(&args, columns, &[]).await;
+            let about = format!("{args:?} in {columns} columns: {colored:?}");
+            assert!(matches!(colored.code, Some(0 | 1)), "{about}");
+            assert!(colored.text.contains("\x1b["), "{about}");
+            let plain = without_colors(&colored.text);
+            assert!(!plain.contains('\x1b'), "{about}");
+            assert!(colored.text.trim_end().len() > 40, "{about}");
+            let longest = plain.lines().map(|line| line.chars().count()).max();
+            assert!(longest.unwrap() <= usize::from(columns), "{about}");
+            let uncolored = run(&args, columns, &[("NO_COLOR", "1")]).await;
+            assert_eq!(uncolored.text, plain, "{about}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_environment_and_the_flag_turn_colors_off_and_on() {
+    let directory = Directory::new();
+    let table: [(Variables, &str, bool); 7] = [
+        (&[], "auto", true),
+        (&[("NO_COLOR", "")], "auto", true),
+        (&[("NO_COLOR", "1")], "auto", false),
+        (&[("TERM", "dumb")], "auto", false),
+        (&[], "never", false),
+        (&[("NO_COLOR", "1")], "always", true),
+        (&[("TERM", "dumb")], "always", true),
+    ];
+    for mut args in local_commands(&directory) {
+        args.push(String::new());
+        for (variables, when, expected) in table {
+            *args.last_mut().unwrap() = format!("--color={when}");
+            let screen = run(&args, 100, variables).await;
+            assert_eq!(
+                screen.text.contains("\x1b["),
+                expected,
+                "{args:?} {variables:?}: {screen:?}"
+            );
+        }
+    }
+}
+
+/// Asserts the exit code, the settings of the terminal, and the last lines, of which the first begins where Ctrl-C was pressed.
+#[track_caller]
+fn assert_interrupted(screen: &Screen, code: i32, last: &[&str]) {
+    assert_eq!(screen.code, Some(code), "{screen:?}");
+    assert_eq!(screen.settings[0], screen.settings[1], "{screen:?}");
+    assert!(screen.settings[0].contains(':'), "{screen:?}");
+    assert!(
+        !without_colors(&screen.text).contains('\x1b'),
+        "only colours: {screen:?}"
+    );
+    let lines = screen.lines();
+    let shown: Vec<&str> = lines.iter().map(|line| line.trim_start_matches("^C")).collect();
+    assert!(shown.ends_with(last), "{shown:#?}");
+    assert!(!shown.iter().any(|line| line.contains("^C")), "{shown:#?}");
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_each_command_that_waits_for_the_api_server() {
+    let directory = Directory::new();
+    // The server accepts connections and does not answer.
+    let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let kubeconfig = directory.file("kubeconfig", kubeconfig(&url, &json!({})));
+    let policy = directory.policy("policy.json", &json!({}));
+    let table: [&[&str]; 7] = [
+        &["top", "-A"],
+        &["versions", "-A"],
+        &["simulate", "-A", "-p", &policy],
+        &["simulate", "-A", "-p", &policy, "--for", "10m"],
+        &["explain", "web-1"],
+        &["lint", "--live", "-A"],
+        &["doctor"],
+    ];
+    for args in table {
+        let args = [args, &["--kubeconfig", &kubeconfig]].concat();
+        let mut session = Session::start(&args, 80, &[]);
+        let _connection = listener.accept().await.unwrap();
+        session.interrupt();
+        assert_interrupted(&session.end().await, 130, &["error: interrupted"]);
+    }
+}
+
+/// Answers a list with its first page. The next one does not come.
+fn first_page(request: Exchange, kind: &str, items: &[Value]) {
+    let mut page = list(kind, "7", items);
+    page["metadata"]["continue"] = "next".into();
+    request.json(StatusCode::OK, &page);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn ctrl_c_during_a_list_removes_the_progress() {
+    let pods: Vec<Value> = (0..500).map(|n| pod(&format!("web-{n}"), "5", true)).collect();
+    let candidate = Directory::new();
+    let candidate = candidate.policy("policy.json", &json!({}));
+    let table: [&[&str]; 3] = [&["top"], &["versions"], &["simulate", "-p", &candidate]];
+    for command in table {
+        let setup = Setup::without_pods(&[policy("mesh", "3")]).await;
+        let route = setup.pods();
+        let args = [command, &["-A", "--kubeconfig", &setup.kubeconfig]].concat();
+        let mut session = Session::start(&args, 80, &[]);
+        first_page(route.next().await, "Pod", &pods);
+        session.shows("500 Pods listed").await;
+        let _second_page = route.next().await;
+        session.interrupt();
+        assert_interrupted(&session.end().await, 130, &["error: interrupted"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn ctrl_c_ends_lint_between_two_pages() {
+    let setup = Setup::without_pods(&[]).await;
+    let route = setup.server.route(Method::GET, "/apis/apps/v1/deployments");
+    let args = ["lint", "--live", "-A", "--kubeconfig", &setup.kubeconfig];
+    let mut session = Session::start(&args, 80, &[]);
+    let workload = json!({
+        "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"template": {"spec": {"containers": [{"name": "app"}]}}},
+    });
+    first_page(route.next().await, "Deployment", &[workload]);
+    session.shows("1 workloads examined").await;
+    let _second_page = route.next().await;
+    session.interrupt();
+    assert_interrupted(&session.end().await, 130, &["error: interrupted"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn ctrl_c_ends_a_watch_with_what_it_has_seen() {
+    let setup = Setup::with_pods(&[]).await;
+    let candidate = setup
+        .directory
+        .policy("policy.json", &json!({"checks": {"notReady": {"for": "0s"}}}));
+    let cluster = ["-A", "--kubeconfig", &setup.kubeconfig];
+    let args = [
+        &["simulate", "-p", &candidate, "--for", "10m", "-o", "json"],
+        &cluster[..],
+    ]
+    .concat();
+    let mut session = Session::start(&args, 80, &[]);
+    session.shows("watching for 599 s more").await;
+    session.interrupt();
+    let screen = session.end().await;
+    assert_interrupted(&screen, 1, &["}"]);
+    assert!(screen.text.contains("\"check\": \"NotReady\""), "{screen:?}");
+    assert!(
+        !screen.lines().iter().any(|line| line.contains("watching")),
+        "{screen:?}"
+    );
+
+    let file = setup.directory.path("pods.jsonl").display().to_string();
+    let args = [&["record", "-o", &file], &cluster[..]].concat();
+    let mut session = Session::start(&args, 80, &[]);
+    session.shows("recording 2 Pods").await;
+    session.interrupt();
+    assert_interrupted(&session.end().await, 0, &["note: 3 lines, 2 Pods at the end"]);
+}
