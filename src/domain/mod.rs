@@ -13,6 +13,7 @@ pub mod checkpoint;
 pub mod checks;
 pub mod effects;
 pub mod hash;
+pub mod histogram;
 pub mod history;
 pub mod image_version;
 pub mod index;

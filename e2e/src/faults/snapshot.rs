@@ -21,7 +21,7 @@ use crate::metrics::{Sample, samples};
 /// Replacement of the name of the namespace.
 const NAMESPACE: &str = "NAMESPACE";
 /// Metrics of the operator itself, which differ between runs.
-const IGNORED: [&str; 10] = [
+const IGNORED: [&str; 11] = [
     "sidewatch_build_info",
     "sidewatch_checkpoint_",
     "sidewatch_leader",
@@ -32,6 +32,8 @@ const IGNORED: [&str; 10] = [
     "sidewatch_api_writes_total",
     "sidewatch_evaluation_seconds",
     "sidewatch_violation_duration_seconds_",
+    // A Pod whose start a run has missed does not count.
+    "sidewatch_sidecar_startup_seconds_",
 ];
 const ONSET: &str = "sidewatch_violation_onset_timestamp_seconds";
 const DURATION_COUNT: &str = "sidewatch_violation_duration_seconds_count";

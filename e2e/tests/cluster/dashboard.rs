@@ -204,6 +204,14 @@ fn two_clusters() -> Vec<Value> {
                 "0+1x40",
             );
             add("sidewatch_violation_duration_seconds_count", &own, "0+1x40");
+            for (le, count) in [("5", "0x40"), ("10", "2x40"), ("+Inf", "2x40")] {
+                let starts = format!("container=\"envoy\",until=\"ready\",le=\"{le}\",{own}");
+                add(
+                    "sidewatch_sidecar_startup_seconds_bucket",
+                    &starts,
+                    &format!("_x25 {count}"),
+                );
+            }
             add(
                 "sidewatch_build_info",
                 &format!("version=\"0.1.0\",{own}"),
@@ -222,7 +230,7 @@ fn replicas_count_once_and_clusters_add_up() {
     let expressions: BTreeMap<String, String> = expressions(&dashboard()).into_iter().collect();
     let east = &[("cluster", "east")][..];
     let critical = &[("severity", "critical")][..];
-    let table: [Row; 20] = [
+    let table: [Row; 21] = [
         ("Firing", &[], &[("{}", 6.0)]),
         ("Firing", east, &[("{}", 3.0)]),
         ("Firing", critical, &[("{}", 0.0)]),
@@ -266,6 +274,8 @@ fn replicas_count_once_and_clusters_add_up() {
         ),
         ("By reason", &[], &[(r#"{reason="Error"}"#, 20.0)]),
         ("Resolved", &[], &[("{}", 20.0)]),
+        // A series starts with the first start of a sidecar.
+        ("Median until ready", &[], &[(r#"{container="envoy"}"#, 7.5)]),
         (
             "Watches in sync",
             &[],

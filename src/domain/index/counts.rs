@@ -1,7 +1,5 @@
 //! Counts of Pods, containers and violations. Each change updates them; they are never recomputed from all Pods.
 
-use jiff::SignedDuration;
-
 use crate::domain::{
     observation::{ContainerKind, Observation},
     policy::Check,
@@ -163,31 +161,7 @@ impl Counts {
     }
 }
 
-/// A histogram of the durations of violations that fired and resolved, from onset to resolution, in seconds.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Durations {
-    /// The number of durations up to each bound and above the previous one. The last entry counts durations above all
-    /// bounds.
-    pub counts: [u64; Self::BOUNDS.len() + 1],
-    /// The sum of all durations.
-    pub sum: f64,
-}
-
-impl Durations {
-    /// The upper bounds, from 5 seconds to a day.
-    pub const BOUNDS: [f64; 12] = [
-        5.0, 15.0, 60.0, 150.0, 300.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 21_600.0, 43_200.0, 86_400.0,
-    ];
-
-    pub(super) fn observe(&mut self, duration: SignedDuration) {
-        let seconds = duration.as_secs_f64().max(0.0);
-        let bucket = Self::BOUNDS
-            .iter()
-            .position(|bound| seconds <= *bound)
-            .unwrap_or(Self::BOUNDS.len());
-        if let Some(count) = self.counts.get_mut(bucket) {
-            *count += 1;
-        }
-        self.sum += seconds;
-    }
-}
+/// The upper bounds of the durations of violations, from 5 seconds to a day.
+pub const VIOLATION_DURATIONS: [f64; 12] = [
+    5.0, 15.0, 60.0, 150.0, 300.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 21_600.0, 43_200.0, 86_400.0,
+];

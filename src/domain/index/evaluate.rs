@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use super::{
     Index,
     adopt::adopt,
-    counts::Durations,
     entry::{Policies, PolicyEntry},
     event_planner::EventPlanner,
     matches::{Match, MatchSet},
@@ -16,6 +15,7 @@ use super::{
 use crate::domain::{
     checks::View,
     effects::{Change, Effects, Transition},
+    histogram::Histogram,
     history::Observed,
     policy::Policy,
     tracker::{self, Changed, keep_earliest},
@@ -203,7 +203,7 @@ fn evaluate(
     pod: &mut PodEntry,
     matched: &Match,
     policies: &mut Policies,
-    durations: &mut Durations,
+    durations: &mut Histogram,
     (now, observed): (Timestamp, Observed),
     effects: &mut Effects,
 ) {

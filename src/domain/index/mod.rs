@@ -35,6 +35,7 @@ mod recent_kills;
 #[cfg(test)]
 pub(crate) mod recount;
 pub mod series;
+mod startups;
 mod stored;
 mod views;
 mod watches;
@@ -47,10 +48,13 @@ use std::{
 
 use jiff::Timestamp;
 
+#[cfg(test)]
+pub(crate) use self::startups::{MAX_STARTUP_NAMES, MAX_STARTUP_NAMES_PER_NAMESPACE, STARTUP_BOUNDS};
 pub use self::{
     checkpoint::Export,
-    counts::{ContainerClass, Durations},
+    counts::{ContainerClass, VIOLATION_DURATIONS},
     matched_pods::MatchedPod,
+    startups::{StartupDurations, StartupHistograms},
     views::{PolicyView, RestartView},
     watches::Scope,
 };
@@ -59,12 +63,14 @@ use self::{
     matches::MatchSets,
     pods::{PodEntry, PodId, Selected, Unevaluated},
     policy_limits::RankedPolicies,
+    startups::Startups,
     watches::Watches,
     work::WorkQueue,
 };
 use super::{
     checkpoint::Checkpoint,
     effects::Effects,
+    histogram::Histogram,
     history::{History, Observed, Restarts},
     observation::{Labels, Observation, Workload},
     policy::PolicyKey,
@@ -107,7 +113,9 @@ pub struct Index {
     /// The Pods whose history ended because they were not evaluated any more. Checkpoints do not bring it back.
     without_history: HashSet<PodId>,
     /// The durations of resolved violations.
-    durations: Durations,
+    durations: Histogram,
+    /// The sidecars that are starting, and the durations of their starts.
+    startups: Startups,
     /// The number of container statuses whose name is not in the spec.
     stray_statuses: u64,
     /// The latest `now`. The time of the index never goes back, even if the clock does.
@@ -144,7 +152,8 @@ impl Index {
             workloads: HashMap::new(),
             restored: Checkpoint::default(),
             without_history: HashSet::new(),
-            durations: Durations::default(),
+            durations: Histogram::new(&VIOLATION_DURATIONS),
+            startups: Startups::default(),
             stray_statuses: 0,
             latest: Timestamp::MIN,
         }
@@ -199,6 +208,11 @@ impl Index {
         } else {
             Unevaluated::NONE
         };
+        if let Some(pod) = self.pods.get(&id) {
+            let states = (Some(&before), &pod.observation);
+            self.startups
+                .observe(id, states, &pod.matches, (now, gap.is_some()));
+        }
         let observed = gap.map_or(Observed::Live, Observed::AfterGap);
         self.reevaluate(id, Selected::All, (now, observed), unevaluated, &mut effects);
         effects
@@ -222,6 +236,11 @@ impl Index {
         self.pods.insert(id, pod);
         let matches = self.latest_matches(id);
         self.switch(id, Selected::All, &matches, now, effects);
+        if let Some(pod) = self.pods.get(&id) {
+            let is_held = self.watches.held_since(&pod.observation.namespace).is_some();
+            let states = (None, &pod.observation);
+            self.startups.observe(id, states, &pod.matches, (now, is_held));
+        }
         let observed = (now, Observed::Live);
         self.reevaluate(id, Selected::All, observed, Unevaluated::All, effects);
     }
@@ -258,6 +277,7 @@ impl Index {
             self.deadlines.remove(&(at, id));
         }
         self.watches.remove_pod(namespace, id);
+        self.startups.remove(id);
         self.without_history.remove(&id);
         self.remove_from_workload(namespace, workload);
         if let Some(entry) = self.namespaces.get_mut(namespace) {

@@ -66,6 +66,9 @@ impl Index {
             let is_used = entry.labels.is_some() || !entry.pods.is_empty();
             assert!(is_used, "{namespace}: neither labels nor Pods");
         }
+        for id in self.startups.pods() {
+            assert!(self.pods.contains_key(&id), "a deleted Pod starts");
+        }
         for id in self.watches.waiting() {
             let pod = self.pods.get(&id).expect("a deleted Pod waits");
             assert!(
@@ -170,6 +173,7 @@ impl Index {
         assert_eq!(self.all_pods().count(), 0);
         assert!(self.deadlines.is_empty() && self.workloads.is_empty());
         assert_eq!(self.watches.waiting().count(), 0);
+        assert_eq!(self.startups.pods().count(), 0);
         for policy in self.policies.values() {
             assert_eq!(policy.counts, Counts::default());
             assert!(policy.violations.is_empty() && policy.restarts.is_empty());

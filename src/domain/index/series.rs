@@ -19,8 +19,9 @@ pub(super) use counts::SeriesCounts;
 
 use jiff::Timestamp;
 
-use super::{ContainerClass, Durations, Index, entry::PolicyEntry};
+use super::{ContainerClass, Index, StartupDurations, entry::PolicyEntry};
 use crate::domain::{
+    histogram::Histogram,
     observation::{Observation, Workload},
     policy::{Check, Mode, PolicyKey, Severity},
     violation::{Subject, Violation},
@@ -66,7 +67,9 @@ pub struct Series {
     /// Restarts of sidecars, by workload and the reason of the exit before.
     pub restarts: Bounded<&'static str, (Arc<Workload>, Arc<str>)>,
     /// The durations of resolved violations.
-    pub durations: Durations,
+    pub durations: Histogram,
+    /// The durations of the starts of sidecars.
+    pub startups: StartupDurations,
     /// The number of known Pods, evaluated or not.
     pub tracked_pods: usize,
     /// The number of container statuses whose name is not in the spec.
@@ -176,6 +179,7 @@ impl Index {
                 limits.restarts,
             ),
             durations: self.durations().clone(),
+            startups: self.startups().clone(),
             tracked_pods: self.tracked_pods(),
             stray_statuses: self.stray_statuses(),
         }

@@ -1,7 +1,7 @@
 //! Read access to the index: the status of a policy, and the data of the metrics.
 
 use super::{
-    ContainerClass, Durations, Index,
+    ContainerClass, Index, StartupDurations,
     counts::Failing,
     entry::{PolicyEntry, PolicyId},
     policy_limits::Standing,
@@ -9,6 +9,7 @@ use super::{
 };
 use crate::domain::{
     checks::{MessageContext, rule},
+    histogram::Histogram,
     observation::Workload,
     policy::{Check, Mode, PolicyKey, PolicyLimits, Severity},
     summary::{LISTED_VIOLATIONS, Report, ReportCondition, ReportedViolation, Summary},
@@ -160,8 +161,13 @@ impl Index {
     }
 
     /// The durations of resolved violations.
-    pub fn durations(&self) -> &Durations {
+    pub fn durations(&self) -> &Histogram {
         &self.durations
+    }
+
+    /// The durations of the starts of sidecars.
+    pub fn startups(&self) -> &StartupDurations {
+        self.startups.durations()
     }
 
     /// The number of container statuses whose name is not in the spec.

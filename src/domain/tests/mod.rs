@@ -30,6 +30,7 @@ mod series;
 mod shared_faults;
 mod startup_blocked;
 mod startup_hooks;
+mod startups;
 mod steps;
 mod views;
 mod watches;

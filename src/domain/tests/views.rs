@@ -1,7 +1,8 @@
 //! The values of the metrics.
 
 use crate::domain::{
-    index::{ContainerClass, Durations},
+    histogram::Histogram,
+    index::{ContainerClass, VIOLATION_DURATIONS},
     policy::{Check, Mode, Severity},
     testing::{Harness, Pod, at, cluster_key, invalid, key, policy, seconds, web},
 };
@@ -145,17 +146,17 @@ fn durations_are_of_resolved_violations_from_onset_to_resolution() {
         .pod(&web().unready("envoy"))
         .at(200_010)
         .delete(&web());
-    let Durations { counts, sum } = harness.index.durations();
-    let mut expected = [0; Durations::BOUNDS.len() + 1];
+    let Histogram { bounds, counts, sum } = harness.index.durations();
+    let mut expected = [0; VIOLATION_DURATIONS.len() + 1];
     expected[0] = 1; // Five seconds are within the first bound.
     expected[1] = 2;
-    expected[Durations::BOUNDS.len()] = 1; // One violation exceeds the last bound.
+    expected[VIOLATION_DURATIONS.len()] = 1; // One violation exceeds the last bound.
     assert_eq!(
-        counts, &expected,
+        **counts, expected,
         "a violation that ends without recovery has no duration"
     );
     assert!((sum - 100_026.0).abs() < 0.001, "{sum}");
-    assert!(Durations::BOUNDS.is_sorted());
+    assert!(bounds.is_sorted());
 }
 
 #[test]

@@ -5,7 +5,10 @@
 
 use std::fmt::Write as _;
 
-use crate::{domain::index::series::LABEL_LIMIT, http::server::Body};
+use crate::{
+    domain::{histogram::Histogram, index::series::LABEL_LIMIT},
+    http::server::Body,
+};
 
 /// The type of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +26,21 @@ pub(super) struct Family {
     pub(super) kind: Kind,
     /// The names of the labels, in alphabetical order as in the official Prometheus clients.
     pub(super) labels: &'static [&'static str],
+}
+
+/// Creates a family.
+pub(super) const fn family(
+    kind: Kind,
+    name: &'static str,
+    help: &'static str,
+    labels: &'static [&'static str],
+) -> Family {
+    Family {
+        name,
+        help,
+        kind,
+        labels,
+    }
 }
 
 /// Appends metric families to the body of a page.
@@ -80,17 +98,16 @@ impl Series<'_, '_> {
         self.write("", values.as_slice(), None, value);
     }
 
-    /// Writes a histogram without labels. Each entry of `counts` is the number of observations up to its bound and
-    /// above the previous bound. The last entry is the number above every bound.
-    pub(super) fn histogram(&mut self, bounds: &[f64], counts: &[u64], sum: f64) {
+    /// Writes a histogram. `values` has one value for each label of the family.
+    pub(super) fn histogram(&mut self, values: &[&str], histogram: &Histogram) {
         let mut cumulative = 0;
-        let ends = bounds.iter().copied().chain([f64::INFINITY]);
-        for (bound, n) in ends.zip(counts) {
+        let ends = histogram.bounds.iter().copied().chain([f64::INFINITY]);
+        for (bound, n) in ends.zip(&histogram.counts) {
             cumulative += n;
-            self.write("_bucket", &[], Some(bound), count(cumulative));
+            self.write("_bucket", values, Some(bound), count(cumulative));
         }
-        self.write("_sum", &[], None, sum);
-        self.write("_count", &[], None, count(cumulative));
+        self.write("_sum", values, None, histogram.sum);
+        self.write("_count", values, None, count(cumulative));
     }
 
     fn write(&mut self, suffix: &str, values: &[&str], bound: Option<f64>, value: f64) {
@@ -106,7 +123,7 @@ impl Series<'_, '_> {
             line.push('"');
         }
         if let Some(bound) = bound {
-            line.push_str("{le=\"");
+            line.push_str(if values.is_empty() { "{le=\"" } else { ",le=\"" });
             push_number(line, bound);
             line.push('"');
         }
@@ -169,6 +186,13 @@ mod tests {
         labels: &[],
     };
 
+    static STARTUPS: Family = Family {
+        name: "startups",
+        help: "Starts.",
+        kind: Kind::Histogram,
+        labels: &["name"],
+    };
+
     fn encode(write: impl FnOnce(&mut Encoder<'_>)) -> String {
         let mut body = Body::default();
         write(&mut Encoder::new(&mut body));
@@ -181,13 +205,23 @@ mod tests {
             let mut pods = encoder.family(&PODS);
             pods.add(["a", "b"], 1.0);
             pods.add(["", "c"], 1_795_168_860.25);
-            encoder.family(&SECONDS).histogram(&[0.5, 2.0], &[1, 0, 2], 7.5);
+            let histogram = Histogram {
+                counts: [1, 0, 2].into(),
+                sum: 7.5,
+                ..Histogram::new(&[0.5, 2.0])
+            };
+            encoder.family(&SECONDS).histogram(&[], &histogram);
+            encoder.family(&STARTUPS).histogram(&["a"], &histogram);
         });
         let expected = "# HELP pods Pods by name.\n# TYPE pods gauge\n\
             pods{container=\"a\",pod=\"b\"} 1\npods{container=\"\",pod=\"c\"} 1795168860.25\n\
             # HELP seconds Durations.\n# TYPE seconds histogram\n\
             seconds_bucket{le=\"0.5\"} 1\nseconds_bucket{le=\"2\"} 1\nseconds_bucket{le=\"+Inf\"} 3\n\
-            seconds_sum 7.5\nseconds_count 3\n";
+            seconds_sum 7.5\nseconds_count 3\n\
+            # HELP startups Starts.\n# TYPE startups histogram\n\
+            startups_bucket{name=\"a\",le=\"0.5\"} 1\nstartups_bucket{name=\"a\",le=\"2\"} 1\n\
+            startups_bucket{name=\"a\",le=\"+Inf\"} 3\n\
+            startups_sum{name=\"a\"} 7.5\nstartups_count{name=\"a\"} 3\n";
         assert_eq!(text, expected);
     }
 

@@ -1,35 +1,15 @@
-//! The metric families about Pods, policies and watches. They are computed at each render, so no series outlives its
-//! object.
+//! The metric families about Pods and policies. They are computed at each render, so no series outlives its object.
 //!
 //! Severity, mode and state are in lower case, as is usual in Alertmanager routes. Checks, kinds and names are written
 //! as in the API.
 
-use std::collections::BTreeMap;
-
-use super::encoder::{Encoder, Family, Kind, count};
-use crate::{
-    domain::{
-        index::series::{Bounded, PolicySeries, Row, Series, ViolationKind, WorkloadContainer},
-        pattern::Repository,
-        policy::{Mode, PolicyKey, Severity},
-        violation::{Subject, Violation},
-    },
-    http::health::Health,
+use super::encoder::{Encoder, Family, Kind, count, family};
+use crate::domain::{
+    index::series::{Bounded, PolicySeries, Row, Series, ViolationKind, WorkloadContainer},
+    pattern::Repository,
+    policy::{Mode, PolicyKey, Severity},
+    violation::{Subject, Violation},
 };
-
-const fn family(
-    kind: Kind,
-    name: &'static str,
-    help: &'static str,
-    labels: &'static [&'static str],
-) -> Family {
-    Family {
-        name,
-        help,
-        kind,
-        labels,
-    }
-}
 
 const VIOLATION_LABELS: &[&str] = &[
     "check",
@@ -151,6 +131,12 @@ static DURATION: Family = family(
     "Duration of resolved violations, from onset to resolution.",
     &[],
 );
+static STARTUP: Family = family(
+    Kind::Histogram,
+    "sidewatch_sidecar_startup_seconds",
+    "Time from the moment at which a sidecar could start until it was started, and until it was ready.",
+    &["container", "until"],
+);
 static TRACKED_PODS: Family = family(
     Kind::Gauge,
     "sidewatch_tracked_pods",
@@ -163,47 +149,6 @@ static STRAY_STATUSES: Family = family(
     "Container statuses whose name is not in the spec of the Pod.",
     &[],
 );
-static WATCH_SYNCED: Family = family(
-    Kind::Gauge,
-    "sidewatch_watch_synced",
-    "Whether every watch of the resource is in sync with the API server, and none is silent.",
-    &["resource"],
-);
-static WATCH_ACTIVITY: Family = family(
-    Kind::Gauge,
-    "sidewatch_watch_last_activity_timestamp_seconds",
-    "When the API server last sent bytes of a list or watch, bookmarks included, or ended a watch; the oldest time of \
-     all watches.",
-    &["resource"],
-);
-
-/// Writes the state of the watches.
-pub(super) fn write_watches(encoder: &mut Encoder<'_>, health: &Health) {
-    let mut watches: BTreeMap<&str, (bool, Option<f64>)> = BTreeMap::new();
-    for monitor in &health.monitors {
-        let (synced, oldest) = watches.entry(monitor.resource.as_str()).or_insert((true, None));
-        *synced &= monitor.is_in_sync();
-        let activity = monitor
-            .pulse
-            .last_activity()
-            .map(|at| at.as_duration().as_secs_f64());
-        *oldest = match (*oldest, activity) {
-            (Some(oldest), Some(activity)) => Some(oldest.min(activity)),
-            (oldest, activity) => oldest.or(activity),
-        };
-    }
-    let mut synced = encoder.family(&WATCH_SYNCED);
-    for (resource, (is_synced, _)) in &watches {
-        synced.add([resource], f64::from(u8::from(*is_synced)));
-    }
-    let mut activity = encoder.family(&WATCH_ACTIVITY);
-    for (resource, (_, oldest)) in &watches {
-        if let Some(oldest) = oldest {
-            activity.add([resource], *oldest);
-        }
-    }
-}
-
 /// Writes the series of a copy of the index.
 pub(super) fn write_series(encoder: &mut Encoder<'_>, series: &Series) {
     let Series {
@@ -214,6 +159,7 @@ pub(super) fn write_series(encoder: &mut Encoder<'_>, series: &Series) {
         omitted,
         restarts,
         durations,
+        startups,
         tracked_pods,
         stray_statuses,
     } = series;
@@ -244,9 +190,12 @@ pub(super) fn write_series(encoder: &mut Encoder<'_>, series: &Series) {
     let mut family = encoder.family(&COLLAPSED);
     family.add([WORKLOAD_VIOLATIONS.name], count(workloads.collapsed as u64));
     family.add([RESTARTS.name], count(restarts.collapsed as u64));
-    let bounds = &crate::domain::index::Durations::BOUNDS;
-    let mut family = encoder.family(&DURATION);
-    family.histogram(bounds, &durations.counts, durations.sum);
+    encoder.family(&DURATION).histogram(&[], durations);
+    let mut family = encoder.family(&STARTUP);
+    for (container, histograms) in startups.iter() {
+        family.histogram(&[container, "started"], &histograms.started);
+        family.histogram(&[container, "ready"], &histograms.ready);
+    }
     encoder.single(&TRACKED_PODS, count(*tracked_pods as u64));
     encoder.single(&STRAY_STATUSES, count(*stray_statuses));
 }

@@ -1,11 +1,12 @@
 //! The page `/metrics`.
 //!
-//! Series about Pods, policies and watches are computed at each render from the index and the monitors ([`families`]).
+//! Series about Pods, policies and watches are computed at each render from the index and the monitors ([`families`], [`watches`]).
 //! The operator's own counters come from a registry of the `prometheus` crate. A render locks the index only while it
 //! copies the series, not while it formats them.
 
 mod encoder;
 mod families;
+mod watches;
 
 use std::sync::Arc;
 
@@ -74,7 +75,7 @@ impl MetricsPages {
         let mut body = Body::default();
         TextEncoder::new().encode(&self.registry.gather(), &mut body)?;
         let mut encoder = Encoder::new(&mut body);
-        families::write_watches(&mut encoder, &self.health);
+        watches::write_watches(&mut encoder, &self.health);
         let series = self.index.lock().series(&self.limits, self.clock.now());
         families::write_series(&mut encoder, &series);
         Ok(body)

@@ -15,7 +15,7 @@ use crate::{
     kubernetes::inputs::WatchScope,
 };
 
-/// An index with one policy, and one Pod whose sidecar restarted and is not ready while a main container is ready.
+/// An index with one policy, and one Pod whose sidecar started, restarted and is not ready while a main container is ready.
 fn index() -> Index {
     let mut index = Index::new([None], false);
     let now: Timestamp = "2026-11-20T10:01:00Z".parse().unwrap();
@@ -26,12 +26,12 @@ fn index() -> Index {
     let _ = index.apply_policy(policy::policy_update(&object).unwrap(), now);
     let _ = index.finish_policy_resync(PolicyKind::SidecarPolicy, &None, now);
     let _ = index.finish_resync(&None, now);
-    for (ready, restarts) in [(true, 0), (false, 1)] {
+    for (reported, ready, restarts) in [(false, false, 0), (true, true, 0), (true, false, 1)] {
         let status = |name: &str, ready: bool, restarts: u32| {
             json!({"name": name, "ready": ready, "started": true, "restartCount": restarts, "state": {"running": {}},
                 "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}}})
         };
-        let object = json!({
+        let mut object = json!({
             "metadata": {
                 "name": "web-7d9-x", "namespace": "pay", "uid": "w", "labels": {"pod-template-hash": "7d9"},
                 "ownerReferences": [
@@ -50,6 +50,9 @@ fn index() -> Index {
                 "containerStatuses": [status("app", true, 0)],
             },
         });
+        if !reported {
+            object["status"] = json!({"phase": "Pending"});
+        }
         let object = serde_json::from_value(object).unwrap();
         let _ = index.apply(pod::observe(object, &mut Interner::default()).unwrap(), now);
     }
@@ -100,6 +103,7 @@ fn names_and_labels_are_those_of_the_contract() {
         ),
         ("sidewatch_violations_total", format!("check {policy}")),
         ("sidewatch_violation_duration_seconds", String::new()),
+        ("sidewatch_sidecar_startup_seconds", "container until".to_owned()),
         ("sidewatch_build_info", "version".to_owned()),
         ("sidewatch_tracked_pods", String::new()),
         ("sidewatch_stray_statuses_total", String::new()),
@@ -170,6 +174,8 @@ fn violations_and_restarts_have_the_documented_series() {
         format!(r#"sidewatch_policy_containers{{native="true",{policy},ready="false",role="sidecar"}} 1"#),
         r#"sidewatch_watch_synced{resource="pods"} 0"#.to_owned(),
         "sidewatch_tracked_pods 1".to_owned(),
+        r#"sidewatch_sidecar_startup_seconds_count{container="proxy",until="started"} 1"#.to_owned(),
+        r#"sidewatch_sidecar_startup_seconds_bucket{container="proxy",until="ready",le="0.5"} 1"#.to_owned(),
     ];
     for line in lines {
         assert!(text.lines().any(|shown| shown == line), "{line} in\n{text}");
