@@ -1,7 +1,8 @@
 //! Versions of Helm, and parsed output of the chart.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Result;
 use e2e::project::repository;
 use e2e::tools::Tool;
 use serde_json::Value;
@@ -58,4 +59,25 @@ pub(crate) fn features(chart: &str) -> Vec<(String, PathBuf)> {
 /// A file of the repository.
 pub(crate) fn read(path: &str) -> String {
     std::fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The YAML of a chart with these values.
+pub(crate) async fn rendered(helm: &Helm, (release, chart): (&str, &str), values: &Path) -> Result<String> {
+    let values = ["--values", values.to_str().unwrap()];
+    helm.template_chart(release, chart, &values).await
+}
+
+/// The objects of the chart of the operator with a feature.
+pub(crate) async fn feature(name: &str) -> Vec<Value> {
+    feature_of(CHARTS[0], name).await
+}
+
+/// The objects of a chart with a feature.
+pub(crate) async fn feature_of((release, chart): (&str, &str), name: &str) -> Vec<Value> {
+    let helm = Helm::new(VERSIONS[1]).await.unwrap();
+    let (_, values) = features(chart)
+        .into_iter()
+        .find(|(feature, _)| feature == name)
+        .unwrap();
+    documents(&rendered(&helm, (release, chart), &values).await.unwrap())
 }

@@ -19,3 +19,5 @@ mod readme;
 mod release;
 mod render;
 mod rights;
+mod settings;
+mod values;
