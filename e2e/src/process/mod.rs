@@ -28,6 +28,8 @@ const WAIT_FOR_WATCHDOG: &str = r#"read -r _ && exec "$@" </dev/null"#;
 /// Kills the process group `$1` at the end of its input.
 const WATCHDOG: &str = r#"read -r _; kill -s KILL -- "-$1""#;
 const POLL: Duration = Duration::from_millis(20);
+/// Maximum time between SIGSTOP and the stop of the last thread, which may be in a system call that cannot be interrupted.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A command: program, arguments, changes to the environment.
 #[derive(Debug, Clone)]
@@ -201,9 +203,31 @@ impl Process {
             .with_context(|| format!("interrupt {}", self.name))
     }
 
-    /// Sends SIGSTOP: connections stay open and nothing answers.
+    /// Sends SIGSTOP and waits until all threads are stopped: connections stay open and nothing answers.
     pub fn freeze(&mut self) -> Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        self.wait_until_stopped(Instant::now() + STOP_TIMEOUT)
+    }
+
+    /// Waits for the stop of the last thread. The kernel stops each thread when it next returns to user space, and
+    /// reports the process as stopped after the last one.
+    fn wait_until_stopped(&self, deadline: Instant) -> Result<()> {
+        let look =
+            WaitIdOptions::EXITED | WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        loop {
+            match rustix::process::waitid(WaitId::Pid(self.pid()?), look)? {
+                Some(status) if status.stopped() => return Ok(()),
+                Some(_) => bail!(
+                    "{} ended before it stopped; its log ends with:\n{}",
+                    self.name,
+                    self.log_tail()
+                ),
+                None if Instant::now() >= deadline => {
+                    bail!("{} still runs {STOP_TIMEOUT:?} after SIGSTOP", self.name)
+                }
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
     }
 
     /// Sends SIGCONT to a frozen process.

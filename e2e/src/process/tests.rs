@@ -92,6 +92,37 @@ async fn a_frozen_process_does_nothing_until_thawed() {
     process.freeze().expect_err("there is nothing to freeze");
 }
 
+/// The states of the threads of a process, as in `/proc/PID/task/*/stat`.
+fn thread_states(process: &Process) -> Vec<char> {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", process.id())).unwrap();
+    let stats = threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap());
+    stats
+        .map(|stat| stat.rsplit_once(") ").unwrap().1.chars().next().unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn all_threads_are_stopped_when_freeze_returns() {
+    let (_dir, mut process) = sh("echo ready; while :; do :; done");
+    logged(&process, "ready").await;
+    for _ in 0..100 {
+        process.freeze().unwrap();
+        assert_eq!(thread_states(&process), ['T']);
+        process.thaw().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_does_not_stop_is_an_error() {
+    let (_dir, process) = sh("echo ready; while :; do sleep 0.05; done");
+    logged(&process, "ready").await;
+    let error = process
+        .wait_until_stopped(Instant::now())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("after SIGSTOP"), "{error}");
+}
+
 #[test]
 fn a_missing_program_is_an_error_with_its_path() {
     let error = Process::start(&Spec::new("/no/such/program"), Path::new("/dev/null")).unwrap_err();
