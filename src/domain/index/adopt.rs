@@ -94,11 +94,8 @@ fn continue_violation(stored: FromCheckpoint, pod: &mut PodEntry, matched: &Matc
     if view.policy.mode_of(id.check) == Mode::Off || !rule.covers(&view, container_idx) {
         return;
     }
-    let mut faults = Vec::new();
-    rule.find(&view, &mut faults);
-    let mut faults = faults.into_iter();
-    let fault = faults.find(|fault| fault.container_idx == container_idx && fault.until.is_none());
-    let began_later = fault.and_then(|fault| fault.since).filter(|since| {
+    let shown = shown_onset(&view, id.check, container_idx);
+    let began_later = shown.filter(|since| {
         // A firing violation has not resolved if its fault was gone for less than `keepFiringFor`.
         let gone = state.gone_since.unwrap_or(as_of);
         let keep = state.firing_since.map(|_| rule.keep_firing_for(&view));
@@ -127,13 +124,22 @@ fn continue_violation(stored: FromCheckpoint, pod: &mut PodEntry, matched: &Matc
         match tracked.binary_search_by_key(&(container, id.check), |t| (t.container, t.check)) {
             Ok(position) => {
                 if let Some(known) = tracked.get_mut(position) {
-                    known.join(&state, as_of);
+                    known.join(&state, as_of, shown);
                 }
             }
             Err(position) => tracked.insert(position, violation),
         }
         findings.put(policy, tracked, deadline);
     });
+}
+
+/// The onset of a present fault that the API shows, if it does not change while the fault lasts.
+pub(super) fn shown_onset(view: &View<'_>, check: Check, container_idx: usize) -> Option<Timestamp> {
+    let mut faults = Vec::new();
+    rule(check).find(view, &mut faults);
+    let mut faults = faults.into_iter();
+    let fault = faults.find(|fault| fault.container_idx == container_idx && fault.until.is_none());
+    fault.and_then(|fault| fault.since)
 }
 
 /// Reports whether a stored violation belongs to this Pod and not to an earlier one with the same name. The UID decides. A

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Index,
+    adopt::shown_onset,
     entry::{PolicyEntry, PolicyId},
     pods::{Findings, PodEntry, PodId, Selected, Unevaluated},
     work::Work,
@@ -146,7 +147,10 @@ impl Index {
                 );
             }
         }
-        let written = findings.map(|findings| findings.written.iter().copied().collect());
+        let written = findings.map(|findings| {
+            let events = findings.written.iter();
+            events.map(|event| (event.hash, event.times)).collect()
+        });
         let state = PodState {
             written: written.unwrap_or_default(),
             containers,
@@ -230,7 +234,7 @@ impl Index {
             return 1;
         };
         self.uncount(id, Selected::All);
-        self.join_stored(id, &stored);
+        self.join_stored(id, &stored, now);
         self.reevaluate(
             id,
             Selected::All,
@@ -242,7 +246,7 @@ impl Index {
     }
 
     /// Joins the stored history, Events and violations of a Pod. The Pod must have been removed from the counts.
-    fn join_stored(&mut self, id: PodId, stored: &PodState) {
+    fn join_stored(&mut self, id: PodId, stored: &PodState, now: Timestamp) {
         let Some(pod) = self.pods.get_mut(&id) else { return };
         if pod.observation.is_evaluated() && !self.without_history.contains(&id) {
             History::merge(
@@ -261,9 +265,10 @@ impl Index {
             // Under another version the violation may have begun later.
             let state = self.restored.policies.get(&entry.uid);
             if let Some(state) = state.filter(|state| state.generation == entry.generation) {
-                pod.join_violations(policy, state);
+                pod.join_violations(policy, state, now);
             }
         }
+        pod.edit_findings(Findings::own_present_events);
     }
 
     /// Forgets the part of a checkpoint that no Pod of a synced index has.
@@ -284,35 +289,42 @@ fn key_of(pod: &Observation) -> PodKey {
 
 impl PodEntry {
     /// Joins the stored violations under one policy to those of this process.
-    fn join_violations(&mut self, policy: PolicyId, state: &PolicyState) {
-        let key = key_of(&self.observation);
-        let shape = Arc::clone(&self.observation.shape);
-        self.edit_findings(|findings| {
-            let (mut tracked, deadline) = findings.take_with_deadline(policy);
-            for violation in &mut tracked {
-                let Some(container) = shape.containers.get(usize::from(violation.container)) else {
-                    continue;
-                };
-                let id = ViolationId {
-                    pod: key.clone(),
-                    container: Arc::clone(&container.name),
-                    check: violation.check,
-                };
-                if let Some(stored) = state.violations.get(&id) {
-                    violation.join(stored, state.as_of);
-                }
+    fn join_violations(&mut self, policy: PolicyId, state: &PolicyState, now: Timestamp) {
+        let policies = Arc::clone(&self.matches);
+        let Some(matched) = policies.get(policy) else {
+            return;
+        };
+        let pod = key_of(&self.observation);
+        let (mut tracked, deadline) = self.edit_findings(|findings| findings.take_with_deadline(policy));
+        for violation in &mut tracked {
+            let container_idx = usize::from(violation.container);
+            let Some(container) = self.observation.shape.containers.get(container_idx) else {
+                continue;
+            };
+            let id = ViolationId {
+                pod: pod.clone(),
+                container: Arc::clone(&container.name),
+                check: violation.check,
+            };
+            if let Some(stored) = state.violations.get(&id) {
+                let shown = shown_onset(&self.view(matched, now), id.check, container_idx);
+                violation.join(stored, state.as_of, shown);
             }
-            findings.put(policy, tracked, deadline);
-        });
+        }
+        self.edit_findings(|findings| findings.put(policy, tracked, deadline));
     }
 }
 
 impl Tracked {
     /// Joins the state of the same violation in a checkpoint. An onset that this process has observed wins, unless the
     /// other process observed the same fault earlier: an observation can only be late. A violation that fires there
-    /// then fires here too, so that its Event is not written again.
-    pub(super) fn join(&mut self, stored: &ViolationState, as_of: Timestamp) {
-        let is_known_there = stored.observed && self.onset < as_of;
+    /// then fires here too, so that its Event is not written again. `shown` is the onset of the fault that the API shows.
+    pub(super) fn join(&mut self, stored: &ViolationState, as_of: Timestamp, shown: Option<Timestamp>) {
+        // The other process has not seen the end of an earlier fault, because its watch is late. A violation that fires there
+        // may have continued if this process has not seen that end either.
+        let is_other_fault = shown.is_some_and(|since| since > stored.onset)
+            && (self.observed || stored.firing_since.is_none());
+        let is_known_there = stored.observed && self.onset < as_of && !is_other_fault;
         let is_late = stored.onset < self.onset && stored.gone_since.is_none();
         if is_known_there && (!self.observed || is_late) {
             self.onset = stored.onset;

@@ -6,7 +6,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{edit, entry::PolicyEntry};
+use super::{
+    edit,
+    entry::PolicyEntry,
+    pods::{WRITTEN_LIMIT, WrittenEvent},
+};
 use crate::domain::{
     checks::{MessageContext, View, recovery_note, rule},
     effects::{Change, Delivery, Event, RECOVERED},
@@ -23,15 +27,13 @@ const NOTE_LIMIT: usize = 1024;
 const NAME_LIMIT: usize = 253;
 /// The part of the hash of a recovery Event that differs from the Event of its violation.
 const RESOLVED: &str = "resolved";
-/// The number of Event names that are kept for one Pod.
-const WRITTEN_LIMIT: usize = 64;
 
 /// The Events of one Pod under one policy.
 pub(super) struct EventPlanner<'a> {
     pub(super) policy: &'a PolicyEntry,
     pub(super) view: &'a View<'a>,
-    /// The Pod's Events by the hash in their names, with the number of times that each was written.
-    pub(super) written: &'a mut Box<[(u64, u32)]>,
+    /// The Pod's Events.
+    pub(super) written: &'a mut Box<[WrittenEvent]>,
     pub(super) events: &'a mut Vec<Event>,
 }
 
@@ -182,13 +184,10 @@ impl EventPlanner<'_> {
     }
 
     /// The delivery of the next Event with this hash, and the number of times that it was written before. Records the
-    /// write.
+    /// write. If a checkpoint has counted this Event already, the number stays the same.
     fn next_delivery(&mut self, hash: u64) -> (Delivery, u32) {
-        let before = self
-            .written
-            .iter()
-            .find(|(known, _)| *known == hash)
-            .map_or(0, |(_, times)| *times);
+        let known = self.written.iter().find(|event| event.hash == hash);
+        let before = known.map_or(0, |event| event.times.saturating_sub(u32::from(event.joined)));
         let times = before.saturating_add(1);
         self.record(hash, times);
         (
@@ -203,11 +202,14 @@ impl EventPlanner<'_> {
 
     fn record(&mut self, hash: u64, times: u32) {
         edit(self.written, |written| {
-            written.retain(|(known, _)| *known != hash);
-            if written.len() == WRITTEN_LIMIT {
-                written.remove(0);
-            }
-            written.push((hash, times));
+            written.retain(|event| event.hash != hash);
+            let excess = (written.len() + 1).saturating_sub(WRITTEN_LIMIT);
+            written.drain(..excess);
+            written.push(WrittenEvent {
+                hash,
+                times,
+                joined: false,
+            });
         });
     }
 

@@ -10,6 +10,9 @@ use super::{
 };
 use crate::domain::{checks::View, history::History, observation::Observation, tracker::Tracked};
 
+/// The number of Event names that are kept for one Pod.
+pub(super) const WRITTEN_LIMIT: usize = 64;
+
 /// The number of a Pod in the index. A number is never reused.
 pub(super) type PodId = u64;
 
@@ -31,11 +34,21 @@ pub(super) struct PodEntry {
 pub(super) struct Findings {
     /// The policies that the Pod violates, in the order of their numbers.
     by_policy: Vec<Finding>,
-    /// The hashes in the names of its Events, with the number of times that each was written. A new episode with an old
-    /// name raises the count of that Event.
-    pub(super) written: Box<[(u64, u32)]>,
+    /// Its Events. A new episode with an old name raises the count of that Event.
+    pub(super) written: Box<[WrittenEvent]>,
     /// Its time in the deadlines of the index.
     pub(super) deadline: Option<Timestamp>,
+}
+
+/// An Event that this process or another one has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct WrittenEvent {
+    /// The hash in its name.
+    pub(super) hash: u64,
+    /// The number of times that it was written.
+    pub(super) times: u32,
+    /// The last time was joined from a checkpoint. The watch may deliver the cause later, which then does not count again.
+    pub(super) joined: bool,
 }
 
 /// The violations of a Pod under one policy.
@@ -63,8 +76,13 @@ impl Findings {
 
     /// Creates the findings of a Pod whose Events an earlier process has written.
     pub(super) fn with_written(written: impl IntoIterator<Item = (u64, u32)>) -> Self {
+        let written = written.into_iter().map(|(hash, times)| WrittenEvent {
+            hash,
+            times,
+            joined: false,
+        });
         Self {
-            written: written.into_iter().collect(),
+            written: written.collect(),
             ..Self::default()
         }
     }
@@ -72,14 +90,31 @@ impl Findings {
     /// Joins the Events that another process has written. The higher number of each counts.
     pub(super) fn merge_written(&mut self, others: &BTreeMap<u64, u32>) {
         let mut others = others.clone();
-        for (hash, times) in &mut self.written {
-            if let Some(other) = others.remove(hash) {
-                *times = other.max(*times);
+        for event in &mut self.written {
+            if let Some(times) = others.remove(&event.hash).filter(|times| *times > event.times) {
+                (event.times, event.joined) = (times, true);
             }
         }
         if !others.is_empty() {
             // Those of other processes are the first that are dropped when there are too many.
-            self.written = others.into_iter().chain(self.written.iter().copied()).collect();
+            let others = others.into_iter().map(|(hash, times)| WrittenEvent {
+                hash,
+                times,
+                joined: true,
+            });
+            let excess = (others.len() + self.written.len()).saturating_sub(WRITTEN_LIMIT);
+            self.written = others.chain(self.written.iter().copied()).skip(excess).collect();
+        }
+    }
+
+    /// Counts the Events of the present violations as those of this process: their causes come no more.
+    pub(super) fn own_present_events(&mut self) {
+        let tracked = self.by_policy.iter().flat_map(|finding| &finding.tracked);
+        let present: Vec<u64> = tracked
+            .filter_map(|violation| violation.event.map(|event| event.hash))
+            .collect();
+        for event in &mut self.written {
+            event.joined &= !present.contains(&event.hash);
         }
     }
 

@@ -1,9 +1,10 @@
 //! A replica whose watch of Pods is late receives the checkpoint of one that has seen more.
 
 use crate::domain::{
+    effects::Delivery,
     index::Index,
     policy::Check,
-    testing::{Harness, Pod, policy, web},
+    testing::{Harness, Pod, policy, seconds, web},
 };
 
 /// Two replicas that have seen a healthy Pod. The second then receives nothing.
@@ -120,6 +121,83 @@ fn an_earlier_fault_in_an_older_checkpoint_does_not_change_the_onset() {
         .pod(&web().unready("envoy").containers_unready_since(25));
     late.at(30).import(old);
     assert_eq!(late.onset("envoy", Check::NotReady), Some(25.0));
+}
+
+#[test]
+fn an_earlier_fault_of_a_late_writer_does_not_change_the_onset() {
+    // The end of the first fault and the second fault have not reached the writer.
+    let (mut replica, mut late) = replicas(Check::NotReady);
+    let first = web().unready("envoy").containers_unready_since(10);
+    let second = web().unready("envoy").containers_unready_since(100);
+    late.at(10).pod(&first);
+    replica.at(10).pod(&first).at(50).pod(&web());
+    replica.at(100).pod(&second);
+    for seconds in [150, 320] {
+        late.at(seconds);
+        replica.at(seconds).import(late.checkpoint());
+        assert_eq!(replica.onset("envoy", Check::NotReady), Some(100.0));
+    }
+    assert_eq!(late.firing().len(), 1, "the first fault, after five minutes");
+    assert_eq!(replica.firing(), [""; 0]);
+    assert_eq!(replica.events(), []);
+}
+
+#[test]
+fn an_event_in_the_checkpoint_counts_once_when_the_watch_delivers_its_cause() {
+    let at_once = || {
+        policy().only(Check::NotReady).check(Check::NotReady, |check| {
+            (check.hold_for, check.keep_firing_for) = (seconds(2), seconds(1));
+        })
+    };
+    let (mut leader, mut late) = (Harness::with(at_once()), Harness::with(at_once()));
+    let bad = web().unready("envoy").containers_unready_since(10);
+    for replica in [&mut leader, &mut late] {
+        replica.pod(&web());
+    }
+    let deliveries = |replica: &mut Harness| -> Vec<_> {
+        let events = replica.events().into_iter();
+        events.map(|event| (event.name, event.delivery)).collect()
+    };
+    leader.at(10).pod(&bad).at(20).pod(&web()).at(100);
+    late.at(100).import(leader.checkpoint());
+    late.at(110).pod(&bad).at(120).pod(&web()).at(200);
+    let once = deliveries(&mut leader);
+    assert_eq!(once.len(), 2, "firing and recovered");
+    assert_eq!(deliveries(&mut late), once);
+    // A second fault in the same second has the same names.
+    for replica in [&mut leader, &mut late] {
+        replica.at(210).pod(&bad).at(220).pod(&web()).at(300);
+        let raised: Vec<_> = deliveries(replica)
+            .into_iter()
+            .map(|(_, delivery)| delivery)
+            .collect();
+        assert_eq!(raised, [Delivery::CreateOrRaise(2); 2]);
+    }
+}
+
+#[test]
+fn the_events_of_a_pod_stay_limited_beside_checkpoints() {
+    let at_once = || {
+        policy()
+            .only(Check::NotReady)
+            .check(Check::NotReady, |check| check.hold_for = seconds(2))
+    };
+    let (mut first, mut second) = (Harness::with(at_once()), Harness::with(at_once()));
+    let fault = |replica: &mut Harness, since| {
+        let bad = web().unready("envoy").containers_unready_since(since);
+        replica.at(since).pod(&bad).at(since + 100).pod(&web());
+    };
+    for begin in (1000..100_000).step_by(1000) {
+        fault(&mut first, begin);
+        fault(&mut second, begin);
+        fault(&mut second, begin + 500);
+        first.at(begin + 900).import(second.checkpoint());
+    }
+    let events = |replica: &Harness| -> usize {
+        let pods = replica.checkpoint().pods;
+        pods.values().map(|pod| pod.written.len()).sum()
+    };
+    assert_eq!([events(&first), events(&second)], [64, 64]);
 }
 
 #[test]
