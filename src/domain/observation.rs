@@ -71,6 +71,13 @@ pub struct Workload {
     pub name: Arc<str>,
 }
 
+impl Workload {
+    /// Whether it is a Pod without an owner.
+    pub fn is_pod(&self) -> bool {
+        &*self.kind == "Pod"
+    }
+}
+
 impl std::fmt::Display for Workload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.kind, self.name)

@@ -342,8 +342,12 @@ impl Index {
             return;
         };
         *pods -= 1;
-        if *pods == 0 {
+        let is_last = *pods == 0;
+        if is_last {
             self.workloads.remove(&key);
+        }
+        // A list can contain the successor of a Pod without an owner before the removal is known.
+        if is_last || workload.is_pod() {
             for policy in self.policies.values_mut() {
                 policy.remove_restarts(namespace, workload);
             }

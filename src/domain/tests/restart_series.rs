@@ -63,6 +63,28 @@ fn a_series_goes_when_its_last_pod_changes_its_workload() {
 }
 
 #[test]
+fn the_successor_of_a_pod_without_an_owner_begins_a_series_also_in_a_list() {
+    let pod = Pod::named("single")
+        .of("Pod", "single")
+        .native("envoy")
+        .regular("app");
+    let successor = pod.clone().with(|pod| pod.uid = "uid-2".into());
+    let counts = |listed: bool| -> Vec<u64> {
+        let mut harness = Harness::with(policy().only(Check::FrequentRestarts));
+        harness.pod(&pod).at(5).pod(&pod.clone().restarted("envoy", 5));
+        if listed {
+            harness.resync([&successor]);
+        } else {
+            harness.delete(&pod).pod(&successor);
+        }
+        harness.at(10).pod(&successor.clone().restarted("envoy", 10));
+        harness.index.restarts().map(|series| series.count).collect()
+    };
+    assert_eq!(counts(false), [1]);
+    assert_eq!(counts(true), [1]);
+}
+
+#[test]
 fn a_restart_counts_under_every_policy_that_calls_the_container_a_sidecar() {
     let mut harness = Harness::with(policy().only(Check::FrequentRestarts));
     let excluding = policy().with(|p| p.sidecars.native = false);
