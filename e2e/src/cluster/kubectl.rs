@@ -3,6 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -29,6 +31,9 @@ pub struct Cluster {
     kubectl: PathBuf,
     kubeconfig: PathBuf,
     cache: PathBuf,
+    /// Number of times that CRDs were applied. Each change begins an empty cache: an earlier one may have been filled while
+    /// the API server served only some of the kinds, and a concurrent kubectl may still write to it.
+    crd_changes: Arc<AtomicU32>,
 }
 
 impl Cluster {
@@ -38,6 +43,7 @@ impl Cluster {
             kubectl: kubectl.to_owned(),
             kubeconfig: kubeconfig.to_owned(),
             cache,
+            crd_changes: Arc::default(),
         }
     }
 
@@ -51,7 +57,10 @@ impl Cluster {
             }
         }
         kubeconfig::write(path, &serde_json::to_value(kubeconfig)?)?;
-        Ok(Self::new(&self.kubectl, path, self.cache.clone()))
+        Ok(Self {
+            kubeconfig: path.to_owned(),
+            ..self.clone()
+        })
     }
 
     /// The kubeconfig file.
@@ -99,12 +108,13 @@ impl Cluster {
         input: &str,
     ) -> Result<String> {
         let args: Vec<OsString> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+        let changes = self.crd_changes.load(Ordering::Relaxed);
         let mut command = tokio::process::Command::new(&self.kubectl);
         command
             .args(&args)
             .env("KUBECONFIG", &self.kubeconfig)
             // its discovery cache, which is valid for one server
-            .env("KUBECACHEDIR", &self.cache)
+            .env("KUBECACHEDIR", self.cache.join(changes.to_string()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -118,8 +128,7 @@ impl Cluster {
     }
 
     /// Applies manifests (server-side, any number of documents) and waits until the API server serves the CRDs among them.
-    /// Custom resources must be applied in a later call than their CRD. Removes kubectl's cache after a CRD: it may have been
-    /// filled while the API server served only some of the kinds.
+    /// Custom resources must be applied in a later call than their CRD.
     pub async fn apply(&self, manifests: &str) -> Result<()> {
         self.apply_with(&[], manifests).await
     }
@@ -148,9 +157,8 @@ impl Cluster {
                 has_crds = true;
             }
         }
-        if has_crds && let Err(error) = std::fs::remove_dir_all(&self.cache) {
-            let is_missing = error.kind() == std::io::ErrorKind::NotFound;
-            ensure!(is_missing, "remove {}: {error}", self.cache.display());
+        if has_crds {
+            self.crd_changes.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }
