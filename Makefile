@@ -43,9 +43,10 @@ failover-soak: ## replace the leader at POINTS=100 random moments (docs/testing.
 
 MINUTES ?= 60
 SEED ?= 1
+ROUND ?= 1
 
 soak: ## disturb two replicas for MINUTES=60, compare them with an undisturbed operator, measure what grows (docs/testing.md)
-	cargo run --quiet --package e2e --locked -- soak --minutes $(MINUTES) --seed $(SEED)
+	cargo run --quiet --package e2e --locked -- soak --minutes $(MINUTES) --seed $(SEED) --first-round $(ROUND)
 
 e2e: ## tests on a real node; SIDEWATCH_E2E_KUBECONFIG=FILE uses an existing cluster
 	cargo test --package e2e --test node --locked

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use e2e::demo::{self, Kubelet};
 use e2e::node::{self, Node};
 use e2e::observers::{Timing, page, unexplained};
@@ -76,14 +76,7 @@ enum Command {
         faulty: u32,
     },
     /// Disturb two replicas beside an undisturbed operator, compare them, and print the memory, files and threads
-    Soak {
-        /// Minimum duration
-        #[arg(long, default_value_t = 60)]
-        minutes: u64,
-        /// Determines the changes of Pods and the disturbances
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-    },
+    Soak(SoakArgs),
     /// Show the operator with six Pods, five of which fail
     Demo {
         /// The kubelet; by default a real one where it can run
@@ -115,9 +108,32 @@ fn start(command: Command) -> Result<()> {
         | Command::Images
         | Command::BenchScale { .. }
         | Command::MassFault { .. }
-        | Command::Soak { .. } => {}
+        | Command::Soak(_) => {}
     }
     tokio::runtime::Runtime::new()?.block_on(run(command))
+}
+
+#[derive(Args)]
+struct SoakArgs {
+    /// Minimum duration
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
+    /// Determines the changes of Pods and the disturbances
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The first round; the rounds before only determine the state of the Pods at the begin
+    #[arg(long, default_value_t = 1)]
+    first_round: u32,
+}
+
+impl From<SoakArgs> for soak::Options {
+    fn from(args: SoakArgs) -> Self {
+        Self {
+            duration: Duration::from_mins(args.minutes),
+            seed: args.seed,
+            first_round: args.first_round,
+        }
+    }
 }
 
 async fn run(command: Command) -> Result<()> {
@@ -185,9 +201,8 @@ async fn run(command: Command) -> Result<()> {
             let measured = Box::pin(bench_scale::mass_fault(pods, faulty)).await?;
             writeln!(out, "{}", measured.line())?;
         }
-        Command::Soak { minutes, seed } => {
-            let duration = Duration::from_mins(minutes);
-            let report = Box::pin(soak::run(soak::Options { duration, seed })).await?;
+        Command::Soak(args) => {
+            let report = Box::pin(soak::run(args.into())).await?;
             writeln!(out, "{report}")?;
         }
         Command::Images => {

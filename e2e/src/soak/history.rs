@@ -1,6 +1,8 @@
 //! Random changes of Pods, the same in several namespaces.
 //!
-//! Each fault lasts until a later round, so that a replica that sees it late reports it too.
+//! Each fault lasts until a later round, so that a replica that sees it late reports it too. The time between two changes of a
+//! Pod is a multiple of [`PERIOD`], give or take [`CHANGES_WITHIN`]. No time limit of a policy is near such a time: else a
+//! difference of milliseconds decides whether a violation fires or resolves in between.
 
 use std::time::Duration;
 
@@ -13,8 +15,10 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::simulated_kubelet::{Container, PodSpec, RestartPolicy, SimulatedKubelet, SimulatedPod, Step};
 
+/// The time from the begin of a round to the begin of the next one. After differences it is twice as long.
+pub(super) const PERIOD: Duration = Duration::from_secs(90);
 /// The changes of a round happen within this time.
-pub(super) const CHANGES_WITHIN: Duration = Duration::from_secs(12);
+const CHANGES_WITHIN: Duration = Duration::from_secs(12);
 /// Percentage of Pods that change in a round.
 const CHANGED: usize = 60;
 /// Percentage of the changes that replace the Pod by a new one with the same name.
@@ -27,21 +31,21 @@ pub(super) fn fast() -> Value {
     json!({"checks": {
         "notReady": {"for": "2s", "keepFiringFor": "1s"},
         "mainReadySidecarNotReady": {"for": "1s", "keepFiringFor": "1s"},
-        "frequentRestarts": {"count": 3, "window": "30s", "keepFiringFor": "0s"},
+        "frequentRestarts": {"count": 3, "window": "33s", "keepFiringFor": "0s"},
         "startupBlocked": {"for": "3s"},
         "jobHeldOpen": {"for": "2s"},
-        "flapping": {"count": 3, "window": "12m"},
-        "oomKilled": {"keepFiringFor": "140s"},
+        "flapping": {"count": 3, "window": "12m45s", "keepFiringFor": "1s"},
+        "oomKilled": {"keepFiringFor": "135s"},
     }})
 }
 
-/// Fires at the end of the round after the fault, or not at all if the fault ends in that round.
+/// Fires in the round after the fault, or not at all if the fault ends in that round.
 pub(super) fn slow() -> Value {
     json!({"checks": {
-        "notReady": {"for": "125s", "keepFiringFor": "1s"},
-        "mainReadySidecarNotReady": {"for": "126s", "keepFiringFor": "1s"},
-        "startupBlocked": {"for": "127s"},
-        "jobHeldOpen": {"for": "128s"},
+        "notReady": {"for": "133s", "keepFiringFor": "1s"},
+        "mainReadySidecarNotReady": {"for": "134s", "keepFiringFor": "1s"},
+        "startupBlocked": {"for": "135s"},
+        "jobHeldOpen": {"for": "136s"},
         "frequentRestarts": {"mode": "Off"},
         "flapping": {"mode": "Off"},
         "oomKilled": {"mode": "Off"},
@@ -73,6 +77,16 @@ struct Twins {
     changes: u32,
 }
 
+/// A change of a Pod.
+pub(super) struct Change {
+    /// The time since the begin of the round.
+    after: Duration,
+    /// The number of the Pod.
+    number: usize,
+    /// A new Pod with the same name replaces it.
+    replaced: bool,
+}
+
 /// The Pods in all namespaces.
 pub(super) struct History {
     kubelet: SimulatedKubelet,
@@ -81,34 +95,36 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Creates healthy Pods.
-    pub(super) async fn begin(client: Client, namespaces: Vec<String>) -> Result<Self> {
+    /// Healthy Pods that are not created yet.
+    pub(super) fn new(client: Client, namespaces: Vec<String>) -> Self {
         let mut kinds = vec![Kind::Meshed; 8];
         kinds.extend([Kind::Cart, Kind::Cart, Kind::Boot, Kind::Boot]);
         kinds.extend([Kind::Report, Kind::Report, Kind::Logs, Kind::Logs]);
-        let mut history = Self {
+        let twins = kinds.into_iter().enumerate().map(|(number, kind)| Twins {
+            name: format!("{kind:?}-{number}").to_lowercase(),
+            kind,
+            pods: Vec::new(),
+            faulty: false,
+            changes: 0,
+        });
+        Self {
             kubelet: SimulatedKubelet::new(client),
             namespaces,
-            twins: Vec::new(),
-        };
-        for (number, kind) in kinds.into_iter().enumerate() {
-            let name = format!("{kind:?}-{number}").to_lowercase();
-            let pods = history.create(&name, kind, false).await?;
-            history.twins.push(Twins {
-                name,
-                kind,
-                pods,
-                faulty: false,
-                changes: 0,
-            });
+            twins: twins.collect(),
         }
-        Ok(history)
     }
 
-    /// Changes random Pods at random times. Returns the number of changes.
-    pub(super) async fn round(&mut self, rng: &mut Rng) -> Result<usize> {
-        let begin = Instant::now();
-        let longest = i64::try_from(CHANGES_WITHIN.as_millis())?;
+    /// Creates the Pods.
+    pub(super) async fn begin(&mut self) -> Result<()> {
+        for number in 0..self.twins.len() {
+            self.replace(number).await?;
+        }
+        Ok(())
+    }
+
+    /// Chooses random changes of one round, in the order of their times.
+    pub(super) fn plan(&self, rng: &mut Rng) -> Vec<Change> {
+        let longest = i64::try_from(CHANGES_WITHIN.as_millis()).unwrap_or(i64::MAX);
         let mut changes: Vec<(Duration, usize)> = Vec::new();
         for number in 0..self.twins.len() {
             if rng.chance(CHANGED) {
@@ -117,11 +133,31 @@ impl History {
             }
         }
         changes.sort_unstable();
-        for (after, number) in &changes {
-            sleep_until(begin + *after).await;
-            self.change(*number, rng.chance(REPLACED)).await?;
+        let changes = changes.into_iter().map(|(after, number)| Change {
+            after,
+            number,
+            replaced: rng.chance(REPLACED),
+        });
+        changes.collect()
+    }
+
+    /// Changes the state of the Pods before they are created.
+    pub(super) fn skip(&mut self, changes: &[Change]) {
+        for change in changes {
+            if let Some(twins) = self.twins.get_mut(change.number) {
+                twins.faulty = !twins.faulty;
+            }
         }
-        Ok(changes.len())
+    }
+
+    /// Changes the Pods.
+    pub(super) async fn round(&mut self, changes: &[Change]) -> Result<()> {
+        let begin = Instant::now();
+        for change in changes {
+            sleep_until(begin + change.after).await;
+            self.change(change.number, change.replaced).await?;
+        }
+        Ok(())
     }
 
     async fn change(&mut self, number: usize, replaced: bool) -> Result<()> {
@@ -130,7 +166,7 @@ impl History {
         };
         let faulty = !twins.faulty;
         let replaced = replaced || twins.changes >= LAST_CHANGE;
-        let (name, kind) = (twins.name.clone(), twins.kind);
+        let kind = twins.kind;
         let steps: Option<&[Step<'static>]> = match (kind, faulty) {
             _ if replaced => None,
             (Kind::Meshed, true) => Some(&[Step::Unready("proxy")]),
@@ -147,6 +183,15 @@ impl History {
             try_join_all(twins.pods.iter_mut().map(|pod| pod.together(steps))).await?;
             return Ok(());
         }
+        self.replace(number).await
+    }
+
+    /// Removes the Pods with this number, and creates them again.
+    async fn replace(&mut self, number: usize) -> Result<()> {
+        let Some(twins) = self.twins.get_mut(number) else {
+            return Ok(());
+        };
+        let (name, kind, faulty) = (twins.name.clone(), twins.kind, twins.faulty);
         let old = std::mem::take(&mut twins.pods);
         try_join_all(old.into_iter().map(SimulatedPod::remove_now)).await?;
         let pods = self.create(&name, kind, faulty).await?;
@@ -202,5 +247,42 @@ fn spec(name: &str, kind: Kind) -> PodSpec {
         Kind::Logs => spec
             .container(app)
             .container(Container::regular("fluent-bit").memory_limit("64Mi")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sidewatch::domain::history::DOWN_WINDOWS;
+
+    use super::*;
+
+    /// How late a replica sees a change: a frozen one after 25 s.
+    const LATE: Duration = Duration::from_secs(25);
+
+    /// The time limits in a spec.
+    fn limits(spec: &Value) -> Vec<Duration> {
+        let checks = spec["checks"].as_object().unwrap().values();
+        let fields = checks.flat_map(|check| check.as_object().unwrap().values());
+        let texts = fields.filter_map(|value| value.as_str().filter(|text| *text != "Off"));
+        let durations = texts.map(|text| text.parse::<jiff::SignedDuration>().unwrap());
+        durations.map(jiff::SignedDuration::unsigned_abs).collect()
+    }
+
+    #[test]
+    fn no_time_limit_is_near_the_time_between_two_changes() {
+        let restarts = fast()["checks"]["frequentRestarts"]["window"].clone();
+        let down = limits(&json!({"checks": {"down": {"window": restarts}}}));
+        let down = down
+            .into_iter()
+            .map(|window| window * DOWN_WINDOWS.unsigned_abs());
+        for limit in limits(&fast()).into_iter().chain(limits(&slow())).chain(down) {
+            for periods in 1..20 {
+                let between = PERIOD * periods;
+                assert!(
+                    limit.abs_diff(between) > CHANGES_WITHIN + LATE,
+                    "{limit:?} is near {between:?}"
+                );
+            }
+        }
     }
 }

@@ -22,7 +22,8 @@ use jiff::Timestamp;
 use testkit::rng::Rng;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use self::history::History;
+use self::faults::ProxyFault;
+use self::history::{Change, History, PERIOD};
 use self::samples::Samples;
 use crate::ControlPlane;
 use crate::faults::disturbance::Disturbance;
@@ -32,12 +33,12 @@ use crate::faults::snapshot::{Snapshot, Tolerance};
 use crate::operator::{install_crds, install_rbac};
 use crate::process::stats::cpu_seconds;
 
-/// Duration of a round, without the comparison. All changes and disturbances have then taken effect.
-const ROUND: Duration = Duration::from_secs(75);
+/// From the begin of a round to its comparison. All changes and disturbances have then taken effect.
+const COMPARED_AFTER: Duration = Duration::from_secs(75);
 /// Latest begin of a disturbance in a round, in milliseconds. The longest ones take 25 s.
 const LAST_BEGIN: i64 = 15_000;
-/// How long the state of the replicas may differ at the end of a round.
-const EQUAL_WITHIN: Duration = Duration::from_mins(1);
+/// How long the state of the replicas may differ at the end of a round. No violation changes its state by itself in this time.
+const EQUAL_WITHIN: Duration = Duration::from_secs(45);
 const COMPARED_EVERY: Duration = Duration::from_secs(2);
 /// Without an end of the Events: the API server deletes them after an hour by default.
 const EVENT_TTL: &str = "--event-ttl=48h";
@@ -55,6 +56,42 @@ pub struct Options {
     pub duration: Duration,
     /// Determines the changes and disturbances.
     pub seed: u64,
+    /// The rounds before this one only determine the state of the Pods at the begin.
+    pub first_round: u32,
+}
+
+/// What happens in a round. The disturbance depends on the leader too.
+struct Plan {
+    disturbance: Rng,
+    /// The time from the begin of the round to the disturbance.
+    after: Duration,
+    /// The replica whose proxy has the fault.
+    hit: Replica,
+    fault: ProxyFault,
+    changes: Vec<Change>,
+}
+
+impl Plan {
+    fn choose(rng: &mut Rng, history: &History) -> Self {
+        let disturbance = rng.clone();
+        rng.below(1);
+        Self {
+            disturbance,
+            after: Duration::from_millis(rng.between(0, LAST_BEGIN).unsigned_abs()),
+            hit: rng.pick(&[Replica::First, Replica::Second]),
+            fault: faults::pick(rng),
+            changes: history.plan(rng),
+        }
+    }
+
+    /// The process of the second replica is never ended, so that it can be measured for the whole time.
+    fn disturbance(&self, leader: Replica) -> Disturbance {
+        let possible: Vec<Disturbance> = Disturbance::ALL
+            .into_iter()
+            .filter(|disturbance| leader == Replica::First || !disturbance.ends_process())
+            .collect();
+        self.disturbance.clone().pick(&possible)
+    }
 }
 
 /// A run in progress.
@@ -69,6 +106,8 @@ struct Soak<'a> {
     samples: Samples,
     counts: BTreeMap<String, usize>,
     late: Vec<std::ops::Range<std::time::Instant>>,
+    /// The names of the facts that have differed. The replicas need not agree on them again.
+    differing: BTreeSet<String>,
 }
 
 /// Starts a control plane and runs.
@@ -83,12 +122,17 @@ pub async fn run(options: Options) -> Result<String> {
 
 /// Runs on a control plane with CRDs and RBAC.
 pub async fn run_on(plane: &ControlPlane, options: Options) -> Result<String> {
-    let Options { duration, seed } = options;
-    let mut soak = Soak::begin(plane, seed).await?;
+    let Options {
+        duration,
+        seed,
+        first_round,
+    } = options;
+    let mut soak = Soak::begin(plane, seed, first_round).await?;
     let begin = Instant::now();
     let mut failures = BTreeSet::new();
     let mut rounds = 0;
     while begin.elapsed() < duration {
+        let round = first_round + rounds;
         rounds += 1;
         let (happened, found) = soak.round().await?;
         let new: Vec<String> = found
@@ -97,7 +141,7 @@ pub async fn run_on(plane: &ControlPlane, options: Options) -> Result<String> {
             .collect();
         let minutes = begin.elapsed().as_secs() / 60;
         log(&format!(
-            "round {rounds}, {minutes} min: {happened}: {} differences",
+            "round {round}, {minutes} min: {happened}: {} differences",
             new.len()
         ));
         for fact in &new {
@@ -118,7 +162,7 @@ pub async fn run_on(plane: &ControlPlane, options: Options) -> Result<String> {
 }
 
 impl<'a> Soak<'a> {
-    async fn begin(plane: &'a ControlPlane, seed: u64) -> Result<Self> {
+    async fn begin(plane: &'a ControlPlane, seed: u64, first_round: u32) -> Result<Self> {
         let undisturbed = FaultEnv::start(plane, "undisturbed").await?;
         let replicas = Replicas::start(plane, "soak").await?;
         for env in [&undisturbed, &replicas.first] {
@@ -126,10 +170,17 @@ impl<'a> Soak<'a> {
             env.policy("slow", history::slow()).await?;
         }
         let namespaces = [&undisturbed, &replicas.first].map(|env| env.namespace().to_owned());
+        let mut rng = Rng::new(seed);
+        let mut history = History::new(plane.client().await?, namespaces.to_vec());
+        for _ in 1..first_round {
+            let plan = Plan::choose(&mut rng, &history);
+            history.skip(&plan.changes);
+        }
+        history.begin().await?;
         Ok(Self {
             plane,
-            rng: Rng::new(seed),
-            history: History::begin(plane.client().await?, namespaces.to_vec()).await?,
+            rng,
+            history,
             undisturbed,
             replicas,
             leader: Replica::First,
@@ -137,21 +188,22 @@ impl<'a> Soak<'a> {
             samples: Samples::default(),
             counts: BTreeMap::new(),
             late: Vec::new(),
+            differing: BTreeSet::new(),
         })
     }
 
     /// Returns what happened, and the facts that differ at the end.
     async fn round(&mut self) -> Result<(String, Vec<String>)> {
-        let end = Instant::now() + ROUND;
-        // The process of the second replica is never ended, so that it can be measured for the whole time.
-        let possible: Vec<Disturbance> = Disturbance::ALL
-            .into_iter()
-            .filter(|disturbance| self.leader == Replica::First || !disturbance.ends_process())
-            .collect();
-        let disturbance = self.rng.pick(&possible);
-        let after = Duration::from_millis(self.rng.between(0, LAST_BEGIN).unsigned_abs());
-        let hit = self.rng.pick(&[Replica::First, Replica::Second]);
-        let fault = faults::pick(&mut self.rng);
+        let begin = Instant::now();
+        let plan = Plan::choose(&mut self.rng, &self.history);
+        let disturbance = plan.disturbance(self.leader);
+        let Plan {
+            after,
+            hit,
+            fault,
+            changes,
+            ..
+        } = plan;
         let active = fault.add(&self.replicas.of(hit).proxy);
         let (plane, leader, replicas) = (self.plane, self.leader, &mut self.replicas);
         let disturb = async {
@@ -165,22 +217,33 @@ impl<'a> Soak<'a> {
             }
             anyhow::Ok(())
         };
-        let (changes, late, ()) = tokio::try_join!(self.history.round(&mut self.rng), disturb, lift)?;
+        let ((), late, ()) = tokio::try_join!(self.history.round(&changes), disturb, lift)?;
         self.late.extend(late);
-        sleep_until(end).await;
+        sleep_until(begin + COMPARED_AFTER).await;
         self.leader = self.replicas.one_leads().await?;
         self.sample().await?;
         for what in [format!("{disturbance:?}"), format!("{fault:?}")] {
             *self.counts.entry(what).or_default() += 1;
         }
-        *self.counts.entry("changes of Pods".to_owned()).or_default() += changes;
+        *self.counts.entry("changes of Pods".to_owned()).or_default() += changes.len();
         let happened = format!(
-            "{disturbance:?} of {leader:?} after {after:?}, {fault:?} for {hit:?}, {changes} changes"
+            "{disturbance:?} of {leader:?} after {after:?}, {fault:?} for {hit:?}, {} changes",
+            changes.len()
         );
-        Ok((happened, self.differences().await?))
+        let differences = self.differences().await?;
+        self.differing
+            .extend(differences.iter().map(|fact| name_of(fact)));
+        // The changes of the next round keep their distance from these.
+        let mut next = begin + PERIOD;
+        while next < Instant::now() {
+            next += PERIOD;
+        }
+        sleep_until(next).await;
+        Ok((happened, differences))
     }
 
-    /// Waits until both replicas agree with the undisturbed operator, and returns the facts that still differ.
+    /// Waits until both replicas agree with the undisturbed operator, and returns the facts that still differ. Does not wait for
+    /// facts that have differed in an earlier round.
     async fn differences(&self) -> Result<Vec<String>> {
         let epoch = |_: &str, _: bool| self.began;
         let deadline = Instant::now() + EQUAL_WITHIN;
@@ -196,7 +259,8 @@ impl<'a> Soak<'a> {
                         .map(|fact| format!("{name} replica: {fact}")),
                 );
             }
-            if facts.is_empty() || Instant::now() >= deadline {
+            let is_known = facts.iter().all(|fact| self.differing.contains(&name_of(fact)));
+            if is_known || Instant::now() >= deadline {
                 return Ok(facts);
             }
             sleep(COMPARED_EVERY).await;
@@ -228,7 +292,7 @@ impl<'a> Soak<'a> {
             .await
     }
 
-    fn report(&self, rounds: usize, duration: Duration) -> Result<String> {
+    fn report(&self, rounds: u32, duration: Duration) -> Result<String> {
         let seconds = duration.as_secs_f64();
         let mut report = format!("{rounds} rounds in {:.0} minutes\n\n", seconds / 60.0);
         for (what, count) in &self.counts {
@@ -249,6 +313,11 @@ impl<'a> Soak<'a> {
         }
         Ok(report)
     }
+}
+
+/// The name of a fact, without the values.
+fn name_of(fact: &str) -> String {
+    fact.lines().next().unwrap_or_default().to_owned()
 }
 
 fn log(line: &str) {

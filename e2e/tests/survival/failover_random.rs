@@ -42,6 +42,7 @@ async fn one_round() -> Result<()> {
     let options = soak::Options {
         duration: ONE_ROUND,
         seed: 2,
+        first_round: 1,
     };
     soak::run_on(plane, options).await.map(drop)
 }
