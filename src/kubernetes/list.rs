@@ -42,7 +42,7 @@ use crate::{
 };
 
 /// Number of objects in a page.
-pub(super) const PAGE: u32 = 500;
+const PAGE: u32 = 500;
 
 /// The Pods that a user selects.
 #[derive(Clone, Debug, Default)]

@@ -18,8 +18,11 @@ use kube::{
 use super::{
     failure,
     inputs::LIVE_PODS,
-    list::{ListError, PAGE, PodSelection},
+    list::{ListError, PodSelection},
 };
+
+/// Number of objects in a page. They have all their fields, so a Pod takes about 100 kB of memory.
+const PAGE: u32 = 100;
 
 /// A kind of workloads.
 #[derive(Clone, Debug)]

@@ -98,7 +98,7 @@ async fn workloads_are_listed_in_pages_and_named() {
     let (run, (parameters, token, fields)) = tokio::join!(sidewatch(&args), answers);
     assert_eq!(
         parameters,
-        [Some("500".to_owned()), None, Some("app=web".to_owned())]
+        [Some("100".to_owned()), None, Some("app=web".to_owned())]
     );
     assert_eq!(token.as_deref(), Some("token"));
     assert!(fields.unwrap().contains("status.phase!=Succeeded"));
