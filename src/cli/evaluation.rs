@@ -46,7 +46,8 @@ pub struct Reported {
 #[derive(Debug)]
 pub struct Evaluation {
     index: Index,
-    reported: Vec<Reported>,
+    /// The violations that have fired. `None` if the caller needs only the present ones, which the index has.
+    reported: Option<Vec<Reported>>,
     /// The positions of the violations that still fire.
     firing: HashMap<ViolationKey, usize>,
     /// The UIDs of the Pods.
@@ -70,7 +71,7 @@ impl Evaluation {
         };
         let mut evaluation = Self {
             index: Index::new([None], namespaces.is_some()).with_policy_limits(limits),
-            reported: Vec::new(),
+            reported: None,
             firing: HashMap::new(),
             pods: BTreeSet::new(),
             named: BTreeSet::new(),
@@ -90,6 +91,13 @@ impl Evaluation {
             evaluation.take(effects);
         }
         evaluation
+    }
+
+    /// Keeps each violation that fires, also after its end.
+    #[must_use]
+    pub fn keeping_reports(mut self) -> Self {
+        self.reported = Some(Vec::new());
+        self
     }
 
     /// Declares that there are no Pods yet. For inputs that do not begin with a list.
@@ -142,9 +150,9 @@ impl Evaluation {
         &self.index
     }
 
-    /// Returns the violations that have fired, in the order of their times.
+    /// Returns the violations that have fired since [`Self::keeping_reports`], in the order of their times.
     pub fn reported(&self) -> &[Reported] {
-        &self.reported
+        self.reported.as_deref().unwrap_or_default()
     }
 
     /// Returns the number of Pods that were seen.
@@ -153,13 +161,14 @@ impl Evaluation {
     }
 
     fn take(&mut self, effects: Effects) {
+        let Some(all) = &mut self.reported else { return };
         for transition in effects.transitions {
             let violation = transition.violation;
             match transition.to {
                 Change::Pending | Change::Cleared => {}
                 Change::Firing => {
-                    self.firing.insert(violation.key(), self.reported.len());
-                    self.reported.push(Reported {
+                    self.firing.insert(violation.key(), all.len());
+                    all.push(Reported {
                         cause: self.index.cause(&violation).unwrap_or_default(),
                         violation,
                         firing: transition.at,
@@ -168,7 +177,7 @@ impl Evaluation {
                 }
                 Change::Resolved | Change::Ended => {
                     let position = self.firing.remove(&violation.key());
-                    if let Some(reported) = position.and_then(|at| self.reported.get_mut(at)) {
+                    if let Some(reported) = position.and_then(|at| all.get_mut(at)) {
                         reported.resolved = Some(transition.at);
                     }
                 }

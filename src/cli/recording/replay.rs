@@ -47,7 +47,7 @@ pub fn replay(
         Some(length) => Some(later(start, length.try_into()?)),
         None => None,
     };
-    let mut evaluation = Evaluation::new(policies(&namespace)?, None, start);
+    let mut evaluation = Evaluation::new(policies(&namespace)?, None, start).keeping_reports();
     evaluation.begin_without_pods(start);
     let mut end = start;
     while let Some(entry) = match pending.take() {

@@ -122,7 +122,7 @@ async fn of_cluster(
     notes.extend(assumed_namespace(candidates, namespace));
     let known = Policies::new(policies::updates(candidates, namespace)?, in_force);
     let start = cluster.now();
-    let mut evaluation = Evaluation::new(known.all(), namespaces, start);
+    let mut evaluation = Evaluation::new(known.all(), namespaces, start).keeping_reports();
     cluster.evaluate(&mut evaluation, args.length).await?;
     if args.length.is_none() {
         notes.push(ONE_LIST.to_owned());
