@@ -235,6 +235,16 @@ async fn the_role_for_users_of_the_command_line_is_sufficient() {
     })
     .await
     .unwrap();
-    let run = sidewatch(files.path(), &["lint", "--live", "-n", &namespace]).await;
-    assert_eq!(run.stderr, "", "the role is sufficient for lint: {}", run.stdout);
+    let table: [(&[&str], usize); 4] = [
+        (&["lint", "--live"], 0),
+        (&["top"], 0),
+        (&["versions"], 0),
+        // One list shows only the present.
+        (&["explain", "web"], 1),
+    ];
+    for (args, notes) in table {
+        let run = sidewatch(files.path(), &[args, &["-n", &namespace]].concat()).await;
+        assert!(matches!(run.code, Some(0 | 1)), "{args:?}: {run:?}");
+        assert_eq!(run.stderr.lines().count(), notes, "{args:?}: {run:?}");
+    }
 }

@@ -1,6 +1,6 @@
 //! A cluster with the operator, in which scenarios run.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -117,8 +117,13 @@ impl ScenarioCluster {
 
     /// The cluster, with the namespace of the scenario as default.
     pub(super) fn in_namespace_of(&self, scenario: &Scenario) -> Result<Cluster> {
-        let path = self.scratch.path().join(format!("{}.kubeconfig", scenario.name));
-        self.cluster.in_namespace(&scenario.name, &path)
+        self.cluster
+            .in_namespace(&scenario.name, &self.kubeconfig_of(scenario))
+    }
+
+    /// The kubeconfig that [`Self::in_namespace_of`] writes.
+    pub(super) fn kubeconfig_of(&self, scenario: &Scenario) -> PathBuf {
+        self.scratch.path().join(format!("{}.kubeconfig", scenario.name))
     }
 
     /// A shared policy, as YAML.

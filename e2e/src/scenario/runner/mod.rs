@@ -4,11 +4,13 @@
 //! ScenarioCluster::on_node / on_existing   a cluster with the operator
 //!   execute   namespace, policy, objects, steps; waits for expected Events     many at once, then those that run alone
 //!   verify    compares Events and violations with the expected ones            after a quiet time
+//!   explain   compares `sidewatch explain` with the violations
 //! ```
 
 mod cluster;
 mod event_watch;
 mod execute;
+mod explain;
 mod verify;
 
 use std::sync::Arc;
@@ -95,8 +97,12 @@ async fn verify(cluster: &ScenarioCluster, run: &mut ScenarioRun, ended: Timesta
     run.ended = ended;
     if cluster.timing() == Timing::Fast {
         let events = verify::events(run, cluster.events().await?.as_slice());
-        let violations = verify::violations(run, &cluster.installed.metrics().await?)?;
-        run.errors.extend(events.into_iter().chain(violations));
+        let metrics = cluster.installed.metrics().await?;
+        let violations = verify::violations(run, &metrics)?;
+        let explained = explain::differences(cluster, run, &metrics).await;
+        let explained = explained.unwrap_or_else(|error| vec![format!("cannot be explained: {error:#}")]);
+        run.errors
+            .extend(events.into_iter().chain(violations).chain(explained));
     }
     if !run.errors.is_empty() {
         run.errors.push(cluster.pods(&run.scenario.name).await);
