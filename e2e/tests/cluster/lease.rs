@@ -9,7 +9,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client};
-use serde_json::json;
+use serde_json::{Value, json};
 use sidewatch::kubernetes::lease::{LeaseClient, LeaseRecord, LeaseWrite, Term};
 use sidewatch::kubernetes::named_object::Applied;
 
@@ -25,25 +25,30 @@ struct Setup {
     namespace: String,
 }
 
+/// A role with these verbs for the Lease.
+fn role(verbs: &[&str]) -> Value {
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": NAME},
+        "rules": [{
+            "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": [NAME],
+            "verbs": verbs,
+        }],
+    })
+}
+
 async fn setup() -> Setup {
     let plane = e2e::shared().await.unwrap();
     let client = plane.client().await.unwrap();
     let namespace = plane.namespace("lease").await.unwrap();
     plane.service_account(&namespace, ACCOUNT).await.unwrap();
     let apply = PatchParams::apply("e2e");
-    let role = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": NAME},
-        "rules": [{
-            "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": [NAME],
-            "verbs": ["create", "get", "watch", "patch"],
-        }],
-    });
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": NAME},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": NAME},
         "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": namespace}],
     });
     let roles: Api<Role> = Api::namespaced(client.clone(), &namespace);
+    let role = role(&["create", "get", "watch", "patch"]);
     roles.patch(NAME, &apply, &Patch::Apply(role)).await.unwrap();
     let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), &namespace);
     bindings
@@ -175,4 +180,38 @@ async fn a_standby_watches_the_lease_by_name() {
     assert_eq!(watch.next().await.unwrap().unwrap(), Some(renewed));
     leases.delete(NAME, &DeleteParams::default()).await.unwrap();
     assert_eq!(watch.next().await.unwrap().unwrap(), None, "deleted");
+}
+
+/// The audit log of the operator contains no `create`, but its role needs it.
+#[tokio::test]
+async fn a_lease_is_created_by_apply_only_with_the_verb_create() {
+    let Setup {
+        one,
+        leases,
+        client,
+        namespace,
+        ..
+    } = setup().await;
+    let created = written(&one, &write(None, "one", FIRST)).await.unwrap();
+    let roles: Api<Role> = Api::namespaced(client, &namespace);
+    let patch = Patch::Apply(role(&["get", "watch", "patch"]));
+    let params = PatchParams::apply("e2e");
+    roles.patch(NAME, &params, &patch).await.unwrap();
+    written(&one, &write(Some(&created), "one", SECOND))
+        .await
+        .expect("a renewal needs only patch");
+    // The authorizer of the API server follows by a watch.
+    let refused = eventually(Duration::from_secs(10), async || {
+        leases.delete(NAME, &DeleteParams::default()).await.ok();
+        match one.apply(&write(None, "one", FIRST)).await {
+            Err(kube::Error::Api(status)) => Ok(status),
+            other => bail!("not refused: {other:?}"),
+        }
+    });
+    let refused = refused.await.unwrap();
+    assert_eq!(
+        (refused.code, one.get().await.unwrap()),
+        (403, None),
+        "{refused:?}"
+    );
 }
