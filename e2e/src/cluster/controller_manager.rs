@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use anyhow::Result;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
@@ -15,6 +16,8 @@ use crate::process::{Process, Spec};
 use crate::tools::{self, Tool};
 
 const POLL: Duration = Duration::from_millis(100);
+/// How long Pods that are marked as ready have been ready.
+const READY_FOR: Duration = Duration::from_mins(1);
 
 impl ControlPlane {
     /// Starts kube-controller-manager with these controllers only. Does not wait until they are active.
@@ -33,7 +36,10 @@ impl ControlPlane {
     /// Sets the condition Ready on every current and future Pod of a namespace. Returns only on an error.
     pub async fn keep_pods_ready(&self, namespace: &str) -> Result<Infallible> {
         let pods: Api<Pod> = Api::namespaced(self.client().await?, namespace);
-        let ready = Patch::Merge(json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}}));
+        // Longer than `minReadySeconds`, so that a rollout does not wait.
+        let since = (Timestamp::now() - READY_FOR).to_string();
+        let condition = json!({"type": "Ready", "status": "True", "lastTransitionTime": since});
+        let ready = Patch::Merge(json!({"status": {"conditions": [condition]}}));
         loop {
             for pod in pods.list(&ListParams::default()).await? {
                 if pod.status.is_none_or(|status| status.conditions.is_none()) {

@@ -245,8 +245,11 @@ fn recreate_chart(files: &Scratch) -> String {
     let template = std::fs::read_to_string(&path).unwrap();
     let new = "    type: RollingUpdate\n    rollingUpdate:\n      maxUnavailable: 0\n      maxSurge: 1\n";
     assert!(template.contains(new), "{template}");
+    let pause = "  minReadySeconds: 15\n";
+    assert!(template.contains(pause), "{template}");
     let old = template
         .replace(new, "    type: Recreate\n")
+        .replace(pause, "")
         .replace("{{ int64 .Values.replicas }}", "1");
     std::fs::write(path, old).unwrap();
     chart.to_str().unwrap().to_owned()

@@ -167,4 +167,9 @@ async fn chart_and_kustomize_run_the_same_pod() {
     let chart = documents(&helm.template(&[]).await.unwrap());
     let config = kustomized("config/default").await;
     assert_eq!(pod_spec(&chart), pod_spec(&config));
+    let spec = |objects: &[Value]| of_kind(objects, "Deployment")[0]["spec"].clone();
+    for field in ["replicas", "strategy", "minReadySeconds"] {
+        assert!(!spec(&chart)[field].is_null(), "{field}");
+        assert_eq!(spec(&chart)[field], spec(&config)[field], "{field}");
+    }
 }

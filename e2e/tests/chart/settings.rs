@@ -17,6 +17,11 @@ async fn the_deployment_has_the_required_settings() {
             "the new Pod is ready before the old one ends",
         ),
         (
+            &spec["minReadySeconds"],
+            json!(15),
+            "Prometheus scrapes the new Pod before the old one ends",
+        ),
+        (
             &spec["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"],
             container["name"].clone(),
             "the container of kubectl logs",
