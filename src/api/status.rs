@@ -26,7 +26,7 @@ pub struct PolicyStatus {
     #[schemars(with = "i64", range(min = 0))]
     pub observed_generation: Option<i64>,
     /// Ready: the policy is valid and being evaluated. SidecarsHealthy: no violation is firing. TargetsFound: the policy
-    /// selects at least one Pod.
+    /// selects at least one Pod. Exclusive: no other installation of Sidewatch writes this status.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "readable")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
@@ -148,7 +148,7 @@ fn conditions(_: &mut SchemaGenerator) -> Schema {
             "required": ["type", "status", "lastTransitionTime", "reason", "message"],
             "properties": {
                 "type": {
-                    "description": "The type of the condition: Ready, SidecarsHealthy or TargetsFound.",
+                    "description": "The type of the condition: Ready, SidecarsHealthy, TargetsFound or Exclusive.",
                     "type": "string",
                     "maxLength": 316,
                 },

@@ -34,6 +34,7 @@ use crate::{
     kubernetes::{
         client::{self, Clients},
         inputs::WatchScope,
+        installation::Installation,
     },
     operator::{
         Operator, TaskEnded, checkpoint::CheckpointLocation, leadership::Candidate, serve_in_background,
@@ -235,6 +236,7 @@ async fn operate(args: RunArgs, http: Handle) -> Result<(), Failure> {
             ..SeriesLimits::default()
         },
         Arc::new(SystemClock::default()),
+        installation(&args),
         candidate.as_ref(),
     )?;
     if let Some(namespace) = args.operator_namespace.clone() {
@@ -298,6 +300,14 @@ fn protection(args: &RunArgs, config: Config, counters: Arc<Metrics>) -> Result<
         tls,
         authorizer: authorizer.transpose()?,
     })
+}
+
+/// Returns the installation to which this process belongs.
+fn installation(args: &RunArgs) -> Installation {
+    match &args.operator_namespace {
+        Some(namespace) => Installation::with_lease(namespace, &args.lease_name),
+        None => Installation::on_host(&sink::instance()),
+    }
 }
 
 /// Returns the candidate of the leader election, or `None` without leader election.

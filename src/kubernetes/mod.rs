@@ -12,6 +12,7 @@ pub mod decode;
 pub mod failure;
 pub mod fence;
 pub mod inputs;
+pub mod installation;
 pub mod lease;
 pub mod list;
 mod list_watch;

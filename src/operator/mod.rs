@@ -41,6 +41,7 @@ use crate::{
     kubernetes::client::Clients,
     kubernetes::fence::Fence,
     kubernetes::inputs::{WatchScope, inputs},
+    kubernetes::installation::Installation,
     operator::checkpoint::{CheckpointLocation, CheckpointTask},
     operator::leadership::{Candidate, Leadership},
     operator::reconciler::{Ended, Reconciler},
@@ -77,6 +78,7 @@ impl Operator {
         policy_limits: PolicyLimits,
         limits: SeriesLimits,
         clock: Arc<dyn Clock>,
+        installation: Installation,
         candidate: Option<&Candidate>,
     ) -> prometheus::Result<Self> {
         if !scope.is_cluster_wide() {
@@ -109,6 +111,7 @@ impl Operator {
             metrics,
             health,
             fence.clone(),
+            installation,
         );
         Ok(Self {
             clients,

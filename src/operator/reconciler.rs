@@ -32,6 +32,7 @@ use crate::{
         decode::policy::status::ObservedStatus,
         fence::{Fence, Role},
         inputs::Input,
+        installation::Installation,
         watch::WatchEvent,
     },
     sink::{
@@ -129,12 +130,19 @@ impl Reconciler {
         metrics: Arc<Metrics>,
         health: Arc<Health>,
         fence: Fence,
+        installation: Installation,
     ) -> Self {
         let role = fence.subscribe();
         let writer = Writer::new(client, Arc::clone(&metrics), fence);
         let events = EventSink::new(writer.clone(), Arc::clone(&clock));
         let reports = Reports::new(Arc::clone(&index));
-        let status = StatusSink::new(reports, events.pending_events(), writer, Arc::clone(&clock));
+        let status = StatusSink::new(
+            reports,
+            events.pending_events(),
+            writer,
+            installation,
+            Arc::clone(&clock),
+        );
         Self {
             index,
             clock,

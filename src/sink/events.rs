@@ -29,13 +29,13 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
-    FIELD_MANAGER, PendingEvents, WriteError, Writer, event_object,
+    PendingEvents, WriteError, Writer, event_object,
     event_queue::{EventQueue, Message, QueuedEvent},
 };
 use crate::{
     clock::Clock,
     domain::effects::{Delivery, Event},
-    kubernetes::fence::Role,
+    kubernetes::{fence::Role, installation::FIELD_MANAGER},
     telemetry::{
         logging::clean,
         metrics::{DropReason, WriteKind},

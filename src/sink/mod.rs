@@ -9,6 +9,7 @@ mod event_object;
 mod event_queue;
 pub mod events;
 mod kept_events;
+mod other_installations;
 mod pending_events;
 pub mod status;
 mod status_object;
@@ -29,8 +30,6 @@ use crate::{
     telemetry::metrics::{Metrics, WriteKind, WriteOutcome},
 };
 
-/// The field manager of Sidewatch.
-const FIELD_MANAGER: &str = "sidewatch";
 /// Maximum size of a response in bytes.
 const MAX_RESPONSE: usize = 4 << 20;
 

@@ -2,7 +2,8 @@
 //!
 //! Input: the statuses that a watch observed, and the keys of policies whose status may have changed. Output: one apply
 //! if the wanted status differs from the observed one. If the applied status still has entries of other field managers, a
-//! merge patch removes them. Each write requires the version of the object that was observed, so a write that arrives late
+//! merge patch removes them. The field manager names the installation, so that [`other_installations`] detects others; an
+//! empty apply in the name of one that has ended removes what it left. Each write requires the version of the object that was observed, so a write that arrives late
 //! changes nothing. A standby writes nothing.
 
 use std::{
@@ -16,6 +17,7 @@ use std::{
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use http::StatusCode;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Resource,
     api::{Patch, PatchParams},
@@ -23,16 +25,18 @@ use kube::{
 };
 use parking_lot::{Mutex, MutexGuard};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::{
     select,
     sync::Notify,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tracing::{info, warn};
 
 use super::{
-    FIELD_MANAGER, PendingEvents, WriteError, Writer, status_object,
+    PendingEvents, WriteError, Writer,
+    other_installations::{self, Writers},
+    status_object,
     status_queue::{Outcome, StatusQueue},
 };
 use crate::{
@@ -44,8 +48,9 @@ use crate::{
         summary::Report,
     },
     kubernetes::{
-        decode::policy::status::{ObservedStatus, parse_version},
+        decode::policy::status::ObservedStatus,
         fence::Role,
+        installation::{Installation, status_writers},
     },
     telemetry::{logging::clean, metrics::WriteKind},
 };
@@ -83,6 +88,7 @@ pub struct StatusSink {
     reports: Reports,
     pending_events: Arc<PendingEvents>,
     writer: Writer,
+    installation: Installation,
     clock: Arc<dyn Clock>,
     /// The error that was logged last, until a write succeeds.
     logged_error: Mutex<Option<String>>,
@@ -94,15 +100,17 @@ impl StatusSink {
         reports: Reports,
         pending_events: Arc<PendingEvents>,
         writer: Writer,
+        installation: Installation,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
-            queue: Mutex::default(),
+            queue: Mutex::new(StatusQueue::new(installation.clone())),
             notify: Notify::new(),
             closed: AtomicBool::new(false),
             reports,
             pending_events,
             writer,
+            installation,
             clock,
             logged_error: Mutex::default(),
         }
@@ -147,14 +155,16 @@ impl StatusSink {
         let mut writes = FuturesUnordered::new();
         let mut role = self.pending_events.role();
         let mut is_leader = *role.borrow_and_update() == Role::Leader;
+        let mut heartbeat = interval(other_installations::HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             while is_leader
                 && writes.len() < CONCURRENCY
-                && let Some((key, observed)) = self.take()
+                && let Some((key, observed, others)) = self.take()
             {
                 writes.push(async move {
                     let uid = Arc::clone(&observed.uid);
-                    let outcome = self.sync(&key, observed).await;
+                    let outcome = self.sync(&key, observed, &others).await;
                     (key, uid, outcome)
                 });
             }
@@ -177,31 +187,32 @@ impl StatusSink {
                         self.queue().mark_all_changed(Instant::now());
                     }
                 }
+                _ = heartbeat.tick(), if is_leader => self.queue().heartbeat(Instant::now()),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && writes.len() < CONCURRENCY => {}
             }
         }
     }
 
     /// Compares the wanted status of a policy with the observed one, and writes it if they differ.
-    async fn sync(&self, key: &PolicyKey, observed: ObservedStatus) -> Outcome {
+    async fn sync(&self, key: &PolicyKey, observed: ObservedStatus, others: &Writers) -> Outcome {
         let Some(report) = self.reports.get(key) else {
             return Outcome::Unchanged;
         };
-        let mut wanted = status_object::status(&report, observed.status.as_ref(), self.clock.now());
-        if status_object::is_current(&wanted, observed.status.as_ref()) {
+        let before = observed.status.as_ref();
+        let mut wanted = status_object::status(&report, others, before, self.clock.now());
+        if status_object::is_current(&wanted, before) && !others.require_apply() {
             return Outcome::Unchanged;
         }
         // The report is computed first, so that the wait includes the Events of all its violations.
         let _elapsed = timeout(EVENTS_TIMEOUT, self.pending_events.drained(key)).await;
-        match self.apply_valid(key, &observed, &mut wanted).await {
+        match self.apply_valid(key, &observed, &mut wanted, &others.ended).await {
             Ok(Applied::NotFound) => Outcome::NotFound,
             Ok(Applied::Conflict) => Outcome::Conflict,
             Ok(Applied::Object(object)) => {
                 self.log_recovery();
                 Outcome::Written(ObservedStatus {
                     uid: observed.uid,
-                    version: object.version(),
-                    status: Some(wanted),
+                    ..ObservedStatus::new(&object.metadata, Some(wanted))
                 })
             }
             Err(error) => {
@@ -221,8 +232,9 @@ impl StatusSink {
         key: &PolicyKey,
         observed: &ObservedStatus,
         status: &mut PolicyStatus,
+        ended: &[Arc<str>],
     ) -> Result<Applied, WriteError> {
-        let mut result = self.apply(key, observed, status).await;
+        let mut result = self.apply(key, observed, status, ended).await;
         for attempt in 0..2 {
             let Err(error) = &result else { break };
             if error.status != Some(StatusCode::UNPROCESSABLE_ENTITY) {
@@ -239,7 +251,7 @@ impl StatusSink {
             };
             self.log_error(key, error);
             *status = reduced;
-            result = self.apply(key, observed, status).await;
+            result = self.apply(key, observed, status, ended).await;
         }
         result
     }
@@ -250,30 +262,38 @@ impl StatusSink {
         key: &PolicyKey,
         observed: &ObservedStatus,
         status: &PolicyStatus,
+        ended: &[Arc<str>],
     ) -> Result<Applied, WriteError> {
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        // Because of the UID, the API server refuses this status for a new policy with the same name.
-        let mut metadata = json!({ "name": key.name, "uid": observed.uid });
+        let manager = self.installation.field_manager();
         // Zero stands for a version that is not a number.
-        if let Some(metadata) = metadata.as_object_mut().filter(|_| observed.version > 0) {
-            metadata.insert("resourceVersion".to_owned(), observed.version.to_string().into());
-        }
-        let patch = Patch::Apply(json!({
-            "apiVersion": format!("{}/{}", api::GROUP, api::VERSION),
-            "kind": key.kind.as_str(),
-            "metadata": metadata,
-            "status": status,
-        }));
-        let applied = match self.patch(key, &params, &patch).await? {
+        let version = (observed.version > 0).then(|| observed.version.to_string());
+        let patch = apply_patch(key, &observed.uid, version.as_deref(), Some(status));
+        let params = PatchParams::apply(manager).force();
+        let mut applied = match self.patch(key, &params, &patch).await? {
             Applied::Object(applied) => applied,
             other => return Ok(other),
         };
+        for ended in ended {
+            if !status_writers(&applied.metadata)
+                .iter()
+                .any(|writer| writer.manager == *ended)
+            {
+                continue;
+            }
+            // This removes the entry, and the fields that no other manager has applied.
+            let version = applied.metadata.resource_version.as_deref();
+            let patch = apply_patch(key, &observed.uid, version, None);
+            match self.patch(key, &PatchParams::apply(ended), &patch).await? {
+                Applied::Object(object) => applied = object,
+                other => return Ok(other),
+            }
+        }
         let stays = |applied: &PolicyStatus| status_object::has_foreign_entries(status, applied);
         if !applied.status.as_ref().is_some_and(stays) {
             return Ok(Applied::Object(applied));
         }
         let params = PatchParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
+            field_manager: Some(manager.to_owned()),
             ..PatchParams::default()
         };
         let patch = Patch::Merge(json!({
@@ -320,7 +340,7 @@ impl StatusSink {
         }
     }
 
-    fn take(&self) -> Option<(PolicyKey, ObservedStatus)> {
+    fn take(&self) -> Option<(PolicyKey, ObservedStatus, Writers)> {
         self.queue().take(Instant::now())
     }
 
@@ -333,7 +353,7 @@ impl StatusSink {
 #[derive(Debug)]
 enum Applied {
     /// The object after the patch.
-    Object(Written),
+    Object(Box<Written>),
     /// The object has another version or UID than the observed one.
     Conflict,
     /// The object does not exist.
@@ -344,18 +364,31 @@ enum Applied {
 #[derive(Debug, Default, Deserialize)]
 struct Written {
     #[serde(default)]
-    metadata: Metadata,
+    metadata: ObjectMeta,
     status: Option<PolicyStatus>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Metadata {
-    resource_version: Option<String>,
-}
-
-impl Written {
-    fn version(&self) -> u64 {
-        parse_version(self.metadata.resource_version.as_deref())
-    }
+/// Returns the patch that applies a status, or nothing for `None`. The UID makes the API server refuse it for a new policy
+/// with the same name.
+fn apply_patch(
+    key: &PolicyKey,
+    uid: &str,
+    version: Option<&str>,
+    status: Option<&PolicyStatus>,
+) -> Patch<Value> {
+    let mut metadata = Map::from_iter([
+        ("name".to_owned(), json!(key.name)),
+        ("uid".to_owned(), json!(uid)),
+    ]);
+    metadata.extend(version.map(|version| ("resourceVersion".to_owned(), json!(version))));
+    let mut object = Map::from_iter([
+        (
+            "apiVersion".to_owned(),
+            json!(format!("{}/{}", api::GROUP, api::VERSION)),
+        ),
+        ("kind".to_owned(), json!(key.kind.as_str())),
+        ("metadata".to_owned(), metadata.into()),
+    ]);
+    object.extend(status.map(|status| ("status".to_owned(), json!(status))));
+    Patch::Apply(object.into())
 }

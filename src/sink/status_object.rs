@@ -4,6 +4,7 @@ use jiff::{Timestamp, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde_json::{Value, json};
 
+use super::other_installations::Writers;
 use crate::{
     api::{CheckStatus, MAX_DETAIL, PolicyStatus, Severity, Summary, Violation, ViolationState},
     domain::{policy, summary, violation::Subject},
@@ -19,9 +20,13 @@ const MAX_MESSAGE: usize = 32_768;
 /// Added to the message of the condition Ready when entries were refused.
 const INCOMPLETE: &str = "The API server refused entries of this status: install the CRDs of this version";
 
+/// The condition that reports other installations.
+const EXCLUSIVE: &str = "Exclusive";
+
 /// Converts a report. A condition whose status is unchanged keeps its `lastTransitionTime`.
 pub(super) fn status(
     report: &summary::Report,
+    writers: &Writers,
     observed: Option<&PolicyStatus>,
     now: Timestamp,
 ) -> PolicyStatus {
@@ -40,6 +45,7 @@ pub(super) fn status(
         observed_generation: Some(*generation),
         conditions: conditions
             .iter()
+            .chain([&exclusive(writers, before)])
             .map(|c| condition(c, *generation, before, now))
             .collect(),
         summary: Some(Summary {
@@ -60,6 +66,46 @@ pub(super) fn status(
             .collect(),
         violations: violations.iter().map(violation).collect(),
         violations_omitted: *omitted,
+    }
+}
+
+/// Reports whether a status has the condition of a conflict with another installation.
+pub(super) fn reports_conflict(status: Option<&PolicyStatus>) -> bool {
+    let mut conditions = status.iter().flat_map(|status| &status.conditions);
+    conditions.any(|c| c.type_ == EXCLUSIVE && c.status == "False")
+}
+
+/// Returns the condition that reports other installations. Its message names its writer, so that each of two installations
+/// sees that the other one still writes. Between two heartbeats, the message of the other one stays.
+fn exclusive(writers: &Writers, before: &[Condition]) -> summary::ReportCondition {
+    let Writers {
+        own,
+        active,
+        is_heartbeat,
+        ..
+    } = writers;
+    let (status, reason, message) = if active.is_empty() {
+        let message = "No other installation writes this status".to_owned();
+        (true, "OneInstallation", message)
+    } else {
+        let reported = before
+            .iter()
+            .find(|c| c.type_ == EXCLUSIVE && c.status == "False");
+        let message = match reported.filter(|_| !is_heartbeat) {
+            Some(reported) => reported.message.clone(),
+            None => format!(
+                "Written by the installation {own} and also by {}: uninstall all but one, or let them watch different \
+                 namespaces",
+                active.join(", ")
+            ),
+        };
+        (false, "SeveralInstallations", message)
+    };
+    summary::ReportCondition {
+        kind: EXCLUSIVE,
+        status: Some(status),
+        reason,
+        message,
     }
 }
 
@@ -205,192 +251,4 @@ fn kept<T: Clone>(entries: &[T], is_kept: impl Fn(usize) -> bool) -> Vec<T> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::domain::observation::Workload;
-    use crate::domain::summary::{CheckCounts, Report, ReportCondition, ReportedViolation};
-
-    pub(in crate::sink) fn report(firing: u32) -> Report {
-        let condition = |kind, status| ReportCondition {
-            kind,
-            status,
-            reason: "Reason",
-            message: format!("{firing} fail"),
-        };
-        Report {
-            generation: 3,
-            conditions: [
-                condition("Ready", Some(true)),
-                condition("SidecarsHealthy", Some(firing == 0)),
-                condition("TargetsFound", None),
-            ],
-            summary: summary::Summary {
-                pods: 4,
-                firing,
-                ..summary::Summary::default()
-            },
-            checks: vec![CheckCounts {
-                check: policy::Check::OOMKilled,
-                firing,
-                pending: 0,
-            }],
-            violations: vec![ReportedViolation {
-                violation: crate::domain::testing::violation(policy::Check::OOMKilled, "fluent-bit"),
-                detail: "limit 64Mi".to_owned(),
-            }],
-            omitted: 0,
-        }
-    }
-
-    fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn a_status_reads_back_as_it_was_written() {
-        let wanted = status(&report(1), None, at("2026-11-20T10:42:08.123Z"));
-        let text = serde_json::to_string(&wanted).unwrap();
-        assert!(
-            text.contains(r#""since":"2026-11-20T10:42:07Z""#),
-            "whole seconds: {text}"
-        );
-        assert!(text.contains(r#""check":"OOMKilled""#), "{text}");
-        let mut observed: PolicyStatus = serde_json::from_str(&text).unwrap();
-        assert!(is_current(&wanted, Some(&observed)), "nothing to write");
-        let mut foreign = observed.conditions[0].clone();
-        foreign.type_ = "Reviewed".to_owned();
-        observed.conditions.insert(0, foreign);
-        assert!(
-            is_current(&wanted, Some(&observed)),
-            "a condition of another writer"
-        );
-        assert!(!is_current(&wanted, None), "a policy without status");
-    }
-
-    #[test]
-    fn checks_and_violations_that_were_not_applied_are_foreign() {
-        let wanted = status(&report(1), None, at("2026-11-20T10:42:08Z"));
-        assert!(!has_foreign_entries(&wanted, &wanted));
-        let mut applied = wanted.clone();
-        applied.conditions[0].type_ = "Reviewed".to_owned();
-        assert!(
-            !has_foreign_entries(&wanted, &applied),
-            "a condition of another writer"
-        );
-        applied.checks.push(CheckStatus {
-            check: policy::Check::Flapping.into(),
-            firing: 3,
-            pending: 0,
-        });
-        assert!(has_foreign_entries(&wanted, &applied), "a check");
-        let mut none = wanted.clone();
-        none.violations.clear();
-        assert!(has_foreign_entries(&none, &wanted), "violations");
-    }
-
-    #[test]
-    fn a_detail_is_cut_to_the_limit_of_the_schema() {
-        let mut report = report(1);
-        report.violations[0].detail = "\u{e4}".repeat(MAX_DETAIL + 1);
-        let wanted = status(&report, None, at("2026-11-20T10:42:08Z"));
-        assert_eq!(wanted.violations[0].detail.chars().count(), MAX_DETAIL);
-    }
-
-    #[test]
-    fn a_status_is_valid_whatever_a_pod_contains() {
-        let mut report = report(1);
-        report.conditions[1].message = "m\u{1b}".repeat(40_000);
-        let Subject::Container(subject) = &mut report.violations[0].violation.subject;
-        subject.namespace = "n".repeat(400).into();
-        subject.workload = Arc::new(Workload {
-            kind: "K".repeat(400).into(),
-            name: "web".into(),
-        });
-        subject.pod = "p".repeat(400).into();
-        subject.container = "c\n".repeat(400).into();
-        report.violations[0].violation.onset = Timestamp::MIN;
-        report.violations[0].detail = "\u{e4}\u{202e}".repeat(MAX_DETAIL);
-        let wanted = status(&report, None, at("2026-11-20T10:42:08Z"));
-        let violation = &wanted.violations[0];
-        let table = [
-            (&violation.namespace, 63),
-            (&violation.workload, 317),
-            (&violation.pod, 253),
-            (&violation.container, 63),
-            (&violation.detail, MAX_DETAIL),
-            (&wanted.conditions[1].message, 32_768),
-        ];
-        for (text, limit) in table {
-            assert_eq!(text.chars().count(), limit);
-            assert!(text.chars().all(|c| !c.is_control() && c != '\u{202e}'), "{text}");
-        }
-        assert_eq!(violation.since.0, Timestamp::UNIX_EPOCH, "a year of four digits");
-    }
-
-    #[test]
-    fn refused_entries_are_removed_and_counted() {
-        let mut report = report(1);
-        report.violations = vec![report.violations[0].clone(); 3];
-        let wanted = status(&report, None, at("2026-11-20T10:42:08Z"));
-        let fields = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let table = [
-            (&["status.violations[1].workload"][..], 2, 1, 1, "one violation"),
-            (
-                &["status.violations[0].x", "status.violations[2]"],
-                1,
-                1,
-                2,
-                "two violations",
-            ),
-            (&["status.checks[0].check"], 3, 0, 0, "a check"),
-            (
-                &["status.summary"],
-                0,
-                0,
-                3,
-                "a field that is not an entry: all entries",
-            ),
-            (&[], 0, 0, 3, "no field: all entries"),
-        ];
-        for (names, violations, checks, omitted, why) in table {
-            let reduced = without_refused(&wanted, &fields(names)).unwrap();
-            assert_eq!(reduced.violations.len(), violations, "{why}");
-            assert_eq!(reduced.checks.len(), checks, "{why}");
-            assert_eq!(reduced.violations_omitted, omitted, "{why}");
-            assert!(
-                reduced.conditions[0].message.contains("CRDs"),
-                "{why}: the Ready condition says so"
-            );
-        }
-        report.violations.clear();
-        report.checks.clear();
-        let empty = status(&report, None, at("2026-11-20T10:42:08Z"));
-        assert_eq!(without_refused(&empty, &[]), None, "nothing left to remove");
-    }
-
-    #[test]
-    fn a_transition_time_changes_only_with_the_status() {
-        let observed = status(&report(1), None, at("2026-11-20T10:00:00Z"));
-        let times = |report: &Report| {
-            let status = status(report, Some(&observed), at("2026-11-20T11:00:00Z"));
-            status
-                .conditions
-                .iter()
-                .map(|c| c.last_transition_time.0.to_string())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(
-            times(&report(2)),
-            ["2026-11-20T10:00:00Z"; 3],
-            "only messages changed"
-        );
-        let healthy = [
-            "2026-11-20T10:00:00Z",
-            "2026-11-20T11:00:00Z",
-            "2026-11-20T10:00:00Z",
-        ];
-        assert_eq!(times(&report(0)), healthy, "SidecarsHealthy became True");
-    }
-}
+pub(super) mod tests;

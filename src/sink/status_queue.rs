@@ -11,9 +11,10 @@ use std::{
 
 use tokio::time::Instant;
 
+use super::other_installations::{OtherInstallations, Writers};
 use crate::{
     domain::policy::PolicyKey,
-    kubernetes::{backoff::Backoff, decode::policy::status::ObservedStatus},
+    kubernetes::{backoff::Backoff, decode::policy::status::ObservedStatus, installation::Installation},
 };
 
 /// Minimum time between two writes to one policy.
@@ -24,6 +25,9 @@ const SYNC_PERIOD: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 struct Entry {
     observed: ObservedStatus,
+    others: OtherInstallations,
+    /// [`StatusQueue::heartbeat`] was called since the last sync.
+    is_heartbeat: bool,
     dirty: bool,
     /// A sync is running.
     busy: bool,
@@ -51,13 +55,23 @@ pub(super) enum Outcome {
 }
 
 /// The known policies, and the time at which each is due.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct StatusQueue {
+    own: Installation,
     entries: HashMap<PolicyKey, Entry>,
     due: BTreeSet<(Instant, PolicyKey)>,
 }
 
 impl StatusQueue {
+    /// Creates the queue of a replica of this installation.
+    pub(super) fn new(own: Installation) -> Self {
+        Self {
+            own,
+            entries: HashMap::new(),
+            due: BTreeSet::new(),
+        }
+    }
+
     /// Records the status that a watch observed.
     ///
     /// The version can be lower than that of the last write: the watch has not delivered the write yet, or etcd was
@@ -65,7 +79,9 @@ impl StatusQueue {
     pub(super) fn observe(&mut self, key: &PolicyKey, observed: ObservedStatus, now: Instant) {
         match self.entries.get_mut(key) {
             Some(entry) if entry.observed.uid == observed.uid => {
-                let is_changed = entry.observed.status != observed.status;
+                let is_changed =
+                    entry.observed.status != observed.status || entry.observed.writers != observed.writers;
+                entry.others.observe(&self.own, &observed, false, now);
                 entry.observed = observed;
                 if is_changed {
                     self.mark_changed(key, now);
@@ -73,8 +89,12 @@ impl StatusQueue {
             }
             _ => {
                 self.remove(key);
+                let mut others = OtherInstallations::default();
+                others.observe(&self.own, &observed, true, now);
                 let entry = Entry {
                     observed,
+                    others,
+                    is_heartbeat: false,
                     dirty: false,
                     busy: false,
                     not_before: now,
@@ -106,6 +126,23 @@ impl StatusQueue {
         }
     }
 
+    /// Marks the policies whose status another installation has written.
+    pub(super) fn heartbeat(&mut self, now: Instant) {
+        let shared = self
+            .entries
+            .iter_mut()
+            .filter(|(_, entry)| !entry.others.is_empty());
+        let keys: Vec<PolicyKey> = shared
+            .map(|(key, entry)| {
+                entry.is_heartbeat = true;
+                key.clone()
+            })
+            .collect();
+        for key in &keys {
+            self.mark_changed(key, now);
+        }
+    }
+
     /// Removes a deleted policy.
     pub(super) fn remove(&mut self, key: &PolicyKey) {
         self.entries.remove(key);
@@ -119,15 +156,20 @@ impl StatusQueue {
         self.due.retain(|(_, key)| stays(key));
     }
 
-    /// Returns the next policy that is due, with its observed status. Does not return it again before [`Self::finish`].
-    pub(super) fn take(&mut self, now: Instant) -> Option<(PolicyKey, ObservedStatus)> {
+    /// Returns the next policy that is due, with its observed status and what other installations require. Does not return
+    /// it again before [`Self::finish`].
+    pub(super) fn take(&mut self, now: Instant) -> Option<(PolicyKey, ObservedStatus, Writers)> {
         let first = self.due.first().filter(|(due, _)| *due <= now).cloned()?;
         self.due.remove(&first);
         let (_, key) = first;
         let entry = self.entries.get_mut(&key)?;
         entry.dirty = false;
         entry.busy = true;
-        Some((key, entry.observed.clone()))
+        let writers = Writers {
+            is_heartbeat: std::mem::take(&mut entry.is_heartbeat),
+            ..entry.others.writers(&self.own, &entry.observed, now)
+        };
+        Some((key, entry.observed.clone(), writers))
     }
 
     /// Records the result of a sync. `uid` is that of the object that was compared.
@@ -147,6 +189,7 @@ impl StatusQueue {
             }
             Outcome::Written(written) => {
                 if written.version >= entry.observed.version {
+                    entry.others.observe(&self.own, &written, false, now);
                     entry.observed = written;
                 }
                 entry.not_before = now + WRITE_PERIOD;
@@ -188,206 +231,4 @@ impl StatusQueue {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{
-        super::{event_object::tests::policy, status_object},
-        *,
-    };
-    use crate::domain::policy::PolicyKind;
-
-    const fn secs(n: u64) -> Duration {
-        Duration::from_secs(n)
-    }
-
-    fn key() -> PolicyKey {
-        policy(PolicyKind::SidecarPolicy)
-    }
-
-    fn observed(version: u64, firing: u32) -> ObservedStatus {
-        let report = status_object::tests::report(firing);
-        ObservedStatus {
-            uid: "u".into(),
-            version,
-            status: Some(status_object::status(&report, None, jiff::Timestamp::UNIX_EPOCH)),
-        }
-    }
-
-    /// A queue with one policy that was synced and had nothing to write.
-    fn clean(start: Instant) -> StatusQueue {
-        let mut queue = StatusQueue::default();
-        queue.observe(&key(), observed(1, 0), start);
-        assert!(queue.take(start).is_some(), "a new policy is due");
-        queue.finish(&key(), "u", Outcome::Unchanged, start);
-        assert_eq!(queue.next_due(), None);
-        queue
-    }
-
-    #[test]
-    fn a_policy_is_written_at_once_and_then_every_ten_seconds() {
-        let start = Instant::now();
-        let mut queue = clean(start);
-        let now = start + secs(60);
-        queue.mark_changed(&key(), now);
-        assert!(queue.take(now).is_some(), "at once");
-        queue.mark_changed(&key(), now);
-        assert!(queue.take(now).is_none(), "one write at a time");
-        queue.finish(&key(), "u", Outcome::Written(observed(2, 1)), now);
-        for n in 1..10 {
-            queue.mark_changed(&key(), now + secs(n));
-            assert!(queue.take(now + secs(n)).is_none(), "{n} s after a write");
-        }
-        assert_eq!(queue.next_due(), Some(now + secs(10)));
-        let (_, taken) = queue.take(now + secs(10)).unwrap();
-        assert_eq!(taken, observed(2, 1), "the written status counts as observed");
-        queue.finish(&key(), "u", Outcome::Unchanged, now + secs(10));
-        assert_eq!(queue.next_due(), None, "all changes are one sync");
-    }
-
-    #[test]
-    fn the_next_sync_after_one_that_wrote_nothing_is_soon() {
-        let start = Instant::now();
-        let mut queue = clean(start);
-        queue.mark_changed(&key(), start);
-        assert_eq!(queue.next_due(), Some(start + SYNC_PERIOD));
-    }
-
-    #[test]
-    fn the_watch_event_of_an_own_write_is_not_a_change() {
-        let start = Instant::now();
-        let mut queue = clean(start);
-        queue.mark_changed(&key(), start + secs(1));
-        queue.take(start + secs(1)).unwrap();
-        queue.finish(&key(), "u", Outcome::Written(observed(5, 1)), start + secs(1));
-        queue.observe(&key(), observed(5, 1), start + secs(1));
-        assert_eq!(queue.next_due(), None, "the write itself");
-        queue.observe(&key(), observed(6, 0), start + secs(2));
-        assert_eq!(
-            queue.next_due(),
-            Some(start + secs(11)),
-            "another client changed the status"
-        );
-    }
-
-    #[test]
-    fn a_version_older_than_the_write_is_not_compared_before_the_watch_delivers_the_write() {
-        let start = Instant::now();
-        let mut queue = clean(start);
-        queue.mark_changed(&key(), start + secs(1));
-        queue.take(start + secs(1)).unwrap();
-        queue.observe(&key(), observed(3, 0), start + secs(1));
-        queue.finish(&key(), "u", Outcome::Written(observed(5, 1)), start + secs(1));
-        queue.observe(&key(), observed(4, 0), start + secs(2));
-        assert!(queue.take(start + secs(10)).is_none(), "within ten seconds");
-        queue.observe(&key(), observed(5, 1), start + secs(2));
-        assert_eq!(queue.take(start + secs(11)), Some((key(), observed(5, 1))));
-    }
-
-    #[test]
-    fn lower_versions_after_a_restore_of_etcd_are_compared() {
-        let start = Instant::now();
-        let mut queue = clean(start);
-        queue.mark_changed(&key(), start + secs(1));
-        queue.take(start + secs(1)).unwrap();
-        queue.finish(&key(), "u", Outcome::Written(observed(900, 1)), start + secs(1));
-        queue.observe(&key(), observed(900, 1), start + secs(1));
-        queue.observe(&key(), observed(500, 0), start + secs(60));
-        assert_eq!(
-            queue.take(start + secs(60)),
-            Some((key(), observed(500, 0))),
-            "the restored status"
-        );
-        queue.finish(&key(), "u", Outcome::Written(observed(501, 1)), start + secs(60));
-        queue.observe(&key(), observed(501, 1), start + secs(60));
-        assert_eq!(queue.next_due(), None, "the write after the restore");
-    }
-
-    #[test]
-    fn a_failed_write_is_retried_with_back_off() {
-        let start = Instant::now();
-        let mut queue = clean(start);
-        let mut now = start + secs(60);
-        queue.mark_changed(&key(), now);
-        let mut waits = Vec::new();
-        for _ in 0..8 {
-            queue.take(now).unwrap();
-            queue.finish(&key(), "u", Outcome::Failed { retry_after: None }, now);
-            let due = queue.next_due().unwrap();
-            waits.push(due - now);
-            now = due;
-        }
-        assert!(waits[0] <= Duration::from_millis(800), "{waits:?}");
-        assert!(waits[7] >= secs(15) && waits[7] <= secs(30), "{waits:?}");
-        queue.take(now).unwrap();
-        queue.finish(
-            &key(),
-            "u",
-            Outcome::Failed {
-                retry_after: Some(secs(45)),
-            },
-            now,
-        );
-        assert_eq!(queue.next_due(), Some(now + secs(45)), "Retry-After is respected");
-    }
-
-    #[test]
-    fn a_deleted_policy_is_removed() {
-        let start = Instant::now();
-        let mut queue = clean(start);
-        queue.mark_changed(&key(), start);
-        queue.remove(&key());
-        assert!(queue.take(start + secs(60)).is_none(), "deleted");
-        queue.mark_changed(&key(), start);
-        assert!(queue.take(start + secs(60)).is_none(), "unknown policy");
-
-        queue.observe(&key(), observed(1, 0), start);
-        queue.take(start).unwrap();
-        queue.finish(&key(), "u", Outcome::NotFound, start);
-        assert!(queue.entries.is_empty(), "the API server does not know it");
-
-        queue.observe(&key(), observed(1, 0), start);
-        queue.retain(|_| false, &BTreeSet::new());
-        assert_eq!(
-            queue.entries.len(),
-            1,
-            "a list of another kind or namespace does not remove it"
-        );
-        queue.retain(|_| true, &BTreeSet::from([key()]));
-        assert_eq!(queue.entries.len(), 1, "listed");
-        queue.retain(|_| true, &BTreeSet::new());
-        assert!(
-            queue.entries.is_empty() && queue.next_due().is_none(),
-            "not listed"
-        );
-    }
-
-    #[test]
-    fn a_policy_created_again_is_a_new_policy() {
-        let start = Instant::now();
-        let mut queue = clean(start);
-        queue.mark_changed(&key(), start + secs(1));
-        queue.take(start + secs(1)).unwrap();
-        let created = ObservedStatus {
-            uid: "u2".into(),
-            version: 9,
-            status: None,
-        };
-        queue.observe(&key(), created.clone(), start + secs(1));
-        queue.finish(&key(), "u", Outcome::Written(observed(8, 1)), start + secs(1));
-        assert_eq!(queue.take(start + secs(1)), Some((key(), created)), "due at once");
-    }
-
-    #[test]
-    fn flush_makes_dirty_policies_due_at_once() {
-        let start = Instant::now();
-        let mut queue = clean(start);
-        queue.mark_changed(&key(), start + secs(1));
-        queue.take(start + secs(1)).unwrap();
-        queue.finish(&key(), "u", Outcome::Written(observed(5, 1)), start + secs(1));
-        queue.mark_changed(&key(), start + secs(2));
-        queue.flush(start + secs(2));
-        assert!(queue.take(start + secs(2)).is_some());
-        assert!(!queue.is_idle());
-        queue.finish(&key(), "u", Outcome::Unchanged, start + secs(2));
-        assert!(queue.is_idle());
-    }
-}
+mod tests;

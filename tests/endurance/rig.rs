@@ -18,6 +18,7 @@ use sidewatch::{
     kubernetes::decode::policy::status::ObservedStatus,
     kubernetes::fence::Fence,
     kubernetes::inputs::{Input, ObservedPolicy},
+    kubernetes::installation::Installation,
     kubernetes::watch::WatchEvent,
     operator::reconciler::Reconciler,
     sink::events::EventSink,
@@ -83,6 +84,7 @@ impl Rig {
             metrics,
             health,
             Fence::always(),
+            Installation::on_host("test"),
         );
         let (events, status) = (Arc::clone(&reconciler.events), Arc::clone(&reconciler.status));
         let (inputs, facts) = mpsc::channel(16);
@@ -105,6 +107,7 @@ impl Rig {
                 uid: Arc::clone(&update.uid),
                 version: 1,
                 status: None,
+                writers: Vec::new(),
             };
             let seen = Box::new(ObservedPolicy { update, status });
             rig.tell(Input::Policy(

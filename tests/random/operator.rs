@@ -11,6 +11,7 @@ use sidewatch::{
     http::health::Health,
     kubernetes::fence::Fence,
     kubernetes::inputs::Input,
+    kubernetes::installation::Installation,
     operator::reconciler::Reconciler,
     sink::{events::EventSink, status::StatusSink},
     telemetry::metrics::Metrics,
@@ -61,6 +62,7 @@ impl Operator {
             metrics,
             Arc::new(Health::new(Vec::new())),
             Fence::always(),
+            Installation::on_host("test"),
         );
         let (events, status) = (Arc::clone(&reconciler.events), Arc::clone(&reconciler.status));
         let (inputs, received) = mpsc::unbounded_channel();

@@ -6,5 +6,6 @@
 )]
 
 mod findings;
+mod installations;
 mod policies;
 mod support;

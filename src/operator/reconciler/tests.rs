@@ -61,6 +61,7 @@ fn policies() -> Vec<Input> {
             uid: "mesh".into(),
             version: 1,
             status: None,
+            writers: Vec::new(),
         },
     };
     let mut inputs = Vec::new();
@@ -130,6 +131,7 @@ fn reconciler_ahead_by(seconds: Arc<AtomicI64>) -> (Reconciler, std::sync::mpsc:
         metrics,
         Arc::new(Health::new(Vec::new())),
         Fence::always(),
+        Installation::on_host("test"),
     );
     (reconciler, received)
 }

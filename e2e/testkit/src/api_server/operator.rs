@@ -13,6 +13,7 @@ use sidewatch::{
     http::server::Pages,
     kubernetes::client::Clients,
     kubernetes::inputs::WatchScope,
+    kubernetes::installation::Installation,
     operator::{Operator, TaskEnded, checkpoint::CheckpointLocation, leadership::Candidate},
 };
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -83,6 +84,7 @@ fn operator(
         PolicyLimits::default(),
         SeriesLimits::default(),
         clock,
+        Installation::on_host("test"),
         candidate,
     )
     .unwrap()

@@ -245,6 +245,80 @@ async fn a_status_out_of_bounds_is_rejected() {
     }
 }
 
+/// The rules by which operators detect other installations and remove what they have left.
+#[tokio::test]
+async fn each_field_manager_has_an_entry_until_it_applies_nothing() {
+    let (_, _, api) = policy("managers").await;
+    let apply_as = async |manager: &str, status: Option<&PolicyStatus>| {
+        let mut patch = json!({ "apiVersion": "sidewatch.dev/v1alpha1", "kind": "SidecarPolicy" });
+        if let Some(status) = status {
+            patch["status"] = json!(status);
+        }
+        let params = PatchParams::apply(manager).force();
+        api.patch_status("mesh", &params, &Patch::Apply(patch))
+            .await
+            .unwrap()
+    };
+    let entries = |policy: &SidecarPolicy| -> Vec<(String, Option<Time>)> {
+        let entries = policy.metadata.managed_fields.iter().flatten();
+        let status = entries.filter(|entry| entry.subresource.as_deref() == Some("status"));
+        status
+            .map(|entry| (entry.manager.clone().unwrap(), entry.time.clone()))
+            .collect()
+    };
+    let time = |policy: &SidecarPolicy, manager: &str| {
+        let entries = entries(policy);
+        let entry = entries.into_iter().find(|(name, _)| name == manager);
+        entry.map(|(_, time)| time)
+    };
+    let (one, other) = ("sidewatch:a/sidewatch", "sidewatch:b/sidewatch");
+    // Times have whole seconds.
+    let next_second = || tokio::time::sleep(std::time::Duration::from_millis(1100));
+
+    let first = apply_as(one, Some(&full_status())).await;
+    next_second().await;
+    let second = apply_as(other, Some(&full_status())).await;
+    assert_ne!(
+        second.resource_version(),
+        first.resource_version(),
+        "the same status, by another manager, is a write"
+    );
+    assert_eq!(second.status, first.status);
+    assert_eq!(time(&second, one), time(&first, one));
+    assert_eq!(
+        time(&second, other),
+        Some(None),
+        "an entry, without a time because the apply changed no value"
+    );
+
+    next_second().await;
+    let changed = PolicyStatus {
+        conditions: vec![condition("Ready", "False", "another message")],
+        ..full_status()
+    };
+    let third = apply_as(one, Some(&changed)).await;
+    assert_ne!(time(&third, one), time(&first, one), "each change has its time");
+    assert_eq!(
+        time(&third, other),
+        time(&second, other),
+        "overwritten fields do not change the time of their former owner"
+    );
+    assert_eq!(
+        third.status.as_ref().unwrap().conditions.len(),
+        2,
+        "the other manager keeps the condition that this one no longer applies"
+    );
+
+    let fourth = apply_as(other, None).await;
+    let managers: Vec<String> = entries(&fourth).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(managers, [one], "a manager that applies nothing has no entry");
+    assert_eq!(
+        fourth.status,
+        Some(changed),
+        "and what only it has applied is gone"
+    );
+}
+
 /// Data of another version of the operator or the CRDs must not hide a policy or others.
 #[tokio::test]
 async fn objects_of_other_versions_are_read_one_by_one() {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, core::DeserializeGuard};
 
 use super::PolicyObject;
@@ -11,6 +12,7 @@ use crate::{
         policy::{PolicyKey, PolicyKind},
         violation::{StoredViolation, SubjectKey, ViolationKey},
     },
+    kubernetes::installation::{StatusWriter, status_writers},
 };
 
 /// The status of a policy object, and the version of the object that had it.
@@ -23,26 +25,30 @@ pub struct ObservedStatus {
     pub version: u64,
     /// `status`. `None` if the object has no status, or could not be decoded.
     pub status: Option<PolicyStatus>,
+    /// The operators that have applied the status.
+    pub writers: Vec<StatusWriter>,
 }
 
 impl ObservedStatus {
     /// Reads the status of a policy object. An object that could not be decoded counts as one without status, so its
     /// status is written again.
     pub fn of<K: PolicyObject>(object: &DeserializeGuard<K>) -> Self {
-        let metadata = object.meta();
+        let status = object.0.as_ref().ok().and_then(|object| object.status().cloned());
+        Self::new(object.meta(), status)
+    }
+
+    /// Creates the status of an object with this metadata.
+    pub fn new(metadata: &ObjectMeta, status: Option<PolicyStatus>) -> Self {
+        let version = metadata.resource_version.as_deref();
         Self {
             uid: metadata.uid.as_deref().unwrap_or_default().into(),
-            version: parse_version(metadata.resource_version.as_deref()),
-            status: object.0.as_ref().ok().and_then(|object| object.status().cloned()),
+            version: version
+                .and_then(|version| version.parse().ok())
+                .unwrap_or_default(),
+            status,
+            writers: status_writers(metadata),
         }
     }
-}
-
-/// Parses `metadata.resourceVersion` as a number; 0 if it is not a number.
-pub fn parse_version(version: Option<&str>) -> u64 {
-    version
-        .and_then(|version| version.parse().ok())
-        .unwrap_or_default()
 }
 
 /// The violations that can be continued. Skips entries without a Pod or a container. For a `SidecarPolicy`, also skips

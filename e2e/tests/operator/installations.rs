@@ -1,0 +1,133 @@
+//! Two installations that write the status of one policy, and the entries of field managers that they leave.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use e2e::faults::env::FaultEnv;
+use e2e::poll;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use kube::Api;
+use kube::api::{ObjectMeta, Patch, PatchParams};
+use serde_json::{Value, json};
+use sidewatch::api::SidecarPolicy;
+
+use super::support::{SOON, TestNamespace, World, condition, eventually, status, world};
+
+/// An installation that is silent for 75 s has ended; with a heartbeat of 20 s and 10 s between two writes.
+const UNTIL_ENDED: Duration = Duration::from_secs(75 + 20 + 10);
+
+const POLICY: &str =
+    "apiVersion: sidewatch.dev/v1alpha1\nkind: SidecarPolicy\nmetadata: {name: mesh}\nspec: {}\n";
+
+/// The operators that have applied the status of the policy.
+async fn writers(world: &World, namespace: &str) -> Vec<String> {
+    let policies: Api<SidecarPolicy> = Api::namespaced(world.plane.client().await.unwrap(), namespace);
+    let ObjectMeta { managed_fields, .. } = policies.get("mesh").await.unwrap().metadata;
+    let applied = |entry: &ManagedFieldsEntry| {
+        entry.operation.as_deref() == Some("Apply") && entry.subresource.as_deref() == Some("status")
+    };
+    let entries = managed_fields.unwrap_or_default().into_iter().filter(applied);
+    let mut managers: Vec<String> = entries.filter_map(|entry| entry.manager).collect();
+    managers.sort();
+    managers
+}
+
+/// Message of the condition of a conflict.
+fn message(status: &Value) -> String {
+    let conditions = status["conditions"].as_array();
+    let exclusive = conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| condition["type"] == "Exclusive");
+    exclusive
+        .and_then(|condition| condition["message"].as_str())
+        .unwrap_or_default()
+        .to_owned()
+}
+
+const ALONE: Option<(&str, &str)> = Some(("True", "OneInstallation"));
+const SHARED: Option<(&str, &str)> = Some(("False", "SeveralInstallations"));
+
+/// One installation watches the cluster, the other one the namespace of the policy and has a Lease there.
+#[tokio::test]
+async fn two_installations_over_one_policy_are_reported_until_one_of_them_ends() {
+    let world = world().await;
+    let mut second = FaultEnv::new(world.plane, "installations").await.unwrap();
+    let namespace = second.namespace().to_owned();
+    let mesh = || status(world.plane, Some(&namespace), "mesh");
+    world.plane.apply_in(&namespace, POLICY).await.unwrap();
+    let exclusive = async |expected| {
+        let mesh = mesh().await;
+        ensure!(condition(&mesh, "Exclusive") == expected, "{mesh}");
+        Ok(mesh)
+    };
+    eventually("the status of the first installation", || exclusive(ALONE)).await;
+    let [first] = &writers(world, &namespace).await[..] else {
+        panic!("one installation");
+    };
+    let first = first.strip_prefix("sidewatch:").unwrap().to_owned();
+
+    second.elect().await.unwrap();
+    second.start_operator(world.plane).await.unwrap();
+    let shared = eventually("the conflict", || exclusive(SHARED)).await;
+    let also = format!("{namespace}/sidewatch");
+    assert!(
+        message(&shared).contains(&first) && message(&shared).contains(&also),
+        "{shared}"
+    );
+    assert_eq!(condition(&shared, "Ready"), Some(("True", "Evaluating")));
+    for author in [&first, &also, &first] {
+        eventually("a heartbeat of each", async || {
+            let mesh = exclusive(SHARED).await?;
+            ensure!(
+                message(&mesh).contains(&format!("Written by the installation {author} ")),
+                "{mesh}"
+            );
+            Ok(())
+        })
+        .await;
+    }
+
+    second.kill_operator().unwrap();
+    let ended = poll::eventually(UNTIL_ENDED + SOON, || exclusive(ALONE)).await;
+    ended.unwrap();
+    eventually("the entry of the ended installation to be removed", async || {
+        let writers = writers(world, &namespace).await;
+        ensure!(writers == [format!("sidewatch:{first}")], "{writers:?}");
+        Ok(())
+    })
+    .await;
+}
+
+/// Version 0.1 has another field manager. Its entries would keep what only it has written.
+#[tokio::test]
+async fn the_status_of_the_former_version_is_taken_over() {
+    let world = world().await;
+    let place = TestNamespace::new(world.plane, "former").await;
+    place.policy("mesh", "{}").await;
+    let written = place
+        .status_when("mesh", "its status", |status| {
+            condition(status, "Exclusive") == ALONE
+        })
+        .await;
+    let owned = writers(world, &place.namespace).await;
+    assert_eq!(owned.len(), 1, "{owned:?}");
+
+    let mut former = written.clone();
+    former["conditions"] = json!([written["conditions"][0], written["conditions"][1]]);
+    former["checks"] = json!([{"check": "Flapping", "firing": 2, "pending": 0}]);
+    let patch = json!({"apiVersion": "sidewatch.dev/v1alpha1", "kind": "SidecarPolicy", "status": former});
+    let policies: Api<SidecarPolicy> = Api::namespaced(world.plane.client().await.unwrap(), &place.namespace);
+    let params = PatchParams::apply("sidewatch").force();
+    let applied = policies.patch_status("mesh", &params, &Patch::Apply(patch)).await;
+    assert_eq!(applied.unwrap().status.unwrap().checks.len(), 1);
+
+    eventually("the take-over", async || {
+        let managers = writers(world, &place.namespace).await;
+        ensure!(managers == owned, "{managers:?}");
+        Ok(())
+    })
+    .await;
+    let mesh = place.status("mesh").await;
+    assert_eq!(mesh, written, "the same status, with the same transition times");
+}
