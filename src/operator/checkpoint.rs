@@ -12,7 +12,7 @@ use jiff::SignedDuration;
 use parking_lot::Mutex;
 use tokio::{
     select,
-    sync::Mutex as AsyncMutex,
+    sync::{Mutex as AsyncMutex, Notify},
     task::{spawn_blocking, yield_now},
     time::{Instant, sleep, timeout},
 };
@@ -61,11 +61,20 @@ pub struct CheckpointLocation {
     pub identity: String,
 }
 
+/// The state that is exported, and that checkpoints of others are joined to.
+pub struct LocalState {
+    /// The index.
+    pub index: Arc<Mutex<Index>>,
+    /// Signals that the index has work.
+    pub work_queued: Arc<Notify>,
+    /// The Events.
+    pub events: Arc<EventSink>,
+}
+
 /// The checkpoint of one replica.
 pub struct CheckpointTask {
     map: CheckpointMap,
-    index: Arc<Mutex<Index>>,
-    events: Arc<EventSink>,
+    local: LocalState,
     fence: Fence,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
@@ -103,15 +112,14 @@ impl CheckpointTask {
     /// Creates the task. It writes only with a permit of the fence.
     pub fn new(
         map: CheckpointMap,
-        (index, events): (Arc<Mutex<Index>>, Arc<EventSink>),
+        local: LocalState,
         fence: Fence,
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             map,
-            index,
-            events,
+            local,
             fence,
             metrics,
             clock,
@@ -260,16 +268,16 @@ impl CheckpointTask {
     /// Exports the state in steps, and encodes it on another thread. `None` if the index is not ready.
     async fn encode(&self) -> Option<Encoded> {
         let now = self.clock.now();
-        let mut export = self.index.lock().begin_export(now)?;
+        let mut export = self.local.index.lock().begin_export(now)?;
         let mut checkpoint = loop {
-            match self.index.lock().export(export, PODS_PER_STEP) {
+            match self.local.index.lock().export(export, PODS_PER_STEP) {
                 Ok(checkpoint) => break checkpoint,
                 Err(unfinished) => export = unfinished,
             }
             // Watch events are applied between two steps.
             yield_now().await;
         };
-        let waiting = self.events.waiting().into_iter();
+        let waiting = self.local.events.waiting().into_iter();
         checkpoint.waiting = waiting.map(|event| (event.name.clone(), event)).collect();
         spawn_blocking(move || checkpoint::encode(checkpoint, MAX_SIZE))
             .await
@@ -344,12 +352,13 @@ impl CheckpointTask {
         let was_read = mem::replace(&mut state.was_read, true);
         let role = *self.fence.subscribe().borrow();
         match role {
-            Role::Standby => self.events.checkpointed(arrived, waiting.collect()),
+            Role::Standby => self.local.events.checkpointed(arrived, waiting.collect()),
             // The Events of an earlier process. A leader knows its own.
-            Role::Leader if !was_read => waiting.for_each(|event| self.events.push(event)),
+            Role::Leader if !was_read => waiting.for_each(|event| self.local.events.push(event)),
             Role::Leader => {}
         }
-        self.index.lock().import(checkpoint, self.clock.now());
+        self.local.index.lock().import(checkpoint, self.clock.now());
+        self.local.work_queued.notify_one();
     }
 
     fn ignore(&self, reason: &'static str, error: &str) {

@@ -42,7 +42,7 @@ use crate::{
     kubernetes::fence::Fence,
     kubernetes::inputs::{WatchScope, inputs},
     kubernetes::installation::Installation,
-    operator::checkpoint::{CheckpointLocation, CheckpointTask},
+    operator::checkpoint::{CheckpointLocation, CheckpointTask, LocalState},
     operator::leadership::{Candidate, Leadership},
     operator::reconciler::{Ended, Reconciler},
     telemetry::metrics::Metrics,
@@ -50,6 +50,9 @@ use crate::{
 
 /// How long the sinks may take to write what is queued at shutdown.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the last write of the checkpoint may take after that. With the two seconds for the release of the Lease, the sum is
+/// below the grace period of the chart, 15 s.
+const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Names of the tasks in errors.
 const EVENTS: &str = "Events";
@@ -137,9 +140,14 @@ impl Operator {
             events,
             metrics,
             clock,
+            work_queued,
             ..
         } = &self.reconciler;
-        let state = (Arc::clone(index), Arc::clone(events));
+        let state = LocalState {
+            index: Arc::clone(index),
+            work_queued: Arc::clone(work_queued),
+            events: Arc::clone(events),
+        };
         let (metrics, clock) = (Arc::clone(metrics), Arc::clone(clock));
         self.checkpoint = Some(Arc::new(CheckpointTask::new(
             map,
@@ -233,8 +241,10 @@ impl Operator {
             }
         }
         drop(checkpoint_task);
-        if let Some(checkpoint) = &checkpoint {
-            checkpoint.flush().await;
+        if let Some(checkpoint) = &checkpoint
+            && timeout(CHECKPOINT_TIMEOUT, checkpoint.flush()).await.is_err()
+        {
+            warn!(timeout = ?CHECKPOINT_TIMEOUT, "shutdown flush of the checkpoint timed out");
         }
         drop(release);
         if leadership_task.is_some() {

@@ -12,7 +12,7 @@ use kube::Client;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     pin, select,
-    sync::watch,
+    sync::{Notify, watch},
     task::yield_now,
     time::{Instant, sleep},
 };
@@ -117,6 +117,8 @@ pub struct Reconciler {
     pub metrics: Arc<Metrics>,
     /// Heartbeat that /livez reports.
     pub health: Arc<Health>,
+    /// Signals that another task has queued work in the index.
+    pub work_queued: Arc<Notify>,
     /// Only a leader logs transitions.
     role: watch::Receiver<Role>,
 }
@@ -150,6 +152,7 @@ impl Reconciler {
             status: Arc::new(status),
             metrics,
             health,
+            work_queued: Arc::default(),
             role,
         }
     }
@@ -178,6 +181,7 @@ impl Reconciler {
                 // Yields, so that the runtime reads from the watches between two steps.
                 () = async { yield_now().await; pause(wait).await }, if !timer_first => Wake::Timer,
                 () = yield_now(), if has_work => Wake::Work,
+                () = self.work_queued.notified(), if !has_work => continue,
             };
             was_timer = matches!(wake, Wake::Timer);
             let now = self.clock.now();

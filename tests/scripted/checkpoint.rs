@@ -42,7 +42,13 @@ fn cluster_with(policy: Value) -> (Cluster, ServedCheckpoint) {
     let server = ApiServer::default();
     server.serve_all_but_pods(&[policy]);
     let checkpoint = server.serve_checkpoint();
-    // Statuses and Events are accepted.
+    accept_writes(&server);
+    let clock = virtual_clock();
+    (Cluster { server, clock }, checkpoint)
+}
+
+/// Accepts statuses and Events.
+fn accept_writes(server: &ApiServer) {
     for (method, path, code) in [
         (Method::PATCH, MESH_STATUS, StatusCode::OK),
         (Method::POST, EVENTS, StatusCode::CREATED),
@@ -54,8 +60,6 @@ fn cluster_with(policy: Value) -> (Cluster, ServedCheckpoint) {
             }
         });
     }
-    let clock = virtual_clock();
-    (Cluster { server, clock }, checkpoint)
 }
 
 /// Starts a process without election, and lists the Pods.
@@ -270,6 +274,43 @@ async fn a_server_that_hangs_delays_the_start_by_five_seconds() {
         (secs(5)..secs(6)).contains(&begun.elapsed()),
         "{:?}",
         begun.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_conflicts_delay_the_end_by_four_seconds() {
+    let server = ApiServer::default();
+    server.serve_all_but_pods(&[policy("mesh", "3")]);
+    accept_writes(&server);
+    let namespace = checkpoint_location("a").namespace;
+    let path = format!("/api/v1/namespaces/{namespace}/configmaps/sidewatch-checkpoint");
+    let stored = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "sidewatch-checkpoint", "uid": "1", "resourceVersion": "5"},
+    });
+    let conflict =
+        json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": "Conflict", "code": 409});
+    for (method, code, body) in [
+        (Method::GET, StatusCode::OK, stored),
+        (Method::PATCH, StatusCode::CONFLICT, conflict),
+    ] {
+        let route = server.route(method, &path);
+        tokio::spawn(async move {
+            loop {
+                let request = route.any().await;
+                tokio::time::sleep(secs(3)).await;
+                request.json(code, &body);
+            }
+        });
+    }
+    let clock = virtual_clock();
+    let (operator, _watch) = start(&Cluster { server, clock }, "a", &[]).await;
+    let stopped = tokio::time::Instant::now();
+    operator.stop().await;
+    assert!(
+        (secs(4)..secs(5)).contains(&stopped.elapsed()),
+        "{:?}",
+        stopped.elapsed()
     );
 }
 

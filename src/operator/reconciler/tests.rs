@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::{
     api::SidecarPolicy,
-    domain::observation::Observation,
+    domain::{checkpoint::Checkpoint, observation::Observation},
     kubernetes::decode::{intern::Interner, pod, policy},
     kubernetes::inputs::ObservedPolicy,
 };
@@ -209,6 +209,27 @@ async fn a_deadline_acts_on_time_without_inputs() {
     send(pods(WatchEvent::Resumed));
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(written().0, 1, "the violation fires after the watch has resumed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_is_joined_without_an_input() {
+    let (reconciler, _requests) = reconciler();
+    let (index, work_queued) = (Arc::clone(&reconciler.index), Arc::clone(&reconciler.work_queued));
+    let (inputs, stream) = mpsc::unbounded();
+    tokio::spawn(async move { reconciler.run(stream, std::future::pending()).await });
+    for event in [
+        restarted(),
+        WatchEvent::Listed(pod("web", true)),
+        WatchEvent::Complete,
+    ] {
+        inputs.unbounded_send(pods(event)).unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    index.lock().import(Checkpoint::default(), START.parse().unwrap());
+    assert!(index.lock().has_work());
+    work_queued.notify_one();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert!(!index.lock().has_work());
 }
 
 #[tokio::test(start_paused = true)]
