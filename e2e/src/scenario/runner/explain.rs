@@ -136,7 +136,8 @@ mod tests {
 
     #[test]
     fn what_fires_at_both_times_must_be_explained() {
-        let table: [(&[&str], &[&str], &[&str], &[&str]); 5] = [
+        type Texts = &'static [&'static str];
+        let table: [(Texts, Texts, Texts, Texts); 5] = [
             (&["NotReady"], &["NotReady"], &["NotReady"], &[]),
             (
                 &[],
