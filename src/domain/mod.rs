@@ -21,6 +21,7 @@ pub mod observation;
 pub mod pattern;
 pub mod policy;
 pub mod roles;
+pub mod rollout;
 pub mod selector;
 pub mod summary;
 #[cfg(test)]

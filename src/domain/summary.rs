@@ -28,7 +28,8 @@ pub struct Report {
 pub struct ReportedViolation {
     /// The violation.
     pub violation: Violation,
-    /// The cause, from the status of the Pod. Contains no durations.
+    /// The cause, from the status of the Pod, and the rollout after which it began. Does not change while the Pod does not
+    /// change.
     pub detail: String,
 }
 

@@ -10,7 +10,9 @@ use super::{
     checks::{Fault, View, rule},
     effects::Change,
     history::Observed,
+    observation::Observation,
     policy::{Check, Mode},
+    rollout::Rollout,
     time::later,
 };
 
@@ -36,6 +38,10 @@ pub struct Tracked {
     pub other_event: Option<u64>,
     /// Whether status, metrics and counts show the violation: it fires, or it has been pending for [`visible_after`].
     pub visible: bool,
+    /// The rollout after which the fault began. Boxed, because most violations have none.
+    pub rollout: Option<Box<Rollout>>,
+    /// Whether `rollout` has been determined.
+    pub rollout_known: bool,
     /// The violation has fired before. It is counted once, even if an edit of the policy returns it to pending.
     pub counted: bool,
 }
@@ -69,6 +75,12 @@ impl Tracked {
     /// Whether the violation fires.
     pub fn is_firing(&self) -> bool {
         self.firing_since.is_some()
+    }
+
+    /// The rollout after which the fault of a container of `pod` began, as [`Rollout::hint`] writes it.
+    pub fn rollout_hint(&self, pod: &Observation) -> Option<String> {
+        let container = pod.shape.containers.get(usize::from(self.container))?;
+        self.rollout.as_ref()?.hint(self.onset, &container.name)
     }
 
     fn key(&self) -> (u16, Check) {
@@ -175,6 +187,8 @@ fn advance_failing(
                 event: None,
                 other_event: None,
                 visible: false,
+                rollout: None,
+                rollout_known: false,
                 counted: false,
             };
             tracked.insert(position, violation);

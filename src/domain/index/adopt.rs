@@ -116,6 +116,8 @@ fn continue_violation(stored: FromCheckpoint, pod: &mut PodEntry, matched: &Matc
         event: state.event,
         other_event: state.other_event,
         visible: state.visible,
+        rollout: None,
+        rollout_known: false,
         counted: state.counted,
     };
     pod.edit_findings(|findings| {
@@ -193,6 +195,8 @@ fn to_tracked(
         event: None,
         other_event: None,
         visible: *firing || later(*onset, visible_after(hold_for)) <= view.now,
+        rollout: None,
+        rollout_known: false,
         counted: *firing,
     };
     Some((position, violation))

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Index, matches::Match, pods::PodEntry};
+use super::{Index, matches::Match, pods::PodEntry, views::with_hint};
 use crate::domain::{
     checks::{MessageContext, rule},
     observation::{Observation, Phase},
@@ -144,7 +144,10 @@ impl Index {
                     };
                     CheckState {
                         container: container.map(|container| &*container.name),
-                        cause: rule(check).detail(&context),
+                        cause: with_hint(
+                            rule(check).detail(&context),
+                            tracked.rollout_hint(&pod.observation),
+                        ),
                         state: match tracked.firing_since {
                             Some(since) => State::Firing {
                                 onset: tracked.onset,

@@ -11,14 +11,16 @@ use super::{
     event_planner::EventPlanner,
     matches::{Match, MatchSet},
     pods::{PodEntry, PodId, Selected, Unevaluated},
+    workloads::Workloads,
 };
 use crate::domain::{
     checks::View,
     effects::{Change, Effects, Transition},
     histogram::Histogram,
     history::Observed,
+    observation::Observation,
     policy::Policy,
-    tracker::{self, Changed, keep_earliest},
+    tracker::{self, Changed, Tracked, keep_earliest},
 };
 
 impl Index {
@@ -100,8 +102,7 @@ impl Index {
                     evaluate(
                         pod,
                         matched,
-                        &mut self.policies,
-                        &mut self.durations,
+                        (&self.workloads, &mut self.policies, &mut self.durations),
                         (now, observed),
                         effects,
                     );
@@ -202,8 +203,7 @@ fn clear_deadlines(pod: &mut PodEntry, selected: Selected) {
 fn evaluate(
     pod: &mut PodEntry,
     matched: &Match,
-    policies: &mut Policies,
-    durations: &mut Histogram,
+    (workloads, policies, durations): (&Workloads, &mut Policies, &mut Histogram),
     (now, observed): (Timestamp, Observed),
     effects: &mut Effects,
 ) {
@@ -229,6 +229,7 @@ fn evaluate(
         .unwrap_or_default();
     let visible = tracker::count_visible(&tracked);
     let (changed, mut deadline) = tracker::advance(&mut tracked, &view, observed);
+    find_rollouts(&mut tracked, observation, workloads);
     if tracker::count_visible(&tracked) != visible {
         effects.changed.insert(policy.key.clone());
     }
@@ -266,6 +267,25 @@ fn evaluate(
         }
     }
     report(policy, pod, &matched.version.spec, &changed, now, effects);
+}
+
+/// Finds the rollouts after which the faults of new violations began.
+fn find_rollouts(tracked: &mut [Tracked], pod: &Observation, workloads: &Workloads) {
+    let mut new = tracked
+        .iter_mut()
+        .filter(|violation| !violation.rollout_known)
+        .peekable();
+    if new.peek().is_none() {
+        return;
+    }
+    let rollout = workloads.rollout_of(pod);
+    for violation in new {
+        violation.rollout_known = true;
+        let explaining = rollout
+            .clone()
+            .filter(|rollout| rollout.explains(violation.onset));
+        violation.rollout = explaining.map(Box::new);
+    }
 }
 
 /// Ends the violations of a Pod under a policy without Events. The Pod must have been removed from the counts.

@@ -216,6 +216,11 @@ impl EventPlanner<'_> {
     fn push_firing(&mut self, violation: &Tracked, hash: u64, delivery: Delivery) {
         let rule = rule(violation.check);
         let mut note = rule.note(&self.context(violation));
+        if let Some(hint) = violation.rollout_hint(self.view.pod) {
+            note.push_str(" It ");
+            note.push_str(&hint);
+            note.push('.');
+        }
         if !self.view.policy.runbook_url.is_empty() {
             note.push_str(" Runbook: ");
             note.push_str(&self.view.policy.runbook_url);

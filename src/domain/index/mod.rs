@@ -40,6 +40,7 @@ mod stored;
 mod views;
 mod watches;
 mod work;
+mod workloads;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -66,13 +67,14 @@ use self::{
     startups::Startups,
     watches::Watches,
     work::WorkQueue,
+    workloads::{WorkloadKey, Workloads},
 };
 use super::{
     checkpoint::Checkpoint,
     effects::Effects,
     histogram::Histogram,
     history::{History, Observed, Restarts},
-    observation::{Labels, Observation, Workload},
+    observation::{Labels, Observation},
     policy::PolicyKey,
     roles::Role,
 };
@@ -106,8 +108,8 @@ pub struct Index {
     work: WorkQueue,
     /// The limit of one step of this work.
     units_per_step: usize,
-    /// The number of Pods of each workload. The restart series of a workload are removed with its last Pod.
-    workloads: HashMap<(Arc<str>, Arc<Workload>), u32>,
+    /// The workloads of the Pods. The restart series of a workload are removed with its last Pod.
+    workloads: Workloads,
     /// The state from checkpoints of other processes that has not been applied yet.
     restored: Checkpoint,
     /// The Pods whose history ended because they were not evaluated any more. Checkpoints do not bring it back.
@@ -149,7 +151,7 @@ impl Index {
             watches: Watches::new(scopes, namespaces_watched),
             work: WorkQueue::default(),
             units_per_step: work::UNITS,
-            workloads: HashMap::new(),
+            workloads: Workloads::default(),
             restored: Checkpoint::default(),
             without_history: HashSet::new(),
             durations: Histogram::new(&VIOLATION_DURATIONS),
@@ -197,10 +199,8 @@ impl Index {
         }
         let is_matched_again =
             before.labels != pod.observation.labels || before.shape != pod.observation.shape;
-        if before.workload != pod.observation.workload {
-            let workload = pod.observation.workload.clone();
-            self.add_to_workload(&namespace, &workload);
-            self.remove_from_workload(&namespace, &before.workload);
+        if let Some(ended) = self.workloads.change(&before, &pod.observation, now) {
+            self.forget_workload(&ended);
         }
         let unevaluated = if is_matched_again {
             let matches = self.latest_matches(id);
@@ -222,7 +222,7 @@ impl Index {
         let (history, findings) = self.first_state(&observation, now);
         self.stray_statuses += u64::from(observation.stray_statuses);
         let (namespace, uid) = (Arc::clone(&observation.namespace), Arc::clone(&observation.uid));
-        self.add_to_workload(&namespace, &observation.workload);
+        self.workloads.add(&observation);
         let id = self.next_pod;
         self.next_pod += 1;
         self.watches.mark_seen(&namespace, id);
@@ -267,19 +267,16 @@ impl Index {
                 effects.changed.insert(policy.key.clone());
             }
         }
-        let Observation {
-            namespace,
-            uid,
-            workload,
-            ..
-        } = &pod.observation;
+        let Observation { namespace, uid, .. } = &pod.observation;
         if let Some(at) = pod.findings.as_ref().and_then(|findings| findings.deadline) {
             self.deadlines.remove(&(at, id));
         }
         self.watches.remove_pod(namespace, id);
         self.startups.remove(id);
         self.without_history.remove(&id);
-        self.remove_from_workload(namespace, workload);
+        if let Some(ended) = self.workloads.remove(&pod.observation) {
+            self.forget_workload(&ended);
+        }
         if let Some(entry) = self.namespaces.get_mut(namespace) {
             entry.pods.remove(uid);
             if entry.pods.is_empty() && entry.labels.is_none() {
@@ -329,28 +326,10 @@ impl Index {
         pods
     }
 
-    fn add_to_workload(&mut self, namespace: &Arc<str>, workload: &Arc<Workload>) {
-        *self
-            .workloads
-            .entry((namespace.clone(), workload.clone()))
-            .or_default() += 1;
-    }
-
-    fn remove_from_workload(&mut self, namespace: &Arc<str>, workload: &Arc<Workload>) {
-        let key = (namespace.clone(), workload.clone());
-        let Some(pods) = self.workloads.get_mut(&key) else {
-            return;
-        };
-        *pods -= 1;
-        let is_last = *pods == 0;
-        if is_last {
-            self.workloads.remove(&key);
-        }
-        // A list can contain the successor of a Pod without an owner before the removal is known.
-        if is_last || workload.is_pod() {
-            for policy in self.policies.values_mut() {
-                policy.remove_restarts(namespace, workload);
-            }
+    /// Removes the restart series of a workload.
+    fn forget_workload(&mut self, (namespace, workload): &WorkloadKey) {
+        for policy in self.policies.values_mut() {
+            policy.remove_restarts(namespace, workload);
         }
     }
 }

@@ -1,9 +1,6 @@
 //! For tests: recomputes all counts and lists of the index from its Pods and compares them.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -13,19 +10,15 @@ use super::{
     entry::visible_series,
     pods::{PodEntry, PodId, Selected},
     series::WorkloadCounts,
+    workloads::{WorkloadKey, Workloads},
 };
-use crate::domain::{
-    effects::Effects,
-    observation::{Observation, Workload},
-    roles::Roles,
-    violation::ViolationKey,
-};
+use crate::domain::{effects::Effects, observation::Observation, roles::Roles, violation::ViolationKey};
 
 impl Index {
     /// Panics if a count or a list differs from a recount, or if data of a deleted Pod remains.
     pub(crate) fn assert_counts(&self) {
         self.assert_policies();
-        let mut workloads: BTreeMap<(Arc<str>, Arc<Workload>), u32> = BTreeMap::new();
+        let mut workloads: BTreeMap<WorkloadKey, u32> = BTreeMap::new();
         let mut deadlines = Vec::new();
         for (id, pod) in self.all_pods() {
             let Observation {
@@ -60,8 +53,13 @@ impl Index {
         let known: usize = self.namespaces.values().map(|entry| entry.pods.len()).sum();
         assert_eq!(known, self.pods.len());
         assert_eq!(self.deadlines, deadlines.into_iter().collect(), "deadlines");
-        let counted: BTreeMap<_, _> = self.workloads.iter().map(|(k, n)| (k.clone(), *n)).collect();
-        assert_eq!(counted, workloads, "Pods of each workload");
+        assert_eq!(self.workloads.pods(), workloads, "Pods of each workload");
+        let pods = self.all_pods().map(|(_, pod)| &pod.observation);
+        assert_eq!(
+            self.workloads.live(),
+            Workloads::recount(pods),
+            "live Pods of each revision"
+        );
         for (namespace, entry) in &self.namespaces {
             let is_used = entry.labels.is_some() || !entry.pods.is_empty();
             assert!(is_used, "{namespace}: neither labels nor Pods");
@@ -120,7 +118,7 @@ impl Index {
             for (namespace, _, (workload, _), _) in policy.restarts.iter() {
                 let series = (namespace.clone(), workload.clone());
                 assert!(
-                    self.workloads.contains_key(&series),
+                    self.workloads.contains(&series),
                     "a restart series outlived {workload}"
                 );
             }
@@ -171,7 +169,7 @@ impl Index {
     /// Panics if data of any Pod remains.
     pub(crate) fn assert_no_pods(&self) {
         assert_eq!(self.all_pods().count(), 0);
-        assert!(self.deadlines.is_empty() && self.workloads.is_empty());
+        assert!(self.deadlines.is_empty() && self.workloads.pods().is_empty());
         assert_eq!(self.watches.waiting().count(), 0);
         assert_eq!(self.startups.pods().count(), 0);
         for policy in self.policies.values() {

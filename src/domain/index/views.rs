@@ -98,12 +98,18 @@ impl Index {
         let mut containers = pod.observation.shape.containers.iter();
         let container_idx = containers.position(|container| container.name == subject.container)?;
         let view = pod.view(matched, self.latest);
-        Some(rule(violation.check).detail(&MessageContext {
+        let detail = rule(violation.check).detail(&MessageContext {
             view: &view,
             container_idx,
             onset: violation.onset,
             policy: &entry.key,
-        }))
+        });
+        let mut tracked = pod.tracked(id).iter();
+        let tracked = tracked.find(|tracked| {
+            usize::from(tracked.container) == container_idx && tracked.check == violation.check
+        });
+        let hint = tracked.and_then(|tracked| tracked.rollout_hint(&pod.observation));
+        Some(with_hint(detail, hint))
     }
 
     /// The number of known Pods, evaluated or not.
@@ -174,6 +180,15 @@ impl Index {
     pub fn stray_statuses(&self) -> u64 {
         self.stray_statuses
     }
+}
+
+/// Adds a hint to the cause of a violation.
+pub(super) fn with_hint(mut cause: String, hint: Option<String>) -> String {
+    if let Some(hint) = hint {
+        cause.push_str("; ");
+        cause.push_str(&hint);
+    }
+    cause
 }
 
 fn condition(

@@ -25,6 +25,7 @@ mod report;
 mod restart_series;
 mod restarts;
 mod roles;
+mod rollouts;
 mod runs;
 mod series;
 mod shared_faults;
