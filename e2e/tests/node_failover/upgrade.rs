@@ -38,7 +38,7 @@ const AFTER: [&str; 4] = [
 /// Number of pending violations during the disturbances.
 const PENDING: usize = 2;
 /// `for` of their policy.
-const SLOW: f64 = 120.0;
+const SLOW: f64 = 180.0;
 /// Time before the disturbances in which the alerts are examined.
 const BEGAN: Duration = Duration::from_secs(5);
 /// How late a violation may fire on a busy node.
