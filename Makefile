@@ -2,7 +2,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
 .PHONY: help tools check test test-build test-units test-cluster test-docs test-survival failover-soak soak failover-node e2e record \
-	comparison lint fmt demo crds admission docs chart binary image images bench bench-scale bench-mass-fault fuzz mutants
+	comparison lint fmt demo crds admission docs chart binary image images bench bench-scale bench-mass-fault bench-commands fuzz mutants
 
 tools: ## find or build the tools of the tests (etcd, kube-apiserver, Helm ...), and the images if a node can run here
 	cargo run --quiet --package e2e --locked -- tools
@@ -76,6 +76,10 @@ FAULTY ?= $(PODS)
 bench-mass-fault: tools binary ## measure the memory of the operator while FAULTY of PODS=50000 sidecars are unready (docs/performance.md)
 	SIDEWATCH_BINARY=target/image/sidewatch RUSTFLAGS="$(STATIC)" cargo run --quiet --profile image --package e2e --locked \
 		--target $(TARGET) --target-dir target -- mass-fault --pods $(PODS) --faulty $(FAULTY)
+
+bench-commands: tools binary ## measure the memory of the commands while FAULTY of PODS=50000 sidecars are unready (docs/performance.md)
+	SIDEWATCH_BINARY=target/image/sidewatch RUSTFLAGS="$(STATIC)" cargo run --quiet --profile image --package e2e --locked \
+		--target $(TARGET) --target-dir target -- commands --pods $(PODS) --faulty $(FAULTY)
 
 lint: ## check formatting and lints, as in CI
 	cargo fmt --all --check

@@ -75,6 +75,15 @@ enum Command {
         #[arg(long, default_value_t = 50_000)]
         faulty: u32,
     },
+    /// Measure the memory of the commands on a cluster with many Pods, for the table of docs/performance.md
+    Commands {
+        /// Number of Pods in the cluster
+        #[arg(long, default_value_t = 50_000)]
+        pods: u32,
+        /// Number of Pods whose sidecar is unready
+        #[arg(long, default_value_t = 50_000)]
+        faulty: u32,
+    },
     /// Disturb two replicas beside an undisturbed operator, compare them, and print the memory, files and threads
     Soak(SoakArgs),
     /// Show the operator with six Pods, five of which fail
@@ -108,6 +117,7 @@ fn start(command: Command) -> Result<()> {
         | Command::Images
         | Command::BenchScale { .. }
         | Command::MassFault { .. }
+        | Command::Commands { .. }
         | Command::Soak(_) => {}
     }
     tokio::runtime::Runtime::new()?.block_on(run(command))
@@ -200,6 +210,10 @@ async fn run(command: Command) -> Result<()> {
         Command::MassFault { pods, faulty } => {
             let measured = Box::pin(bench_scale::mass_fault(pods, faulty)).await?;
             writeln!(out, "{}", measured.line())?;
+        }
+        Command::Commands { pods, faulty } => {
+            let costs = Box::pin(bench_scale::commands(pods, faulty)).await?;
+            write!(out, "{}", bench_scale::table(&costs))?;
         }
         Command::Soak(args) => {
             let report = Box::pin(soak::run(args.into())).await?;

@@ -15,6 +15,7 @@
 
 mod api_server_stats;
 mod client;
+mod commands;
 mod etcd;
 mod figures;
 mod latency;
@@ -35,6 +36,7 @@ use crate::operator::{Operator, binary, install_crds};
 use crate::process::programs::say;
 use crate::{ControlPlane, tools};
 pub use client::ClientKind;
+pub use commands::{CommandCost, commands, table};
 pub use figures::{Figure, Run};
 pub use mass_fault::{MassFault, mass_fault};
 pub use report::{Report, Versions};

@@ -29,8 +29,8 @@ use crate::process::{Process, Scratch, Spec, free_ports, wait_until_ready};
 use crate::tools::{self, Tool, ToolPaths};
 pub use backup::Backup;
 
-/// An idle machine needs about three seconds.
-const READY_WITHIN: Duration = Duration::from_mins(2);
+/// An idle machine needs about three seconds, and a busy one minutes for 50,000 Pods.
+const READY_WITHIN: Duration = Duration::from_mins(5);
 const POLL: Duration = Duration::from_millis(50);
 
 /// A running control plane. Dropping the handle stops it.
