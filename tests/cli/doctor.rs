@@ -1,6 +1,6 @@
 //! `sidewatch doctor` on a scripted API server: a complete installation, and each defect.
 
-mod installation;
+pub(crate) mod installation;
 
 use jiff::SignedDuration;
 use serde_json::json;

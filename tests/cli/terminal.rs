@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     cluster::{Setup, kubeconfig},
+    doctor::installation::Cluster,
     pseudo_terminal::{Screen, Session, without_colors},
     support::Directory,
 };
@@ -38,27 +39,49 @@ fn local_commands(directory: &Directory) -> Vec<Vec<String>> {
         .collect()
 }
 
-async fn run(args: &[String], columns: u16, variables: &[(&str, &str)]) -> Screen {
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    Session::start(&args, columns, variables).end().await
+async fn run(args: &[&str], columns: u16, variables: &[(&str, &str)]) -> Screen {
+    Session::start(args, columns, variables).end().await
+}
+
+/// Runs a command with colours and with `NO_COLOR`. Expects no line that is longer than the terminal is wide. Returns both
+/// texts without colours.
+async fn fits(args: &[&str], columns: u16) -> [String; 2] {
+    let colored = run(args, columns, &[]).await;
+    let uncolored = run(args, columns, &[("NO_COLOR", "1")]).await;
+    let about = format!("{args:?} in {columns} columns: {colored:?} {uncolored:?}");
+    let texts = [without_colors(&colored.text), uncolored.text];
+    assert!(colored.text.contains("\x1b["), "{about}");
+    assert!(matches!(colored.code, Some(0 | 1)), "{about}");
+    for text in &texts {
+        assert!(!text.contains('\x1b'), "{about}");
+        assert!(text.trim_end().len() > 40, "{about}");
+        let longest = text.lines().map(|line| line.chars().count()).max();
+        assert!(longest.unwrap() <= usize::from(columns), "{about}");
+    }
+    texts
 }
 
 #[tokio::test]
 async fn results_fit_into_80_and_200_columns_with_and_without_colors() {
     let directory = Directory::new();
     for args in local_commands(&directory) {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
         for columns in [80, 200] {
-            let colored = run(&args, columns, &[]).await;
-            let about = format!("{args:?} in {columns} columns: {colored:?}");
-            assert!(matches!(colored.code, Some(0 | 1)), "{about}");
-            assert!(colored.text.contains("\x1b["), "{about}");
-            let plain = without_colors(&colored.text);
-            assert!(!plain.contains('\x1b'), "{about}");
-            assert!(colored.text.trim_end().len() > 40, "{about}");
-            let longest = plain.lines().map(|line| line.chars().count()).max();
-            assert!(longest.unwrap() <= usize::from(columns), "{about}");
-            let uncolored = run(&args, columns, &[("NO_COLOR", "1")]).await;
-            assert_eq!(uncolored.text, plain, "{about}");
+            let [colored, uncolored] = fits(&args, columns).await;
+            assert_eq!(uncolored, colored, "{args:?} in {columns} columns");
+        }
+    }
+}
+
+/// The texts contain ages, so two runs differ.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn results_of_a_cluster_fit_into_80_and_200_columns_with_and_without_colors() {
+    let setup = Setup::with_pods(&[policy("mesh", "3")]).await;
+    let unsupported = || Cluster::complete().changed("/version", "/minor", json!("31"));
+    for columns in [80, 200] {
+        fits(&["top", "-A", "--kubeconfig", &setup.kubeconfig], columns).await;
+        for cluster in [Cluster::complete(), unsupported()] {
+            cluster.serving(async |args| fits(args, columns).await).await;
         }
     }
 }
@@ -79,6 +102,7 @@ async fn the_environment_and_the_flag_turn_colors_off_and_on() {
         args.push(String::new());
         for (variables, when, expected) in table {
             *args.last_mut().unwrap() = format!("--color={when}");
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
             let screen = run(&args, 100, variables).await;
             assert_eq!(
                 screen.text.contains("\x1b["),

@@ -31,7 +31,7 @@ pub(super) const PROMETHEUSES: &str = "/apis/monitoring.coreos.com/v1/prometheus
 pub(super) const REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
 
 /// A cluster: the object at each path, or the code of a failure.
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     pub(super) objects: BTreeMap<String, Result<Value, u16>>,
     /// How far the clock of the API server is ahead.
     pub(super) ahead: SignedDuration,
@@ -66,7 +66,7 @@ pub(super) fn evaluated_policy(name: &str) -> Value {
 
 impl Cluster {
     /// A complete installation without a defect.
-    pub(super) fn complete() -> Self {
+    pub(crate) fn complete() -> Self {
         let labels = json!({"app.kubernetes.io/name": "sidewatch"});
         let metadata = json!({"name": "sidewatch", "namespace": "sidewatch-system", "labels": labels});
         let image = format!("sidewatch:{}", env!("CARGO_PKG_VERSION"));
@@ -152,7 +152,7 @@ impl Cluster {
     }
 
     /// The same with a changed object at a path.
-    pub(super) fn changed(mut self, path: &str, pointer: &str, value: Value) -> Self {
+    pub(crate) fn changed(mut self, path: &str, pointer: &str, value: Value) -> Self {
         let object = self.objects.get_mut(path).unwrap().as_mut().unwrap();
         *object.pointer_mut(pointer).unwrap() = value;
         self
@@ -220,12 +220,18 @@ impl Cluster {
     }
 
     pub(super) async fn doctor(self, more: &[&str]) -> Run {
+        self.serving(async |args| sidewatch(&[args, more].concat()).await)
+            .await
+    }
+
+    /// Calls `run` with the arguments of `doctor` while a server has these objects.
+    pub(crate) async fn serving<T>(self, run: impl AsyncFnOnce(&[&str]) -> T) -> T {
         let directory = Directory::new();
         let server = ApiServer::default();
         self.serve(&server);
         let listener = server.listen().await;
         let kubeconfig = directory.file("kubeconfig", kubeconfig(&listener.url(), &json!({})));
-        sidewatch(&[&["doctor", "--kubeconfig", &kubeconfig][..], more].concat()).await
+        run(&["doctor", "--kubeconfig", &kubeconfig]).await
     }
 }
 
