@@ -153,23 +153,28 @@ impl Workloads {
         self.ended_count += 1;
         if self.ended_count > MAX_ENDED {
             let most = self.ended.iter().max_by_key(|(_, ended)| ended.len());
-            let most = most.map(|(namespace, _)| Arc::clone(namespace));
-            if let Some(ended) = most.and_then(|most| self.ended.get_mut(&most)) {
-                ended.pop_front();
-                self.ended_count -= 1;
+            if let Some(most) = most.map(|(namespace, _)| Arc::clone(namespace)) {
+                self.remove_ended(&most, 0);
             }
         }
     }
 
     fn take_ended(&mut self, (namespace, workload): &WorkloadKey) -> Option<Box<Revisions>> {
-        let of_namespace = self.ended.get_mut(namespace)?;
+        let of_namespace = self.ended.get(namespace)?;
         let position = of_namespace.iter().position(|(other, _)| other == workload)?;
-        let (_, revisions) = of_namespace.remove(position)?;
+        let (_, revisions) = self.remove_ended(namespace, position)?;
+        Some(revisions)
+    }
+
+    /// Removes a workload without Pods, and its namespace with the last one.
+    fn remove_ended(&mut self, namespace: &Arc<str>, position: usize) -> Option<EndedWorkload> {
+        let of_namespace = self.ended.get_mut(namespace)?;
+        let removed = of_namespace.remove(position)?;
         if of_namespace.is_empty() {
             self.ended.remove(namespace);
         }
         self.ended_count -= 1;
-        Some(revisions)
+        Some(removed)
     }
 }
 
@@ -294,5 +299,47 @@ impl Workloads {
 
     pub(super) fn contains(&self, key: &WorkloadKey) -> bool {
         self.known.contains_key(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::testing::{Pod, at};
+
+    /// The Pods of a Deployment come and go.
+    fn end(workloads: &mut Workloads, namespace: &str, name: &str) {
+        let pod = Pod::named(name).in_namespace(namespace).with(|pod| {
+            pod.created = Some(at(0)).into();
+            pod.workload = Arc::new(Workload {
+                kind: "Deployment".into(),
+                name: name.into(),
+            });
+        });
+        workloads.add(&pod.0);
+        assert!(workloads.remove(&pod.0).is_some());
+    }
+
+    #[test]
+    fn a_namespace_does_not_displace_the_ended_workloads_of_others() {
+        let mut workloads = Workloads::default();
+        end(&mut workloads, "shop", "web");
+        for n in 0..2 * MAX_ENDED {
+            end(&mut workloads, "tenant", &format!("w{n}"));
+        }
+        let kept: Vec<_> = workloads.ended.values().map(VecDeque::len).collect();
+        assert_eq!(kept, [1, MAX_ENDED - 1]);
+    }
+
+    #[test]
+    fn namespaces_of_dropped_workloads_are_removed() {
+        let mut workloads = Workloads::default();
+        for n in 0..2 * MAX_ENDED {
+            end(&mut workloads, &format!("n{n}"), "web");
+        }
+        assert_eq!(
+            (workloads.ended.len(), workloads.ended_count),
+            (MAX_ENDED, MAX_ENDED)
+        );
     }
 }
