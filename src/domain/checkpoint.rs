@@ -89,7 +89,7 @@ pub struct ViolationId {
 pub struct ViolationState {
     /// The time at which the fault began.
     pub onset: Timestamp,
-    /// The operator observed the begin of the fault.
+    /// The operator observed the start of the fault.
     pub observed: bool,
     /// The time at which the violation began to fire; `None` while it is pending.
     pub firing_since: Option<Timestamp>,

@@ -26,7 +26,7 @@ pub struct Tracked {
     pub check: Check,
     /// The time at which the fault began.
     pub onset: Timestamp,
-    /// The operator observed the begin of the fault. Otherwise the onset is the best estimate from the API.
+    /// The operator observed the start of the fault. Otherwise the onset is the best estimate from the API.
     pub observed: bool,
     /// The time at which the violation began to fire; `None` while it is pending.
     pub firing_since: Option<Timestamp>,

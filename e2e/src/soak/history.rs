@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::simulated_kubelet::{Container, PodSpec, RestartPolicy, SimulatedKubelet, SimulatedPod, Step};
 
-/// The time from the begin of a round to the begin of the next one. After differences it is twice as long.
+/// The time from the start of a round to the start of the next one. After differences it is twice as long.
 pub(super) const PERIOD: Duration = Duration::from_secs(90);
 /// The changes of a round happen within this time.
 const CHANGES_WITHIN: Duration = Duration::from_secs(12);
@@ -79,7 +79,7 @@ struct Twins {
 
 /// A change of a Pod.
 pub(super) struct Change {
-    /// The time since the begin of the round.
+    /// The time since the start of the round.
     after: Duration,
     /// The number of the Pod.
     number: usize,

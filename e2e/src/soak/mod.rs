@@ -33,7 +33,7 @@ use crate::faults::snapshot::{Snapshot, Tolerance};
 use crate::operator::{install_crds, install_rbac};
 use crate::process::stats::cpu_seconds;
 
-/// From the begin of a round to its comparison. All changes and disturbances have then taken effect.
+/// From the start of a round to its comparison. All changes and disturbances have then taken effect.
 const COMPARED_AFTER: Duration = Duration::from_secs(75);
 /// Latest begin of a disturbance in a round, in milliseconds. The longest ones take 25 s.
 const LAST_BEGIN: i64 = 15_000;
@@ -63,7 +63,7 @@ pub struct Options {
 /// What happens in a round. The disturbance depends on the leader too.
 struct Plan {
     disturbance: Rng,
-    /// The time from the begin of the round to the disturbance.
+    /// The time from the start of the round to the disturbance.
     after: Duration,
     /// The replica whose proxy has the fault.
     hit: Replica,

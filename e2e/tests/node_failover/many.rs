@@ -31,7 +31,7 @@ spec:
 const WITHIN: Duration = Duration::from_mins(3);
 /// Interval of the checkpoint, and some time to write it.
 const CHECKPOINT: Duration = Duration::from_secs(20);
-/// How far apart two replicas may see the begin of a fault, in seconds.
+/// How far apart two replicas may see the start of a fault, in seconds.
 const ONSET_TOLERANCE: f64 = 2.0;
 
 pub(crate) async fn run(installation: &Installation) -> Result<Vec<String>> {

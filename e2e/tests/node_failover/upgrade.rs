@@ -205,7 +205,7 @@ fn events(before: &[Event], after: &[Event]) -> Vec<String> {
     errors
 }
 
-/// The pending violations must fire when their `for` is over, counted from the begin of the fault.
+/// The pending violations must fire when their `for` is over, counted from the start of the fault.
 async fn pending_fired_on_time(installation: &Installation, events: &[Event]) -> Result<Vec<String>> {
     let mut errors = Vec::new();
     for (pod, firing) in installation.firing_by_replica(NAMESPACE).await? {

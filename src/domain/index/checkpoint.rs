@@ -1,7 +1,7 @@
 //! Exports the state that the API does not show, and joins the state that other processes have exported.
 //!
 //! Both are done in steps. A step visits a number of Pods; watch events are applied between the steps. A Pod that changes
-//! after its visit is in the next checkpoint. The time of the checkpoint is the begin of the export, so no data in it is
+//! after its visit is in the next checkpoint. The time of the checkpoint is the start of the export, so no data in it is
 //! older.
 
 use std::{collections::BTreeMap, sync::Arc};

@@ -30,7 +30,7 @@ pub(super) trait Served: Send + 'static {
 }
 
 impl ApiServer {
-    /// Answers all requests for an object. `group_version` is the begin of its path, such as `/api/v1`.
+    /// Answers all requests for an object. `group_version` is the start of its path, such as `/api/v1`.
     pub(super) fn serve_object<S: Served>(&self, group_version: &str, state: S) -> Arc<Mutex<S>> {
         let state = Arc::new(Mutex::new(state));
         let StoredObject { resource, name, .. } = *state.lock().unwrap().stored();
