@@ -12,13 +12,10 @@ use std::{collections::BTreeMap, fs::File, io::BufReader, time::Duration};
 use jiff::Timestamp;
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::json;
-use sidewatch::{
-    cli::{
-        evaluation::Reported,
-        policies::PolicyFile,
-        recording::{Replay, read::Reader, replay},
-    },
-    domain::violation::Subject,
+use sidewatch::cli::{
+    evaluation::Reported,
+    policies::PolicyFile,
+    recording::{Replay, read::Reader, replay},
 };
 use testkit::recordings::{self, Recording, Violation};
 
@@ -72,11 +69,11 @@ fn violations(recording: &Recording) -> Vec<Violation> {
 
 fn violation(reported: &Reported, start: Timestamp) -> Violation {
     let t = |at: Timestamp| at.duration_since(start).as_secs_f64();
-    let Subject::Container(subject) = &reported.violation.subject;
+    let subject = &reported.violation.subject;
     Violation {
-        namespace: subject.namespace.to_string(),
-        pod: subject.pod.to_string(),
-        container: subject.container.to_string(),
+        namespace: subject.namespace().to_string(),
+        pod: subject.pod().to_owned(),
+        container: subject.container().to_string(),
         check: reported.violation.check.as_str().to_owned(),
         onset: t(reported.violation.onset),
         firing: t(reported.firing),

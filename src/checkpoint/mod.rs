@@ -22,7 +22,7 @@ pub const MAX_SIZE: usize = 900_000;
 /// The maximum size of a body before compression, in bytes.
 pub const MAX_BODY: usize = 16 << 20;
 /// The version that [`encode`] writes.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 const MAGIC: [u8; 4] = *b"SWCP";
 /// The size of the header without the checksum.

@@ -204,10 +204,10 @@ fn other_content_is_an_error_with_its_reason() {
         assert_eq!(decode(bytes).unwrap_err().as_str(), reason, "{bytes:?}");
     }
     let mut newer = bytes();
-    newer[4] = 2;
+    newer[4] = 3;
     assert_eq!(
         decode(&newer),
-        Err(DecodeError::Version(2)),
+        Err(DecodeError::Version(3)),
         "before the checksum"
     );
     let mut changed = bytes();

@@ -30,7 +30,7 @@ use crate::{
     domain::{
         policy::PolicyKind,
         time::Human,
-        violation::{ContainerSubject, Subject, Violation},
+        violation::{Subject, Violation},
     },
 };
 
@@ -125,13 +125,14 @@ impl Report {
         let images = images(evaluation, &violations);
         let mut groups: BTreeMap<(String, &'static str), Vec<&Violation>> = BTreeMap::new();
         for violation in violations {
-            let subject = container(violation);
+            let subject = &violation.subject;
             let group = match by {
                 Group::Workload => {
-                    format!("{}/{} {}", subject.namespace, subject.workload, subject.container)
+                    let (workload, container) = (subject.workload(), subject.container());
+                    format!("{}/{workload} {container}", subject.namespace())
                 }
                 Group::Image => images
-                    .get(&(subject.uid.clone(), subject.container.clone()))
+                    .get(&(subject.uid(), &**subject.container()))
                     .map(ToString::to_string)
                     .unwrap_or_default(),
                 Group::Policy => violation.policy.to_string(),
@@ -144,9 +145,9 @@ impl Report {
         let rows = groups.into_iter().filter_map(|((group, check), violations)| {
             let oldest = violations.iter().min_by_key(|violation| violation.onset)?;
             let firing = violations.iter().filter(|violation| violation.firing).count();
-            let subjects = || violations.iter().map(|violation| container(violation));
-            let workloads: BTreeSet<_> = subjects().map(|of| (&of.namespace, &of.workload)).collect();
-            let pods: BTreeSet<_> = subjects().map(|of| &of.uid).collect();
+            let subjects = || violations.iter().map(|violation| &violation.subject);
+            let workloads: BTreeSet<_> = subjects().map(|of| (of.namespace(), of.workload())).collect();
+            let pods: BTreeSet<_> = subjects().map(Subject::uid).collect();
             Some(Row {
                 group,
                 check,
@@ -203,24 +204,22 @@ impl Report {
     }
 }
 
-fn container(violation: &Violation) -> &ContainerSubject {
-    let Subject::Container(subject) = &violation.subject;
-    subject
-}
-
 /// Returns the image of each container in violation, by the UID of its Pod and its name.
-fn images(evaluation: &Evaluation, violations: &[&Violation]) -> HashMap<(Arc<str>, Arc<str>), Arc<str>> {
-    let failing: BTreeSet<&Arc<str>> = violations
+fn images<'a>(
+    evaluation: &'a Evaluation,
+    violations: &[&Violation],
+) -> HashMap<(&'a str, &'a str), &'a Arc<str>> {
+    let failing: BTreeSet<&str> = violations
         .iter()
-        .map(|violation| &container(violation).uid)
+        .map(|violation| violation.subject.uid())
         .collect();
     let pods = evaluation.index().matched_pods();
-    let failing = pods.filter(|matched| failing.contains(&matched.pod.uid));
+    let failing = pods.filter(|matched| failing.contains(&*matched.pod.uid));
     failing
         .flat_map(|matched| {
-            let uid = &matched.pod.uid;
+            let uid = &*matched.pod.uid;
             let containers = matched.pod.shape.containers.iter();
-            containers.map(|container| ((uid.clone(), container.name.clone()), container.image.clone()))
+            containers.map(move |container| ((uid, &*container.name), &container.image))
         })
         .collect()
 }

@@ -89,14 +89,10 @@ pub struct Event {
     pub policy: PolicyKey,
     /// The UID of the policy.
     pub policy_uid: Arc<str>,
-    /// The name of the Pod; becomes `regarding`.
-    pub pod: Arc<str>,
-    /// The namespace of the Pod and of the Event.
+    /// The namespace of the object and of the Event.
     pub namespace: Arc<str>,
-    /// The UID of the Pod.
-    pub pod_uid: Arc<str>,
-    /// `regarding.fieldPath`, such as `spec.initContainers{istio-proxy}`.
-    pub field_path: String,
+    /// The object that the Event is about.
+    pub regarding: Regarding,
     /// `reason`.
     pub reason: &'static str,
     /// `type: Warning` when true, `type: Normal` otherwise.
@@ -111,6 +107,31 @@ pub struct Event {
     pub at: Timestamp,
     /// How the Event is written.
     pub delivery: Delivery,
+}
+
+impl Event {
+    /// The object whose Events are limited together: its UID, or its name without one.
+    pub fn object_key(&self) -> Arc<str> {
+        let Regarding { kind, name, uid, .. } = &self.regarding;
+        if uid.is_empty() {
+            format!("{}/{kind}/{name}", self.namespace).into()
+        } else {
+            Arc::clone(uid)
+        }
+    }
+}
+
+/// The object that an Event is about; becomes `regarding`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Regarding {
+    /// `kind`: `Pod`, or the kind of a workload.
+    pub kind: Arc<str>,
+    /// `name`
+    pub name: Arc<str>,
+    /// `uid`; empty for a workload, because its Pods name only their direct owner.
+    pub uid: Arc<str>,
+    /// `fieldPath`, such as `spec.initContainers{istio-proxy}`; empty for a workload.
+    pub field_path: String,
 }
 
 /// How an Event is written. Each variant results in exactly one object with the name of the Event.

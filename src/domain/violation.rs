@@ -38,6 +38,57 @@ pub struct Violation {
 pub enum Subject {
     /// A container of a Pod.
     Container(ContainerSubject),
+    /// A workload.
+    Workload(WorkloadSubject),
+}
+
+impl Subject {
+    /// The namespace of the Pod or of the workload.
+    pub const fn namespace(&self) -> &Arc<str> {
+        match self {
+            Self::Container(subject) => &subject.namespace,
+            Self::Workload(subject) => &subject.namespace,
+        }
+    }
+
+    /// The workload, or that of the Pod.
+    pub const fn workload(&self) -> &Arc<Workload> {
+        match self {
+            Self::Container(subject) => &subject.workload,
+            Self::Workload(subject) => &subject.workload,
+        }
+    }
+
+    /// The name of the container, or of the sidecar that a workload lacks.
+    pub const fn container(&self) -> &Arc<str> {
+        match self {
+            Self::Container(subject) => &subject.container,
+            Self::Workload(subject) => &subject.sidecar,
+        }
+    }
+
+    /// The name of the Pod; empty for a workload.
+    pub fn pod(&self) -> &str {
+        self.as_container().map_or("", |subject| &subject.pod)
+    }
+
+    /// The UID of the Pod; empty for a workload.
+    pub fn uid(&self) -> &str {
+        self.as_container().map_or("", |subject| &subject.uid)
+    }
+
+    /// Whether it is a native sidecar.
+    pub fn is_native(&self) -> bool {
+        self.as_container().is_some_and(|subject| subject.native)
+    }
+
+    /// The container of a Pod, if it is one.
+    pub const fn as_container(&self) -> Option<&ContainerSubject> {
+        match self {
+            Self::Container(subject) => Some(subject),
+            Self::Workload(_) => None,
+        }
+    }
 }
 
 /// A container of a Pod. The order of the fields is the order of violations in a status.
@@ -57,18 +108,31 @@ pub struct ContainerSubject {
     pub native: bool,
 }
 
+/// A workload whose Pods lack a sidecar. The order of the fields is the order of violations in a status.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkloadSubject {
+    /// The namespace of the workload.
+    pub namespace: Arc<str>,
+    /// The workload.
+    pub workload: Arc<Workload>,
+    /// The name that the policy gives the sidecar.
+    pub sidecar: Arc<str>,
+}
+
 impl Violation {
     /// The identity of the violation.
     pub fn key(&self) -> ViolationKey {
-        let Subject::Container(subject) = &self.subject;
         ViolationKey {
             policy: self.policy.clone(),
             check: self.check,
-            subject: SubjectKey::Container {
-                namespace: subject.namespace.clone(),
-                pod: subject.pod.clone(),
-                uid: Some(subject.uid.clone()),
-                container: subject.container.clone(),
+            subject: match &self.subject {
+                Subject::Container(subject) => SubjectKey::Container {
+                    namespace: subject.namespace.clone(),
+                    pod: subject.pod.clone(),
+                    uid: Some(subject.uid.clone()),
+                    container: subject.container.clone(),
+                },
+                Subject::Workload(subject) => SubjectKey::Workload(subject.clone()),
             },
         }
     }
@@ -111,8 +175,8 @@ impl PartialOrd for Violation {
 /// The identity of a violation across processes.
 ///
 /// Its text has the parts policy kind, policy namespace, policy name, check, subject kind and the subject's own parts,
-/// separated by `/`, such as `SidecarPolicy/pay/mesh/NotReady/Container/pay/web-1/<uid>/envoy`. No name of Kubernetes
-/// contains a `/`. A missing or unknown part is empty.
+/// separated by `/`, such as `SidecarPolicy/pay/mesh/NotReady/Container/pay/web-1/<uid>/envoy`, or
+/// `SidecarPolicy/pay/mesh/SidecarMissing/Workload/pay/Deployment/web/envoy`. No name of Kubernetes contains a `/`. A missing or unknown part is empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ViolationKey {
     /// The policy.
@@ -137,10 +201,21 @@ pub enum SubjectKey {
         /// The name of the container.
         container: Arc<str>,
     },
+    /// A workload.
+    Workload(WorkloadSubject),
 }
 
 impl SubjectKey {
     const CONTAINER: &str = "Container";
+    const WORKLOAD: &str = "Workload";
+
+    /// The UID of the Pod, if the subject is a container and the UID is known.
+    pub const fn uid(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Container { uid, .. } => uid.as_ref(),
+            Self::Workload(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for ViolationKey {
@@ -166,6 +241,11 @@ impl fmt::Display for ViolationKey {
                 let uid = uid.as_deref().unwrap_or_default();
                 write!(f, "{}/{namespace}/{pod}/{uid}/{container}", SubjectKey::CONTAINER)
             }
+            SubjectKey::Workload(WorkloadSubject {
+                namespace,
+                workload,
+                sidecar,
+            }) => write!(f, "{}/{namespace}/{workload}/{sidecar}", SubjectKey::WORKLOAD),
         }
     }
 }
@@ -190,14 +270,31 @@ fn parse(text: &str) -> Option<ViolationKey> {
         policy_namespace,
         name,
         check,
-        SubjectKey::CONTAINER,
+        subject,
         namespace,
-        pod,
-        uid,
+        first,
+        second,
         container,
     ] = *parts.as_slice()
     else {
         return None;
+    };
+    let subject = match subject {
+        SubjectKey::CONTAINER => SubjectKey::Container {
+            namespace: namespace.into(),
+            pod: first.into(),
+            uid: (!second.is_empty()).then(|| second.into()),
+            container: container.into(),
+        },
+        SubjectKey::WORKLOAD => SubjectKey::Workload(WorkloadSubject {
+            namespace: namespace.into(),
+            workload: Arc::new(Workload {
+                kind: first.into(),
+                name: second.into(),
+            }),
+            sidecar: container.into(),
+        }),
+        _ => return None,
     };
     Some(ViolationKey {
         policy: PolicyKey {
@@ -206,12 +303,7 @@ fn parse(text: &str) -> Option<ViolationKey> {
             name: name.into(),
         },
         check: Check::parse(check)?,
-        subject: SubjectKey::Container {
-            namespace: namespace.into(),
-            pod: pod.into(),
-            uid: (!uid.is_empty()).then(|| uid.into()),
-            container: container.into(),
-        },
+        subject,
     })
 }
 
@@ -246,7 +338,22 @@ mod tests {
 
     #[test]
     fn a_key_is_read_back_from_its_text() {
+        let workload = ViolationKey {
+            subject: SubjectKey::Workload(WorkloadSubject {
+                namespace: "pay".into(),
+                workload: Arc::new(Workload {
+                    kind: "Deployment".into(),
+                    name: "web".into(),
+                }),
+                sidecar: "envoy".into(),
+            }),
+            ..of(key("mesh"), None)
+        };
         let table = [
+            (
+                workload,
+                "SidecarPolicy/pay/mesh/NotReady/Workload/pay/Deployment/web/envoy",
+            ),
             (
                 of(key("mesh"), Some("u-1")),
                 "SidecarPolicy/pay/mesh/NotReady/Container/pay/web-1/u-1/envoy",

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     api,
     domain::{
-        effects::Event,
+        effects::{Event, Regarding},
         hash::stable_hash,
         policy::{PolicyKey, PolicyKind},
     },
@@ -49,17 +49,7 @@ pub(super) fn event(event: &Event, instance: &str, count: u32) -> Value {
         instance,
     });
     let fields = [
-        (
-            "regarding",
-            json!({
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "namespace": event.namespace,
-                "name": event.pod,
-                "uid": event.pod_uid,
-                "fieldPath": event.field_path,
-            }),
-        ),
+        ("regarding", regarding(&event.regarding, &event.namespace)),
         ("related", policy_reference(&event.policy, &event.policy_uid)),
     ];
     add(&mut object, fields);
@@ -67,6 +57,36 @@ pub(super) fn event(event: &Event, instance: &str, count: u32) -> Value {
         add(&mut object, [("series", series(count, event.at))]);
     }
     object
+}
+
+fn regarding(object: &Regarding, namespace: &str) -> Value {
+    let Regarding {
+        kind,
+        name,
+        uid,
+        field_path,
+    } = object;
+    let mut reference = json!({ "kind": kind, "namespace": namespace, "name": name });
+    let optional = [
+        ("apiVersion", api_version(kind)),
+        ("uid", uid),
+        ("fieldPath", field_path),
+    ];
+    for (field, value) in optional.into_iter().filter(|(_, value)| !value.is_empty()) {
+        add(&mut reference, [(field, json!(value))]);
+    }
+    reference
+}
+
+/// Returns the API version of a Pod or of a workload of Kubernetes. That of other kinds is not known: a Pod names only its
+/// direct owner, which can be another object.
+fn api_version(kind: &str) -> &'static str {
+    match kind {
+        "Pod" | "ReplicationController" => "v1",
+        "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" => "apps/v1",
+        "Job" | "CronJob" => "batch/v1",
+        _ => "",
+    }
 }
 
 /// Returns the merge patch that sets the series of an Event to `count`.
@@ -206,10 +226,13 @@ pub(super) mod tests {
             name: name.to_owned(),
             policy: policy(PolicyKind::SidecarPolicy),
             policy_uid: "policy-uid".into(),
-            pod: "web-1".into(),
             namespace: "pay".into(),
-            pod_uid: pod_uid.into(),
-            field_path: "spec.initContainers{istio-proxy}".to_owned(),
+            regarding: Regarding {
+                kind: "Pod".into(),
+                name: "web-1".into(),
+                uid: pod_uid.into(),
+                field_path: "spec.initContainers{istio-proxy}".to_owned(),
+            },
             reason: "SidecarContainerNotReady",
             warning: true,
             severity: Severity::Warning,
@@ -243,6 +266,23 @@ pub(super) mod tests {
             },
         });
         assert_eq!(event(&example("web-1.0a", "pod-uid"), "sidewatch-0", 1), expected);
+
+        let table = [
+            ("Deployment", json!("apps/v1")),
+            ("CronJob", json!("batch/v1")),
+            ("Rollout", Value::Null),
+        ];
+        for (kind, version) in table {
+            let mut of_workload = example("web.0a", "");
+            of_workload.regarding.kind = kind.into();
+            of_workload.regarding.field_path = String::new();
+            let regarding = &event(&of_workload, "sidewatch-0", 1)["regarding"];
+            assert_eq!(
+                (&regarding["kind"], &regarding["apiVersion"]),
+                (&json!(kind), &version)
+            );
+            assert_eq!((regarding.get("uid"), regarding.get("fieldPath")), (None, None));
+        }
 
         let mut cluster = example("web-1.0a", "pod-uid");
         cluster.policy = policy(PolicyKind::ClusterSidecarPolicy);

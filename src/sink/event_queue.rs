@@ -82,6 +82,7 @@ struct DroppedSummary {
 #[derive(Debug)]
 pub(super) struct EventQueue {
     role: Role,
+    /// By the UID of the Pod, or by the name of another object.
     per_pod: Buckets<Arc<str>>,
     global: Buckets<()>,
     /// Events that were not attempted yet, oldest first.
@@ -223,12 +224,10 @@ impl EventQueue {
                 0
             }
         };
+        let object = event.object_key();
         let exceeded = if without_beginning.is_some() {
             without_beginning
-        } else if !self
-            .per_pod
-            .has_one(Arc::clone(&event.pod_uid), reserve(PER_POD), now)
-        {
+        } else if !self.per_pod.has_one(object.clone(), reserve(PER_POD), now) {
             Some(DropReason::PodLimit)
         } else if !self.global.has_one((), reserve(GLOBAL), now) {
             Some(DropReason::GlobalLimit)
@@ -248,7 +247,7 @@ impl EventQueue {
             return Err(reason);
         }
         self.dropped_names.remove(&event.name);
-        self.per_pod.take(Arc::clone(&event.pod_uid), now);
+        self.per_pod.take(object, now);
         self.global.take((), now);
         match self.role {
             Role::Leader => self.enqueue(event, now),

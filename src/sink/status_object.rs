@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::other_installations::Writers;
 use crate::{
     api::{CheckStatus, MAX_DETAIL, PolicyStatus, Severity, Summary, Violation, ViolationState},
-    domain::{policy, summary, violation::Subject},
+    domain::{policy, summary},
     telemetry::logging::printable,
 };
 
@@ -171,7 +171,7 @@ fn condition(
 
 fn violation(reported: &summary::ReportedViolation) -> Violation {
     let summary::ReportedViolation { violation, detail } = reported;
-    let Subject::Container(subject) = &violation.subject;
+    let subject = &violation.subject;
     Violation {
         check: violation.check.into(),
         state: if violation.firing {
@@ -184,12 +184,12 @@ fn violation(reported: &summary::ReportedViolation) -> Violation {
             policy::Severity::Warning => Severity::Warning,
             policy::Severity::Critical => Severity::Critical,
         },
-        namespace: bounded(&subject.namespace, MAX_LABEL),
-        workload: bounded(&subject.workload.to_string(), MAX_WORKLOAD),
-        pod: bounded(&subject.pod, MAX_NAME),
-        pod_uid: bounded(&subject.uid, MAX_UID),
-        container: bounded(&subject.container, MAX_LABEL),
-        native: subject.native,
+        namespace: bounded(subject.namespace(), MAX_LABEL),
+        workload: bounded(&subject.workload().to_string(), MAX_WORKLOAD),
+        pod: bounded(subject.pod(), MAX_NAME),
+        pod_uid: bounded(subject.uid(), MAX_UID),
+        container: bounded(subject.container(), MAX_LABEL),
+        native: subject.is_native(),
         since: time(violation.onset),
         detail: bounded(detail, MAX_DETAIL),
     }

@@ -14,7 +14,6 @@ use sidewatch::{
         observation::Observation,
         policy::{Check, Mode, PolicyKey, PolicyKind, Severity},
         summary::Report,
-        violation::Subject,
     },
     kubernetes::decode::{intern::Interner, pod::observe},
 };
@@ -189,8 +188,11 @@ impl Simulation {
         report.generation = 0;
         let violations = self.index.violations().filter(|v| v.policy == *key);
         let violations = violations.map(|v| {
-            let Subject::Container(subject) = &v.subject;
-            let key = (subject.pod.to_string(), subject.container.to_string(), v.check);
+            let key = (
+                v.subject.pod().to_owned(),
+                v.subject.container().to_string(),
+                v.check,
+            );
             (key, (v.firing, v.severity, v.mode, v.onset))
         });
         Observed {
@@ -234,7 +236,7 @@ impl Simulation {
             .events_of_policy()
             .filter(|event| !expected.contains(&*event.name))
         {
-            let of_edit = |fired: &&Event| (&fired.pod, &fired.field_path) == (&event.pod, &event.field_path);
+            let of_edit = |fired: &&Event| fired.regarding == event.regarding;
             assert!(fired.iter().any(of_edit), "{what}: a new Event {event:?}");
         }
     }

@@ -11,7 +11,6 @@ use sidewatch::{
         index::Index,
         policy::{Check, Mode, Severity},
         summary::Report,
-        violation::Subject,
     },
 };
 
@@ -44,12 +43,11 @@ impl Observed {
     pub(crate) fn of<'a>(index: &Index, policies: impl Iterator<Item = &'a StoredPolicy>) -> Self {
         let violations = index.violations().map(|v| {
             let policy = v.policy.name.to_string();
-            let Subject::Container(subject) = &v.subject;
             let key = (
                 policy,
-                subject.namespace.to_string(),
-                subject.pod.to_string(),
-                subject.container.to_string(),
+                v.subject.namespace().to_string(),
+                v.subject.pod().to_owned(),
+                v.subject.container().to_string(),
                 v.check,
             );
             (key, (v.firing, v.severity, v.mode, v.onset))
@@ -128,17 +126,17 @@ fn report_as_status(report: &Report) -> Value {
     let conditions = conditions.chain([alone]);
     let violations = report.violations.iter().map(|reported| {
         let v = &reported.violation;
-        let Subject::Container(subject) = &v.subject;
+        let subject = &v.subject;
         let severity = format!("{:?}", v.severity);
         json!([
             v.check.as_str(),
             v.firing,
             severity,
-            *subject.namespace,
-            subject.workload.to_string(),
-            *subject.pod,
-            *subject.container,
-            subject.native,
+            **subject.namespace(),
+            subject.workload().to_string(),
+            subject.pod(),
+            **subject.container(),
+            subject.is_native(),
             v.onset.as_second(),
             reported.detail
         ])
@@ -195,7 +193,7 @@ pub(crate) fn status(status: &PolicyStatus) -> Value {
 /// An Event as the API server stores it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct StoredEvent {
-    pub(crate) pod_uid: String,
+    pub(crate) object_uid: String,
     field_path: String,
     pub(crate) reason: String,
     warning: bool,
@@ -207,8 +205,8 @@ pub(crate) struct StoredEvent {
 impl StoredEvent {
     pub(crate) fn new(event: &Event, count: u32) -> Self {
         Self {
-            pod_uid: event.pod_uid.to_string(),
-            field_path: event.field_path.clone(),
+            object_uid: event.regarding.uid.to_string(),
+            field_path: event.regarding.field_path.clone(),
             reason: event.reason.to_owned(),
             warning: event.warning,
             note: event.note.clone(),
@@ -221,7 +219,7 @@ impl StoredEvent {
     pub(crate) fn read(object: &Value) -> Self {
         let text = |place: &str| object.pointer(place).unwrap().as_str().unwrap().to_owned();
         Self {
-            pod_uid: text("/regarding/uid"),
+            object_uid: text("/regarding/uid"),
             field_path: text("/regarding/fieldPath"),
             reason: text("/reason"),
             warning: text("/type") == "Warning",

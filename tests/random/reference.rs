@@ -13,7 +13,7 @@ use sidewatch::{
         index::Index,
         observation::Observation,
         policy::Check,
-        violation::{Subject, Violation},
+        violation::Violation,
     },
     kubernetes::decode::{intern::Interner, pod::observe},
     kubernetes::inputs::Input,
@@ -144,7 +144,10 @@ impl Reference {
 
     /// The number of Events of a Pod.
     pub(crate) fn events_of(&self, uid: &str) -> usize {
-        self.events.values().filter(|event| event.pod_uid == uid).count()
+        self.events
+            .values()
+            .filter(|event| event.object_uid == uid)
+            .count()
     }
 
     /// The Pods with a violation of one of these checks.
@@ -176,6 +179,5 @@ impl Reference {
 }
 
 fn pod_of(violation: &Violation) -> &str {
-    let Subject::Container(subject) = &violation.subject;
-    &subject.pod
+    violation.subject.pod()
 }

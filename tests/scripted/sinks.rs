@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use sidewatch::{
     domain::{
-        effects::{Delivery, Event},
+        effects::{Delivery, Event, Regarding},
         policy::{PolicyKey, PolicyKind, Severity},
     },
     kubernetes::fence::Fence,
@@ -25,10 +25,13 @@ fn event(delivery: Delivery) -> Event {
             name: "mesh".into(),
         },
         policy_uid: "uid-mesh".into(),
-        pod: "web-1".into(),
         namespace: "pay".into(),
-        pod_uid: "uid-web-1".into(),
-        field_path: "spec.containers{agent}".to_owned(),
+        regarding: Regarding {
+            kind: "Pod".into(),
+            name: "web-1".into(),
+            uid: "uid-web-1".into(),
+            field_path: "spec.containers{agent}".to_owned(),
+        },
         reason: "SidecarContainerNotReady",
         warning: true,
         severity: Severity::Warning,

@@ -5,7 +5,7 @@ use crate::{
     checkpoint::{DecodeError, reader::Reader, writer::Writer},
     domain::{
         checks::rule,
-        effects::{Delivery, Event, RECOVERED},
+        effects::{Delivery, Event, RECOVERED, Regarding},
         policy::{Check, PolicyKey, PolicyKind},
     },
 };
@@ -20,10 +20,14 @@ pub(super) fn write(event: &Event, to: &mut Writer) {
                 name: policy_name,
             },
         policy_uid,
-        pod,
         namespace,
-        pod_uid,
-        field_path,
+        regarding:
+            Regarding {
+                kind: object_kind,
+                name: object,
+                uid,
+                field_path,
+            },
         reason,
         warning,
         severity,
@@ -37,9 +41,10 @@ pub(super) fn write(event: &Event, to: &mut Writer) {
     to.string(policy_namespace);
     to.string(policy_name);
     to.uid(policy_uid);
-    to.text(pod);
     to.string(namespace);
-    to.uid(pod_uid);
+    to.string(object_kind);
+    to.text(object);
+    to.uid(uid);
     to.string(field_path);
     to.string(reason);
     to.byte(u8::from(*warning));
@@ -77,10 +82,13 @@ pub(super) fn read(from: &mut Reader<'_>) -> Result<Event> {
         name,
         policy,
         policy_uid: from.uid()?,
-        pod: from.text()?.into(),
         namespace: from.string()?,
-        pod_uid: from.uid()?,
-        field_path: from.string()?.to_string(),
+        regarding: Regarding {
+            kind: from.string()?,
+            name: from.text()?.into(),
+            uid: from.uid()?,
+            field_path: from.string()?.to_string(),
+        },
         reason: reason(&from.string()?)?,
         warning: from.flag()?,
         severity: read_severity(from)?,

@@ -12,7 +12,7 @@ use crate::{
             Checkpoint, ContainerState, FlapId, Occurrences, PodKey, PodState, PolicyState, Seen,
             ViolationId, ViolationState,
         },
-        effects::{Delivery, Event},
+        effects::{Delivery, Event, Regarding},
         history::{ExitId, OomKill, Prior},
         policy::{Check, PolicyKey, PolicyKind, Severity},
         testing::at,
@@ -156,17 +156,20 @@ fn event() -> impl Strategy<Value = Event> {
     let facts = (reason, any::<bool>(), severity(), time(), delivery);
     (of, facts, collection::vec(name(), 0..3)).prop_map(
         |(
-            (name, policy, policy_uid, pod, namespace, pod_uid),
+            (name, policy, policy_uid, object, namespace, object_uid),
             (reason, warning, severity, at, delivery),
             recovers,
         )| Event {
             name: name.to_string(),
             policy,
             policy_uid,
-            pod,
             namespace,
-            pod_uid,
-            field_path: "spec.containers{envoy}".to_owned(),
+            regarding: Regarding {
+                kind: "Pod".into(),
+                name: object,
+                uid: object_uid,
+                field_path: "spec.containers{envoy}".to_owned(),
+            },
             reason,
             warning,
             severity,

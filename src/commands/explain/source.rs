@@ -18,7 +18,7 @@ use crate::{
         recording::{Replay, read::Reader, replay},
     },
     clock::{Clock, SystemClock},
-    domain::{observation::Observation, policy::PolicyKind, violation},
+    domain::{observation::Observation, policy::PolicyKind},
     kubernetes::{decode::intern::Interner, list, watch::WatchEvent},
 };
 
@@ -143,12 +143,7 @@ pub(super) async fn of_cluster(
 fn selected(evaluation: &Evaluation, target: &Target) -> Option<(Observation, usize)> {
     let index = evaluation.index();
     let firing = index.violations().filter(|violation| violation.firing);
-    let firing: BTreeSet<&str> = firing
-        .map(|firing| {
-            let violation::Subject::Container(container) = &firing.subject;
-            &*container.uid
-        })
-        .collect();
+    let firing: BTreeSet<&str> = firing.map(|firing| firing.subject.uid()).collect();
     let pods = index.matched_pods().map(|matched| matched.pod);
     let pods: Vec<&Observation> = pods.filter(|pod| target.matches(pod)).collect();
     let first_firing = pods.iter().find(|pod| firing.contains(&*pod.uid));

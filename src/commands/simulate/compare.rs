@@ -19,7 +19,6 @@ use crate::{
         index::MatchedPod,
         observation::Workload,
         policy::{Check, PolicyKey, PolicyUpdate},
-        violation::Subject,
     },
 };
 
@@ -146,11 +145,11 @@ impl<'a> Comparison<'a> {
     pub(super) fn new(policies: &Policies, evaluation: &'a Evaluation) -> Self {
         let mut by_place: BTreeMap<(Place, Check), Vec<&Reported>> = BTreeMap::new();
         for reported in evaluation.reported() {
-            let Subject::Container(subject) = &reported.violation.subject;
+            let subject = &reported.violation.subject;
             let place = Place {
-                namespace: Arc::clone(&subject.namespace),
-                workload: Arc::clone(&subject.workload),
-                container: Arc::clone(&subject.container),
+                namespace: Arc::clone(subject.namespace()),
+                workload: Arc::clone(subject.workload()),
+                container: Arc::clone(subject.container()),
             };
             let check = reported.violation.check;
             by_place.entry((place, check)).or_default().push(reported);

@@ -15,7 +15,7 @@ use crate::{
     domain::{
         policy::{Check, Severity},
         time::{Clock, Human},
-        violation::{Subject, Violation},
+        violation::Violation,
     },
 };
 
@@ -250,16 +250,16 @@ impl Report {
 impl Row {
     /// Returns the facts of a violation, without its times and its cause.
     fn of(policies: &Policies, violation: &Violation) -> Self {
-        let Subject::Container(subject) = &violation.subject;
+        let subject = &violation.subject;
         let policy = policies.candidate(&violation.policy).unwrap_or(&violation.policy);
         Self {
             difference: None,
             policy: policy.to_string(),
-            namespace: subject.namespace.to_string(),
-            workload_kind: subject.workload.kind.to_string(),
-            workload: subject.workload.name.to_string(),
-            pod: subject.pod.to_string(),
-            container: subject.container.to_string(),
+            namespace: subject.namespace().to_string(),
+            workload_kind: subject.workload().kind.to_string(),
+            workload: subject.workload().name.to_string(),
+            pod: subject.pod().to_owned(),
+            container: subject.container().to_string(),
             check: Check::as_str(violation.check),
             severity: severity_name(violation.severity).to_owned(),
             onset: violation.onset,

@@ -153,7 +153,10 @@ fn belongs_to(stored: &StoredViolation, pod: &Observation) -> bool {
         pod: name,
         uid,
         container: _,
-    } = &stored.key.subject;
+    } = &stored.key.subject
+    else {
+        return false;
+    };
     let is_same_pod = match uid {
         Some(uid) => *uid == pod.uid,
         None => pod.created.get().is_none_or(|created| created <= stored.onset),
@@ -162,7 +165,9 @@ fn belongs_to(stored: &StoredViolation, pod: &Observation) -> bool {
 }
 
 fn container_idx(stored: &StoredViolation, pod: &Observation) -> Option<usize> {
-    let SubjectKey::Container { container, .. } = &stored.key.subject;
+    let SubjectKey::Container { container, .. } = &stored.key.subject else {
+        return None;
+    };
     pod.shape.containers.iter().position(|c| c.name == *container)
 }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::domain::{
     checks::{MessageContext, View, recovery_note, rule},
-    effects::{Change, Delivery, Event, RECOVERED},
+    effects::{Change, Delivery, Event, RECOVERED, Regarding},
     hash::stable_hash,
     observation::ContainerKind,
     policy::{Check, Mode},
@@ -254,10 +254,13 @@ impl EventPlanner<'_> {
             name: event_name(&pod.name, hash),
             policy: self.policy.key.clone(),
             policy_uid: self.policy.uid.clone(),
-            pod: pod.name.clone(),
             namespace: pod.namespace.clone(),
-            pod_uid: pod.uid.clone(),
-            field_path: format!("spec.{list}{{{}}}", container.name),
+            regarding: Regarding {
+                kind: "Pod".into(),
+                name: pod.name.clone(),
+                uid: pod.uid.clone(),
+                field_path: format!("spec.{list}{{{}}}", container.name),
+            },
             reason,
             warning,
             severity: self.view.policy.checks.common(violation.check).severity,

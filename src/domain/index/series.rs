@@ -24,7 +24,7 @@ use crate::domain::{
     histogram::Histogram,
     observation::{Observation, Workload},
     policy::{Check, Mode, PolicyKey, Severity},
-    violation::{Subject, Violation},
+    violation::Violation,
 };
 
 /// The maximum length of a label value, in bytes. Names of Kubernetes objects have at most 253.
@@ -129,7 +129,7 @@ pub(super) type SeriesKey = (Arc<str>, ViolationKind, WorkloadContainer);
 
 /// The series that counts a violation.
 pub(super) fn series_key(pod: &Observation, container: usize, violation: &Violation) -> Option<SeriesKey> {
-    let Subject::Container(subject) = &violation.subject;
+    let subject = violation.subject.as_container()?;
     let kind = ViolationKind {
         check: violation.check,
         severity: violation.severity,

@@ -13,7 +13,7 @@ use crate::domain::{
     observation::Workload,
     policy::{Check, Mode, PolicyKey, PolicyLimits, Severity},
     summary::{LISTED_VIOLATIONS, Report, ReportCondition, ReportedViolation, Summary},
-    violation::{Subject, Violation},
+    violation::Violation,
 };
 
 /// The facts of a policy that the metrics show.
@@ -92,7 +92,7 @@ impl Index {
     }
 
     fn detail(&self, id: PolicyId, entry: &PolicyEntry, violation: &Violation) -> Option<String> {
-        let Subject::Container(subject) = &violation.subject;
+        let subject = violation.subject.as_container()?;
         let pod = self.pods.get(&self.pod_id(&subject.namespace, &subject.uid)?)?;
         let matched = pod.matches.get(id)?;
         let mut containers = pod.observation.shape.containers.iter();
@@ -318,8 +318,8 @@ fn failing_message(entry: &PolicyEntry, summary: &Summary, failing: Failing) -> 
     let worst = entry.violations.iter().find(|violation| violation.firing);
     let worst = worst
         .map(|violation| {
-            let Subject::Container(subject) = &violation.subject;
-            format!("; worst: {} {}", subject.workload, subject.container)
+            let subject = &violation.subject;
+            format!("; worst: {} {}", subject.workload(), subject.container())
         })
         .unwrap_or_default();
     format!(

@@ -13,7 +13,7 @@ use crate::domain::{
     index::Index,
     policy::{Check, InvalidSpec, Policy, PolicyKey, PolicyUpdate},
     summary::Report,
-    violation::{StoredViolation, Subject, Violation},
+    violation::{StoredViolation, Violation},
 };
 
 /// An index with a virtual clock.
@@ -256,19 +256,13 @@ impl Harness {
     fn violations(&self, firing: bool) -> Vec<String> {
         let violations = self.index.violations().filter(|v| v.firing == firing);
         violations
-            .map(|v| {
-                let Subject::Container(subject) = &v.subject;
-                format!("{} {}", subject.container, v.check.as_str())
-            })
+            .map(|v| format!("{} {}", v.subject.container(), v.check.as_str()))
             .collect()
     }
 
     /// Returns the onset of a violation, in seconds.
     pub(crate) fn onset(&self, container: &str, check: Check) -> Option<f64> {
-        let is_it = |v: &&Violation| {
-            let Subject::Container(subject) = &v.subject;
-            *subject.container == *container && v.check == check
-        };
+        let is_it = |v: &&Violation| **v.subject.container() == *container && v.check == check;
         let violation = self.index.violations().find(is_it)?;
         Some(second(violation.onset))
     }
@@ -283,8 +277,8 @@ impl Harness {
 pub(crate) fn lines(transitions: &[Transition]) -> Vec<String> {
     let line = |t: &Transition| {
         let (what, check) = (t.to.as_str(), t.violation.check.as_str());
-        let Subject::Container(subject) = &t.violation.subject;
-        format!("{} {what} {} {check}", second(t.at), subject.container)
+        let container = t.violation.subject.container();
+        format!("{} {what} {container} {check}", second(t.at))
     };
     transitions.iter().map(line).collect()
 }

@@ -212,7 +212,6 @@ pub(crate) fn violation(check: Check, container: &str) -> Violation {
 impl Violation {
     /// The container of a violation.
     pub(crate) fn container(&self) -> &ContainerSubject {
-        let Subject::Container(subject) = &self.subject;
-        subject
+        self.subject.as_container().expect("a violation of a container")
     }
 }

@@ -11,7 +11,9 @@ use crate::domain::{
 /// A stored violation with onset 500, of the Pod with this UID.
 fn stored_for(of: Option<&str>) -> StoredViolation {
     let mut violation = stored(Check::NotReady, "envoy", true, 500);
-    let SubjectKey::Container { uid, .. } = &mut violation.key.subject;
+    let SubjectKey::Container { uid, .. } = &mut violation.key.subject else {
+        panic!("a violation of a container");
+    };
     *uid = of.map(Arc::from);
     violation
 }

@@ -141,7 +141,10 @@ fn subject(violation: &mut StoredViolation) -> [&mut Arc<str>; 3] {
         pod,
         uid: _,
         container,
-    } = &mut violation.key.subject;
+    } = &mut violation.key.subject
+    else {
+        panic!("a violation of a container");
+    };
     [namespace, pod, container]
 }
 

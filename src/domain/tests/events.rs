@@ -67,7 +67,7 @@ fn an_event_names_its_subject() {
             .unready("istio-proxy"),
     );
     let events = harness.events();
-    let paths: Vec<_> = events.iter().map(|event| &*event.field_path).collect();
+    let paths: Vec<_> = events.iter().map(|event| &*event.regarding.field_path).collect();
     assert_eq!(
         paths,
         ["spec.initContainers{envoy}", "spec.containers{istio-proxy}"]
@@ -75,9 +75,8 @@ fn an_event_names_its_subject() {
     let Event {
         policy,
         policy_uid,
-        pod,
         namespace,
-        pod_uid,
+        regarding,
         ..
     } = &events[0];
     assert_eq!(
@@ -85,7 +84,7 @@ fn an_event_names_its_subject() {
         (&key("mesh"), "uid-of-SidecarPolicy pay/mesh")
     );
     assert_eq!(
-        (&**pod, &**namespace, &**pod_uid),
+        (&*regarding.name, &**namespace, &*regarding.uid),
         ("web-1", "pay", "uid-of-web-1")
     );
 }

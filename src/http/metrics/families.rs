@@ -8,7 +8,7 @@ use crate::domain::{
     index::series::{Bounded, PolicySeries, Row, Series, ViolationKind, WorkloadContainer},
     pattern::Repository,
     policy::{Mode, PolicyKey, Severity},
-    violation::{Subject, Violation},
+    violation::Violation,
 };
 
 const VIOLATION_LABELS: &[&str] = &[
@@ -264,22 +264,21 @@ fn violation_values(violation: &Violation) -> [&str; VIOLATION_LABELS.len()] {
         visible: _,
         onset: _,
     } = violation;
-    let Subject::Container(subject) = subject;
     let [policy, policy_kind, policy_namespace] = policy_values(policy);
     [
         check.as_str(),
-        &subject.container,
+        subject.container(),
         mode_value(*mode),
-        &subject.namespace,
-        bool_value(subject.native),
-        &subject.pod,
+        subject.namespace(),
+        bool_value(subject.is_native()),
+        subject.pod(),
         policy,
         policy_kind,
         policy_namespace,
         severity_value(*severity),
         state_value(*firing),
-        &subject.workload.name,
-        &subject.workload.kind,
+        &subject.workload().name,
+        &subject.workload().kind,
     ]
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::domain::observation::Workload;
 use crate::domain::summary::{CheckCounts, Report, ReportCondition, ReportedViolation};
+use crate::domain::violation::Subject;
 
 pub(in crate::sink) fn report(firing: u32) -> Report {
     let condition = |kind, status| ReportCondition {
@@ -101,7 +102,9 @@ fn a_detail_is_cut_to_the_limit_of_the_schema() {
 fn a_status_is_valid_whatever_a_pod_contains() {
     let mut report = report(1);
     report.conditions[1].message = "m\u{1b}".repeat(40_000);
-    let Subject::Container(subject) = &mut report.violations[0].violation.subject;
+    let Subject::Container(subject) = &mut report.violations[0].violation.subject else {
+        panic!("a violation of a container");
+    };
     subject.namespace = "n".repeat(400).into();
     subject.workload = Arc::new(Workload {
         kind: "K".repeat(400).into(),

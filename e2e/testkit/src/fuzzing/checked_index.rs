@@ -235,7 +235,8 @@ fn follow(states: &mut BTreeMap<ViolationKey, bool>, transition: &Transition) {
 fn check_event(event: &Event) {
     assert!(event.note.len() <= 1024, "{} bytes of note", event.note.len());
     assert!(event.name.len() <= 253, "{} bytes of name", event.name.len());
-    assert!(event.field_path.starts_with("spec."), "{}", event.field_path);
+    let path = &event.regarding.field_path;
+    assert!(path.starts_with("spec."), "{path}");
 }
 
 /// Compares a report with the visible violations, of which `true` fires.

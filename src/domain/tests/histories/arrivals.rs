@@ -14,7 +14,7 @@ use crate::domain::{
     policy::PolicyKey,
     summary::{Report, Summary},
     testing::{Harness, Pod},
-    violation::{SubjectKey, ViolationKey},
+    violation::ViolationKey,
 };
 
 /// The part of a report that does not depend on the history of the Pods.
@@ -183,6 +183,5 @@ proptest! {
 }
 
 fn uid_of(key: &ViolationKey) -> Option<&Arc<str>> {
-    let SubjectKey::Container { uid, .. } = &key.subject;
-    uid.as_ref()
+    key.subject.uid()
 }

@@ -2,10 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::domain::{
-    checkpoint::Checkpoint,
-    violation::{SubjectKey, ViolationKey},
-};
+use crate::domain::{checkpoint::Checkpoint, violation::ViolationKey};
 
 use super::{
     few,
@@ -22,8 +19,7 @@ fn played(steps: &[Step]) -> Player {
 }
 
 fn is_of(key: &ViolationKey, pod: &str) -> bool {
-    let SubjectKey::Container { uid, .. } = &key.subject;
-    uid.as_deref() == Some(pod)
+    key.subject.uid().map(|uid| &**uid) == Some(pod)
 }
 
 /// Plays three histories. The checkpoint after the first is imported after the second, or not.

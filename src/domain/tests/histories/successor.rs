@@ -60,9 +60,9 @@ impl Player {
         events.sort_by_key(|e| {
             (
                 e.at,
-                e.pod_uid.clone(),
+                e.regarding.uid.clone(),
                 e.policy.clone(),
-                e.field_path.clone(),
+                e.regarding.clone(),
                 e.name.clone(),
             )
         });

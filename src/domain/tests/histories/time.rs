@@ -102,11 +102,13 @@ fn key_of(t: &Transition) -> ViolationKey {
 
 fn is_of(event: &Event, key: &ViolationKey) -> bool {
     let reason = crate::domain::checks::rule(key.check).reason();
-    let SubjectKey::Container { uid, container, .. } = &key.subject;
+    let SubjectKey::Container { uid, container, .. } = &key.subject else {
+        return false;
+    };
     event.policy == key.policy
-        && uid.as_ref() == Some(&event.pod_uid)
+        && uid.as_ref() == Some(&event.regarding.uid)
         && event.reason == reason
-        && event.field_path.ends_with(&format!("{{{container}}}"))
+        && event.regarding.field_path.ends_with(&format!("{{{container}}}"))
 }
 
 /// Returns the state and onset of every violation.

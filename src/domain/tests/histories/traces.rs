@@ -110,7 +110,7 @@ proptest! {
             // report one fault and share the Event of its recovery, whichever of them ends last.
             let recovered = event.note.rsplit('(').next().filter(|_| !event.warning);
             let recovered = recovered.map(|check| check.replace("MainReadySidecarNotReady", "NotReady"));
-            let owner = (event.policy, event.pod_uid, event.field_path, event.reason, recovered);
+            let owner = (event.policy, event.regarding, event.reason, recovered);
             match owners.entry(event.name.clone()) {
                 Entry::Vacant(entry) => drop(entry.insert(owner.clone())),
                 Entry::Occupied(entry) => prop_assert_eq!(entry.get(), &owner, "one Event name belongs to one violation"),

@@ -123,7 +123,10 @@ mod tests {
                 pod,
                 uid,
                 container,
-            } = key.subject;
+            } = key.subject
+            else {
+                panic!("a violation of a container");
+            };
             let uid = uid.map(|uid| format!(" of {uid}")).unwrap_or_default();
             format!(
                 "{} {state} {namespace}/{pod}{uid} {container} {onset}",
