@@ -9,7 +9,7 @@ use e2e::faults::proxy::Verb;
 use libtest_mimic::Trial;
 
 use super::recovery::{POLICIES, recovered, wait_for_metrics};
-use super::sequence::{self, DELAYED, Sequence, UNTIL_QUIET, install, not_of_cart};
+use super::sequence::{self, DELAYED, Sequence, UNTIL_QUIET, install, not_of_cart, only_of_fast};
 use super::test;
 
 const KILLED_FOR: Duration = Duration::from_secs(30);
@@ -48,8 +48,9 @@ async fn killed() -> Result<()> {
     tokio::try_join!(sequence.second_phase(), restart)?;
     recovered(&mut env, Instant::now()).await?;
     cut_off(&mut plane).await?;
+    // The second phase waits for the API server. On a slow machine `late` fires before.
     sequence
-        .end_in(&mut env, not_of_cart, DELAYED, UNTIL_QUIET)
+        .end_in(&mut env, only_of_fast, DELAYED, UNTIL_QUIET)
         .await?;
     plane.stop()
 }
