@@ -72,6 +72,19 @@ pub struct PolicyState {
     pub violations: BTreeMap<ViolationId, ViolationState>,
 }
 
+impl PolicyState {
+    /// The violations of one Pod.
+    pub fn violations_of(&self, pod: &PodKey) -> impl Iterator<Item = (&ViolationId, &ViolationState)> {
+        let first = ViolationId {
+            pod: pod.clone(),
+            container: Arc::default(),
+            check: Check::ALL[0],
+        };
+        let from = self.violations.range(first..);
+        from.take_while(move |(id, _)| id.pod == *pod)
+    }
+}
+
 /// The identity of a violation under a policy. Together with the policy this is a
 /// [`ViolationKey`](super::violation::ViolationKey).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -15,7 +15,7 @@ use super::{
     work::Work,
 };
 use crate::domain::{
-    checks::{View, rule},
+    checks::{Fault, View, rule},
     history::History,
     observation::Observation,
     policy::{Check, Mode},
@@ -80,7 +80,12 @@ pub(super) fn adopt(
 }
 
 /// Adds a violation from a checkpoint to the findings of its Pod.
-fn continue_violation(stored: FromCheckpoint, pod: &mut PodEntry, matched: &Match, now: Timestamp) {
+pub(super) fn continue_violation(
+    stored: FromCheckpoint,
+    pod: &mut PodEntry,
+    matched: &Match,
+    now: Timestamp,
+) {
     let FromCheckpoint { id, state, as_of } = stored;
     let mut containers = pod.observation.shape.containers.iter();
     let Some(container_idx) = containers.position(|container| container.name == id.container) else {
@@ -137,11 +142,16 @@ fn continue_violation(stored: FromCheckpoint, pod: &mut PodEntry, matched: &Matc
 
 /// The onset of a present fault that the API shows, if it does not change while the fault lasts.
 pub(super) fn shown_onset(view: &View<'_>, check: Check, container_idx: usize) -> Option<Timestamp> {
+    let fault = find_fault(view, check, container_idx);
+    fault.filter(|fault| fault.until.is_none())?.since
+}
+
+/// The present fault of a container.
+pub(super) fn find_fault(view: &View<'_>, check: Check, container_idx: usize) -> Option<Fault> {
     let mut faults = Vec::new();
     rule(check).find(view, &mut faults);
     let mut faults = faults.into_iter();
-    let fault = faults.find(|fault| fault.container_idx == container_idx && fault.until.is_none());
-    fault.and_then(|fault| fault.since)
+    faults.find(|fault| fault.container_idx == container_idx)
 }
 
 /// Reports whether a stored violation belongs to this Pod and not to an earlier one with the same name. The UID decides. A

@@ -10,8 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Index,
-    adopt::shown_onset,
-    entry::{PolicyEntry, PolicyId},
+    entry::PolicyEntry,
     pods::{Findings, PodEntry, PodId, Selected, Unevaluated},
     work::Work,
 };
@@ -20,7 +19,6 @@ use crate::domain::{
     effects::Effects,
     history::{DOWN_WINDOWS, History, Observed},
     observation::Observation,
-    tracker::Tracked,
 };
 
 /// The minimum age of the restarts and flaps that a checkpoint contains.
@@ -245,32 +243,6 @@ impl Index {
         units
     }
 
-    /// Joins the stored history, Events and violations of a Pod. The Pod must have been removed from the counts.
-    fn join_stored(&mut self, id: PodId, stored: &PodState, now: Timestamp) {
-        let Some(pod) = self.pods.get_mut(&id) else { return };
-        if pod.observation.is_evaluated() && !self.without_history.contains(&id) {
-            History::merge(
-                &mut pod.history,
-                &stored.containers,
-                &pod.observation,
-                self.restored.as_of,
-            );
-        }
-        pod.edit_findings(|findings| findings.merge_written(&stored.written));
-        let known: Vec<_> = pod.all_tracked().map(|(policy, _)| policy).collect();
-        for policy in known {
-            let Some(entry) = self.policies.get(&policy) else {
-                continue;
-            };
-            // Under another version the violation may have begun later.
-            let state = self.restored.policies.get(&entry.uid);
-            if let Some(state) = state.filter(|state| state.generation == entry.generation) {
-                pod.join_violations(policy, state, now);
-            }
-        }
-        pod.edit_findings(Findings::own_present_events);
-    }
-
     /// Forgets the part of a checkpoint that no Pod of a synced index has.
     pub(super) fn finish_restore(&mut self) {
         if self.watches.is_synced("") && self.watches.namespaces_synced {
@@ -279,70 +251,10 @@ impl Index {
     }
 }
 
-fn key_of(pod: &Observation) -> PodKey {
+pub(super) fn key_of(pod: &Observation) -> PodKey {
     PodKey {
         namespace: Arc::clone(&pod.namespace),
         name: Arc::clone(&pod.name),
         uid: Arc::clone(&pod.uid),
-    }
-}
-
-impl PodEntry {
-    /// Joins the stored violations under one policy to those of this process.
-    fn join_violations(&mut self, policy: PolicyId, state: &PolicyState, now: Timestamp) {
-        let policies = Arc::clone(&self.matches);
-        let Some(matched) = policies.get(policy) else {
-            return;
-        };
-        let pod = key_of(&self.observation);
-        let (mut tracked, deadline) = self.edit_findings(|findings| findings.take_with_deadline(policy));
-        for violation in &mut tracked {
-            let container_idx = usize::from(violation.container);
-            let Some(container) = self.observation.shape.containers.get(container_idx) else {
-                continue;
-            };
-            let id = ViolationId {
-                pod: pod.clone(),
-                container: Arc::clone(&container.name),
-                check: violation.check,
-            };
-            if let Some(stored) = state.violations.get(&id) {
-                let shown = shown_onset(&self.view(matched, now), id.check, container_idx);
-                violation.join(stored, state.as_of, shown);
-            }
-        }
-        self.edit_findings(|findings| findings.put(policy, tracked, deadline));
-    }
-}
-
-impl Tracked {
-    /// Joins the state of the same violation in a checkpoint. An onset that this process has observed wins, unless the
-    /// other process observed the same fault earlier: an observation can only be late. A violation that fires there
-    /// then fires here too, so that its Event is not written again. `shown` is the onset of the fault that the API shows.
-    pub(super) fn join(&mut self, stored: &ViolationState, as_of: Timestamp, shown: Option<Timestamp>) {
-        // The other process has not seen the end of an earlier fault, because its watch is late. A violation that fires there
-        // may have continued if this process has not seen that end either.
-        let is_other_fault = shown.is_some_and(|since| since > stored.onset)
-            && (self.observed || stored.firing_since.is_none());
-        let is_known_there = stored.observed && self.onset < as_of && !is_other_fault;
-        let is_late = stored.onset < self.onset && stored.gone_since.is_none();
-        if is_known_there && (!self.observed || is_late) {
-            self.onset = stored.onset;
-            self.observed = true;
-            if stored.firing_since.is_some() && (self.is_firing() || is_late) {
-                self.firing_since = stored.firing_since;
-                self.visible = true;
-                self.event = self.event.or(stored.event);
-                self.other_event = self.other_event.or(stored.other_event);
-            }
-        }
-        self.counted |= stored.counted;
-        let (Some(event), Some(stored)) = (&mut self.event, stored.event) else {
-            return;
-        };
-        if event.hash == stored.hash {
-            event.before = event.before.max(stored.before);
-            event.repeats = event.repeats.max(stored.repeats);
-        }
     }
 }

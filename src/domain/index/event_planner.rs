@@ -175,12 +175,7 @@ impl EventPlanner<'_> {
     }
 
     fn context(&self, violation: &Tracked) -> MessageContext<'_> {
-        MessageContext {
-            view: self.view,
-            container_idx: usize::from(violation.container),
-            onset: violation.onset,
-            policy: &self.policy.key,
-        }
+        context(self.policy, self.view, violation)
     }
 
     /// The delivery of the next Event with this hash, and the number of times that it was written before. Records the
@@ -271,34 +266,40 @@ impl EventPlanner<'_> {
         });
     }
 
-    /// The hash in the Event's name. It is computed from the objects only, so every operator process computes the same.
     fn hash(&self, violation: &Tracked, kind: &str) -> u64 {
-        let context = self.context(violation);
-        let container = self
-            .view
-            .pod
-            .shape
-            .containers
-            .get(context.container_idx)
-            .map_or("", |c| &*c.name);
-        let episode = rule(violation.check).episode(&context);
-        let mut check = violation.check;
-        if kind == RESOLVED {
-            // The name of the recovery does not depend on which of two checks reports it.
-            check = rule(check)
-                .same_fault_as()
-                .map_or(check, |other| check.min(other));
-        }
-        let check = check.as_str();
-        let parts = [
-            &*self.policy.uid,
-            &*self.view.pod.uid,
-            container,
-            check,
-            kind,
-            &*episode,
-        ];
-        stable_hash(parts.map(str::as_bytes))
+        event_hash(self.policy, self.view, violation, kind)
+    }
+}
+
+/// The hash in the name of the recovery Event of a violation.
+pub(super) fn recovery_hash(policy: &PolicyEntry, view: &View<'_>, violation: &Tracked) -> u64 {
+    event_hash(policy, view, violation, RESOLVED)
+}
+
+/// The hash in the Event's name. It is computed from the objects only, so every operator process computes the same.
+fn event_hash(policy: &PolicyEntry, view: &View<'_>, violation: &Tracked, kind: &str) -> u64 {
+    let context = context(policy, view, violation);
+    let containers = &view.pod.shape.containers;
+    let container = containers.get(context.container_idx).map_or("", |c| &*c.name);
+    let episode = rule(violation.check).episode(&context);
+    let mut check = violation.check;
+    if kind == RESOLVED {
+        // The name of the recovery does not depend on which of two checks reports it.
+        check = rule(check)
+            .same_fault_as()
+            .map_or(check, |other| check.min(other));
+    }
+    let check = check.as_str();
+    let parts = [&*policy.uid, &*view.pod.uid, container, check, kind, &*episode];
+    stable_hash(parts.map(str::as_bytes))
+}
+
+fn context<'a>(policy: &'a PolicyEntry, view: &'a View<'a>, violation: &Tracked) -> MessageContext<'a> {
+    MessageContext {
+        view,
+        container_idx: usize::from(violation.container),
+        onset: violation.onset,
+        policy: &policy.key,
     }
 }
 

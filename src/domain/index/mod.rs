@@ -25,6 +25,7 @@ mod counts;
 mod entry;
 mod evaluate;
 mod event_planner;
+mod join;
 mod matched_pods;
 mod matches;
 mod namespaces;

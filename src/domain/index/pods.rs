@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 
 use super::{
+    edit,
     entry::PolicyId,
     matches::{Match, MatchSet},
 };
@@ -105,6 +106,18 @@ impl Findings {
             let excess = (others.len() + self.written.len()).saturating_sub(WRITTEN_LIMIT);
             self.written = others.chain(self.written.iter().copied()).skip(excess).collect();
         }
+    }
+
+    /// Sets the number of times that an Event was written.
+    pub(super) fn set_written(&mut self, hash: u64, times: u32) {
+        edit(&mut self.written, |written| {
+            written.retain_mut(|event| {
+                if event.hash == hash {
+                    event.times = times;
+                }
+                event.times > 0
+            });
+        });
     }
 
     /// Counts the Events of the present violations as those of this process: their causes come no more.

@@ -3,8 +3,8 @@
 use crate::domain::{
     effects::Delivery,
     index::Index,
-    policy::Check,
-    testing::{Harness, Pod, policy, seconds, web},
+    policy::{Check, Policy},
+    testing::{Harness, Pod, key, policy, seconds, stored, web},
 };
 
 /// Two replicas that have seen a healthy Pod. The second then receives nothing.
@@ -60,13 +60,14 @@ fn later_restarts_of_one_update_count() {
     );
 }
 
+fn flapping() -> Policy {
+    policy()
+        .only(Check::Flapping)
+        .with(|policy| policy.checks.flapping.limits.count = 3)
+}
+
 #[test]
 fn readiness_changes_in_a_checkpoint_count_once_when_the_watch_delivers_them() {
-    let flapping = || {
-        policy()
-            .only(Check::Flapping)
-            .with(|policy| policy.checks.flapping.limits.count = 3)
-    };
     let mut leader = Harness::with(flapping());
     leader.pod(&web());
     let mut late = Harness::with(flapping());
@@ -220,4 +221,32 @@ fn a_violation_that_fires_in_the_checkpoint_has_no_second_event() {
     leader.pod(&web()).at(600);
     late.pod(&web()).at(600);
     assert_eq!(late.events(), leader.events(), "the same recovery");
+}
+
+#[test]
+fn a_violation_that_only_the_checkpoint_explains_goes_on() {
+    let mut leader = Harness::with(flapping());
+    leader.pod(&web());
+    let unready = |since| web().unready("envoy").containers_unready_since(since);
+    for since in [10, 20, 30] {
+        leader.at(since).pod(&unready(since)).at(since + 5).pod(&web());
+    }
+    assert_eq!(leader.events().len(), 1);
+    // A new process finds the violation in the status and no checkpoint. It knows no readiness change.
+    let mut restarted = Harness::starting();
+    let listed = vec![stored(Check::Flapping, "envoy", true, 30)];
+    restarted.at(100).policy_as(key("mesh"), Ok(flapping()), listed);
+    restarted.resync([&web()]).at(300);
+    assert_eq!(restarted.firing(), [""; 0]);
+    restarted.events();
+    leader.at(310);
+    restarted.at(310).import(leader.checkpoint());
+    assert_eq!(restarted.firing(), leader.firing());
+    assert_eq!(restarted.onset("envoy", Check::Flapping), Some(30.0));
+    assert_eq!(restarted.events(), [], "the Event of the violation is written");
+    leader.at(3000);
+    restarted.at(3000);
+    let recovered = leader.events();
+    assert_eq!(recovered.len(), 1);
+    assert_eq!(restarted.events(), recovered);
 }

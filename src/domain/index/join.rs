@@ -1,0 +1,150 @@
+//! Joins the state of a Pod in a checkpoint to what this process has observed.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{
+    Index,
+    adopt::{continue_violation, find_fault, shown_onset},
+    checkpoint::key_of,
+    entry::PolicyEntry,
+    event_planner::recovery_hash,
+    matches::Match,
+    pods::{Findings, PodEntry, PodId},
+    stored::FromCheckpoint,
+};
+use crate::domain::{
+    checkpoint::{PodState, PolicyState, ViolationId, ViolationState},
+    history::History,
+    tracker::Tracked,
+};
+
+impl Index {
+    /// Joins the stored history, Events and violations of a Pod. The Pod must have been removed from the counts.
+    pub(super) fn join_stored(&mut self, id: PodId, stored: &PodState, now: Timestamp) {
+        let Some(pod) = self.pods.get_mut(&id) else { return };
+        let has_history = pod.observation.is_evaluated() && !self.without_history.contains(&id);
+        if has_history {
+            History::merge(
+                &mut pod.history,
+                &stored.containers,
+                &pod.observation,
+                self.restored.as_of,
+            );
+        }
+        pod.edit_findings(|findings| findings.merge_written(&stored.written));
+        let matches = Arc::clone(&pod.matches);
+        for matched in matches.iter() {
+            let Some(policy) = self.policies.get(&matched.version.policy) else {
+                continue;
+            };
+            // Under another version the violation may have begun later.
+            let state = self.restored.policies.get(&policy.uid);
+            if let Some(state) = state.filter(|state| state.generation == policy.generation) {
+                pod.join_violations(matched, state, now);
+                if has_history {
+                    pod.continue_violations((policy, matched), state, &stored.written, now);
+                }
+            }
+        }
+        pod.edit_findings(Findings::own_present_events);
+    }
+}
+
+impl PodEntry {
+    /// Joins the stored violations under one policy to those of this process.
+    fn join_violations(&mut self, matched: &Match, state: &PolicyState, now: Timestamp) {
+        let policy = matched.version.policy;
+        if self.tracked(policy).is_empty() {
+            return;
+        }
+        let pod = key_of(&self.observation);
+        let (mut tracked, deadline) = self.edit_findings(|findings| findings.take_with_deadline(policy));
+        for violation in &mut tracked {
+            let container_idx = usize::from(violation.container);
+            let Some(container) = self.observation.shape.containers.get(container_idx) else {
+                continue;
+            };
+            let id = ViolationId {
+                pod: pod.clone(),
+                container: Arc::clone(&container.name),
+                check: violation.check,
+            };
+            if let Some(stored) = state.violations.get(&id) {
+                let shown = shown_onset(&self.view(matched, now), id.check, container_idx);
+                violation.join(stored, state.as_of, shown);
+            }
+        }
+        self.edit_findings(|findings| findings.put(policy, tracked, deadline));
+    }
+
+    /// Continues the stored violations that this process could not find before the stored history was joined. It may have
+    /// resolved them: then their recovery Events have not been written, and do not count. `written` are the stored Events.
+    fn continue_violations(
+        &mut self,
+        (policy, matched): (&PolicyEntry, &Match),
+        state: &PolicyState,
+        written: &BTreeMap<u64, u32>,
+        now: Timestamp,
+    ) {
+        for (id, stored) in state.violations_of(&key_of(&self.observation)) {
+            let mut containers = self.observation.shape.containers.iter();
+            let Some(container_idx) = containers.position(|container| container.name == id.container) else {
+                continue;
+            };
+            let is_this =
+                |known: &&Tracked| usize::from(known.container) == container_idx && known.check == id.check;
+            let id_of_policy = matched.version.policy;
+            if self.tracked(id_of_policy).iter().any(|known| is_this(&known))
+                || find_fault(&self.view(matched, now), id.check, container_idx).is_none()
+            {
+                continue;
+            }
+            let stored = FromCheckpoint {
+                id: id.clone(),
+                state: stored.clone(),
+                as_of: state.as_of,
+            };
+            continue_violation(stored, self, matched, now);
+            let Some(violation) = self.tracked(id_of_policy).iter().find(is_this) else {
+                continue;
+            };
+            let recovery = recovery_hash(policy, &self.view(matched, now), violation);
+            let times = written.get(&recovery).copied().unwrap_or(0);
+            self.edit_findings(|findings| findings.set_written(recovery, times));
+        }
+    }
+}
+
+impl Tracked {
+    /// Joins the state of the same violation in a checkpoint. An onset that this process has observed wins, unless the
+    /// other process observed the same fault earlier: an observation can only be late. A violation that fires there
+    /// then fires here too, so that its Event is not written again. `shown` is the onset of the fault that the API shows.
+    pub(super) fn join(&mut self, stored: &ViolationState, as_of: Timestamp, shown: Option<Timestamp>) {
+        // The other process has not seen the end of an earlier fault, because its watch is late. A violation that fires there
+        // may have continued if this process has not seen that end either.
+        let is_other_fault = shown.is_some_and(|since| since > stored.onset)
+            && (self.observed || stored.firing_since.is_none());
+        let is_known_there = stored.observed && self.onset < as_of && !is_other_fault;
+        let is_late = stored.onset < self.onset && stored.gone_since.is_none();
+        if is_known_there && (!self.observed || is_late) {
+            self.onset = stored.onset;
+            self.observed = true;
+            if stored.firing_since.is_some() && (self.is_firing() || is_late) {
+                self.firing_since = stored.firing_since;
+                self.visible = true;
+                self.event = self.event.or(stored.event);
+                self.other_event = self.other_event.or(stored.other_event);
+            }
+        }
+        self.counted |= stored.counted;
+        let (Some(event), Some(stored)) = (&mut self.event, stored.event) else {
+            return;
+        };
+        if event.hash == stored.hash {
+            event.before = event.before.max(stored.before);
+            event.repeats = event.repeats.max(stored.repeats);
+        }
+    }
+}
