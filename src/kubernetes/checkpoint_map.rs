@@ -51,6 +51,11 @@ impl CheckpointMap {
         Ok(self.0.get().await?.map(StoredCheckpoint::from))
     }
 
+    /// Reads the version of the ConfigMap, without its content. Returns `None` if it does not exist.
+    pub async fn version(&self) -> Result<Option<Version>, kube::Error> {
+        self.0.version().await
+    }
+
     /// Writes the checkpoint if the object has the version, or does not exist for `None`. The response does not contain the
     /// content.
     pub async fn apply(

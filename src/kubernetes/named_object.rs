@@ -93,6 +93,12 @@ where
         self.api.get_opt(&self.name).await
     }
 
+    /// Reads the version of the object, without its content. Returns `None` if it does not exist.
+    pub async fn version(&self) -> Result<Option<Version>, kube::Error> {
+        let object = self.api.get_metadata_opt(&self.name).await?;
+        Ok(object.map(|object| object.metadata.into()))
+    }
+
     /// Writes the object if it has the version, or does not exist for `None`.
     pub async fn apply(&self, precondition: Option<&Version>, object: K) -> Result<Applied<K>, kube::Error> {
         let patch = Patch::Apply(identified(object, &self.name, precondition));

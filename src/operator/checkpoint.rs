@@ -88,6 +88,8 @@ struct State {
     version: Option<Version>,
     /// The content that this replica wrote last, and its size.
     written: Option<(u64, usize)>,
+    /// When the object was last found as this replica has written it.
+    verified: Option<Instant>,
     /// The object has been read, or was found missing. Before that nothing is written.
     is_known: bool,
     /// A checkpoint has been read.
@@ -203,7 +205,15 @@ impl CheckpointTask {
                 .written
                 .is_some_and(|(content, _)| content == encoded.content)
             {
-                return Saved::Done;
+                if self.is_stored(state).await {
+                    return Saved::Done;
+                }
+                info!(
+                    name = self.map.name(),
+                    "checkpoint was changed or deleted, writing it again"
+                );
+                (state.written, state.is_known) = (None, false);
+                continue;
             }
             let Encoded {
                 bytes,
@@ -220,6 +230,7 @@ impl CheckpointTask {
                 Ok(Ok(Applied::Written(version))) => {
                     state.version = Some(version);
                     state.written = Some((content, size));
+                    state.verified = Some(Instant::now());
                     metrics.write(CheckpointWrite::Ok);
                     metrics.written(self.clock.now(), size, omitted);
                     debug!(size, entries, omitted, "checkpoint written");
@@ -243,6 +254,24 @@ impl CheckpointTask {
             return Saved::Failed;
         }
         Saved::Failed
+    }
+
+    /// Reports whether the object is as this replica has written it. Reads its version at most once a minute. A request that
+    /// fails shows nothing.
+    async fn is_stored(&self, state: &mut State) -> bool {
+        let is_recent = |at: Instant| at.elapsed() < LONG_PERIOD;
+        let Some(permit) = self
+            .fence
+            .permit()
+            .filter(|_| !state.verified.is_some_and(is_recent))
+        else {
+            return true;
+        };
+        let Ok(Ok(version)) = permit.run(self.map.version()).await else {
+            return true;
+        };
+        state.verified = Some(Instant::now());
+        version == state.version
     }
 
     fn log_failure(&self, state: &mut State, error: &str) {

@@ -244,6 +244,26 @@ async fn content_of_another_writer_is_merged_and_a_deleted_object_is_created_aga
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_checkpoint_that_somebody_deletes_or_edits_is_written_again_without_a_change() {
+    let (cluster, checkpoint) = cluster_with(policy("mesh", "3"));
+    let (operator, watch) = start(&cluster, "a", &[pod("a", "1", false)]).await;
+    operator.until_metric(&writes("ok"), 1.0).await;
+    pass(&watch, 40).await;
+    let pods = || decode(&checkpoint.bytes().unwrap()).unwrap().pods;
+    let settled = pods();
+    checkpoint.delete();
+    pass(&watch, 90).await;
+    assert_eq!(pods(), settled, "after it was deleted");
+    checkpoint.replace(b"edited by somebody");
+    pass(&watch, 90).await;
+    assert_eq!(pods(), settled, "after it was edited");
+    assert_eq!(operator.metric(&ignored("foreign")), Some(1.0));
+    let written = checkpoint.writes();
+    pass(&watch, 600).await;
+    assert_eq!(checkpoint.writes(), written, "nothing has changed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_api_server_that_refuses_delays_nothing_and_is_retried() {
     for code in [403, 503] {
         let (cluster, checkpoint) = cluster_with(policy("mesh", "3"));
