@@ -138,6 +138,13 @@ impl Tracked {
                 self.other_event = self.other_event.or(stored.other_event);
             }
         }
+        // Both have seen the end of the fault. A process that has started since has seen it late.
+        if let (Some(own), Some(theirs)) = (self.gone_since, stored.gone_since)
+            && own <= as_of
+            && theirs >= self.onset
+        {
+            self.gone_since = Some(own.min(theirs));
+        }
         self.counted |= stored.counted;
         let (Some(event), Some(stored)) = (&mut self.event, stored.event) else {
             return;

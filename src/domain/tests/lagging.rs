@@ -224,6 +224,34 @@ fn a_violation_that_fires_in_the_checkpoint_has_no_second_event() {
 }
 
 #[test]
+fn keep_firing_for_begins_when_the_first_replica_sees_the_end_of_the_fault() {
+    let bad = web().unready("envoy").containers_unready_since(10);
+    let mut leader = Harness::with(policy().only(Check::NotReady));
+    leader.pod(&web()).at(10).pod(&bad).at(400);
+    assert_eq!(leader.firing(), ["envoy NotReady"]);
+    // The fault ends between the checkpoint and the start of another process.
+    let before = leader.checkpoint();
+    leader.at(410).pod(&web());
+    let mut restarted = Harness::starting();
+    restarted.at(420).import(before);
+    restarted.policy(policy().only(Check::NotReady)).resync([&web()]);
+    assert_eq!(restarted.firing(), leader.firing());
+    leader.at(430);
+    restarted.at(430).import(leader.checkpoint());
+    leader.at(1000);
+    restarted.at(1000);
+    let resolved = |log: Vec<String>| log.last().cloned();
+    assert_eq!(
+        resolved(leader.log()),
+        Some("530 resolved envoy NotReady".to_owned())
+    );
+    assert_eq!(
+        resolved(restarted.log()),
+        Some("530 resolved envoy NotReady".to_owned())
+    );
+}
+
+#[test]
 fn a_violation_that_only_the_checkpoint_explains_goes_on() {
     let mut leader = Harness::with(flapping());
     leader.pod(&web());
