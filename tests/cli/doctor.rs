@@ -29,7 +29,7 @@ async fn a_complete_installation_has_no_findings() {
     assert_eq!(run.code, Some(0), "{run:?}");
     let run = Cluster::complete().doctor(&[]).await;
     assert!(
-        run.stdout.contains("17 ok, 0 warnings, 0 failed, 0 skipped"),
+        run.stdout.contains("18 ok, 0 warnings, 0 failed, 0 skipped"),
         "{run:?}"
     );
     assert!(
@@ -54,6 +54,10 @@ async fn each_defect_has_a_line() {
         )
     };
     let refused = json!([{"type": "Ready", "status": "False", "message": "over the limit"}]);
+    let shared = json!([
+        {"type": "Ready", "status": "True", "observedGeneration": 1},
+        {"type": "Exclusive", "status": "False", "message": "shop/sidewatch also writes it"},
+    ]);
     // Half a minute more than the expected text: a Date has no fractions of a second.
     let skew = SignedDuration::from_secs(150);
     let table: Vec<(Cluster, &[&str])> = vec![
@@ -68,6 +72,7 @@ async fn each_defect_has_a_line() {
                 "SD040 skipped",
                 "SD041 skipped",
                 "SD042 skipped",
+                "SD043 skipped",
             ],
         ),
         (
@@ -174,7 +179,12 @@ async fn each_defect_has_a_line() {
                 "SD040 warning there are no policies",
                 "SD041 skipped",
                 "SD042 skipped",
+                "SD043 skipped",
             ],
+        ),
+        (
+            complete().changed(POLICIES, "/items/0/status/conditions", shared),
+            &["SD043 warning SidecarPolicy pay/mesh: shop/sidewatch also writes it"],
         ),
         (
             complete().with(POD_MONITORS, Ok(items(&[]))),

@@ -33,6 +33,8 @@ pub(super) enum Code {
     SD041,
     /// No two policies report the same.
     SD042,
+    /// No other installation writes the statuses of the policies.
+    SD043,
     /// A monitor selects the operator.
     SD050,
     /// A Prometheus selects the monitor.
@@ -59,6 +61,7 @@ impl Code {
             Self::SD040 => "policies",
             Self::SD041 => "Pods of policies",
             Self::SD042 => "overlapping policies",
+            Self::SD043 => "other installations",
             Self::SD050 => "monitor",
             Self::SD051 => "Prometheus",
             Self::SD052 => "rights of Prometheus",

@@ -1,4 +1,5 @@
-//! The policies: whether they are valid and evaluated, whether they select Pods, and whether two report the same.
+//! The policies: whether they are valid and evaluated, whether they select Pods, whether two report the same, and whether two
+//! installations evaluate one.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +26,7 @@ pub(super) async fn examine(
     has_operator: bool,
     diagnosis: &mut Diagnosis,
 ) -> Result<(), Failure> {
-    let codes = [Code::SD040, Code::SD041, Code::SD042];
+    let codes = [Code::SD040, Code::SD041, Code::SD042, Code::SD043];
     if !server.has_crds {
         for code in codes {
             diagnosis.skip(code, "the CRDs are not installed");
@@ -48,7 +49,7 @@ pub(super) async fn examine(
         } else {
             diagnosis.skip(Code::SD040, reason);
         }
-        for code in [Code::SD041, Code::SD042] {
+        for code in [Code::SD041, Code::SD042, Code::SD043] {
             diagnosis.skip(code, reason);
         }
         return Ok(());
@@ -82,11 +83,7 @@ async fn examine_statuses(
     has_operator: bool,
     diagnosis: &mut Diagnosis,
 ) -> Result<(), Failure> {
-    if !invalid.is_empty() {
-        diagnosis.fail(Code::SD040, first_names(invalid), "correct the policy");
-        return Ok(());
-    }
-    let (mut refused, mut unobserved) = (Vec::new(), Vec::new());
+    let (mut refused, mut unobserved, mut shared) = (Vec::new(), Vec::new(), Vec::new());
     let scope = access.cluster.scope.as_deref();
     let scope = scope
         .map(|name| format!("/namespaces/{name}"))
@@ -100,6 +97,11 @@ async fn examine_statuses(
             .await?;
         for policy in listed.ok().flatten().unwrap_or_default() {
             let name = name_of(&policy);
+            let exclusive = condition(&policy, "Exclusive");
+            if let Some(exclusive) = exclusive.filter(|condition| condition["status"] == "False") {
+                let message = exclusive["message"].as_str().unwrap_or_default();
+                shared.push(format!("{name}: {message}"));
+            }
             match condition(&policy, "Ready") {
                 Some(ready) if ready["status"] == "False" => {
                     refused.push(format!(
@@ -112,7 +114,9 @@ async fn examine_statuses(
             }
         }
     }
-    if !refused.is_empty() {
+    if !invalid.is_empty() {
+        diagnosis.fail(Code::SD040, first_names(invalid), "correct the policy");
+    } else if !refused.is_empty() {
         diagnosis.fail(Code::SD040, first_names(&refused), "correct the policy");
     } else if !unobserved.is_empty() && has_operator {
         diagnosis.warn(
@@ -125,6 +129,15 @@ async fn examine_statuses(
         );
     } else {
         diagnosis.ok(Code::SD040, format!("{count} are valid"));
+    }
+    if shared.is_empty() {
+        diagnosis.ok(Code::SD043, "no other installation writes the statuses");
+    } else {
+        diagnosis.warn(
+            Code::SD043,
+            first_names(&shared),
+            "uninstall one of them, or let them watch different namespaces (docs/troubleshooting.md)",
+        );
     }
     Ok(())
 }
