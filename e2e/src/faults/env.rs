@@ -3,6 +3,7 @@
 //! The operator is a namespaced installation with the role in `config/rbac`. A [`Snapshot`] contains what it reports.
 
 use std::fmt::{self, Debug};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -34,6 +35,8 @@ const RESTRICTED: &str = "restricted";
 pub const LEASE: &str = "sidewatch";
 /// Role and binding with the permissions for the Lease.
 const LEASE_ROLE: &str = "lease";
+/// Source of the library that sets the wall clock of a process ahead.
+const CLOCK_AHEAD: &str = include_str!("clock_ahead.c");
 /// Longer than any run of [`soak`](crate::soak).
 const TOKEN_LASTS: Duration = Duration::from_hours(48);
 const REVOKED_WITHIN: Duration = Duration::from_mins(1);
@@ -51,6 +54,8 @@ pub struct FaultEnv {
     namespace: String,
     /// Flags of the operator.
     flags: Vec<String>,
+    /// Environment variables of the operator.
+    variables: Vec<(&'static str, String)>,
     operator: Option<Operator>,
     client: Client,
 }
@@ -94,6 +99,7 @@ impl FaultEnv {
             proxy,
             namespace,
             flags,
+            variables: Vec::new(),
             operator: None,
             client,
         })
@@ -137,7 +143,27 @@ impl FaultEnv {
     /// Starts an operator, without waiting until it is ready.
     pub async fn start_operator(&mut self, plane: &ControlPlane) -> Result<()> {
         let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
-        self.operator = Some(Operator::start(plane, self.kubeconfig.path(), &flags).await?);
+        let variables = self.variables.iter().map(|(name, value)| (*name, value.as_str()));
+        let variables: Vec<_> = variables.collect();
+        let kubeconfig = self.kubeconfig.path();
+        self.operator = Some(Operator::start_with_env(plane, kubeconfig, &flags, &variables).await?);
+        Ok(())
+    }
+
+    /// Sets the wall clock of the next operator five minutes ahead, with a preloaded library. Needs a C compiler.
+    pub fn set_clock_ahead(&mut self, plane: &ControlPlane) -> Result<()> {
+        let library = plane.dir().join(format!("{}.so", plane.unique("clock-ahead")));
+        let source = library.with_extension("c");
+        std::fs::write(&source, CLOCK_AHEAD)?;
+        let built = Command::new("cc")
+            .args(["-shared", "-fPIC", "-o"])
+            .args([&library, &source])
+            .arg("-ldl")
+            .status()
+            .context("run cc")?;
+        ensure!(built.success(), "cc: {built}");
+        let library = library.to_str().context("path of the library")?;
+        self.variables.push(("LD_PRELOAD", library.to_owned()));
         Ok(())
     }
 

@@ -55,12 +55,26 @@ pub struct Replicas {
 impl Replicas {
     /// Starts a leader and a standby, and waits until both are ready.
     pub async fn start(plane: &ControlPlane, name: &str) -> Result<Self> {
+        Self::start_with_clock_ahead(plane, name, None).await
+    }
+
+    /// The same, with the wall clock of one replica five minutes ahead.
+    pub async fn start_with_clock_ahead(
+        plane: &ControlPlane,
+        name: &str,
+        ahead: Option<Replica>,
+    ) -> Result<Self> {
         let mut first = FaultEnv::new(plane, name).await?;
         first.elect().await?;
+        let mut second = first.replica(plane).await?;
+        match ahead {
+            Some(Replica::First) => first.set_clock_ahead(plane)?,
+            Some(Replica::Second) => second.set_clock_ahead(plane)?,
+            None => {}
+        }
         first.start_operator(plane).await?;
         first.operator()?.wait_until_ready().await?;
         leads(&first).await?;
-        let mut second = first.replica(plane).await?;
         second.start_operator(plane).await?;
         second.operator()?.wait_until_ready().await?;
         ensure!(!is_leader(&second).await?, "two leaders");

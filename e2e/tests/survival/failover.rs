@@ -1,4 +1,5 @@
-//! Two replicas with leader election: the leader is killed, frozen, cut off or stopped, and its Lease is deleted or edited.
+//! Two replicas with leader election: the leader is killed, frozen, cut off or stopped, its Lease is deleted or edited, and the
+//! clock of one replica is ahead.
 //! The standby writes what is missing, nothing is written twice, and no replica writes after its deadline.
 
 use std::time::{Duration, Instant};
@@ -7,8 +8,9 @@ use anyhow::{Result, ensure};
 use e2e::faults::disturbance::{AFTER_CRASH, LONGER_THAN_THE_LEASE};
 use e2e::faults::env::{FaultEnv, LEASE};
 use e2e::faults::proxy::{Fault, Rule, Verb};
-use e2e::faults::replicas::{Replicas, taken_over};
+use e2e::faults::replicas::{Replica, Replicas, leads, taken_over};
 use e2e::faults::snapshot::Tolerance;
+use e2e::metrics;
 use e2e::poll::eventually;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use libtest_mimic::Trial;
@@ -19,6 +21,8 @@ use super::test;
 
 /// Maximum time from SIGTERM to the takeover.
 const AFTER_SIGTERM: Duration = Duration::from_secs(2);
+/// A time on the wall clock of a replica.
+const WALL_CLOCK: &str = "sidewatch_watch_last_activity_timestamp_seconds";
 /// Maximum time from the last write of another installation until its condition ends, on a busy machine.
 const UNTIL_EXCLUSIVE: Duration = Duration::from_mins(2);
 /// The standby detects everything in time. It sends an Event later, with the time at which it detected the fault.
@@ -34,6 +38,12 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("failover_both_partitioned", both_partitioned),
         test("failover_lease_deleted", deleted),
         test("failover_lease_edited", edited),
+        test("failover_clock_of_the_leader_ahead", || {
+            clock_ahead(Replica::First)
+        }),
+        test("failover_clock_of_the_standby_ahead", || {
+            clock_ahead(Replica::Second)
+        }),
         test("failover_beside_an_operator_without_election", upgraded),
     ]
 }
@@ -178,6 +188,31 @@ async fn edited() -> Result<()> {
     replicas.check_writes()
 }
 
+/// The wall clock of one replica is five minutes ahead, and the leader is killed. Only times may differ.
+async fn clock_ahead(ahead: Replica) -> Result<()> {
+    let plane = sequence::plane().await?;
+    let turn = sequence::turn().await?;
+    let mut replicas = Replicas::start_with_clock_ahead(plane, "failover", Some(ahead)).await?;
+    let mut sequence = Sequence::begin(&replicas.first).await?;
+    drop(turn);
+    let shown = metrics::value(
+        &replicas.of(ahead).metrics().await?,
+        WALL_CLOCK,
+        &[("resource", "pods")],
+    )?;
+    let now = jiff::Timestamp::now().as_duration().as_secs_f64();
+    ensure!(
+        shown.is_some_and(|shown| shown > now + 200.0),
+        "{shown:?} at {now}"
+    );
+    sequence.second_phase().await?;
+    replicas.first.kill_operator()?;
+    leads(&replicas.second).await?;
+    let tolerance = sequence::UNSEEN;
+    sequence.end(&mut replicas.second, tolerance, UNTIL_QUIET).await?;
+    replicas.check_writes()
+}
+
 /// An operator of version 0.1 knows no Lease. During the upgrade it writes beside the leader. This one differs in one respect:
 /// its field manager names its host, so the condition `Exclusive` is False until it has ended.
 async fn upgraded() -> Result<()> {
@@ -187,7 +222,7 @@ async fn upgraded() -> Result<()> {
     new.elect().await?;
     new.start_operator(plane).await?;
     new.operator()?.wait_until_ready().await?;
-    e2e::faults::replicas::leads(&new).await?;
+    leads(&new).await?;
     sequence.second_phase().await?;
     old.take_operator()?.stop().await?;
     let started_later = Tolerance {
