@@ -14,6 +14,7 @@ mod pending_events;
 pub mod status;
 mod status_object;
 mod status_queue;
+mod status_reduction;
 
 use std::{sync::Arc, time::Duration};
 

@@ -38,6 +38,7 @@ use super::{
     other_installations::{self, Writers},
     status_object,
     status_queue::{Outcome, StatusQueue},
+    status_reduction::Reduction,
 };
 use crate::{
     api::{self, ClusterSidecarPolicy, PolicyStatus, SidecarPolicy},
@@ -208,13 +209,10 @@ impl StatusSink {
         match self.apply_valid(key, &observed, &mut wanted, &others.ended).await {
             Ok(Applied::NotFound) => Outcome::NotFound,
             Ok(Applied::Conflict) => Outcome::Conflict,
-            Ok(Applied::Object(object)) => {
-                self.log_recovery();
-                Outcome::Written(ObservedStatus {
-                    uid: observed.uid,
-                    ..ObservedStatus::new(&object.metadata, Some(wanted))
-                })
-            }
+            Ok(Applied::Object(object)) => Outcome::Written(ObservedStatus {
+                uid: observed.uid,
+                ..ObservedStatus::new(&object.metadata, Some(wanted))
+            }),
             Err(error) => {
                 if !error.is_fenced {
                     self.log_error(key, &error);
@@ -226,7 +224,7 @@ impl StatusSink {
         }
     }
 
-    /// Applies a status without the entries that the API server refuses, so that one entry does not block the others.
+    /// Applies a status without what the API server refuses, so that one field or entry does not block the others.
     async fn apply_valid(
         &self,
         key: &PolicyKey,
@@ -234,26 +232,24 @@ impl StatusSink {
         status: &mut PolicyStatus,
         ended: &[Arc<str>],
     ) -> Result<Applied, WriteError> {
-        let mut result = self.apply(key, observed, status, ended).await;
-        for attempt in 0..2 {
-            let Err(error) = &result else { break };
-            if error.status != Some(StatusCode::UNPROCESSABLE_ENTITY) {
-                break;
+        let mut reduction = Reduction::default();
+        loop {
+            match self.apply(key, observed, status, ended).await {
+                Err(error) => match reduction.next(status, &error) {
+                    Some(reduced) => {
+                        self.log_error(key, &error);
+                        *status = reduced;
+                    }
+                    None => return Err(error),
+                },
+                Ok(applied) => {
+                    if reduction.is_empty() && matches!(applied, Applied::Object(_)) {
+                        self.log_recovery();
+                    }
+                    return Ok(applied);
+                }
             }
-            // The last attempt removes all entries.
-            let fields = if attempt == 0 {
-                error.invalid_fields.as_slice()
-            } else {
-                &[]
-            };
-            let Some(reduced) = status_object::without_refused(status, fields) else {
-                break;
-            };
-            self.log_error(key, error);
-            *status = reduced;
-            result = self.apply(key, observed, status, ended).await;
         }
-        result
     }
 
     /// Applies a status to the observed object, and removes entries of other field managers.

@@ -16,9 +16,7 @@ const MAX_LABEL: usize = 63;
 const MAX_NAME: usize = 253;
 const MAX_UID: usize = 128;
 const MAX_WORKLOAD: usize = 317;
-const MAX_MESSAGE: usize = 32_768;
-/// Added to the message of the condition Ready when entries were refused.
-const INCOMPLETE: &str = "The API server refused entries of this status: install the CRDs of this version";
+pub(super) const MAX_MESSAGE: usize = 32_768;
 
 /// The condition that reports other installations.
 const EXCLUSIVE: &str = "Exclusive";
@@ -207,47 +205,8 @@ fn time(at: Timestamp) -> Time {
 
 /// Cuts a text to the limit of the schema, which counts characters, and replaces control characters. Users of the
 /// cluster choose parts of most texts, and the API server refuses the whole status for one invalid text.
-fn bounded(text: &str, max_chars: usize) -> String {
+pub(super) fn bounded(text: &str, max_chars: usize) -> String {
     text.chars().take(max_chars).map(printable).collect()
-}
-
-/// Returns the status without the entries that the API server refused, or `None` if no entry is left to remove.
-///
-/// `invalid_fields` are the fields that a response 422 lists, such as `status.violations[0].workload`. If it lists no
-/// entry, all entries are removed. The counts and conditions stay, and the condition Ready reports that the status is
-/// incomplete. An older CRD, for example, refuses the name of a new check.
-pub(super) fn without_refused(status: &PolicyStatus, invalid_fields: &[String]) -> Option<PolicyStatus> {
-    if status.violations.is_empty() && status.checks.is_empty() {
-        return None;
-    }
-    let is_named = |list: &str, index: usize| {
-        let entry = format!("status.{list}[{index}]");
-        invalid_fields.iter().any(|field| field.starts_with(&entry))
-    };
-    let mut reduced = status.clone();
-    reduced.violations = kept(&status.violations, |index| !is_named("violations", index));
-    reduced.checks = kept(&status.checks, |index| !is_named("checks", index));
-    if reduced == *status {
-        reduced.violations.clear();
-        reduced.checks.clear();
-    }
-    let removed = status.violations.len() - reduced.violations.len();
-    let removed = u32::try_from(removed).unwrap_or(u32::MAX);
-    reduced.violations_omitted = status.violations_omitted.saturating_add(removed);
-    if let Some(ready) = reduced.conditions.iter_mut().find(|c| c.type_ == "Ready")
-        && !ready.message.contains(INCOMPLETE)
-    {
-        ready.message = bounded(&format!("{}. {INCOMPLETE}", ready.message), MAX_MESSAGE);
-    }
-    Some(reduced)
-}
-
-fn kept<T: Clone>(entries: &[T], is_kept: impl Fn(usize) -> bool) -> Vec<T> {
-    let entries = entries.iter().enumerate();
-    entries
-        .filter(|(index, _)| is_kept(*index))
-        .map(|(_, entry)| entry.clone())
-        .collect()
 }
 
 #[cfg(test)]

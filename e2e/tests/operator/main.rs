@@ -7,5 +7,6 @@
 
 mod findings;
 mod installations;
+mod older_crds;
 mod policies;
 mod support;

@@ -39,7 +39,7 @@ pub(in crate::sink) fn report(firing: u32) -> Report {
     }
 }
 
-fn at(text: &str) -> Timestamp {
+pub(in crate::sink) fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
@@ -129,47 +129,6 @@ fn a_status_is_valid_whatever_a_pod_contains() {
         assert!(text.chars().all(|c| !c.is_control() && c != '\u{202e}'), "{text}");
     }
     assert_eq!(violation.since.0, Timestamp::UNIX_EPOCH, "a year of four digits");
-}
-
-#[test]
-fn refused_entries_are_removed_and_counted() {
-    let mut report = report(1);
-    report.violations = vec![report.violations[0].clone(); 3];
-    let wanted = status(&report, &Writers::default(), None, at("2026-11-20T10:42:08Z"));
-    let fields = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    let table = [
-        (&["status.violations[1].workload"][..], 2, 1, 1, "one violation"),
-        (
-            &["status.violations[0].x", "status.violations[2]"],
-            1,
-            1,
-            2,
-            "two violations",
-        ),
-        (&["status.checks[0].check"], 3, 0, 0, "a check"),
-        (
-            &["status.summary"],
-            0,
-            0,
-            3,
-            "a field that is not an entry: all entries",
-        ),
-        (&[], 0, 0, 3, "no field: all entries"),
-    ];
-    for (names, violations, checks, omitted, why) in table {
-        let reduced = without_refused(&wanted, &fields(names)).unwrap();
-        assert_eq!(reduced.violations.len(), violations, "{why}");
-        assert_eq!(reduced.checks.len(), checks, "{why}");
-        assert_eq!(reduced.violations_omitted, omitted, "{why}");
-        assert!(
-            reduced.conditions[0].message.contains("CRDs"),
-            "{why}: the Ready condition says so"
-        );
-    }
-    report.violations.clear();
-    report.checks.clear();
-    let empty = status(&report, &Writers::default(), None, at("2026-11-20T10:42:08Z"));
-    assert_eq!(without_refused(&empty, &[]), None, "nothing left to remove");
 }
 
 #[test]
