@@ -2,7 +2,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
 .PHONY: help tools check test test-build test-units test-cluster test-docs test-survival failover-soak soak failover-node e2e record \
-	comparison lint fmt demo crds admission docs chart binary image images bench bench-scale bench-mass-fault bench-commands fuzz mutants
+	compat comparison lint fmt demo crds admission docs chart binary image images bench bench-scale bench-mass-fault bench-commands fuzz mutants
 
 tools: ## find or build the tools of the tests (etcd, kube-apiserver, Helm ...), and the images if a node can run here
 	cargo run --quiet --package e2e --locked -- tools
@@ -56,6 +56,11 @@ record: ## record SCENARIOS="NAME ..." on a real node for tests/traces, into tar
 
 failover-node: ## replace replicas on a real node: upgrade, deleted and killed leader, random Pods (docs/testing.md); takes a quarter of an hour
 	cargo test --package e2e --test node_failover --locked
+
+VERSIONS ?=
+
+compat: ## run the tests that need only an API server with VERSIONS="1.30 1.37" or all; writes docs/compatibility.md
+	cargo run --quiet --package e2e --locked -- compat $(VERSIONS)
 
 comparison: ## write docs/comparison.md, the comparison with the usual alerts on a real node; takes half an hour
 	cargo run --quiet --package e2e --locked -- comparison

@@ -17,12 +17,14 @@
 //! | [`scenario`] | what happens to Pods and what Sidewatch must report | `observers`, `operator` |
 //! | [`bench_scale`] | the operator and kube-state-metrics with many Pods | `operator` |
 //! | [`soak`] | two replicas with random disturbances beside an undisturbed operator, for an hour | `faults` |
+//! | [`compat`] | the tests with an API server, with several versions of Kubernetes | `tools` |
 //! | [`demo`] | the operator and six Pods, five of which fail | `node`, `operator`, `simulated_kubelet` |
 //!
 //! All processes and files end with the process that started them.
 
 pub mod bench_scale;
 pub mod cluster;
+pub mod compat;
 pub mod demo;
 pub mod faults;
 pub mod http;
@@ -40,4 +42,4 @@ pub mod simulated_kubelet;
 pub mod soak;
 pub mod tools;
 
-pub use cluster::{Cluster, ControlPlane, TokenKubeconfig, shared};
+pub use cluster::{AuditLog, Cluster, ControlPlane, TokenKubeconfig, shared};

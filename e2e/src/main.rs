@@ -16,8 +16,8 @@ use e2e::project::repository;
 use e2e::scenario::Scenario;
 use e2e::scenario::recorder;
 use e2e::scenario::runner::{self, ScenarioCluster};
-use e2e::tools::{self, Tool};
-use e2e::{ControlPlane, bench_scale, images, soak};
+use e2e::tools::{self, KubernetesVersion, Tool};
+use e2e::{ControlPlane, bench_scale, compat, images, soak};
 
 /// Test harness of Sidewatch.
 #[derive(Parser)]
@@ -84,6 +84,11 @@ enum Command {
         #[arg(long, default_value_t = 50_000)]
         faulty: u32,
     },
+    /// Run the tests that need only an API server with several versions of Kubernetes, and write docs/compatibility.md
+    Compat {
+        /// Versions such as 1.30; all of them by default
+        versions: Vec<KubernetesVersion>,
+    },
     /// Disturb two replicas beside an undisturbed operator, compare them, and print the memory, files and threads
     Soak(SoakArgs),
     /// Show the operator with six Pods, five of which fail
@@ -118,6 +123,7 @@ fn start(command: Command) -> Result<()> {
         | Command::BenchScale { .. }
         | Command::MassFault { .. }
         | Command::Commands { .. }
+        | Command::Compat { .. }
         | Command::Soak(_) => {}
     }
     tokio::runtime::Runtime::new()?.block_on(run(command))
@@ -171,22 +177,7 @@ async fn run(command: Command) -> Result<()> {
             let node = Node::start().await?;
             recorder::record(&node, scenarios, &output, Duration::from_secs(seconds)).await?;
         }
-        Command::Comparison => {
-            let cluster = ScenarioCluster::on_node(Node::start().await?, Timing::Real).await?;
-            let runs = runner::run(&cluster, Scenario::all()?).await?;
-            let observed = runner::observed(&cluster, &runs).await?;
-            let (observed, alerts) = observed.context("no Prometheus")?;
-            let page = page("make comparison", Timing::Real, &observed, &alerts)?;
-            // The run takes long. Its result is kept even if a reason is missing.
-            std::fs::write(repository().join("target/comparison.md"), &page)?;
-            let unexplained = unexplained(&observed, &alerts);
-            ensure!(
-                unexplained.is_empty(),
-                "no reason in `wrong.missed` of the scenario for missed faults: {}",
-                unexplained.join(", ")
-            );
-            std::fs::write(repository().join("docs/comparison.md"), page)?;
-        }
+        Command::Comparison => comparison().await?,
         Command::BenchScale { pods, runs, updates } => {
             let options = bench_scale::Options {
                 pods,
@@ -214,6 +205,14 @@ async fn run(command: Command) -> Result<()> {
         Command::Commands { pods, faulty } => {
             let costs = Box::pin(bench_scale::commands(pods, faulty)).await?;
             write!(out, "{}", bench_scale::table(&costs))?;
+        }
+        Command::Compat { versions } => {
+            let versions = if versions.is_empty() {
+                KubernetesVersion::ALL.to_vec()
+            } else {
+                versions
+            };
+            tokio::task::spawn_blocking(move || compat::run(&versions)).await??;
         }
         Command::Soak(args) => {
             let report = Box::pin(soak::run(args.into())).await?;
@@ -244,5 +243,24 @@ async fn run(command: Command) -> Result<()> {
             }
         }
     }
+    Ok(())
+}
+
+/// Runs the scenarios with the default policy and writes docs/comparison.md.
+async fn comparison() -> Result<()> {
+    let cluster = ScenarioCluster::on_node(Node::start().await?, Timing::Real).await?;
+    let runs = runner::run(&cluster, Scenario::all()?).await?;
+    let observed = runner::observed(&cluster, &runs).await?;
+    let (observed, alerts) = observed.context("no Prometheus")?;
+    let page = page("make comparison", Timing::Real, &observed, &alerts)?;
+    // The run takes long. Its result is kept even if a reason is missing.
+    std::fs::write(repository().join("target/comparison.md"), &page)?;
+    let unexplained = unexplained(&observed, &alerts);
+    ensure!(
+        unexplained.is_empty(),
+        "no reason in `wrong.missed` of the scenario for missed faults: {}",
+        unexplained.join(", ")
+    );
+    std::fs::write(repository().join("docs/comparison.md"), page)?;
     Ok(())
 }

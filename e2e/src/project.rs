@@ -17,14 +17,19 @@ pub fn repository() -> &'static Path {
         .unwrap_or(Path::new("."))
 }
 
-/// `cargo build --locked` with further arguments, at the root of the repository.
-pub(crate) fn cargo_build() -> Result<Spec> {
+/// A command of cargo with `--locked`, at the root of the repository.
+pub(crate) fn cargo(command: &str) -> Result<Spec> {
     let cargo = env::var_os("CARGO").map(PathBuf::from);
     let cargo = cargo.or_else(|| on_path("cargo"));
     Ok(Spec::new(cargo.context("cargo is not on the PATH")?)
-        .args(["build", "--locked", "--message-format=json-render-diagnostics"])
+        .args([command, "--locked"])
         .unset(variables_of_this_crate())
         .dir(repository()))
+}
+
+/// `cargo build` whose executables [`executables`] returns.
+pub(crate) fn cargo_build() -> Result<Spec> {
+    Ok(cargo("build")?.arg("--message-format=json-render-diagnostics"))
 }
 
 /// Runs a build made by [`cargo_build`] and returns the executables that it names. Reports progress on standard error;

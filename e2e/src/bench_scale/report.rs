@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::figures::{Figure, Run, percentile};
 use super::{ClientKind, Options};
 use crate::project::repository;
+use crate::tools::module_version;
 use crate::{ControlPlane, http};
 
 const PAGE: &str = "docs/performance.md";
@@ -177,13 +178,7 @@ async fn operator_version(operator: &Path) -> Result<String> {
 
 /// The version in the Go module that it is built from: the binary does not contain it.
 fn kube_state_metrics_version() -> Result<String> {
-    let path = repository().join("e2e/tools/kube-state-metrics/go.mod");
-    let module = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let version = module
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("k8s.io/kube-state-metrics/v2 "))
-        .and_then(|rest| rest.split(' ').next())
-        .with_context(|| format!("no version in {}", path.display()))?;
+    let version = module_version("kube-state-metrics", "k8s.io/kube-state-metrics/v2")?;
     Ok(format!("kube-state-metrics {version}"))
 }
 

@@ -8,6 +8,7 @@
 //! CRDs, Events and writes to `pods/status` work; [`simulated_kubelet`](crate::simulated_kubelet) acts as scheduler and node.
 
 mod backup;
+mod upgrade;
 
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use jiff::Timestamp;
 
 use super::outcome::{Named, Outcome, outcome};
 use super::{Alert, ObservedRun, Source, Timing};
-use crate::project::repository;
 use crate::scenario::{Role, Scenario, Wrong};
+use crate::tools::module_version;
 
 const INTRODUCTION: &str = include_str!("comparison.md");
 const REAL: &str =
@@ -58,25 +58,9 @@ pub fn page(command: &str, timing: Timing, runs: &[ObservedRun<'_>], alerts: &[A
             },
         );
     for (placeholder, family, module) in PROGRAMS {
-        page = page.replace(&format!("{{{placeholder}}}"), &version(family, module)?);
+        page = page.replace(&format!("{{{placeholder}}}"), &module_version(family, module)?);
     }
     Ok(page + &comparison(runs, alerts))
-}
-
-/// Version of a module in the go.mod of a family of tools.
-fn version(family: &str, module: &str) -> Result<String> {
-    let file = repository().join("e2e/tools").join(family).join("go.mod");
-    let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-    let version = text.lines().find_map(|line| {
-        line.trim()
-            .trim_start_matches("require ")
-            .strip_prefix(module)?
-            .strip_prefix(' ')
-    });
-    let version = version.and_then(|rest| rest.split(' ').next());
-    Ok(version
-        .with_context(|| format!("no {module} in {}", file.display()))?
-        .to_owned())
 }
 
 fn rows<'a>(runs: &'a [ObservedRun<'_>], alerts: &'a [Alert]) -> Vec<Row<'a>> {

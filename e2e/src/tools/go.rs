@@ -25,6 +25,22 @@ pub fn module_files(family: &str, module: &str) -> Result<PathBuf> {
         .into())
 }
 
+/// Version of a module in `e2e/tools/<family>/go.mod`, with its `v`.
+pub fn module_version(family: &str, module: &str) -> Result<String> {
+    let file = super::directory(family).join("go.mod");
+    let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+    let version = text.lines().find_map(|line| {
+        line.trim()
+            .trim_start_matches("require ")
+            .strip_prefix(module)?
+            .strip_prefix(' ')?
+            .split(' ')
+            .next()
+    });
+    let version = version.with_context(|| format!("no {module} in {}", file.display()))?;
+    Ok(version.to_owned())
+}
+
 /// Path of a `go` that is new enough for the module, or that downloads such a toolchain (the default of newer versions).
 pub(super) fn find(module: &Path) -> Result<PathBuf> {
     let wanted = fs::read_to_string(module.join("go.mod"))?;

@@ -9,7 +9,7 @@
 //! 4. `go build` into that cache.
 //!
 //! Each family of tools has its own Go module (`e2e/tools/<family>`), so that their dependencies do not mix. Nothing is
-//! written to the work tree.
+//! written to the work tree. The components of Kubernetes have one family for each version ([`KubernetesVersion`]).
 
 use std::collections::BTreeMap;
 use std::env;
@@ -23,9 +23,11 @@ use crate::process::Spec;
 use crate::process::programs::{run_with_progress, say};
 
 mod go;
+mod kubernetes;
 mod recipes;
 
-pub use go::module_files;
+pub use go::{module_files, module_version};
+pub use kubernetes::KubernetesVersion;
 use recipes::Recipe;
 pub use recipes::Tool;
 
@@ -51,8 +53,14 @@ impl ToolPaths {
 }
 
 /// Finds the tools and builds those that are missing, with progress on standard error. Blocks, for minutes when it builds.
-/// Several processes may call it at once: one builds, the others wait.
+/// Several processes may call it at once: one builds, the others wait. The components of Kubernetes have the version that
+/// [`KubernetesVersion::selected`] returns.
 pub fn ensure(tools: &[Tool]) -> Result<ToolPaths> {
+    ensure_version(tools, KubernetesVersion::selected()?)
+}
+
+/// The same with this version of Kubernetes.
+pub fn ensure_version(tools: &[Tool], version: KubernetesVersion) -> Result<ToolPaths> {
     let mut paths = BTreeMap::new();
     for &tool in tools {
         let path = match given(tool, |name| {
@@ -61,7 +69,7 @@ pub fn ensure(tools: &[Tool]) -> Result<ToolPaths> {
                 .map(PathBuf::from)
         })? {
             Some(path) => path,
-            None => cached_or_built(tool).with_context(|| format!("provide {}", tool.name()))?,
+            None => cached_or_built(tool, version).with_context(|| format!("provide {}", tool.name()))?,
         };
         paths.insert(tool, path);
     }
@@ -82,9 +90,9 @@ fn given(tool: Tool, variable: impl Fn(&str) -> Option<PathBuf>) -> Result<Optio
         .filter(|path| path.is_file()))
 }
 
-fn cached_or_built(tool: Tool) -> Result<PathBuf> {
-    let recipe = tool.recipe();
-    let module = directory(recipe.family);
+fn cached_or_built(tool: Tool, version: KubernetesVersion) -> Result<PathBuf> {
+    let recipe = tool.recipe(version)?;
+    let module = directory(&recipe.family);
     let dir = cache_root()?.join(format!(
         "{}-{:016x}",
         recipe.family,
@@ -126,7 +134,7 @@ fn fingerprint(module: &Path, recipe: &Recipe) -> Result<u64> {
     let read =
         |file| fs::read(module.join(file)).with_context(|| format!("read {file} in {}", module.display()));
     let modules = [read("go.mod")?, read("go.sum")?];
-    let flags = [recipe.ldflags, recipe.tags, env::consts::OS, env::consts::ARCH];
+    let flags = [&*recipe.ldflags, recipe.tags, env::consts::OS, env::consts::ARCH];
     Ok(stable_hash(
         modules.iter().map(Vec::as_slice).chain(flags.map(str::as_bytes)),
     ))

@@ -1,5 +1,9 @@
 //! The tools and how each is built.
 
+use anyhow::Result;
+
+use super::kubernetes::KubernetesVersion;
+
 /// A program that tests need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tool {
@@ -40,18 +44,14 @@ pub enum Tool {
 }
 
 /// Arguments of `go build`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Recipe {
-    pub(super) family: &'static str,
+    pub(super) family: String,
     pub(super) package: &'static str,
-    pub(super) ldflags: &'static str,
+    pub(super) ldflags: String,
     pub(super) tags: &'static str,
 }
 
-/// Version of Kubernetes, set as in its own build; without it, a server reports `v0.0.0`.
-const STAMPED: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.37.1 \
-    -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37 \
-    -X k8s.io/component-base/version.gitTreeState=clean -X k8s.io/client-go/pkg/version.gitVersion=v1.37.1";
 const STRIPPED: &str = "-s -w";
 /// Version of Kubernetes that Helm 3 assumes without a cluster (Helm 4 reads it from its modules).
 const HELM3: &str = "-s -w -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 \
@@ -123,22 +123,31 @@ impl Tool {
         format!("TEST_ASSET_{}", self.name().replace('-', "_").to_uppercase())
     }
 
-    pub(super) fn recipe(self) -> Recipe {
+    /// How to build it for this version of Kubernetes. kubectl is always the newest one.
+    pub(super) fn recipe(self, version: KubernetesVersion) -> Result<Recipe> {
         let (_, family, package) = self.row();
-        let (ldflags, tags) = match family {
-            "kubernetes" => (STAMPED, ""),
-            "helm3" => (HELM3, ""),
-            // without file systems that need C libraries and that no test uses
-            "containerd" => (STRIPPED, "no_btrfs,no_devmapper,no_zfs"),
-            // without cloud service discovery: a third of the build
-            "prometheus" => (STRIPPED, "remove_all_sd,enable_kubernetes_sd"),
-            _ => (STRIPPED, ""),
+        let version = if self == Self::Kubectl {
+            KubernetesVersion::NEWEST
+        } else {
+            version
         };
-        Recipe {
-            family,
+        let (ldflags, tags) = match family {
+            "kubernetes" => (version.ldflags()?, ""),
+            "helm3" => (HELM3.to_owned(), ""),
+            // without file systems that need C libraries and that no test uses
+            "containerd" => (STRIPPED.to_owned(), "no_btrfs,no_devmapper,no_zfs"),
+            // without cloud service discovery: a third of the build
+            "prometheus" => (STRIPPED.to_owned(), "remove_all_sd,enable_kubernetes_sd"),
+            _ => (STRIPPED.to_owned(), ""),
+        };
+        Ok(Recipe {
+            family: match family {
+                "kubernetes" => version.family(),
+                _ => family.to_owned(),
+            },
             package,
             ldflags,
             tags,
-        }
+        })
     }
 }

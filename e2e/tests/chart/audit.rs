@@ -1,10 +1,9 @@
 //! By the audit log of the API server, two replicas of the operator use exactly the permissions of their roles.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use e2e::ControlPlane;
+use e2e::AuditLog;
 use e2e::operator::{NAMESPACE, Operator, SERVICE_ACCOUNT, install_crds, install_rbac};
 use e2e::process::Scratch;
 use e2e::simulated_kubelet::{Container, PodSpec, SimulatedKubelet, SimulatedPod, Step};
@@ -14,14 +13,6 @@ use crate::helm::{Helm, VERSIONS, documents};
 use crate::rights::{Right, rights};
 
 const SOON: Duration = Duration::from_mins(1);
-
-/// Logs every request without bodies when its answer starts.
-const AUDIT_POLICY: &str = "
-apiVersion: audit.k8s.io/v1
-kind: Policy
-omitStages: [RequestReceived]
-rules: [{level: Metadata}]
-";
 
 /// Fires and resolves immediately.
 const POLICIES: &str = "
@@ -47,14 +38,10 @@ const CREATED_BY_APPLY: [(&str, &str, &str); 2] = [
 const ELECTED: [&str; 3] = ["--leader-elect", "--operator-namespace", NAMESPACE];
 
 /// Permissions that a user has used so far.
-fn seen(log: &Path, user: &str) -> BTreeSet<Right> {
+fn seen(log: &AuditLog, user: &str) -> BTreeSet<Right> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    std::fs::read_to_string(log)
-        .unwrap()
-        .lines()
-        // the last line may be incomplete
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|event| event["user"]["username"] == user)
+    let requests = log.requests(user).unwrap().into_iter();
+    requests
         .map(|event| {
             let object = &event["objectRef"];
             assert!(!object.is_null(), "not about an object: {}", event["requestURI"]);
@@ -80,13 +67,7 @@ async fn flip(pod: &mut SimulatedPod) {
 #[tokio::test]
 async fn the_operator_uses_exactly_the_permissions_of_its_role() {
     let files = Scratch::new().unwrap();
-    let (policy, log) = (files.path().join("policy.yaml"), files.path().join("audit.log"));
-    std::fs::write(&policy, AUDIT_POLICY).unwrap();
-    let flags = [
-        format!("--audit-policy-file={}", policy.display()),
-        format!("--audit-log-path={}", log.display()),
-    ];
-    let mut plane = ControlPlane::start_with(&flags).await.unwrap();
+    let (mut plane, log) = AuditLog::start(&files).await.unwrap();
     install_crds(&plane).await.unwrap();
     install_rbac(&plane).await.unwrap();
     let kubeconfig = plane.kubeconfig_for(NAMESPACE, SERVICE_ACCOUNT).await.unwrap();

@@ -2,11 +2,13 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "helpers of tests may say what they expect by panicking"
 )]
 
 mod findings;
 mod installations;
+mod lists;
 mod older_crds;
 mod policies;
 mod support;

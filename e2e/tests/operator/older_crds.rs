@@ -34,12 +34,12 @@ async fn status_with(crds: fn(&mut Value)) -> (Value, String) {
     let kubeconfig = plane.kubeconfig_for(NAMESPACE, SERVICE_ACCOUNT).await.unwrap();
     let mut operator = Operator::start(plane, kubeconfig.path(), &[]).await.unwrap();
     operator.wait_until_ready().await.unwrap();
-    let place = TestNamespace::new(plane, "older").await;
-    place.policy("mesh", POLICY).await;
-    let mut pod = place.kubelet.run(&place.namespace, web()).await.unwrap();
+    let test = TestNamespace::new(plane, "older").await;
+    test.policy("mesh", POLICY).await;
+    let mut pod = test.kubelet.run(&test.namespace, web()).await.unwrap();
     pod.step(Step::Unready("istio-proxy")).await.unwrap();
     let status = eventually("an unhealthy status", || async {
-        let status = place.status("mesh").await;
+        let status = test.status("mesh").await;
         let health = condition(&status, "SidecarsHealthy");
         let log = operator.log()?;
         anyhow::ensure!(health.is_some_and(|(is, _)| is == "False"), "{status}\n{log}");

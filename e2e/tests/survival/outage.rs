@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use e2e::ControlPlane;
 use e2e::faults::env::FaultEnv;
 use e2e::faults::proxy::Verb;
+use e2e::tools::KubernetesVersion;
 use libtest_mimic::Trial;
 
 use super::recovery::{POLICIES, recovered, wait_for_metrics};
@@ -21,6 +22,8 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("api_server_killed_and_restarted", killed),
         test("api_server_frozen", frozen),
         test("crds_absent_installed_deleted_and_installed_again", crds),
+        // `make compat` runs it: it needs two API servers.
+        test("api_server_replaced_by_the_newest_version_and_back", replaced).with_ignored_flag(true),
     ]
 }
 
@@ -71,6 +74,32 @@ async fn cut_off(plane: &mut ControlPlane) -> Result<()> {
     )
     .await?;
     sequence.end_in(&mut env, not_of_cart, DELAYED, UNTIL_QUIET).await
+}
+
+/// The selected version is replaced by the newest one before the second phase, and restored after it.
+async fn replaced() -> Result<()> {
+    let (before, newest) = (KubernetesVersion::selected()?, KubernetesVersion::NEWEST);
+    ensure!(before < newest, "KUBERNETES_VERSION must name an older version");
+    let mut plane = start().await?;
+    install(&plane).await?;
+    let (mut env, mut sequence) = sequence::begin_on(&plane, "replaced").await?;
+    sequence.pause_between_phases().await;
+    replace(&mut plane, newest).await?;
+    sequence.second_phase().await?;
+    recovered(&mut env, Instant::now()).await?;
+    replace(&mut plane, before).await?;
+    recovered(&mut env, Instant::now()).await?;
+    sequence
+        .end_in(&mut env, not_of_cart, DELAYED, UNTIL_QUIET)
+        .await?;
+    plane.stop()
+}
+
+async fn replace(plane: &mut ControlPlane, version: KubernetesVersion) -> Result<()> {
+    plane.replace_api_server(version).await?;
+    let serves = plane.client().await?.apiserver_version().await?.git_version;
+    ensure!(serves == version.patch()?, "the API server has {serves}");
+    Ok(())
 }
 
 /// Every write times out, and the watches end by their idle timeout.

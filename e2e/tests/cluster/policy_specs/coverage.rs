@@ -36,8 +36,12 @@ fn complaint(row: &Invalid, status: &Status) -> Option<String> {
         .collect();
     // An unknown field is rejected before validation, without causes.
     let (field, message) = match *causes.as_slice() {
-        [] => ("", &*status.message),
-        [cause] => cause,
+        [] => ("", status.message.clone()),
+        // the words of Kubernetes 1.30
+        [(field, message)] => (
+            field,
+            message.replace("may not be longer than", "may not be more than"),
+        ),
         _ => return Some(format!("more than one cause: {causes:?}")),
     };
     let missing: Vec<_> = row

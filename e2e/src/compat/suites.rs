@@ -1,0 +1,197 @@
+//! The test binaries, and a run of one of them with one version.
+
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::TOPIC;
+use super::features::{FEATURES, Feature};
+use crate::process::Spec;
+use crate::process::programs::{run_with_progress, say};
+use crate::project::{cargo, repository};
+use crate::tools::KubernetesVersion;
+
+/// A column of the page.
+pub(super) struct Suite {
+    /// Its heading.
+    pub(super) title: &'static str,
+    binary: &'static str,
+    /// Prefixes of the names of tests that need no API server, or the same one for each version.
+    without: &'static [&'static str],
+    /// The only, ignored test. It needs the newest version beside an older one.
+    only: Option<&'static str>,
+}
+
+pub(super) const SUITES: [Suite; 4] = [
+    Suite {
+        title: "API",
+        binary: "cluster",
+        without: &["alert_rules::", "dashboard::", "image::"],
+        only: None,
+    },
+    Suite {
+        title: "operator",
+        binary: "operator",
+        without: &[],
+        only: None,
+    },
+    Suite {
+        title: "charts",
+        binary: "chart",
+        without: &["files::", "readme::", "release::"],
+        only: None,
+    },
+    Suite {
+        title: "replaced by 1.37 and back",
+        binary: "survival",
+        without: &[],
+        only: Some("api_server_replaced_by_the_newest_version_and_back"),
+    },
+];
+
+/// The outcome of a suite without failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Outcome {
+    passed: usize,
+    skipped: usize,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self {
+                passed: 0,
+                skipped: 0,
+            } => write!(f, "–"),
+            Self { passed, skipped: 0 } => write!(f, "{passed} passed"),
+            Self { passed, skipped } => write!(f, "{passed} passed, {skipped} skipped"),
+        }
+    }
+}
+
+impl Suite {
+    /// Runs the tests for which the version has the features.
+    pub(super) fn run(&self, version: KubernetesVersion) -> Result<String> {
+        if self.only.is_some() && version == KubernetesVersion::NEWEST {
+            return Ok(Outcome {
+                passed: 0,
+                skipped: 0,
+            }
+            .to_string());
+        }
+        let (wanted, skipped) = self.selection(version)?;
+        let (variable, value) = version.variable();
+        let command = self
+            .cargo_test()?
+            .env(variable, value)
+            .args(["--exact", "--test-threads=4", "--include-ignored"])
+            .args(&wanted);
+        let log = self.log(version)?;
+        let what = format!("Kubernetes {version}, {}", self.title);
+        let progress = |seconds| say(TOPIC, &format!("{what}: {seconds} s"));
+        say(TOPIC, &format!("{what}: {} tests", wanted.len()));
+        let ended = run_with_progress(&command, &log, progress)?;
+        let output = fs::read_to_string(&log)?;
+        if !ended.status.success() {
+            bail!(
+                "{} ({}):\n{}",
+                failed(&output).join(", "),
+                log.display(),
+                ended.log_tail
+            );
+        }
+        let passed = passed(&output).with_context(|| format!("no result in {}", log.display()))?;
+        ensure!(
+            passed == wanted.len(),
+            "{passed} of {} tests ran: {}",
+            wanted.len(),
+            log.display()
+        );
+        Ok(Outcome { passed, skipped }.to_string())
+    }
+
+    /// The names of the tests to run, and the number of those whose feature is missing.
+    fn selection(&self, version: KubernetesVersion) -> Result<(Vec<String>, usize)> {
+        if let Some(only) = self.only {
+            return Ok((vec![only.to_owned()], 0));
+        }
+        let log = self.log(version)?;
+        let list = self.cargo_test()?.args(["--list", "--format=terse"]);
+        let ended = run_with_progress(&list, &log, |seconds| {
+            say(TOPIC, &format!("compiling the tests: {seconds} s"));
+        })?;
+        ensure!(ended.status.success(), "{}", ended.log_tail);
+        let output = fs::read_to_string(&log)?;
+        let names: Vec<&str> = output
+            .lines()
+            .filter_map(|line| line.strip_suffix(": test"))
+            .collect();
+        for (binary, test) in FEATURES.iter().flat_map(|feature| feature.tests) {
+            ensure!(
+                *binary != self.binary || names.contains(test),
+                "the table of features names {test}, which does not exist"
+            );
+        }
+        let names = names
+            .into_iter()
+            .filter(|name| !self.without.iter().any(|prefix| name.starts_with(prefix)));
+        let (wanted, skipped): (Vec<_>, Vec<_>) = names.partition(|name| {
+            Feature::of_test(self.binary, name).is_none_or(|feature| feature.is_in(version))
+        });
+        ensure!(!wanted.is_empty(), "{} has no tests", self.binary);
+        Ok((wanted.into_iter().map(str::to_owned).collect(), skipped.len()))
+    }
+
+    fn cargo_test(&self) -> Result<Spec> {
+        Ok(cargo("test")?.args(["--package=e2e", "--test", self.binary, "--"]))
+    }
+
+    fn log(&self, version: KubernetesVersion) -> Result<PathBuf> {
+        let directory = repository().join("target/compat");
+        fs::create_dir_all(&directory)?;
+        Ok(directory.join(format!("{version}-{}.log", self.binary)))
+    }
+}
+
+/// The number of passed tests in the output of a test binary.
+fn passed(output: &str) -> Option<usize> {
+    let result = output
+        .lines()
+        .find_map(|line| line.strip_prefix("test result: ok. "))?;
+    result.split(' ').next()?.parse().ok()
+}
+
+/// The names of the failed tests.
+fn failed(output: &str) -> Vec<&str> {
+    let lines = output.lines();
+    lines
+        .filter(|line| line.ends_with("FAILED"))
+        .filter_map(|line| line.strip_prefix("test ")?.split(' ').next())
+        .filter(|name| *name != "result:")
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_output_of_a_test_binary_is_read() {
+        let ok = "running 2 tests\ntest a::b ... ok\ntest c ... ok\n\ntest result: ok. 2 passed; 0 failed; 0 ignored; 0 \
+                  measured; 7 filtered out; finished in 1.00s\n";
+        assert_eq!((passed(ok), failed(ok)), (Some(2), Vec::new()));
+        let bad =
+            "test a::b ... FAILED\ntest c ... ok\n\ntest result: FAILED. 1 passed; 1 failed; 0 ignored\n";
+        assert_eq!((passed(bad), failed(bad)), (None, vec!["a::b"]));
+    }
+
+    #[test]
+    fn skipped_tests_are_shown() {
+        let outcome = |passed, skipped| Outcome { passed, skipped }.to_string();
+        assert_eq!(outcome(3, 0), "3 passed");
+        assert_eq!(outcome(3, 1), "3 passed, 1 skipped");
+        assert_eq!(outcome(0, 0), "–");
+    }
+}
