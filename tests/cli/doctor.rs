@@ -62,7 +62,7 @@ async fn each_defect_has_a_line() {
     let skew = SignedDuration::from_secs(150);
     let table: Vec<(Cluster, &[&str])> = vec![
         (
-            complete().changed("/version", "/minor", json!("31")),
+            complete().changed("/version", "/minor", json!("29")),
             &["SD001 failed"],
         ),
         (

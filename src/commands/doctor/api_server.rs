@@ -10,7 +10,7 @@ use super::{
 use crate::{api::crds, cli::exit::Failure, domain::time::Human};
 
 /// The oldest minor version of Kubernetes 1 that the chart accepts, and the one that the tests use.
-const SUPPORTED: (u32, u32) = (32, 37);
+const SUPPORTED: (u32, u32) = (30, 37);
 /// A difference of two clocks up to which they agree. `Date` has whole seconds, and an answer takes time.
 pub(super) const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 const INSTALL_CRDS: &str =
@@ -99,7 +99,8 @@ async fn examine_crds(access: &Access<'_>, diagnosis: &mut Diagnosis) -> Result<
                     continue;
                 }
                 served += 1;
-                let shipped = serde_json::to_value(&definition.spec.versions)?;
+                let mut shipped = serde_json::to_value(&definition.spec.versions)?;
+                remove_unsupported(&mut shipped, &found["spec"]["versions"]);
                 if let Some(place) = first_difference(&shipped, &found["spec"]["versions"], "") {
                     differences.push(format!("{name} differs at {place}"));
                 }
@@ -127,6 +128,18 @@ async fn examine_crds(access: &Access<'_>, diagnosis: &mut Diagnosis) -> Result<
         diagnosis.warn(Code::SD003, differences.join(", "), INSTALL_CRDS);
     }
     Ok(problems.is_empty())
+}
+
+/// Removes the selectable fields if the API server has none: Kubernetes 1.30 drops them by default.
+fn remove_unsupported(shipped: &mut Value, found: &Value) {
+    let versions = shipped.as_array_mut().into_iter().flatten();
+    for (n, version) in versions.enumerate() {
+        if found[n].get("selectableFields").is_none()
+            && let Some(fields) = version.as_object_mut()
+        {
+            fields.remove("selectableFields");
+        }
+    }
 }
 
 fn is_established(definition: &Value) -> bool {
@@ -206,6 +219,28 @@ mod tests {
     }
 
     #[test]
+    fn selectable_fields_that_the_api_server_drops_are_no_difference() {
+        let shipped = || json!([{"name": "v1alpha1", "selectableFields": [{"jsonPath": ".spec.mode"}]}]);
+        let table = [
+            (json!([{"name": "v1alpha1"}]), None),
+            (shipped(), None),
+            (
+                json!([{"name": "v1alpha1", "selectableFields": [{"jsonPath": ".spec.x"}]}]),
+                Some("[0].selectableFields[0].jsonPath"),
+            ),
+        ];
+        for (found, expected) in table {
+            let mut shipped = shipped();
+            remove_unsupported(&mut shipped, &found);
+            assert_eq!(
+                first_difference(&shipped, &found, "").as_deref(),
+                expected,
+                "{found}"
+            );
+        }
+    }
+
+    #[test]
     fn the_oldest_version_is_that_of_the_chart() {
         let chart = include_str!("../../../charts/sidewatch/Chart.yaml");
         let required = format!("kubeVersion: \">=1.{}.0-0\"", SUPPORTED.0);
@@ -216,8 +251,8 @@ mod tests {
     fn the_version_of_the_api_server_is_compared() {
         use super::super::diagnosis::Verdict;
         let table = [
-            ("31", Verdict::Failed),
-            ("32", Verdict::Ok),
+            ("29", Verdict::Failed),
+            ("30", Verdict::Ok),
             ("33+", Verdict::Ok),
             ("37", Verdict::Ok),
             ("38", Verdict::Warning),
