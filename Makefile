@@ -1,7 +1,7 @@
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
-.PHONY: help tools check test test-build test-units test-cluster test-docs test-survival failover-soak soak failover-node e2e record \
+.PHONY: help tools check test test-build test-units test-cluster test-docs test-survival failover-soak soak failover-node e2e e2e-cgroup2 record \
 	compat comparison lint fmt demo crds admission docs chart binary image images bench bench-scale bench-mass-fault bench-commands fuzz mutants
 
 tools: ## find or build the tools of the tests (etcd, kube-apiserver, Helm ...), and the images if a node can run here
@@ -50,6 +50,9 @@ soak: ## disturb two replicas for MINUTES=60, compare them with an undisturbed o
 
 e2e: ## tests on a real node; SIDEWATCH_E2E_KUBECONFIG=FILE uses an existing cluster
 	cargo test --package e2e --test node --locked
+
+e2e-cgroup2: ## run SCENARIOS="NAME ..." on a node with cgroup v2, in a virtual machine (docs/testing.md); takes half an hour
+	cargo run --quiet --package e2e --locked -- cgroup2 $(SCENARIOS)
 
 record: ## record SCENARIOS="NAME ..." on a real node for tests/traces, into target/recordings
 	cargo run --quiet --package e2e --locked -- record $(SCENARIOS)

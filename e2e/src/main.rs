@@ -2,16 +2,17 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use e2e::demo::{self, Kubelet};
+use e2e::node::vm::{self, VmNode};
 use e2e::node::{self, Node};
 use e2e::observers::{Timing, page, unexplained};
-use e2e::process::programs::path_with;
+use e2e::process::programs::{path_with, say};
 use e2e::project::repository;
 use e2e::scenario::Scenario;
 use e2e::scenario::recorder;
@@ -51,6 +52,17 @@ enum Command {
         /// Length of each recording, in seconds
         #[arg(long, default_value_t = 200)]
         seconds: u64,
+    },
+    /// Run scenarios on a node with cgroup v2, in a virtual machine
+    Cgroup2 {
+        /// Names of scenarios; by default those whose outcome can depend on the version of cgroups
+        scenarios: Vec<String>,
+        /// Record what the kubelet reports, for this many seconds, instead of running the operator
+        #[arg(long)]
+        record: Option<u64>,
+        /// Directory of the recordings
+        #[arg(long, default_value = "target/recordings")]
+        output: PathBuf,
     },
     /// Run the scenarios with the default policy, compare both sets of alerts, write docs/comparison.md
     Comparison,
@@ -117,6 +129,7 @@ fn start(command: Command) -> Result<()> {
         Command::Node { .. } | Command::Record { .. } => node::enter(&[])?,
         Command::Demo { kubelet, .. } => demo::enter(kubelet)?,
         Command::Comparison => node::enter(&Tool::RUNNER)?,
+        Command::Cgroup2 { .. } => vm::enter(&[Tool::Helm])?,
         Command::Tools
         | Command::Up
         | Command::Images
@@ -175,8 +188,19 @@ async fn run(command: Command) -> Result<()> {
         } => {
             let scenarios = Scenario::named(&scenarios)?;
             let node = Node::start().await?;
-            recorder::record(&node, scenarios, &output, Duration::from_secs(seconds)).await?;
+            recorder::record(
+                node.plane.cluster(),
+                scenarios,
+                &output,
+                Duration::from_secs(seconds),
+            )
+            .await?;
         }
+        Command::Cgroup2 {
+            scenarios,
+            record,
+            output,
+        } => cgroup2(&scenarios, record.map(Duration::from_secs), &output).await?,
         Command::Comparison => comparison().await?,
         Command::BenchScale { pods, runs, updates } => {
             let options = bench_scale::Options {
@@ -229,19 +253,23 @@ async fn run(command: Command) -> Result<()> {
             tokio::signal::ctrl_c().await?;
             plane.stop()?;
         }
-        Command::Node { command } => {
-            let node = Node::start().await?;
-            let status = tokio::process::Command::new("bash")
-                .args(["-c", "\"$@\"", "bash"])
-                .args(command)
-                .env("KUBECONFIG", node.plane.kubeconfig_path())
-                .env("PATH", path_with(node.plane.kubectl_path())?)
-                .status()
-                .await?;
-            if !status.success() {
-                bail!("{status}");
-            }
-        }
+        Command::Node { command } => in_node(command).await?,
+    }
+    Ok(())
+}
+
+/// Runs a command in the Linux namespaces of a node.
+async fn in_node(command: Vec<OsString>) -> Result<()> {
+    let node = Node::start().await?;
+    let status = tokio::process::Command::new("bash")
+        .args(["-c", "\"$@\"", "bash"])
+        .args(command)
+        .env("KUBECONFIG", node.plane.kubeconfig_path())
+        .env("PATH", path_with(node.plane.kubectl_path())?)
+        .status()
+        .await?;
+    if !status.success() {
+        bail!("{status}");
     }
     Ok(())
 }
@@ -262,5 +290,30 @@ async fn comparison() -> Result<()> {
         unexplained.join(", ")
     );
     std::fs::write(repository().join("docs/comparison.md"), page)?;
+    Ok(())
+}
+
+/// Runs or records scenarios in a virtual machine with cgroup v2.
+async fn cgroup2(names: &[String], record: Option<Duration>, output: &Path) -> Result<()> {
+    let scenarios = Scenario::on_cgroup2(names)?;
+    let node = VmNode::start().await?;
+    if let Some(length) = record {
+        return recorder::record(node.plane.cluster(), scenarios, output, length).await;
+    }
+    let cluster = ScenarioCluster::on_slow_node(node.plane.kubeconfig_path()).await?;
+    let runs = runner::run(&cluster, scenarios).await?;
+    let failed: Vec<String> = runs
+        .iter()
+        .filter(|run| !run.errors.is_empty())
+        .map(|run| format!("{}:\n{}", run.scenario.name, run.errors.join("\n")))
+        .collect();
+    ensure!(
+        failed.is_empty(),
+        "{} of {} scenarios failed\n{}",
+        failed.len(),
+        runs.len(),
+        failed.join("\n")
+    );
+    say("cgroup2", &format!("{} scenarios passed", runs.len()));
     Ok(())
 }

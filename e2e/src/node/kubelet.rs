@@ -1,6 +1,7 @@
 //! Configuration of the kubelet.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::Result;
@@ -8,13 +9,28 @@ use serde_json::json;
 
 use super::runtime;
 use crate::ControlPlane;
-use crate::cluster::addresses::{NODE, NODE_NAME};
+use crate::cluster::addresses::NODE_NAME;
 use crate::cluster::kubeconfig::{self, User};
 use crate::process::Spec;
 use crate::tools::{Tool, ToolPaths};
 
-/// The command that starts the kubelet, with all Pods in `cgroup`.
-pub(super) fn command(plane: &ControlPlane, tools: &ToolPaths, cgroup: &str) -> Result<Spec> {
+/// What depends on where the kubelet runs.
+pub(super) struct Settings<'a> {
+    /// The parent cgroup of all Pods.
+    pub(super) cgroup: &'a str,
+    /// The address of the node.
+    pub(super) address: Ipv4Addr,
+    /// With cgroup v2 the default of the kubelet kills the whole container, with v1 one process.
+    pub(super) single_process_oom_kill: Option<bool>,
+}
+
+/// The command that starts the kubelet.
+pub(super) fn command(plane: &ControlPlane, tools: &ToolPaths, settings: &Settings<'_>) -> Result<Spec> {
+    Ok(Spec::new(tools.path(Tool::Kubelet)?).args(arguments(plane, settings)?))
+}
+
+/// Writes the configuration, and returns the arguments of the kubelet.
+pub(super) fn arguments(plane: &ControlPlane, settings: &Settings<'_>) -> Result<Vec<String>> {
     let dir = plane.dir();
     let identity = &plane.pki().node;
     let user = User::Certificate {
@@ -27,19 +43,20 @@ pub(super) fn command(plane: &ControlPlane, tools: &ToolPaths, cgroup: &str) -> 
         &kubeconfig::kubeconfig(plane.url(), plane.ca_path(), &user),
     )?;
     let config = dir.join("kubelet.yaml");
-    fs::write(&config, configuration(plane, cgroup).to_string())?;
+    fs::write(&config, configuration(plane, settings).to_string())?;
     let file = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
-    Ok(Spec::new(tools.path(Tool::Kubelet)?)
-        .arg(file("config", &config))
-        .arg(file("kubeconfig", &kubeconfig))
-        .arg(file("root-dir", &dir.join("kubelet")))
-        .arg(format!("--hostname-override={NODE_NAME}"))
-        .arg(format!("--node-ip={NODE}")))
+    Ok(vec![
+        file("config", &config),
+        file("kubeconfig", &kubeconfig),
+        file("root-dir", &dir.join("kubelet")),
+        format!("--hostname-override={NODE_NAME}"),
+        format!("--node-ip={}", settings.address),
+    ])
 }
 
 /// As on a real node, except for settings that would affect the machine: no eviction, no image garbage collection, no
 /// reserved resources, no iptables rules.
-fn configuration(plane: &ControlPlane, cgroup: &str) -> serde_json::Value {
+fn configuration(plane: &ControlPlane, settings: &Settings<'_>) -> serde_json::Value {
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -52,7 +69,7 @@ fn configuration(plane: &ControlPlane, cgroup: &str) -> serde_json::Value {
         "cgroupDriver": "cgroupfs",
         // In-place resize needs the hierarchy of QoS classes.
         "cgroupsPerQOS": true,
-        "cgroupRoot": cgroup,
+        "cgroupRoot": settings.cgroup,
         "containerRuntimeEndpoint": format!("unix://{}", runtime::socket(plane).display()),
         "enforceNodeAllocatable": ["none"],
         "evictionHard": {"memory.available": "50Mi", "nodefs.available": "0%", "imagefs.available": "0%"},
@@ -68,8 +85,7 @@ fn configuration(plane: &ControlPlane, cgroup: &str) -> serde_json::Value {
         "podLogsDir": plane.dir().join("pod-logs"),
         "readOnlyPort": 0,
         "resolvConf": "",
-        // With cgroup v2 the default kills the whole container, with v1 one process.
-        "singleProcessOOMKill": true,
+        "singleProcessOOMKill": settings.single_process_oom_kill,
         // Period of the full sync; the default is a minute.
         "syncFrequency": "10s",
     })

@@ -20,6 +20,7 @@ mod namespaces;
 mod network;
 mod runtime;
 mod second_node;
+pub mod vm;
 
 use std::fs;
 use std::net::SocketAddrV4;
@@ -35,6 +36,7 @@ use crate::cluster::addresses::{NODE, NODE_NAME};
 use crate::process::{Process, Spec, wait_until_ready};
 use crate::tools::{self, Tool, ToolPaths};
 use crate::{ControlPlane, images};
+use kubelet::Settings;
 pub use namespaces::{is_inside, nsenter, unavailable};
 pub use second_node::SecondNode;
 
@@ -82,7 +84,12 @@ impl Node {
         runtime::import(&plane, &tools, &images::archive()).await?;
         let controllers = start_controllers(&plane, &tools)?;
         let scheduler = start_scheduler(&plane, &tools)?;
-        let kubelet = kubelet::command(&plane, &tools, &cgroup)?;
+        let settings = Settings {
+            cgroup: &cgroup,
+            address: NODE,
+            single_process_oom_kill: Some(true),
+        };
+        let kubelet = kubelet::command(&plane, &tools, &settings)?;
         let mut node = Self {
             kubelet: Service::start(kubelet, &plane.dir().join("kubelet.log"))?,
             _controllers: controllers,

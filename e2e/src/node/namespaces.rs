@@ -167,13 +167,13 @@ impl Signals {
     }
 }
 
-fn is_installed(program: &str) -> bool {
+pub(super) fn is_installed(program: &str) -> bool {
     // directories of administrative programs
     let more = ["/usr/sbin", "/sbin"].map(Path::new);
     on_path(program).is_some() || more.iter().any(|dir| dir.join(program).is_file())
 }
 
-fn install(package: &str) -> Result<()> {
+pub(super) fn install(package: &str) -> Result<()> {
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
         stdout_of(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive")).map(drop)

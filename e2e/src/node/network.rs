@@ -21,6 +21,6 @@ pub(super) fn set_up() -> Result<()> {
     fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("enable IP forwarding")
 }
 
-fn ip(arguments: &str) -> Result<()> {
+pub(super) fn ip(arguments: &str) -> Result<()> {
     stdout_of(Command::new("ip").args(arguments.split(' '))).map(drop)
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::Service;
 use crate::ControlPlane;
+use crate::cluster::addresses::PODS;
 use crate::images::PAUSE;
 use crate::process::programs::{path_with, stdout_of_async};
 use crate::process::{Spec, wait_until_ready};
@@ -18,12 +19,7 @@ use crate::tools::{Tool, ToolPaths};
 const IMPORT_WITHIN: Duration = Duration::from_mins(1);
 
 pub(super) async fn start(plane: &ControlPlane, tools: &ToolPaths) -> Result<Service> {
-    let dir = directory(plane);
-    let networks = dir.join("cni");
-    fs::create_dir_all(&networks).with_context(|| format!("make {}", networks.display()))?;
-    fs::write(networks.join("10-pods.conflist"), network(&dir).to_string())?;
-    let config = dir.join("containerd.toml");
-    fs::write(&config, configuration(&dir, tools)?)?;
+    let config = configure(plane, tools)?;
     let shim = tools.path(Tool::ContainerdShim)?;
     let command = Spec::new(tools.path(Tool::Containerd)?)
         .arg("--config")
@@ -36,6 +32,17 @@ pub(super) async fn start(plane: &ControlPlane, tools: &ToolPaths) -> Result<Ser
     })
     .await?;
     Ok(service)
+}
+
+/// Writes the configuration and returns its path.
+pub(super) fn configure(plane: &ControlPlane, tools: &ToolPaths) -> Result<PathBuf> {
+    let dir = directory(plane);
+    let networks = dir.join("cni");
+    fs::create_dir_all(&networks).with_context(|| format!("make {}", networks.display()))?;
+    fs::write(networks.join("10-pods.conflist"), network(&dir).to_string())?;
+    let config = dir.join("containerd.toml");
+    fs::write(&config, configuration(&dir, tools)?)?;
+    Ok(config)
 }
 
 /// Imports the images of an OCI layout (a tar file).
@@ -108,7 +115,7 @@ fn network(dir: &Path) -> serde_json::Value {
             "hairpinMode": true,
             "ipam": {
                 "type": "host-local",
-                "ranges": [[{"subnet": "10.244.0.0/24"}]],
+                "ranges": [[{"subnet": PODS}]],
                 "routes": [{"dst": "0.0.0.0/0"}],
                 "dataDir": dir.join("addresses"),
             },

@@ -5,7 +5,7 @@ pub mod recorder;
 pub mod runner;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -18,7 +18,31 @@ use crate::project::repository;
 /// Environment variable with another directory of scenarios.
 const DIRECTORY: &str = "SIDEWATCH_E2E_SCENARIOS";
 /// Names of the files with policies.
-const POLICIES: [&str; 2] = ["policy", "patient-policy"];
+const POLICIES: [&str; 3] = ["policy", "patient-policy", "slow-policy"];
+/// Factor of the time limits on a node whose processors are emulated.
+const SLOWER: u32 = 5;
+/// Scenarios whose outcome can depend on the version of cgroups: OOM kills, restarts, probes, termination, resizing.
+const CGROUP2: [&str; 19] = [
+    "classic-crashloop",
+    "healthy-classic",
+    "healthy-native",
+    "job-native-137",
+    "job-native-143",
+    "liveness-killed",
+    "native-crashloop",
+    "native-startup-killed",
+    "oom-child",
+    "oom-child-survives",
+    "oom-sidecar",
+    "probe-liveness",
+    "probe-readiness",
+    "probe-startup",
+    "recovers-oom",
+    "recovers-restarts",
+    "resize-restart",
+    "terminating-classic",
+    "terminating-native",
+];
 /// Separates the spec from the objects.
 const DOCUMENT: &str = "\n---\n";
 
@@ -104,6 +128,9 @@ pub enum Policy {
     Shared,
     /// The one in `patient-policy.yaml`, for containers that are unready for a short time: how long depends on the node.
     Patient,
+    /// The one in `slow-policy.yaml`, for a node whose processors are emulated.
+    #[serde(skip)]
+    Slow,
     /// None.
     None,
 }
@@ -182,11 +209,37 @@ pub enum NodeAction {
 impl Scenario {
     /// All scenarios, sorted by name.
     pub fn all() -> Result<Vec<Self>> {
-        let directory =
-            std::env::var_os(DIRECTORY).map_or_else(|| repository().join("e2e/scenarios"), Into::into);
+        let directory = std::env::var_os(DIRECTORY).map_or_else(shipped, Into::into);
+        Self::in_directory(&directory)
+    }
+
+    /// The scenarios for cgroup v2 with these names, or without names those whose outcome can depend on the version of
+    /// cgroups. Files in `cgroup2` replace those with the same name.
+    pub fn on_cgroup2(names: &[String]) -> Result<Vec<Self>> {
+        let mut all = Self::in_directory(&shipped().join("cgroup2"))?;
+        let others = Self::in_directory(&shipped())?;
+        let others = others.into_iter().filter(|scenario| {
+            let is_replaced = all.iter().any(|other| other.name == scenario.name);
+            scenario.is_portable() && !is_replaced
+        });
+        all.extend(others.collect::<Vec<_>>());
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        for scenario in &mut all {
+            if scenario.spec.policy != Policy::None {
+                scenario.spec.policy = Policy::Slow;
+            }
+            for expected in &mut scenario.spec.expect {
+                expected.within *= SLOWER;
+            }
+        }
+        let default: Vec<String> = CGROUP2.map(str::to_owned).into();
+        Self::select(all, if names.is_empty() { &default } else { names })
+    }
+
+    fn in_directory(directory: &Path) -> Result<Vec<Self>> {
         let read = || format!("read {}", directory.display());
         let mut all = Vec::new();
-        for entry in std::fs::read_dir(&directory).with_context(read)? {
+        for entry in std::fs::read_dir(directory).with_context(read)? {
             let path = entry.with_context(read)?.path();
             let name = path
                 .file_stem()
@@ -207,7 +260,10 @@ impl Scenario {
 
     /// The scenarios with these names.
     pub fn named(names: &[String]) -> Result<Vec<Self>> {
-        let mut all = Self::all()?;
+        Self::select(Self::all()?, names)
+    }
+
+    fn select(mut all: Vec<Self>, names: &[String]) -> Result<Vec<Self>> {
         for name in names {
             let is_known = all.iter().any(|scenario| scenario.name == *name);
             ensure!(is_known, "no scenario {name}");
@@ -269,6 +325,11 @@ impl fmt::Display for Expected {
     }
 }
 
+/// The directory of the scenarios.
+fn shipped() -> PathBuf {
+    repository().join("e2e/scenarios")
+}
+
 fn shared_policy() -> String {
     "quick".to_owned()
 }
@@ -298,7 +359,9 @@ mod tests {
 
     #[test]
     fn every_file_is_valid_and_every_expected_event_has_a_note() {
-        for scenario in Scenario::all().unwrap() {
+        let cgroup2 = Scenario::on_cgroup2(&[]).unwrap();
+        assert_eq!(cgroup2.len(), CGROUP2.len());
+        for scenario in Scenario::all().unwrap().iter().chain(&cgroup2) {
             for expected in &scenario.spec.expect {
                 assert!(!expected.note.is_empty(), "{}: {expected}", scenario.name);
             }

@@ -1,6 +1,6 @@
 //! Records what a real kubelet reports in a scenario, without the operator.
 //!
-//! Input: a node, scenarios, and the length of the recordings. Output: `NAME.jsonl` for each, in the format of
+//! Input: a cluster without the operator, scenarios, and the length of the recordings. Output: `NAME.jsonl` for each, in the format of
 //! `tests/traces`. The expected violations are not determined here: read them from the Pods.
 
 use std::fs::File;
@@ -20,7 +20,6 @@ use tokio::time::{sleep, timeout};
 
 use super::{Scenario, Step};
 use crate::Cluster;
-use crate::node::Node;
 use crate::process::Scratch;
 use crate::process::programs::say;
 use crate::project::repository;
@@ -29,13 +28,17 @@ use crate::project::repository;
 const WATCH_TIMEOUT: u32 = 290;
 
 /// Records these scenarios at the same time, each for this long after its objects are applied.
-pub async fn record(node: &Node, scenarios: Vec<Scenario>, directory: &Path, length: Duration) -> Result<()> {
+pub async fn record(
+    cluster: &Cluster,
+    scenarios: Vec<Scenario>,
+    directory: &Path,
+    length: Duration,
+) -> Result<()> {
     ensure!(
         length.as_secs() < u64::from(WATCH_TIMEOUT),
         "a recording is shorter than {WATCH_TIMEOUT} s"
     );
     std::fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
-    let cluster = node.plane.cluster();
     // Policies are among the objects of some scenarios.
     for file in ["sidecarpolicies", "clustersidecarpolicies"] {
         let path = repository().join(format!("crds/sidewatch.dev_{file}.yaml"));

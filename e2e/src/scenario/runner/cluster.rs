@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -19,6 +20,29 @@ use crate::project::repository;
 use crate::scenario::{NodeAction, Policy, Scenario};
 use crate::tools::{self, Tool};
 
+/// What the speed of a node permits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// Number of concurrent scenarios.
+    pub(super) at_once: usize,
+    /// Time after the last step in which unexpected Events count: longer than any `for` of the shared policy and the delays
+    /// of the kubelet.
+    pub(super) quiet: Duration,
+}
+
+impl Pace {
+    /// More scenarios would delay the probes of the kubelet on two processors.
+    const NODE: Self = Self {
+        at_once: 28,
+        quiet: Duration::from_secs(30),
+    };
+    /// For emulated processors.
+    const SLOW_NODE: Self = Self {
+        at_once: 4,
+        quiet: Duration::from_mins(2),
+    };
+}
+
 /// A cluster with the operator.
 #[derive(Debug)]
 #[must_use]
@@ -28,6 +52,7 @@ pub struct ScenarioCluster {
     pub(super) cluster: Cluster,
     pub(super) event_watch: EventWatch,
     timing: Timing,
+    pub(super) pace: Pace,
     observers: Option<Observers>,
     node: Option<Mutex<TestNode>>,
     scratch: Scratch,
@@ -44,22 +69,33 @@ impl ScenarioCluster {
     /// Installs the operator on a test node, observed by Prometheus. With [`Timing::Real`] the shared policy has the default
     /// settings.
     pub async fn on_node(node: Node, timing: Timing) -> Result<Arc<Self>> {
-        Self::new(node.plane.cluster().clone(), Some(node), timing, Scratch::new()?).await
+        let cluster = node.plane.cluster().clone();
+        Self::new(cluster, Some(node), timing, Pace::NODE, Scratch::new()?).await
     }
 
     /// Installs the operator on an existing cluster, whose nodes must have the images.
     pub async fn on_existing(kubeconfig: &Path) -> Result<Arc<Self>> {
+        Self::with_pace(kubeconfig, Pace::NODE).await
+    }
+
+    /// The same on a node whose processors are emulated.
+    pub async fn on_slow_node(kubeconfig: &Path) -> Result<Arc<Self>> {
+        Self::with_pace(kubeconfig, Pace::SLOW_NODE).await
+    }
+
+    async fn with_pace(kubeconfig: &Path, pace: Pace) -> Result<Arc<Self>> {
         let tools = tokio::task::spawn_blocking(|| tools::ensure(&[Tool::Kubectl])).await??;
         let scratch = Scratch::new()?;
         let cache = scratch.path().join("kubectl");
         let cluster = Cluster::new(tools.path(Tool::Kubectl)?, kubeconfig, cache);
-        Self::new(cluster, None, Timing::Fast, scratch).await
+        Self::new(cluster, None, Timing::Fast, pace, scratch).await
     }
 
     async fn new(
         cluster: Cluster,
         node: Option<Node>,
         timing: Timing,
+        pace: Pace,
         scratch: Scratch,
     ) -> Result<Arc<Self>> {
         let installed = Installed::by_helm(&cluster).await?;
@@ -72,6 +108,7 @@ impl ScenarioCluster {
             event_watch: EventWatch::start(cluster.client().await?),
             cluster,
             timing,
+            pace,
             observers,
             scratch,
             node: node.map(|node| Mutex::new(TestNode { node, second: None })),
@@ -131,6 +168,7 @@ impl ScenarioCluster {
         let file = match policy {
             Policy::Shared => "policy.yaml",
             Policy::Patient => "patient-policy.yaml",
+            Policy::Slow => "slow-policy.yaml",
             Policy::None => return Ok(None),
         };
         let path = repository().join("e2e/scenarios").join(file);

@@ -30,11 +30,6 @@ pub use execute::ScenarioRun;
 
 /// Time between the starts of two scenarios: a kubelet starts about three Pods in two seconds.
 const PACE: Duration = Duration::from_millis(700);
-/// Number of concurrent scenarios. More would delay the probes of the kubelet on two processors.
-const AT_ONCE: usize = 28;
-/// Time after the last step in which unexpected Events count: longer than any `for` of the shared policy and the delays of
-/// the kubelet.
-const QUIET: Duration = Duration::from_secs(30);
 /// Longest time that the common alerts need with their published durations.
 const REAL_TIME: Duration = Duration::from_mins(12);
 
@@ -43,7 +38,7 @@ pub async fn run(cluster: &Arc<ScenarioCluster>, scenarios: Vec<Scenario>) -> Re
     let begin = Instant::now();
     let (alone, together): (Vec<_>, Vec<_>) = scenarios.into_iter().partition(|scenario| scenario.spec.alone);
     let at_once = match cluster.timing() {
-        Timing::Fast => AT_ONCE,
+        Timing::Fast => cluster.pace.at_once,
         Timing::Real => together.len(),
     };
     let slots = Arc::new(Semaphore::new(at_once));
@@ -55,7 +50,7 @@ pub async fn run(cluster: &Arc<ScenarioCluster>, scenarios: Vec<Scenario>) -> Re
             let _slot = slots.acquire().await?;
             let mut run = execute::execute(&cluster, scenario).await;
             match cluster.timing() {
-                Timing::Fast => sleep(QUIET).await,
+                Timing::Fast => sleep(cluster.pace.quiet).await,
                 Timing::Real => sleep_until(begin + REAL_TIME).await,
             }
             let ended = cluster.caught_up().await?;
@@ -78,7 +73,7 @@ pub async fn run(cluster: &Arc<ScenarioCluster>, scenarios: Vec<Scenario>) -> Re
     }
     if !alone_runs.is_empty() {
         sleep(match cluster.timing() {
-            Timing::Fast => QUIET,
+            Timing::Fast => cluster.pace.quiet,
             Timing::Real => REAL_TIME / 2,
         })
         .await;
