@@ -73,15 +73,17 @@ pub struct PolicyState {
 }
 
 impl PolicyState {
-    /// The violations of one Pod.
-    pub fn violations_of(&self, pod: &PodKey) -> impl Iterator<Item = (&ViolationId, &ViolationState)> {
+    /// Removes and returns the violations of one Pod.
+    pub fn take_violations_of(&mut self, pod: &PodKey) -> Vec<(ViolationId, ViolationState)> {
         let first = ViolationId {
             pod: pod.clone(),
             container: Arc::default(),
             check: Check::ALL[0],
         };
-        let from = self.violations.range(first..);
-        from.take_while(move |(id, _)| id.pod == *pod)
+        let from = self.violations.range(&first..);
+        let number = from.take_while(|(id, _)| id.pod == *pod).count();
+        let from = self.violations.extract_if(first.., |_, _| true);
+        from.take(number).collect()
     }
 }
 

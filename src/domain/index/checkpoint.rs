@@ -24,6 +24,10 @@ use crate::domain::{
 /// The minimum age of the restarts and flaps that a checkpoint contains.
 const SHORTEST_HISTORY: SignedDuration = SignedDuration::from_hours(1);
 
+/// The number of Pods in a checkpoint that are looked up in one step: some milliseconds. If there are more, the work visits all
+/// Pods instead.
+const MAX_LOOKUPS: usize = 10_000;
+
 /// An export in progress.
 #[derive(Debug)]
 pub struct Export {
@@ -214,8 +218,11 @@ impl Index {
         (history, findings)
     }
 
-    /// The known Pods that a checkpoint contains.
+    /// The known Pods that a checkpoint contains, or all Pods if it contains many.
     pub(super) fn restored_pods(&self) -> Vec<PodId> {
+        if self.restored.pods.len() > MAX_LOOKUPS {
+            return self.pods.keys().copied().collect();
+        }
         let keys = self.restored.pods.keys();
         let mut pods: Vec<PodId> = keys
             .filter_map(|key| self.pod_id(&key.namespace, &key.uid))

@@ -15,7 +15,7 @@ use super::{
     stored::FromCheckpoint,
 };
 use crate::domain::{
-    checkpoint::{PodState, PolicyState, ViolationId, ViolationState},
+    checkpoint::{PodState, ViolationId, ViolationState},
     history::History,
     tracker::Tracked,
 };
@@ -35,16 +35,22 @@ impl Index {
         }
         pod.edit_findings(|findings| findings.merge_written(&stored.written));
         let matches = Arc::clone(&pod.matches);
+        let key = key_of(&pod.observation);
         for matched in matches.iter() {
             let Some(policy) = self.policies.get(&matched.version.policy) else {
                 continue;
             };
+            let Some(state) = self.restored.policies.get_mut(&policy.uid) else {
+                continue;
+            };
+            // They are removed here, so that no step drops all violations of a large checkpoint.
+            let violations = state.take_violations_of(&key);
             // Under another version the violation may have begun later.
-            let state = self.restored.policies.get(&policy.uid);
-            if let Some(state) = state.filter(|state| state.generation == policy.generation) {
-                pod.join_violations(matched, state, now);
+            if state.generation == policy.generation {
+                pod.join_violations(matched, (&violations, state.as_of), now);
                 if has_history {
-                    pod.continue_violations((policy, matched), state, &stored.written, now);
+                    let stored = (violations, state.as_of, &stored.written);
+                    pod.continue_violations((policy, matched), stored, now);
                 }
             }
         }
@@ -54,26 +60,26 @@ impl Index {
 
 impl PodEntry {
     /// Joins the stored violations under one policy to those of this process.
-    fn join_violations(&mut self, matched: &Match, state: &PolicyState, now: Timestamp) {
+    fn join_violations(
+        &mut self,
+        matched: &Match,
+        (stored, as_of): (&[(ViolationId, ViolationState)], Timestamp),
+        now: Timestamp,
+    ) {
         let policy = matched.version.policy;
         if self.tracked(policy).is_empty() {
             return;
         }
-        let pod = key_of(&self.observation);
         let (mut tracked, deadline) = self.edit_findings(|findings| findings.take_with_deadline(policy));
         for violation in &mut tracked {
             let container_idx = usize::from(violation.container);
             let Some(container) = self.observation.shape.containers.get(container_idx) else {
                 continue;
             };
-            let id = ViolationId {
-                pod: pod.clone(),
-                container: Arc::clone(&container.name),
-                check: violation.check,
-            };
-            if let Some(stored) = state.violations.get(&id) {
+            let is_this = |id: &ViolationId| id.container == container.name && id.check == violation.check;
+            if let Some((id, stored)) = stored.iter().find(|(id, _)| is_this(id)) {
                 let shown = shown_onset(&self.view(matched, now), id.check, container_idx);
-                violation.join(stored, state.as_of, shown);
+                violation.join(stored, as_of, shown);
             }
         }
         self.edit_findings(|findings| findings.put(policy, tracked, deadline));
@@ -84,30 +90,25 @@ impl PodEntry {
     fn continue_violations(
         &mut self,
         (policy, matched): (&PolicyEntry, &Match),
-        state: &PolicyState,
-        written: &BTreeMap<u64, u32>,
+        (stored, as_of, written): (Vec<(ViolationId, ViolationState)>, Timestamp, &BTreeMap<u64, u32>),
         now: Timestamp,
     ) {
-        for (id, stored) in state.violations_of(&key_of(&self.observation)) {
+        let number = matched.version.policy;
+        for (id, state) in stored {
             let mut containers = self.observation.shape.containers.iter();
             let Some(container_idx) = containers.position(|container| container.name == id.container) else {
                 continue;
             };
+            let check = id.check;
             let is_this =
-                |known: &&Tracked| usize::from(known.container) == container_idx && known.check == id.check;
-            let id_of_policy = matched.version.policy;
-            if self.tracked(id_of_policy).iter().any(|known| is_this(&known))
-                || find_fault(&self.view(matched, now), id.check, container_idx).is_none()
+                |known: &&Tracked| usize::from(known.container) == container_idx && known.check == check;
+            if self.tracked(number).iter().any(|known| is_this(&known))
+                || find_fault(&self.view(matched, now), check, container_idx).is_none()
             {
                 continue;
             }
-            let stored = FromCheckpoint {
-                id: id.clone(),
-                state: stored.clone(),
-                as_of: state.as_of,
-            };
-            continue_violation(stored, self, matched, now);
-            let Some(violation) = self.tracked(id_of_policy).iter().find(is_this) else {
+            continue_violation(FromCheckpoint { id, state, as_of }, self, matched, now);
+            let Some(violation) = self.tracked(number).iter().find(is_this) else {
                 continue;
             };
             let recovery = recovery_hash(policy, &self.view(matched, now), violation);

@@ -4,7 +4,7 @@ use crate::domain::{
     effects::Delivery,
     index::Index,
     policy::{Check, Policy},
-    testing::{Harness, Pod, key, policy, seconds, stored, web},
+    testing::{Harness, Pod, at, key, policy, seconds, stored, web},
 };
 
 /// Two replicas that have seen a healthy Pod. The second then receives nothing.
@@ -221,6 +221,36 @@ fn a_violation_that_fires_in_the_checkpoint_has_no_second_event() {
     leader.pod(&web()).at(600);
     late.pod(&web()).at(600);
     assert_eq!(late.events(), leader.events(), "the same recovery");
+}
+
+#[test]
+fn a_checkpoint_of_many_pods_is_joined_in_steps() {
+    // More Pods than one step looks up.
+    const PODS: i64 = 10_001;
+    let (mut leader, mut late) = replicas(Check::NotReady);
+    for (replica, second) in [(&mut leader, 10), (&mut late, 25)] {
+        replica.recounts = false;
+        replica.at(second);
+        for number in 0..PODS {
+            let pod = Pod::named(&format!("web-{number}"))
+                .native("envoy")
+                .regular("app");
+            replica.pod(&pod.ready("app").unready("envoy").containers_unready_since(10));
+        }
+        replica.at(30);
+    }
+    let export = leader.index.begin_export(leader.now).unwrap();
+    let checkpoint = leader.index.export(export, usize::MAX).unwrap();
+    late.index.import(checkpoint, late.now);
+    let mut steps = 0;
+    while late.index.has_work() {
+        late.work();
+        steps += 1;
+    }
+    assert!(steps >= 10, "{steps}");
+    let mut onsets = late.index.violations().map(|violation| violation.onset);
+    assert!(onsets.all(|onset| onset == at(10)), "those of the leader");
+    assert_eq!(late.pending().len(), 10_001);
 }
 
 #[test]
