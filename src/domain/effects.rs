@@ -16,6 +16,8 @@ use super::{
 pub struct Effects {
     /// Events, in the order in which they happened.
     pub events: Vec<Event>,
+    /// The names of earlier Events about changes that did not happen. They need not be written.
+    pub withdrawn: Vec<String>,
     /// Policies whose status may have changed.
     pub changed: BTreeSet<PolicyKey>,
     /// State changes of violations, for the log.
@@ -27,10 +29,12 @@ impl Effects {
     pub fn append(&mut self, later: Self) {
         let Self {
             events,
+            withdrawn,
             changed,
             transitions,
         } = later;
         self.events.extend(events);
+        self.withdrawn.extend(withdrawn);
         self.changed.extend(changed);
         self.transitions.extend(transitions);
     }

@@ -233,12 +233,14 @@ impl Reconciler {
     fn forward(&self, effects: Effects) {
         let Effects {
             events,
+            withdrawn,
             changed,
             transitions,
         } = effects;
         if *self.role.borrow() == Role::Leader {
             transitions.iter().for_each(log);
         }
+        self.events.withdraw(&withdrawn);
         for event in events {
             self.events.push(event);
         }

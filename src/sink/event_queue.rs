@@ -193,6 +193,11 @@ impl EventQueue {
         }
     }
 
+    /// Forgets kept Events.
+    pub(super) fn withdraw(&mut self, names: &[String]) {
+        self.kept.withdraw(names);
+    }
+
     /// Returns the Events that are not written yet.
     pub(super) fn waiting(&self) -> Vec<Event> {
         let queued = self.retries.values().chain(&self.ready);

@@ -105,6 +105,13 @@ impl EventSink {
         self.event_queue().checkpointed(arrived, waiting);
     }
 
+    /// Forgets Events that a standby has kept.
+    pub fn withdraw(&self, names: &[String]) {
+        if !names.is_empty() {
+            self.event_queue().withdraw(names);
+        }
+    }
+
     /// Closes the sink: [`Self::run`] ends when all Events are written.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);

@@ -46,6 +46,11 @@ impl KeptEvents {
         self.checkpointed = waiting;
     }
 
+    /// Removes Events that this replica has seen by mistake.
+    pub(super) fn withdraw(&mut self, names: &[String]) {
+        self.kept.retain(|(_, event)| !names.contains(&event.name));
+    }
+
     /// Removes and returns the Events that a new leader writes, without duplicates.
     pub(super) fn take(&mut self, now: Instant) -> Vec<Event> {
         self.forget_before(now.checked_sub(GIVE_UP));
@@ -96,6 +101,14 @@ mod tests {
         kept.checkpointed(now + secs(5), vec![example("1", "pod"), example("5", "pod")]);
         assert_eq!(names(&kept.take(now)), ["1", "5", "4"]);
         assert_eq!(names(&kept.take(now)), [""; 0], "they are taken once");
+    }
+
+    #[test]
+    fn a_new_leader_does_not_write_what_was_withdrawn() {
+        let now = Instant::now() + secs(3600);
+        let mut kept = kept(now, 3);
+        kept.withdraw(&["1".to_owned()]);
+        assert_eq!(names(&kept.take(now)), ["0", "2"]);
     }
 
     #[test]

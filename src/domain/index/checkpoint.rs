@@ -239,7 +239,7 @@ impl Index {
             return 1;
         };
         self.uncount(id, Selected::All);
-        self.join_stored(id, &stored, now);
+        self.join_stored(id, &stored, now, effects);
         self.reevaluate(
             id,
             Selected::All,

@@ -316,7 +316,7 @@ fn repeats(violation: &Tracked, period: SignedDuration, now: Timestamp) -> u32 {
 }
 
 /// The name of the Pod, truncated if necessary, and the hash.
-fn event_name(pod: &str, hash: u64) -> String {
+pub(super) fn event_name(pod: &str, hash: u64) -> String {
     const HASH: usize = 17;
     let cut = pod
         .get(..pod.floor_char_boundary(NAME_LIMIT - HASH))

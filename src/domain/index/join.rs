@@ -9,20 +9,27 @@ use super::{
     adopt::{continue_violation, find_fault, shown_onset},
     checkpoint::key_of,
     entry::PolicyEntry,
-    event_planner::recovery_hash,
+    event_planner::{event_name, recovery_hash},
     matches::Match,
     pods::{Findings, PodEntry, PodId},
     stored::FromCheckpoint,
 };
 use crate::domain::{
     checkpoint::{PodState, ViolationId, ViolationState},
+    effects::Effects,
     history::History,
     tracker::Tracked,
 };
 
 impl Index {
     /// Joins the stored history, Events and violations of a Pod. The Pod must have been removed from the counts.
-    pub(super) fn join_stored(&mut self, id: PodId, stored: &PodState, now: Timestamp) {
+    pub(super) fn join_stored(
+        &mut self,
+        id: PodId,
+        stored: &PodState,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
         let Some(pod) = self.pods.get_mut(&id) else { return };
         let has_history = pod.observation.is_evaluated() && !self.without_history.contains(&id);
         if has_history {
@@ -50,7 +57,8 @@ impl Index {
                 pod.join_violations(matched, (&violations, state.as_of), now);
                 if has_history {
                     let stored = (violations, state.as_of, &stored.written);
-                    pod.continue_violations((policy, matched), stored, now);
+                    let recoveries = pod.continue_violations((policy, matched), stored, now);
+                    effects.withdrawn.extend(recoveries);
                 }
             }
         }
@@ -86,13 +94,15 @@ impl PodEntry {
     }
 
     /// Continues the stored violations that this process could not find before the stored history was joined. It may have
-    /// resolved them: then their recovery Events have not been written, and do not count. `written` are the stored Events.
+    /// resolved them: then their recovery Events have not been written, and do not count. Returns the names of these Events.
+    /// `written` are the stored Events.
     fn continue_violations(
         &mut self,
         (policy, matched): (&PolicyEntry, &Match),
         (stored, as_of, written): (Vec<(ViolationId, ViolationState)>, Timestamp, &BTreeMap<u64, u32>),
         now: Timestamp,
-    ) {
+    ) -> Vec<String> {
+        let mut recoveries = Vec::new();
         let number = matched.version.policy;
         for (id, state) in stored {
             let mut containers = self.observation.shape.containers.iter();
@@ -114,7 +124,9 @@ impl PodEntry {
             let recovery = recovery_hash(policy, &self.view(matched, now), violation);
             let times = written.get(&recovery).copied().unwrap_or(0);
             self.edit_findings(|findings| findings.set_written(recovery, times));
+            recoveries.push(event_name(&self.observation.name, recovery));
         }
+        recoveries
     }
 }
 

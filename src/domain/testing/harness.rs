@@ -239,6 +239,10 @@ impl Harness {
     }
 
     /// Returns the policies whose status may have changed since the last call.
+    pub(crate) fn withdrawn(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.effects.withdrawn)
+    }
+
     pub(crate) fn changed(&mut self) -> Vec<PolicyKey> {
         std::mem::take(&mut self.effects.changed).into_iter().collect()
     }

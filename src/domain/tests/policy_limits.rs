@@ -154,10 +154,11 @@ fn an_edit_changes_no_other_policy_and_a_policy_above_the_limit_costs_nothing() 
     let only_status = |effects: &Effects| {
         let Effects {
             events,
+            withdrawn,
             changed,
             transitions,
         } = effects;
-        events.is_empty() && transitions.is_empty() && *changed == [key("b")].into()
+        events.is_empty() && withdrawn.is_empty() && transitions.is_empty() && *changed == [key("b")].into()
     };
     assert!(only_status(&new), "{new:?}");
     let edits = [
