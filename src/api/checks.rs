@@ -29,6 +29,8 @@ pub struct Checks {
     pub oom_killed: OomKilled,
     /// A sidecar changes from ready to unready too often without a restart.
     pub flapping: Flapping,
+    /// Pods of a workload lack a sidecar that spec.expected says they must have. Without entries, nothing is checked.
+    pub sidecar_missing: SidecarMissing,
 }
 
 /// Limits of the check NotReady.
@@ -250,6 +252,27 @@ impl Default for Flapping {
     }
 }
 
+/// Settings of the check SidecarMissing. Each entry of spec.expected has its own limit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[schemars(transform = kubernetes_dialect)]
+pub struct SidecarMissing {
+    /// How Sidewatch reports a violation: Alert, Observe (no Events) or "Off" (nothing). The policy's mode applies if
+    /// it is stricter.
+    pub mode: Mode,
+    /// The severity of a violation: Info, Warning or Critical.
+    pub severity: Severity,
+}
+
+impl Default for SidecarMissing {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Alert,
+            severity: Severity::Warning,
+        }
+    }
+}
+
 /// The containers whose restarts count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RestartScope {
@@ -277,4 +300,6 @@ pub enum CheckName {
     OomKilled,
     /// A sidecar changes from ready to unready too often.
     Flapping,
+    /// Pods of a workload lack a sidecar.
+    SidecarMissing,
 }

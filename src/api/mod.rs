@@ -13,6 +13,7 @@ mod checks;
 mod common;
 pub mod crds;
 mod duration;
+mod expected;
 mod policy;
 mod schema;
 mod selector;
@@ -23,10 +24,11 @@ mod tests;
 
 pub use checks::{
     CheckName, Checks, Flapping, FrequentRestarts, JobHeldOpen, MainReadySidecarNotReady, NotReady,
-    OomKilled, RestartScope, StartupBlocked,
+    OomKilled, RestartScope, SidecarMissing, StartupBlocked,
 };
 pub use common::{Mode, Severity};
 pub use duration::{Duration, InvalidDuration};
+pub use expected::{ANNOTATIONS, Condition, Expected, ExpectedSidecar, Preset, Source};
 pub use policy::{
     ClusterSidecarPolicy, ClusterSidecarPolicySpec, Events, Exclude, Inclusion, MainContainers,
     SidecarPolicy, SidecarPolicySpec, Sidecars, Switch,

@@ -4,6 +4,7 @@ use super::{
     checks::Checks,
     common::Mode,
     duration::Duration,
+    expected::Expected,
     schema::{DNS_LABEL, between, compiles, kubernetes_dialect, matches, rule},
     selector::LabelSelector,
     status::PolicyStatus,
@@ -40,6 +41,12 @@ pub struct SidecarPolicySpec {
     pub sidecars: Sidecars,
     /// Which containers are the main containers.
     pub main_containers: MainContainers,
+    /// Sidecars that Pods must have, for the check SidecarMissing. At most 16.
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub expected: Vec<Expected>,
     /// The checks and their limits.
     pub checks: Checks,
     /// How Events are written.
@@ -195,18 +202,23 @@ fn image_globs(_: &mut SchemaGenerator) -> Schema {
         "items": {
             "type": "string",
             "maxLength": 512,
-            "x-kubernetes-validations": [
-                rule(
-                    "self.matches('^[-A-Za-z0-9._/:@*]+$')",
-                    "an image glob is an image's repository, such as */istio/proxyv2, in which * is the only wildcard",
-                ),
-                rule(
-                    "!self.contains('@') && !self.matches(':[^/]*$')",
-                    "an image glob has no tag or digest: write envoyproxy/envoy for envoyproxy/envoy:v1.36.0",
-                ),
-            ],
+            "x-kubernetes-validations": image_glob_rules(),
         },
     })
+}
+
+/// The rules of an image glob.
+pub(super) fn image_glob_rules() -> Value {
+    json!([
+        rule(
+            "self.matches('^[-A-Za-z0-9._/:@*]+$')",
+            "an image glob is an image's repository, such as */istio/proxyv2, in which * is the only wildcard",
+        ),
+        rule(
+            "!self.contains('@') && !self.matches(':[^/]*$')",
+            "an image glob has no tag or digest: write envoyproxy/envoy for envoyproxy/envoy:v1.36.0",
+        ),
+    ])
 }
 
 fn web_address() -> Value {

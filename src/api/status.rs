@@ -89,7 +89,7 @@ pub struct CheckStatus {
     pub pending: u32,
 }
 
-/// A check that fails on a container of a Pod.
+/// A check that fails on a container of a Pod or on a workload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
@@ -105,17 +105,18 @@ pub struct Violation {
     /// The Pod's namespace.
     #[schemars(length(max = 63))]
     pub namespace: String,
-    /// The kind and name of the workload of the Pod, such as Deployment/web.
+    /// The kind and name of the workload, or of that of the Pod, such as Deployment/web.
     #[schemars(length(max = 317))]
     pub workload: String,
-    /// The Pod's name.
+    /// The Pod's name; empty if the violation is about a workload.
+    #[serde(default)]
     #[schemars(length(max = 253))]
     pub pod: String,
     /// The Pod's UID. A restarted operator continues the violation for this Pod only.
     #[serde(rename = "podUID", default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 128))]
     pub pod_uid: String,
-    /// The container's name.
+    /// The container's name, or the name in spec.expected of the sidecar that a workload lacks.
     #[schemars(length(max = 63))]
     pub container: String,
     /// Whether the container is a native sidecar: an init container with restartPolicy Always.

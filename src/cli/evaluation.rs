@@ -15,7 +15,7 @@ use crate::{
     domain::{
         effects::{Change, Effects},
         index::Index,
-        observation::{Labels, Observation},
+        observation::{NamespaceMetadata, Observation},
         policy::{PolicyLimits, PolicyUpdate, Severity},
         violation::{Violation, ViolationKey},
     },
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The names and labels of the namespaces.
-pub type Namespaces = Vec<(Arc<str>, Arc<Labels>)>;
+pub type Namespaces = Vec<(Arc<str>, Arc<NamespaceMetadata>)>;
 
 /// The label with the name of the namespace. Every namespace has it.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";

@@ -147,7 +147,8 @@ impl Report {
             let firing = violations.iter().filter(|violation| violation.firing).count();
             let subjects = || violations.iter().map(|violation| &violation.subject);
             let workloads: BTreeSet<_> = subjects().map(|of| (of.namespace(), of.workload())).collect();
-            let pods: BTreeSet<_> = subjects().map(Subject::uid).collect();
+            let pods = subjects().filter_map(Subject::as_container);
+            let pods: BTreeSet<_> = pods.map(|of| &of.uid).collect();
             Some(Row {
                 group,
                 check,

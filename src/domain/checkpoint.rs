@@ -46,7 +46,7 @@ impl Default for Checkpoint {
     }
 }
 
-/// The identity of a Pod.
+/// The identity of a Pod, or of a workload: then the name is `Kind/name`, which no Pod has, and the UID is empty.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodKey {
     /// `metadata.namespace`.

@@ -20,6 +20,10 @@ pub struct Observation {
     pub name: Arc<str>,
     /// `metadata.labels`, shared between Pods with the same labels.
     pub labels: Arc<Labels>,
+    /// The annotations in [`ANNOTATIONS`](super::expected::ANNOTATIONS), shared like the labels.
+    pub annotations: Arc<Labels>,
+    /// `spec.hostNetwork`
+    pub host_network: bool,
     /// The workload of the Pod.
     pub workload: Arc<Workload>,
     /// `metadata.creationTimestamp`.
@@ -59,6 +63,25 @@ impl<K: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(K, V)> for Labels {
         labels.dedup_by(|a, b| a.0 == b.0);
         labels.shrink_to_fit();
         Self(labels)
+    }
+}
+
+/// The labels of a namespace, and its annotations that Pods also keep.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamespaceMetadata {
+    /// `metadata.labels`
+    pub labels: Labels,
+    /// The annotations in [`ANNOTATIONS`](super::expected::ANNOTATIONS).
+    pub annotations: Labels,
+}
+
+/// The metadata of a namespace with these labels and without annotations.
+impl<K: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(K, V)> for NamespaceMetadata {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(labels: I) -> Self {
+        Self {
+            labels: labels.into_iter().collect(),
+            annotations: Labels::default(),
+        }
     }
 }
 
@@ -331,6 +354,11 @@ impl Observation {
             State::Terminated(exit) if container.is_final(exit.code, self.shape.restart_policy) => Some(exit),
             _ => None,
         }
+    }
+
+    /// Whether the Pod has ended or is being deleted.
+    pub const fn is_ending(&self) -> bool {
+        self.terminating || matches!(self.phase, Phase::Succeeded | Phase::Failed)
     }
 
     /// Whether the Pod is evaluated: it is on a node, has not ended and is not being deleted or evicted.

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use super::checks::Check;
 use super::{
     checks::Checks,
+    expected::Expected,
     pattern::{Glob, InvalidPattern, Pattern},
     selector::Selector,
     violation::StoredViolation,
@@ -138,6 +139,9 @@ pub enum InvalidField {
     /// The operator In or NotIn has no values.
     #[error("operator {0} needs at least one value")]
     NoValues(&'static str),
+    /// An entry of `spec.expected` is invalid.
+    #[error("{0}")]
+    Expected(&'static str),
     /// The operator Exists or DoesNotExist has values.
     #[error("operator {0} takes no values: remove them, or use In or NotIn")]
     Values(&'static str),
@@ -156,6 +160,8 @@ pub struct Policy {
     pub sidecars: SidecarRules,
     /// The names of the main containers; empty means all regular containers that are not sidecars.
     pub mains: BTreeSet<Box<str>>,
+    /// The sidecars that Pods must have, for the check SidecarMissing. At most [`MAX_EXPECTED`](super::expected::MAX_EXPECTED).
+    pub expected: Vec<Expected>,
     /// The settings of the checks.
     pub checks: Checks,
     /// The period in which the Event of a firing violation is repeated.

@@ -20,7 +20,7 @@ use super::{
 /// [`super::violation::Violation`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tracked {
-    /// The index of the container in the shape.
+    /// The index of the container in the shape; 0 for a workload.
     pub container: u16,
     /// The failing check.
     pub check: Check,
@@ -85,6 +85,64 @@ impl Tracked {
 
     fn key(&self) -> (u16, Check) {
         (self.container, self.check)
+    }
+
+    /// The violation of a new fault. [`Self::fail`] must follow.
+    pub(super) fn new(
+        (container, check): (u16, Check),
+        fault: &Fault,
+        now: Timestamp,
+        observed: Observed,
+    ) -> Self {
+        Self {
+            container,
+            observed: fault.instant || observed == Observed::Live,
+            ..Self::since(check, onset(fault, now, observed))
+        }
+    }
+
+    /// A violation of the first container, or of a workload, whose fault began at this time.
+    pub(super) const fn since(check: Check, onset: Timestamp) -> Self {
+        Self {
+            container: 0,
+            check,
+            onset,
+            observed: true,
+            firing_since: None,
+            gone_since: None,
+            event: None,
+            other_event: None,
+            visible: false,
+            rollout: None,
+            rollout_known: false,
+            counted: false,
+        }
+    }
+
+    /// Updates a violation whose fault exists at `now`. Returns its state change, and lowers `next` to the next time at
+    /// which time alone changes its state.
+    pub(super) fn fail(
+        &mut self,
+        hold_for: SignedDuration,
+        is_new: bool,
+        now: Timestamp,
+        next: &mut Option<Timestamp>,
+    ) -> Option<Change> {
+        self.gone_since = None;
+        let fires_at = later(self.onset, hold_for);
+        let visible_at = later(self.onset, visible_after(hold_for)).min(fires_at);
+        self.visible = visible_at <= now;
+        if fires_at > now {
+            keep_earliest(next, fires_at, now);
+            keep_earliest(next, visible_at, now);
+            // The state follows from the onset alone, so an edit of `for` can return a firing violation to pending.
+            (self.firing_since.take().is_some() || is_new).then_some(Change::Pending)
+        } else if self.firing_since.is_none() {
+            self.firing_since = Some(fires_at);
+            Some(Change::Firing)
+        } else {
+            None
+        }
     }
 }
 
@@ -176,44 +234,20 @@ fn advance_failing(
     let (position, is_new) = match tracked.binary_search_by_key(&(container, check), Tracked::key) {
         Ok(position) => (position, false),
         Err(position) => {
-            let onset = onset(fault, view.now, observed);
-            let violation = Tracked {
-                container,
-                check,
-                onset,
-                observed: fault.instant || observed == Observed::Live,
-                firing_since: None,
-                gone_since: None,
-                event: None,
-                other_event: None,
-                visible: false,
-                rollout: None,
-                rollout_known: false,
-                counted: false,
-            };
-            tracked.insert(position, violation);
+            tracked.insert(
+                position,
+                Tracked::new((container, check), fault, view.now, observed),
+            );
             (position, true)
         }
     };
     let Some(violation) = tracked.get_mut(position) else {
         return;
     };
-    violation.gone_since = None;
     let hold_for = rule(check).hold_for(view, fault.container_idx);
-    let fires_at = later(violation.onset, hold_for);
-    let visible_at = later(violation.onset, visible_after(hold_for)).min(fires_at);
-    violation.visible = visible_at <= view.now;
-    if fires_at > view.now {
-        // The state follows from the onset alone, so an edit of `for` can return a firing violation to pending.
-        if violation.firing_since.take().is_some() || is_new {
-            changed.push((violation.clone(), Change::Pending));
-        }
-        keep_earliest(next, fires_at, view.now);
-        keep_earliest(next, visible_at, view.now);
-    } else if violation.firing_since.is_none() {
-        violation.firing_since = Some(fires_at);
-        changed.push((violation.clone(), Change::Firing));
-        violation.counted = true;
+    if let Some(change) = violation.fail(hold_for, is_new, view.now, next) {
+        changed.push((violation.clone(), change));
+        violation.counted |= violation.is_firing();
     }
     if let Some(until) = fault.until {
         keep_earliest(next, until, view.now);

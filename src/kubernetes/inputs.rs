@@ -20,7 +20,7 @@ use crate::{
     clock::Clock,
     domain::{
         index::Scope,
-        observation::{Labels, Observation},
+        observation::{NamespaceMetadata, Observation},
         policy::{InvalidSpec, PolicyKey, PolicyKind, PolicyUpdate},
     },
     kubernetes::{
@@ -54,7 +54,7 @@ pub enum Input {
     /// An event of the watch of one kind of policy in a scope.
     Policy(PolicyKind, Scope, WatchEvent<Box<ObservedPolicy>>),
     /// An event of the Namespace watch: name and labels.
-    Namespace(WatchEvent<(Arc<str>, Arc<Labels>)>),
+    Namespace(WatchEvent<(Arc<str>, Arc<NamespaceMetadata>)>),
 }
 
 /// A decoded policy object.

@@ -32,7 +32,7 @@ use crate::{
     clock::Clock,
     domain::{
         index::Scope,
-        observation::{Labels, Observation},
+        observation::{NamespaceMetadata, Observation},
         policy::PolicyUpdate,
     },
     telemetry::{
@@ -158,7 +158,10 @@ pub async fn cluster_sidecar_policies(client: &Client) -> Result<Vec<PolicyUpdat
 }
 
 /// Lists the Namespaces with their labels, or gets only the one in `scope`.
-pub async fn namespaces(client: &Client, scope: &Scope) -> Result<Vec<(Arc<str>, Arc<Labels>)>, ListError> {
+pub async fn namespaces(
+    client: &Client,
+    scope: &Scope,
+) -> Result<Vec<(Arc<str>, Arc<NamespaceMetadata>)>, ListError> {
     let api = Api::<LeanNamespace>::all(client.clone());
     let mut interner = Interner::default();
     let found = match scope {

@@ -1,5 +1,7 @@
 //! Recorded Pods decode to the same values as a slow, simple decoder that uses the full types of `k8s_openapi`.
 
+use std::sync::Arc;
+
 use std::{fs, num::NonZeroU32, path::Path};
 
 use jiff::Timestamp;
@@ -92,6 +94,8 @@ fn by_whole_type(json: &Value) -> Observation {
         created: metadata.creation_timestamp.map(|time| time.0).into(),
         scheduled: spec.node_name.is_some(),
         terminating: metadata.deletion_timestamp.is_some(),
+        annotations: Arc::default(),
+        host_network: spec.host_network.unwrap_or_default(),
         phase: match status.phase.as_deref() {
             Some("Pending") => Phase::Pending,
             Some("Running") => Phase::Running,

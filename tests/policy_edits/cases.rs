@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::fields;
+use crate::{expected, fields};
 
 /// The values of one field.
 pub(crate) struct Case {
@@ -28,7 +28,7 @@ impl Case {
         fields::get(&self.beside, self.field)
     }
 
-    fn beside(mut self, beside: Value) -> Self {
+    pub(crate) fn beside(mut self, beside: Value) -> Self {
         self.beside = beside;
         self
     }
@@ -40,7 +40,7 @@ impl Case {
     }
 }
 
-fn case<const V: usize, const B: usize, const I: usize, const H: usize>(
+pub(crate) fn case<const V: usize, const B: usize, const I: usize, const H: usize>(
     field: &'static str,
     valid: [Value; V],
     boundary: [Value; B],
@@ -58,7 +58,7 @@ fn case<const V: usize, const B: usize, const I: usize, const H: usize>(
     }
 }
 
-fn choice<const V: usize>(field: &'static str, valid: [&str; V]) -> Case {
+pub(crate) fn choice<const V: usize>(field: &'static str, valid: [&str; V]) -> Case {
     let invalid = [json!("Nonsense"), json!("")];
     case(field, valid.map(Value::from), [], invalid, [])
 }
@@ -69,7 +69,7 @@ fn duration(field: &'static str, valid: &str, (min, max): (&str, &str), outside:
 }
 
 /// A duration for which a fault must be present, or absent.
-fn hold(field: &'static str, valid: &str) -> Case {
+pub(crate) fn hold(field: &'static str, valid: &str) -> Case {
     duration(field, valid, ("0s", "24h"), "24h1ms")
 }
 
@@ -213,6 +213,7 @@ pub(crate) fn cases() -> Vec<Case> {
     ] {
         cases.push(severity(field, valid));
     }
+    cases.extend(expected::cases());
     cases.extend(selector(
         [
             "podSelector.matchLabels",

@@ -135,6 +135,10 @@ impl Simulation {
             self.tick(*second);
             let effects = self.index.apply(pod.clone(), at(*second));
             self.record(effects);
+            while self.index.has_work() {
+                let effects = self.index.work(at(*second));
+                self.record(effects);
+            }
         }
         self.tick(until);
         self.now = until;

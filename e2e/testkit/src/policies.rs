@@ -9,7 +9,7 @@ use sidewatch::{
 };
 
 /// The fields of all checks in a spec.
-pub const CHECKS: [&str; 7] = [
+pub const CHECKS: [&str; 8] = [
     "notReady",
     "mainReadySidecarNotReady",
     "frequentRestarts",
@@ -17,6 +17,7 @@ pub const CHECKS: [&str; 7] = [
     "jobHeldOpen",
     "oomKilled",
     "flapping",
+    "sidecarMissing",
 ];
 
 /// Returns a policy with this spec. A SidecarPolicy is in the namespace `pay`.

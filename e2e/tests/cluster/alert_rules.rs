@@ -27,6 +27,7 @@ const ALERTS: [(Check, &str); Check::ALL.len()] = [
     (Check::JobHeldOpen, "SidecarHoldsJobOpen"),
     (Check::OOMKilled, "SidecarOOMKilled"),
     (Check::Flapping, "SidecarFlapping"),
+    (Check::SidecarMissing, "SidecarMissing"),
 ];
 const OWN_ALERTS: [&str; 8] = [
     "SidewatchDown",

@@ -125,6 +125,13 @@ async fn fail(kubelet: &SimulatedKubelet, namespace: &str, check: Check) -> &'st
             }
             "istio-proxy"
         }
+        Check::SidecarMissing => {
+            let pod = PodSpec::new("web")
+                .annotation("dapr.io/enabled", "true")
+                .container(Container::regular("app"));
+            kubelet.run(namespace, pod).await.unwrap();
+            "daprd"
+        }
     }
 }
 

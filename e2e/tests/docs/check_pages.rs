@@ -129,6 +129,11 @@ fn play(check: Check, pod: &mut Example) {
             }
             pod.wait_until("10:25:00");
         }
+        Check::SidecarMissing => {
+            pod.expect_sidecars(check);
+            pod.start("10:40:00");
+            pod.wait_until("10:46:00");
+        }
     }
 }
 
@@ -174,6 +179,27 @@ impl Example {
         }
     }
 
+    /// Adds the expected sidecars on the page of the check to the policy.
+    fn expect_sidecars(&mut self, check: Check) {
+        let block = block(&page(check), "yaml", |text| text.starts_with("expected:"));
+        let spec: Value = serde_saphyr::from_str(&block.text).unwrap();
+        let policy: DeserializeGuard<SidecarPolicy> = serde_json::from_value(json!({
+            "apiVersion": "sidewatch.dev/v1alpha1",
+            "kind": "SidecarPolicy",
+            "metadata": {
+                "name": "mesh", "namespace": "pay", "uid": "policy-uid", "generation": 2,
+                "creationTimestamp": "2026-11-20T09:00:00Z",
+            },
+            "spec": spec,
+        }))
+        .unwrap();
+        let effects = self
+            .index
+            .apply_policy(policy_update(&policy).unwrap(), time("09:00:00"));
+        self.take(effects);
+        self.pod["metadata"]["creationTimestamp"] = json!("2026-11-20T10:40:00Z");
+    }
+
     /// Starts all containers at this time.
     fn start(&mut self, at: &str) {
         for step in self.spec.clone().healthy_start() {
@@ -190,11 +216,19 @@ impl Example {
             .index
             .apply(observe(pod, &mut self.interner).unwrap(), time(at));
         self.take(effects);
+        while self.index.has_work() {
+            let effects = self.index.work(time(at));
+            self.take(effects);
+        }
     }
 
     fn wait_until(&mut self, at: &str) {
         while let Some(next) = self.index.next_deadline().filter(|next| *next <= time(at)) {
             let effects = self.index.tick(next);
+            self.take(effects);
+        }
+        while self.index.has_work() {
+            let effects = self.index.work(time(at));
             self.take(effects);
         }
     }

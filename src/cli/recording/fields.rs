@@ -1,5 +1,5 @@
 //! The fields of a Pod that a recording contains. All other fields are left out, so that a recording can be attached to a
-//! bug report: no environment variables, commands, arguments, annotations, headers of probes, volumes, addresses, messages.
+//! bug report: no environment variables, commands, arguments, other annotations, headers of probes, volumes, addresses, messages.
 //!
 //! The list contains all fields that the evaluation reads, and those that help to understand a Pod. `docs/recordings.md`
 //! describes them for users.
@@ -37,10 +37,21 @@ const METADATA: &[(&str, Keep)] = &[
     ("generation", Scalar),
     ("resourceVersion", Scalar),
     ("labels", MapOf),
+    ("annotations", Fields(ANNOTATIONS)),
     ("creationTimestamp", Scalar),
     ("deletionTimestamp", Scalar),
     ("deletionGracePeriodSeconds", Scalar),
     ("ownerReferences", Fields(OWNER)),
+];
+
+/// The annotations that the presets of `spec.expected` read.
+const ANNOTATIONS: &[(&str, Keep)] = &[
+    ("dapr.io/enabled", Scalar),
+    ("linkerd.io/inject", Scalar),
+    ("sidecar.istio.io/inject", Scalar),
+    ("sidecar.opentelemetry.io/inject", Scalar),
+    ("vault.hashicorp.com/agent-inject", Scalar),
+    ("vault.hashicorp.com/agent-pre-populate-only", Scalar),
 ];
 
 const OWNER: &[(&str, Keep)] = &[

@@ -17,7 +17,7 @@ use crate::{
         exit::{Failure, Interrupted},
         output::first_names,
     },
-    domain::policy::{Check, Mode, PolicyKey},
+    domain::policy::{Check, Mode, Policy, PolicyKey},
 };
 
 pub(super) async fn examine(
@@ -166,7 +166,11 @@ fn examine_pods<'a>(
             }
             for (other, other_spec, _) in policies.iter().skip(number + 1) {
                 let both = |check: &Check| {
-                    spec.mode_of(*check) != Mode::Off && other_spec.mode_of(*check) != Mode::Off
+                    let is_used = |spec: &Policy| {
+                        let expects = *check != Check::SidecarMissing || !spec.expected.is_empty();
+                        expects && spec.mode_of(*check) != Mode::Off
+                    };
+                    is_used(spec) && is_used(other_spec)
                 };
                 if Check::ALL.iter().any(both) {
                     let pair = if key < other {

@@ -10,6 +10,7 @@ pub mod main_ready_sidecar_not_ready;
 mod messages;
 pub mod not_ready;
 pub mod oom_killed;
+pub mod sidecar_missing;
 pub mod startup_blocked;
 mod view;
 
@@ -94,6 +95,8 @@ register! {
     OOMKilled: oom_killed,
     /// A sidecar changes from ready to unready too often.
     Flapping: flapping,
+    /// Pods of a workload lack a sidecar that they must have.
+    SidecarMissing: sidecar_missing,
 }
 
 /// The settings of one check: those that every check has, and those of this check.

@@ -225,6 +225,7 @@ impl Index {
             work,
             policies,
             restored,
+            missing,
             ..
         } = self;
         for (id, policy) in policies
@@ -232,14 +233,21 @@ impl Index {
             .filter(|(_, policy)| !policy.taken_over && policy.standing != Standing::Waiting)
         {
             let namespaces = watches.namespaces_synced || !policy.needs_namespaces();
-            if namespaces && watches.is_released(&policy.key.namespace) && !work.contains(&Work::Policy(*id))
+            if namespaces
+                && watches.is_released(&policy.key.namespace)
+                && !work.contains(&Work::Policy(*id))
+                && !missing.has_work_for(*id)
             {
                 policy.stored = Stored::default();
                 policy.covered_until = None;
                 policy.taken_over = true;
             }
         }
-        if watches.is_released("") && watches.namespaces_synced && !work.contains(&Work::Restore) {
+        if watches.is_released("")
+            && watches.namespaces_synced
+            && !work.contains(&Work::Restore)
+            && !missing.has_work()
+        {
             restored.pods.clear();
         }
     }

@@ -2,13 +2,14 @@
 
 use jiff::Timestamp;
 
-use super::{Index, matches::Match, pods::PodEntry, views::with_hint};
+use super::{Index, entry::PolicyEntry, matches::Match, pods::PodEntry, views::with_hint};
 use crate::domain::{
     checks::{MessageContext, rule},
     observation::{Observation, Phase},
     policy::{Check, Mode, PolicyKey},
     time::later,
     tracker::Tracked,
+    violation::WorkloadSubject,
 };
 
 /// The state of a check on a Pod under a policy.
@@ -98,10 +99,62 @@ impl Index {
                 continue;
             };
             for check in Check::ALL {
-                states.extend(self.states_of(&entry.key, pod, matched, check));
+                if check == Check::SidecarMissing {
+                    states.extend(self.states_of_workload(entry, pod, matched));
+                } else {
+                    states.extend(self.states_of(&entry.key, pod, matched, check));
+                }
             }
         }
         states
+    }
+
+    /// The states of SidecarMissing: one for each sidecar that the Pod lacks, or one for the Pod.
+    fn states_of_workload<'a>(
+        &self,
+        entry: &'a PolicyEntry,
+        pod: &PodEntry,
+        matched: &Match,
+    ) -> Vec<CheckState<'a>> {
+        let spec = &matched.version.spec;
+        let policy = matched.version.policy;
+        let of_pod = |state, cause| CheckState {
+            policy: &entry.key,
+            check: Check::SidecarMissing,
+            container: None,
+            state,
+            cause,
+        };
+        let expectation = matched.expectation;
+        if spec.mode_of(Check::SidecarMissing) == Mode::Off {
+            return vec![of_pod(State::Off, String::new())];
+        }
+        if expectation.required == 0 {
+            return vec![of_pod(State::NotCovered, String::new())];
+        }
+        let lacking = expectation.entries(&spec.expected).filter(|(_, lacks)| *lacks);
+        let states = lacking.filter_map(|(expected, _)| {
+            let subject = WorkloadSubject {
+                namespace: pod.observation.namespace.clone(),
+                workload: pod.observation.workload.clone(),
+                sidecar: expected.name.clone(),
+            };
+            let cause = self.missing.detail(policy, entry, &subject).unwrap_or_default();
+            let tracked = self.missing.tracked(policy, subject)?;
+            let onset = tracked.onset;
+            let fires_at = later(onset, expected.hold_for);
+            let pending = State::Pending { onset, fires_at };
+            let state = tracked
+                .firing_since
+                .map_or(pending, |since| State::Firing { onset, since });
+            Some(of_pod(state, cause))
+        });
+        let states: Vec<_> = states.collect();
+        if states.is_empty() {
+            vec![of_pod(State::Fine, String::new())]
+        } else {
+            states
+        }
     }
 
     fn states_of<'a>(

@@ -58,14 +58,16 @@ impl Index {
             };
             (Arc::clone(&policy.uid), state)
         });
+        let mut checkpoint = Checkpoint {
+            as_of,
+            policies: policies.collect(),
+            // What has not been joined yet.
+            pods: self.restored.pods.clone(),
+            ..Checkpoint::default()
+        };
+        self.export_workloads(&mut checkpoint);
         Some(Export {
-            checkpoint: Checkpoint {
-                as_of,
-                policies: policies.collect(),
-                // What has not been joined yet.
-                pods: self.restored.pods.clone(),
-                ..Checkpoint::default()
-            },
+            checkpoint,
             next: 0,
             history_since: self.history_since(as_of),
         })

@@ -6,6 +6,7 @@ use crate::domain::{
     roles::{Role, Roles},
     summary::{CheckCounts, Summary},
     tracker::Tracked,
+    violation::Violation,
 };
 
 /// The number of Pods, containers and violations of a policy.
@@ -20,12 +21,14 @@ pub(super) struct Counts {
     failing: Failing,
 }
 
-/// The number of sidecars, other containers and Pods with a firing violation.
+/// The number of sidecars, other containers, Pods and workloads with a firing violation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Failing {
     pub(super) sidecars: u32,
     pub(super) others: u32,
     pub(super) pods: u32,
+    /// Workloads that lack a sidecar.
+    pub(super) workloads: u32,
 }
 
 /// A class of containers that the metrics count.
@@ -111,6 +114,27 @@ impl Counts {
         }
         if previous.is_some() {
             change(&mut self.failing.pods);
+        }
+    }
+
+    /// Adds the violation of a workload.
+    pub(super) fn add_workload(&mut self, violation: &Violation) {
+        self.count_workload(violation, |n| *n += 1);
+    }
+
+    /// Removes the violation of a workload, which must be the same as when it was added.
+    pub(super) fn remove_workload(&mut self, violation: &Violation) {
+        self.count_workload(violation, |n| *n -= 1);
+    }
+
+    #[allow(clippy::indexing_slicing, reason = "the array has an entry per check")]
+    fn count_workload(&mut self, violation: &Violation, change: impl Fn(&mut u32)) {
+        let (pending, firing) = &mut self.violations[violation.check as usize];
+        if violation.firing {
+            change(firing);
+            change(&mut self.failing.workloads);
+        } else if violation.visible {
+            change(pending);
         }
     }
 

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::{
     counts::Counts,
     matches::{Match, Version},
+    missing::Shown,
     policy_limits::Standing,
     recent_kills::RecentKills,
     series::{RestartCounts, SeriesKey, WorkloadCounts, series_key},
@@ -17,7 +18,8 @@ use super::{
 };
 use crate::domain::{
     checks::Common,
-    observation::{ContainerKind, Labels, Observation, Workload},
+    expected::{Expectation, Expected},
+    observation::{ContainerKind, NamespaceMetadata, Observation, Workload},
     policy::{Check, InvalidSpec, Mode, Policy, PolicyKey, PolicyKind},
     tracker::Tracked,
     violation::{ContainerSubject, StoredViolation, Subject, Violation},
@@ -101,10 +103,13 @@ impl PolicyEntry {
         self.latest.as_ref().map(|version| &version.spec)
     }
 
-    /// Whether matching needs the labels of namespaces.
+    /// Whether matching or the expected sidecars need the labels or annotations of namespaces.
     pub(super) fn needs_namespaces(&self) -> bool {
-        self.key.kind == PolicyKind::ClusterSidecarPolicy
-            && self.spec().is_some_and(|spec| !spec.namespaces.is_empty())
+        let is_selective =
+            |spec: &Policy| self.key.kind == PolicyKind::ClusterSidecarPolicy && !spec.namespaces.is_empty();
+        let expects = |spec: &Policy| spec.expected.iter().any(Expected::reads_namespace);
+        self.spec()
+            .is_some_and(|spec| is_selective(spec) || expects(spec))
     }
 
     /// Whether the policy is evaluated, with the limit on the policies of a namespace.
@@ -113,8 +118,12 @@ impl PolicyEntry {
     }
 
     /// The latest version with the roles that it assigns, if the policy is active and on, and selects the Pod. `namespace`
-    /// has the labels of the Pod's namespace.
-    pub(super) fn latest_match(&self, pod: &Observation, namespace: Option<&Labels>) -> Option<Match> {
+    /// has the labels and annotations of the Pod's namespace.
+    pub(super) fn latest_match(
+        &self,
+        pod: &Observation,
+        namespace: Option<&NamespaceMetadata>,
+    ) -> Option<Match> {
         let version = self
             .latest
             .as_ref()
@@ -123,13 +132,14 @@ impl PolicyEntry {
             PolicyKind::SidecarPolicy => self.key.namespace == pod.namespace,
             PolicyKind::ClusterSidecarPolicy => {
                 let selector = &version.spec.namespaces;
-                selector.is_empty() || namespace.is_some_and(|labels| selector.matches(labels))
+                selector.is_empty() || namespace.is_some_and(|namespace| selector.matches(&namespace.labels))
             }
         };
         let selected = namespace_matches && version.spec.pods.matches(&pod.labels);
         selected.then(|| Match {
             version: Arc::clone(version),
             roles: version.roles_in(&pod.shape),
+            expectation: Expectation::of(&version.spec.expected, pod, namespace),
         })
     }
 
@@ -153,6 +163,26 @@ impl PolicyEntry {
             }
             self.violations.remove(&violation);
         }
+    }
+
+    /// Adds the violation of a workload to the counts and the list.
+    pub(super) fn add_workload(&mut self, shown: &Shown) {
+        let Shown { violation, series } = shown;
+        self.counts.add_workload(violation);
+        if let Some((series, pods)) = series {
+            self.workloads.add(series.clone(), *pods);
+        }
+        self.violations.insert(violation.clone());
+    }
+
+    /// Undoes [`Self::add_workload`].
+    pub(super) fn remove_workload(&mut self, shown: &Shown) {
+        let Shown { violation, series } = shown;
+        self.counts.remove_workload(violation);
+        if let Some((series, pods)) = series {
+            self.workloads.subtract(series.clone(), *pods);
+        }
+        self.violations.remove(violation);
     }
 
     fn violations_of<'a>(

@@ -145,6 +145,11 @@ impl Index {
         now: Timestamp,
         effects: &mut Effects,
     ) -> Unevaluated {
+        let namespace = self
+            .pods
+            .get(&id)
+            .map(|pod| Arc::clone(&pod.observation.namespace));
+        let known = self.observed_now(&namespace.unwrap_or_default());
         let Some(pod) = self.pods.get_mut(&id) else {
             return Unevaluated::NONE;
         };
@@ -158,6 +163,18 @@ impl Index {
                 effects.changed.insert(policy.key.clone());
             }
         }
+        let Self {
+            missing, policies, ..
+        } = self;
+        let (old_place, new_place) = ((&pod.observation, &*old), (&pod.observation, &**new));
+        missing.change(Some(old_place), Some(new_place), |id| {
+            let version = |matches: &MatchSet| matches.get(id).map(|matched| Arc::as_ptr(&matched.version));
+            if version(&old) == version(new) {
+                known
+            } else {
+                first_observed(policies.get(&id).map(Box::as_ref))
+            }
+        });
         let mut unevaluated = Vec::new();
         for matched in selected.among(new) {
             let Some(policy) = self.policies.get(&matched.version.policy) else {

@@ -22,11 +22,11 @@ use crate::domain::{
 };
 
 /// The longest note that the API server accepts, in bytes.
-const NOTE_LIMIT: usize = 1024;
+pub(super) const NOTE_LIMIT: usize = 1024;
 /// The longest name of an object that the API server accepts, in bytes.
 const NAME_LIMIT: usize = 253;
 /// The part of the hash of a recovery Event that differs from the Event of its violation.
-const RESOLVED: &str = "resolved";
+pub(super) const RESOLVED: &str = "resolved";
 
 /// The Events of one Pod under one policy.
 pub(super) struct EventPlanner<'a> {
@@ -178,34 +178,12 @@ impl EventPlanner<'_> {
         context(self.policy, self.view, violation)
     }
 
-    /// The delivery of the next Event with this hash, and the number of times that it was written before. Records the
-    /// write. If a checkpoint has counted this Event already, the number stays the same.
     fn next_delivery(&mut self, hash: u64) -> (Delivery, u32) {
-        let known = self.written.iter().find(|event| event.hash == hash);
-        let before = known.map_or(0, |event| event.times.saturating_sub(u32::from(event.joined)));
-        let times = before.saturating_add(1);
-        self.record(hash, times);
-        (
-            if before == 0 {
-                Delivery::Create
-            } else {
-                Delivery::CreateOrRaise(times)
-            },
-            before,
-        )
+        next_delivery(self.written, hash)
     }
 
     fn record(&mut self, hash: u64, times: u32) {
-        edit(self.written, |written| {
-            written.retain(|event| event.hash != hash);
-            let excess = (written.len() + 1).saturating_sub(WRITTEN_LIMIT);
-            written.drain(..excess);
-            written.push(WrittenEvent {
-                hash,
-                times,
-                joined: false,
-            });
-        });
+        record(self.written, hash, times);
     }
 
     fn push_firing(&mut self, violation: &Tracked, hash: u64, delivery: Delivery) {
@@ -303,19 +281,48 @@ fn context<'a>(policy: &'a PolicyEntry, view: &'a View<'a>, violation: &Tracked)
     }
 }
 
+/// The delivery of the next Event with this hash, and the number of times that it was written before. Records the write.
+/// If a checkpoint has counted this Event already, the number stays the same.
+pub(super) fn next_delivery(written: &mut Box<[WrittenEvent]>, hash: u64) -> (Delivery, u32) {
+    let known = written.iter().find(|event| event.hash == hash);
+    let before = known.map_or(0, |event| event.times.saturating_sub(u32::from(event.joined)));
+    let times = before.saturating_add(1);
+    record(written, hash, times);
+    let delivery = if before == 0 {
+        Delivery::Create
+    } else {
+        Delivery::CreateOrRaise(times)
+    };
+    (delivery, before)
+}
+
+/// Records the number of times that an Event was written.
+pub(super) fn record(written: &mut Box<[WrittenEvent]>, hash: u64, times: u32) {
+    edit(written, |written| {
+        written.retain(|event| event.hash != hash);
+        let excess = (written.len() + 1).saturating_sub(WRITTEN_LIMIT);
+        written.drain(..excess);
+        written.push(WrittenEvent {
+            hash,
+            times,
+            joined: false,
+        });
+    });
+}
+
 /// Whether two checks report the same fault of a container.
 fn is_same_fault(violation: &Tracked, other: &Tracked) -> bool {
     violation.container == other.container && rule(violation.check).same_fault_as() == Some(other.check)
 }
 
 /// The number of repetitions that are due by `now`.
-fn repeats(violation: &Tracked, period: SignedDuration, now: Timestamp) -> u32 {
+pub(super) fn repeats(violation: &Tracked, period: SignedDuration, now: Timestamp) -> u32 {
     let since = violation.firing_since.unwrap_or(now);
     let times = now.duration_since(since).as_millis() / period.as_millis().max(1);
     u32::try_from(times).unwrap_or(0)
 }
 
-/// The name of the Pod, truncated if necessary, and the hash.
+/// The name of the object, truncated if necessary, and the hash.
 pub(super) fn event_name(pod: &str, hash: u64) -> String {
     const HASH: usize = 17;
     let cut = pod

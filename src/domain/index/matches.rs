@@ -9,7 +9,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::entry::PolicyId;
-use crate::domain::{observation::Shape, policy::Policy, roles::Roles};
+use crate::domain::{expected::Expectation, observation::Shape, policy::Policy, roles::Roles};
 
 /// A version of a policy.
 #[derive(Debug)]
@@ -62,11 +62,15 @@ impl RoleCache {
 pub(super) struct Match {
     pub(super) version: Arc<Version>,
     pub(super) roles: Arc<Roles>,
+    /// The expected sidecars of the Pod.
+    pub(super) expectation: Expectation,
 }
 
 impl PartialEq for Match {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.version, &other.version) && self.roles == other.roles
+        Arc::ptr_eq(&self.version, &other.version)
+            && self.roles == other.roles
+            && self.expectation == other.expectation
     }
 }
 
@@ -76,6 +80,7 @@ impl Hash for Match {
     fn hash<H: Hasher>(&self, state: &mut H) {
         Arc::as_ptr(&self.version).hash(state);
         self.roles.hash(state);
+        self.expectation.hash(state);
     }
 }
 
@@ -90,6 +95,11 @@ impl MatchSet {
 
     pub(super) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// Whether the Pod must have a sidecar.
+    pub(super) fn expects(&self) -> bool {
+        self.0.iter().any(|matched| matched.expectation.required != 0)
     }
 
     /// The version of a policy that the Pod is under.
@@ -197,6 +207,7 @@ mod tests {
         Match {
             version: Arc::clone(version),
             roles: version.roles_in(shape),
+            expectation: Expectation::default(),
         }
     }
 

@@ -28,6 +28,7 @@ mod event_planner;
 mod join;
 mod matched_pods;
 mod matches;
+mod missing;
 mod namespaces;
 mod pods;
 mod policies;
@@ -63,6 +64,7 @@ pub use self::{
 use self::{
     entry::{Policies, PolicyId},
     matches::MatchSets,
+    missing::Missing,
     pods::{PodEntry, PodId, Selected, Unevaluated},
     policy_limits::RankedPolicies,
     startups::Startups,
@@ -75,7 +77,7 @@ use super::{
     effects::Effects,
     histogram::Histogram,
     history::{History, Observed, Restarts},
-    observation::{Labels, Observation},
+    observation::{NamespaceMetadata, Observation},
     policy::PolicyKey,
     roles::Role,
 };
@@ -111,6 +113,8 @@ pub struct Index {
     units_per_step: usize,
     /// The workloads of the Pods. The restart series of a workload are removed with its last Pod.
     workloads: Workloads,
+    /// The workloads whose Pods must have a sidecar.
+    missing: Missing,
     /// The state from checkpoints of other processes that has not been applied yet.
     restored: Checkpoint,
     /// The Pods whose history ended because they were not evaluated any more. Checkpoints do not bring it back.
@@ -128,8 +132,8 @@ pub struct Index {
 /// A namespace.
 #[derive(Debug, Default)]
 struct Namespace {
-    /// Its labels; `None` until the watch of namespaces has delivered them.
-    labels: Option<Arc<Labels>>,
+    /// Its labels and annotations; `None` until the watch of namespaces has delivered them.
+    metadata: Option<Arc<NamespaceMetadata>>,
     /// Its Pods by UID.
     pods: HashMap<Arc<str>, PodId>,
 }
@@ -153,6 +157,7 @@ impl Index {
             work: WorkQueue::default(),
             units_per_step: work::UNITS,
             workloads: Workloads::default(),
+            missing: Missing::default(),
             restored: Checkpoint::default(),
             without_history: HashSet::new(),
             durations: Histogram::new(&VIOLATION_DURATIONS),
@@ -198,8 +203,14 @@ impl Index {
             let restarts = History::advance(&mut pod.history, &before, &pod.observation, (now, gap));
             count_restarts(&mut self.policies, pod, &restarts);
         }
-        let is_matched_again =
-            before.labels != pod.observation.labels || before.shape != pod.observation.shape;
+        let is_matched_again = before.labels != pod.observation.labels
+            || before.shape != pod.observation.shape
+            || before.annotations != pod.observation.annotations
+            || before.host_network != pod.observation.host_network;
+        let observed = gap.map_or(Observed::Live, Observed::AfterGap);
+        let placed = (&before, &*pod.matches);
+        let placed_now = (&pod.observation, &*pod.matches);
+        self.missing.change(Some(placed), Some(placed_now), |_| observed);
         if let Some(ended) = self.workloads.change(&before, &pod.observation, now) {
             self.forget_workload(&ended);
         }
@@ -214,7 +225,6 @@ impl Index {
             self.startups
                 .observe(id, states, &pod.matches, (now, gap.is_some()));
         }
-        let observed = gap.map_or(Observed::Live, Observed::AfterGap);
         self.reevaluate(id, Selected::All, (now, observed), unevaluated, &mut effects);
         effects
     }
@@ -269,6 +279,9 @@ impl Index {
             }
         }
         let Observation { namespace, uid, .. } = &pod.observation;
+        let observed = self.observed_now(namespace);
+        self.missing
+            .change(Some((&pod.observation, &*matches)), None, |_| observed);
         if let Some(at) = pod.findings.as_ref().and_then(|findings| findings.deadline) {
             self.deadlines.remove(&(at, id));
         }
@@ -280,7 +293,7 @@ impl Index {
         }
         if let Some(entry) = self.namespaces.get_mut(namespace) {
             entry.pods.remove(uid);
-            if entry.pods.is_empty() && entry.labels.is_none() {
+            if entry.pods.is_empty() && entry.metadata.is_none() {
                 self.namespaces.remove(namespace);
             }
         }
@@ -288,11 +301,13 @@ impl Index {
 
     /// The next time at which [`Self::tick`] has work to do.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.deadlines.first().map(|(at, _)| *at)
+        let of_workloads = self.missing.deadlines.first().map(|(at, _)| *at);
+        let of_pods = self.deadlines.first().map(|(at, _)| *at);
+        of_pods.into_iter().chain(of_workloads).min()
     }
 
-    /// Evaluates the Pods whose deadlines are not after `now`, in the order of the deadlines. Each Pod is evaluated at
-    /// the time of its deadline. Deadlines that are too many for one step stay for the next call.
+    /// Evaluates the Pods, and then the workloads, whose deadlines are not after `now`, in the order of the deadlines. Each is
+    /// evaluated at the time of its deadline. Deadlines that are too many for one step stay for the next call.
     pub fn tick(&mut self, now: Timestamp) -> Effects {
         let mut effects = Effects::default();
         let now = self.advance_time(now);
@@ -301,6 +316,12 @@ impl Index {
             && let Some((at, id)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now)
         {
             units = units.saturating_sub(self.reach_deadline(id, at, &mut effects));
+        }
+        while units > 0
+            && let Some((at, key)) = self.missing.take_due(now)
+        {
+            units -= 1;
+            self.reach_workload_deadline(key, at, &mut effects);
         }
         effects
     }

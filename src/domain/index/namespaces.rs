@@ -5,34 +5,39 @@ use std::{collections::HashSet, sync::Arc};
 use jiff::Timestamp;
 
 use super::{Index, work::Work};
-use crate::domain::{effects::Effects, observation::Labels, policy::PolicyKind};
+use crate::domain::{effects::Effects, observation::NamespaceMetadata};
 
 impl Index {
-    /// Applies the labels of a namespace.
-    pub fn apply_namespace(&mut self, name: &Arc<str>, labels: Arc<Labels>, now: Timestamp) -> Effects {
+    /// Applies the labels and annotations of a namespace.
+    pub fn apply_namespace(
+        &mut self,
+        name: &Arc<str>,
+        metadata: Arc<NamespaceMetadata>,
+        now: Timestamp,
+    ) -> Effects {
         if let Some(seen) = &mut self.watches.namespaces_seen {
             seen.insert(name.clone());
         }
         let entry = self.namespaces.entry(name.clone()).or_default();
-        if entry.labels.as_ref() == Some(&labels) {
+        if entry.metadata.as_ref() == Some(&metadata) {
             return Effects::default();
         }
-        entry.labels = Some(labels);
+        entry.metadata = Some(metadata);
         self.work.push(Work::Namespace(Arc::clone(name)));
         self.work(now)
     }
 
     /// Removes the labels of a namespace. Then only an empty selector matches the namespace.
     pub fn delete_namespace(&mut self, name: &str, now: Timestamp) -> Effects {
-        self.remove_labels(name);
+        self.remove_metadata(name);
         self.work(now)
     }
 
-    fn remove_labels(&mut self, name: &str) {
+    fn remove_metadata(&mut self, name: &str) {
         let Some(entry) = self.namespaces.get_mut(name) else {
             return;
         };
-        entry.labels = None;
+        entry.metadata = None;
         if entry.pods.is_empty() {
             self.namespaces.remove(name);
         } else {
@@ -49,13 +54,16 @@ impl Index {
     /// to match.
     pub fn finish_namespace_resync(&mut self, now: Timestamp) -> Effects {
         let seen = self.watches.namespaces_seen.take().unwrap_or_default();
-        let known = self.namespaces.iter().filter(|(_, entry)| entry.labels.is_some());
+        let known = self
+            .namespaces
+            .iter()
+            .filter(|(_, entry)| entry.metadata.is_some());
         let gone: Vec<Arc<str>> = known
             .filter(|(name, _)| !seen.contains(*name))
             .map(|(name, _)| name.clone())
             .collect();
         for name in &gone {
-            self.remove_labels(name);
+            self.remove_metadata(name);
         }
         if !self.watches.namespaces_synced {
             for name in self.namespaces.keys() {
@@ -66,11 +74,10 @@ impl Index {
         self.work(now)
     }
 
-    /// Lets policies with a namespace selector have a status.
+    /// Lets policies that depend on namespaces have a status.
     pub(super) fn finish_first_namespaces(&mut self, effects: &mut Effects) {
         self.watches.namespaces_synced = true;
-        let keys = self.policies.values().map(|policy| &policy.key);
-        let of_cluster = keys.filter(|key| key.kind == PolicyKind::ClusterSidecarPolicy);
-        effects.changed.extend(of_cluster.cloned());
+        let waiting = self.policies.values().filter(|policy| policy.needs_namespaces());
+        effects.changed.extend(waiting.map(|policy| policy.key.clone()));
     }
 }

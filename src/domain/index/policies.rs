@@ -180,8 +180,8 @@ impl Index {
             return 1;
         };
         let namespace = self.namespaces.get(&pod.observation.namespace);
-        let labels = namespace.and_then(|namespace| namespace.labels.as_deref());
-        let latest = entry.latest_match(&pod.observation, labels);
+        let metadata = namespace.and_then(|namespace| namespace.metadata.as_deref());
+        let latest = entry.latest_match(&pod.observation, metadata);
         let matches = self.match_sets.with(&pod.matches, policy, latest);
         if Arc::ptr_eq(&matches, &pod.matches) {
             return 1;
@@ -219,15 +219,15 @@ impl Index {
             return Arc::default();
         };
         let namespace = &pod.observation.namespace;
-        let labels = self
+        let metadata = self
             .namespaces
             .get(namespace)
-            .and_then(|namespace| namespace.labels.as_deref());
+            .and_then(|namespace| namespace.metadata.as_deref());
         let ids = |name: &str| self.by_namespace.get(name).into_iter().flatten();
         let candidates: BTreeSet<PolicyId> = ids("").chain(ids(namespace)).copied().collect();
         let matches = candidates.into_iter().filter_map(|id| {
             let policy = self.policies.get(&id)?;
-            policy.latest_match(&pod.observation, labels)
+            policy.latest_match(&pod.observation, metadata)
         });
         let matches = matches.collect();
         self.match_sets.share(matches)

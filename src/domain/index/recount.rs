@@ -8,11 +8,17 @@ use super::{
     Index,
     counts::Counts,
     entry::visible_series,
+    missing::Missing,
     pods::{PodEntry, PodId, Selected},
     series::WorkloadCounts,
     workloads::{WorkloadKey, Workloads},
 };
-use crate::domain::{effects::Effects, observation::Observation, roles::Roles, violation::ViolationKey};
+use crate::domain::{
+    effects::Effects,
+    observation::Observation,
+    roles::Roles,
+    violation::{Subject, ViolationKey},
+};
 
 impl Index {
     /// Panics if a count or a list differs from a recount, or if data of a deleted Pod remains.
@@ -60,8 +66,15 @@ impl Index {
             Workloads::recount(pods),
             "live Pods of each revision"
         );
+        let placed = self.all_pods().map(|(_, pod)| (&pod.observation, &*pod.matches));
+        assert_eq!(
+            self.missing.counts(),
+            Missing::recount(placed),
+            "Pods of each workload that must have a sidecar"
+        );
+        self.assert_workloads();
         for (namespace, entry) in &self.namespaces {
-            let is_used = entry.labels.is_some() || !entry.pods.is_empty();
+            let is_used = entry.metadata.is_some() || !entry.pods.is_empty();
             assert!(is_used, "{namespace}: neither labels nor Pods");
         }
         for id in self.startups.pods() {
@@ -88,7 +101,7 @@ impl Index {
             for (_, pod) in self.all_pods() {
                 let matched = pod.matches.get(*id);
                 if !self.has_work() {
-                    let labels = self.namespaces[&pod.observation.namespace].labels.as_deref();
+                    let labels = self.namespaces[&pod.observation.namespace].metadata.as_deref();
                     let latest = policy.latest_match(&pod.observation, labels);
                     assert_eq!(
                         matched,
@@ -112,6 +125,15 @@ impl Index {
                 }
             }
             policy.recent_kills.count(&mut workloads);
+            for (key, facts) in self.missing.facts.iter().filter(|(key, _)| key.policy == *id) {
+                let Some(shown) = &facts.shown else { continue };
+                assert_eq!(shown.violation.subject, Subject::Workload(key.subject.clone()));
+                counts.add_workload(&shown.violation);
+                if let Some((series, pods)) = &shown.series {
+                    workloads.add(series.clone(), *pods);
+                }
+                violations.insert(shown.violation.clone());
+            }
             assert_eq!(policy.counts, counts, "{}", policy.key);
             assert_eq!(policy.violations, violations, "{}", policy.key);
             assert_eq!(policy.workloads, workloads, "{}", policy.key);
@@ -123,6 +145,30 @@ impl Index {
                 );
             }
         }
+    }
+
+    fn assert_workloads(&self) {
+        let mut deadlines = BTreeSet::new();
+        for (key, facts) in &self.missing.facts {
+            deadlines.extend(facts.deadline.map(|at| (at, key.clone())));
+            let is_settled = !self.has_work();
+            let is_held = self.watches.held_since(&key.subject.namespace).is_some();
+            assert!(
+                facts.required > 0 || !is_settled || is_held,
+                "{key:?} has no Pods"
+            );
+            assert_eq!(facts.tracked.is_some(), facts.shown.is_some(), "{key:?}");
+            if is_settled && !is_held {
+                assert_eq!(facts.tracked.is_some(), !facts.lacking.is_empty(), "{key:?}");
+                let shown = facts.shown.as_ref().and_then(|shown| shown.series.as_ref());
+                let pods = shown.map(|(_, pods)| *pods);
+                assert!(
+                    pods.is_none_or(|pods| pods == facts.lacking.len() as u64),
+                    "{key:?}"
+                );
+            }
+        }
+        assert_eq!(self.missing.deadlines, deadlines, "deadlines of workloads");
     }
 
     fn all_pods(&self) -> impl Iterator<Item = (PodId, &PodEntry)> {
@@ -172,6 +218,7 @@ impl Index {
         assert!(self.deadlines.is_empty() && self.workloads.pods().is_empty());
         assert_eq!(self.watches.waiting().count(), 0);
         assert_eq!(self.startups.pods().count(), 0);
+        assert!(self.missing.facts.is_empty() && self.missing.deadlines.is_empty());
         for policy in self.policies.values() {
             assert_eq!(policy.counts, Counts::default());
             assert!(policy.violations.is_empty() && policy.restarts.is_empty());

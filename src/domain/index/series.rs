@@ -145,6 +145,24 @@ pub(super) fn series_key(pod: &Observation, container: usize, violation: &Violat
     Some((Arc::clone(&subject.namespace), kind, container))
 }
 
+/// The series that counts the Pods of a workload that lack a sidecar.
+pub(super) fn workload_series(violation: &Violation) -> SeriesKey {
+    let subject = &violation.subject;
+    let kind = ViolationKind {
+        check: violation.check,
+        severity: violation.severity,
+        mode: violation.mode,
+        firing: violation.firing,
+    };
+    let container = WorkloadContainer {
+        workload: Arc::clone(subject.workload()),
+        container: Arc::clone(subject.container()),
+        image: Arc::default(),
+        native: false,
+    };
+    (Arc::clone(subject.namespace()), kind, container)
+}
+
 /// The text of a label value.
 fn label(text: &Arc<str>) -> Arc<str> {
     match text.get(..text.floor_char_boundary(LABEL_LIMIT)) {

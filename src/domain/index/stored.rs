@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 use jiff::Timestamp;
 
 use crate::domain::{
-    checkpoint::{PolicyState, ViolationId, ViolationState},
+    checkpoint::{PodKey, PolicyState, ViolationId, ViolationState},
     violation::StoredViolation,
 };
 
@@ -15,7 +15,7 @@ use crate::domain::{
 pub(super) struct Stored {
     /// From the status.
     pub(super) status: Vec<StoredViolation>,
-    /// From a checkpoint, by the UID of the Pod.
+    /// From a checkpoint, by the UID of the Pod or the name of the workload.
     checkpoint: HashMap<Arc<str>, Vec<FromCheckpoint>>,
 }
 
@@ -40,12 +40,14 @@ impl Stored {
     pub(super) fn set_checkpoint(&mut self, policy: PolicyState) {
         self.checkpoint.clear();
         for (id, state) in policy.violations {
-            let uid = Arc::clone(&id.pod.uid);
-            self.checkpoint.entry(uid).or_default().push(FromCheckpoint {
-                id,
-                state,
-                as_of: policy.as_of,
-            });
+            self.checkpoint
+                .entry(object(&id.pod))
+                .or_default()
+                .push(FromCheckpoint {
+                    id,
+                    state,
+                    as_of: policy.as_of,
+                });
         }
     }
 
@@ -54,7 +56,25 @@ impl Stored {
         self.checkpoint.remove(uid).unwrap_or_default()
     }
 
+    /// Removes and returns the violation of a workload from the checkpoint.
+    pub(super) fn take_workload(&mut self, workload: &PodKey, sidecar: &str) -> Option<ViolationState> {
+        let stored = self.checkpoint.get_mut(&object(workload))?;
+        let position = stored
+            .iter()
+            .position(|stored| *stored.id.container == *sidecar)?;
+        Some(stored.swap_remove(position).state)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.status.is_empty() && self.checkpoint.is_empty()
+    }
+}
+
+/// The UID of a Pod, or the namespace and name of a workload.
+fn object(key: &PodKey) -> Arc<str> {
+    if key.uid.is_empty() {
+        format!("{}/{}", key.namespace, key.name).into()
+    } else {
+        Arc::clone(&key.uid)
     }
 }

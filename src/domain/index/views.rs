@@ -13,7 +13,7 @@ use crate::domain::{
     observation::Workload,
     policy::{Check, Mode, PolicyKey, PolicyLimits, Severity},
     summary::{LISTED_VIOLATIONS, Report, ReportCondition, ReportedViolation, Summary},
-    violation::Violation,
+    violation::{Subject, Violation},
 };
 
 /// The facts of a policy that the metrics show.
@@ -61,7 +61,8 @@ impl Index {
         let synced = self.watches.is_synced(&key.namespace);
         let lacks_namespaces = entry.needs_namespaces() && !self.watches.namespaces_synced;
         let waits = entry.standing == Standing::Waiting;
-        if !synced || lacks_namespaces || waits || self.work.contains(&Work::Policy(id)) {
+        let is_worked_on = self.work.contains(&Work::Policy(id)) || self.missing.has_work_for(id);
+        if !synced || lacks_namespaces || waits || is_worked_on {
             return None;
         }
         let summary = entry.counts.summary();
@@ -92,7 +93,10 @@ impl Index {
     }
 
     fn detail(&self, id: PolicyId, entry: &PolicyEntry, violation: &Violation) -> Option<String> {
-        let subject = violation.subject.as_container()?;
+        let subject = match &violation.subject {
+            Subject::Container(subject) => subject,
+            Subject::Workload(subject) => return self.missing.detail(id, entry, subject),
+        };
         let pod = self.pods.get(&self.pod_id(&subject.namespace, &subject.uid)?)?;
         let matched = pod.matches.get(id)?;
         let mut containers = pod.observation.shape.containers.iter();
@@ -227,7 +231,7 @@ fn conditions(
         return [ready, unknown("SidecarsHealthy"), unknown("TargetsFound")];
     }
     let Summary { pods, sidecars, .. } = *summary;
-    let healthy = if failing.pods == 0 {
+    let healthy = if failing.pods == 0 && failing.workloads == 0 {
         let message = format!("None of {sidecars} sidecars in {pods} Pods fails");
         condition("SidecarsHealthy", Some(true), "NoViolations", message)
     } else {
@@ -308,6 +312,7 @@ fn failing_message(entry: &PolicyEntry, summary: &Summary, failing: Failing) -> 
         .map(|(severity, check, n)| format!("{} {n} ({:?})", check.as_str(), severity.0))
         .collect();
     let containers = match (failing.sidecars, failing.others) {
+        (0, 0) => String::new(),
         (sidecars, 0) => format!("{sidecars} of {} sidecars", summary.sidecars),
         (0, others) => format!("{others} other containers"),
         (sidecars, others) => format!(
@@ -322,10 +327,18 @@ fn failing_message(entry: &PolicyEntry, summary: &Summary, failing: Failing) -> 
             format!("; worst: {} {}", subject.workload(), subject.container())
         })
         .unwrap_or_default();
-    format!(
-        "{containers} in {} of {} Pods fail: {}{worst}",
-        failing.pods,
-        summary.pods,
-        checks.join(", ")
-    )
+    let containers = match failing.pods {
+        0 => String::new(),
+        pods => format!("{containers} in {pods} of {} Pods fail", summary.pods),
+    };
+    let workloads = match failing.workloads {
+        0 => String::new(),
+        1 => "1 workload lacks a sidecar".to_owned(),
+        workloads => format!("{workloads} workloads lack a sidecar"),
+    };
+    let both = [containers, workloads]
+        .into_iter()
+        .filter(|part| !part.is_empty());
+    let both: Vec<String> = both.collect();
+    format!("{}: {}{worst}", both.join(", "), checks.join(", "))
 }

@@ -190,7 +190,7 @@ impl Watches {
     }
 }
 
-fn covers(scope: &Scope, namespace: &str) -> bool {
+pub(super) fn covers(scope: &Scope, namespace: &str) -> bool {
     scope.as_ref().is_none_or(|only| **only == *namespace)
 }
 
@@ -298,6 +298,7 @@ impl Index {
             pod.edit_findings(|findings| findings.clear_deadlines(Selected::All));
             self.update_deadline(id);
         }
+        self.missing.release(scope, self.latest);
         if let Some(watch) = self.watches.pods.get_mut(scope) {
             watch.held = None;
             self.work.push(Work::Release(scope.clone()));

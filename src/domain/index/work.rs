@@ -68,7 +68,7 @@ impl WorkQueue {
 impl Index {
     /// Whether [`Self::work`] has work to do.
     pub fn has_work(&self) -> bool {
-        !self.work.0.is_empty()
+        !self.work.0.is_empty() || self.missing.has_work()
     }
 
     /// Sets the number of units in one step.
@@ -100,11 +100,14 @@ impl Index {
                 self.finish_work(&work, &mut effects);
             }
         }
+        if units > 0 {
+            self.evaluate_workloads(units, now, &mut effects);
+        }
         effects
     }
 
     /// The Pods that the work concerns. Later Pods need no work.
-    fn begin_work(&self, work: &Work) -> Vec<PodId> {
+    fn begin_work(&mut self, work: &Work) -> Vec<PodId> {
         match work {
             Work::Policy(id) => self
                 .policies
@@ -115,7 +118,10 @@ impl Index {
             Work::NamespacesSynced => Vec::new(),
             Work::Resync(scope) => self.unseen_pods(scope),
             Work::Release(scope) => self.watches.waiting_of(scope),
-            Work::Restore => self.restored_pods(),
+            Work::Restore => {
+                self.join_workloads();
+                self.restored_pods()
+            }
         }
     }
 

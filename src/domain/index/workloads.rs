@@ -11,7 +11,7 @@ use std::{
 use jiff::Timestamp;
 
 use crate::domain::{
-    observation::{Observation, Phase, Workload},
+    observation::{Observation, Workload},
     rollout::{Revision, RevisionKey, Rollout},
 };
 
@@ -262,9 +262,8 @@ fn key_of(pod: &Observation) -> WorkloadKey {
 /// The creation time of a Pod that shows which revision its workload has: a Pod of a controller with one template, that does
 /// not end. The Pods of a Job never have another template.
 fn live_since(pod: &Observation) -> Option<Timestamp> {
-    let is_ending = pod.terminating || matches!(pod.phase, Phase::Succeeded | Phase::Failed);
     let has_template = !pod.workload.is_pod() && &*pod.workload.kind != "Job";
-    pod.created.get().filter(|_| has_template && !is_ending)
+    pod.created.get().filter(|_| has_template && !pod.is_ending())
 }
 
 #[cfg(test)]

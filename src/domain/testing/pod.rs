@@ -31,6 +31,8 @@ impl Pod {
             namespace: "pay".into(),
             name: name.into(),
             labels: Arc::default(),
+            annotations: Arc::default(),
+            host_network: false,
             workload: workload("Deployment", "web"),
             created: Some(at(0)).into(),
             scheduled: true,

@@ -28,6 +28,7 @@ pub(crate) fn policy() -> Policy {
             exclude_pattern: None,
         },
         mains: [].into(),
+        expected: Vec::new(),
         checks: Checks::default(),
         repeat_period: minutes(50),
         recovery_events: true,
@@ -84,7 +85,7 @@ fn limits(checks: &mut Checks, check: Check) -> Limits<'_> {
         },
         // Tests of other checks change the fields of the policy.
         #[allow(unreachable_patterns, reason = "a new check needs no line here")]
-        _ => Limits::default(),
+        Check::SidecarMissing => Limits::default(),
     }
 }
 

@@ -17,6 +17,7 @@ mod jobs;
 mod lagging;
 mod listed_violations;
 mod machine;
+mod missing;
 mod not_ready;
 mod notes;
 mod policy_limits;

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
-use serde::{Deserialize, Deserializer};
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
 
 use super::lenient::{list, or_default, text, time};
+use crate::domain::expected::ANNOTATIONS;
 
 /// The identity of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +71,8 @@ fn missing(field: &'static str, kind: &'static str, metadata: &ObjectMeta) -> Mi
     }
 }
 
-/// Decodes `metadata` without unused fields. Annotations and `managedFields` are half of the JSON of a Pod; no memory
-/// is allocated for them. Of the owner references, only the controller is kept.
+/// Decodes `metadata` without unused fields. Annotations and `managedFields` are half of the JSON of a Pod; memory is
+/// allocated only for the annotations in [`ANNOTATIONS`]. Of the owner references, only the controller is kept.
 pub(super) fn lean_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     let Metadata {
         name,
@@ -76,6 +80,7 @@ pub(super) fn lean_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
         uid,
         resource_version,
         labels,
+        annotations,
         creation_timestamp,
         deletion_timestamp,
         owner_references,
@@ -91,6 +96,7 @@ pub(super) fn lean_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
                 .map(|(key, value)| (key, value.unwrap_or_default()))
                 .collect()
         }),
+        annotations: annotations.0,
         creation_timestamp: creation_timestamp.map(Time),
         deletion_timestamp: deletion_timestamp.map(Time),
         owner_references: owner_references
@@ -109,12 +115,65 @@ struct Metadata {
     uid: Option<String>,
     resource_version: Option<String>,
     labels: Option<BTreeMap<String, Option<String>>>,
+    annotations: KnownAnnotations,
     #[serde(deserialize_with = "time")]
     creation_timestamp: Option<Timestamp>,
     #[serde(deserialize_with = "deletion")]
     deletion_timestamp: Option<Timestamp>,
     #[serde(deserialize_with = "list")]
     owner_references: Vec<Owner>,
+}
+
+/// The annotations in [`ANNOTATIONS`]. The others are skipped. `None` without one.
+#[derive(Default)]
+struct KnownAnnotations(Option<BTreeMap<String, String>>);
+
+impl<'de> Deserialize<'de> for KnownAnnotations {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnnotationVisitor)
+    }
+}
+
+struct AnnotationVisitor;
+
+impl<'de> Visitor<'de> for AnnotationVisitor {
+    type Value = KnownAnnotations;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object of strings")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(KnownAnnotations::default())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut known = BTreeMap::new();
+        while let Some(Known(key)) = entries.next_key()? {
+            match key {
+                Some(key) => {
+                    let value: Option<String> = entries.next_value()?;
+                    known.insert(key.to_owned(), value.unwrap_or_default());
+                }
+                None => drop(entries.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(KnownAnnotations((!known.is_empty()).then_some(known)))
+    }
+}
+
+/// The key of an annotation, if it is in [`ANNOTATIONS`].
+struct Known(Option<&'static str>);
+
+impl<'de> Deserialize<'de> for Known {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text(deserializer, known_annotation).map(Self)
+    }
+}
+
+/// Returns the annotation in [`ANNOTATIONS`] with this key.
+pub(in crate::kubernetes) fn known_annotation(key: &str) -> Option<&'static str> {
+    ANNOTATIONS.into_iter().find(|known| *known == key)
 }
 
 /// Decodes `deletionTimestamp`. Only its presence matters: an invalid time still means that the object is being

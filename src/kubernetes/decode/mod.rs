@@ -11,7 +11,7 @@
 
 mod bounded;
 pub(super) mod container;
-mod identity;
+pub(super) mod identity;
 pub mod intern;
 mod lenient;
 pub mod namespace;

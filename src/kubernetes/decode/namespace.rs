@@ -1,4 +1,4 @@
-//! Decodes the names and labels of Namespaces, for the `namespaceSelector` of policies.
+//! Decodes the names, labels and annotations of Namespaces, for the `namespaceSelector` and `expected` of policies.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::{
     identity::{Identity, MissingIdentity, lean_metadata},
     intern::Interner,
 };
-use crate::domain::observation::Labels;
+use crate::domain::observation::NamespaceMetadata;
 
 /// A Namespace without unused fields.
 #[derive(Clone, Debug, Default, Deserialize, Resource)]
@@ -29,14 +29,23 @@ impl LeanNamespace {
     }
 }
 
-/// Returns the name and the labels of a Namespace.
+/// Returns the name, the labels and the annotations of a Namespace.
 pub fn observe_namespace(
     mut namespace: LeanNamespace,
     interner: &mut Interner,
-) -> Result<(Arc<str>, Arc<Labels>), MissingIdentity> {
-    let labels = namespace.metadata.labels.take().unwrap_or_default();
+) -> Result<(Arc<str>, Arc<NamespaceMetadata>), MissingIdentity> {
+    let metadata = NamespaceMetadata {
+        labels: namespace.metadata.labels.take().into_iter().flatten().collect(),
+        annotations: namespace
+            .metadata
+            .annotations
+            .take()
+            .into_iter()
+            .flatten()
+            .collect(),
+    };
     let name = interner.string(namespace.identity()?.name);
-    Ok((name, interner.labels(labels.into_iter().collect())))
+    Ok((name, Arc::new(metadata)))
 }
 
 #[cfg(test)]
@@ -50,12 +59,13 @@ mod tests {
             "kind": "Namespace", "apiVersion": "v1",
             "metadata": {
                 "name": "pay", "uid": "u", "resourceVersion": "7", "labels": {"team": "a", "odd": null},
-                "annotations": {"a": "b"}, "managedFields": [{"manager": "m"}],
+                "annotations": {"a": "b", "linkerd.io/inject": "enabled"}, "managedFields": [{"manager": "m"}],
             },
             "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"},
         });
         let namespace: LeanNamespace = serde_json::from_value(namespace).unwrap();
-        assert_eq!(namespace.metadata.annotations, None, "annotations are not kept");
+        let annotations = namespace.metadata.annotations.clone().unwrap();
+        assert_eq!(annotations.len(), 1, "only the annotations in the list are kept");
         assert_eq!(
             namespace.metadata.managed_fields, None,
             "managedFields are not kept"
@@ -65,9 +75,13 @@ mod tests {
             Some("7"),
             "the watch goes on from here"
         );
-        let (name, labels) = observe_namespace(namespace, &mut Interner::default()).unwrap();
-        assert_eq!((&*name, labels.get("team")), ("pay", Some("a")));
-        assert_eq!(labels.get("odd"), Some(""), "a label of null is set, to nothing");
+        let (name, metadata) = observe_namespace(namespace, &mut Interner::default()).unwrap();
+        assert_eq!((&*name, metadata.labels.get("team")), ("pay", Some("a")));
+        assert_eq!(
+            metadata.labels.get("odd"),
+            Some(""),
+            "a label of null is set, to nothing"
+        );
     }
 
     #[test]

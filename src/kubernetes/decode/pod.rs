@@ -44,6 +44,8 @@ pub struct LeanPod {
 pub(in crate::kubernetes) struct LeanSpec {
     #[serde(rename = "nodeName", deserialize_with = "is_set")]
     pub(in crate::kubernetes) scheduled: bool,
+    #[serde(deserialize_with = "or_default")]
+    pub(in crate::kubernetes) host_network: bool,
     #[serde(deserialize_with = "restart_policy")]
     pub(in crate::kubernetes) restart_policy: Option<RestartPolicy>,
     #[serde(deserialize_with = "list")]
@@ -121,11 +123,14 @@ pub fn observe(pod: LeanPod, interner: &mut Interner) -> Result<Observation, Mis
     let workload = workload_of(&metadata, &name, interner);
     let (statuses, stray_statuses) = join(&spec, &status, interner);
     let labels = metadata.labels.into_iter().flatten().collect();
+    let annotations = metadata.annotations.into_iter().flatten().collect();
     Ok(Observation {
         uid,
         namespace,
         name,
         labels: interner.labels(labels),
+        annotations: interner.labels(annotations),
+        host_network: spec.host_network,
         workload,
         created: metadata.creation_timestamp.map(|time| time.0).into(),
         scheduled: spec.scheduled,

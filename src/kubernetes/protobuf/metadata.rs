@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 
 use super::reader::{Fields, Malformed, Value};
-use crate::kubernetes::decode::is_known_time;
+use crate::kubernetes::decode::{identity::known_annotation, is_known_time};
 
-/// Decodes `metadata` with the same fields as [`crate::kubernetes::decode`]: annotations and `managedFields` are
+/// Decodes `metadata` with the same fields as [`crate::kubernetes::decode`]: most annotations and `managedFields` are
 /// skipped. Of the owner references, only the controller is kept.
 pub(super) fn object_meta(mut fields: Fields<'_>) -> Result<ObjectMeta, Malformed> {
     let mut metadata = ObjectMeta::default();
-    let mut labels = BTreeMap::new();
+    let (mut labels, mut annotations) = (BTreeMap::new(), BTreeMap::new());
     while let Some((number, value)) = fields.next()? {
         match number {
             1 => metadata.name = Some(value.string()?),
@@ -31,6 +31,11 @@ pub(super) fn object_meta(mut fields: Fields<'_>) -> Result<ObjectMeta, Malforme
                 let value = value.map(Value::string).transpose()?.unwrap_or_default();
                 labels.insert(key, value);
             }
+            12 => {
+                if let Some((key, value)) = annotation(value)? {
+                    annotations.insert(key.to_owned(), value);
+                }
+            }
             13 if metadata.owner_references.is_none() => {
                 metadata.owner_references = controller(value)?.map(|owner| vec![owner]);
             }
@@ -40,7 +45,26 @@ pub(super) fn object_meta(mut fields: Fields<'_>) -> Result<ObjectMeta, Malforme
     if !labels.is_empty() {
         metadata.labels = Some(labels);
     }
+    if !annotations.is_empty() {
+        metadata.annotations = Some(annotations);
+    }
     Ok(metadata)
+}
+
+/// Decodes an annotation that is kept. No memory is allocated for the others.
+fn annotation(value: Value<'_>) -> Result<Option<(&'static str, String)>, Malformed> {
+    let (mut key, mut mapped) = (None, None);
+    let mut fields = value.message()?;
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => key = known_annotation(&value.text()?),
+            2 => mapped = Some(value),
+            _ => {}
+        }
+    }
+    let Some(key) = key else { return Ok(None) };
+    let value = mapped.map(Value::string).transpose()?;
+    Ok(Some((key, value.unwrap_or_default())))
 }
 
 /// Decodes an `OwnerReference`. Returns `None` if it is not the controller.

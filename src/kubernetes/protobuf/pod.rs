@@ -34,6 +34,7 @@ fn spec(value: Value<'_>) -> Result<LeanSpec, Malformed> {
             2 => spec.containers.push(container(value.message()?)?),
             3 => spec.restart_policy = restart_policy_of(&value.text()?),
             10 => spec.scheduled = !value.bytes()?.is_empty(),
+            11 => spec.host_network = value.boolean()?,
             20 => spec.init_containers.push(container(value.message()?)?),
             _ => {}
         }

@@ -171,6 +171,7 @@ pub struct PodSpec {
     pub(super) restart_policy: RestartPolicy,
     pub(super) containers: Vec<Container>,
     labels: Vec<(String, String)>,
+    annotations: serde_json::Map<String, Value>,
     owner: Option<Value>,
     node: Option<String>,
 }
@@ -183,6 +184,7 @@ impl PodSpec {
             restart_policy: RestartPolicy::Always,
             containers: Vec::new(),
             labels: vec![("app".into(), name.into())],
+            annotations: serde_json::Map::new(),
             owner: None,
             node: None,
         }
@@ -203,6 +205,12 @@ impl PodSpec {
     /// Sets a label.
     pub fn label(mut self, key: &str, value: &str) -> Self {
         self.labels.push((key.into(), value.into()));
+        self
+    }
+
+    /// Sets an annotation.
+    pub fn annotation(mut self, key: &str, value: &str) -> Self {
+        self.annotations.insert(key.into(), json!(value));
         self
     }
 
@@ -263,7 +271,8 @@ impl PodSpec {
         json!({
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": self.name, "labels": labels, "ownerReferences": self.owner.as_slice()},
+            "metadata": {"name": self.name, "labels": labels, "annotations": self.annotations,
+                "ownerReferences": self.owner.as_slice()},
             "spec": {
                 "restartPolicy": self.restart_policy.as_str(),
                 "initContainers": of(false),

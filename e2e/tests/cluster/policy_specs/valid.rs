@@ -38,6 +38,7 @@ fn defaulted() -> Value {
             "exclude": { "names": [], "namePattern": "" },
         },
         "mainContainers": { "names": [] },
+        "expected": [],
         "checks": {
             "notReady": { "mode": "Alert", "for": "5m", "keepFiringFor": "2m", "severity": "Warning" },
             "mainReadySidecarNotReady": { "mode": "Alert", "for": "2m", "keepFiringFor": "2m", "severity": "Warning" },
@@ -51,6 +52,7 @@ fn defaulted() -> Value {
             "jobHeldOpen": { "mode": "Alert", "for": "5m", "keepFiringFor": "0s", "severity": "Warning" },
             "oomKilled": { "mode": "Alert", "keepFiringFor": "10m", "severity": "Warning" },
             "flapping": { "mode": "Alert", "count": 6, "window": "30m", "keepFiringFor": "2m", "severity": "Warning" },
+            "sidecarMissing": { "mode": "Alert", "severity": "Warning" },
         },
         "events": { "repeatPeriod": "50m", "onRecovery": "Enabled" },
         "runbookURL": "",
@@ -77,7 +79,7 @@ fn shapes() -> Vec<Valid> {
         "podSelector": {}, "sidecars": {"exclude": {}}, "mainContainers": {}, "events": {},
         "checks": {
             "notReady": {}, "mainReadySidecarNotReady": {}, "frequentRestarts": {}, "startupBlocked": {},
-            "jobHeldOpen": {}, "oomKilled": {}, "flapping": {},
+            "jobHeldOpen": {}, "oomKilled": {}, "flapping": {}, "sidecarMissing": {},
         },
     });
     let nulls = json!({"mode": null, "checks": null, "sidecars": {"names": null}, "runbookURL": null});
@@ -110,6 +112,18 @@ fn fields() -> Vec<Valid> {
         valid("counts at their upper bounds", json!({
             "checks": {"frequentRestarts": {"count": 1000, "scope": "AllContainers"}, "flapping": {"count": 1000}},
         })),
+        Valid {
+            stored: json!({"expected": [{"name": "mesh", "preset": "Istio", "for": "5m"}]}),
+            ..valid("a preset", json!({"expected": [{"name": "mesh", "preset": "Istio"}]}))
+        },
+        valid("expected sidecars", json!({"expected": [
+            {"name": "a", "preset": "OpenTelemetry", "for": "0s"},
+            {"name": "b", "sidecar": {"name": "daprd"}, "for": "24h",
+                "when": [{"from": "PodAnnotation", "key": "dapr.io/enabled", "values": ["true", "yes"]}],
+                "unless": [{"from": "HostNetwork"}, {"from": "NamespaceLabel", "key": "example.com/team"}]},
+            {"name": "c", "sidecar": {"namePattern": "logs-.*"}, "for": "5m"},
+            {"name": "d", "sidecar": {"image": "*/fluent-bit"}, "for": "5m"},
+        ]})),
         valid("no built-in knowledge", json!({"sidecars": {"native": "Exclude", "wellKnown": "Exclude"}})),
         valid("names at their bounds", json!({
             "sidecars": {"names": ["a", "0", "a--b", "x".repeat(63)], "exclude": {"names": numbered(64)}},

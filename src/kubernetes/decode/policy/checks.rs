@@ -6,7 +6,7 @@ use crate::{
     domain::{
         checks::{
             self, Check, Checks, Common, Settings, flapping, frequent_restarts, job_held_open,
-            main_ready_sidecar_not_ready, not_ready, oom_killed, startup_blocked,
+            main_ready_sidecar_not_ready, not_ready, oom_killed, sidecar_missing, startup_blocked,
         },
         policy::{InvalidField, InvalidSpec, Severity},
     },
@@ -59,6 +59,7 @@ register! {
     JobHeldOpen = JobHeldOpen: job_held_open, "jobHeldOpen";
     OomKilled = OOMKilled: oom_killed, "oomKilled";
     Flapping = Flapping: flapping, "flapping";
+    SidecarMissing = SidecarMissing: sidecar_missing, "sidecarMissing";
 }
 
 // Each `decode` destructures the API type, so that a new field does not compile until it is decoded.
@@ -208,6 +209,18 @@ impl Decode for api::Flapping {
                 window: duration(path, "window", window, WINDOW)?,
                 keep_firing_for: duration(path, "keepFiringFor", keep_firing_for, DURATION)?,
             },
+        })
+    }
+}
+
+impl Decode for api::SidecarMissing {
+    type Limits = sidecar_missing::Limits;
+
+    fn decode(&self, _path: &str) -> Result<Settings<Self::Limits>, InvalidSpec> {
+        let Self { mode, severity } = self;
+        Ok(Settings {
+            common: common(*mode, *severity),
+            limits: sidecar_missing::Limits,
         })
     }
 }

@@ -27,6 +27,7 @@ use crate::{
 };
 
 mod checks;
+mod expected;
 pub mod status;
 
 /// A policy object of either kind.
@@ -111,6 +112,7 @@ fn policy(spec: &SidecarPolicySpec, namespaces: Selector) -> Result<Policy, Inva
         pod_selector,
         sidecars,
         main_containers,
+        expected,
         checks,
         events,
         runbook_url,
@@ -126,6 +128,7 @@ fn policy(spec: &SidecarPolicySpec, namespaces: Selector) -> Result<Policy, Inva
         pods: selector("spec.podSelector", pod_selector)?,
         sidecars: sidecar_rules(sidecars)?,
         mains: texts(mains),
+        expected: expected::decode(expected)?,
         checks: checks::decode(checks)?,
         repeat_period: duration("spec.events", "repeatPeriod", repeat_period, REPEAT)?,
         recovery_events: match on_recovery {

@@ -7,10 +7,11 @@ use kube::{Resource, core::DeserializeGuard};
 
 use super::PolicyObject;
 use crate::{
-    api::{self, MAX_VIOLATIONS, PolicyStatus, ViolationState},
+    api::{self, CheckName, MAX_VIOLATIONS, PolicyStatus, ViolationState},
     domain::{
+        observation::Workload,
         policy::{PolicyKey, PolicyKind},
-        violation::{StoredViolation, SubjectKey, ViolationKey},
+        violation::{StoredViolation, SubjectKey, ViolationKey, WorkloadSubject},
     },
     kubernetes::installation::{StatusWriter, status_writers},
 };
@@ -51,7 +52,8 @@ impl ObservedStatus {
     }
 }
 
-/// The violations that can be continued. Skips entries without a Pod or a container. For a `SidecarPolicy`, also skips
+/// The violations that can be continued. Skips entries without a container, and without a Pod unless the check is about
+/// workloads. For a `SidecarPolicy`, also skips
 /// entries in other namespaces.
 pub(super) fn violations(key: &PolicyKey, status: Option<&PolicyStatus>) -> Vec<StoredViolation> {
     let entries = status
@@ -64,18 +66,13 @@ pub(super) fn violations(key: &PolicyKey, status: Option<&PolicyStatus>) -> Vec<
     entries
         .iter()
         .filter(in_scope)
-        .filter(|entry| !entry.pod.is_empty() && !entry.container.is_empty())
+        .filter_map(|entry| Some((entry, subject(entry)?)))
         .take(MAX_VIOLATIONS)
-        .map(|entry| StoredViolation {
+        .map(|(entry, subject)| StoredViolation {
             key: ViolationKey {
                 policy: key.clone(),
                 check: entry.check.into(),
-                subject: SubjectKey::Container {
-                    namespace: entry.namespace.as_str().into(),
-                    pod: entry.pod.as_str().into(),
-                    uid: (!entry.pod_uid.is_empty()).then(|| entry.pod_uid.as_str().into()),
-                    container: entry.container.as_str().into(),
-                },
+                subject,
             },
             firing: match entry.state {
                 ViolationState::Pending => false,
@@ -84,6 +81,32 @@ pub(super) fn violations(key: &PolicyKey, status: Option<&PolicyStatus>) -> Vec<
             onset: entry.since.0,
         })
         .collect()
+}
+
+/// Reads the subject of an entry: a container of a Pod, or a workload if the entry has no Pod.
+fn subject(entry: &api::Violation) -> Option<SubjectKey> {
+    let namespace = Arc::from(entry.namespace.as_str());
+    let container = Arc::from(entry.container.as_str());
+    if entry.container.is_empty() || entry.pod.is_empty() != (entry.check == CheckName::SidecarMissing) {
+        return None;
+    }
+    if !entry.pod.is_empty() {
+        return Some(SubjectKey::Container {
+            namespace,
+            pod: entry.pod.as_str().into(),
+            uid: (!entry.pod_uid.is_empty()).then(|| entry.pod_uid.as_str().into()),
+            container,
+        });
+    }
+    let (kind, name) = entry.workload.split_once('/')?;
+    Some(SubjectKey::Workload(WorkloadSubject {
+        namespace,
+        workload: Arc::new(Workload {
+            kind: kind.into(),
+            name: name.into(),
+        }),
+        sidecar: container,
+    }))
 }
 
 #[cfg(test)]
@@ -137,6 +160,35 @@ mod tests {
     }
 
     #[test]
+    fn a_violation_of_a_workload_has_no_pod() {
+        let of_workload = |changes: &Value| {
+            let mut entry = violation(&json!({"check": "SidecarMissing", "pod": "", "native": false}));
+            let changes = changes.as_object().unwrap().clone();
+            entry.as_object_mut().unwrap().extend(changes);
+            read::<SidecarPolicy>(json!({
+                "metadata": {"name": "mesh", "namespace": "pay", "uid": "u"},
+                "spec": {}, "status": {"violations": [entry]},
+            }))
+            .stored
+        };
+        let [stored] = &of_workload(&json!({}))[..] else {
+            panic!("one violation");
+        };
+        assert_eq!(
+            stored.key.to_string(),
+            "SidecarPolicy/pay/mesh/SidecarMissing/Workload/pay/Deployment/web/envoy"
+        );
+        for changes in [
+            json!({"workload": "web"}),
+            json!({"container": ""}),
+            json!({"pod": "web-1"}),
+            json!({"check": "NotReady"}),
+        ] {
+            assert_eq!(of_workload(&changes), [], "{changes}");
+        }
+    }
+
+    #[test]
     fn violations_in_a_status_are_read_back() {
         let read = listed::<SidecarPolicy>;
         assert_eq!(
@@ -148,7 +200,10 @@ mod tests {
             read(&[violation(&json!({"podUID": "u-1"}))]),
             ["NotReady firing pay/web-1 of u-1 envoy 2026-11-20T10:42:07Z"]
         );
-        for check in Check::ALL {
+        for check in Check::ALL
+            .into_iter()
+            .filter(|check| *check != Check::SidecarMissing)
+        {
             let listed = read(&[violation(&json!({"check": check.as_str()}))]);
             assert!(listed[0].starts_with(check.as_str()), "{check:?}: {listed:?}");
         }

@@ -5,8 +5,9 @@ use super::*;
 use crate::domain::{
     checks::{
         Check, Checks, Common, Settings, flapping, frequent_restarts, job_held_open,
-        main_ready_sidecar_not_ready, not_ready, oom_killed, startup_blocked,
+        main_ready_sidecar_not_ready, not_ready, oom_killed, sidecar_missing, startup_blocked,
     },
+    expected::{Expected, Preset, Rule},
     observation::Labels,
     pattern::Repository,
     policy::Severity,
@@ -17,7 +18,7 @@ pub(super) fn read<K: PolicyObject + serde::de::DeserializeOwned>(object: Value)
     policy_update::<K>(&serde_json::from_value(object).unwrap()).unwrap()
 }
 
-fn namespaced(spec: &Value) -> PolicyUpdate {
+pub(super) fn namespaced(spec: &Value) -> PolicyUpdate {
     read::<SidecarPolicy>(json!({
         "apiVersion": "sidewatch.dev/v1alpha1", "kind": "SidecarPolicy",
         "metadata": {"name": "mesh", "namespace": "pay", "uid": "u-1", "generation": 3},
@@ -84,6 +85,9 @@ fn every_field_is_decoded() {
             "images": ["fluent/*"], "exclude": {"names": ["not-me"], "namePattern": "never-.*"},
         },
         "mainContainers": {"names": ["app", "worker"]},
+        "expected": [
+            {"name": "mesh", "preset": "Linkerd", "for": "8s"},
+        ],
         "checks": {
             "notReady": check(json!({"for": "1s"})),
             "mainReadySidecarNotReady": check(json!({"for": "2s"})),
@@ -92,6 +96,7 @@ fn every_field_is_decoded() {
             "jobHeldOpen": check(json!({"for": "4s"})),
             "oomKilled": check(json!({})),
             "flapping": check(json!({"count": 5, "window": "55s"})),
+            "sidecarMissing": {"mode": "Observe", "severity": "Info"},
         },
         "events": {"repeatPeriod": "1h30m", "onRecovery": "Disabled"},
         "runbookURL": "https://example.com/runbook",
@@ -119,6 +124,11 @@ fn every_field_is_decoded() {
             exclude_pattern: Some(Pattern::parse("never-.*").unwrap()),
         },
         mains: ["app".into(), "worker".into()].into(),
+        expected: vec![Expected {
+            name: "mesh".into(),
+            rule: Rule::Preset(Preset::Linkerd),
+            hold_for: seconds(8),
+        }],
         checks: Checks {
             not_ready: observe(not_ready::Limits {
                 hold_for: seconds(1),
@@ -149,6 +159,7 @@ fn every_field_is_decoded() {
                 window: seconds(55),
                 keep_firing_for,
             }),
+            sidecar_missing: observe(sidecar_missing::Limits),
         },
         repeat_period: SignedDuration::from_mins(90),
         recovery_events: false,

@@ -2,6 +2,7 @@
 //!
 //! A row applies to both kinds of policy by default. It has the field and parts of the message of the only cause.
 
+mod expected;
 mod fields;
 mod limits;
 mod selectors;
@@ -56,6 +57,7 @@ pub fn rows() -> Vec<Invalid> {
         fields::whole_objects(),
         fields::plain(),
         fields::sidecars(),
+        expected::rows(),
         limits::checks(),
         limits::durations(),
         selectors::rows("podSelector", Kinds::Both),
