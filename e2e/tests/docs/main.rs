@@ -11,6 +11,7 @@ mod api_reference;
 mod check_pages;
 mod commands;
 mod comparison;
+mod compatibility;
 mod examples;
 mod links;
 mod markdown;
