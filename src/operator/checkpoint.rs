@@ -381,7 +381,10 @@ impl CheckpointTask {
         let was_read = mem::replace(&mut state.was_read, true);
         let role = *self.fence.subscribe().borrow();
         match role {
-            Role::Standby => self.local.events.checkpointed(arrived, waiting.collect()),
+            Role::Standby => {
+                let events = &self.local.events;
+                events.checkpointed(arrived, checkpoint.as_of, waiting.collect());
+            }
             // The Events of an earlier process. A leader knows its own.
             Role::Leader if !was_read => waiting.for_each(|event| self.local.events.push(event)),
             Role::Leader => {}

@@ -187,9 +187,9 @@ impl EventQueue {
     }
 
     /// Takes the Events over that a checkpoint lists as waiting. A leader ignores checkpoints.
-    pub(super) fn checkpointed(&mut self, arrived: Instant, waiting: Vec<Event>) {
+    pub(super) fn checkpointed(&mut self, written: Option<Instant>, waiting: Vec<Event>) {
         if self.role == Role::Standby {
-            self.kept.checkpointed(arrived, waiting);
+            self.kept.checkpointed(written, waiting);
         }
     }
 

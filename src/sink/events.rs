@@ -6,13 +6,17 @@
 //! A standby writes nothing and keeps its Events. When it becomes the leader, it writes the Events that the former leader may
 //! not have written.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use http::StatusCode;
+use jiff::Timestamp;
 use k8s_openapi::api::events::v1::Event as EventObject;
 use kube::{
     Resource,
@@ -98,11 +102,12 @@ impl EventSink {
         self.event_queue().waiting()
     }
 
-    /// Takes over the Events that a checkpoint of the leader lists as waiting. `arrived` is the time at which this replica
-    /// received the checkpoint. Events that this replica saw more than 20 s before are no longer kept. A leader ignores
-    /// checkpoints.
-    pub fn checkpointed(&self, arrived: Instant, waiting: Vec<Event>) {
-        self.event_queue().checkpointed(arrived, waiting);
+    /// Takes over the Events that a checkpoint lists as waiting. `arrived` is the time at which this replica received the
+    /// checkpoint, `as_of` the time of its state by the clock of its writer. Events that this replica saw more than 20 s before
+    /// that state are no longer kept. A leader ignores checkpoints.
+    pub fn checkpointed(&self, arrived: Instant, as_of: Timestamp, waiting: Vec<Event>) {
+        let written = written_at(arrived, self.clock.now(), as_of);
+        self.event_queue().checkpointed(written, waiting);
     }
 
     /// Forgets Events that a standby has kept.
@@ -300,6 +305,13 @@ impl EventSink {
     }
 }
 
+/// The time of the state of a checkpoint. A checkpoint can be old when it arrives: one that its writer sent before a partition,
+/// or one that is read after an outage. If the clock of its writer is ahead, it counts as new.
+fn written_at(arrived: Instant, now: Timestamp, as_of: Timestamp) -> Option<Instant> {
+    let age = Duration::try_from(now.duration_since(as_of)).unwrap_or_default();
+    arrived.checked_sub(age)
+}
+
 /// Logs errors when they change, not once per Event.
 #[derive(Default)]
 struct ErrorLog {
@@ -337,5 +349,24 @@ impl ErrorLog {
         if self.failing.take().is_some() {
             info!("event write succeeded again");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::testing::at;
+
+    #[test]
+    fn a_checkpoint_is_as_old_as_its_state() {
+        let arrived = Instant::now() + Duration::from_secs(3600);
+        let written = |as_of| written_at(arrived, at(100), as_of);
+        assert_eq!(written(at(99)), arrived.checked_sub(Duration::from_secs(1)));
+        assert_eq!(written(at(75)), arrived.checked_sub(Duration::from_secs(25)));
+        assert_eq!(
+            written(at(400)),
+            Some(arrived),
+            "the clock of the writer is ahead"
+        );
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::event_queue::{CAPACITY, GIVE_UP};
 use crate::domain::effects::{Delivery, Event};
 
-/// Maximum time between an Event of the leader and the arrival of a checkpoint that does not list it although it was not
+/// Maximum time between an Event of the leader and the state of a checkpoint that does not list it although it was not
 /// written: the leader may have seen the change later than this replica.
 const CHECKPOINT_MARGIN: Duration = Duration::from_secs(20);
 
@@ -39,9 +39,9 @@ impl KeptEvents {
         }
     }
 
-    /// Replaces the Events that are needed because of the last checkpoint.
-    pub(super) fn checkpointed(&mut self, arrived: Instant, mut waiting: Vec<Event>) {
-        self.forget_before(arrived.checked_sub(CHECKPOINT_MARGIN));
+    /// Replaces the Events that are needed because of the last checkpoint, whose state is of the time `written`.
+    pub(super) fn checkpointed(&mut self, written: Option<Instant>, mut waiting: Vec<Event>) {
+        self.forget_before(written.and_then(|at| at.checked_sub(CHECKPOINT_MARGIN)));
         waiting.truncate(CAPACITY);
         self.checkpointed = waiting;
     }
@@ -98,7 +98,10 @@ mod tests {
         let now = Instant::now() + secs(3600);
         let mut kept = kept(now, 6);
         // The Events 0 to 3 are older than the checkpoint by more than 20 s.
-        kept.checkpointed(now + secs(5), vec![example("1", "pod"), example("5", "pod")]);
+        kept.checkpointed(
+            Some(now + secs(5)),
+            vec![example("1", "pod"), example("5", "pod")],
+        );
         assert_eq!(names(&kept.take(now)), ["1", "5", "4"]);
         assert_eq!(names(&kept.take(now)), [""; 0], "they are taken once");
     }
@@ -120,7 +123,7 @@ mod tests {
             ..example("0", "pod")
         };
         kept.keep(again, now, now);
-        kept.checkpointed(now, vec![example("0", "pod")]);
+        kept.checkpointed(Some(now), vec![example("0", "pod")]);
         let deliveries: Vec<_> = kept.take(now).iter().map(|event| event.delivery).collect();
         assert_eq!(deliveries, [Delivery::Create, Delivery::CreateOrRaise(2)]);
     }
