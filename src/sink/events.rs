@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_checkpoint_is_as_old_as_its_state() {
-        let arrived = Instant::now() + Duration::from_secs(3600);
+        let arrived = Instant::now() + Duration::from_hours(1);
         let written = |as_of| written_at(arrived, at(100), as_of);
         assert_eq!(written(at(99)), arrived.checked_sub(Duration::from_secs(1)));
         assert_eq!(written(at(75)), arrived.checked_sub(Duration::from_secs(25)));
