@@ -32,8 +32,8 @@ pub struct Expected {
 pub enum Rule {
     /// The rules of a project.
     Preset(Preset),
-    /// The rules of the policy.
-    Written {
+    /// The rules that the policy itself has.
+    Custom {
         /// The sidecar.
         sidecar: Sidecar,
         /// A Pod must have the sidecar if one of these holds; empty means every Pod.
@@ -123,7 +123,7 @@ impl Expected {
     pub fn reads_namespace(&self) -> bool {
         match &self.rule {
             Rule::Preset(preset) => preset.reads_namespace(),
-            Rule::Written { when, unless, .. } => when.iter().chain(unless).any(|condition| {
+            Rule::Custom { when, unless, .. } => when.iter().chain(unless).any(|condition| {
                 let Condition::Metadata { from, .. } = condition else {
                     return false;
                 };
@@ -136,7 +136,7 @@ impl Expected {
     fn is_required(&self, pod: &Observation, namespace: Option<&NamespaceMetadata>) -> bool {
         match &self.rule {
             Rule::Preset(preset) => preset.is_required(pod, namespace),
-            Rule::Written { when, unless, .. } => {
+            Rule::Custom { when, unless, .. } => {
                 let any = |conditions: &[Condition]| {
                     let mut conditions = conditions.iter();
                     conditions.any(|condition| condition.holds(pod, namespace))
@@ -154,7 +154,7 @@ impl Expected {
             .filter(|container| container.kind != ContainerKind::Init);
         match &self.rule {
             Rule::Preset(preset) => containers.any(|container| &*container.name == preset.container()),
-            Rule::Written { sidecar, .. } => containers.any(|container| match sidecar {
+            Rule::Custom { sidecar, .. } => containers.any(|container| match sidecar {
                 Sidecar::Name(name) => *container.name == **name,
                 Sidecar::NamePattern(pattern) => pattern.matches(&container.name),
                 Sidecar::Image(glob) => glob.matches(&Repository::of(&container.image)),

@@ -177,6 +177,13 @@ impl Policy {
     pub fn mode_of(&self, check: Check) -> Mode {
         self.mode.max(self.checks.common(check).mode)
     }
+
+    /// The expected sidecar with this name, unless the check SidecarMissing is off.
+    pub fn expected_sidecar(&self, name: &str) -> Option<&Expected> {
+        let mut expected = self.expected.iter();
+        let entry = expected.find(|entry| *entry.name == *name)?;
+        (self.mode_of(Check::SidecarMissing) != Mode::Off).then_some(entry)
+    }
 }
 
 /// The mode of a policy or a check. Later variants are stricter.

@@ -110,20 +110,9 @@ pub(super) fn continue_violation(
         // The stored fault has ended; the present one is evaluated as a new one.
         return;
     }
-    let onset = state.onset.min(now);
     let violation = Tracked {
         container,
-        check: id.check,
-        onset,
-        observed: state.observed,
-        firing_since: state.firing_since.map(|since| since.min(now)),
-        gone_since: state.gone_since.map(|since| since.min(now)),
-        event: state.event,
-        other_event: state.other_event,
-        visible: state.visible,
-        rollout: None,
-        rollout_known: false,
-        counted: state.counted,
+        ..Tracked::continued(id.check, &state, now)
     };
     pod.edit_findings(|findings| {
         let policy = matched.version.policy;

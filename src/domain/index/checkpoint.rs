@@ -15,7 +15,7 @@ use super::{
     work::Work,
 };
 use crate::domain::{
-    checkpoint::{Checkpoint, PodKey, PodState, PolicyState, ViolationId, ViolationState},
+    checkpoint::{Checkpoint, PodKey, PodState, PolicyState, ViolationId},
     effects::Effects,
     history::{DOWN_WINDOWS, History, Observed},
     observation::Observation,
@@ -135,20 +135,7 @@ impl Index {
                     check: tracked.check,
                 };
                 let severity = matched.version.spec.checks.common(tracked.check).severity;
-                state.violations.insert(
-                    id,
-                    ViolationState {
-                        onset: tracked.onset,
-                        observed: tracked.observed,
-                        firing_since: tracked.firing_since,
-                        gone_since: tracked.gone_since,
-                        event: tracked.event,
-                        other_event: tracked.other_event,
-                        counted: tracked.counted,
-                        visible: tracked.visible,
-                        severity,
-                    },
-                );
+                state.violations.insert(id, tracked.exported(severity));
             }
         }
         let written = findings.map(|findings| {

@@ -166,8 +166,8 @@ impl Index {
         let Self {
             missing, policies, ..
         } = self;
-        let (old_place, new_place) = ((&pod.observation, &*old), (&pod.observation, &**new));
-        missing.change(Some(old_place), Some(new_place), |id| {
+        let observation = &pod.observation;
+        missing.change((observation, &*old), (observation, &**new), |id| {
             let version = |matches: &MatchSet| matches.get(id).map(|matched| Arc::as_ptr(&matched.version));
             if version(&old) == version(new) {
                 known

@@ -147,10 +147,7 @@ impl EventPlanner<'_> {
                 }
                 Some(_) => {}
             }
-            let done = violation.event.map_or(due, |event| event.repeats);
-            if let (Some(since), Ok(n)) = (violation.firing_since, i32::try_from(done.saturating_add(1))) {
-                keep_earliest(&mut next, later(since, period.saturating_mul(n)), self.view.now);
-            }
+            keep_next_repetition(violation, period, self.view.now, &mut next);
         }
         next
     }
@@ -160,13 +157,8 @@ impl EventPlanner<'_> {
     pub(super) fn take_over(&mut self, violation: &mut Tracked) {
         if violation.is_firing() && self.alerts(violation.check) {
             let hash = self.hash(violation, "firing");
-            let repeats = repeats(violation, self.view.policy.repeat_period, self.view.now);
-            self.record(hash, repeats.saturating_add(1));
-            violation.event = Some(FiringEvent {
-                hash,
-                before: 0,
-                repeats,
-            });
+            let period = self.view.policy.repeat_period;
+            take_over(violation, hash, period, self.view.now, self.written);
         }
     }
 
@@ -320,6 +312,38 @@ pub(super) fn repeats(violation: &Tracked, period: SignedDuration, now: Timestam
     let since = violation.firing_since.unwrap_or(now);
     let times = now.duration_since(since).as_millis() / period.as_millis().max(1);
     u32::try_from(times).unwrap_or(0)
+}
+
+/// Lowers `next` to the time of the next repetition of a firing violation.
+pub(super) fn keep_next_repetition(
+    violation: &Tracked,
+    period: SignedDuration,
+    now: Timestamp,
+    next: &mut Option<Timestamp>,
+) {
+    let done = violation
+        .event
+        .map_or_else(|| repeats(violation, period, now), |event| event.repeats);
+    if let (Some(since), Ok(n)) = (violation.firing_since, i32::try_from(done.saturating_add(1))) {
+        keep_earliest(next, later(since, period.saturating_mul(n)), now);
+    }
+}
+
+/// Records that an earlier process has written the Event with this hash, and its repetitions until `now`.
+pub(super) fn take_over(
+    violation: &mut Tracked,
+    hash: u64,
+    period: SignedDuration,
+    now: Timestamp,
+    written: &mut Box<[WrittenEvent]>,
+) {
+    let repeats = repeats(violation, period, now);
+    record(written, hash, repeats.saturating_add(1));
+    violation.event = Some(FiringEvent {
+        hash,
+        before: 0,
+        repeats,
+    });
 }
 
 /// The name of the object, truncated if necessary, and the hash.

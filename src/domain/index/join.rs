@@ -18,6 +18,7 @@ use crate::domain::{
     checkpoint::{PodState, ViolationId, ViolationState},
     effects::Effects,
     history::History,
+    policy::{Check, Severity},
     tracker::Tracked,
 };
 
@@ -131,6 +132,35 @@ impl PodEntry {
 }
 
 impl Tracked {
+    /// The violation of the first container, or of a workload, that a checkpoint contains.
+    pub(super) fn continued(check: Check, state: &ViolationState, now: Timestamp) -> Self {
+        Self {
+            observed: state.observed,
+            firing_since: state.firing_since.map(|since| since.min(now)),
+            gone_since: state.gone_since.map(|since| since.min(now)),
+            event: state.event,
+            other_event: state.other_event,
+            visible: state.visible,
+            counted: state.counted,
+            ..Self::since(check, state.onset.min(now))
+        }
+    }
+
+    /// The state for a checkpoint.
+    pub(super) fn exported(&self, severity: Severity) -> ViolationState {
+        ViolationState {
+            onset: self.onset,
+            observed: self.observed,
+            firing_since: self.firing_since,
+            gone_since: self.gone_since,
+            event: self.event,
+            other_event: self.other_event,
+            counted: self.counted,
+            visible: self.visible,
+            severity,
+        }
+    }
+
     /// Joins the state of the same violation in a checkpoint. An onset that this process has observed wins, unless the
     /// other process observed the same fault earlier: an observation can only be late. A violation that fires there
     /// then fires here too, so that its Event is not written again. `shown` is the onset of the fault that the API shows.

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use super::{
     Index,
     entry::{PolicyEntry, PolicyId},
-    matches::MatchSet,
+    matches::{MatchSet, Version},
     pods::WrittenEvent,
     series::SeriesKey,
     watches::{Scope, covers},
@@ -77,10 +77,10 @@ pub(super) struct Missing {
 }
 
 /// A Pod and the policies that select it.
-type Placed<'a> = (&'a Observation, &'a MatchSet);
+type PodMatches<'a> = (&'a Observation, &'a MatchSet);
 
 /// The facts to which a Pod contributes, and whether it lacks the sidecar.
-fn contributions((pod, matches): Placed<'_>) -> BTreeMap<FactsKey, bool> {
+fn contributions((pod, matches): PodMatches<'_>) -> BTreeMap<FactsKey, bool> {
     let mut found = BTreeMap::new();
     if pod.is_ending() || !matches.expects() {
         return found;
@@ -107,35 +107,38 @@ impl Missing {
     /// Counts the change of a Pod. `observed` is how the state under a policy was observed.
     pub(super) fn change(
         &mut self,
-        before: Option<Placed<'_>>,
-        after: Option<Placed<'_>>,
+        before: PodMatches<'_>,
+        after: PodMatches<'_>,
         observed: impl Fn(PolicyId) -> Observed,
     ) {
-        let old = before.map(contributions).unwrap_or_default();
-        let new = after.map(contributions).unwrap_or_default();
+        if contribute_equally(before, after) {
+            return;
+        }
+        let old = contributions(before);
+        let new = contributions(after);
         for (key, lacks) in &old {
             if new.get(key) == Some(lacks) {
                 continue;
             }
-            if let (Some(facts), Some((pod, _))) = (self.facts.get_mut(key), before) {
+            if let Some(facts) = self.facts.get_mut(key) {
                 facts.required -= 1;
                 if *lacks {
-                    facts.lacking.remove(&lacking(pod));
+                    facts.lacking.remove(&lacking(before.0));
                 }
             }
             self.mark(key.clone(), observed(key.policy));
         }
         for (key, lacks) in new {
             if old.get(&key) == Some(&lacks) {
-                if !is_same_version(before, after, key.policy) {
+                if version(before, key.policy) != version(after, key.policy) {
                     self.mark(key.clone(), observed(key.policy));
                 }
                 continue;
             }
             let facts = self.facts.entry(key.clone()).or_default();
             facts.required += 1;
-            if let (true, Some((pod, _))) = (lacks, after) {
-                facts.lacking.insert(lacking(pod));
+            if lacks {
+                facts.lacking.insert(lacking(after.0));
             }
             let policy = key.policy;
             self.mark(key, observed(policy));
@@ -238,12 +241,18 @@ impl Missing {
     }
 }
 
-fn is_same_version(before: Option<Placed<'_>>, after: Option<Placed<'_>>, policy: PolicyId) -> bool {
-    let version = |placed: Option<Placed<'_>>| {
-        let matched = placed.and_then(|(_, matches)| matches.get(policy));
-        matched.map(|matched| Arc::as_ptr(&matched.version))
-    };
-    version(before) == version(after)
+/// The version of a policy that selects the Pod.
+fn version((_, matches): PodMatches<'_>, policy: PolicyId) -> Option<*const Version> {
+    matches.get(policy).map(|matched| Arc::as_ptr(&matched.version))
+}
+
+/// Whether a Pod contributes the same before and after a change that no policy evaluates again. Most changes are of this kind,
+/// so this does not compute the contributions.
+fn contribute_equally((before, old): PodMatches<'_>, (after, new): PodMatches<'_>) -> bool {
+    std::ptr::eq(old, new)
+        && before.is_ending() == after.is_ending()
+        && before.namespace == after.namespace
+        && before.workload == after.workload
 }
 
 impl Facts {
@@ -285,7 +294,7 @@ impl Missing {
 
     /// The same from all Pods.
     pub(super) fn recount<'a>(
-        pods: impl Iterator<Item = Placed<'a>>,
+        pods: impl Iterator<Item = PodMatches<'a>>,
     ) -> BTreeMap<FactsKey, (u32, BTreeSet<Lacking>)> {
         let mut counts: BTreeMap<FactsKey, (u32, BTreeSet<Lacking>)> = BTreeMap::new();
         for (pod, matches) in pods {

@@ -63,7 +63,7 @@ pub use self::{
 };
 use self::{
     entry::{Policies, PolicyId},
-    matches::MatchSets,
+    matches::{MatchSet, MatchSets},
     missing::Missing,
     pods::{PodEntry, PodId, Selected, Unevaluated},
     policy_limits::RankedPolicies,
@@ -208,9 +208,9 @@ impl Index {
             || before.annotations != pod.observation.annotations
             || before.host_network != pod.observation.host_network;
         let observed = gap.map_or(Observed::Live, Observed::AfterGap);
-        let placed = (&before, &*pod.matches);
-        let placed_now = (&pod.observation, &*pod.matches);
-        self.missing.change(Some(placed), Some(placed_now), |_| observed);
+        let matches = &*pod.matches;
+        self.missing
+            .change((&before, matches), (&pod.observation, matches), |_| observed);
         if let Some(ended) = self.workloads.change(&before, &pod.observation, now) {
             self.forget_workload(&ended);
         }
@@ -280,8 +280,11 @@ impl Index {
         }
         let Observation { namespace, uid, .. } = &pod.observation;
         let observed = self.observed_now(namespace);
-        self.missing
-            .change(Some((&pod.observation, &*matches)), None, |_| observed);
+        self.missing.change(
+            (&pod.observation, &*matches),
+            (&pod.observation, &MatchSet::default()),
+            |_| observed,
+        );
         if let Some(at) = pod.findings.as_ref().and_then(|findings| findings.deadline) {
             self.deadlines.remove(&(at, id));
         }

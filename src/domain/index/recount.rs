@@ -66,10 +66,10 @@ impl Index {
             Workloads::recount(pods),
             "live Pods of each revision"
         );
-        let placed = self.all_pods().map(|(_, pod)| (&pod.observation, &*pod.matches));
+        let pods = self.all_pods().map(|(_, pod)| (&pod.observation, &*pod.matches));
         assert_eq!(
             self.missing.counts(),
-            Missing::recount(placed),
+            Missing::recount(pods),
             "Pods of each workload that must have a sidecar"
         );
         self.assert_workloads();

@@ -106,6 +106,17 @@ pub struct ViolationKind {
     pub firing: bool,
 }
 
+impl ViolationKind {
+    fn of(violation: &Violation) -> Self {
+        Self {
+            check: violation.check,
+            severity: violation.severity,
+            mode: violation.mode,
+            firing: violation.firing,
+        }
+    }
+}
+
 /// A container of the Pods of a workload. The default is the lowest value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WorkloadContainer {
@@ -130,37 +141,33 @@ pub(super) type SeriesKey = (Arc<str>, ViolationKind, WorkloadContainer);
 /// The series that counts a violation.
 pub(super) fn series_key(pod: &Observation, container: usize, violation: &Violation) -> Option<SeriesKey> {
     let subject = violation.subject.as_container()?;
-    let kind = ViolationKind {
-        check: violation.check,
-        severity: violation.severity,
-        mode: violation.mode,
-        firing: violation.firing,
-    };
     let container = WorkloadContainer {
         workload: Arc::clone(&subject.workload),
         container: Arc::clone(&subject.container),
         image: label(&pod.shape.containers.get(container)?.image),
         native: subject.native,
     };
-    Some((Arc::clone(&subject.namespace), kind, container))
+    Some((
+        Arc::clone(&subject.namespace),
+        ViolationKind::of(violation),
+        container,
+    ))
 }
 
 /// The series that counts the Pods of a workload that lack a sidecar.
 pub(super) fn workload_series(violation: &Violation) -> SeriesKey {
     let subject = &violation.subject;
-    let kind = ViolationKind {
-        check: violation.check,
-        severity: violation.severity,
-        mode: violation.mode,
-        firing: violation.firing,
-    };
     let container = WorkloadContainer {
         workload: Arc::clone(subject.workload()),
         container: Arc::clone(subject.container()),
         image: Arc::default(),
         native: false,
     };
-    (Arc::clone(subject.namespace()), kind, container)
+    (
+        Arc::clone(subject.namespace()),
+        ViolationKind::of(violation),
+        container,
+    )
 }
 
 /// The text of a label value.

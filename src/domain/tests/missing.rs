@@ -40,7 +40,7 @@ fn expecting() -> Policy {
     policy().only(Check::SidecarMissing).with(|policy| {
         policy.expected = vec![Expected {
             name: "envoy".into(),
-            rule: Rule::Written {
+            rule: Rule::Custom {
                 sidecar: Sidecar::Name("envoy".into()),
                 when: vec![label(Source::NamespaceLabel, "team", "pay")],
                 unless: vec![label(Source::PodLabel, "mesh", "off"), Condition::HostNetwork],
@@ -190,7 +190,7 @@ fn a_change_and_its_reversal_leave_nothing() {
         },
         |harness| {
             harness.policy(expecting().with(|policy| {
-                policy.expected[0].rule = Rule::Written {
+                policy.expected[0].rule = Rule::Custom {
                     sidecar: Sidecar::Name("app".into()),
                     when: Vec::new(),
                     unless: Vec::new(),

@@ -8,16 +8,17 @@ use jiff::Timestamp;
 use super::{Facts, FactsKey};
 use crate::domain::{
     checks::rule,
-    effects::{Change, Delivery, Effects, Event, RECOVERED, Regarding},
+    effects::{Change, Delivery, Event, RECOVERED, Regarding},
     expected::Expected,
     hash::stable_hash,
     index::{
         entry::PolicyEntry,
-        event_planner::{NOTE_LIMIT, RESOLVED, event_name, next_delivery, record, repeats},
+        event_planner::{
+            NOTE_LIMIT, RESOLVED, event_name, keep_next_repetition, next_delivery, record, repeats, take_over,
+        },
     },
     policy::{Check, Mode, Policy},
-    time::later,
-    tracker::{FiringEvent, Tracked, keep_earliest},
+    tracker::{FiringEvent, Tracked},
 };
 
 /// The Events of one workload under one policy.
@@ -28,31 +29,29 @@ pub(super) struct WorkloadEvents<'a> {
     pub(super) key: &'a FactsKey,
     pub(super) facts: &'a mut Facts,
     pub(super) now: Timestamp,
-    pub(super) effects: &'a mut Effects,
+    pub(super) events: &'a mut Vec<Event>,
 }
 
 impl WorkloadEvents<'_> {
-    /// Adds the Events of a violation. Returns it, and the time of the next repetition.
+    /// Adds the Events of a violation, and lowers `next` to the time of the next repetition.
     pub(super) fn plan(
         &mut self,
-        tracked: Option<Tracked>,
+        tracked: &mut Tracked,
         change: Option<Change>,
-    ) -> (Option<Tracked>, Option<Timestamp>) {
-        let Some(mut tracked) = tracked else {
-            return (None, None);
-        };
+        next: &mut Option<Timestamp>,
+    ) {
         if self.spec.mode_of(Check::SidecarMissing) != Mode::Alert || !tracked.is_firing() {
-            return (Some(tracked), None);
+            return;
         }
         if change == Some(Change::Resolved) {
-            self.recovery(&tracked);
-            return (Some(tracked), None);
+            self.recovery(tracked);
+            return;
         }
         let period = self.spec.repeat_period;
-        let due = repeats(&tracked, period, self.now);
+        let due = repeats(tracked, period, self.now);
         match tracked.event {
             None => {
-                let hash = self.firing_hash();
+                let hash = self.facts.firing_hash(self.policy, self.key);
                 let (delivery, before) = next_delivery(&mut self.facts.written, hash);
                 self.push_firing(hash, delivery);
                 tracked.event = Some(FiringEvent {
@@ -72,19 +71,14 @@ impl WorkloadEvents<'_> {
             }
             Some(_) => {}
         }
-        let mut next = None;
-        let done = tracked.event.map_or(due, |event| event.repeats);
-        if let (Some(since), Ok(n)) = (tracked.firing_since, i32::try_from(done.saturating_add(1))) {
-            keep_earliest(&mut next, later(since, period.saturating_mul(n)), self.now);
-        }
-        (Some(tracked), next)
+        keep_next_repetition(tracked, period, self.now, next);
     }
 
     fn recovery(&mut self, tracked: &Tracked) {
         let Some(event) = tracked.event.filter(|_| self.spec.recovery_events) else {
             return;
         };
-        let hash = self.hash(RESOLVED, &event.hash.to_string());
+        let hash = event_hash(self.policy, self.key, RESOLVED, &event.hash.to_string());
         let (delivery, _) = next_delivery(&mut self.facts.written, hash);
         let duration = self.now.duration_since(tracked.onset);
         let note = self
@@ -118,7 +112,7 @@ impl WorkloadEvents<'_> {
         let workload = &subject.workload;
         // A Pod without an owner is its own workload, and its UID is known.
         let pod = self.facts.lacking.last().filter(|_| workload.is_pod());
-        self.effects.events.push(Event {
+        self.events.push(Event {
             name: event_name(&workload.name, hash),
             policy: self.policy.key.clone(),
             policy_uid: Arc::clone(&self.policy.uid),
@@ -138,40 +132,42 @@ impl WorkloadEvents<'_> {
             delivery,
         });
     }
+}
 
+impl Facts {
     /// Records that an earlier process has written the Event of a firing violation.
-    pub(super) fn take_over(&mut self, tracked: &mut Tracked) {
-        if tracked.is_firing() && self.spec.mode_of(Check::SidecarMissing) == Mode::Alert {
-            let hash = self.firing_hash();
-            let repeats = repeats(tracked, self.spec.repeat_period, self.now);
-            record(&mut self.facts.written, hash, repeats.saturating_add(1));
-            tracked.event = Some(FiringEvent {
-                hash,
-                before: 0,
-                repeats,
-            });
+    pub(super) fn take_over_event(
+        &mut self,
+        tracked: &mut Tracked,
+        (policy, spec): (&PolicyEntry, &Policy),
+        key: &FactsKey,
+        now: Timestamp,
+    ) {
+        if tracked.is_firing() && spec.mode_of(Check::SidecarMissing) == Mode::Alert {
+            let hash = self.firing_hash(policy, key);
+            take_over(tracked, hash, spec.repeat_period, now, &mut self.written);
         }
     }
 
-    /// The hash in the name of the Event of a violation that begins to fire. It is computed from the objects only: the oldest
-    /// Pod tells two episodes apart.
-    fn firing_hash(&self) -> u64 {
-        let episode = self.facts.lacking.first().map_or("", |(_, uid, _)| uid);
-        self.hash("firing", episode)
+    /// The hash in the name of the Event of a violation that begins to fire. It is computed from the objects only. The oldest
+    /// Pod is part of it, because two episodes need different names.
+    fn firing_hash(&self, policy: &PolicyEntry, key: &FactsKey) -> u64 {
+        let episode = self.lacking.first().map_or("", |(_, uid, _)| uid);
+        event_hash(policy, key, "firing", episode)
     }
+}
 
-    fn hash(&self, kind: &str, episode: &str) -> u64 {
-        let subject = &self.key.subject;
-        let workload = subject.workload.to_string();
-        let parts = [
-            &*self.policy.uid,
-            &*subject.namespace,
-            &*workload,
-            &*subject.sidecar,
-            Check::SidecarMissing.as_str(),
-            kind,
-            episode,
-        ];
-        stable_hash(parts.map(str::as_bytes))
-    }
+fn event_hash(policy: &PolicyEntry, key: &FactsKey, kind: &str, episode: &str) -> u64 {
+    let subject = &key.subject;
+    let workload = subject.workload.to_string();
+    let parts = [
+        &*policy.uid,
+        &*subject.namespace,
+        &*workload,
+        &*subject.sidecar,
+        Check::SidecarMissing.as_str(),
+        kind,
+        episode,
+    ];
+    stable_hash(parts.map(str::as_bytes))
 }

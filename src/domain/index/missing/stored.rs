@@ -7,12 +7,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 
-use super::{Facts, FactsKey, events::WorkloadEvents};
+use super::{Facts, FactsKey};
 use crate::domain::{
-    checkpoint::{Checkpoint, PodKey, ViolationId, ViolationState},
-    effects::Effects,
+    checkpoint::{Checkpoint, PodKey, ViolationId},
     index::{Index, pods::Findings},
-    policy::{Check, Mode, Severity},
+    policy::Check,
     time::later,
     tracker::{Tracked, visible_after},
     violation::{SubjectKey, WorkloadSubject},
@@ -60,18 +59,14 @@ impl Index {
             return;
         };
         let spec = &version.spec;
-        let entry = spec
-            .expected
-            .iter()
-            .find(|entry| entry.name == key.subject.sidecar);
-        let Some(entry) = entry.filter(|_| spec.mode_of(CHECK) != Mode::Off) else {
+        let Some(entry) = spec.expected_sidecar(&key.subject.sidecar) else {
             return;
         };
         if facts.tracked.is_some() {
             return;
         }
         if let Some(stored) = stored {
-            facts.tracked = Some(continued(&stored, now));
+            facts.tracked = Some(Tracked::continued(CHECK, &stored, now));
         } else if let Some(stored) = of_status {
             let firing_since = stored
                 .firing
@@ -82,16 +77,7 @@ impl Index {
                 counted: stored.firing,
                 ..Tracked::since(CHECK, stored.onset.min(now))
             };
-            let mut planner = WorkloadEvents {
-                policy,
-                spec,
-                entry,
-                key,
-                facts,
-                now,
-                effects: &mut Effects::default(),
-            };
-            planner.take_over(&mut tracked);
+            facts.take_over_event(&mut tracked, (policy, spec), key, now);
             facts.tracked = Some(tracked);
         }
     }
@@ -118,7 +104,7 @@ impl Index {
                 };
                 stored
                     .violations
-                    .insert(id, exported(tracked, shown.violation.severity));
+                    .insert(id, tracked.exported(shown.violation.severity));
             }
         }
     }
@@ -166,30 +152,5 @@ impl Facts {
             // The causes of present Events come no more.
             event.joined &= present.is_none_or(|present| present.hash != event.hash);
         }
-    }
-}
-
-fn continued(state: &ViolationState, now: Timestamp) -> Tracked {
-    Tracked {
-        observed: state.observed,
-        firing_since: state.firing_since.map(|since| since.min(now)),
-        event: state.event,
-        visible: state.visible,
-        counted: state.counted,
-        ..Tracked::since(CHECK, state.onset.min(now))
-    }
-}
-
-fn exported(tracked: &Tracked, severity: Severity) -> ViolationState {
-    ViolationState {
-        onset: tracked.onset,
-        observed: tracked.observed,
-        firing_since: tracked.firing_since,
-        gone_since: None,
-        event: tracked.event,
-        other_event: None,
-        counted: tracked.counted,
-        visible: tracked.visible,
-        severity,
     }
 }

@@ -9,8 +9,8 @@ use crate::domain::{
     expected::Expected,
     history::Observed,
     index::{Index, entry::PolicyEntry, series::workload_series},
-    policy::{Check, Mode},
-    tracker::{Tracked, keep_earliest},
+    policy::Check,
+    tracker::Tracked,
     violation::{Subject, Violation},
 };
 
@@ -79,30 +79,24 @@ impl Index {
         }
         let version = policy.as_ref().and_then(|policy| policy.latest.clone());
         let spec = version.as_ref().map(|version| &version.spec);
-        let entry = spec.and_then(|spec| {
-            let mut entries = spec.expected.iter();
-            entries.find(|entry| entry.name == key.subject.sidecar && spec.mode_of(CHECK) != Mode::Off)
-        });
+        let entry = spec.and_then(|spec| spec.expected_sidecar(&key.subject.sidecar));
         let mut deadline = None;
         let mut change = None;
         let before = facts.tracked.take();
         match (&mut policy, spec, entry) {
             (Some(policy), Some(spec), Some(entry)) if facts.required > 0 => {
                 let (tracked, changed) = step(facts, before, entry, (now, observed), &mut deadline);
-                let mut planner = WorkloadEvents {
-                    policy,
-                    spec,
-                    entry,
-                    key,
-                    facts,
-                    now,
-                    effects,
-                };
-                let (tracked, repeat) = planner.plan(tracked, changed);
-                if let Some(at) = repeat {
-                    keep_earliest(&mut deadline, at, now);
-                }
-                if let Some(tracked) = tracked {
+                if let Some(mut tracked) = tracked {
+                    let mut planner = WorkloadEvents {
+                        policy,
+                        spec,
+                        entry,
+                        key,
+                        facts,
+                        now,
+                        events: &mut effects.events,
+                    };
+                    planner.plan(&mut tracked, changed, &mut deadline);
                     let Common { severity, .. } = spec.checks.common(CHECK);
                     let violation = Violation {
                         policy: policy.key.clone(),

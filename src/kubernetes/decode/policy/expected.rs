@@ -50,7 +50,7 @@ fn decode_entry(entry: &api::Expected, path: &str) -> Result<Expected, InvalidSp
             api::Preset::Dapr => Preset::Dapr,
             api::Preset::OpenTelemetry => Preset::OpenTelemetry,
         }),
-        (None, Some(sidecar)) => Rule::Written {
+        (None, Some(sidecar)) => Rule::Custom {
             sidecar: decode_sidecar(sidecar, &format!("{path}.sidecar"))?,
             when: conditions(when, &format!("{path}.when"))?,
             unless: conditions(unless, &format!("{path}.unless"))?,
@@ -145,7 +145,7 @@ mod tests {
         };
         let entry = Expected {
             name: "logs".into(),
-            rule: Rule::Written {
+            rule: Rule::Custom {
                 sidecar: Sidecar::NamePattern(Pattern::parse("logs-.*").unwrap()),
                 when: vec![metadata(Source::NamespaceLabel, "logs", &["on", "yes"])],
                 unless: vec![
