@@ -16,6 +16,7 @@ use super::{
 };
 use crate::domain::{
     checkpoint::{PodState, ViolationId, ViolationState},
+    checks::View,
     effects::Effects,
     history::History,
     policy::{Check, Severity},
@@ -33,6 +34,7 @@ impl Index {
     ) {
         let Some(pod) = self.pods.get_mut(&id) else { return };
         let has_history = pod.observation.is_evaluated() && !self.without_history.contains(&id);
+        let own_history = pod.history.clone();
         if has_history {
             History::merge(
                 &mut pod.history,
@@ -58,7 +60,8 @@ impl Index {
                 pod.join_violations(matched, (&violations, state.as_of), now);
                 if has_history {
                     let stored = (violations, state.as_of, &stored.written);
-                    let recoveries = pod.continue_violations((policy, matched), stored, now);
+                    let recoveries =
+                        pod.continue_violations((policy, matched), own_history.as_deref(), stored, now);
                     effects.withdrawn.extend(recoveries);
                 }
             }
@@ -100,6 +103,7 @@ impl PodEntry {
     fn continue_violations(
         &mut self,
         (policy, matched): (&PolicyEntry, &Match),
+        own_history: Option<&History>,
         (stored, as_of, written): (Vec<(ViolationId, ViolationState)>, Timestamp, &BTreeMap<u64, u32>),
         now: Timestamp,
     ) -> Vec<String> {
@@ -113,8 +117,14 @@ impl PodEntry {
             let check = id.check;
             let is_this =
                 |known: &&Tracked| usize::from(known.container) == container_idx && known.check == check;
+            let view = self.view(matched, now);
+            let own_view = View {
+                history: own_history,
+                ..view
+            };
             if self.tracked(number).iter().any(|known| is_this(&known))
-                || find_fault(&self.view(matched, now), check, container_idx).is_none()
+                || find_fault(&own_view, check, container_idx).is_some()
+                || find_fault(&view, check, container_idx).is_none()
             {
                 continue;
             }
@@ -183,7 +193,7 @@ impl Tracked {
         }
         // Both have seen the end of the fault. A process that has started since has seen it late.
         if let (Some(own), Some(theirs)) = (self.gone_since, stored.gone_since)
-            && own <= as_of
+            && own < as_of
             && theirs >= self.onset
         {
             self.gone_since = Some(own.min(theirs));
@@ -193,8 +203,8 @@ impl Tracked {
             return;
         };
         if event.hash == stored.hash {
-            event.before = event.before.max(stored.before);
-            event.repeats = event.repeats.max(stored.repeats);
+            // An earlier episode has fewer Events before it. Its repetitions do not count.
+            *event = stored.max(*event);
         }
     }
 }

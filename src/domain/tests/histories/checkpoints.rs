@@ -41,18 +41,72 @@ fn outcome_with_own_checkpoint(
     player.outcome()
 }
 
-/// A container loses its status, so its restarts are counted from zero again. A random history found this.
+/// Histories in which a checkpoint changed something; random ones found them.
 #[test]
-fn a_restart_after_a_lost_status_counts_beside_a_checkpoint() {
-    let before = [Step::Pod(3, Change::Ready(0)), Step::Pod(3, Change::Restart(1))];
-    let between = [
-        Step::Pod(3, Change::Unreported(1)),
-        Step::Policy(1, 4),
-        Step::Pod(3, Change::Ready(1)),
+fn a_checkpoint_does_not_bring_back_an_earlier_fault() {
+    use Change::*;
+    let cases: [(&str, [&[Step]; 3]); 4] = [
+        (
+            "a container loses its status, so its restarts are counted from zero again",
+            [
+                &[Step::Pod(3, Ready(0)), Step::Pod(3, Restart(1))],
+                &[
+                    Step::Pod(3, Unreported(1)),
+                    Step::Policy(1, 4),
+                    Step::Pod(3, Ready(1)),
+                ],
+                &[Step::Pod(3, Restart(1))],
+            ],
+        ),
+        (
+            "a fault after a resolved one waits for its evaluation",
+            [
+                &[Step::Pod(3, Starting(0)), Step::Wait(50)],
+                &[
+                    Step::Pod(3, Unready(1)),
+                    Step::Pod(2, Ready(0)),
+                    Step::Pod(1, Ready(0)),
+                    Step::Pod(0, Ready(0)),
+                    Step::Policy(0, 0),
+                    Step::Policy(2, 1),
+                    Step::Wait(40),
+                    Step::Relist(false),
+                    Step::Pod(3, Ready(1)),
+                ],
+                &[],
+            ],
+        ),
+        (
+            "the Event of the resolved violation was repeated, and that of the new one has the same name",
+            [
+                &[Step::Pod(2, Waiting(1)), Step::Wait(140)],
+                &[
+                    Step::Pod(2, Ready(1)),
+                    Step::Wait(40),
+                    Step::Pod(2, Starting(1)),
+                    Step::Wait(54),
+                ],
+                &[],
+            ],
+        ),
+        (
+            "a fault ends again at the time of the checkpoint",
+            [
+                &[
+                    Step::Pod(3, Unready(0)),
+                    Step::Wait(50),
+                    Step::Pod(3, Unready(1)),
+                    Step::Wait(1),
+                ],
+                &[Step::Pod(3, Restart(1)), Step::Pod(3, Ready(0))],
+                &[],
+            ],
+        ),
     ];
-    let after = [Step::Pod(3, Change::Restart(1))];
-    let play = |imports| outcome_with_own_checkpoint([&before, &between, &after], 1, imports);
-    assert_eq!(play(true), play(false));
+    for (case, histories) in cases {
+        let play = |imports| outcome_with_own_checkpoint(histories, 1, imports);
+        assert_eq!(play(true), play(false), "{case}");
+    }
 }
 
 proptest! {
