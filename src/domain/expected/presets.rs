@@ -1,6 +1,6 @@
 //! The rules by which projects inject their sidecars. `docs/expected.md` lists them with their sources.
 
-use crate::domain::observation::{NamespaceMetadata, Observation};
+use crate::domain::observation::{NamespaceMetadata, Observation, Shape};
 
 /// A project that injects a sidecar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,10 @@ const ISTIO_IGNORED: [&str; 4] = [
 ];
 /// The namespaces that the webhook of Linkerd excludes.
 const LINKERD_IGNORED: [&str; 2] = ["cert-manager", "kube-system"];
+/// The labels of Pods that the webhook of Linkerd excludes.
+const LINKERD_COMPONENT: [&str; 2] = ["linkerd.io/cni-resource", "linkerd.io/control-plane-component"];
+/// The namespaces into which the injector of Vault refuses to inject.
+const VAULT_IGNORED: [&str; 2] = ["kube-public", "kube-system"];
 
 impl Preset {
     /// The name of the sidecar's container.
@@ -69,7 +73,8 @@ impl Preset {
             Self::Linkerd => linkerd(pod, namespace),
             Self::Vault => {
                 let annotation = |key| pod.annotations.get(key).is_some_and(is_go_true);
-                annotation(VAULT_INJECT) && !annotation(VAULT_INIT_ONLY)
+                let is_refused = VAULT_IGNORED.contains(&&*pod.namespace);
+                annotation(VAULT_INJECT) && !annotation(VAULT_INIT_ONLY) && !is_refused
             }
             Self::Dapr => pod.annotations.get(DAPR_ENABLED).is_some_and(|value| {
                 let value = value.trim().to_ascii_lowercase();
@@ -107,7 +112,10 @@ fn istio(pod: &Observation, namespace: Option<&NamespaceMetadata>) -> bool {
 fn linkerd(pod: &Observation, namespace: Option<&NamespaceMetadata>) -> bool {
     let webhooks =
         namespace.and_then(|namespace| namespace.labels.get("config.linkerd.io/admission-webhooks"));
-    if pod.host_network || LINKERD_IGNORED.contains(&&*pod.namespace) || webhooks == Some("disabled") {
+    let is_excluded = LINKERD_IGNORED.contains(&&*pod.namespace)
+        || webhooks == Some("disabled")
+        || LINKERD_COMPONENT.iter().any(|key| pod.labels.get(key).is_some());
+    if pod.host_network || is_excluded || has_istio(&pod.shape) {
         return false;
     }
     let own = pod.annotations.get(LINKERD_INJECT).unwrap_or_default();
@@ -116,6 +124,12 @@ fn linkerd(pod: &Observation, namespace: Option<&NamespaceMetadata>) -> bool {
     let is_valid = |value| ["", "disabled", "enabled", "ingress"].contains(&value);
     let is_on = |value| ["enabled", "ingress"].contains(&value);
     is_valid(own) && is_valid(of_namespace) && is_on(if own.is_empty() { of_namespace } else { own })
+}
+
+/// Linkerd injects nothing beside the containers of Istio.
+fn has_istio(shape: &Shape) -> bool {
+    let mut names = shape.containers.iter().map(|container| &*container.name);
+    names.any(|name| ["istio-init", "istio-proxy"].contains(&name))
 }
 
 /// The texts that `strconv.ParseBool` of Go reads as true.
