@@ -34,7 +34,10 @@ pub use policy::{
     SidecarPolicy, SidecarPolicySpec, Sidecars, Switch,
 };
 pub use selector::{LabelSelector, LabelSelectorRequirement, SelectorOperator};
-pub use status::{CheckStatus, MAX_DETAIL, MAX_VIOLATIONS, PolicyStatus, Summary, Violation, ViolationState};
+pub use status::{
+    CheckStatus, ImageStatus, MAX_DETAIL, MAX_IMAGES, MAX_REPOSITORY, MAX_VERSION, MAX_VERSIONS,
+    MAX_VIOLATIONS, PolicyStatus, Summary, VersionStatus, Violation, ViolationState,
+};
 
 /// API group of both kinds.
 pub const GROUP: &str = "sidewatch.dev";

@@ -13,6 +13,14 @@ use serde_json::Value;
 
 /// The largest number of violations in a status. `violationsOmitted` counts the others.
 pub const MAX_VIOLATIONS: usize = 20;
+/// The largest number of image repositories in a status. `imagesOmitted` counts the others.
+pub const MAX_IMAGES: usize = 10;
+/// The largest number of versions of a repository in a status. `versionsOmitted` counts the others.
+pub const MAX_VERSIONS: usize = 5;
+/// The largest number of characters in the name of a repository.
+pub const MAX_REPOSITORY: usize = 255;
+/// The largest number of characters in a version.
+pub const MAX_VERSION: usize = 128;
 /// The largest number of characters in the detail of a violation.
 pub const MAX_DETAIL: usize = 1024;
 
@@ -53,6 +61,43 @@ pub struct PolicyStatus {
     /// The number of violations that are not in the list.
     #[serde(default)]
     pub violations_omitted: u32,
+    /// The images of the sidecars in the Pods that the policy selects. At most 10, those with the most Pods first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "readable")]
+    #[schemars(length(max = MAX_IMAGES), extend("x-kubernetes-list-type" = "atomic"))]
+    pub images: Vec<ImageStatus>,
+    /// The number of images that are not in the list.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub images_omitted: u32,
+}
+
+/// The versions of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = kubernetes_dialect)]
+pub struct ImageStatus {
+    /// The repository with its registry, without tag and digest.
+    #[schemars(length(max = MAX_REPOSITORY))]
+    pub repository: String,
+    /// The versions. At most 5, those with the most Pods first.
+    #[serde(default, deserialize_with = "readable")]
+    #[schemars(length(max = MAX_VERSIONS), extend("x-kubernetes-list-type" = "atomic"))]
+    pub versions: Vec<VersionStatus>,
+    /// The number of versions that are not in the list.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub versions_omitted: u32,
+}
+
+/// A version of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = kubernetes_dialect)]
+pub struct VersionStatus {
+    /// The version, such as 1.28.1 for the tags v1.28.1 and 1.28.1-distroless. For other tags the tag itself, and for an
+    /// image with a digest only the beginning of the digest.
+    #[schemars(length(max = MAX_VERSION))]
+    pub version: String,
+    /// The number of Pods with a sidecar of this version.
+    pub pods: u32,
 }
 
 /// Counts over all Pods that a policy selects.
@@ -184,6 +229,11 @@ fn conditions(_: &mut SchemaGenerator) -> Schema {
             },
         },
     })
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// The entries of a list that can be decoded.

@@ -50,6 +50,12 @@ const VARIANTS: [&str; 26] = [
 const PRE_RELEASES: [&str; 7] = ["alpha", "beta", "dev", "pre", "preview", "rc", "snapshot"];
 /// The tag of an image without tag and digest.
 const LATEST: &str = "latest";
+/// The maximum length of a tag.
+const MAX_TAG: usize = 128;
+/// The maximum length of a repository with its registry.
+const MAX_REPOSITORY: usize = 255;
+/// A length that no image with a valid repository, tag and digest exceeds, in bytes.
+pub const MAX_REFERENCE: usize = 640;
 /// The number of characters of a digest that are shown: `sha256:` and twelve digits.
 const DIGEST: usize = 19;
 
@@ -77,6 +83,23 @@ impl ImageVersion {
             },
             (None, None) => Self::of_tag(LATEST),
         }
+    }
+
+    /// Determines the version of an image reference that container runtimes accept. Returns `None` for others, with which no
+    /// container runs: its repository or tag is empty or too long, or contains other characters.
+    pub fn of_valid(image: &str) -> Option<Self> {
+        let repository = Repository::without_tag(image);
+        let is_name = |c: u8| c.is_ascii_alphanumeric() || b"._-/:[]".contains(&c);
+        if repository.is_empty() || image.len() > MAX_REFERENCE || !repository.bytes().all(is_name) {
+            return None;
+        }
+        if Repository::of(image).full().len() > MAX_REPOSITORY {
+            return None;
+        }
+        let version = Self::of(image);
+        let is_tag = |c: u8| c.is_ascii_alphanumeric() || b"._-:".contains(&c);
+        let has_version = (1..=MAX_TAG).contains(&version.text.len());
+        (has_version && version.text.bytes().all(is_tag)).then_some(version)
     }
 
     fn of_tag(tag: &str) -> Self {
@@ -165,6 +188,36 @@ mod tests {
             let version = ImageVersion::of(image);
             assert_eq!(version.to_string(), expected, "{image}");
             assert_eq!(version.is_ordered(), is_ordered, "{image}");
+        }
+    }
+
+    #[test]
+    fn images_that_no_runtime_accepts_have_no_version() {
+        let repository = |length| format!("reg.io/{}:1.0.0", "a".repeat(length));
+        let tag = |length| format!("proxy:{}", "a".repeat(length));
+        let table = [
+            (
+                "reg.io:5000/mesh/proxy_2:v1.2.3@sha256:0123456789abcdef".to_owned(),
+                true,
+            ),
+            ("[fd00::1]:5000/proxy:1.2.3".to_owned(), true),
+            ("proxy".to_owned(), true),
+            (String::new(), false),
+            (":1.0.0".to_owned(), false),
+            ("@sha256:0123456789abcdef".to_owned(), false),
+            ("proxy:".to_owned(), false),
+            ("proxy@".to_owned(), false),
+            ("proxy:a\"b".to_owned(), false),
+            ("pro\nxy:1.0.0".to_owned(), false),
+            ("prÖxy:1.0.0".to_owned(), false),
+            (repository(248), true),
+            (repository(249), false),
+            (tag(128), true),
+            (tag(129), false),
+            (format!("proxy:1.0.0@{}", "a".repeat(MAX_REFERENCE)), false),
+        ];
+        for (image, expected) in table {
+            assert_eq!(ImageVersion::of_valid(&image).is_some(), expected, "{image:?}");
         }
     }
 

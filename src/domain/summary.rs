@@ -1,10 +1,16 @@
 //! The status of a policy, without Kubernetes types. Conditions have no times: the writer of the status adds them,
 //! because it knows the previous status.
 
+use std::sync::Arc;
+
 use super::{policy::Check, violation::Violation};
 
 /// The largest number of violations in a status.
 pub const LISTED_VIOLATIONS: usize = 20;
+/// The largest number of image repositories in a status.
+pub const LISTED_IMAGES: usize = 10;
+/// The largest number of versions of a repository in a status.
+pub const LISTED_VERSIONS: usize = 5;
 
 /// The status of one policy.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +27,49 @@ pub struct Report {
     pub violations: Vec<ReportedViolation>,
     /// The number of violations that are not in the list.
     pub omitted: u32,
+    /// The versions of the sidecar images.
+    pub images: Images,
+}
+
+/// The image repositories of the sidecars, with the number of Pods by version.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Images {
+    /// At most [`LISTED_IMAGES`] repositories, those with the most Pods first.
+    pub repositories: Vec<RepositoryImages>,
+    /// The number of other repositories. Those of all versions beyond the limit of the index count as one.
+    pub omitted: u32,
+    /// The sum of the Pods of their versions.
+    pub omitted_pods: u32,
+}
+
+/// The versions of one image repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepositoryImages {
+    /// The repository with its registry.
+    pub repository: Arc<str>,
+    /// At most [`LISTED_VERSIONS`] versions, those with the most Pods first.
+    pub versions: Vec<VersionPods>,
+    /// The number of other versions.
+    pub omitted: u32,
+    /// The sum of the Pods of the other versions.
+    pub omitted_pods: u32,
+}
+
+impl RepositoryImages {
+    /// The sum of the Pods of all versions.
+    pub fn pods(&self) -> u32 {
+        let listed: u32 = self.versions.iter().map(|version| version.pods).sum();
+        listed + self.omitted_pods
+    }
+}
+
+/// The Pods with one version of a sidecar image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionPods {
+    /// The version, as [`ImageVersion`](super::image_version::ImageVersion) displays it.
+    pub version: Arc<str>,
+    /// The number of Pods.
+    pub pods: u32,
 }
 
 /// A violation and its cause.

@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 
 use super::other_installations::Writers;
 use crate::{
-    api::{CheckStatus, MAX_DETAIL, PolicyStatus, Severity, Summary, Violation, ViolationState},
+    api::{
+        CheckStatus, ImageStatus, MAX_DETAIL, MAX_REPOSITORY, MAX_VERSION, PolicyStatus, Severity, Summary,
+        VersionStatus, Violation, ViolationState,
+    },
     domain::{policy, summary},
     telemetry::logging::printable,
 };
@@ -35,6 +38,7 @@ pub(super) fn status(
         checks,
         violations,
         omitted,
+        images,
     } = report;
     let before = observed
         .map(|status| status.conditions.as_slice())
@@ -64,6 +68,8 @@ pub(super) fn status(
             .collect(),
         violations: violations.iter().map(violation).collect(),
         violations_omitted: *omitted,
+        images: images.repositories.iter().map(image).collect(),
+        images_omitted: images.omitted,
     }
 }
 
@@ -117,6 +123,8 @@ pub(super) fn is_current(wanted: &PolicyStatus, observed: Option<&PolicyStatus>)
         checks,
         violations,
         violations_omitted,
+        images,
+        images_omitted,
     } = wanted;
     *observed_generation == observed.observed_generation
         && conditions
@@ -126,21 +134,25 @@ pub(super) fn is_current(wanted: &PolicyStatus, observed: Option<&PolicyStatus>)
         && *checks == observed.checks
         && *violations == observed.violations
         && *violations_omitted == observed.violations_omitted
+        && *images == observed.images
+        && *images_omitted == observed.images_omitted
 }
 
-/// Reports whether an applied status still has checks or violations that were not applied. Server-side apply keeps them if
+/// Reports whether an applied status still has checks, violations or images that were not applied. Server-side apply keeps them if
 /// another field manager owns them. Conditions of other types stay.
 pub(super) fn has_foreign_entries(wanted: &PolicyStatus, applied: &PolicyStatus) -> bool {
     let is_wanted = |entry: &CheckStatus| wanted.checks.iter().any(|check| check.check == entry.check);
     let only_foreign = wanted.violations.is_empty() && !applied.violations.is_empty();
+    let only_foreign = only_foreign || wanted.images.is_empty() && !applied.images.is_empty();
     only_foreign || !applied.checks.iter().all(is_wanted)
 }
 
-/// Returns a merge patch of `status` that removes these entries: it replaces both lists. Null removes a list.
+/// Returns a merge patch of `status` that removes these entries: it replaces these lists. Null removes a list.
 pub(super) fn without_foreign_entries(wanted: &PolicyStatus) -> Value {
     let checks = (!wanted.checks.is_empty()).then_some(&wanted.checks);
     let violations = (!wanted.violations.is_empty()).then_some(&wanted.violations);
-    json!({ "checks": checks, "violations": violations })
+    let images = (!wanted.images.is_empty()).then_some(&wanted.images);
+    json!({ "checks": checks, "violations": violations, "images": images })
 }
 
 fn condition(
@@ -190,6 +202,24 @@ fn violation(reported: &summary::ReportedViolation) -> Violation {
         native: subject.is_native(),
         since: time(violation.onset),
         detail: bounded(detail, MAX_DETAIL),
+    }
+}
+
+fn image(images: &summary::RepositoryImages) -> ImageStatus {
+    let summary::RepositoryImages {
+        repository,
+        versions,
+        omitted,
+        omitted_pods: _,
+    } = images;
+    let versions = versions.iter().map(|version| VersionStatus {
+        version: bounded(&version.version, MAX_VERSION),
+        pods: version.pods,
+    });
+    ImageStatus {
+        repository: bounded(repository, MAX_REPOSITORY),
+        versions: versions.collect(),
+        versions_omitted: *omitted,
     }
 }
 

@@ -98,7 +98,7 @@ fn remove(value: &mut Value, path: &[&str]) {
 /// Returns the status without the entries that contain one of these fields, such as `status.violations[0].workload`. If
 /// that removes nothing, removes all entries. Returns `None` if there are none.
 fn without_entries(status: &PolicyStatus, invalid_fields: &[String]) -> Option<PolicyStatus> {
-    if status.violations.is_empty() && status.checks.is_empty() {
+    if status.violations.is_empty() && status.checks.is_empty() && status.images.is_empty() {
         return None;
     }
     let is_named = |list: &str, index: usize| {
@@ -112,10 +112,15 @@ fn without_entries(status: &PolicyStatus, invalid_fields: &[String]) -> Option<P
     let mut reduced = status.clone();
     reduced.violations = kept(&status.violations, |index| !is_named("violations", index));
     reduced.checks = kept(&status.checks, |index| !is_named("checks", index));
+    reduced.images = kept(&status.images, |index| !is_named("images", index));
     if reduced == *status {
         reduced.violations.clear();
         reduced.checks.clear();
+        reduced.images.clear();
     }
+    let removed = status.images.len() - reduced.images.len();
+    let removed = u32::try_from(removed).unwrap_or(u32::MAX);
+    reduced.images_omitted = status.images_omitted.saturating_add(removed);
     let removed = status.violations.len() - reduced.violations.len();
     let removed = u32::try_from(removed).unwrap_or(u32::MAX);
     reduced.violations_omitted = status.violations_omitted.saturating_add(removed);

@@ -145,11 +145,17 @@ fn report_as_status(report: &Report) -> Value {
         .checks
         .iter()
         .map(|c| json!([c.check.as_str(), c.firing, c.pending]));
+    let images = report.images.repositories.iter().map(|image| {
+        let versions = image.versions.iter();
+        let versions = versions.map(|version| json!([*version.version, version.pods]));
+        json!([*image.repository, image.omitted, versions.collect::<Value>()])
+    });
     let s = &report.summary;
     json!({
         "generation": report.generation, "omitted": report.omitted,
         "conditions": conditions.collect::<Value>(), "violations": violations.collect::<Value>(),
         "checks": checks.collect::<Value>(),
+        "images": images.collect::<Value>(), "imagesOmitted": report.images.omitted,
         "summary": [s.pods, s.sidecars, s.mains, s.firing, s.pending, s.without_readiness_probe],
     })
 }
@@ -181,11 +187,21 @@ pub(crate) fn status(status: &PolicyStatus) -> Value {
         .checks
         .iter()
         .map(|c| json!([c.check, c.firing, c.pending]));
+    let images = status.images.iter().map(|image| {
+        let versions = image.versions.iter();
+        let versions = versions.map(|version| json!([version.version, version.pods]));
+        json!([
+            image.repository,
+            image.versions_omitted,
+            versions.collect::<Value>()
+        ])
+    });
     let s = status.summary.as_ref().unwrap();
     json!({
         "generation": status.observed_generation, "omitted": status.violations_omitted,
         "conditions": conditions.collect::<Value>(), "violations": violations.collect::<Value>(),
         "checks": checks.collect::<Value>(),
+        "images": images.collect::<Value>(), "imagesOmitted": status.images_omitted,
         "summary": [s.pods, s.sidecars, s.mains, s.firing, s.pending, s.without_readiness_probe],
     })
 }

@@ -152,7 +152,7 @@ async fn entries_that_server_side_apply_leaves_to_other_managers_are_removed() {
         request.body,
         json!({
             "metadata": {"uid": "uid-mesh", "resourceVersion": "4"},
-            "status": {"checks": null, "violations": null},
+            "status": {"checks": null, "violations": null, "images": status["images"]},
         })
     );
     request.json(StatusCode::OK, &with_status("5", &status));

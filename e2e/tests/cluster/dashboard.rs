@@ -188,6 +188,10 @@ fn two_clusters() -> Vec<Value> {
             }
             add("sidewatch_tracked_pods", &own, "50x40");
             add("sidewatch_policy_ready", &format!("{policy},{own}"), "0x40");
+            for (version, pods) in [("1.28.1", "3x40"), ("1.27.4", "1x40")] {
+                let image = format!("{policy},{own},repository=\"reg.io/envoy\",version=\"{version}\"");
+                add("sidewatch_sidecar_images", &image, pods);
+            }
             add(
                 "sidewatch_watch_synced",
                 &format!("resource=\"pods\",{own}"),
@@ -222,6 +226,18 @@ fn two_clusters() -> Vec<Value> {
     series
 }
 
+/// Pods by version in the cluster `east`.
+const VERSIONS: [(&str, f64); 2] = [
+    (
+        r#"{cluster="east", repository="reg.io/envoy", version="1.28.1"}"#,
+        3.0,
+    ),
+    (
+        r#"{cluster="east", repository="reg.io/envoy", version="1.27.4"}"#,
+        1.0,
+    ),
+];
+
 /// A panel, the selected variables, and the labels and values of the result at minute 15.
 type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [(&'a str, f64)]);
 
@@ -230,7 +246,7 @@ fn replicas_count_once_and_clusters_add_up() {
     let expressions: BTreeMap<String, String> = expressions(&dashboard()).into_iter().collect();
     let east = &[("cluster", "east")][..];
     let critical = &[("severity", "critical")][..];
-    let table: [Row; 21] = [
+    let table: [Row; 23] = [
         ("Firing", &[], &[("{}", 6.0)]),
         ("Firing", east, &[("{}", 3.0)]),
         ("Firing", critical, &[("{}", 0.0)]),
@@ -276,6 +292,12 @@ fn replicas_count_once_and_clusters_add_up() {
         ("Resolved", &[], &[("{}", 20.0)]),
         // A series starts with the first start of a sidecar.
         ("Median until ready", &[], &[(r#"{container="envoy"}"#, 7.5)]),
+        ("Pods by version", east, &VERSIONS),
+        (
+            "Versions per sidecar",
+            east,
+            &[(r#"{cluster="east", repository="reg.io/envoy"}"#, 2.0)],
+        ),
         (
             "Watches in sync",
             &[],

@@ -99,6 +99,7 @@ async fn promtool_accepts_the_metrics() {
         "sidewatch_sidecar_restarts_total",
         "sidewatch_violations_total",
         "sidewatch_violation_duration_seconds",
+        "sidewatch_sidecar_images",
         "sidewatch_sidecar_startup_seconds",
         "sidewatch_build_info",
         "sidewatch_tracked_pods",

@@ -113,3 +113,21 @@ async fn without_a_check() {
     assert_eq!(status["summary"]["firing"], 2, "the summary counts it");
     assert!(ready_message(&status).contains(INCOMPLETE), "{status:#}");
 }
+
+#[tokio::test]
+async fn without_the_images() {
+    let (status, log) = status_with(|status| {
+        remove(status, "images");
+        remove(status, "imagesOmitted");
+    })
+    .await;
+    assert_eq!(
+        checks(&status),
+        ["MainReadySidecarNotReady", "NotReady"],
+        "{status:#}"
+    );
+    assert_eq!(status.get("images"), None);
+    assert_eq!(status["summary"]["sidecars"], 1);
+    assert!(ready_message(&status).contains(INCOMPLETE), "{status:#}");
+    assert!(log.contains("images: field not declared in schema"), "{log}");
+}

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::{
     counts::Counts,
+    images::ImageCounts,
     matches::{Match, Version},
     missing::Shown,
     policy_limits::Standing,
@@ -55,6 +56,8 @@ pub(super) struct PolicyEntry {
     /// without such a checkpoint, and after every Pod has been evaluated.
     pub(super) covered_until: Option<Timestamp>,
     pub(super) counts: Counts,
+    /// The versions of the sidecar images.
+    pub(super) images: ImageCounts,
     /// The violations, in the order of the status.
     pub(super) violations: BTreeSet<Violation>,
     /// The Pods in violation by workload, with the recent OOM kills.
@@ -90,6 +93,7 @@ impl PolicyEntry {
             taken_over: false,
             covered_until: None,
             counts: Counts::default(),
+            images: ImageCounts::default(),
             violations: BTreeSet::new(),
             workloads: WorkloadCounts::default(),
             recent_kills: RecentKills::default(),

@@ -164,10 +164,15 @@ impl Index {
             }
         }
         let Self {
-            missing, policies, ..
+            missing,
+            images,
+            policies,
+            ..
         } = self;
         let observation = &pod.observation;
-        missing.change((observation, &*old), (observation, &**new), |id| {
+        let states = ((observation, &*old), (observation, &**new));
+        images.count(policies, selected, states.0, states.1);
+        missing.change(states.0, states.1, |id| {
             let version = |matches: &MatchSet| matches.get(id).map(|matched| Arc::as_ptr(&matched.version));
             if version(&old) == version(new) {
                 known

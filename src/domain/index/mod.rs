@@ -25,6 +25,7 @@ mod counts;
 mod entry;
 mod evaluate;
 mod event_planner;
+mod images;
 mod join;
 mod matched_pods;
 mod matches;
@@ -52,6 +53,8 @@ use std::{
 use jiff::Timestamp;
 
 #[cfg(test)]
+pub(crate) use self::images::{MAX_VERSIONS, MAX_VERSIONS_PER_NAMESPACE};
+#[cfg(test)]
 pub(crate) use self::startups::{MAX_STARTUP_NAMES, MAX_STARTUP_NAMES_PER_NAMESPACE, STARTUP_BOUNDS};
 pub use self::{
     checkpoint::Export,
@@ -63,6 +66,7 @@ pub use self::{
 };
 use self::{
     entry::{Policies, PolicyId},
+    images::ParsedImages,
     matches::{MatchSet, MatchSets},
     missing::Missing,
     pods::{PodEntry, PodId, Selected, Unevaluated},
@@ -76,10 +80,9 @@ use super::{
     checkpoint::Checkpoint,
     effects::Effects,
     histogram::Histogram,
-    history::{History, Observed, Restarts},
+    history::{History, Observed},
     observation::{NamespaceMetadata, Observation},
     policy::PolicyKey,
-    roles::Role,
 };
 
 /// The in-memory model, see the module's documentation.
@@ -115,6 +118,8 @@ pub struct Index {
     workloads: Workloads,
     /// The workloads whose Pods must have a sidecar.
     missing: Missing,
+    /// The images of sidecars, whose versions the policies count.
+    images: ParsedImages,
     /// The state from checkpoints of other processes that has not been applied yet.
     restored: Checkpoint,
     /// The Pods whose history ended because they were not evaluated any more. Checkpoints do not bring it back.
@@ -158,6 +163,7 @@ impl Index {
             units_per_step: work::UNITS,
             workloads: Workloads::default(),
             missing: Missing::default(),
+            images: ParsedImages::default(),
             restored: Checkpoint::default(),
             without_history: HashSet::new(),
             durations: Histogram::new(&VIOLATION_DURATIONS),
@@ -201,7 +207,7 @@ impl Index {
         );
         if pod.observation.is_evaluated() {
             let restarts = History::advance(&mut pod.history, &before, &pod.observation, (now, gap));
-            count_restarts(&mut self.policies, pod, &restarts);
+            pods::count_restarts(&mut self.policies, pod, &restarts);
         }
         let is_matched_again = before.labels != pod.observation.labels
             || before.shape != pod.observation.shape
@@ -211,6 +217,8 @@ impl Index {
         let matches = &*pod.matches;
         self.missing
             .change((&before, matches), (&pod.observation, matches), |_| observed);
+        let (old, new) = ((&before, matches), (&pod.observation, matches));
+        self.images.count(&mut self.policies, Selected::All, old, new);
         if let Some(ended) = self.workloads.change(&before, &pod.observation, now) {
             self.forget_workload(&ended);
         }
@@ -280,11 +288,10 @@ impl Index {
         }
         let Observation { namespace, uid, .. } = &pod.observation;
         let observed = self.observed_now(namespace);
-        self.missing.change(
-            (&pod.observation, &*matches),
-            (&pod.observation, &MatchSet::default()),
-            |_| observed,
-        );
+        let unmatched = MatchSet::default();
+        let (old, new) = ((&pod.observation, &*matches), (&pod.observation, &unmatched));
+        self.missing.change(old, new, |_| observed);
+        self.images.count(&mut self.policies, Selected::All, old, new);
         if let Some(at) = pod.findings.as_ref().and_then(|findings| findings.deadline) {
             self.deadlines.remove(&(at, id));
         }
@@ -365,28 +372,4 @@ fn edit<T, R>(list: &mut Box<[T]>, change: impl FnOnce(&mut Vec<T>) -> R) -> R {
     let result = change(&mut items);
     *list = items.into_boxed_slice();
     result
-}
-
-/// Adds restarts to the series of each policy for which the container is a sidecar.
-fn count_restarts(policies: &mut Policies, pod: &PodEntry, restarts: &[Restarts]) {
-    for restart in restarts {
-        let Some(container) = pod.observation.shape.containers.get(restart.container) else {
-            continue;
-        };
-        for matched in pod
-            .matches
-            .iter()
-            .filter(|matched| matched.roles.of(restart.container) == Role::Sidecar)
-        {
-            let Some(policy) = policies.get_mut(&matched.version.policy) else {
-                continue;
-            };
-            let (namespace, workload) = (
-                pod.observation.namespace.clone(),
-                pod.observation.workload.clone(),
-            );
-            let series = (namespace, restart.reason, (workload, container.name.clone()));
-            policy.restarts.add(series, u64::from(restart.count));
-        }
-    }
 }

@@ -6,10 +6,16 @@ use jiff::Timestamp;
 
 use super::{
     edit,
-    entry::PolicyId,
+    entry::{Policies, PolicyId},
     matches::{Match, MatchSet},
 };
-use crate::domain::{checks::View, history::History, observation::Observation, tracker::Tracked};
+use crate::domain::{
+    checks::View,
+    history::{History, Restarts},
+    observation::Observation,
+    roles::Role,
+    tracker::Tracked,
+};
 
 /// The number of Event names that are kept for one Pod.
 pub(super) const WRITTEN_LIMIT: usize = 64;
@@ -283,6 +289,30 @@ impl Unevaluated {
                 policies.sort_unstable();
                 policies.dedup();
             }
+        }
+    }
+}
+
+/// Adds restarts to the series of each policy for which the container is a sidecar.
+pub(super) fn count_restarts(policies: &mut Policies, pod: &PodEntry, restarts: &[Restarts]) {
+    for restart in restarts {
+        let Some(container) = pod.observation.shape.containers.get(restart.container) else {
+            continue;
+        };
+        for matched in pod
+            .matches
+            .iter()
+            .filter(|matched| matched.roles.of(restart.container) == Role::Sidecar)
+        {
+            let Some(policy) = policies.get_mut(&matched.version.policy) else {
+                continue;
+            };
+            let (namespace, workload) = (
+                pod.observation.namespace.clone(),
+                pod.observation.workload.clone(),
+            );
+            let series = (namespace, restart.reason, (workload, container.name.clone()));
+            policy.restarts.add(series, u64::from(restart.count));
         }
     }
 }

@@ -8,6 +8,7 @@ use super::{
     Index,
     counts::Counts,
     entry::visible_series,
+    images::ImageCounts,
     missing::Missing,
     pods::{PodEntry, PodId, Selected},
     series::WorkloadCounts,
@@ -134,6 +135,18 @@ impl Index {
                 }
                 violations.insert(shown.violation.clone());
             }
+            let under = self.all_pods().filter_map(|(_, pod)| {
+                let matched = pod.matches.get(*id)?;
+                Some((&pod.observation, &*matched.roles))
+            });
+            let images = ImageCounts::recount(under);
+            let (counted, others) = policy.images.pods();
+            policy.images.assert_limits();
+            if others == 0 {
+                assert_eq!(counted, images, "{}", policy.key);
+            }
+            let sum = |counts: &BTreeMap<_, u32>| counts.values().sum::<u32>();
+            assert_eq!(sum(&counted) + others, sum(&images), "{}", policy.key);
             assert_eq!(policy.counts, counts, "{}", policy.key);
             assert_eq!(policy.violations, violations, "{}", policy.key);
             assert_eq!(policy.workloads, workloads, "{}", policy.key);
@@ -221,6 +234,7 @@ impl Index {
         assert!(self.missing.facts.is_empty() && self.missing.deadlines.is_empty());
         for policy in self.policies.values() {
             assert_eq!(policy.counts, Counts::default());
+            assert_eq!(policy.images.pods(), (BTreeMap::new(), 0));
             assert!(policy.violations.is_empty() && policy.restarts.is_empty());
             let mut kills = WorkloadCounts::default();
             policy.recent_kills.count(&mut kills);

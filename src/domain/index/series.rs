@@ -6,6 +6,7 @@
 
 mod bounded;
 mod counts;
+mod images;
 
 use std::{
     cmp::{Ordering, Reverse},
@@ -16,6 +17,8 @@ use std::{
 use bounded::bound;
 pub use bounded::{Bounded, Row};
 pub(super) use counts::SeriesCounts;
+use images::image_series;
+pub use images::{ImageRow, ImageSeries};
 
 use jiff::Timestamp;
 
@@ -39,6 +42,8 @@ pub struct SeriesLimits {
     pub workloads: usize,
     /// Series that count the restarts of a workload's sidecars.
     pub restarts: usize,
+    /// Series that count Pods by the version of a sidecar image.
+    pub images: usize,
 }
 
 impl Default for SeriesLimits {
@@ -47,6 +52,7 @@ impl Default for SeriesLimits {
             pods: 1_000,
             workloads: 10_000,
             restarts: 10_000,
+            images: 10_000,
         }
     }
 }
@@ -66,6 +72,8 @@ pub struct Series {
     pub omitted: usize,
     /// Restarts of sidecars, by workload and the reason of the exit before.
     pub restarts: Bounded<&'static str, (Arc<Workload>, Arc<str>)>,
+    /// Pods by the version of a sidecar image.
+    pub images: ImageSeries,
     /// The durations of resolved violations.
     pub durations: Histogram,
     /// The durations of the starts of sidecars.
@@ -199,9 +207,13 @@ impl Index {
             violations,
             omitted,
             restarts: bound(
-                active.map(|entry| (&entry.key, &entry.restarts)),
+                active.clone().map(|entry| (&entry.key, &entry.restarts)),
                 namespaces,
                 limits.restarts,
+            ),
+            images: image_series(
+                active.map(|entry| (&entry.key, entry.images.summary())),
+                limits.images,
             ),
             durations: self.durations().clone(),
             startups: self.startups().clone(),

@@ -83,6 +83,7 @@ impl Index {
             checks: entry.counts.checks(),
             violations,
             omitted,
+            images: entry.images.summary(),
         })
     }
 

@@ -11,6 +11,7 @@ mod events;
 mod frequent_restarts;
 mod held;
 mod histories;
+mod images;
 mod initial;
 mod instants;
 mod jobs;

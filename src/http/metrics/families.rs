@@ -5,7 +5,7 @@
 
 use super::encoder::{Encoder, Family, Kind, count, family};
 use crate::domain::{
-    index::series::{Bounded, PolicySeries, Row, Series, ViolationKind, WorkloadContainer},
+    index::series::{Bounded, ImageSeries, PolicySeries, Row, Series, ViolationKind, WorkloadContainer},
     pattern::Repository,
     policy::{Mode, PolicyKey, Severity},
     violation::Violation,
@@ -125,6 +125,18 @@ static RESTARTS: Family = family(
         "workload_kind",
     ],
 );
+static IMAGES: Family = family(
+    Kind::Gauge,
+    "sidewatch_sidecar_images",
+    "Evaluated Pods by the version of a sidecar image.",
+    &[
+        "policy",
+        "policy_kind",
+        "policy_namespace",
+        "repository",
+        "version",
+    ],
+);
 static DURATION: Family = family(
     Kind::Histogram,
     "sidewatch_violation_duration_seconds",
@@ -158,6 +170,7 @@ pub(super) fn write_series(encoder: &mut Encoder<'_>, series: &Series) {
         violations,
         omitted,
         restarts,
+        images,
         durations,
         startups,
         tracked_pods,
@@ -187,9 +200,11 @@ pub(super) fn write_series(encoder: &mut Encoder<'_>, series: &Series) {
         ];
         family.add(values, count(row.count));
     }
+    write_images(encoder, images);
     let mut family = encoder.family(&COLLAPSED);
     family.add([WORKLOAD_VIOLATIONS.name], count(workloads.collapsed as u64));
     family.add([RESTARTS.name], count(restarts.collapsed as u64));
+    family.add([IMAGES.name], count(images.collapsed as u64));
     encoder.family(&DURATION).histogram(&[], durations);
     let mut family = encoder.family(&STARTUP);
     for (container, histograms) in startups.iter() {
@@ -238,6 +253,17 @@ fn write_workloads(encoder: &mut Encoder<'_>, workloads: &Bounded<ViolationKind,
             workload_kind,
         ];
         family.add(values, count(*pods));
+    }
+}
+
+fn write_images(encoder: &mut Encoder<'_>, images: &ImageSeries) {
+    let mut family = encoder.family(&IMAGES);
+    for row in &images.rows {
+        let [policy, kind, namespace] = policy_values(&row.policy);
+        family.add(
+            [policy, kind, namespace, &row.repository, &row.version],
+            f64::from(row.pods),
+        );
     }
 }
 

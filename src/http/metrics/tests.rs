@@ -101,6 +101,7 @@ fn names_and_labels_are_those_of_the_contract() {
             "sidewatch_sidecar_restarts_total",
             format!("container namespace {policy} reason workload workload_kind"),
         ),
+        ("sidewatch_sidecar_images", format!("{policy} repository version")),
         ("sidewatch_violations_total", format!("check {policy}")),
         ("sidewatch_violation_duration_seconds", String::new()),
         ("sidewatch_sidecar_startup_seconds", "container until".to_owned()),
@@ -170,6 +171,10 @@ fn violations_and_restarts_have_the_documented_series() {
         format!(
             r#"sidewatch_sidecar_restarts_total{{container="proxy",namespace="pay",{policy},reason="Error",workload="web",workload_kind="Deployment"}} 1"#
         ),
+        format!(
+            r#"sidewatch_sidecar_images{{{policy},repository="reg.io:5000/mesh/proxy",version="1.2"}} 1"#
+        ),
+        r#"sidewatch_collapsed_namespaces{metric="sidewatch_sidecar_images"} 0"#.to_owned(),
         format!(r#"sidewatch_violations_total{{check="MainReadySidecarNotReady",{policy}}} 1"#),
         format!(r#"sidewatch_policy_containers{{native="true",{policy},ready="false",role="sidecar"}} 1"#),
         r#"sidewatch_watch_synced{resource="pods"} 0"#.to_owned(),

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::*;
 use crate::domain::observation::Workload;
-use crate::domain::summary::{CheckCounts, Report, ReportCondition, ReportedViolation};
+use crate::domain::summary::{
+    CheckCounts, Images, Report, ReportCondition, ReportedViolation, RepositoryImages, VersionPods,
+};
 use crate::domain::violation::Subject;
 
 pub(in crate::sink) fn report(firing: u32) -> Report {
@@ -36,6 +38,19 @@ pub(in crate::sink) fn report(firing: u32) -> Report {
             detail: "limit 64Mi".to_owned(),
         }],
         omitted: 0,
+        images: Images {
+            repositories: vec![RepositoryImages {
+                repository: "docker.io/fluent/fluent-bit".into(),
+                versions: vec![VersionPods {
+                    version: "3.1.9".into(),
+                    pods: 4,
+                }],
+                omitted: 2,
+                omitted_pods: 3,
+            }],
+            omitted: 1,
+            omitted_pods: 1,
+        },
     }
 }
 
@@ -70,7 +85,7 @@ fn a_status_reads_back_as_it_was_written() {
 }
 
 #[test]
-fn checks_and_violations_that_were_not_applied_are_foreign() {
+fn checks_violations_and_images_that_were_not_applied_are_foreign() {
     let wanted = status(&report(1), &Writers::default(), None, at("2026-11-20T10:42:08Z"));
     assert!(!has_foreign_entries(&wanted, &wanted));
     let mut applied = wanted.clone();
@@ -88,6 +103,41 @@ fn checks_and_violations_that_were_not_applied_are_foreign() {
     let mut none = wanted.clone();
     none.violations.clear();
     assert!(has_foreign_entries(&none, &wanted), "violations");
+    let mut none = wanted.clone();
+    none.images.clear();
+    assert!(has_foreign_entries(&none, &wanted), "images");
+}
+
+#[test]
+fn the_versions_of_images_are_compared() {
+    let wanted = status(&report(1), &Writers::default(), None, at("2026-11-20T10:42:08Z"));
+    let image = &wanted.images[0];
+    assert_eq!(
+        (&*image.repository, image.versions_omitted),
+        ("docker.io/fluent/fluent-bit", 2)
+    );
+    assert_eq!(
+        (&*image.versions[0].version, image.versions[0].pods),
+        ("3.1.9", 4)
+    );
+    let changes: [fn(&mut PolicyStatus); 3] = [
+        |status| status.images[0].versions[0].pods = 5,
+        |status| status.images[0].versions_omitted = 0,
+        |status| status.images_omitted = 0,
+    ];
+    for change in changes {
+        let mut observed = wanted.clone();
+        change(&mut observed);
+        assert!(!is_current(&wanted, Some(&observed)));
+    }
+    let mut empty = report(0);
+    empty.images = Images::default();
+    let empty = status(&empty, &Writers::default(), None, at("2026-11-20T10:42:08Z"));
+    let text = serde_json::to_string(&empty).unwrap();
+    assert!(
+        !text.contains("images"),
+        "CRDs of older versions do not declare the fields: {text}"
+    );
 }
 
 #[test]

@@ -154,10 +154,29 @@ fn refused_entries_are_removed_and_counted() {
     }
     report.violations.clear();
     report.checks.clear();
+    report.images.repositories.clear();
     let empty = status(&report, &Writers::default(), None, at("2026-11-20T10:42:08Z"));
     assert_eq!(
         Reduction::default().next(&empty, &invalid(&[])),
         None,
         "nothing left to remove"
     );
+}
+
+#[test]
+fn images_are_removed_if_the_crd_does_not_declare_them_or_refuses_them() {
+    let wanted = wanted();
+    let fields = [".status.images", ".status.imagesOmitted"];
+    let reduced = Reduction::default().next(&wanted, &undeclared(&fields)).unwrap();
+    assert_eq!((reduced.images.len(), reduced.images_omitted), (0, 0));
+    assert_eq!(
+        (&reduced.summary, &reduced.checks, &reduced.violations),
+        (&wanted.summary, &wanted.checks, &wanted.violations)
+    );
+    let fields = ["status.images[0].versions[0].version"];
+    let reduced = Reduction::default().next(&wanted, &invalid(&fields)).unwrap();
+    assert_eq!((reduced.images.len(), reduced.images_omitted), (0, 2));
+    assert_eq!(reduced.violations, wanted.violations);
+    let reduced = Reduction::default().next(&wanted, &invalid(&[])).unwrap();
+    assert!(reduced.images.is_empty(), "no field: all entries");
 }

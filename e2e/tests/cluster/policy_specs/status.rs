@@ -7,8 +7,9 @@ use kube::core::DeserializeGuard;
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use sidewatch::api::{
-    CheckName, CheckStatus, MAX_DETAIL, MAX_VIOLATIONS, Mode, PolicyStatus, Severity, SidecarPolicy,
-    SidecarPolicySpec, Summary, Violation, ViolationState,
+    CheckName, CheckStatus, ImageStatus, MAX_DETAIL, MAX_IMAGES, MAX_REPOSITORY, MAX_VERSION, MAX_VERSIONS,
+    MAX_VIOLATIONS, Mode, PolicyStatus, Severity, SidecarPolicy, SidecarPolicySpec, Summary, VersionStatus,
+    Violation, ViolationState,
 };
 
 const MANAGER: &str = "sidewatch";
@@ -62,6 +63,19 @@ fn violation() -> Violation {
     }
 }
 
+/// An image with the maximum lengths of the schema.
+fn image() -> ImageStatus {
+    let version = VersionStatus {
+        version: "1".repeat(MAX_VERSION),
+        pods: i32::MAX.unsigned_abs(),
+    };
+    ImageStatus {
+        repository: "r".repeat(MAX_REPOSITORY),
+        versions: vec![version; MAX_VERSIONS],
+        versions_omitted: 1,
+    }
+}
+
 fn full_status() -> PolicyStatus {
     PolicyStatus {
         observed_generation: Some(1),
@@ -91,6 +105,8 @@ fn full_status() -> PolicyStatus {
         ],
         violations: vec![violation(); MAX_VIOLATIONS],
         violations_omitted: 1,
+        images: vec![image(); MAX_IMAGES],
+        images_omitted: 1,
     }
 }
 
@@ -117,6 +133,8 @@ async fn the_status_is_written_and_read_back_as_it_is() {
         violations: Vec::new(),
         checks: Vec::new(),
         violations_omitted: 0,
+        images: Vec::new(),
+        images_omitted: 0,
         ..full_status()
     };
     let stored = apply(&api, &healthy).await.unwrap();
