@@ -58,9 +58,12 @@ fn is_of(alert: &Alert, run: &ObservedRun<'_>, expected: &Expected) -> bool {
     let name = &run.scenario.name;
     let pod = expected.pod.as_ref().unwrap_or(name);
     let workload = alert.label("workload");
-    alert.label("namespace") == name
-        && !workload.is_empty()
-        && (pod.starts_with(workload) || workload.starts_with(pod))
+    let is_about = match &expected.workload {
+        Some(expected) => alert.label("workload_kind") == expected.kind && workload == expected.name,
+        None => !workload.is_empty() && (pod.starts_with(workload) || workload.starts_with(pod)),
+    };
+    is_about
+        && alert.label("namespace") == name
         && alert.label("container") == expected.container
         && alert.label("check") == expected.check.as_str()
         && alert.label("policy") == expected.policy
@@ -98,11 +101,7 @@ mod tests {
             .iter()
             .flat_map(|scenario| &scenario.spec.expect)
             .collect();
-        // SidecarMissing is about workloads: `cluster::kustomize` and `docs::check_pages` run it.
-        for check in Check::ALL
-            .into_iter()
-            .filter(|check| *check != Check::SidecarMissing)
-        {
+        for check in Check::ALL {
             for then in [Then::Stays, Then::Recovers] {
                 let covered = expected.iter().any(|one| one.check == check && one.then == then);
                 assert!(covered, "{check:?}: no scenario expects {then:?}");

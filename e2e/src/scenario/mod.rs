@@ -148,6 +148,8 @@ pub struct Expected {
     pub container: String,
     /// Prefix of the name of the Pod; the name of the scenario by default.
     pub pod: Option<String>,
+    /// The workload, if the violation is about it and not about a container of a Pod.
+    pub workload: Option<Workload>,
     /// Name of the policy; that of the shared policy by default.
     #[serde(default = "shared_policy")]
     pub policy: String,
@@ -159,6 +161,16 @@ pub struct Expected {
     /// How it ends.
     #[serde(default)]
     pub then: Then,
+}
+
+/// A workload.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// The kind.
+    pub kind: String,
+    /// The name.
+    pub name: String,
 }
 
 /// The end of a violation.

@@ -25,6 +25,7 @@ use crate::{
         },
         observation::{Container, ContainerKind, Shape},
         pattern::Repository,
+        policy::Check,
         roles::{Roles, Rule},
         time::Clock,
     },
@@ -282,10 +283,7 @@ impl CheckRow {
         };
         (row.state, row.reason) = match state.state {
             State::Off => ("off", "the mode of the policy or of the check is Off".to_owned()),
-            State::NotCovered => (
-                "not applicable",
-                "no container has a role that the check covers".to_owned(),
-            ),
+            State::NotCovered => ("not applicable", not_covered(state.check).to_owned()),
             State::NotEvaluated(reason) => ("not evaluated", not_evaluated(reason).to_owned()),
             State::Held => (
                 "held",
@@ -305,6 +303,13 @@ impl CheckRow {
             }
         };
         row
+    }
+}
+
+fn not_covered(check: Check) -> &'static str {
+    match check {
+        Check::SidecarMissing => "the policy expects no sidecar in the Pod",
+        _ => "no container has a role that the check covers",
     }
 }
 

@@ -114,23 +114,23 @@ impl Index {
         &self,
         entry: &'a PolicyEntry,
         pod: &PodEntry,
-        matched: &Match,
+        matched: &'a Match,
     ) -> Vec<CheckState<'a>> {
         let spec = &matched.version.spec;
         let policy = matched.version.policy;
-        let of_pod = |state, cause| CheckState {
+        let of_pod = |state| CheckState {
             policy: &entry.key,
             check: Check::SidecarMissing,
             container: None,
             state,
-            cause,
+            cause: String::new(),
         };
         let expectation = matched.expectation;
         if spec.mode_of(Check::SidecarMissing) == Mode::Off {
-            return vec![of_pod(State::Off, String::new())];
+            return vec![of_pod(State::Off)];
         }
         if expectation.required == 0 {
-            return vec![of_pod(State::NotCovered, String::new())];
+            return vec![of_pod(State::NotCovered)];
         }
         let lacking = expectation.entries(&spec.expected).filter(|(_, lacks)| *lacks);
         let states = lacking.filter_map(|(expected, _)| {
@@ -147,11 +147,15 @@ impl Index {
             let state = tracked
                 .firing_since
                 .map_or(pending, |since| State::Firing { onset, since });
-            Some(of_pod(state, cause))
+            Some(CheckState {
+                container: Some(&expected.name),
+                cause,
+                ..of_pod(state)
+            })
         });
         let states: Vec<_> = states.collect();
         if states.is_empty() {
-            vec![of_pod(State::Fine, String::new())]
+            vec![of_pod(State::Fine)]
         } else {
             states
         }

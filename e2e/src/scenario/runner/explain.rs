@@ -32,7 +32,7 @@ pub(super) async fn differences(
     for pod in pods.list(&ListParams::default()).await? {
         let name = pod.name_any();
         match explain(&kubeconfig, &name).await {
-            Ok(found) => explained.push((name, found)),
+            Ok(found) => explained.push((name, deployment_of(&pod), found)),
             // It was deleted in the meantime.
             Err(_) if pods.get_opt(&name).await?.is_none() => {}
             Err(error) => return Err(error),
@@ -40,8 +40,8 @@ pub(super) async fn differences(
     }
     let after = cluster.installed.metrics().await?;
     let mut errors = Vec::new();
-    for (pod, found) in explained {
-        let reported = |metrics| firing(metrics, namespace, &pod);
+    for (pod, deployment, found) in explained {
+        let reported = |metrics| firing(metrics, namespace, &pod, &deployment);
         errors.extend(compare(&pod, &found, &reported(before)?, &reported(&after)?));
     }
     Ok(errors)
@@ -98,11 +98,29 @@ async fn explain(kubeconfig: &Path, pod: &str) -> Result<Firing> {
     Ok(firing)
 }
 
-/// The violations of a Pod that fire, in the metrics of the operator.
-fn firing(metrics: &str, namespace: &str, pod: &str) -> Result<Firing> {
-    let labels = [("state", "firing"), ("namespace", namespace), ("pod", pod)];
+/// The name of the Deployment that a Pod belongs to; empty for other Pods.
+fn deployment_of(pod: &Pod) -> String {
+    let mut owners = pod.owner_references().iter();
+    let replica_set = owners.find(|owner| owner.kind == "ReplicaSet");
+    let hash = pod.labels().get("pod-template-hash");
+    let name = replica_set.zip(hash).and_then(|(owner, hash)| {
+        let name = owner.name.strip_suffix(hash.as_str())?;
+        name.strip_suffix('-')
+    });
+    name.unwrap_or_default().to_owned()
+}
+
+/// The violations of a Pod and of its Deployment that fire, in the metrics of the operator. A violation of a Deployment has no
+/// Pod; in the scenarios it holds for each Pod of the Deployment.
+fn firing(metrics: &str, namespace: &str, pod: &str, deployment: &str) -> Result<Firing> {
+    let labels = [("state", "firing"), ("namespace", namespace)];
     let samples = samples(metrics)?.into_iter();
-    let samples = samples.filter(|sample| sample.matches("sidewatch_violation", &labels));
+    let samples = samples.filter(|sample| {
+        let of_deployment = sample.label("pod").is_empty()
+            && sample.label("workload_kind") == "Deployment"
+            && sample.label("workload") == deployment;
+        sample.matches("sidewatch_violation", &labels) && (sample.label("pod") == pod || of_deployment)
+    });
     Ok(samples
         .map(|sample| {
             let policy = match sample.label("policy_namespace") {
@@ -176,9 +194,18 @@ mod tests {
         };
         let metrics = series(r#"policy="mesh",policy_kind="SidecarPolicy",policy_namespace="shop""#)
             + &series(r#"policy="all",policy_kind="ClusterSidecarPolicy",policy_namespace="""#);
-        let found = firing(&metrics, "shop", "web-1").unwrap();
+        let found = firing(&metrics, "shop", "web-1", "").unwrap();
         let policies: Vec<_> = found.into_iter().map(|(policy, ..)| policy).collect();
         assert_eq!(policies, ["ClusterSidecarPolicy all", "SidecarPolicy shop/mesh"]);
-        assert!(firing(&metrics, "shop", "web-2").unwrap().is_empty());
+        assert!(firing(&metrics, "shop", "web-2", "").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_violation_of_a_deployment_is_one_of_its_pods() {
+        let metrics = "sidewatch_violation{check=\"SidecarMissing\",container=\"proxy\",namespace=\"shop\",pod=\"\",\
+                       state=\"firing\",workload=\"web\",workload_kind=\"Deployment\"} 1\n";
+        for (deployment, count) in [("web", 1), ("", 0), ("api", 0)] {
+            assert_eq!(firing(metrics, "shop", "web-1", deployment).unwrap().len(), count);
+        }
     }
 }

@@ -7,7 +7,7 @@ use sidewatch::domain::policy::Check;
 
 use super::ScenarioRun;
 use crate::metrics::{Sample, samples};
-use crate::scenario::{Expected, Then};
+use crate::scenario::{Expected, Then, Workload};
 
 const RECOVERED: &str = "SidecarRecovered";
 
@@ -58,8 +58,15 @@ pub(super) fn violations(run: &ScenarioRun, metrics: &str) -> Result<Vec<String>
             ("policy", &expected.policy),
         ];
         let matches = |sample: &Sample<'_>| {
-            sample.matches("sidewatch_violation", &labels)
-                && sample.label("pod").starts_with(pod(run, expected))
+            let is_about = match &expected.workload {
+                Some(Workload { kind, name }) => {
+                    sample.label("pod").is_empty()
+                        && sample.label("workload_kind") == kind
+                        && sample.label("workload") == name
+                }
+                None => sample.label("pod").starts_with(pod(run, expected)),
+            };
+            is_about && sample.matches("sidewatch_violation", &labels)
         };
         match unexpected.iter().position(matches) {
             Some(index) => drop(unexpected.remove(index)),
@@ -100,18 +107,25 @@ fn recovers(run: &ScenarioRun, expected: &Expected, event: &Event) -> bool {
         && note(event).contains(&check)
 }
 
-/// Whether Pod, container and policy of the Event are the expected ones.
+/// Whether the subject and the policy of the Event are the expected ones.
 fn matches(run: &ScenarioRun, expected: &Expected, event: &Event) -> bool {
     let regarding = event.regarding.clone().unwrap_or_default();
     let policy = event.related.as_ref().and_then(|related| related.name.as_ref());
-    let container = format!("{{{}}}", expected.container);
-    regarding
-        .field_path
-        .is_some_and(|path| path.ends_with(&container))
-        && regarding
-            .name
-            .is_some_and(|name| name.starts_with(pod(run, expected)))
-        && policy == Some(&expected.policy)
+    let path = regarding.field_path.unwrap_or_default();
+    let name = regarding.name.unwrap_or_default();
+    let is_about = match &expected.workload {
+        Some(workload) => {
+            let container = format!("'{}'", expected.container);
+            path.is_empty()
+                && regarding.kind.as_ref() == Some(&workload.kind)
+                && name == workload.name
+                && note(event).contains(&container)
+        }
+        None => {
+            path.ends_with(&format!("{{{}}}", expected.container)) && name.starts_with(pod(run, expected))
+        }
+    };
+    is_about && policy == Some(&expected.policy)
 }
 
 /// Prefix of the name of the Pod.

@@ -114,6 +114,34 @@ fn two_checks_that_report_one_fault_have_one_recovery() {
 }
 
 #[test]
+fn a_violation_of_a_workload_has_no_pod() {
+    let expected = "{check: SidecarMissing, reason: SidecarMissing, container: proxy, note: [lack], \
+                    workload: {kind: Deployment, name: web}}";
+    let mut run = run("Stays");
+    run.scenario.spec = serde_saphyr::from_str(&format!("about: It lacks.\nexpect: [{expected}]")).unwrap();
+    let found = |kind: &str, name: &str, path: Option<&str>| {
+        let regarding = json!({"namespace": "flaky", "kind": kind, "name": name, "fieldPath": path});
+        let note = "2 of 2 Pods of Deployment/web lack the sidecar 'proxy'";
+        super::events(&run, &[event("SidecarMissing", note, ("/regarding", regarding))]).len()
+    };
+    assert_eq!(found("Deployment", "web", None), 0);
+    assert_eq!(found("StatefulSet", "web", None), 2);
+    assert_eq!(found("Deployment", "web-2", None), 2);
+    assert_eq!(found("Deployment", "web", Some("spec.initContainers{proxy}")), 2);
+
+    let differences = |pod: &str, workload: &str| {
+        let series = format!(
+            "sidewatch_violation{{check=\"SidecarMissing\",container=\"proxy\",namespace=\"flaky\",pod=\"{pod}\",\
+             policy=\"quick\",state=\"firing\",workload=\"{workload}\",workload_kind=\"Deployment\"}} 1\n"
+        );
+        violations(&run, &series).unwrap().len()
+    };
+    assert_eq!(differences("", "web"), 0);
+    assert_eq!(differences("web-1", "web"), 2);
+    assert_eq!(differences("", "other"), 2);
+}
+
+#[test]
 fn missing_events_are_errors() {
     check("Stays", &[], &["missing: NotReady of proxy under quick"], false);
     check("Recovers", &[fault(none())], &["no recovery"], false);
