@@ -1,6 +1,7 @@
 //! Images of the tests on a real node, built without a container engine and without a registry.
 //!
-//! The archive contains [`TEST_WORKLOAD`], [`PAUSE`] and the operator as its `Dockerfile` describes it.
+//! The archive contains [`TEST_WORKLOAD`], also with the tags [`VERSIONS`], [`PAUSE`] and the operator as its `Dockerfile`
+//! describes it.
 //! `ctr --namespace k8s.io images import --local` and `kind load image-archive` import it. Pods use the images with
 //! `imagePullPolicy: Never`: the names belong to no registry.
 //!
@@ -19,6 +20,8 @@ use crate::project::repository;
 
 /// Image of `e2e/test-workload`. Its entrypoint is the binary, so the `args` of a container begin with `run`.
 pub const TEST_WORKLOAD: &str = "sidewatch.test/test-workload:1";
+/// Other tags of [`TEST_WORKLOAD`], for Pods with several versions of a sidecar.
+pub const VERSIONS: [&str; 3] = ["1.0.0", "1.1.0", "v1.1.0-distroless"];
 /// Image of the sandbox of a Pod, with the same binary.
 pub const PAUSE: &str = "sidewatch.test/pause:1";
 /// Path of the binary in [`TEST_WORKLOAD`], for hooks and exec probes.
@@ -33,12 +36,15 @@ pub const NEXT_TAG: &str = "next";
 pub fn build() -> Result<PathBuf> {
     let path = archive();
     binaries::with(|built| {
-        let images = [
+        let mut images = vec![
             workload(&built.workload),
             pause(&built.workload),
             operator(&built.operator),
             next_operator(&built.operator)?,
         ];
+        for tag in VERSIONS {
+            images.push(with_tag(workload(&built.workload), tag)?);
+        }
         layout::write(&images, &path)
     })?;
     Ok(path)
@@ -96,10 +102,14 @@ fn operator(binary: &Path) -> Image {
 
 /// The same image under [`NEXT_TAG`].
 fn next_operator(binary: &Path) -> Result<Image> {
-    let (repository, _) = OPERATOR.rsplit_once(':').context("an image without a tag")?;
+    with_tag(operator(binary), NEXT_TAG)
+}
+
+fn with_tag(image: Image, tag: &str) -> Result<Image> {
+    let (repository, _) = image.name.rsplit_once(':').context("an image without a tag")?;
     Ok(Image {
-        name: format!("{repository}:{NEXT_TAG}"),
-        ..operator(binary)
+        name: format!("{repository}:{tag}"),
+        ..image
     })
 }
 
