@@ -35,6 +35,8 @@ const IGNORED: [&str; 11] = [
     // A Pod whose start a run has missed does not count.
     "sidewatch_sidecar_startup_seconds_",
 ];
+/// The text before the worst violation in the message of `SidecarsHealthy`.
+const WORST: &str = "; worst: ";
 const ONSET: &str = "sidewatch_violation_onset_timestamp_seconds";
 const DURATION_COUNT: &str = "sidewatch_violation_duration_seconds_count";
 
@@ -106,6 +108,20 @@ impl Snapshot {
     pub fn only(&self, wanted: impl Fn(&str) -> bool) -> Self {
         let facts = self.0.iter().filter(|(name, _)| wanted(name));
         Self(facts.map(|(name, fact)| (name.clone(), fact.clone())).collect())
+    }
+
+    /// Leaves out which violation a message names as the worst. Of several with the same severity it is the oldest, so it can
+    /// differ if a [`Tolerance`] permits other onsets.
+    #[must_use]
+    pub fn without_worst(mut self) -> Self {
+        for fact in self.0.values_mut() {
+            if let Fact::Text(text) = fact
+                && let Some(end) = text.find(WORST)
+            {
+                text.truncate(end);
+            }
+        }
+        self
     }
 
     /// Differences from an undisturbed run.

@@ -273,7 +273,7 @@ impl<'a> Soak<'a> {
             self.replicas.first.snapshot(epoch),
             self.replicas.second.snapshot(epoch),
         )?;
-        Ok([expected, first, second])
+        Ok([expected, first, second].map(Snapshot::without_worst))
     }
 
     async fn sample(&mut self) -> Result<()> {
