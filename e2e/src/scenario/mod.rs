@@ -4,6 +4,7 @@
 pub mod recorder;
 pub mod runner;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -71,6 +72,9 @@ pub struct Spec {
     /// Every violation that fires. No other may.
     #[serde(default)]
     pub expect: Vec<Expected>,
+    /// Other metrics of the operator at the end.
+    #[serde(default)]
+    pub metrics: Vec<ExpectedMetric>,
     /// Steps after the objects are applied.
     #[serde(default)]
     pub steps: Vec<Step>,
@@ -171,6 +175,18 @@ pub struct Workload {
     pub kind: String,
     /// The name.
     pub name: String,
+}
+
+/// A metric that has a value at the end.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectedMetric {
+    /// The name.
+    pub name: String,
+    /// The labels that select its series.
+    pub labels: BTreeMap<String, String>,
+    /// The sum of the selected series.
+    pub value: f64,
 }
 
 /// The end of a violation.

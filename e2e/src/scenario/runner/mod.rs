@@ -94,10 +94,16 @@ async fn verify(cluster: &ScenarioCluster, run: &mut ScenarioRun, ended: Timesta
         let events = verify::events(run, cluster.events().await?.as_slice());
         let metrics = cluster.installed.metrics().await?;
         let violations = verify::violations(run, &metrics)?;
+        let others = verify::metrics(run, &metrics)?;
         let explained = explain::differences(cluster, run, &metrics).await;
         let explained = explained.unwrap_or_else(|error| vec![format!("cannot be explained: {error:#}")]);
-        run.errors
-            .extend(events.into_iter().chain(violations).chain(explained));
+        run.errors.extend(
+            events
+                .into_iter()
+                .chain(violations)
+                .chain(others)
+                .chain(explained),
+        );
     }
     if !run.errors.is_empty() {
         run.errors.push(cluster.pods(&run.scenario.name).await);

@@ -7,7 +7,7 @@ use sidewatch::domain::policy::Check;
 
 use super::ScenarioRun;
 use crate::metrics::{Sample, samples};
-use crate::scenario::{Expected, Then, Workload};
+use crate::scenario::{Expected, ExpectedMetric, Then, Workload};
 
 const RECOVERED: &str = "SidecarRecovered";
 
@@ -76,6 +76,24 @@ pub(super) fn violations(run: &ScenarioRun, metrics: &str) -> Result<Vec<String>
     let unexpected = unexpected.into_iter();
     errors.extend(unexpected.map(|sample| format!("fires unexpectedly: {}", sample.series)));
     Ok(errors)
+}
+
+/// Differences in the other expected metrics.
+pub(super) fn metrics(run: &ScenarioRun, metrics: &str) -> Result<Vec<String>> {
+    let samples = samples(metrics)?;
+    let differing = run.scenario.spec.metrics.iter().filter_map(|expected| {
+        let ExpectedMetric { name, labels, value } = expected;
+        let pairs = labels.iter();
+        let pairs: Vec<_> = pairs
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let selected = samples.iter().filter(|sample| sample.matches(name, &pairs));
+        let found: Vec<f64> = selected.map(|sample| sample.value).collect();
+        let sum: f64 = found.iter().sum();
+        let is_equal = !found.is_empty() && (sum - value).abs() < 0.5;
+        (!is_equal).then(|| format!("{name} of {labels:?} is {found:?} instead of {value}"))
+    });
+    Ok(differing.collect())
 }
 
 fn take<'a>(events: &mut Vec<&'a Event>, wanted: impl Fn(&Event) -> bool) -> Option<&'a Event> {

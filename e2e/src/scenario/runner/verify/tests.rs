@@ -142,6 +142,20 @@ fn a_violation_of_a_workload_has_no_pod() {
 }
 
 #[test]
+fn other_metrics_have_the_expected_values() {
+    let mut run = run("Stays");
+    let spec = "about: It starts.\nmetrics: [{name: starts_total, labels: {container: proxy}, value: 2}]";
+    run.scenario.spec = serde_saphyr::from_str(spec).unwrap();
+    let differences = |text: &str| metrics(&run, text).unwrap().len();
+    assert_eq!(differences("starts_total{container=\"proxy\"} 2\n"), 0);
+    let of_two =
+        "starts_total{container=\"proxy\",until=\"a\"} 1\nstarts_total{container=\"proxy\",until=\"b\"} 1\n";
+    assert_eq!(differences(of_two), 0);
+    assert_eq!(differences("starts_total{container=\"proxy\"} 1\n"), 1);
+    assert_eq!(differences("starts_total{container=\"app\"} 2\n"), 1);
+}
+
+#[test]
 fn missing_events_are_errors() {
     check("Stays", &[], &["missing: NotReady of proxy under quick"], false);
     check("Recovers", &[fault(none())], &["no recovery"], false);
