@@ -25,6 +25,7 @@ mod counts;
 mod entry;
 mod evaluate;
 mod event_planner;
+mod exemptions;
 mod images;
 mod join;
 mod matched_pods;
@@ -66,6 +67,7 @@ pub use self::{
 };
 use self::{
     entry::{Policies, PolicyId},
+    exemptions::Exemptions,
     images::ParsedImages,
     matches::{MatchSet, MatchSets},
     missing::Missing,
@@ -118,6 +120,8 @@ pub struct Index {
     workloads: Workloads,
     /// The workloads whose Pods must have a sidecar.
     missing: Missing,
+    /// The exemptions of each namespace.
+    exemptions: Exemptions,
     /// The images of sidecars, whose versions the policies count.
     images: ParsedImages,
     /// The state from checkpoints of other processes that has not been applied yet.
@@ -163,6 +167,7 @@ impl Index {
             units_per_step: work::UNITS,
             workloads: Workloads::default(),
             missing: Missing::default(),
+            exemptions: Exemptions::default(),
             images: ParsedImages::default(),
             restored: Checkpoint::default(),
             without_history: HashSet::new(),

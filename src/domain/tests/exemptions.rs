@@ -1,0 +1,255 @@
+//! What an exemption hides, and what speaks when it ends.
+
+mod histories;
+
+use super::events::brief;
+use crate::domain::{
+    exemption::{ExemptedPods, Exemption, MAX_EXEMPTIONS_PER_NAMESPACE},
+    index::series::SeriesLimits,
+    observation::Workload,
+    policy::{Check, Policy},
+    testing::{Harness, Pod, at, cluster_key, one_of, policy, seconds, web},
+};
+
+/// The Pods with `app: web` of the namespace `pay`, until second 1000.
+fn exemption(name: &str) -> Exemption {
+    Exemption {
+        namespace: "pay".into(),
+        name: name.into(),
+        created: at(0),
+        pods: ExemptedPods::Selected(one_of("app", "web")),
+        containers: Vec::new(),
+        checks: Vec::new(),
+        until: at(1000),
+    }
+}
+
+fn not_ready() -> Policy {
+    policy()
+        .only(Check::NotReady)
+        .check(Check::NotReady, |c| c.hold_for = seconds(60))
+}
+
+fn bad() -> Pod {
+    web().labels(&[("app", "web")]).unready("envoy")
+}
+
+/// A change of the exemption of a test case.
+type Edit = Box<dyn Fn(&mut Exemption)>;
+
+/// Envoy is unready since second 10.
+fn failing(policy: Policy) -> Harness {
+    let mut harness = Harness::with(policy);
+    harness.pod(&bad().ready("envoy")).at(10).pod(&bad());
+    harness
+}
+
+fn exempted(harness: &Harness) -> u32 {
+    let policies = harness.index.policies();
+    policies.flat_map(|policy| policy.exempted).map(|(_, n)| n).sum()
+}
+
+fn fired(harness: &Harness) -> u64 {
+    let policies = harness.index.policies();
+    policies.flat_map(|policy| policy.fired).map(|(_, n)| n).sum()
+}
+
+#[test]
+fn a_violation_that_begins_under_an_exemption_speaks_when_its_time_is_over() {
+    let mut harness = failing(not_ready());
+    harness.exempt(exemption("snooze")).at(999);
+    assert_eq!(harness.events(), []);
+    assert_eq!((harness.firing(), harness.pending()), (Vec::new(), Vec::new()));
+    assert_eq!((exempted(&harness), fired(&harness)), (1, 0));
+    let report = harness.report();
+    assert_eq!((report.summary.firing, report.violations.len()), (0, 0));
+    let series = harness.index.series(&SeriesLimits::default(), at(999));
+    assert_eq!((series.violations.len(), series.workloads.rows.len()), (0, 0));
+    harness.at(1000);
+    let events = harness.events();
+    assert_eq!(brief(&events), ["SidecarContainerNotReady Create"]);
+    assert_eq!(events[0].at, at(1000), "the end is a deadline of its own");
+    assert_eq!(harness.firing(), ["envoy NotReady"]);
+    assert_eq!(harness.onset("envoy", Check::NotReady), Some(10.0));
+    assert_eq!((exempted(&harness), fired(&harness)), (0, 1));
+    assert_eq!(
+        harness.log(),
+        ["10 pending envoy NotReady", "70 firing envoy NotReady"],
+        "it was evaluated as always"
+    );
+}
+
+#[test]
+fn a_violation_that_was_announced_is_announced_again() {
+    let mut harness = failing(not_ready());
+    harness.at(100);
+    assert_eq!(brief(&harness.events()), ["SidecarContainerNotReady Create"]);
+    harness.changed();
+    harness.exempt(exemption("snooze"));
+    assert_eq!((harness.firing(), harness.events()), (Vec::new(), Vec::new()));
+    assert_eq!(harness.changed().len(), 1, "the status changes");
+    harness.at(200).end_exemption("snooze").end_exemption("snooze");
+    assert_eq!(
+        brief(&harness.events()),
+        ["SidecarContainerNotReady CreateOrRaise(2)"]
+    );
+    assert_eq!(harness.firing(), ["envoy NotReady"]);
+    assert_eq!(fired(&harness), 1, "the violation counts once");
+    harness.at(300).pod(&bad().ready("envoy")).at(900);
+    assert_eq!(brief(&harness.events()), ["SidecarRecovered Create"]);
+}
+
+#[test]
+fn a_violation_that_ends_under_an_exemption_says_nothing() {
+    let mut harness = failing(not_ready());
+    harness.at(100).events();
+    harness
+        .exempt(exemption("snooze"))
+        .at(200)
+        .pod(&bad().ready("envoy"));
+    harness.at(2000);
+    assert_eq!(harness.events(), []);
+    assert_eq!((exempted(&harness), harness.index.next_deadline()), (0, None));
+}
+
+#[test]
+fn an_exemption_covers_what_it_names() {
+    let of = |kind: &str, name: &str| {
+        ExemptedPods::Of(Workload {
+            kind: kind.into(),
+            name: name.into(),
+        })
+    };
+    let workload = web().0.workload;
+    let table: [(&str, Edit, bool); 9] = [
+        ("all", Box::new(|_| ()), true),
+        (
+            "labels",
+            Box::new(|e| e.pods = ExemptedPods::Selected(one_of("app", "db"))),
+            false,
+        ),
+        (
+            "its workload",
+            Box::new(move |e| e.pods = of(&workload.kind, &workload.name)),
+            true,
+        ),
+        (
+            "another workload",
+            Box::new(move |e| e.pods = of("Deployment", "other")),
+            false,
+        ),
+        (
+            "its container",
+            Box::new(|e| e.containers = vec!["envoy".into()]),
+            true,
+        ),
+        (
+            "another container",
+            Box::new(|e| e.containers = vec!["app".into()]),
+            false,
+        ),
+        (
+            "its check",
+            Box::new(|e| e.checks = vec![Check::Flapping, Check::NotReady]),
+            true,
+        ),
+        (
+            "another check",
+            Box::new(|e| e.checks = vec![Check::Flapping]),
+            false,
+        ),
+        (
+            "another namespace",
+            Box::new(|e| e.namespace = "shop".into()),
+            false,
+        ),
+    ];
+    for (why, edit, is_covered) in table {
+        let mut harness = failing(not_ready());
+        let mut exemption = exemption("snooze");
+        edit(&mut exemption);
+        harness.exempt(exemption).at(100);
+        assert_eq!(harness.firing().is_empty(), is_covered, "{why}");
+        assert_eq!(harness.events().is_empty(), is_covered, "{why}");
+        assert_eq!(exempted(&harness), u32::from(is_covered), "{why}");
+    }
+}
+
+#[test]
+fn a_cluster_policy_is_not_affected() {
+    let mut harness = failing(not_ready());
+    harness.policy_as(cluster_key("all"), Ok(not_ready()), Vec::new());
+    harness.exempt(exemption("snooze")).at(100);
+    let events = harness.events();
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].policy, cluster_key("all"));
+    assert_eq!((harness.firing().len(), exempted(&harness)), (1, 1));
+}
+
+#[test]
+fn an_edit_moves_the_end() {
+    let until = |n| Exemption {
+        until: at(n),
+        ..exemption("snooze")
+    };
+    let mut harness = failing(not_ready());
+    harness.exempt(until(1000)).at(500).exempt(until(700)).at(699);
+    assert_eq!(harness.events(), []);
+    harness.at(700);
+    assert_eq!(harness.events().len(), 1, "an earlier end");
+    harness.exempt(until(2000)).at(1999);
+    assert_eq!(
+        (harness.events(), harness.firing()),
+        (Vec::new(), Vec::new()),
+        "a new end"
+    );
+    harness.exempt(Exemption {
+        until: at(2500),
+        ..exemption("another")
+    });
+    harness.at(2499);
+    assert_eq!(harness.events(), [], "the later of two ends");
+    harness.at(2500);
+    assert_eq!(
+        brief(&harness.events()),
+        ["SidecarContainerNotReady CreateOrRaise(2)"]
+    );
+}
+
+#[test]
+fn the_oldest_exemptions_of_a_namespace_have_an_effect() {
+    let mut harness = failing(not_ready());
+    for n in 0..MAX_EXEMPTIONS_PER_NAMESPACE {
+        harness.exempt(Exemption {
+            pods: ExemptedPods::Selected(one_of("app", "db")),
+            ..exemption(&format!("a{n}"))
+        });
+    }
+    harness.exempt(exemption("z")).at(100);
+    assert_eq!(harness.firing(), ["envoy NotReady"], "one too many");
+    harness.end_exemption("a7");
+    assert_eq!(harness.firing(), [""; 0]);
+}
+
+#[test]
+fn a_new_process_says_nothing_about_what_is_exempt() {
+    let mut before = failing(not_ready());
+    before.at(100).exempt(exemption("snooze")).at(200);
+    let checkpoint = before.checkpoint();
+    for checkpoint in [None, Some(checkpoint)] {
+        let mut harness = before.successor();
+        harness.exempt(exemption("snooze"));
+        if let Some(checkpoint) = checkpoint {
+            harness.import(checkpoint);
+        }
+        harness
+            .policy(not_ready())
+            .resync([&bad().containers_unready_since(10)]);
+        harness.at(999);
+        assert_eq!((harness.events(), harness.firing()), (Vec::new(), Vec::new()));
+        assert_eq!(exempted(&harness), 1);
+        harness.at(1000);
+        assert_eq!(harness.events().len(), 1);
+        assert_eq!(harness.firing(), ["envoy NotReady"]);
+    }
+}
