@@ -11,7 +11,7 @@ use std::{collections::VecDeque, num::NonZeroU32};
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::oom::{ExitId, OomKill};
-use self::pod_restarts::{can_resize_restart, is_pod_restart, without_resize_restarts};
+use self::pod_restarts::{can_resize_restart, ended_in, is_pod_restart, without_resize_restarts};
 use super::{
     checkpoint::FlapId,
     observation::{ContainerStatus, Exit, OOM_KILLED, Observation, State},
@@ -40,6 +40,8 @@ pub struct ContainerHistory {
     oom: Option<OomKill>,
     /// The latest resize in place that restarted the container.
     resized: Option<NonZeroU32>,
+    /// The sandbox of the latest run, if the run ended before the kubelet reported the sandbox as ready.
+    ended_in: Option<Timestamp>,
     /// The `restartCount` in a checkpoint whose restarts the watch has not delivered yet. Zero if there are none.
     ahead: u32,
 }
@@ -145,7 +147,14 @@ impl History {
                 continue;
             };
             let mut count = status.restart_count.saturating_sub(previous.restart_count);
-            if count > 0 && is_pod_restart(before, next, previous, status) {
+            if let Some(sandbox) = ended_in(before, previous, status) {
+                Self::of(history, next, container_idx).ended_in = Some(sandbox);
+            }
+            let known = history
+                .as_ref()
+                .and_then(|history| history.container(container_idx));
+            let ran_in = known.and_then(|container| container.ended_in);
+            if count > 0 && is_pod_restart(before, next, previous, status, ran_in) {
                 count = 0;
             }
             if count > 0 && can_resize_restart(before, next, container_idx) {

@@ -126,6 +126,7 @@ impl ContainerHistory {
             prior,
             oom,
             resized,
+            ended_in: _,
             ahead: _,
         } = self;
         let mut state = ContainerState {
@@ -161,7 +162,7 @@ impl ContainerHistory {
             return;
         };
         let mut count = status.restart_count.saturating_sub(seen.restart_count);
-        if count > 0 && is_pod_restart(pod, pod, status, status) {
+        if count > 0 && is_pod_restart(pod, pod, status, status, None) {
             count = 0;
         }
         if count > 0 && can_resize_restart(pod, pod, container_idx) {

@@ -281,6 +281,38 @@ fn a_container_whose_sandbox_went_while_it_was_down_is_no_fault() {
     assert_eq!(counted(&harness), 0, "the ended run started before the sandbox");
 }
 
+/// Before Kubernetes 1.35 the kubelet reports the sandbox as ready only after it has started the first containers. Their first
+/// run can have ended by then.
+#[test]
+fn a_restart_counts_if_the_run_was_seen_in_the_sandbox() {
+    let runs = web().starting("envoy", 9).sandbox(true, 10);
+    let ends = runs.clone().exits("envoy", 1, 10);
+    let lost = web().starting("envoy", 9).sandbox(true, 5).exits("envoy", 1, 10);
+    let table = [
+        ("seen to run and to end", vec![runs.clone(), ends.clone()], 1),
+        ("seen to run", vec![runs], 1),
+        (
+            "ends without its sandbox",
+            vec![lost.clone(), lost.sandbox(true, 10)],
+            0,
+        ),
+        ("not seen to run in it", vec![ends.clone()], 0),
+        (
+            "began long before, and still shown in it",
+            vec![web().starting("envoy", 4).sandbox(true, 10)],
+            0,
+        ),
+    ];
+    for (why, before, expected) in table {
+        let mut harness = Harness::with(restarts_only());
+        for (second, pod) in (10..).zip(&before) {
+            harness.at(second).pod(pod);
+        }
+        harness.at(20).pod(&ends.clone().restarted("envoy", 11));
+        assert_eq!(counted(&harness), expected, "{why}");
+    }
+}
+
 /// A restart in a gap counts when the next list shows it. Its time is the one that the kubelet reports.
 #[test]
 fn restarts_in_a_gap_of_the_watch_count_at_the_time_that_the_kubelet_gives() {
