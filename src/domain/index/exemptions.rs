@@ -5,7 +5,7 @@
 //! a held Pod does not change until the end of the hold.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use super::{
     Index,
     pods::{PodId, Selected},
+    watches::{Scope, covers},
     work::Work,
 };
 use crate::domain::{
@@ -27,7 +28,14 @@ use crate::domain::{
 /// The exemptions by namespace, the oldest first. Those that have ended count for the limit until they are deleted, so that
 /// the passing of time only ends exemptions and never begins one.
 #[derive(Debug, Default)]
-pub(super) struct Exemptions(HashMap<Arc<str>, BTreeMap<Rank, Exemption>>);
+pub(super) struct Exemptions {
+    by_namespace: HashMap<Arc<str>, BTreeMap<Rank, Exemption>>,
+    /// The exemptions in the current lists, by namespace and name.
+    seen: BTreeMap<Scope, HashSet<Name>>,
+}
+
+/// The namespace and the name of an exemption.
+type Name = (Arc<str>, Arc<str>);
 
 /// The time of the creation, and the name.
 type Rank = (Timestamp, Arc<str>);
@@ -46,7 +54,7 @@ pub(super) struct Marked {
 impl Exemptions {
     /// The exemptions of a Pod's namespace that have an effect at `now` and select the Pod.
     fn of<'a>(&'a self, pod: &'a Observation, now: Timestamp) -> impl Iterator<Item = &'a Exemption> {
-        let of_namespace = self.0.get(&pod.namespace).into_iter();
+        let of_namespace = self.by_namespace.get(&pod.namespace).into_iter();
         let honoured = of_namespace.flat_map(|of| of.values().take(MAX_EXEMPTIONS_PER_NAMESPACE));
         honoured.filter(move |exemption| now < exemption.until && exemption.selects(pod))
     }
@@ -107,7 +115,16 @@ impl Index {
     /// Applies a version of an exemption. Returns early if nothing has changed, for example after a write of the status.
     pub fn apply_exemption(&mut self, exemption: Exemption, now: Timestamp) -> Effects {
         let namespace = Arc::clone(&exemption.namespace);
-        let of_namespace = self.exemptions.0.entry(Arc::clone(&namespace)).or_default();
+        for (scope, seen) in &mut self.exemptions.seen {
+            if covers(scope, &namespace) {
+                seen.insert((Arc::clone(&namespace), Arc::clone(&exemption.name)));
+            }
+        }
+        let of_namespace = self
+            .exemptions
+            .by_namespace
+            .entry(Arc::clone(&namespace))
+            .or_default();
         if of_namespace.values().any(|known| *known == exemption) {
             return Effects::default();
         }
@@ -118,14 +135,39 @@ impl Index {
 
     /// Removes an exemption. The violations that it covered and that still fire are announced.
     pub fn delete_exemption(&mut self, namespace: &str, name: &str, now: Timestamp) -> Effects {
-        let Some((namespace, mut of_namespace)) = self.exemptions.0.remove_entry(namespace) else {
+        let Some((namespace, mut of_namespace)) = self.exemptions.by_namespace.remove_entry(namespace) else {
             return Effects::default();
         };
         of_namespace.retain(|(_, known), _| **known != *name);
         if !of_namespace.is_empty() {
-            self.exemptions.0.insert(Arc::clone(&namespace), of_namespace);
+            self.exemptions
+                .by_namespace
+                .insert(Arc::clone(&namespace), of_namespace);
         }
         self.examine_exemptions(namespace, now)
+    }
+
+    /// Starts a list of exemptions.
+    pub fn begin_exemption_resync(&mut self, scope: &Scope) {
+        self.exemptions.seen.insert(scope.clone(), HashSet::new());
+    }
+
+    /// Completes a list of exemptions. Those that it does not contain have been deleted.
+    pub fn finish_exemption_resync(&mut self, scope: &Scope, now: Timestamp) -> Effects {
+        let mut effects = Effects::default();
+        let Some(seen) = self.exemptions.seen.remove(scope) else {
+            return effects;
+        };
+        let known = self.exemptions.by_namespace.iter();
+        let known = known.filter(|(namespace, _)| covers(scope, namespace));
+        let gone: BTreeSet<Name> = known
+            .flat_map(|(namespace, of)| of.keys().map(|(_, name)| (namespace.clone(), name.clone())))
+            .filter(|exemption| !seen.contains(exemption))
+            .collect();
+        for (namespace, name) in &gone {
+            effects.append(self.delete_exemption(namespace, name, now));
+        }
+        effects
     }
 
     fn examine_exemptions(&mut self, namespace: Arc<str>, now: Timestamp) -> Effects {

@@ -11,7 +11,7 @@ use crate::domain::{
     checkpoint::Checkpoint,
     effects::{Effects, Event, Transition},
     exemption::Exemption,
-    index::Index,
+    index::{Index, Scope},
     policy::{Check, InvalidSpec, Policy, PolicyKey, PolicyUpdate},
     summary::Report,
     violation::{StoredViolation, Violation},
@@ -87,6 +87,12 @@ impl Harness {
 
     pub(crate) fn exempt(&mut self, exemption: Exemption) -> &mut Self {
         let effects = self.index.apply_exemption(exemption, self.now);
+        self.take(effects)
+    }
+
+    /// Completes a list of exemptions.
+    pub(crate) fn finish_exemptions(&mut self, scope: &Scope) -> &mut Self {
+        let effects = self.index.finish_exemption_resync(scope, self.now);
         self.take(effects)
     }
 

@@ -253,3 +253,29 @@ fn a_new_process_says_nothing_about_what_is_exempt() {
         assert_eq!(harness.firing(), ["envoy NotReady"]);
     }
 }
+
+#[test]
+fn a_list_ends_the_exemptions_that_it_does_not_contain() {
+    let mut harness = failing(not_ready());
+    harness.exempt(exemption("snooze")).at(100);
+    for (scope, listed, speaks) in [
+        (Some("shop".into()), None, false),
+        (None, Some("snooze"), false),
+        (None, Some("another"), false),
+        (Some("pay".into()), None, true),
+    ] {
+        harness.index.begin_exemption_resync(&scope);
+        if let Some(name) = listed {
+            harness.exempt(exemption(name));
+        }
+        harness.finish_exemptions(&scope);
+        assert_eq!(!harness.firing().is_empty(), speaks, "{scope:?} {listed:?}");
+        assert_eq!(
+            harness.events().len(),
+            usize::from(speaks),
+            "{scope:?} {listed:?}"
+        );
+    }
+    harness.finish_exemptions(&None);
+    assert_eq!(harness.events(), [], "no list is in progress");
+}
