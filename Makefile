@@ -61,9 +61,10 @@ failover-node: ## replace replicas on a real node: upgrade, deleted and killed l
 	cargo test --package e2e --test node_failover --locked
 
 VERSIONS ?=
+TESTS ?=
 
-compat: ## run the tests that need only an API server with VERSIONS="1.30 1.37" or all; writes docs/compatibility.md
-	cargo run --quiet --package e2e --locked -- compat $(VERSIONS)
+compat: ## run TESTS="operator node" or all with Kubernetes VERSIONS="1.30 1.37" or all; writes docs/compatibility.md
+	cargo run --quiet --package e2e --locked -- compat $(TESTS:%=--test=%) $(VERSIONS)
 
 comparison: ## write docs/comparison.md, the comparison with the usual alerts on a real node; takes half an hour
 	cargo run --quiet --package e2e --locked -- comparison

@@ -96,10 +96,13 @@ enum Command {
         #[arg(long, default_value_t = 50_000)]
         faulty: u32,
     },
-    /// Run the tests that need only an API server with several versions of Kubernetes, and write docs/compatibility.md
+    /// Run tests with several versions of Kubernetes, and write docs/compatibility.md
     Compat {
         /// Versions such as 1.30; all of them by default
         versions: Vec<KubernetesVersion>,
+        /// Test binary, such as operator or node; all of them by default
+        #[arg(long = "test")]
+        tests: Vec<String>,
     },
     /// Disturb two replicas beside an undisturbed operator, compare them, and print the memory, files and threads
     Soak(SoakArgs),
@@ -230,13 +233,13 @@ async fn run(command: Command) -> Result<()> {
             let costs = Box::pin(bench_scale::commands(pods, faulty)).await?;
             write!(out, "{}", bench_scale::table(&costs))?;
         }
-        Command::Compat { versions } => {
+        Command::Compat { versions, tests } => {
             let versions = if versions.is_empty() {
                 KubernetesVersion::ALL.to_vec()
             } else {
                 versions
             };
-            tokio::task::spawn_blocking(move || compat::run(&versions)).await??;
+            tokio::task::spawn_blocking(move || compat::run(&versions, &tests)).await??;
         }
         Command::Soak(args) => {
             let report = Box::pin(soak::run(args.into())).await?;

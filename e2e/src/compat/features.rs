@@ -88,7 +88,11 @@ pub const RESTART_RULES: Feature = Feature {
     name: "restart policy and restart rules of main containers",
     lacking: &[30..=34],
     consequence: "the main containers of a Pod have its restart policy",
-    tests: &[],
+    tests: &[
+        ("node", "always-in-containers"),
+        ("node", "restart-policy-init"),
+        ("node", "restart-rules-regular"),
+    ],
 };
 
 /// The action `RestartAllContainers`: the feature gate `RestartAllContainersOnContainerExits`.
@@ -96,16 +100,36 @@ pub const RESTART_ALL: Feature = Feature {
     name: "`RestartAllContainers` in restart rules",
     lacking: &[30..=35],
     consequence: "no container restarts all containers of its Pod",
-    tests: &[],
+    tests: &[("node", "restart-all")],
 };
 
-/// All features. The versions are those of the feature gates in `kube_features.go`.
-pub const FEATURES: [&Feature; 5] = [
+/// Resize in place: the feature gate `InPlacePodVerticalScaling`.
+const RESIZE: Feature = Feature {
+    name: "resize of a Pod in place",
+    lacking: &[30..=32],
+    consequence: "no container restarts because of a resize",
+    tests: &[("node", "resize-restart")],
+};
+
+/// The kubelet reports the sandbox as ready before it starts the first container, not after it.
+const SANDBOX_REPORTED_AT_ONCE: Feature = Feature {
+    name: "`PodReadyToStartContainers=True` before the first container starts",
+    lacking: &[30..=35],
+    consequence: "StartupBlocked does not find a postStart hook that hangs in the first container that starts: the Pod looks \
+                  like one without a sandbox. FrequentRestarts can miss the restart of a first run that ended within a second, \
+                  if the operator did not observe it running",
+    tests: &[("node", "classic-poststart-hangs"), ("node", "probe-poststart")],
+};
+
+/// All features. The versions are those of the feature gates in `kube_features.go`, and of `OnPodSandboxReady` in `kubelet.go`.
+pub const FEATURES: [&Feature; 7] = [
     &SELECTABLE_FIELDS,
     &STREAMING_LISTS,
     &OBSERVED_GENERATION,
     &RESTART_RULES,
     &RESTART_ALL,
+    &RESIZE,
+    &SANDBOX_REPORTED_AT_ONCE,
 ];
 
 #[cfg(test)]

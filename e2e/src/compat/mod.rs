@@ -1,5 +1,5 @@
-//! Runs the tests that need only an API server with several versions of Kubernetes, and writes the result to
-//! `docs/compatibility.md`.
+//! Runs tests with several versions of Kubernetes, and writes the result to `docs/compatibility.md`: those that need only an API
+//! server, and with some versions also those on a node.
 //!
 //! Each test binary runs once for each version, with `KUBERNETES_VERSION`. A test of a feature that the version does not have
 //! is skipped and counted ([`features`]). A version with a failed test is not written to the page.
@@ -33,14 +33,22 @@ const TOOLS: [Tool; 7] = [
     Tool::Promtool,
 ];
 
-/// Runs all tests with each version and writes the page after each one. Blocks for minutes.
-pub fn run(versions: &[KubernetesVersion]) -> Result<()> {
+/// Runs the tests of these binaries, or of all, with each version and writes the page after each one. The results of the other
+/// binaries stay. Blocks for minutes.
+pub fn run(versions: &[KubernetesVersion], binaries: &[String]) -> Result<()> {
+    let known = SUITES.map(|suite| suite.binary);
+    let unknown = binaries.iter().find(|binary| !known.contains(&binary.as_str()));
+    if let Some(unknown) = unknown {
+        bail!("{unknown} is none of {}", known.join(", "));
+    }
     let path = repository().join(PAGE);
+    let read = || std::fs::read_to_string(&path).with_context(|| format!("read {PAGE}"));
     let mut failed = Vec::new();
     for &version in versions {
-        match run_version(version) {
+        let before = rows(&read()?)?.into_iter().find(|row| row.version == version);
+        match run_version(version, binaries, before.as_ref()) {
             Ok(row) => {
-                let page = std::fs::read_to_string(&path).with_context(|| format!("read {PAGE}"))?;
+                let page = read()?;
                 std::fs::write(&path, page::with_row(&page, row)?)?;
             }
             Err(error) => {
@@ -53,7 +61,7 @@ pub fn run(versions: &[KubernetesVersion]) -> Result<()> {
     Ok(())
 }
 
-fn run_version(version: KubernetesVersion) -> Result<Row> {
+fn run_version(version: KubernetesVersion, binaries: &[String], before: Option<&Row>) -> Result<Row> {
     let patch = version.patch()?;
     let tools = tools::ensure_version(&TOOLS, version)?;
     // The environment may provide another one.
@@ -66,7 +74,12 @@ fn run_version(version: KubernetesVersion) -> Result<Row> {
     );
     let mut results = Vec::new();
     let mut failures = Vec::new();
-    for suite in SUITES {
+    for (idx, suite) in SUITES.into_iter().enumerate() {
+        if !binaries.is_empty() && !binaries.iter().any(|binary| binary == suite.binary) {
+            let before = before.and_then(|row| row.results.get(idx));
+            results.push(before.cloned().unwrap_or_else(|| "–".to_owned()));
+            continue;
+        }
         match Suite::run(&suite, version) {
             Ok(result) => {
                 say(TOPIC, &format!("{patch}, {}: {result}", suite.title));

@@ -17,37 +17,52 @@ use crate::tools::KubernetesVersion;
 pub(super) struct Suite {
     /// Its heading.
     pub(super) title: &'static str,
-    binary: &'static str,
-    /// Prefixes of the names of tests that need no API server, or the same one for each version.
-    without: &'static [&'static str],
-    /// The only, ignored test. It needs the newest version and the one before.
-    only: Option<&'static str>,
+    pub(super) binary: &'static str,
+    tests: Tests,
 }
 
-pub(super) const SUITES: [Suite; 4] = [
+/// The tests of a binary that run.
+enum Tests {
+    /// All but those with these prefixes, which need no API server, or the same one for each version.
+    Without(&'static [&'static str]),
+    /// An ignored test. It needs the newest version and the one before: Kubernetes supports an upgrade by one minor version.
+    Replacement(&'static str),
+    /// The scenarios, on a node of the oldest, the middle and the newest version.
+    Scenarios,
+}
+
+pub(super) const SUITES: [Suite; 6] = [
     Suite {
         title: "API",
         binary: "cluster",
-        without: &["alert_rules::", "dashboard::", "image::"],
-        only: None,
+        tests: Tests::Without(&["alert_rules::", "dashboard::", "image::"]),
     },
     Suite {
         title: "operator",
         binary: "operator",
-        without: &[],
-        only: None,
+        tests: Tests::Without(&[]),
     },
     Suite {
         title: "charts",
         binary: "chart",
-        without: &["files::", "readme::", "release::"],
-        only: None,
+        tests: Tests::Without(&["files::", "readme::", "release::"]),
     },
     Suite {
         title: "replaced by 1.37 and back",
         binary: "survival",
-        without: &[],
-        only: Some("api_server_replaced_by_the_newest_version_and_back"),
+        tests: Tests::Replacement("api_server_replaced_by_the_newest_version_and_back"),
+    },
+    Suite {
+        title: "the same, kubelet of 1.36",
+        binary: "node_failover",
+        tests: Tests::Replacement(
+            "nothing_is_announced_or_forgotten_while_the_api_server_is_replaced_and_the_kubelet_is_older",
+        ),
+    },
+    Suite {
+        title: "scenarios",
+        binary: "node",
+        tests: Tests::Scenarios,
     },
 ];
 
@@ -71,11 +86,20 @@ impl fmt::Display for Outcome {
     }
 }
 
+impl Tests {
+    fn run_on(&self, version: KubernetesVersion) -> bool {
+        match self {
+            Self::Without(_) => true,
+            Self::Replacement(_) => version.minor() + 1 == KubernetesVersion::NEWEST.minor(),
+            Self::Scenarios => KubernetesVersion::WITH_NODE.contains(&version),
+        }
+    }
+}
+
 impl Suite {
     /// Runs the tests for which the version has the features.
     pub(super) fn run(&self, version: KubernetesVersion) -> Result<String> {
-        // Kubernetes supports an upgrade by one minor version.
-        if self.only.is_some() && version.minor() + 1 != KubernetesVersion::NEWEST.minor() {
+        if !self.tests.run_on(version) {
             return Ok(Outcome {
                 passed: 0,
                 skipped: 0,
@@ -84,11 +108,15 @@ impl Suite {
         }
         let (wanted, skipped) = self.selection(version)?;
         let (variable, value) = version.variable();
-        let command = self
-            .cargo_test()?
-            .env(variable, value)
-            .args(["--exact", "--test-threads=4", "--include-ignored"])
-            .args(&wanted);
+        let command = self.cargo_test()?.env(variable, value).arg("--exact");
+        let command = if matches!(self.tests, Tests::Scenarios) {
+            // Its harness selects by one name only.
+            command.args(skipped.iter().map(|name| format!("--skip={name}")))
+        } else {
+            command
+                .args(["--test-threads=4", "--include-ignored"])
+                .args(&wanted)
+        };
         let log = self.log(version)?;
         let what = format!("Kubernetes {version}, {}", self.title);
         let progress = |seconds| say(TOPIC, &format!("{what}: {seconds} s"));
@@ -104,20 +132,24 @@ impl Suite {
             );
         }
         let passed = passed(&output).with_context(|| format!("no result in {}", log.display()))?;
+        // Tests on a node are followed by tests of their whole run.
         ensure!(
-            passed == wanted.len(),
+            passed >= wanted.len(),
             "{passed} of {} tests ran: {}",
             wanted.len(),
             log.display()
         );
+        let skipped = skipped.len();
         Ok(Outcome { passed, skipped }.to_string())
     }
 
-    /// The names of the tests to run, and the number of those whose feature is missing.
-    fn selection(&self, version: KubernetesVersion) -> Result<(Vec<String>, usize)> {
-        if let Some(only) = self.only {
-            return Ok((vec![only.to_owned()], 0));
-        }
+    /// The names of the tests to run, and of those whose feature is missing.
+    fn selection(&self, version: KubernetesVersion) -> Result<(Vec<String>, Vec<String>)> {
+        let without = match self.tests {
+            Tests::Replacement(only) => return Ok((vec![only.to_owned()], Vec::new())),
+            Tests::Without(prefixes) => prefixes,
+            Tests::Scenarios => &[],
+        };
         let log = self.log(version)?;
         let list = self.cargo_test()?.args(["--list", "--format=terse"]);
         let ended = run_with_progress(&list, &log, |seconds| {
@@ -135,14 +167,13 @@ impl Suite {
                 "the table of features names {test}, which does not exist"
             );
         }
-        let names = names
-            .into_iter()
-            .filter(|name| !self.without.iter().any(|prefix| name.starts_with(prefix)));
+        let names = names.into_iter().map(str::to_owned);
+        let names = names.filter(|name| !without.iter().any(|prefix| name.starts_with(prefix)));
         let (wanted, skipped): (Vec<_>, Vec<_>) = names.partition(|name| {
             Feature::of_test(self.binary, name).is_none_or(|feature| feature.is_in(version))
         });
         ensure!(!wanted.is_empty(), "{} has no tests", self.binary);
-        Ok((wanted.into_iter().map(str::to_owned).collect(), skipped.len()))
+        Ok((wanted, skipped))
     }
 
     fn cargo_test(&self) -> Result<Spec> {

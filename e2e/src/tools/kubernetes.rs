@@ -29,6 +29,9 @@ impl KubernetesVersion {
         Self::NEWEST,
     ];
 
+    /// The versions whose kubelet runs the scenarios: the oldest, the middle and the newest one.
+    pub const WITH_NODE: [Self; 3] = [Self { minor: 30 }, Self { minor: 34 }, Self::NEWEST];
+
     /// The version that `KUBERNETES_VERSION` names, or the newest one.
     pub fn selected() -> Result<Self> {
         match env::var(VARIABLE) {

@@ -64,7 +64,10 @@ async fn run(existing: Option<&Path>, scenarios: Vec<Scenario>) -> Result<Vec<Ve
     };
     let mut verdicts = requirements::installed(&cluster).await?;
     let runs = runner::run(&cluster, scenarios).await?;
-    verdicts.extend(requirements::afterwards(&cluster, &runs).await?);
+    let afterwards = requirements::afterwards(&cluster, &runs).await;
+    verdicts.extend(
+        afterwards.unwrap_or_else(|error| vec![("the_whole_run".to_owned(), vec![format!("{error:#}")])]),
+    );
     verdicts.extend(runs.into_iter().map(|run| (run.scenario.name, run.errors)));
     Ok(verdicts)
 }

@@ -1,5 +1,6 @@
-//! `helm upgrade` to another image tag, and then a deleted leader, while violations are pending and firing. Sidecars flap and
-//! restart before, between and after the two disturbances.
+//! Two disturbances while violations are pending and firing: `helm upgrade` to another image tag and then a deleted leader, or
+//! an API server that is replaced by the newest version and then by the one before, while the kubelet stays one minor version
+//! behind. Sidecars flap and restart before, between and after the two.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use e2e::node_failover::firing::{Firing, Violation};
 use e2e::observers::{Series, Source};
 use e2e::operator::helm::NAMESPACE as OPERATOR;
 use e2e::poll::eventually;
+use e2e::tools::KubernetesVersion;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
@@ -51,7 +53,40 @@ const QUIET: Duration = Duration::from_secs(15);
 const VIOLATIONS: &str = "max by (policy, workload, container, check, state) \
                           (sidewatch_workload_violations{namespace=\"upgrade\"})";
 
-pub(crate) async fn run(installation: &Installation) -> Result<Vec<String>> {
+/// What is disturbed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Disturbed {
+    /// The operator: an upgrade, and a deleted leader.
+    Operator,
+    /// The API server: another version, and the one before.
+    ApiServer,
+}
+
+impl Disturbed {
+    /// Causes the first disturbance and returns its description.
+    async fn first(self, installation: &mut Installation) -> Result<String> {
+        match self {
+            Self::Operator => {
+                let took = upgrade(installation).await?.as_secs_f64();
+                Ok(format!("rolled out in {took:.1} s"))
+            }
+            Self::ApiServer => replace_api_server(installation, KubernetesVersion::NEWEST).await,
+        }
+    }
+
+    /// Causes the second disturbance and returns its description.
+    async fn second(self, installation: &mut Installation) -> Result<String> {
+        match self {
+            Self::Operator => {
+                let took = delete_leader(installation).await?.as_secs_f64();
+                Ok(format!("the deleted leader was replaced after {took:.1} s"))
+            }
+            Self::ApiServer => replace_api_server(installation, KubernetesVersion::selected()?).await,
+        }
+    }
+}
+
+pub(crate) async fn run(installation: &mut Installation, disturbed: Disturbed) -> Result<Vec<String>> {
     installation.create(NAMESPACE, OBJECTS).await?;
     let pending = [
         "wait",
@@ -65,10 +100,10 @@ pub(crate) async fn run(installation: &Installation) -> Result<Vec<String>> {
 
     let began = installation.observers.catch_up().await?;
     let before = installation.events(NAMESPACE).await?;
-    let took = upgrade(installation).await?;
+    let first = disturbed.first(installation).await?;
     flap_and_restart(installation, 2).await?;
     let announced = subjects(&installation.events(NAMESPACE).await?);
-    let takeover = delete_leader(installation).await?;
+    let second = disturbed.second(installation).await?;
     let ended = installation.observers.catch_up().await?;
     flap_and_restart(installation, 3).await?;
     wait_for_events(installation, &[&BEFORE[..], &AFTER].concat()).await?;
@@ -93,10 +128,8 @@ pub(crate) async fn run(installation: &Installation) -> Result<Vec<String>> {
         .await?;
     let seconds = usize::try_from(ended.duration_since(began).as_secs())? + 1;
     say(&format!(
-        "upgrade: rolled out in {:.1} s; the deleted leader was replaced after {:.1} s; in {seconds} s, Prometheus saw no \
-         leader for {} s and no replica for {} s; {} Events",
-        took.as_secs_f64(),
-        takeover.as_secs_f64(),
+        "{disturbed:?}: {first}; {second}; in {seconds} s, Prometheus saw no leader for {} s and no replica for {} s; {} \
+         Events",
         seconds_at_zero(&led),
         seconds_without(&series, seconds),
         after.len(),
@@ -122,6 +155,16 @@ async fn upgrade(installation: &Installation) -> Result<Duration> {
         "the operator runs {images}"
     );
     Ok(took)
+}
+
+/// Replaces the API server by this version, and returns a description.
+async fn replace_api_server(installation: &mut Installation, version: KubernetesVersion) -> Result<String> {
+    let start = Instant::now();
+    installation.node.plane.replace_api_server(version).await?;
+    let took = start.elapsed().as_secs_f64();
+    let serves = installation.client.apiserver_version().await?.git_version;
+    ensure!(serves == version.patch()?, "the API server has {serves}");
+    Ok(format!("{serves} served after {took:.1} s"))
 }
 
 /// Deletes the Pod of the leader and waits until both replicas are ready again. Returns how long nobody else was the leader.

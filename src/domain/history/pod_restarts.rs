@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::observation::{ContainerStatus, Observation, RESTARTING_ALL_CONTAINERS};
 
-/// The time within which a kubelet before Kubernetes 1.35 reports the first sandbox as ready, after it has started the first
+/// The time within which a kubelet before Kubernetes 1.36 reports the first sandbox as ready, after it has started the first
 /// container.
 const REPORTED_WITHIN: SignedDuration = SignedDuration::from_secs(5);
 

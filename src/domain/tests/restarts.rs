@@ -281,7 +281,7 @@ fn a_container_whose_sandbox_went_while_it_was_down_is_no_fault() {
     assert_eq!(counted(&harness), 0, "the ended run started before the sandbox");
 }
 
-/// Before Kubernetes 1.35 the kubelet reports the sandbox as ready only after it has started the first containers. Their first
+/// Before Kubernetes 1.36 the kubelet reports the sandbox as ready only after it has started the first containers. Their first
 /// run can have ended by then.
 #[test]
 fn a_restart_counts_if_the_run_was_seen_in_the_sandbox() {
