@@ -134,7 +134,7 @@ pub struct CheckStatus {
     pub pending: u32,
 }
 
-/// A check that fails on a container of a Pod or on a workload.
+/// A check that fails on a container of a Pod, on a workload, or on an image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = kubernetes_dialect)]
@@ -147,13 +147,14 @@ pub struct Violation {
     pub state: ViolationState,
     /// The severity: Info, Warning or Critical.
     pub severity: Severity,
-    /// The Pod's namespace.
+    /// The Pod's namespace. For an image that of the policy, which is empty for a ClusterSidecarPolicy.
     #[schemars(length(max = 63))]
     pub namespace: String,
-    /// The kind and name of the workload, or of that of the Pod, such as Deployment/web.
+    /// The kind and name of the workload, or of that of the Pod, such as Deployment/web; empty if the violation is about an
+    /// image.
     #[schemars(length(max = 317))]
     pub workload: String,
-    /// The Pod's name; empty if the violation is about a workload.
+    /// The Pod's name; empty if the violation is about a workload or an image.
     #[serde(default)]
     #[schemars(length(max = 253))]
     pub pod: String,
@@ -161,9 +162,14 @@ pub struct Violation {
     #[serde(rename = "podUID", default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 128))]
     pub pod_uid: String,
-    /// The container's name, or the name in spec.expected of the sidecar that a workload lacks.
+    /// The container's name, or the name in spec.expected of the sidecar that a workload lacks; empty if the violation is
+    /// about an image.
     #[schemars(length(max = 63))]
     pub container: String,
+    /// The repository of the image that the violation is about, with its registry; absent if it is about something else.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = MAX_REPOSITORY))]
+    pub image: String,
     /// Whether the container is a native sidecar: an init container with restartPolicy Always.
     pub native: bool,
     /// The time at which the fault began.

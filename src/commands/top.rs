@@ -127,6 +127,7 @@ impl Report {
         for violation in violations {
             let subject = &violation.subject;
             let group = match by {
+                Group::Workload | Group::Image if !subject.image().is_empty() => subject.image().to_owned(),
                 Group::Workload => {
                     let (workload, container) = (subject.workload(), subject.container());
                     format!("{}/{workload} {container}", subject.namespace())
@@ -146,7 +147,8 @@ impl Report {
             let oldest = violations.iter().min_by_key(|violation| violation.onset)?;
             let firing = violations.iter().filter(|violation| violation.firing).count();
             let subjects = || violations.iter().map(|violation| &violation.subject);
-            let workloads: BTreeSet<_> = subjects().map(|of| (of.namespace(), of.workload())).collect();
+            let with_workload = subjects().filter(|of| of.image().is_empty());
+            let workloads: BTreeSet<_> = with_workload.map(|of| (of.namespace(), of.workload())).collect();
             let pods = subjects().filter_map(Subject::as_container);
             let pods: BTreeSet<_> = pods.map(|of| &of.uid).collect();
             Some(Row {

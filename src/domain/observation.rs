@@ -103,6 +103,9 @@ impl Workload {
 
 impl std::fmt::Display for Workload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.kind.is_empty() && self.name.is_empty() {
+            return Ok(());
+        }
         write!(f, "{}/{}", self.kind, self.name)
     }
 }

@@ -3,14 +3,24 @@
 //! [`Violation`] has the facts that the status, the metrics and the log show. [`ViolationKey`] is the identity of a
 //! violation; it can be written as one string and read back, so that a later process recognises the violation.
 
-use std::{cmp::Ordering, fmt, str::FromStr, sync::Arc};
+mod key;
+
+use std::{
+    cmp::Ordering,
+    sync::{Arc, LazyLock},
+};
 
 use jiff::Timestamp;
 
+pub use self::key::{InvalidKey, SubjectKey, ViolationKey};
 use super::{
     observation::Workload,
-    policy::{Check, Mode, PolicyKey, PolicyKind, Severity},
+    policy::{Check, Mode, PolicyKey, Severity},
 };
+
+/// The workload and the container of an image, which has none.
+static NO_WORKLOAD: LazyLock<Arc<Workload>> = LazyLock::new(Arc::default);
+static NO_CONTAINER: LazyLock<Arc<str>> = LazyLock::new(Arc::default);
 
 /// One violation, pending or firing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,39 +50,61 @@ pub enum Subject {
     Container(ContainerSubject),
     /// A workload.
     Workload(WorkloadSubject),
+    /// An image in the Pods of the policy.
+    Image(ImageSubject),
 }
 
 impl Subject {
-    /// The namespace of the Pod or of the workload.
+    /// The namespace of the Pod, of the workload, or of the policy of an image, which is empty for a
+    /// `ClusterSidecarPolicy`.
     pub const fn namespace(&self) -> &Arc<str> {
         match self {
             Self::Container(subject) => &subject.namespace,
             Self::Workload(subject) => &subject.namespace,
+            Self::Image(subject) => &subject.namespace,
         }
     }
 
-    /// The workload, or that of the Pod.
-    pub const fn workload(&self) -> &Arc<Workload> {
+    /// The workload, or that of the Pod. Empty for an image.
+    pub fn workload(&self) -> &Arc<Workload> {
         match self {
             Self::Container(subject) => &subject.workload,
             Self::Workload(subject) => &subject.workload,
+            Self::Image(_) => &NO_WORKLOAD,
         }
     }
 
-    /// The name of the container, or of the sidecar that a workload lacks.
-    pub const fn container(&self) -> &Arc<str> {
+    /// The name of the container, or of the sidecar that a workload lacks. Empty for an image.
+    pub fn container(&self) -> &Arc<str> {
         match self {
             Self::Container(subject) => &subject.container,
             Self::Workload(subject) => &subject.sidecar,
+            Self::Image(_) => &NO_CONTAINER,
         }
     }
 
-    /// The name of the Pod; empty for a workload.
+    /// The name of the container or sidecar, or the repository of an image.
+    pub fn container_or_image(&self) -> &Arc<str> {
+        match self {
+            Self::Container(_) | Self::Workload(_) => self.container(),
+            Self::Image(subject) => &subject.repository,
+        }
+    }
+
+    /// The repository of an image; empty for other subjects.
+    pub fn image(&self) -> &str {
+        match self {
+            Self::Container(_) | Self::Workload(_) => "",
+            Self::Image(subject) => &subject.repository,
+        }
+    }
+
+    /// The name of the Pod; empty for other subjects.
     pub fn pod(&self) -> &str {
         self.as_container().map_or("", |subject| &subject.pod)
     }
 
-    /// The UID of the Pod; empty for a workload.
+    /// The UID of the Pod; empty for other subjects.
     pub fn uid(&self) -> &str {
         self.as_container().map_or("", |subject| &subject.uid)
     }
@@ -86,7 +118,21 @@ impl Subject {
     pub const fn as_container(&self) -> Option<&ContainerSubject> {
         match self {
             Self::Container(subject) => Some(subject),
-            Self::Workload(_) => None,
+            Self::Workload(_) | Self::Image(_) => None,
+        }
+    }
+
+    /// The identity of the subject.
+    pub fn key(&self) -> SubjectKey {
+        match self {
+            Self::Container(subject) => SubjectKey::Container {
+                namespace: subject.namespace.clone(),
+                pod: subject.pod.clone(),
+                uid: Some(subject.uid.clone()),
+                container: subject.container.clone(),
+            },
+            Self::Workload(subject) => SubjectKey::Workload(subject.clone()),
+            Self::Image(subject) => SubjectKey::Image(subject.clone()),
         }
     }
 }
@@ -119,21 +165,22 @@ pub struct WorkloadSubject {
     pub sidecar: Arc<str>,
 }
 
+/// An image in the Pods that a policy selects. The order of the fields is the order of violations in a status.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ImageSubject {
+    /// The namespace of the policy; empty for a `ClusterSidecarPolicy`.
+    pub namespace: Arc<str>,
+    /// The repository with its registry, without tag and digest.
+    pub repository: Arc<str>,
+}
+
 impl Violation {
     /// The identity of the violation.
     pub fn key(&self) -> ViolationKey {
         ViolationKey {
             policy: self.policy.clone(),
             check: self.check,
-            subject: match &self.subject {
-                Subject::Container(subject) => SubjectKey::Container {
-                    namespace: subject.namespace.clone(),
-                    pod: subject.pod.clone(),
-                    uid: Some(subject.uid.clone()),
-                    container: subject.container.clone(),
-                },
-                Subject::Workload(subject) => SubjectKey::Workload(subject.clone()),
-            },
+            subject: self.subject.key(),
         }
     }
 }
@@ -172,141 +219,6 @@ impl PartialOrd for Violation {
     }
 }
 
-/// The identity of a violation across processes.
-///
-/// Its text has the parts policy kind, policy namespace, policy name, check, subject kind and the subject's own parts,
-/// separated by `/`, such as `SidecarPolicy/pay/mesh/NotReady/Container/pay/web-1/<uid>/envoy`, or
-/// `SidecarPolicy/pay/mesh/SidecarMissing/Workload/pay/Deployment/web/envoy`. No name of Kubernetes contains a `/`. A missing or unknown part is empty.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ViolationKey {
-    /// The policy.
-    pub policy: PolicyKey,
-    /// The failing check.
-    pub check: Check,
-    /// The identity of the subject.
-    pub subject: SubjectKey,
-}
-
-/// The identity of a [`Subject`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum SubjectKey {
-    /// A container of a Pod.
-    Container {
-        /// The namespace of the Pod.
-        namespace: Arc<str>,
-        /// The name of the Pod.
-        pod: Arc<str>,
-        /// The UID of the Pod. `None` where the source does not have it, such as the status of a policy.
-        uid: Option<Arc<str>>,
-        /// The name of the container.
-        container: Arc<str>,
-    },
-    /// A workload.
-    Workload(WorkloadSubject),
-}
-
-impl SubjectKey {
-    const CONTAINER: &str = "Container";
-    const WORKLOAD: &str = "Workload";
-
-    /// The UID of the Pod, if the subject is a container and the UID is known.
-    pub const fn uid(&self) -> Option<&Arc<str>> {
-        match self {
-            Self::Container { uid, .. } => uid.as_ref(),
-            Self::Workload(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for ViolationKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            policy:
-                PolicyKey {
-                    kind,
-                    namespace,
-                    name,
-                },
-            check,
-            subject,
-        } = self;
-        write!(f, "{}/{namespace}/{name}/{}/", kind.as_str(), check.as_str())?;
-        match subject {
-            SubjectKey::Container {
-                namespace,
-                pod,
-                uid,
-                container,
-            } => {
-                let uid = uid.as_deref().unwrap_or_default();
-                write!(f, "{}/{namespace}/{pod}/{uid}/{container}", SubjectKey::CONTAINER)
-            }
-            SubjectKey::Workload(WorkloadSubject {
-                namespace,
-                workload,
-                sidecar,
-            }) => write!(f, "{}/{namespace}/{workload}/{sidecar}", SubjectKey::WORKLOAD),
-        }
-    }
-}
-
-/// The text is not a [`ViolationKey`] of this version.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not the key of a violation")]
-pub struct InvalidKey(String);
-
-impl FromStr for ViolationKey {
-    type Err = InvalidKey;
-
-    fn from_str(text: &str) -> Result<Self, InvalidKey> {
-        parse(text).ok_or_else(|| InvalidKey(text.to_owned()))
-    }
-}
-
-fn parse(text: &str) -> Option<ViolationKey> {
-    let parts: Vec<&str> = text.split('/').collect();
-    let [
-        kind,
-        policy_namespace,
-        name,
-        check,
-        subject,
-        namespace,
-        first,
-        second,
-        container,
-    ] = *parts.as_slice()
-    else {
-        return None;
-    };
-    let subject = match subject {
-        SubjectKey::CONTAINER => SubjectKey::Container {
-            namespace: namespace.into(),
-            pod: first.into(),
-            uid: (!second.is_empty()).then(|| second.into()),
-            container: container.into(),
-        },
-        SubjectKey::WORKLOAD => SubjectKey::Workload(WorkloadSubject {
-            namespace: namespace.into(),
-            workload: Arc::new(Workload {
-                kind: first.into(),
-                name: second.into(),
-            }),
-            sidecar: container.into(),
-        }),
-        _ => return None,
-    };
-    Some(ViolationKey {
-        policy: PolicyKey {
-            kind: PolicyKind::parse(kind)?,
-            namespace: policy_namespace.into(),
-            name: name.into(),
-        },
-        check: Check::parse(check)?,
-        subject,
-    })
-}
-
 /// A violation that an earlier operator process stored in the status of its policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredViolation {
@@ -316,71 +228,4 @@ pub struct StoredViolation {
     pub firing: bool,
     /// The time at which the fault began.
     pub onset: Timestamp,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::testing::{cluster_key, key};
-
-    fn of(policy: PolicyKey, uid: Option<&str>) -> ViolationKey {
-        ViolationKey {
-            policy,
-            check: Check::NotReady,
-            subject: SubjectKey::Container {
-                namespace: "pay".into(),
-                pod: "web-1".into(),
-                uid: uid.map(Arc::from),
-                container: "envoy".into(),
-            },
-        }
-    }
-
-    #[test]
-    fn a_key_is_read_back_from_its_text() {
-        let workload = ViolationKey {
-            subject: SubjectKey::Workload(WorkloadSubject {
-                namespace: "pay".into(),
-                workload: Arc::new(Workload {
-                    kind: "Deployment".into(),
-                    name: "web".into(),
-                }),
-                sidecar: "envoy".into(),
-            }),
-            ..of(key("mesh"), None)
-        };
-        let table = [
-            (
-                workload,
-                "SidecarPolicy/pay/mesh/NotReady/Workload/pay/Deployment/web/envoy",
-            ),
-            (
-                of(key("mesh"), Some("u-1")),
-                "SidecarPolicy/pay/mesh/NotReady/Container/pay/web-1/u-1/envoy",
-            ),
-            (
-                of(cluster_key("all"), None),
-                "ClusterSidecarPolicy//all/NotReady/Container/pay/web-1//envoy",
-            ),
-        ];
-        for (key, text) in table {
-            assert_eq!(key.to_string(), text);
-            assert_eq!(text.parse(), Ok(key));
-        }
-    }
-
-    #[test]
-    fn a_text_that_is_no_key_is_an_error() {
-        for text in [
-            "",
-            "SidecarPolicy/pay/mesh/NotReady",
-            "SidecarPolicy/pay/mesh/NotReady/Container/pay/web-1/u-1/envoy/more",
-            "OtherPolicy/pay/mesh/NotReady/Container/pay/web-1/u-1/envoy",
-            "SidecarPolicy/pay/mesh/OtherCheck/Container/pay/web-1/u-1/envoy",
-            "SidecarPolicy/pay/mesh/NotReady/Node/pay/web-1/u-1/envoy",
-        ] {
-            let error = text.parse::<ViolationKey>().unwrap_err();
-            assert!(error.to_string().contains(text), "{error}");
-        }
-    }
 }

@@ -339,6 +339,7 @@ fn log(transition: &Transition) {
                 pod = %subject.pod(),
                 uid = %subject.uid(),
                 container = %subject.container(),
+                image = %subject.image(),
                 onset = %onset,
                 "{}",
                 to.as_str()

@@ -66,9 +66,18 @@ fn regarding(object: &Regarding, namespace: &str) -> Value {
         uid,
         field_path,
     } = object;
-    let mut reference = json!({ "kind": kind, "namespace": namespace, "name": name });
+    let mut reference = json!({ "kind": kind, "name": name });
+    let policy = PolicyKind::parse(kind);
+    let namespace = if policy == Some(PolicyKind::ClusterSidecarPolicy) {
+        ""
+    } else {
+        namespace
+    };
+    let of_policies = format!("{}/{}", api::GROUP, api::VERSION);
+    let api_version = policy.map_or_else(|| api_version(kind), |_| &of_policies);
     let optional = [
-        ("apiVersion", api_version(kind)),
+        ("namespace", namespace),
+        ("apiVersion", api_version),
         ("uid", uid),
         ("fieldPath", field_path),
     ];

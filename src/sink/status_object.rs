@@ -199,6 +199,7 @@ fn violation(reported: &summary::ReportedViolation) -> Violation {
         pod: bounded(subject.pod(), MAX_NAME),
         pod_uid: bounded(subject.uid(), MAX_UID),
         container: bounded(subject.container(), MAX_LABEL),
+        image: bounded(subject.image(), MAX_REPOSITORY),
         native: subject.is_native(),
         since: time(violation.onset),
         detail: bounded(detail, MAX_DETAIL),

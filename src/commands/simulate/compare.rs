@@ -149,7 +149,7 @@ impl<'a> Comparison<'a> {
             let place = Place {
                 namespace: Arc::clone(subject.namespace()),
                 workload: Arc::clone(subject.workload()),
-                container: Arc::clone(subject.container()),
+                container: Arc::clone(subject.container_or_image()),
             };
             let check = reported.violation.check;
             by_place.entry((place, check)).or_default().push(reported);

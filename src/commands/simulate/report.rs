@@ -259,7 +259,7 @@ impl Row {
             workload_kind: subject.workload().kind.to_string(),
             workload: subject.workload().name.to_string(),
             pod: subject.pod().to_owned(),
-            container: subject.container().to_string(),
+            container: subject.container_or_image().to_string(),
             check: Check::as_str(violation.check),
             severity: severity_name(violation.severity).to_owned(),
             onset: violation.onset,

@@ -236,7 +236,7 @@ impl Index {
         if watches.is_released("")
             && watches.namespaces_synced
             && !work.contains(&Work::Restore)
-            && !missing.has_work()
+            && !missing.queue.has_work()
         {
             restored.pods.clear();
         }

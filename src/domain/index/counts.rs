@@ -6,7 +6,7 @@ use crate::domain::{
     roles::{Role, Roles},
     summary::{CheckCounts, Summary},
     tracker::Tracked,
-    violation::Violation,
+    violation::{Subject, Violation},
 };
 
 /// The number of Pods, containers and violations of a policy.
@@ -31,6 +31,8 @@ pub(super) struct Failing {
     pub(super) pods: u32,
     /// Workloads that lack a sidecar.
     pub(super) workloads: u32,
+    /// Images that fail a check.
+    pub(super) images: u32,
 }
 
 /// A class of containers that the metrics count.
@@ -132,22 +134,25 @@ impl Counts {
         exempted
     }
 
-    /// Adds the violation of a workload.
-    pub(super) fn add_workload(&mut self, violation: &Violation) {
-        self.count_workload(violation, |n| *n += 1);
+    /// Adds the violation of a workload or an image.
+    pub(super) fn add_subject(&mut self, violation: &Violation) {
+        self.count_subject(violation, |n| *n += 1);
     }
 
-    /// Removes the violation of a workload, which must be the same as when it was added.
-    pub(super) fn remove_workload(&mut self, violation: &Violation) {
-        self.count_workload(violation, |n| *n -= 1);
+    /// Removes the violation of a workload or an image, which must be the same as when it was added.
+    pub(super) fn remove_subject(&mut self, violation: &Violation) {
+        self.count_subject(violation, |n| *n -= 1);
     }
 
     #[allow(clippy::indexing_slicing, reason = "the array has an entry per check")]
-    fn count_workload(&mut self, violation: &Violation, change: impl Fn(&mut u32)) {
+    fn count_subject(&mut self, violation: &Violation, change: impl Fn(&mut u32)) {
         let (pending, firing) = &mut self.violations[violation.check as usize];
         if violation.firing {
             change(firing);
-            change(&mut self.failing.workloads);
+            change(match violation.subject {
+                Subject::Image(_) => &mut self.failing.images,
+                Subject::Container(_) | Subject::Workload(_) => &mut self.failing.workloads,
+            });
         } else if violation.visible {
             change(pending);
         }

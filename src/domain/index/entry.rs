@@ -11,11 +11,11 @@ use super::{
     counts::Counts,
     images::ImageCounts,
     matches::{Match, Version},
-    missing::Shown,
     policy_limits::Standing,
     recent_kills::RecentKills,
     series::{RestartCounts, SeriesKey, WorkloadCounts, series_key},
     stored::Stored,
+    subjects::Shown,
 };
 use crate::domain::{
     checks::Common,
@@ -169,20 +169,20 @@ impl PolicyEntry {
         }
     }
 
-    /// Adds the violation of a workload to the counts and the list.
-    pub(super) fn add_workload(&mut self, shown: &Shown) {
+    /// Adds the violation of a workload or an image to the counts and the list.
+    pub(super) fn add_subject(&mut self, shown: &Shown) {
         let Shown { violation, series } = shown;
-        self.counts.add_workload(violation);
+        self.counts.add_subject(violation);
         if let Some((series, pods)) = series {
             self.workloads.add(series.clone(), *pods);
         }
         self.violations.insert(violation.clone());
     }
 
-    /// Undoes [`Self::add_workload`].
-    pub(super) fn remove_workload(&mut self, shown: &Shown) {
+    /// Undoes [`Self::add_subject`].
+    pub(super) fn remove_subject(&mut self, shown: &Shown) {
         let Shown { violation, series } = shown;
-        self.counts.remove_workload(violation);
+        self.counts.remove_subject(violation);
         if let Some((series, pods)) = series {
             self.workloads.subtract(series.clone(), *pods);
         }

@@ -1,12 +1,10 @@
 //! The workloads whose Pods must have a sidecar that a policy expects, and the violations of those that lack it.
 //!
-//! The facts of a workload are kept with each Pod that comes, changes and goes. A workload whose facts change is queued in
-//! `changed`. [`Index::work`] evaluates it after all other work, so that all Pods of an edit or a list are known; while the
+//! The facts of a workload are kept with each Pod that comes, changes and goes. A workload whose facts change is queued.
+//! [`Index::work`] evaluates it after all other work, so that all Pods of an edit or a list are known; while the
 //! watch of its Pods is held, it waits.
 
-mod events;
-mod stored;
-mod violations;
+mod evaluate;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,15 +17,11 @@ use super::{
     Index,
     entry::{PolicyEntry, PolicyId},
     matches::{MatchSet, Version},
-    pods::WrittenEvent,
-    series::SeriesKey,
+    subjects::{Queue, SubjectState},
     watches::{Scope, covers},
 };
 use crate::domain::{
-    history::Observed,
-    observation::Observation,
-    tracker::Tracked,
-    violation::{Violation, WorkloadSubject},
+    history::Observed, observation::Observation, tracker::Tracked, violation::WorkloadSubject,
 };
 
 /// A workload and a sidecar that a policy expects in its Pods.
@@ -48,32 +42,15 @@ pub(super) struct Facts {
     /// Those that lack it, the newest last.
     pub(super) lacking: BTreeSet<Lacking>,
     /// The violation.
-    pub(super) tracked: Option<Tracked>,
-    /// What the lists and counts of the policy contain.
-    pub(super) shown: Option<Shown>,
-    /// The Events of the workload.
-    pub(super) written: Box<[WrittenEvent]>,
-    /// The next time at which time alone changes the violation, as in `deadlines`.
-    pub(super) deadline: Option<Timestamp>,
-}
-
-/// A violation as the lists and counts of its policy contain it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Shown {
-    pub(super) violation: Violation,
-    /// Its series and the number of Pods, if it is visible.
-    pub(super) series: Option<(SeriesKey, u64)>,
+    pub(super) state: SubjectState,
 }
 
 /// The facts of all workloads.
 #[derive(Debug, Default)]
 pub(super) struct Missing {
     pub(super) facts: BTreeMap<FactsKey, Facts>,
-    /// The workloads to evaluate, and how their latest change was observed.
-    changed: BTreeMap<FactsKey, Observed>,
-    /// The workloads to evaluate after the hold of their watch.
-    held: BTreeMap<FactsKey, Observed>,
-    pub(super) deadlines: BTreeSet<(Timestamp, FactsKey)>,
+    /// The workloads to evaluate.
+    pub(super) queue: Queue<FactsKey>,
 }
 
 /// A Pod and the policies that select it.
@@ -126,12 +103,12 @@ impl Missing {
                     facts.lacking.remove(&lacking(before.0));
                 }
             }
-            self.mark(key.clone(), observed(key.policy));
+            self.queue.mark(key.clone(), observed(key.policy));
         }
         for (key, lacks) in new {
             if old.get(&key) == Some(&lacks) {
                 if version(before, key.policy) != version(after, key.policy) {
-                    self.mark(key.clone(), observed(key.policy));
+                    self.queue.mark(key.clone(), observed(key.policy));
                 }
                 continue;
             }
@@ -141,18 +118,8 @@ impl Missing {
                 facts.lacking.insert(lacking(after.0));
             }
             let policy = key.policy;
-            self.mark(key, observed(policy));
+            self.queue.mark(key, observed(policy));
         }
-    }
-
-    fn mark(&mut self, key: FactsKey, observed: Observed) {
-        let kept = self.changed.entry(key).or_insert(observed);
-        *kept = observed.max(*kept);
-    }
-
-    /// Whether a workload has to be evaluated.
-    pub(super) fn has_work(&self) -> bool {
-        !self.changed.is_empty()
     }
 
     /// Whether a workload has to be evaluated under a policy.
@@ -162,65 +129,14 @@ impl Missing {
             workload: Arc::default(),
             sidecar: Arc::default(),
         };
-        let mut following = self.changed.range(FactsKey { policy, subject }..);
-        following.next().is_some_and(|(key, _)| key.policy == policy)
-    }
-
-    pub(super) fn next_changed(&mut self) -> Option<(FactsKey, Observed)> {
-        self.changed.pop_first()
-    }
-
-    /// Lets a workload wait for the end of the hold.
-    pub(super) fn hold(&mut self, key: FactsKey, observed: Observed) {
-        self.clear_deadline(&key);
-        let kept = self.held.entry(key).or_insert(observed);
-        *kept = observed.max(*kept);
+        let next = self.queue.changed_from(FactsKey { policy, subject });
+        next.is_some_and(|key| key.policy == policy)
     }
 
     /// Queues the workloads that waited for the end of the hold of a watch, and those whose deadlines have passed.
     pub(super) fn release(&mut self, scope: &Scope, now: Timestamp) {
-        let due = self.deadlines.iter().take_while(|(at, _)| *at <= now);
-        let due: Vec<FactsKey> = due
-            .map(|(_, key)| key.clone())
-            .filter(|key| covers(scope, &key.subject.namespace))
-            .collect();
-        for key in due {
-            self.clear_deadline(&key);
-            self.mark(key, Observed::Live);
-        }
-        let held = std::mem::take(&mut self.held);
-        for (key, observed) in held {
-            if covers(scope, &key.subject.namespace) {
-                self.mark(key, observed);
-            } else {
-                self.held.insert(key, observed);
-            }
-        }
-    }
-
-    pub(super) fn set_deadline(&mut self, key: &FactsKey, deadline: Option<Timestamp>) {
-        self.clear_deadline(key);
-        if let (Some(facts), Some(at)) = (self.facts.get_mut(key), deadline) {
-            facts.deadline = Some(at);
-            self.deadlines.insert((at, key.clone()));
-        }
-    }
-
-    /// Removes and returns the first deadline that is not after `now`.
-    pub(super) fn take_due(&mut self, now: Timestamp) -> Option<(Timestamp, FactsKey)> {
-        let is_due = self.deadlines.first().is_some_and(|(at, _)| *at <= now);
-        let (at, key) = is_due.then(|| self.deadlines.pop_first()).flatten()?;
-        if let Some(facts) = self.facts.get_mut(&key) {
-            facts.deadline = None;
-        }
-        Some((at, key))
-    }
-
-    fn clear_deadline(&mut self, key: &FactsKey) {
-        let deadline = self.facts.get_mut(key).and_then(|facts| facts.deadline.take());
-        if let Some(at) = deadline {
-            self.deadlines.remove(&(at, key.clone()));
-        }
+        self.queue
+            .release(now, |key| covers(scope, &key.subject.namespace));
     }
 
     /// The cause of a violation of a workload, for the status of its policy.
@@ -232,12 +148,16 @@ impl Missing {
     ) -> Option<String> {
         let subject = subject.clone();
         let (key, facts) = self.facts.get_key_value(&FactsKey { policy: id, subject })?;
-        Some(facts.messages(key, policy).detail())
+        Some(facts.detail(key, policy))
     }
 
     /// The violation of a workload.
     pub(super) fn tracked(&self, policy: PolicyId, subject: WorkloadSubject) -> Option<&Tracked> {
-        self.facts.get(&FactsKey { policy, subject })?.tracked.as_ref()
+        self.facts
+            .get(&FactsKey { policy, subject })?
+            .state
+            .tracked
+            .as_ref()
     }
 }
 

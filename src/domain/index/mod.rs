@@ -41,6 +41,7 @@ pub(crate) mod recount;
 pub mod series;
 mod startups;
 mod stored;
+mod subjects;
 mod views;
 mod watches;
 mod work;
@@ -316,7 +317,7 @@ impl Index {
 
     /// The next time at which [`Self::tick`] has work to do.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        let of_workloads = self.missing.deadlines.first().map(|(at, _)| *at);
+        let of_workloads = self.missing.queue.next_deadline();
         let of_pods = self.deadlines.first().map(|(at, _)| *at);
         of_pods.into_iter().chain(of_workloads).min()
     }
@@ -333,7 +334,7 @@ impl Index {
             units = units.saturating_sub(self.reach_deadline(id, at, &mut effects));
         }
         while units > 0
-            && let Some((at, key)) = self.missing.take_due(now)
+            && let Some((at, key)) = self.missing.queue.take_due(now)
         {
             units -= 1;
             self.reach_workload_deadline(key, at, &mut effects);

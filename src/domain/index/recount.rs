@@ -127,9 +127,9 @@ impl Index {
             }
             policy.recent_kills.count(&mut workloads);
             for (key, facts) in self.missing.facts.iter().filter(|(key, _)| key.policy == *id) {
-                let Some(shown) = &facts.shown else { continue };
+                let Some(shown) = &facts.state.shown else { continue };
                 assert_eq!(shown.violation.subject, Subject::Workload(key.subject.clone()));
-                counts.add_workload(&shown.violation);
+                counts.add_subject(&shown.violation);
                 if let Some((series, pods)) = &shown.series {
                     workloads.add(series.clone(), *pods);
                 }
@@ -161,19 +161,25 @@ impl Index {
     }
 
     fn assert_workloads(&self) {
-        let mut deadlines = BTreeSet::new();
         for (key, facts) in &self.missing.facts {
-            deadlines.extend(facts.deadline.map(|at| (at, key.clone())));
             let is_settled = !self.has_work();
             let is_held = self.watches.held_since(&key.subject.namespace).is_some();
             assert!(
                 facts.required > 0 || !is_settled || is_held,
                 "{key:?} has no Pods"
             );
-            assert_eq!(facts.tracked.is_some(), facts.shown.is_some(), "{key:?}");
+            assert_eq!(
+                facts.state.tracked.is_some(),
+                facts.state.shown.is_some(),
+                "{key:?}"
+            );
             if is_settled && !is_held {
-                assert_eq!(facts.tracked.is_some(), !facts.lacking.is_empty(), "{key:?}");
-                let shown = facts.shown.as_ref().and_then(|shown| shown.series.as_ref());
+                assert_eq!(
+                    facts.state.tracked.is_some(),
+                    !facts.lacking.is_empty(),
+                    "{key:?}"
+                );
+                let shown = facts.state.shown.as_ref().and_then(|shown| shown.series.as_ref());
                 let pods = shown.map(|(_, pods)| *pods);
                 assert!(
                     pods.is_none_or(|pods| pods == facts.lacking.len() as u64),
@@ -181,7 +187,8 @@ impl Index {
                 );
             }
         }
-        assert_eq!(self.missing.deadlines, deadlines, "deadlines of workloads");
+        let mut with_deadline = self.missing.queue.assert_deadlines();
+        assert!(with_deadline.all(|key| self.missing.facts.contains_key(key)));
     }
 
     fn all_pods(&self) -> impl Iterator<Item = (PodId, &PodEntry)> {
@@ -231,7 +238,7 @@ impl Index {
         assert!(self.deadlines.is_empty() && self.workloads.pods().is_empty());
         assert_eq!(self.watches.waiting().count(), 0);
         assert_eq!(self.startups.pods().count(), 0);
-        assert!(self.missing.facts.is_empty() && self.missing.deadlines.is_empty());
+        assert!(self.missing.facts.is_empty() && self.missing.queue.next_deadline().is_none());
         for policy in self.policies.values() {
             assert_eq!(policy.counts, Counts::default());
             assert_eq!(policy.images.pods(), (BTreeMap::new(), 0));

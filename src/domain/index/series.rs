@@ -162,13 +162,13 @@ pub(super) fn series_key(pod: &Observation, container: usize, violation: &Violat
     ))
 }
 
-/// The series that counts the Pods of a workload that lack a sidecar.
-pub(super) fn workload_series(violation: &Violation) -> SeriesKey {
+/// The series that counts the Pods of a violation of a workload or an image.
+pub(super) fn subject_series(violation: &Violation) -> SeriesKey {
     let subject = &violation.subject;
     let container = WorkloadContainer {
         workload: Arc::clone(subject.workload()),
         container: Arc::clone(subject.container()),
-        image: Arc::default(),
+        image: label(&subject.image().into()),
         native: false,
     };
     (

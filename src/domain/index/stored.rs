@@ -56,12 +56,10 @@ impl Stored {
         self.checkpoint.remove(uid).unwrap_or_default()
     }
 
-    /// Removes and returns the violation of a workload from the checkpoint.
-    pub(super) fn take_workload(&mut self, workload: &PodKey, sidecar: &str) -> Option<ViolationState> {
-        let stored = self.checkpoint.get_mut(&object(workload))?;
-        let position = stored
-            .iter()
-            .position(|stored| *stored.id.container == *sidecar)?;
+    /// Removes and returns the violation of a workload or an image from the checkpoint.
+    pub(super) fn take_subject(&mut self, id: &ViolationId) -> Option<ViolationState> {
+        let stored = self.checkpoint.get_mut(&object(&id.pod))?;
+        let position = stored.iter().position(|stored| stored.id == *id)?;
         Some(stored.swap_remove(position).state)
     }
 

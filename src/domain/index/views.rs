@@ -99,6 +99,7 @@ impl Index {
         let subject = match &violation.subject {
             Subject::Container(subject) => subject,
             Subject::Workload(subject) => return self.missing.detail(id, entry, subject),
+            Subject::Image(_) => return None,
         };
         let pod = self.pods.get(&self.pod_id(&subject.namespace, &subject.uid)?)?;
         let matched = pod.matches.get(id)?;
@@ -235,7 +236,7 @@ fn conditions(
         return [ready, unknown("SidecarsHealthy"), unknown("TargetsFound")];
     }
     let Summary { pods, sidecars, .. } = *summary;
-    let healthy = if failing.pods == 0 && failing.workloads == 0 {
+    let healthy = if failing.pods == 0 && failing.workloads == 0 && failing.images == 0 {
         let message = format!("None of {sidecars} sidecars in {pods} Pods fails");
         condition("SidecarsHealthy", Some(true), "NoViolations", message)
     } else {
@@ -328,7 +329,13 @@ fn failing_message(entry: &PolicyEntry, summary: &Summary, failing: Failing) -> 
     let worst = worst
         .map(|violation| {
             let subject = &violation.subject;
-            format!("; worst: {} {}", subject.workload(), subject.container())
+            let name = format!(
+                "{} {}{}",
+                subject.workload(),
+                subject.container(),
+                subject.image()
+            );
+            format!("; worst: {}", name.trim_start())
         })
         .unwrap_or_default();
     let containers = match failing.pods {
@@ -340,9 +347,14 @@ fn failing_message(entry: &PolicyEntry, summary: &Summary, failing: Failing) -> 
         1 => "1 workload lacks a sidecar".to_owned(),
         workloads => format!("{workloads} workloads lack a sidecar"),
     };
-    let both = [containers, workloads]
+    let images = match failing.images {
+        0 => String::new(),
+        1 => "1 image fails".to_owned(),
+        images => format!("{images} images fail"),
+    };
+    let parts = [containers, workloads, images]
         .into_iter()
         .filter(|part| !part.is_empty());
-    let both: Vec<String> = both.collect();
-    format!("{}: {}{worst}", both.join(", "), checks.join(", "))
+    let parts: Vec<String> = parts.collect();
+    format!("{}: {}{worst}", parts.join(", "), checks.join(", "))
 }

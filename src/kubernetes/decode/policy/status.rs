@@ -11,7 +11,7 @@ use crate::{
     domain::{
         observation::Workload,
         policy::{PolicyKey, PolicyKind},
-        violation::{StoredViolation, SubjectKey, ViolationKey, WorkloadSubject},
+        violation::{ImageSubject, StoredViolation, SubjectKey, ViolationKey, WorkloadSubject},
     },
     kubernetes::installation::{StatusWriter, status_writers},
 };
@@ -61,7 +61,7 @@ pub(super) fn violations(key: &PolicyKey, status: Option<&PolicyStatus>) -> Vec<
         .unwrap_or_default();
     let in_scope = |entry: &&api::Violation| match key.kind {
         PolicyKind::SidecarPolicy => *entry.namespace == *key.namespace,
-        PolicyKind::ClusterSidecarPolicy => !entry.namespace.is_empty(),
+        PolicyKind::ClusterSidecarPolicy => entry.namespace.is_empty() != entry.image.is_empty(),
     };
     entries
         .iter()
@@ -83,10 +83,21 @@ pub(super) fn violations(key: &PolicyKey, status: Option<&PolicyStatus>) -> Vec<
         .collect()
 }
 
-/// Reads the subject of an entry: a container of a Pod, or a workload if the entry has no Pod.
+/// Reads the subject of an entry: an image, a container of a Pod, or a workload if the entry has neither image nor Pod.
 fn subject(entry: &api::Violation) -> Option<SubjectKey> {
     let namespace = Arc::from(entry.namespace.as_str());
     let container = Arc::from(entry.container.as_str());
+    if !entry.image.is_empty() {
+        let is_only_image = [&entry.container, &entry.pod, &entry.workload]
+            .iter()
+            .all(|text| text.is_empty());
+        return is_only_image.then(|| {
+            SubjectKey::Image(ImageSubject {
+                namespace,
+                repository: entry.image.as_str().into(),
+            })
+        });
+    }
     if entry.container.is_empty() || entry.pod.is_empty() != (entry.check == CheckName::SidecarMissing) {
         return None;
     }
