@@ -31,6 +31,10 @@ pub struct Checks {
     pub flapping: Flapping,
     /// Pods of a workload lack a sidecar that spec.expected says they must have. Without entries, nothing is checked.
     pub sidecar_missing: SidecarMissing,
+    /// The Pods of the policy run more than one version of a sidecar image. Off unless this field is set, for example to {}.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "VersionDrift")]
+    pub version_drift: Option<VersionDrift>,
 }
 
 /// Limits of the check NotReady.
@@ -273,6 +277,31 @@ impl Default for SidecarMissing {
     }
 }
 
+/// Settings of the check VersionDrift, which is off unless the policy has them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[schemars(transform = kubernetes_dialect)]
+pub struct VersionDrift {
+    /// How Sidewatch reports a violation: Alert, Observe (no Events) or "Off" (nothing). The policy's mode applies if
+    /// it is stricter.
+    pub mode: Mode,
+    /// How long more than one version may run before the violation fires. Between 0s (at once) and 720h.
+    #[schemars(extend("x-kubernetes-validations" = between("versionDrift.for", "0s", "720h", "168h")))]
+    pub r#for: Duration,
+    /// The severity of a violation: Info, Warning or Critical.
+    pub severity: Severity,
+}
+
+impl Default for VersionDrift {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Alert,
+            r#for: Duration::new("168h"),
+            severity: Severity::Warning,
+        }
+    }
+}
+
 /// The containers whose restarts count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RestartScope {
@@ -302,4 +331,6 @@ pub enum CheckName {
     Flapping,
     /// Pods of a workload lack a sidecar.
     SidecarMissing,
+    /// A sidecar image runs in several versions.
+    VersionDrift,
 }

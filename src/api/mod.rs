@@ -24,7 +24,7 @@ mod tests;
 
 pub use checks::{
     CheckName, Checks, Flapping, FrequentRestarts, JobHeldOpen, MainReadySidecarNotReady, NotReady,
-    OomKilled, RestartScope, SidecarMissing, StartupBlocked,
+    OomKilled, RestartScope, SidecarMissing, StartupBlocked, VersionDrift,
 };
 pub use common::{Mode, Severity};
 pub use duration::{Duration, InvalidDuration};

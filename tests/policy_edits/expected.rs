@@ -52,6 +52,10 @@ pub(crate) fn cases() -> Vec<Case> {
         hold("expected[].for", "20m").beside(plain()),
         choice("checks.sidecarMissing.mode", ["Observe", "Off"]).beside(plain()),
         choice("checks.sidecarMissing.severity", ["Info", "Critical"]).beside(plain()),
+        // No two Pods have versions of one image.
+        case("checks.versionDrift.mode", [], ["Observe", "Off"].map(Value::from), [json!("Nonsense")], []),
+        case("checks.versionDrift.severity", [], ["Info", "Critical"].map(Value::from), [json!("Nonsense")], []),
+        case("checks.versionDrift.for", [], ["0s", "720h"].map(Value::from), [json!("721h"), json!(""), json!("5")], []),
     ]
     .into_iter()
     .map(|mut case| {

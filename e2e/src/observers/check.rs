@@ -58,9 +58,10 @@ fn is_of(alert: &Alert, run: &ObservedRun<'_>, expected: &Expected) -> bool {
     let name = &run.scenario.name;
     let pod = expected.pod.as_ref().unwrap_or(name);
     let workload = alert.label("workload");
-    let is_about = match &expected.workload {
-        Some(expected) => alert.label("workload_kind") == expected.kind && workload == expected.name,
-        None => !workload.is_empty() && (pod.starts_with(workload) || workload.starts_with(pod)),
+    let is_about = match (&expected.image, &expected.workload) {
+        (Some(image), _) => workload.is_empty() && alert.label("repository") == *image,
+        (None, Some(expected)) => alert.label("workload_kind") == expected.kind && workload == expected.name,
+        (None, None) => !workload.is_empty() && (pod.starts_with(workload) || workload.starts_with(pod)),
     };
     is_about
         && alert.label("namespace") == name

@@ -149,11 +149,14 @@ pub struct Expected {
     /// The `reason` of its Event.
     pub reason: String,
     /// The container of the Event.
+    #[serde(default)]
     pub container: String,
     /// Prefix of the name of the Pod; the name of the scenario by default.
     pub pod: Option<String>,
     /// The workload, if the violation is about it and not about a container of a Pod.
     pub workload: Option<Workload>,
+    /// The repository, if the violation is about an image in the Pods of the policy.
+    pub image: Option<String>,
     /// Name of the policy; that of the shared policy by default.
     #[serde(default = "shared_policy")]
     pub policy: String,
@@ -343,13 +346,8 @@ impl Scenario {
 
 impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} of {} under {}",
-            self.check.as_str(),
-            self.container,
-            self.policy
-        )
+        let subject = self.image.as_ref().unwrap_or(&self.container);
+        write!(f, "{} of {subject} under {}", self.check.as_str(), self.policy)
     }
 }
 

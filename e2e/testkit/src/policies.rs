@@ -9,7 +9,7 @@ use sidewatch::{
 };
 
 /// The fields of all checks in a spec.
-pub const CHECKS: [&str; 8] = [
+pub const CHECKS: [&str; 9] = [
     "notReady",
     "mainReadySidecarNotReady",
     "frequentRestarts",
@@ -18,6 +18,7 @@ pub const CHECKS: [&str; 8] = [
     "oomKilled",
     "flapping",
     "sidecarMissing",
+    "versionDrift",
 ];
 
 /// Returns a policy with this spec. A SidecarPolicy is in the namespace `pay`.

@@ -28,6 +28,7 @@ const ALERTS: [(Check, &str); Check::ALL.len()] = [
     (Check::OOMKilled, "SidecarOOMKilled"),
     (Check::Flapping, "SidecarFlapping"),
     (Check::SidecarMissing, "SidecarMissing"),
+    (Check::VersionDrift, "SidecarVersionDrift"),
 ];
 const OWN_ALERTS: [&str; 8] = [
     "SidewatchDown",

@@ -132,6 +132,15 @@ async fn fail(kubelet: &SimulatedKubelet, namespace: &str, check: Check) -> &'st
             kubelet.run(namespace, pod).await.unwrap();
             "daprd"
         }
+        Check::VersionDrift => {
+            let pod = PodSpec::new("web")
+                .container(Container::regular("app"))
+                .container(Container::native("envoy").image("envoyproxy/envoy:v1.35.0"))
+                .container(Container::native("envoy-egress").image("envoyproxy/envoy:v1.34.1"));
+            kubelet.run(namespace, pod).await.unwrap();
+            // The violation is about the image.
+            ""
+        }
     }
 }
 

@@ -44,7 +44,10 @@ fn each_check_has_a_page_and_each_page_a_check() {
 
 #[test]
 fn the_settings_on_a_page_are_the_defaults() {
-    let defaults = serde_json::to_value(sidewatch::api::SidecarPolicySpec::default()).unwrap();
+    let mut spec = sidewatch::api::SidecarPolicySpec::default();
+    // Its page has the defaults of the fields of a check that is off without them.
+    spec.checks.version_drift = Some(sidewatch::api::VersionDrift::default());
+    let defaults = serde_json::to_value(spec).unwrap();
     let mut documented = serde_json::Map::new();
     for check in Check::ALL {
         let page = page(check);
@@ -130,9 +133,15 @@ fn play(check: Check, pod: &mut Example) {
             pod.wait_until("10:25:00");
         }
         Check::SidecarMissing => {
-            pod.expect_sidecars(check);
+            pod.set_spec(check, "expected:");
             pod.start("10:40:00");
             pod.wait_until("10:46:00");
+        }
+        Check::VersionDrift => {
+            pod.set_spec(check, "checks:");
+            pod.start("10:40:00");
+            // Seven days later.
+            pod.wait_until("178:42:00");
         }
     }
 }
@@ -179,9 +188,9 @@ impl Example {
         }
     }
 
-    /// Adds the expected sidecars on the page of the check to the policy.
-    fn expect_sidecars(&mut self, check: Check) {
-        let block = block(&page(check), "yaml", |text| text.starts_with("expected:"));
+    /// Sets the spec of the policy to a block on the page of the check, which begins with this text.
+    fn set_spec(&mut self, check: Check, begin: &str) {
+        let block = block(&page(check), "yaml", |text| text.starts_with(begin));
         let spec: Value = serde_saphyr::from_str(&block.text).unwrap();
         let policy: DeserializeGuard<SidecarPolicy> = serde_json::from_value(json!({
             "apiVersion": "sidewatch.dev/v1alpha1",

@@ -12,6 +12,7 @@ pub mod not_ready;
 pub mod oom_killed;
 pub mod sidecar_missing;
 pub mod startup_blocked;
+pub mod version_drift;
 mod view;
 
 use jiff::{SignedDuration, Timestamp};
@@ -97,6 +98,8 @@ register! {
     Flapping: flapping,
     /// Pods of a workload lack a sidecar that they must have.
     SidecarMissing: sidecar_missing,
+    /// The Pods of a policy run more than one version of a sidecar image.
+    VersionDrift: version_drift,
 }
 
 /// The settings of one check: those that every check has, and those of this check.

@@ -216,6 +216,7 @@ impl Index {
             policies,
             restored,
             missing,
+            drifts,
             ..
         } = self;
         for (id, policy) in policies
@@ -227,6 +228,7 @@ impl Index {
                 && watches.is_released(&policy.key.namespace)
                 && !work.contains(&Work::Policy(*id))
                 && !missing.has_work_for(*id)
+                && !drifts.has_work_for(*id)
             {
                 policy.stored = Stored::default();
                 policy.covered_until = None;
@@ -237,6 +239,7 @@ impl Index {
             && watches.namespaces_synced
             && !work.contains(&Work::Restore)
             && !missing.queue.has_work()
+            && !drifts.queue.has_work()
         {
             restored.pods.clear();
         }

@@ -98,7 +98,11 @@ impl Index {
             let Some(entry) = self.policies.get(&matched.version.policy) else {
                 continue;
             };
-            for check in Check::ALL {
+            // VersionDrift is about images, not about the Pod.
+            let of_pods = Check::ALL
+                .into_iter()
+                .filter(|check| *check != Check::VersionDrift);
+            for check in of_pods {
                 if check == Check::SidecarMissing {
                     states.extend(self.states_of_workload(entry, pod, matched));
                 } else {

@@ -66,6 +66,7 @@ impl Index {
             ..Checkpoint::default()
         };
         self.export_workloads(&mut checkpoint);
+        self.export_images(&mut checkpoint);
         Some(Export {
             checkpoint,
             next: 0,

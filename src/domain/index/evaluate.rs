@@ -170,13 +170,14 @@ impl Index {
         }
         let Self {
             missing,
+            drifts,
             images,
             policies,
             ..
         } = self;
         let observation = &pod.observation;
         let states = ((observation, &*old), (observation, &**new));
-        images.count(policies, selected, states.0, states.1);
+        images.count((policies, drifts), selected, states.0, states.1);
         missing.change(states.0, states.1, |id| {
             let version = |matches: &MatchSet| matches.get(id).map(|matched| Arc::as_ptr(&matched.version));
             if version(&old) == version(new) {

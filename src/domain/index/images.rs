@@ -3,20 +3,26 @@
 //! The counts change with each Pod that comes, changes and goes. A Pod counts while it is evaluated, and once for each
 //! version, however many of its sidecars have it.
 
+#[cfg(test)]
+mod recount;
+
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, HashMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashMap, btree_map::Entry},
+    ops::Bound,
     sync::Arc,
 };
 
 use super::{
+    drift::{Drifts, is_watched},
     entry::Policies,
     matches::{Match, MatchSet},
     pods::Selected,
 };
 use crate::domain::{
+    checks::version_drift::{DriftFacts, LISTED_WORKLOADS, Laggards},
     image_version::{ImageVersion, MAX_REFERENCE},
-    observation::Observation,
+    observation::{Observation, Workload},
     pattern::Repository,
     roles::{Role, Roles},
     summary::{Images, LISTED_IMAGES, LISTED_VERSIONS, RepositoryImages, VersionPods},
@@ -83,20 +89,25 @@ impl ParsedImages {
     /// Counts the change of a Pod under the selected policies. The other policies must be the same in both sets.
     pub(super) fn count(
         &mut self,
-        policies: &mut Policies,
+        (policies, drifts): (&mut Policies, &mut Drifts),
         selected: Selected,
         (before, old): (&Observation, &MatchSet),
         (after, new): (&Observation, &MatchSet),
     ) {
         let same_pod = before.is_evaluated() == after.is_evaluated()
             && before.shape == after.shape
-            && before.namespace == after.namespace;
+            && before.namespace == after.namespace
+            && before.workload == after.workload;
         if same_pod && (std::ptr::eq(old, new) || !after.is_evaluated()) {
             return;
         }
         let is_kept = |matched: &Match, other: &MatchSet| {
             let other = other.get(matched.version.policy);
-            same_pod && other.is_some_and(|other| other.roles == matched.roles)
+            same_pod
+                && other.is_some_and(|other| {
+                    let (one, other_one) = (&matched.version.spec, &other.version.spec);
+                    other.roles == matched.roles && is_watched(one) == is_watched(other_one)
+                })
         };
         for (pod, matches, other, is_new) in [(before, old, new, false), (after, new, old, true)] {
             if !pod.is_evaluated() {
@@ -112,14 +123,19 @@ impl ParsedImages {
                     Some(known) if Arc::ptr_eq(known.0, &matched.roles) => known,
                     known => known.insert((&matched.roles, self.of_pod(pod, &matched.roles))),
                 };
-                let Some(policy) = policies.get_mut(&matched.version.policy) else {
+                let id = matched.version.policy;
+                let Some(policy) = policies.get_mut(&id) else {
                     continue;
                 };
+                let is_watched = is_watched(&matched.version.spec);
                 for image in images.iter() {
                     if is_new {
-                        policy.images.add(image, &pod.namespace);
+                        policy.images.add(image, pod, is_watched);
                     } else {
-                        policy.images.subtract(image);
+                        policy.images.subtract(image, pod, is_watched);
+                    }
+                    if is_watched {
+                        drifts.mark(id, &policy.key.namespace, &image.repository);
                     }
                 }
             }
@@ -143,13 +159,26 @@ struct VersionCount {
     pods: u32,
     /// The namespace in which the version was first seen.
     namespace: Arc<str>,
+    /// The Pods by namespace and workload, if the policy has the check VersionDrift.
+    workloads: BTreeMap<(Arc<str>, Arc<Workload>), u32>,
+}
+
+fn place(pod: &Observation) -> (Arc<str>, Arc<Workload>) {
+    (Arc::clone(&pod.namespace), Arc::clone(&pod.workload))
 }
 
 impl ImageCounts {
-    fn add(&mut self, image: &Arc<SidecarImage>, namespace: &Arc<str>) {
+    fn add(&mut self, image: &Arc<SidecarImage>, pod: &Observation, is_watched: bool) {
+        let namespace = &pod.namespace;
         let is_full = self.versions.len() >= MAX_VERSIONS;
         match self.versions.entry(Arc::clone(image)) {
-            Entry::Occupied(mut known) => known.get_mut().pods += 1,
+            Entry::Occupied(mut known) => {
+                let known = known.get_mut();
+                known.pods += 1;
+                if is_watched {
+                    *known.workloads.entry(place(pod)).or_default() += 1;
+                }
+            }
             Entry::Vacant(unknown) => {
                 let of_namespace = self.by_namespace.get(namespace).copied().unwrap_or(0);
                 if is_full || of_namespace >= MAX_VERSIONS_PER_NAMESPACE {
@@ -160,6 +189,7 @@ impl ImageCounts {
                 unknown.insert(VersionCount {
                     pods: 1,
                     namespace: Arc::clone(namespace),
+                    workloads: is_watched.then(|| (place(pod), 1)).into_iter().collect(),
                 });
             }
         }
@@ -167,12 +197,18 @@ impl ImageCounts {
 
     /// Undoes [`Self::add`]. If the version has room since then, a Pod that was counted with the others can remain there in
     /// place of another Pod of the version, until that one ends as well.
-    fn subtract(&mut self, image: &Arc<SidecarImage>) {
+    fn subtract(&mut self, image: &Arc<SidecarImage>, pod: &Observation, is_watched: bool) {
         let Entry::Occupied(mut known) = self.versions.entry(Arc::clone(image)) else {
             self.others = self.others.saturating_sub(1);
             return;
         };
         known.get_mut().pods -= 1;
+        if is_watched && let Entry::Occupied(mut pods) = known.get_mut().workloads.entry(place(pod)) {
+            *pods.get_mut() -= 1;
+            if *pods.get() == 0 {
+                pods.remove();
+            }
+        }
         if known.get().pods > 0 {
             return;
         }
@@ -182,6 +218,70 @@ impl ImageCounts {
             if *versions == 0 {
                 self.by_namespace.remove(&namespace);
             }
+        }
+    }
+
+    /// The counted versions of a repository.
+    fn versions_of(&self, repository: &Arc<str>) -> impl Iterator<Item = (&Arc<str>, &VersionCount)> {
+        let first = SidecarImage {
+            repository: Arc::clone(repository),
+            version: Arc::default(),
+        };
+        let following = self
+            .versions
+            .range::<SidecarImage, _>((Bound::Included(&first), Bound::Unbounded));
+        following
+            .take_while(move |(image, _)| image.repository == first.repository)
+            .map(|(image, count)| (&image.version, count))
+    }
+
+    /// Whether a Pod has a sidecar of the repository.
+    pub(super) fn is_used(&self, repository: &Arc<str>) -> bool {
+        self.versions_of(repository).next().is_some()
+    }
+
+    /// The versions of a repository, and whether they have an order: the newest first if they have, otherwise those with the
+    /// most Pods.
+    fn ranked(&self, repository: &Arc<str>) -> (Vec<(&Arc<str>, &VersionCount)>, bool) {
+        let mut versions: Vec<_> = self
+            .versions_of(repository)
+            .map(|(text, count)| (ImageVersion::of(&format!("image:{text}")), text, count))
+            .collect();
+        let is_ordered = versions.iter().all(|(version, ..)| version.is_ordered());
+        if is_ordered {
+            versions.sort_by(|(one, ..), (other, ..)| other.cmp(one));
+        } else {
+            versions.sort_by_key(|(.., count)| Reverse(count.pods));
+        }
+        let versions = versions.into_iter().map(|(_, text, count)| (text, count));
+        (versions.collect(), is_ordered)
+    }
+
+    /// The number of Pods that do not run the newest version of a repository, or without an order the one with the most Pods.
+    pub(super) fn lagging_pods(&self, repository: &Arc<str>) -> u32 {
+        let (versions, _) = self.ranked(repository);
+        versions.iter().skip(1).map(|(_, count)| count.pods).sum()
+    }
+
+    /// The versions of a repository, for messages.
+    pub(super) fn drift<'a>(&'a self, repository: &'a Arc<str>) -> DriftFacts<'a> {
+        let (versions, is_ordered) = self.ranked(repository);
+        let older = versions.iter().skip(1);
+        let places: BTreeSet<_> = older.flat_map(|(_, count)| count.workloads.keys()).collect();
+        let listed = places.iter().take(LISTED_WORKLOADS);
+        let laggards = Laggards {
+            listed: listed
+                .map(|(namespace, workload)| (&**namespace, &**workload))
+                .collect(),
+            others: places.len().saturating_sub(LISTED_WORKLOADS),
+        };
+        DriftFacts {
+            repository,
+            versions: versions
+                .iter()
+                .map(|(text, count)| (&***text, count.pods))
+                .collect(),
+            laggards: is_ordered.then_some(laggards),
         }
     }
 
@@ -228,48 +328,5 @@ fn repository_images(repository: &Arc<str>, mut versions: Vec<VersionPods>) -> R
         versions,
         omitted: u32::try_from(omitted).unwrap_or(u32::MAX),
         omitted_pods,
-    }
-}
-
-/// The number of Pods by repository and version.
-#[cfg(test)]
-type PodsByVersion = BTreeMap<(Arc<str>, Arc<str>), u32>;
-
-#[cfg(test)]
-impl ImageCounts {
-    /// The number of Pods by repository and version, and of those of other versions.
-    pub(super) fn pods(&self) -> (PodsByVersion, u32) {
-        let pods = self.versions.iter().map(|(image, count)| {
-            let image = (Arc::clone(&image.repository), Arc::clone(&image.version));
-            (image, count.pods)
-        });
-        (pods.collect(), self.others)
-    }
-
-    /// The same from the Pods under the policy, with their roles.
-    pub(super) fn recount<'a>(pods: impl Iterator<Item = (&'a Observation, &'a Roles)>) -> PodsByVersion {
-        let mut counts = BTreeMap::new();
-        for (pod, roles) in pods.filter(|(pod, _)| pod.is_evaluated()) {
-            for image in ParsedImages::default().of_pod(pod, roles) {
-                let image = (Arc::clone(&image.repository), Arc::clone(&image.version));
-                *counts.entry(image).or_default() += 1;
-            }
-        }
-        counts
-    }
-
-    /// Panics if the limits are exceeded, or the versions of a namespace differ from a recount.
-    pub(super) fn assert_limits(&self) {
-        let mut by_namespace: HashMap<Arc<str>, usize> = HashMap::new();
-        for count in self.versions.values() {
-            *by_namespace.entry(Arc::clone(&count.namespace)).or_default() += 1;
-        }
-        assert_eq!(self.by_namespace, by_namespace);
-        assert!(self.versions.len() <= MAX_VERSIONS);
-        assert!(
-            by_namespace
-                .values()
-                .all(|versions| *versions <= MAX_VERSIONS_PER_NAMESPACE)
-        );
     }
 }

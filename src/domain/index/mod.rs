@@ -22,6 +22,7 @@ mod adopt;
 pub mod check_states;
 mod checkpoint;
 mod counts;
+mod drift;
 mod entry;
 mod evaluate;
 mod event_planner;
@@ -67,6 +68,7 @@ pub use self::{
     watches::Scope,
 };
 use self::{
+    drift::Drifts,
     entry::{Policies, PolicyId},
     exemptions::Exemptions,
     images::ParsedImages,
@@ -123,6 +125,8 @@ pub struct Index {
     missing: Missing,
     /// The exemptions of each namespace.
     exemptions: Exemptions,
+    /// The sidecar images that run in several versions.
+    drifts: Drifts,
     /// The images of sidecars, whose versions the policies count.
     images: ParsedImages,
     /// The state from checkpoints of other processes that has not been applied yet.
@@ -169,6 +173,7 @@ impl Index {
             workloads: Workloads::default(),
             missing: Missing::default(),
             exemptions: Exemptions::default(),
+            drifts: Drifts::default(),
             images: ParsedImages::default(),
             restored: Checkpoint::default(),
             without_history: HashSet::new(),
@@ -224,7 +229,8 @@ impl Index {
         self.missing
             .change((&before, matches), (&pod.observation, matches), |_| observed);
         let (old, new) = ((&before, matches), (&pod.observation, matches));
-        self.images.count(&mut self.policies, Selected::All, old, new);
+        self.images
+            .count((&mut self.policies, &mut self.drifts), Selected::All, old, new);
         if let Some(ended) = self.workloads.change(&before, &pod.observation, now) {
             self.forget_workload(&ended);
         }
@@ -297,7 +303,8 @@ impl Index {
         let unmatched = MatchSet::default();
         let (old, new) = ((&pod.observation, &*matches), (&pod.observation, &unmatched));
         self.missing.change(old, new, |_| observed);
-        self.images.count(&mut self.policies, Selected::All, old, new);
+        self.images
+            .count((&mut self.policies, &mut self.drifts), Selected::All, old, new);
         if let Some(at) = pod.findings.as_ref().and_then(|findings| findings.deadline) {
             self.deadlines.remove(&(at, id));
         }
@@ -318,11 +325,12 @@ impl Index {
     /// The next time at which [`Self::tick`] has work to do.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let of_workloads = self.missing.queue.next_deadline();
+        let of_images = self.drifts.queue.next_deadline();
         let of_pods = self.deadlines.first().map(|(at, _)| *at);
-        of_pods.into_iter().chain(of_workloads).min()
+        of_pods.into_iter().chain(of_workloads).chain(of_images).min()
     }
 
-    /// Evaluates the Pods, and then the workloads, whose deadlines are not after `now`, in the order of the deadlines. Each is
+    /// Evaluates the Pods, then the workloads and then the images, whose deadlines are not after `now`, in the order of the deadlines. Each is
     /// evaluated at the time of its deadline. Deadlines that are too many for one step stay for the next call.
     pub fn tick(&mut self, now: Timestamp) -> Effects {
         let mut effects = Effects::default();
@@ -338,6 +346,12 @@ impl Index {
         {
             units -= 1;
             self.reach_workload_deadline(key, at, &mut effects);
+        }
+        while units > 0
+            && let Some((at, key)) = self.drifts.queue.take_due(now)
+        {
+            units -= 1;
+            self.reach_image_deadline(key, at, &mut effects);
         }
         effects
     }

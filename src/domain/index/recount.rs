@@ -1,13 +1,16 @@
 //! For tests: recomputes all counts and lists of the index from its Pods and compares them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
 use super::{
     Index,
     counts::Counts,
-    entry::visible_series,
+    entry::{PolicyEntry, PolicyId, visible_series},
     images::ImageCounts,
     missing::Missing,
     pods::{PodEntry, PodId, Selected},
@@ -135,6 +138,16 @@ impl Index {
                 }
                 violations.insert(shown.violation.clone());
             }
+            for (_, state) in self.drifts.states.iter().filter(|(key, _)| key.policy == *id) {
+                assert_eq!(state.tracked.is_some(), state.shown.is_some());
+                let Some(shown) = &state.shown else { continue };
+                counts.add_subject(&shown.violation);
+                if let Some((series, pods)) = &shown.series {
+                    workloads.add(series.clone(), *pods);
+                }
+                violations.insert(shown.violation.clone());
+            }
+            self.assert_drifts(*id, policy);
             let under = self.all_pods().filter_map(|(_, pod)| {
                 let matched = pod.matches.get(*id)?;
                 Some((&pod.observation, &*matched.roles))
@@ -143,6 +156,10 @@ impl Index {
             let (counted, others) = policy.images.pods();
             policy.images.assert_limits();
             if others == 0 {
+                let under = self.all_pods();
+                let under = under.filter_map(|(_, pod)| Some((&pod.observation, pod.matches.get(*id)?)));
+                let by_workload = ImageCounts::recount_by_workload(under);
+                assert_eq!(policy.images.by_workload(), by_workload, "{}", policy.key);
                 assert_eq!(counted, images, "{}", policy.key);
             }
             let sum = |counts: &BTreeMap<_, u32>| counts.values().sum::<u32>();
@@ -158,6 +175,22 @@ impl Index {
                 );
             }
         }
+    }
+
+    /// Panics if a violation of VersionDrift exists without several versions, or the other way round.
+    fn assert_drifts(&self, id: PolicyId, policy: &PolicyEntry) {
+        if self.has_work() || !self.watches.is_released(&policy.key.namespace) {
+            return;
+        }
+        let mut failing: BTreeMap<Arc<str>, BTreeSet<Arc<str>>> = BTreeMap::new();
+        for (repository, version, ..) in policy.images.by_workload().into_keys() {
+            failing.entry(repository).or_default().insert(version);
+        }
+        failing.retain(|_, versions| versions.len() > 1);
+        let states = self.drifts.states.iter().filter(|(key, _)| key.policy == id);
+        let tracked = states.filter(|(_, state)| state.tracked.is_some());
+        let tracked: BTreeSet<_> = tracked.map(|(key, _)| key.subject.repository.clone()).collect();
+        assert_eq!(tracked, failing.into_keys().collect(), "{}", policy.key);
     }
 
     fn assert_workloads(&self) {
@@ -239,6 +272,7 @@ impl Index {
         assert_eq!(self.watches.waiting().count(), 0);
         assert_eq!(self.startups.pods().count(), 0);
         assert!(self.missing.facts.is_empty() && self.missing.queue.next_deadline().is_none());
+        assert!(self.drifts.states.is_empty() && self.drifts.queue.next_deadline().is_none());
         for policy in self.policies.values() {
             assert_eq!(policy.counts, Counts::default());
             assert_eq!(policy.images.pods(), (BTreeMap::new(), 0));

@@ -3,6 +3,7 @@
 use super::{
     ContainerClass, Index, StartupDurations,
     counts::Failing,
+    drift,
     entry::{PolicyEntry, PolicyId},
     policy_limits::Standing,
     work::Work,
@@ -63,7 +64,9 @@ impl Index {
         let synced = self.watches.is_synced(&key.namespace);
         let lacks_namespaces = entry.needs_namespaces() && !self.watches.namespaces_synced;
         let waits = entry.standing == Standing::Waiting;
-        let is_worked_on = self.work.contains(&Work::Policy(id)) || self.missing.has_work_for(id);
+        let is_worked_on = self.work.contains(&Work::Policy(id))
+            || self.missing.has_work_for(id)
+            || self.drifts.has_work_for(id);
         if !synced || lacks_namespaces || waits || is_worked_on {
             return None;
         }
@@ -99,7 +102,7 @@ impl Index {
         let subject = match &violation.subject {
             Subject::Container(subject) => subject,
             Subject::Workload(subject) => return self.missing.detail(id, entry, subject),
-            Subject::Image(_) => return None,
+            Subject::Image(subject) => return Some(drift::detail(entry, subject)),
         };
         let pod = self.pods.get(&self.pod_id(&subject.namespace, &subject.uid)?)?;
         let matched = pod.matches.get(id)?;

@@ -70,7 +70,7 @@ impl WorkQueue {
 impl Index {
     /// Whether [`Self::work`] has work to do.
     pub fn has_work(&self) -> bool {
-        !self.work.0.is_empty() || self.missing.queue.has_work()
+        !self.work.0.is_empty() || self.missing.queue.has_work() || self.drifts.queue.has_work()
     }
 
     /// Sets the number of units in one step.
@@ -103,7 +103,8 @@ impl Index {
             }
         }
         if units > 0 {
-            self.evaluate_workloads(units, now, &mut effects);
+            units = self.evaluate_workloads(units, now, &mut effects);
+            self.evaluate_images(units, now, &mut effects);
         }
         effects
     }
@@ -122,6 +123,7 @@ impl Index {
             Work::Release(scope) => self.watches.waiting_of(scope),
             Work::Restore => {
                 self.join_workloads();
+                self.join_images();
                 self.restored_pods()
             }
         }

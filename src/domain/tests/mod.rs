@@ -4,6 +4,7 @@
 mod adopted_pod;
 mod adoption;
 mod after_gap;
+mod drift;
 mod edits;
 mod evaluated;
 mod event_names;

@@ -293,7 +293,7 @@ fn violation_values(violation: &Violation) -> [&str; VIOLATION_LABELS.len()] {
     let [policy, policy_kind, policy_namespace] = policy_values(policy);
     [
         check.as_str(),
-        subject.container(),
+        subject.container_or_image(),
         mode_value(*mode),
         subject.namespace(),
         bool_value(subject.is_native()),

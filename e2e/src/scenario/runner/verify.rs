@@ -54,17 +54,21 @@ pub(super) fn violations(run: &ScenarioRun, metrics: &str) -> Result<Vec<String>
     for expected in staying.filter(|expected| expected.then == Then::Stays) {
         let labels = [
             ("check", expected.check.as_str()),
-            ("container", &expected.container),
+            (
+                "container",
+                expected.image.as_ref().unwrap_or(&expected.container),
+            ),
             ("policy", &expected.policy),
         ];
         let matches = |sample: &Sample<'_>| {
-            let is_about = match &expected.workload {
-                Some(Workload { kind, name }) => {
+            let is_about = match (&expected.image, &expected.workload) {
+                (Some(_), _) => sample.label("workload").is_empty(),
+                (None, Some(Workload { kind, name })) => {
                     sample.label("pod").is_empty()
                         && sample.label("workload_kind") == kind
                         && sample.label("workload") == name
                 }
-                None => sample.label("pod").starts_with(pod(run, expected)),
+                (None, None) => sample.label("pod").starts_with(pod(run, expected)),
             };
             is_about && sample.matches("sidewatch_violation", &labels)
         };
@@ -131,15 +135,22 @@ fn matches(run: &ScenarioRun, expected: &Expected, event: &Event) -> bool {
     let policy = event.related.as_ref().and_then(|related| related.name.as_ref());
     let path = regarding.field_path.unwrap_or_default();
     let name = regarding.name.unwrap_or_default();
-    let is_about = match &expected.workload {
-        Some(workload) => {
+    let is_about = match (&expected.image, &expected.workload) {
+        (Some(image), _) => {
+            let kinds = ["SidecarPolicy", "ClusterSidecarPolicy"];
+            path.is_empty()
+                && kinds.contains(&regarding.kind.as_deref().unwrap_or_default())
+                && name == expected.policy
+                && note(event).contains(&format!("'{image}'"))
+        }
+        (None, Some(workload)) => {
             let container = format!("'{}'", expected.container);
             path.is_empty()
                 && regarding.kind.as_ref() == Some(&workload.kind)
                 && name == workload.name
                 && note(event).contains(&container)
         }
-        None => {
+        (None, None) => {
             path.ends_with(&format!("{{{}}}", expected.container)) && name.starts_with(pod(run, expected))
         }
     };

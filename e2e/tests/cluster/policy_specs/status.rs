@@ -57,6 +57,7 @@ fn violation() -> Violation {
         pod: "p".repeat(253),
         pod_uid: "u".repeat(128),
         container: "c".repeat(63),
+        image: "i".repeat(MAX_REPOSITORY),
         native: true,
         since: time(),
         detail: "ä".repeat(MAX_DETAIL),

@@ -5,7 +5,7 @@ use proptest::{collection, prelude::*};
 use super::pod;
 use crate::domain::{
     observation::Phase,
-    policy::Mode,
+    policy::{Mode, Policy},
     testing::{Harness, Pod, cluster_key, one_of, policy},
 };
 
@@ -15,8 +15,8 @@ enum Step {
     Pod(u8, u8, Change),
     Delete(u8),
     Namespace(bool),
-    Policy(Option<bool>),
-    Cluster(Option<bool>),
+    Policy(Option<bool>, bool),
+    Cluster(Option<bool>, bool),
     Hold,
     Resume,
     Relist(Vec<(u8, u8)>),
@@ -32,6 +32,7 @@ enum Change {
     Terminating,
     Relabelled,
     TwoSidecars,
+    Moved,
 }
 
 const IMAGES: [&str; 6] = [
@@ -55,7 +56,14 @@ fn changed(number: u8, image: u8, change: Change) -> Pod {
         Change::Terminating => pod.with(|pod| pod.terminating = true),
         Change::Relabelled => pod.labels(&[("app", "db")]),
         Change::TwoSidecars => pod.native("proxy"),
+        Change::Moved => pod.of("Deployment", "web"),
     }
+}
+
+/// A policy with or without the check VersionDrift.
+fn with_drift(is_on: bool) -> Policy {
+    let mode = if is_on { Mode::Alert } else { Mode::Off };
+    policy().with(|policy| policy.checks.version_drift.common.mode = mode)
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -69,13 +77,14 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Change::Terminating),
         1 => Just(Change::Relabelled),
         1 => Just(Change::TwoSidecars),
+        1 => Just(Change::Moved),
     ];
     prop_oneof![
         8 => (number.clone(), image.clone(), change).prop_map(|(number, image, change)| Step::Pod(number, image, change)),
         2 => number.clone().prop_map(Step::Delete),
         1 => any::<bool>().prop_map(Step::Namespace),
-        1 => proptest::option::of(any::<bool>()).prop_map(Step::Policy),
-        2 => proptest::option::of(any::<bool>()).prop_map(Step::Cluster),
+        1 => any::<(Option<bool>, bool)>().prop_map(|(selects, drifts)| Step::Policy(selects, drifts)),
+        2 => any::<(Option<bool>, bool)>().prop_map(|(selects, drifts)| Step::Cluster(selects, drifts)),
         1 => Just(Step::Hold),
         2 => Just(Step::Resume),
         1 => collection::vec((number, image), 0..4).prop_map(Step::Relist),
@@ -102,19 +111,19 @@ proptest! {
                 Step::Namespace(pays) => {
                     harness.namespace("shop", if *pays { "pay" } else { "shop" });
                 }
-                Step::Policy(None) => {
+                Step::Policy(None, _) => {
                     harness.policy(policy().with(|policy| policy.mode = Mode::Off));
                 }
-                Step::Policy(Some(selects)) => {
+                Step::Policy(Some(selects), drifts) => {
                     let selector = if *selects { one_of("app", "db") } else { policy().pods };
-                    harness.policy(policy().with(|policy| policy.pods = selector));
+                    harness.policy(with_drift(*drifts).with(|policy| policy.pods = selector));
                 }
-                Step::Cluster(None) => {
+                Step::Cluster(None, _) => {
                     harness.delete_policy(&cluster_key("all"));
                 }
-                Step::Cluster(Some(pays)) => {
+                Step::Cluster(Some(pays), drifts) => {
                     let selector = if *pays { one_of("team", "pay") } else { policy().namespaces };
-                    let policy = policy().with(|policy| policy.namespaces = selector);
+                    let policy = with_drift(*drifts).with(|policy| policy.namespaces = selector);
                     harness.policy_as(cluster_key("all"), Ok(policy), Vec::new());
                 }
                 Step::Hold => {

@@ -1,12 +1,13 @@
 //! The checks of a policy: [`register`] maps each check of the API to its check in the domain.
 
-use super::{DURATION, WINDOW, duration, field, mode};
+use super::{DURATION, LONG, WINDOW, duration, field, mode};
 use crate::{
     api::{self, CheckName},
     domain::{
         checks::{
             self, Check, Checks, Common, Settings, flapping, frequent_restarts, job_held_open,
             main_ready_sidecar_not_ready, not_ready, oom_killed, sidecar_missing, startup_blocked,
+            version_drift,
         },
         policy::{InvalidField, InvalidSpec, Severity},
     },
@@ -60,6 +61,7 @@ register! {
     OomKilled = OOMKilled: oom_killed, "oomKilled";
     Flapping = Flapping: flapping, "flapping";
     SidecarMissing = SidecarMissing: sidecar_missing, "sidecarMissing";
+    VersionDrift = VersionDrift: version_drift, "versionDrift";
 }
 
 // Each `decode` destructures the API type, so that a new field does not compile until it is decoded.
@@ -221,6 +223,28 @@ impl Decode for api::SidecarMissing {
         Ok(Settings {
             common: common(*mode, *severity),
             limits: sidecar_missing::Limits,
+        })
+    }
+}
+
+/// The check is off unless the policy names it.
+impl Decode for Option<api::VersionDrift> {
+    type Limits = version_drift::Limits;
+
+    fn decode(&self, path: &str) -> Result<Settings<Self::Limits>, InvalidSpec> {
+        let Some(api::VersionDrift {
+            mode,
+            r#for,
+            severity,
+        }) = self
+        else {
+            return Ok(Settings::default());
+        };
+        Ok(Settings {
+            common: common(*mode, *severity),
+            limits: version_drift::Limits {
+                hold_for: duration(path, "for", r#for, LONG)?,
+            },
         })
     }
 }

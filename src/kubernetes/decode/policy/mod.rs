@@ -250,6 +250,11 @@ const DURATION: Bounds = Bounds {
     min: (SignedDuration::ZERO, "0s"),
     max: DAY,
 };
+/// The bounds of the `for` of VersionDrift.
+const LONG: Bounds = Bounds {
+    min: (SignedDuration::ZERO, "0s"),
+    max: (SignedDuration::from_hours(30 * 24), "720h"),
+};
 /// The bounds of `window`.
 const WINDOW: Bounds = Bounds {
     min: (SignedDuration::from_secs(10), "10s"),

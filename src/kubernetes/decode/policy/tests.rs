@@ -5,7 +5,7 @@ use super::*;
 use crate::domain::{
     checks::{
         Check, Checks, Common, Settings, flapping, frequent_restarts, job_held_open,
-        main_ready_sidecar_not_ready, not_ready, oom_killed, sidecar_missing, startup_blocked,
+        main_ready_sidecar_not_ready, not_ready, oom_killed, sidecar_missing, startup_blocked, version_drift,
     },
     expected::{Expected, Preset, Rule},
     observation::Labels,
@@ -97,6 +97,7 @@ fn every_field_is_decoded() {
             "oomKilled": check(json!({})),
             "flapping": check(json!({"count": 5, "window": "55s"})),
             "sidecarMissing": {"mode": "Observe", "severity": "Info"},
+            "versionDrift": {"mode": "Observe", "for": "65s", "severity": "Info"},
         },
         "events": {"repeatPeriod": "1h30m", "onRecovery": "Disabled"},
         "runbookURL": "https://example.com/runbook",
@@ -160,6 +161,9 @@ fn every_field_is_decoded() {
                 keep_firing_for,
             }),
             sidecar_missing: observe(sidecar_missing::Limits),
+            version_drift: observe(version_drift::Limits {
+                hold_for: seconds(65),
+            }),
         },
         repeat_period: SignedDuration::from_mins(90),
         recovery_events: false,

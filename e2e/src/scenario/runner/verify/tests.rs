@@ -114,6 +114,35 @@ fn two_checks_that_report_one_fault_have_one_recovery() {
 }
 
 #[test]
+fn a_violation_of_an_image_is_about_the_policy() {
+    let expected = "{check: VersionDrift, reason: SidecarVersionDrift, image: reg.io/proxy, policy: p, note: [versions]}";
+    let mut run = run("Stays");
+    run.scenario.spec = serde_saphyr::from_str(&format!("about: Two.\nexpect: [{expected}]")).unwrap();
+    let found = |kind: &str, name: &str, image: &str| {
+        let regarding = json!({"namespace": "flaky", "kind": kind, "name": name});
+        let note = format!("The sidecar image '{image}' runs in 2 versions");
+        let mut found = event("SidecarVersionDrift", &note, ("/regarding", regarding));
+        if let Some(related) = &mut found.related {
+            related.name = Some("p".to_owned());
+        }
+        super::events(&run, &[found]).len()
+    };
+    assert_eq!(found("SidecarPolicy", "p", "reg.io/proxy"), 0);
+    assert_eq!(found("Pod", "p", "reg.io/proxy"), 2);
+    assert_eq!(found("SidecarPolicy", "q", "reg.io/proxy"), 2);
+    assert_eq!(found("SidecarPolicy", "p", "reg.io/other"), 2);
+    let series = |image: &str| {
+        let metrics = format!(
+            "sidewatch_violation{{check=\"VersionDrift\",container=\"{image}\",namespace=\"flaky\",pod=\"\",policy=\"p\",\
+             state=\"firing\",workload=\"\",workload_kind=\"\"}} 1\n"
+        );
+        super::violations(&run, &metrics).unwrap().len()
+    };
+    assert_eq!(series("reg.io/proxy"), 0);
+    assert_eq!(series("reg.io/other"), 2);
+}
+
+#[test]
 fn a_violation_of_a_workload_has_no_pod() {
     let expected = "{check: SidecarMissing, reason: SidecarMissing, container: proxy, note: [lack], \
                     workload: {kind: Deployment, name: web}}";
