@@ -44,8 +44,6 @@ pub struct Tracked {
     pub rollout_known: bool,
     /// The violation has fired before. It is counted once, even if an edit of the policy returns it to pending.
     pub counted: bool,
-    /// An exemption covers the violation: it is not announced.
-    pub exempt: bool,
 }
 
 /// The Event of a firing violation.
@@ -68,20 +66,15 @@ pub fn visible_after(hold_for: SignedDuration) -> SignedDuration {
     (hold_for / 4).max(SHORTEST_PENDING)
 }
 
-/// The number of violations that status, metrics and counts show.
+/// The number of visible violations.
 pub fn count_visible(tracked: &[Tracked]) -> usize {
-    tracked.iter().filter(|violation| violation.is_shown()).count()
+    tracked.iter().filter(|violation| violation.visible).count()
 }
 
 impl Tracked {
     /// Whether the violation fires.
     pub fn is_firing(&self) -> bool {
         self.firing_since.is_some()
-    }
-
-    /// Whether status, metrics and counts show the violation: it is visible and not exempt.
-    pub fn is_shown(&self) -> bool {
-        self.visible && !self.exempt
     }
 
     /// The rollout after which the fault of a container of `pod` began, as [`Rollout::hint`] writes it.
@@ -123,7 +116,6 @@ impl Tracked {
             rollout: None,
             rollout_known: false,
             counted: false,
-            exempt: false,
         }
     }
 

@@ -202,7 +202,6 @@ fn to_tracked(
         rollout: None,
         rollout_known: false,
         counted: *firing,
-        exempt: false,
     };
     Some((position, violation))
 }

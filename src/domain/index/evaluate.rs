@@ -9,7 +9,6 @@ use super::{
     adopt::adopt,
     entry::{Policies, PolicyEntry},
     event_planner::EventPlanner,
-    exemptions::Exemptions,
     matches::{Match, MatchSet},
     pods::{PodEntry, PodId, Selected, Unevaluated},
     workloads::Workloads,
@@ -103,11 +102,7 @@ impl Index {
                     evaluate(
                         pod,
                         matched,
-                        (
-                            (&self.workloads, &self.exemptions),
-                            &mut self.policies,
-                            &mut self.durations,
-                        ),
+                        (&self.workloads, &mut self.policies, &mut self.durations),
                         (now, observed),
                         effects,
                     );
@@ -231,11 +226,7 @@ fn clear_deadlines(pod: &mut PodEntry, selected: Selected) {
 fn evaluate(
     pod: &mut PodEntry,
     matched: &Match,
-    ((workloads, exemptions), policies, durations): (
-        (&Workloads, &Exemptions),
-        &mut Policies,
-        &mut Histogram,
-    ),
+    (workloads, policies, durations): (&Workloads, &mut Policies, &mut Histogram),
     (now, observed): (Timestamp, Observed),
     effects: &mut Effects,
 ) {
@@ -260,16 +251,9 @@ fn evaluate(
         .map(|findings| findings.take(matched.version.policy))
         .unwrap_or_default();
     let visible = tracker::count_visible(&tracked);
-    let (mut changed, mut deadline) = tracker::advance(&mut tracked, &view, observed);
+    let (changed, mut deadline) = tracker::advance(&mut tracked, &view, observed);
     find_rollouts(&mut tracked, observation, workloads);
-    let marked = exemptions.mark(policy.key.kind, observation, (&mut tracked, &mut changed), now);
-    for check in marked.spoke {
-        policy.count_fired(check);
-    }
-    if let Some(at) = marked.next {
-        keep_earliest(&mut deadline, at, now);
-    }
-    if marked.is_changed || tracker::count_visible(&tracked) != visible {
+    if tracker::count_visible(&tracked) != visible {
         effects.changed.insert(policy.key.clone());
     }
     if tracked.is_empty() && changed.is_empty() {
@@ -294,7 +278,7 @@ fn evaluate(
                 policy
                     .recent_kills
                     .forget(observation, violation, &mut policy.workloads);
-                if !violation.counted && !violation.exempt {
+                if !violation.counted {
                     policy.count_fired(violation.check);
                 }
             }
@@ -381,7 +365,7 @@ fn report(
         })
     });
     effects.transitions.extend(transitions);
-    if changed.iter().any(|(tracked, _)| tracked.is_shown()) {
+    if changed.iter().any(|(tracked, _)| tracked.visible) {
         effects.changed.insert(policy.key.clone());
     }
 }

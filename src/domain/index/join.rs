@@ -163,8 +163,7 @@ impl Tracked {
             observed: self.observed,
             firing_since: self.firing_since,
             gone_since: self.gone_since,
-            // A violation is announced again when its exemption ends.
-            event: self.event.filter(|_| !self.exempt),
+            event: self.event,
             other_event: self.other_event,
             counted: self.counted,
             visible: self.visible,

@@ -26,7 +26,6 @@ mod drift;
 mod entry;
 mod evaluate;
 mod event_planner;
-mod exemptions;
 mod images;
 mod join;
 mod matched_pods;
@@ -70,7 +69,6 @@ pub use self::{
 use self::{
     drift::Drifts,
     entry::{Policies, PolicyId},
-    exemptions::Exemptions,
     images::ParsedImages,
     matches::{MatchSet, MatchSets},
     missing::Missing,
@@ -123,8 +121,6 @@ pub struct Index {
     workloads: Workloads,
     /// The workloads whose Pods must have a sidecar.
     missing: Missing,
-    /// The exemptions of each namespace.
-    exemptions: Exemptions,
     /// The sidecar images that run in several versions.
     drifts: Drifts,
     /// The images of sidecars, whose versions the policies count.
@@ -172,7 +168,6 @@ impl Index {
             units_per_step: work::UNITS,
             workloads: Workloads::default(),
             missing: Missing::default(),
-            exemptions: Exemptions::default(),
             drifts: Drifts::default(),
             images: ParsedImages::default(),
             restored: Checkpoint::default(),

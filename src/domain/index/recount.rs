@@ -120,7 +120,7 @@ impl Index {
                 let roles = Roles::assign(spec, &pod.observation.shape);
                 assert_eq!(*matched.roles, roles);
                 counts.add(&pod.observation, &roles, pod.tracked(*id));
-                for tracked in pod.tracked(*id).iter().filter(|tracked| !tracked.exempt) {
+                for tracked in pod.tracked(*id) {
                     let violation = policy.violation(&pod.observation, spec, tracked).unwrap();
                     if let Some(series) = visible_series(&pod.observation, tracked, &violation) {
                         workloads.add(series, 1);

@@ -34,8 +34,6 @@ pub(super) enum Work {
     Resync(Scope),
     /// Evaluates the Pods that waited for the end of a hold.
     Release(Scope),
-    /// Evaluates the Pods of a namespace whose violations are exempt, or can be.
-    Exemptions(Arc<str>),
     /// Joins a checkpoint to the Pods that it contains.
     Restore,
 }
@@ -117,7 +115,7 @@ impl Index {
                 .get(id)
                 .map(|policy| self.visible_pods(&policy.key))
                 .unwrap_or_default(),
-            Work::Namespace(name) | Work::Exemptions(name) => self.pods_of_namespace(name),
+            Work::Namespace(name) => self.pods_of_namespace(name),
             Work::NamespacesSynced => Vec::new(),
             Work::Resync(scope) => self.unseen_pods(scope),
             Work::Release(scope) => self.watches.waiting_of(scope),
@@ -134,7 +132,6 @@ impl Index {
         match work {
             Work::Policy(id) => self.move_to_latest(pod, *id, now, effects),
             Work::Namespace(_) => self.rematch(pod, now, effects),
-            Work::Exemptions(_) => self.examine_exempt(pod, now, effects),
             Work::NamespacesSynced => 1,
             Work::Resync(scope) => self.remove_unseen(pod, scope, now, effects),
             Work::Release(scope) => self.release_pod(pod, scope, now, effects),
@@ -145,7 +142,7 @@ impl Index {
     fn finish_work(&mut self, work: &Work, effects: &mut Effects) {
         match work {
             Work::Policy(id) => self.finish_policy(*id, effects),
-            Work::Namespace(_) | Work::Exemptions(_) => {}
+            Work::Namespace(_) => {}
             Work::NamespacesSynced => self.finish_first_namespaces(effects),
             Work::Resync(scope) => self.finish_removal(scope),
             Work::Release(scope) => self.finish_release(scope, effects),

@@ -10,8 +10,7 @@ use crate::checkpoint::{MAX_SIZE, decode, encode};
 use crate::domain::{
     checkpoint::Checkpoint,
     effects::{Effects, Event, Transition},
-    exemption::Exemption,
-    index::{Index, Scope},
+    index::Index,
     policy::{Check, InvalidSpec, Policy, PolicyKey, PolicyUpdate},
     summary::Report,
     violation::{StoredViolation, Violation},
@@ -82,22 +81,6 @@ impl Harness {
     /// Applies a policy as a list delivers it to a new process.
     pub(crate) fn listed_policy(&mut self, update: PolicyUpdate) -> &mut Self {
         let effects = self.index.apply_policy(update, self.now);
-        self.take(effects)
-    }
-
-    pub(crate) fn exempt(&mut self, exemption: Exemption) -> &mut Self {
-        let effects = self.index.apply_exemption(exemption, self.now);
-        self.take(effects)
-    }
-
-    /// Completes a list of exemptions.
-    pub(crate) fn finish_exemptions(&mut self, scope: &Scope) -> &mut Self {
-        let effects = self.index.finish_exemption_resync(scope, self.now);
-        self.take(effects)
-    }
-
-    pub(crate) fn end_exemption(&mut self, name: &str) -> &mut Self {
-        let effects = self.index.delete_exemption("pay", name, self.now);
         self.take(effects)
     }
 

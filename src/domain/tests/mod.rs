@@ -9,7 +9,6 @@ mod edits;
 mod evaluated;
 mod event_names;
 mod events;
-mod exemptions;
 mod frequent_restarts;
 mod held;
 mod histories;
