@@ -28,7 +28,7 @@ pub(super) fn checks() -> Vec<Invalid> {
 
 /// Every duration of a spec: its path below `spec`, its bounds, and what lies just outside of them.
 #[rustfmt::skip]
-pub const DURATIONS: [(&str, &str, &str, &[&str]); 15] = [
+pub const DURATIONS: [(&str, &str, &str, &[&str]); 16] = [
     ("checks.notReady.for", "0s", "24h", &["24h1ms"]),
     ("checks.notReady.keepFiringFor", "0s", "24h", &["24h1s"]),
     ("checks.mainReadySidecarNotReady.for", "0s", "24h", &["25h"]),
@@ -43,6 +43,7 @@ pub const DURATIONS: [(&str, &str, &str, &[&str]); 15] = [
     ("checks.oomKilled.keepFiringFor", "0s", "24h", &["24h1ms"]),
     ("checks.flapping.window", "10s", "24h", &["24h1ms", "9999ms"]),
     ("checks.flapping.keepFiringFor", "0s", "24h", &["24h1ms"]),
+    ("checks.versionDrift.for", "0s", "720h", &["720h1ms"]),
     ("events.repeatPeriod", "15m", "24h", &["24h1ms", "14m59s", "0s"]),
 ];
 
