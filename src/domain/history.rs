@@ -11,10 +11,13 @@ use std::{collections::VecDeque, num::NonZeroU32};
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::oom::{ExitId, OomKill};
-use self::pod_restarts::{can_resize_restart, ended_in, is_pod_restart, without_resize_restarts};
+use self::pod_restarts::{
+    ContainerSet, can_resize_restart, ended_in_sandbox, is_pod_restart, is_same_sandbox, reason_of,
+    without_resize_restarts,
+};
 use super::{
     checkpoint::FlapId,
-    observation::{ContainerStatus, Exit, OOM_KILLED, Observation, State},
+    observation::{ContainerStatus, Observation, State},
     time::later,
 };
 
@@ -23,9 +26,14 @@ const MAX_ENTRIES: usize = 1000;
 /// The number of windows in which the restarts of a container that is down count.
 pub const DOWN_WINDOWS: i32 = 4;
 
-/// The history of the containers of one Pod, in the order of its shape.
+/// The history of the containers of one Pod.
 #[derive(Clone, Debug, Default)]
-pub struct History(Box<[ContainerHistory]>);
+pub struct History {
+    /// In the order of the Pod's shape.
+    containers: Box<[ContainerHistory]>,
+    /// Those whose latest run ended in the present sandbox before the kubelet reported that as ready.
+    ended_in_sandbox: ContainerSet,
+}
 
 /// The history of one container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,8 +48,6 @@ pub struct ContainerHistory {
     oom: Option<OomKill>,
     /// The latest resize in place that restarted the container.
     resized: Option<NonZeroU32>,
-    /// The sandbox of the latest run, if the run ended before the kubelet reported the sandbox as ready.
-    ended_in: Option<Timestamp>,
     /// The `restartCount` in a checkpoint whose restarts the watch has not delivered yet. Zero if there are none.
     ahead: u32,
 }
@@ -126,6 +132,9 @@ impl History {
             Self::begin(history, next, now);
             return Vec::new();
         }
+        if let Some(history) = history.as_mut().filter(|_| !is_same_sandbox(before, next)) {
+            history.ended_in_sandbox = ContainerSet::default();
+        }
         let mut found = Vec::new();
         let held = !before.is_evaluated() || before.is_held() || next.is_held();
         let when = |finished: Option<Timestamp>| match gap {
@@ -147,14 +156,13 @@ impl History {
                 continue;
             };
             let mut count = status.restart_count.saturating_sub(previous.restart_count);
-            if let Some(sandbox) = ended_in(before, previous, status) {
-                Self::of(history, next, container_idx).ended_in = Some(sandbox);
+            if ended_in_sandbox(before, previous, status) {
+                let history = history.get_or_insert_default();
+                history.ended_in_sandbox.insert(container_idx);
             }
-            let known = history
-                .as_ref()
-                .and_then(|history| history.container(container_idx));
-            let ran_in = known.and_then(|container| container.ended_in);
-            if count > 0 && is_pod_restart(before, next, previous, status, ran_in) {
+            let known = history.as_ref().map(|history| history.ended_in_sandbox);
+            let ended_in_sandbox = known.is_some_and(|known| known.contains(container_idx));
+            if count > 0 && is_pod_restart(before, next, previous, status, ended_in_sandbox) {
                 count = 0;
             }
             if count > 0 && can_resize_restart(before, next, container_idx) {
@@ -186,7 +194,7 @@ impl History {
 
     /// The history of one container.
     pub fn container(&self, container_idx: usize) -> Option<&ContainerHistory> {
-        self.0.get(container_idx)
+        self.containers.get(container_idx)
     }
 
     fn of<'a>(
@@ -196,14 +204,14 @@ impl History {
     ) -> &'a mut ContainerHistory {
         let history = history.get_or_insert_default();
         let containers = pod.shape.containers.len().max(container_idx + 1);
-        if history.0.len() < containers {
-            let mut grown = std::mem::take(&mut history.0).into_vec();
+        if history.containers.len() < containers {
+            let mut grown = std::mem::take(&mut history.containers).into_vec();
             grown.resize_with(containers, ContainerHistory::default);
-            history.0 = grown.into_boxed_slice();
+            history.containers = grown.into_boxed_slice();
         }
         // The slice has at least `container_idx + 1` entries, see above.
         #[allow(clippy::indexing_slicing)]
-        &mut history.0[container_idx]
+        &mut history.containers[container_idx]
     }
 }
 
@@ -382,15 +390,6 @@ fn flap_id(were_ready: bool, next: &Observation, status: &ContainerStatus, now: 
     FlapId {
         run,
         second: at.unwrap_or(now).as_second(),
-    }
-}
-
-fn reason_of(exit: Option<&Exit>) -> &'static str {
-    match exit.map(|exit| &*exit.reason) {
-        Some(OOM_KILLED) => OOM_KILLED,
-        Some("Error") => "Error",
-        Some("Completed") => "Completed",
-        _ => "Other",
     }
 }
 

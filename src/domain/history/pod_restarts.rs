@@ -4,21 +4,39 @@ use std::num::NonZeroU32;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::observation::{ContainerStatus, Observation, RESTARTING_ALL_CONTAINERS};
+use crate::domain::observation::{ContainerStatus, Exit, OOM_KILLED, Observation, RESTARTING_ALL_CONTAINERS};
 
 /// The time within which a kubelet before Kubernetes 1.36 reports the first sandbox as ready, after it has started the first
 /// container.
 const REPORTED_WITHIN: SignedDuration = SignedDuration::from_secs(5);
 
+/// Some of the first 64 containers of a Pod.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ContainerSet(u64);
+
+impl ContainerSet {
+    pub(super) fn insert(&mut self, container_idx: usize) {
+        self.0 |= Self::bit(container_idx);
+    }
+
+    pub(super) fn contains(self, container_idx: usize) -> bool {
+        self.0 & Self::bit(container_idx) != 0
+    }
+
+    fn bit(container_idx: usize) -> u64 {
+        u32::try_from(container_idx).map_or(0, |idx| 1_u64.checked_shl(idx).unwrap_or(0))
+    }
+}
+
 /// Whether the restart affected all containers of the Pod and was not caused by the container: a restart of all containers
-/// in place (KEP-5532), or a sandbox that is younger than the run that ended. `ran_in` is the sandbox of that run, if it is known
-/// ([`ended_in`]).
+/// in place (KEP-5532), or a sandbox that is younger than the run that ended. `ended_in_sandbox` tells that an earlier update
+/// showed the end of the run in the sandbox of `before` ([`ended_in_sandbox`]).
 pub(super) fn is_pod_restart(
     before: &Observation,
     next: &Observation,
     previous: &ContainerStatus,
     status: &ContainerStatus,
-    ran_in: Option<Timestamp>,
+    ended_in_sandbox: bool,
 ) -> bool {
     if before.conditions.all_containers_restarting || next.conditions.all_containers_restarting {
         return true;
@@ -38,39 +56,50 @@ pub(super) fn is_pod_restart(
         .conditions
         .sandbox_ready
         .and_then(|condition| condition.since.get());
-    let ran_in = sandbox_of(before, previous)
-        .filter(|_| previous.running_since() == Some(began))
-        .or(ran_in);
+    let ran_in_it =
+        ended_in_sandbox || (began_in_sandbox(before, previous) && previous.running_since() == Some(began));
+    if ran_in_it && is_same_sandbox(before, next) {
+        return false;
+    }
     // A busy kubelet reports the first sandbox as ready after the first run began, so the end of the run is used if it
     // is known. Both times are in whole seconds: a new sandbox can be ready in the same second in which the old one
     // ended.
     let end = ended.and_then(|exit| exit.finished_at).unwrap_or(began);
-    sandbox.is_some_and(|sandbox| sandbox > began && sandbox >= end && ran_in != Some(sandbox))
+    sandbox.is_some_and(|sandbox| sandbox > began && sandbox >= end)
 }
 
-/// The sandbox of a run that ends with this update, if it ended before the kubelet reported the sandbox as ready. Other runs
-/// cannot be mistaken for runs in an earlier sandbox.
-pub(super) fn ended_in(
+/// Whether this update shows the end of a run that ended before the kubelet reported its sandbox as ready. Other runs cannot be
+/// mistaken for runs in an earlier sandbox.
+pub(super) fn ended_in_sandbox(
     before: &Observation,
     previous: &ContainerStatus,
     status: &ContainerStatus,
-) -> Option<Timestamp> {
-    let exit = status
-        .latest_exit()
-        .filter(|_| status.running_since().is_none())?;
-    let sandbox = sandbox_of(before, previous)?;
-    let is_its_end =
-        exit.started_at == previous.running_since() && status.restart_count == previous.restart_count;
-    (is_its_end && exit.finished_at? <= sandbox).then_some(sandbox)
+) -> bool {
+    let exit = status.latest_exit().filter(|_| status.running_since().is_none());
+    exit.is_some_and(|exit| {
+        began_in_sandbox(before, previous)
+            && exit.started_at == previous.running_since()
+            && status.restart_count == previous.restart_count
+            && exit.finished_at.is_some()
+            && exit.finished_at <= sandbox_ready_since(before)
+    })
 }
 
-/// The sandbox of the current run, by the time at which the kubelet reported it as ready. A kubelet shows a run of an earlier
-/// sandbox for a moment as running in the next one; such a run began earlier.
-fn sandbox_of(pod: &Observation, status: &ContainerStatus) -> Option<Timestamp> {
-    let began = status.running_since()?;
+/// Whether the container runs in the sandbox of its Pod. A kubelet shows a run of an earlier sandbox for a moment as running in
+/// the next one; such a run began earlier.
+fn began_in_sandbox(pod: &Observation, status: &ContainerStatus) -> bool {
+    let times = status.running_since().zip(sandbox_ready_since(pod));
+    times.is_some_and(|(began, sandbox)| sandbox.duration_since(began) <= REPORTED_WITHIN)
+}
+
+/// Whether two observations of a Pod show the same sandbox.
+pub(super) fn is_same_sandbox(before: &Observation, next: &Observation) -> bool {
+    sandbox_ready_since(before) == sandbox_ready_since(next)
+}
+
+fn sandbox_ready_since(pod: &Observation) -> Option<Timestamp> {
     let condition = pod.conditions.sandbox_ready.filter(|condition| condition.holds)?;
-    let sandbox = condition.since.get()?;
-    (sandbox.duration_since(began) <= REPORTED_WITHIN).then_some(sandbox)
+    condition.since.get()
 }
 
 /// Whether a resize in place is in progress that can restart the container.
@@ -101,4 +130,14 @@ pub(super) fn without_resize_restarts(
         }
     }
     count
+}
+
+/// The reason of the run that ended, as the metrics show it.
+pub(super) fn reason_of(exit: Option<&Exit>) -> &'static str {
+    match exit.map(|exit| &*exit.reason) {
+        Some(OOM_KILLED) => OOM_KILLED,
+        Some("Error") => "Error",
+        Some("Completed") => "Completed",
+        _ => "Other",
+    }
 }

@@ -126,7 +126,6 @@ impl ContainerHistory {
             prior,
             oom,
             resized,
-            ended_in: _,
             ahead: _,
         } = self;
         let mut state = ContainerState {
@@ -162,7 +161,7 @@ impl ContainerHistory {
             return;
         };
         let mut count = status.restart_count.saturating_sub(seen.restart_count);
-        if count > 0 && is_pod_restart(pod, pod, status, status, None) {
+        if count > 0 && is_pod_restart(pod, pod, status, status, false) {
             count = 0;
         }
         if count > 0 && can_resize_restart(pod, pod, container_idx) {
