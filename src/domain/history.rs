@@ -12,8 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use self::oom::{ExitId, OomKill};
 use self::pod_restarts::{
-    ContainerSet, can_resize_restart, ended_in_sandbox, is_pod_restart, is_same_sandbox, reason_of,
-    without_resize_restarts,
+    SandboxRuns, can_resize_restart, ended_in_sandbox, is_pod_restart, reason_of, without_resize_restarts,
 };
 use super::{
     checkpoint::FlapId,
@@ -31,8 +30,7 @@ pub const DOWN_WINDOWS: i32 = 4;
 pub struct History {
     /// In the order of the Pod's shape.
     containers: Box<[ContainerHistory]>,
-    /// Those whose latest run ended in the present sandbox before the kubelet reported that as ready.
-    ended_in_sandbox: ContainerSet,
+    runs: SandboxRuns,
 }
 
 /// The history of one container.
@@ -132,9 +130,10 @@ impl History {
             Self::begin(history, next, now);
             return Vec::new();
         }
-        if let Some(history) = history.as_mut().filter(|_| !is_same_sandbox(before, next)) {
-            history.ended_in_sandbox = ContainerSet::default();
-        }
+        let mut runs = history
+            .as_ref()
+            .map_or_else(SandboxRuns::default, |history| history.runs);
+        runs.advance(before, next);
         let mut found = Vec::new();
         let held = !before.is_evaluated() || before.is_held() || next.is_held();
         let when = |finished: Option<Timestamp>| match gap {
@@ -157,13 +156,13 @@ impl History {
             };
             let mut count = status.restart_count.saturating_sub(previous.restart_count);
             if ended_in_sandbox(before, previous, status) {
-                let history = history.get_or_insert_default();
-                history.ended_in_sandbox.insert(container_idx);
+                runs.end(container_idx);
             }
-            let known = history.as_ref().map(|history| history.ended_in_sandbox);
-            let ended_in_sandbox = known.is_some_and(|known| known.contains(container_idx));
-            if count > 0 && is_pod_restart(before, next, previous, status, ended_in_sandbox) {
+            if count > 0 && is_pod_restart(before, next, previous, status, (runs, container_idx)) {
                 count = 0;
+            }
+            if status.restart_count > previous.restart_count {
+                runs.restart(container_idx);
             }
             if count > 0 && can_resize_restart(before, next, container_idx) {
                 let resized = &mut Self::of(history, next, container_idx).resized;
@@ -188,6 +187,9 @@ impl History {
                 let id = flap_id(were_ready, next, status, now);
                 Self::of(history, next, container_idx).push_flap(now, id);
             }
+        }
+        if history.is_some() || !runs.is_empty() {
+            history.get_or_insert_default().runs = runs;
         }
         found
     }

@@ -2,41 +2,75 @@
 
 use std::num::NonZeroU32;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::domain::observation::{ContainerStatus, Exit, OOM_KILLED, Observation, RESTARTING_ALL_CONTAINERS};
 
-/// The time within which a kubelet before Kubernetes 1.36 reports the first sandbox as ready, after it has started the first
-/// container.
-const REPORTED_WITHIN: SignedDuration = SignedDuration::from_secs(5);
-
-/// Some of the first 64 containers of a Pod.
+/// What is known of the latest runs of a Pod's containers and of its sandbox, beyond the times: before Kubernetes 1.36 the kubelet
+/// reports the sandbox as ready only after it has started the first containers. For the first 32 containers.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct ContainerSet(u64);
+pub(super) struct SandboxRuns {
+    /// They ended in the present sandbox before the kubelet reported that as ready.
+    ended_in_it: u32,
+    /// They began in an earlier sandbox. The kubelet shows them for a moment as running in the present one.
+    older: u32,
+}
 
-impl ContainerSet {
-    pub(super) fn insert(&mut self, container_idx: usize) {
-        self.0 |= Self::bit(container_idx);
+impl SandboxRuns {
+    /// The present sandbox may be younger than every run.
+    pub(super) const UNKNOWN: Self = Self {
+        ended_in_it: 0,
+        older: u32::MAX,
+    };
+
+    /// Adds an update that can change the sandbox.
+    pub(super) fn advance(&mut self, before: &Observation, next: &Observation) {
+        if !is_same_sandbox(before, next) {
+            *self = Self::replaced(before);
+        }
     }
 
-    pub(super) fn contains(self, container_idx: usize) -> bool {
-        self.0 & Self::bit(container_idx) != 0
+    fn replaced(before: &Observation) -> Self {
+        let statuses = before.statuses.iter().enumerate();
+        let running = statuses.filter(|(_, status)| {
+            status
+                .as_ref()
+                .is_some_and(|status| status.running_since().is_some())
+        });
+        Self {
+            ended_in_it: 0,
+            older: running.fold(0, |older, (idx, _)| older | bit(idx)),
+        }
     }
 
-    fn bit(container_idx: usize) -> u64 {
-        u32::try_from(container_idx).map_or(0, |idx| 1_u64.checked_shl(idx).unwrap_or(0))
+    pub(super) fn is_empty(self) -> bool {
+        self.ended_in_it | self.older == 0
+    }
+
+    /// The run ended in the present sandbox.
+    pub(super) fn end(&mut self, container_idx: usize) {
+        self.ended_in_it |= bit(container_idx) & !self.older;
+    }
+
+    /// A run began after the latest one.
+    pub(super) fn restart(&mut self, container_idx: usize) {
+        self.ended_in_it &= !bit(container_idx);
+        self.older &= !bit(container_idx);
     }
 }
 
+fn bit(container_idx: usize) -> u32 {
+    u32::try_from(container_idx).map_or(0, |idx| 1_u32.checked_shl(idx).unwrap_or(0))
+}
+
 /// Whether the restart affected all containers of the Pod and was not caused by the container: a restart of all containers
-/// in place (KEP-5532), or a sandbox that is younger than the run that ended. `ended_in_sandbox` tells that an earlier update
-/// showed the end of the run in the sandbox of `before` ([`ended_in_sandbox`]).
+/// in place (KEP-5532), or a sandbox that is younger than the run that ended.
 pub(super) fn is_pod_restart(
     before: &Observation,
     next: &Observation,
     previous: &ContainerStatus,
     status: &ContainerStatus,
-    ended_in_sandbox: bool,
+    (runs, container_idx): (SandboxRuns, usize),
 ) -> bool {
     if before.conditions.all_containers_restarting || next.conditions.all_containers_restarting {
         return true;
@@ -56,8 +90,9 @@ pub(super) fn is_pod_restart(
         .conditions
         .sandbox_ready
         .and_then(|condition| condition.since.get());
-    let ran_in_it =
-        ended_in_sandbox || (began_in_sandbox(before, previous) && previous.running_since() == Some(began));
+    let bit = bit(container_idx);
+    let ran_in_it = sandbox_ready_since(before).is_some() && previous.running_since() == Some(began);
+    let ran_in_it = runs.ended_in_it & bit != 0 || (ran_in_it && runs.older & bit == 0);
     if ran_in_it && is_same_sandbox(before, next) {
         return false;
     }
@@ -77,7 +112,7 @@ pub(super) fn ended_in_sandbox(
 ) -> bool {
     let exit = status.latest_exit().filter(|_| status.running_since().is_none());
     exit.is_some_and(|exit| {
-        began_in_sandbox(before, previous)
+        exit.started_at.is_some()
             && exit.started_at == previous.running_since()
             && status.restart_count == previous.restart_count
             && exit.finished_at.is_some()
@@ -85,15 +120,8 @@ pub(super) fn ended_in_sandbox(
     })
 }
 
-/// Whether the container runs in the sandbox of its Pod. A kubelet shows a run of an earlier sandbox for a moment as running in
-/// the next one; such a run began earlier.
-fn began_in_sandbox(pod: &Observation, status: &ContainerStatus) -> bool {
-    let times = status.running_since().zip(sandbox_ready_since(pod));
-    times.is_some_and(|(began, sandbox)| sandbox.duration_since(began) <= REPORTED_WITHIN)
-}
-
 /// Whether two observations of a Pod show the same sandbox.
-pub(super) fn is_same_sandbox(before: &Observation, next: &Observation) -> bool {
+fn is_same_sandbox(before: &Observation, next: &Observation) -> bool {
     sandbox_ready_since(before) == sandbox_ready_since(next)
 }
 

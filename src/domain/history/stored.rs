@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 
 use super::{
-    ContainerHistory, Flap, History, MAX_ENTRIES, Restart, can_resize_restart, flap_id, is_pod_restart, push,
-    without_resize_restarts,
+    ContainerHistory, Flap, History, MAX_ENTRIES, Restart, SandboxRuns, can_resize_restart, flap_id,
+    is_pod_restart, push, without_resize_restarts,
 };
 use crate::domain::{
     checkpoint::{ContainerState, FlapId, Seen},
@@ -161,7 +161,7 @@ impl ContainerHistory {
             return;
         };
         let mut count = status.restart_count.saturating_sub(seen.restart_count);
-        if count > 0 && is_pod_restart(pod, pod, status, status, false) {
+        if count > 0 && is_pod_restart(pod, pod, status, status, (SandboxRuns::UNKNOWN, container_idx)) {
             count = 0;
         }
         if count > 0 && can_resize_restart(pod, pod, container_idx) {

@@ -285,21 +285,26 @@ fn a_container_whose_sandbox_went_while_it_was_down_is_no_fault() {
 /// run can have ended by then.
 #[test]
 fn a_restart_counts_if_the_run_was_seen_in_the_sandbox() {
-    let runs = web().starting("envoy", 9).sandbox(true, 10);
-    let ends = runs.clone().exits("envoy", 1, 10);
-    let lost = web().starting("envoy", 9).sandbox(true, 5).exits("envoy", 1, 10);
+    let runs = |sandbox: bool, since| web().starting("envoy", 9).sandbox(sandbox, since);
+    let ends = runs(true, 10).exits("envoy", 1, 10);
+    let lost = runs(true, 5).exits("envoy", 1, 10);
     let table = [
-        ("seen to run and to end", vec![runs.clone(), ends.clone()], 1),
-        ("seen to run", vec![runs], 1),
+        ("seen to run and to end", vec![runs(true, 10), ends.clone()], 1),
+        ("seen to run", vec![runs(true, 10)], 1),
+        ("not seen to run in it", vec![ends.clone()], 0),
         (
             "ends without its sandbox",
             vec![lost.clone(), lost.sandbox(true, 10)],
             0,
         ),
-        ("not seen to run in it", vec![ends.clone()], 0),
         (
-            "began long before, and still shown in it",
-            vec![web().starting("envoy", 4).sandbox(true, 10)],
+            "shown in the next sandbox",
+            vec![runs(true, 9), runs(true, 10)],
+            0,
+        ),
+        (
+            "shown without a sandbox and in the next one",
+            vec![runs(true, 9), runs(false, 10), runs(true, 10), ends.clone()],
             0,
         ),
     ];
