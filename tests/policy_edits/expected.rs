@@ -1,4 +1,4 @@
-//! The values to try for the fields of the expected sidecars.
+//! The values to try for the fields of the expected sidecars, and of the checks on other subjects than containers.
 
 use serde_json::{Value, json};
 
@@ -14,6 +14,18 @@ pub(crate) fn entry(changes: &Value) -> Value {
 
 fn condition(list: &str, condition: &Value) -> Value {
     entry(&json!({ list: [condition] }))
+}
+
+/// A spec with VersionDrift.
+fn drift(hold_for: &str) -> Value {
+    json!({"checks": {"versionDrift": {"for": hold_for}}})
+}
+
+/// A spec in which every check fires.
+pub(crate) fn all_checks() -> Value {
+    let mut spec = entry(&json!({}));
+    spec["checks"] = drift("5m")["checks"].clone();
+    spec
 }
 
 #[rustfmt::skip]
@@ -52,10 +64,10 @@ pub(crate) fn cases() -> Vec<Case> {
         hold("expected[].for", "20m").beside(plain()),
         choice("checks.sidecarMissing.mode", ["Observe", "Off"]).beside(plain()),
         choice("checks.sidecarMissing.severity", ["Info", "Critical"]).beside(plain()),
-        // No two Pods have versions of one image.
-        case("checks.versionDrift.mode", [], ["Observe", "Off"].map(Value::from), [json!("Nonsense")], []),
-        case("checks.versionDrift.severity", [], ["Info", "Critical"].map(Value::from), [json!("Nonsense")], []),
-        case("checks.versionDrift.for", [], ["0s", "720h"].map(Value::from), [json!("721h"), json!(""), json!("5")], []),
+        choice("checks.versionDrift.mode", ["Observe", "Off"]).beside(drift("5m")),
+        choice("checks.versionDrift.severity", ["Info", "Critical"]).beside(drift("5m")),
+        case("checks.versionDrift.for", [json!("20m")], [json!("0s"), json!("720h")],
+            ["720h1ms", "", "5", "-5m", "1.5h", "5 m", "5d"].map(Value::from), []).beside(drift("168h")),
     ]
     .into_iter()
     .map(|mut case| {

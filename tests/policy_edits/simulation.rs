@@ -359,7 +359,8 @@ fn script() -> Vec<(i64, Pod)> {
     let pod = emit(300, pod.exits("main", 0, 300));
     let _last = emit(2500, pod.exits("fluent-bit", 0, 2500));
 
-    let pod = Pod::new("pay", "cache-1", 0).container(Kind::Native, "cache", "registry.example/cache:1");
+    // Another version of the image of `with_envoy`.
+    let pod = Pod::new("pay", "cache-1", 0).container(Kind::Native, "cache", "registry.example/envoy:2");
     let pod = emit(0, pod.container(Kind::Regular, "app", registry));
     let _last = emit(420, pod.oom_killed("cache", 420));
 
