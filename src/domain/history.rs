@@ -4,6 +4,7 @@
 
 mod oom;
 mod pod_restarts;
+mod sandbox;
 mod stored;
 
 use std::{collections::VecDeque, num::NonZeroU32};
@@ -11,9 +12,8 @@ use std::{collections::VecDeque, num::NonZeroU32};
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::oom::{ExitId, OomKill};
-use self::pod_restarts::{
-    SandboxRuns, can_resize_restart, ended_in_sandbox, is_pod_restart, reason_of, without_resize_restarts,
-};
+use self::pod_restarts::{can_resize_restart, is_pod_restart, reason_of, without_resize_restarts};
+use self::sandbox::SandboxRuns;
 use super::{
     checkpoint::FlapId,
     observation::{ContainerStatus, Observation, State},
@@ -155,14 +155,12 @@ impl History {
                 continue;
             };
             let mut count = status.restart_count.saturating_sub(previous.restart_count);
-            if ended_in_sandbox(before, previous, status) {
-                runs.end(container_idx);
-            }
-            if count > 0 && is_pod_restart(before, next, previous, status, (runs, container_idx)) {
-                count = 0;
-            }
-            if status.restart_count > previous.restart_count {
-                runs.restart(container_idx);
+            runs.note_end(container_idx, before, previous, status);
+            if count > 0 {
+                if is_pod_restart(before, next, previous, status, (runs, container_idx)) {
+                    count = 0;
+                }
+                runs.note_restart(container_idx);
             }
             if count > 0 && can_resize_restart(before, next, container_idx) {
                 let resized = &mut Self::of(history, next, container_idx).resized;

@@ -1,67 +1,9 @@
-//! Restarts that the Pod causes, not the container. They never count.
+//! Which restarts the Pod causes, not the container: they never count. The reasons of the others.
 
 use std::num::NonZeroU32;
 
-use jiff::Timestamp;
-
+use super::sandbox::{SandboxRuns, is_same_sandbox, sandbox_ready_since};
 use crate::domain::observation::{ContainerStatus, Exit, OOM_KILLED, Observation, RESTARTING_ALL_CONTAINERS};
-
-/// What is known of the latest runs of a Pod's containers and of its sandbox, beyond the times: before Kubernetes 1.36 the kubelet
-/// reports the sandbox as ready only after it has started the first containers. For the first 32 containers.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct SandboxRuns {
-    /// They ended in the present sandbox before the kubelet reported that as ready.
-    ended_in_it: u32,
-    /// They began in an earlier sandbox. The kubelet shows them for a moment as running in the present one.
-    older: u32,
-}
-
-impl SandboxRuns {
-    /// The present sandbox may be younger than every run.
-    pub(super) const UNKNOWN: Self = Self {
-        ended_in_it: 0,
-        older: u32::MAX,
-    };
-
-    /// Adds an update that can change the sandbox.
-    pub(super) fn advance(&mut self, before: &Observation, next: &Observation) {
-        if !is_same_sandbox(before, next) {
-            *self = Self::replaced(before);
-        }
-    }
-
-    fn replaced(before: &Observation) -> Self {
-        let statuses = before.statuses.iter().enumerate();
-        let running = statuses.filter(|(_, status)| {
-            status
-                .as_ref()
-                .is_some_and(|status| status.running_since().is_some())
-        });
-        Self {
-            ended_in_it: 0,
-            older: running.fold(0, |older, (idx, _)| older | bit(idx)),
-        }
-    }
-
-    pub(super) fn is_empty(self) -> bool {
-        self.ended_in_it | self.older == 0
-    }
-
-    /// The run ended in the present sandbox.
-    pub(super) fn end(&mut self, container_idx: usize) {
-        self.ended_in_it |= bit(container_idx) & !self.older;
-    }
-
-    /// A run began after the latest one.
-    pub(super) fn restart(&mut self, container_idx: usize) {
-        self.ended_in_it &= !bit(container_idx);
-        self.older &= !bit(container_idx);
-    }
-}
-
-fn bit(container_idx: usize) -> u32 {
-    u32::try_from(container_idx).map_or(0, |idx| 1_u32.checked_shl(idx).unwrap_or(0))
-}
 
 /// Whether the restart affected all containers of the Pod and was not caused by the container: a restart of all containers
 /// in place (KEP-5532), or a sandbox that is younger than the run that ended.
@@ -90,10 +32,8 @@ pub(super) fn is_pod_restart(
         .conditions
         .sandbox_ready
         .and_then(|condition| condition.since.get());
-    let bit = bit(container_idx);
-    let ran_in_it = sandbox_ready_since(before).is_some() && previous.running_since() == Some(began);
-    let ran_in_it = runs.ended_in_it & bit != 0 || (ran_in_it && runs.older & bit == 0);
-    if ran_in_it && is_same_sandbox(before, next) {
+    let was_running = sandbox_ready_since(before).is_some() && previous.running_since() == Some(began);
+    if is_same_sandbox(before, next) && runs.is_of_sandbox(container_idx, was_running) {
         return false;
     }
     // A busy kubelet reports the first sandbox as ready after the first run began, so the end of the run is used if it
@@ -101,33 +41,6 @@ pub(super) fn is_pod_restart(
     // ended.
     let end = ended.and_then(|exit| exit.finished_at).unwrap_or(began);
     sandbox.is_some_and(|sandbox| sandbox > began && sandbox >= end)
-}
-
-/// Whether this update shows the end of a run that ended before the kubelet reported its sandbox as ready. Other runs cannot be
-/// mistaken for runs in an earlier sandbox.
-pub(super) fn ended_in_sandbox(
-    before: &Observation,
-    previous: &ContainerStatus,
-    status: &ContainerStatus,
-) -> bool {
-    let exit = status.latest_exit().filter(|_| status.running_since().is_none());
-    exit.is_some_and(|exit| {
-        exit.started_at.is_some()
-            && exit.started_at == previous.running_since()
-            && status.restart_count == previous.restart_count
-            && exit.finished_at.is_some()
-            && exit.finished_at <= sandbox_ready_since(before)
-    })
-}
-
-/// Whether two observations of a Pod show the same sandbox.
-fn is_same_sandbox(before: &Observation, next: &Observation) -> bool {
-    sandbox_ready_since(before) == sandbox_ready_since(next)
-}
-
-fn sandbox_ready_since(pod: &Observation) -> Option<Timestamp> {
-    let condition = pod.conditions.sandbox_ready.filter(|condition| condition.holds)?;
-    condition.since.get()
 }
 
 /// Whether a resize in place is in progress that can restart the container.
