@@ -199,6 +199,45 @@ pub trait Rule: Sync {
     fn episode(&self, context: &MessageContext<'_>) -> String;
 }
 
+/// The rule of a check on workloads or images. It finds nothing in a single Pod: the index keeps the facts, and the module of the
+/// check writes the messages about them.
+pub trait SubjectRule: Sync {
+    /// The `reason` of its Events.
+    const REASON: &'static str;
+}
+
+impl<T: SubjectRule> Rule for T {
+    fn reason(&self) -> &'static str {
+        T::REASON
+    }
+
+    fn covers(&self, _view: &View<'_>, _container_idx: usize) -> bool {
+        false
+    }
+
+    fn keep_firing_for(&self, _view: &View<'_>) -> SignedDuration {
+        SignedDuration::ZERO
+    }
+
+    fn find(&self, _view: &View<'_>, _faults: &mut Vec<Fault>) {}
+
+    fn detail(&self, _context: &MessageContext<'_>) -> String {
+        String::new()
+    }
+
+    fn note(&self, _context: &MessageContext<'_>) -> String {
+        String::new()
+    }
+
+    fn recovered(&self, _context: &MessageContext<'_>) -> String {
+        String::new()
+    }
+
+    fn episode(&self, _context: &MessageContext<'_>) -> String {
+        String::new()
+    }
+}
+
 /// The note of the Event for a violation that resolved `duration` after its onset.
 pub fn recovery_note(check: Check, context: &MessageContext<'_>, duration: SignedDuration) -> String {
     let state = rule(check).recovered(context);

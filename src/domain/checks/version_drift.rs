@@ -5,7 +5,7 @@
 
 use jiff::SignedDuration;
 
-use super::{Fault, MessageContext, Settings, View};
+use super::Settings;
 use crate::domain::{
     observation::Workload,
     policy::{Mode, PolicyKey, PolicyKind},
@@ -145,34 +145,6 @@ pub fn recovered(repository: &str, policy: &PolicyKey, duration: SignedDuration)
 
 pub(super) struct Rule;
 
-impl super::Rule for Rule {
-    fn reason(&self) -> &'static str {
-        "SidecarVersionDrift"
-    }
-
-    fn covers(&self, _view: &View<'_>, _container_idx: usize) -> bool {
-        false
-    }
-
-    fn keep_firing_for(&self, _view: &View<'_>) -> SignedDuration {
-        SignedDuration::ZERO
-    }
-
-    fn find(&self, _view: &View<'_>, _faults: &mut Vec<Fault>) {}
-
-    fn detail(&self, _context: &MessageContext<'_>) -> String {
-        String::new()
-    }
-
-    fn note(&self, _context: &MessageContext<'_>) -> String {
-        String::new()
-    }
-
-    fn recovered(&self, _context: &MessageContext<'_>) -> String {
-        String::new()
-    }
-
-    fn episode(&self, _context: &MessageContext<'_>) -> String {
-        String::new()
-    }
+impl super::SubjectRule for Rule {
+    const REASON: &'static str = "SidecarVersionDrift";
 }
