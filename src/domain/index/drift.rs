@@ -48,6 +48,8 @@ struct Covered<'a> {
     key: &'a ImageKey,
     images: &'a ImageCounts,
     hold_for: SignedDuration,
+    /// The Pods that do not run the newest version.
+    lagging: u32,
 }
 
 impl SubjectFacts for Covered<'_> {
@@ -64,7 +66,7 @@ impl SubjectFacts for Covered<'_> {
     }
 
     fn failing(&self) -> u32 {
-        self.images.lagging_pods(&self.key.subject.repository)
+        self.lagging
     }
 
     /// Not known: Pods do not tell when the Pods of the other version came.
@@ -193,6 +195,7 @@ impl Index {
                 key,
                 images: &images,
                 hold_for: spec.checks.version_drift.limits.hold_for,
+                lagging: images.lagging_pods(&key.subject.repository),
             };
             (spec, covered)
         });

@@ -163,7 +163,8 @@ struct VersionCount {
     workloads: BTreeMap<(Arc<str>, Arc<Workload>), u32>,
 }
 
-fn place(pod: &Observation) -> (Arc<str>, Arc<Workload>) {
+/// The workload of a Pod, with its namespace.
+fn workload_of(pod: &Observation) -> (Arc<str>, Arc<Workload>) {
     (Arc::clone(&pod.namespace), Arc::clone(&pod.workload))
 }
 
@@ -176,7 +177,7 @@ impl ImageCounts {
                 let known = known.get_mut();
                 known.pods += 1;
                 if is_watched {
-                    *known.workloads.entry(place(pod)).or_default() += 1;
+                    *known.workloads.entry(workload_of(pod)).or_default() += 1;
                 }
             }
             Entry::Vacant(unknown) => {
@@ -189,7 +190,7 @@ impl ImageCounts {
                 unknown.insert(VersionCount {
                     pods: 1,
                     namespace: Arc::clone(namespace),
-                    workloads: is_watched.then(|| (place(pod), 1)).into_iter().collect(),
+                    workloads: is_watched.then(|| (workload_of(pod), 1)).into_iter().collect(),
                 });
             }
         }
@@ -203,7 +204,7 @@ impl ImageCounts {
             return;
         };
         known.get_mut().pods -= 1;
-        if is_watched && let Entry::Occupied(mut pods) = known.get_mut().workloads.entry(place(pod)) {
+        if is_watched && let Entry::Occupied(mut pods) = known.get_mut().workloads.entry(workload_of(pod)) {
             *pods.get_mut() -= 1;
             if *pods.get() == 0 {
                 pods.remove();
@@ -267,13 +268,13 @@ impl ImageCounts {
     pub(super) fn drift<'a>(&'a self, repository: &'a Arc<str>) -> DriftFacts<'a> {
         let (versions, is_ordered) = self.ranked(repository);
         let older = versions.iter().skip(1);
-        let places: BTreeSet<_> = older.flat_map(|(_, count)| count.workloads.keys()).collect();
-        let listed = places.iter().take(LISTED_WORKLOADS);
+        let behind: BTreeSet<_> = older.flat_map(|(_, count)| count.workloads.keys()).collect();
+        let listed = behind.iter().take(LISTED_WORKLOADS);
         let laggards = Laggards {
             listed: listed
                 .map(|(namespace, workload)| (&**namespace, &**workload))
                 .collect(),
-            others: places.len().saturating_sub(LISTED_WORKLOADS),
+            others: behind.len().saturating_sub(LISTED_WORKLOADS),
         };
         DriftFacts {
             repository,

@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    ImageCounts, MAX_VERSIONS, MAX_VERSIONS_PER_NAMESPACE, ParsedImages, SidecarImage, is_watched, place,
+    ImageCounts, MAX_VERSIONS, MAX_VERSIONS_PER_NAMESPACE, ParsedImages, SidecarImage, is_watched,
+    workload_of,
 };
 use crate::domain::{
     index::matches::Match,
@@ -69,7 +70,7 @@ impl ImageCounts {
         let watched = pods.filter(|(pod, matched)| pod.is_evaluated() && is_watched(&matched.version.spec));
         for (pod, matched) in watched {
             for image in ParsedImages::default().of_pod(pod, &matched.roles) {
-                let (namespace, workload) = place(pod);
+                let (namespace, workload) = workload_of(pod);
                 let key = (
                     image.repository.clone(),
                     image.version.clone(),
