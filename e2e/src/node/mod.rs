@@ -163,6 +163,14 @@ impl Service {
         self.process = Process::start(&self.command, self.process.log())?;
         Ok(())
     }
+
+    /// Starts it again if it does not run.
+    pub fn ensure_started(&mut self) -> Result<()> {
+        if self.process.try_wait()?.is_some() {
+            self.start_again()?;
+        }
+        Ok(())
+    }
 }
 
 /// Checks that the node accepts Pods and that the namespace `default` has its ServiceAccount.

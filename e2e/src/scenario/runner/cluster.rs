@@ -222,6 +222,21 @@ impl ScenarioCluster {
         }
     }
 
+    /// Reverts what the steps of a failed scenario have done to the test node, so that the next scenarios can run.
+    pub(super) async fn repair_node(&self) -> Result<()> {
+        let Some(test_node) = &self.node else {
+            return Ok(());
+        };
+        let mut test_node = test_node.lock().await;
+        let TestNode { node, second } = &mut *test_node;
+        node.containerd.ensure_started()?;
+        node.kubelet.ensure_started()?;
+        match second.take() {
+            Some(second) => second.remove(self.client().await?).await,
+            None => Ok(()),
+        }
+    }
+
     fn test_node(&self) -> Result<&Mutex<TestNode>> {
         self.node.as_ref().context("this needs a test node")
     }

@@ -67,7 +67,12 @@ pub(super) async fn execute(cluster: &ScenarioCluster, scenario: Scenario) -> Sc
         // The expected Events hold for the shared policy, not for the defaults.
         Ok(()) if cluster.timing() == Timing::Real => {}
         Ok(()) => wait_for_events(cluster, &run).await,
-        Err(error) => run.errors.push(format!("cannot be executed: {error:#}")),
+        Err(error) => {
+            run.errors.push(format!("cannot be executed: {error:#}"));
+            if let Err(error) = cluster.repair_node().await {
+                run.errors.push(format!("the node stays as it is: {error:#}"));
+            }
+        }
     }
     run
 }
