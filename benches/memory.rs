@@ -11,11 +11,11 @@
 
 use allocation_counter::measure;
 use k8s_openapi::api::core::v1::Pod;
-use serde_json::json;
+use serde_json::{Value, json};
 use sidewatch::{domain::index::Index, kubernetes::decode::pod::LeanPod};
 
 use testkit::{
-    fleet::{self, Fleet, at, finish_work, index_of},
+    fleet::{self, Fleet, at, finish_work, index_of, index_under},
     pods,
 };
 
@@ -23,6 +23,8 @@ use testkit::{
 const LEAN_POD: i64 = 4_000;
 /// Limit for a Pod of two containers in an index, in bytes. It includes the data shared by the workload.
 const KEPT_POD: i64 = 600;
+/// Limit for what the checks on workloads and images add to a Pod of two containers, in bytes.
+const WORKLOADS_AND_IMAGES: i64 = 200;
 /// Limit for a policy that selects all of 2,000 healthy Pods, in bytes.
 const POLICY: i64 = 4_000;
 
@@ -51,6 +53,10 @@ fn main() {
     kept(4, 10_000);
     // A hash table has the most free space directly after it grows.
     let worst = kept(2, 14_400);
+    println!("the same with the checks on workloads and images");
+    let with_subjects = kept_under(2, 10_000, &fleet::workloads_and_images("istio-proxy"));
+    println!("the same, all Pods lack an expected sidecar");
+    kept_under(2, 10_000, &fleet::workloads_and_images("log-shipper"));
     let (one, many) = (under_policies(2_000, 1), under_policies(2_000, 101));
     let policy = (many - one) / 100;
     println!("of a policy that selects 2000 Pods: {policy} bytes");
@@ -60,6 +66,10 @@ fn main() {
         two.max(worst) <= KEPT_POD,
         "{} bytes are kept of a Pod",
         two.max(worst)
+    );
+    assert!(
+        with_subjects - two <= WORKLOADS_AND_IMAGES,
+        "{with_subjects} bytes are kept of a Pod with the checks on workloads and images"
     );
     assert!(policy <= POLICY, "{policy} bytes are kept of a policy");
 }
@@ -83,11 +93,16 @@ fn under_policies(pods: u32, policies: u32) -> i64 {
 
 /// Returns the allocated bytes per Pod of `containers` containers in an index of `count` Pods.
 fn kept(containers: usize, count: u32) -> i64 {
+    kept_under(containers, count, &json!({}))
+}
+
+/// The same under a policy with this spec.
+fn kept_under(containers: usize, count: u32, spec: &Value) -> i64 {
     let mut world = None;
     let what = format!("  {containers} containers, {count} Pods");
     retained(&what, count.into(), || {
         let mut fleet = Fleet::new(containers);
-        let index = index_of((0..count).map(|number| fleet.pod(number)), &json!({}));
+        let index = index_under((0..count).map(|number| fleet.pod(number)), spec);
         world = Some((fleet, index));
     })
 }

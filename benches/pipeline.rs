@@ -29,7 +29,7 @@ use sidewatch::{
 };
 
 use testkit::{
-    fleet::{self, Fleet, at, index_of, unready},
+    fleet::{self, Fleet, at, index_of, index_under, unready},
     pods,
 };
 
@@ -139,7 +139,9 @@ mod decode {
 
 /// Updates of an index with 10,000 Pods.
 mod index {
-    use super::{Bencher, Cell, PODS, RefCell, at, black_box, cluster, fleet, json, unready};
+    use super::{
+        Bencher, Cell, Fleet, PODS, RefCell, at, black_box, cluster, fleet, index_under, json, unready,
+    };
 
     /// A change of a Pod in fields that the operator does not read.
     #[divan::bench]
@@ -150,6 +152,23 @@ mod index {
             number = (number + 7919) % PODS as usize;
             // Decoding allocates the name and the UID of each Pod.
             let mut pod = pods[number.max(super::UNREADY)].clone();
+            (pod.name, pod.uid) = ((&*pod.name).into(), (&*pod.uid).into());
+            pod
+        };
+        bencher
+            .with_inputs(next)
+            .bench_local_values(|pod| index.apply(pod, at(1)));
+    }
+
+    /// The same with the checks on workloads and images.
+    #[divan::bench]
+    fn no_change_workloads_and_images(bencher: Bencher<'_, '_>) {
+        let pods = Fleet::new(4).pods(PODS);
+        let mut index = index_under(pods.iter().cloned(), &fleet::workloads_and_images("istio-proxy"));
+        let mut number = 0;
+        let next = || {
+            number = (number + 7919) % PODS as usize;
+            let mut pod = pods[number].clone();
             (pod.name, pod.uid) = ((&*pod.name).into(), (&*pod.uid).into());
             pod
         };

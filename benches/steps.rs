@@ -8,14 +8,14 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use sidewatch::domain::{
     effects::Effects,
     index::{Index, series::SeriesLimits},
     observation::{Observation, Workload},
 };
 
-use testkit::fleet::{Fleet, at, index_of, policy, unready};
+use testkit::fleet::{self, Fleet, REPLICAS, at, index_of, policy, policy_of, unready};
 
 /// The number of policies that all match all Pods.
 const POLICIES: usize = 200;
@@ -28,6 +28,7 @@ fn main() {
     println!("{:54} {:>12} {:>12} {:>7}", "", "longest step", "total", "steps");
     only_policy(pods(150_000));
     many_policies(pods(50_000));
+    workloads_and_images(pods(50_000));
     dropped_workloads(pods(10_000));
     mass_fault(pods(50_000));
     for count in [50_000, 150_000] {
@@ -140,6 +141,56 @@ fn many_policies(pods: u32) {
         let _ = flipped.step(|| index.apply(pod, at(4)));
     }
     flipped.print("  Pods that become unready");
+}
+
+/// The checks on workloads and images: all workloads lack a sidecar, and half of the Pods change the version of another one.
+fn workloads_and_images(pods: u32) {
+    let mut off = Steps::default();
+    let mut on = Steps::default();
+    list(&mut off, pods, &json!({}));
+    off.print(&format!("list {pods} Pods"));
+    let mut index = list(&mut on, pods, &fleet::workloads_and_images("log-shipper"));
+    on.print("  the same with the checks on workloads and images");
+    run("  evaluate them", &mut index, at(0), |index| {
+        index.finish_resync(&None, at(0))
+    });
+    let mut fleet = Fleet::new(2).with_proxy("1.28.1");
+    let mut steps = Steps::default();
+    for number in 0..pods / 2 {
+        let pod = fleet.pod(number);
+        drop(steps.step(|| index.apply(pod, at(1))));
+    }
+    steps.print("  half of them change the version of their sidecar");
+    run("  evaluate the images", &mut index, at(1), |_| Effects::default());
+    run(
+        "  the violations of workloads and images fire",
+        &mut index,
+        at(1_000),
+        |_| Effects::default(),
+    );
+    let firing = index.violations().filter(|violation| violation.firing).count();
+    assert_eq!(firing, (pods / REPLICAS) as usize + 1);
+    let key = policy("platform", 1, &json!({})).key;
+    let mut report = Steps::default();
+    assert!(report.step(|| index.report(&key)).is_some());
+    report.print("  compute the status");
+    run("  edit the policy", &mut index, at(1_001), |index| {
+        let spec = fleet::workloads_and_images("another");
+        index.apply_policy(policy_of("platform", 2, &spec), at(1_001))
+    });
+}
+
+/// Lists Pods under one policy with this spec.
+fn list(steps: &mut Steps, pods: u32, spec: &Value) -> Index {
+    let mut fleet = Fleet::new(2);
+    let mut index = Index::new([None], false);
+    let _ = index.apply_policy(policy_of("platform", 1, spec), at(0));
+    index.begin_resync(&None, at(0));
+    for number in 0..pods {
+        let pod = fleet.pod(number);
+        drop(steps.step(|| index.apply(pod, at(0))));
+    }
+    index
 }
 
 fn dropped_workloads(pods: u32) {
