@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 pub(crate) use self::{
     harness::{Harness, lines},
     pod::{Pod, web},
-    policy::{cluster_key, invalid, key, one_of, policy, stored, violation},
+    policy::{cluster_key, invalid, key, one_of, policy, stored, stored_about, violation},
 };
 
 /// A change of a Pod.

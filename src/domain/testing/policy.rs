@@ -169,16 +169,22 @@ pub(crate) fn one_of(label: &str, value: &str) -> Selector {
 
 /// A violation of `web-1` in the status of `SidecarPolicy pay/mesh`.
 pub(crate) fn stored(check: Check, container: &str, firing: bool, onset: i64) -> StoredViolation {
+    let subject = SubjectKey::Container {
+        namespace: "pay".into(),
+        pod: "web-1".into(),
+        uid: None,
+        container: container.into(),
+    };
+    stored_about(check, subject, firing, onset)
+}
+
+/// A violation in the status of `SidecarPolicy pay/mesh`.
+pub(crate) fn stored_about(check: Check, subject: SubjectKey, firing: bool, onset: i64) -> StoredViolation {
     StoredViolation {
         key: ViolationKey {
             policy: key("mesh"),
             check,
-            subject: SubjectKey::Container {
-                namespace: "pay".into(),
-                pod: "web-1".into(),
-                uid: None,
-                container: container.into(),
-            },
+            subject,
         },
         firing,
         onset: at(onset),

@@ -2,8 +2,11 @@
 
 mod stored;
 
+use std::collections::BTreeSet;
+
 use crate::domain::{
     effects::{Delivery, RECOVERED},
+    index::series::SeriesLimits,
     policy::{Check, Mode, Policy, PolicyKey},
     testing::{Harness, Pod, cluster_key, key, minutes, policy},
 };
@@ -107,6 +110,36 @@ fn two_versions_fire_after_the_limit_and_one_version_resolves() {
         events[0].note
     );
     assert_eq!(harness.index.violations().count(), 0);
+}
+
+#[test]
+fn each_image_has_its_own_event_and_series() {
+    let with_logs = |name: &str, workload: &str, tag: &str| {
+        pod(name, workload, tag)
+            .native("logs")
+            .spec("logs", |container| container.image = format!("logs:{tag}").into())
+    };
+    let mut harness = Harness::with(drifting());
+    harness
+        .pod(&with_logs("web-1", "web", "1.0.0"))
+        .pod(&with_logs("api-1", "api", "1.1.0"))
+        .finish_work();
+    let events = harness.at(HOUR).events();
+    assert_eq!(events.len(), 2);
+    assert_ne!(events[0].name, events[1].name);
+    let images = |harness: &mut Harness| {
+        let series = harness.index.series(&SeriesLimits::default(), harness.now);
+        let images = series.violations.iter().map(|of| of.subject.image().to_owned());
+        images.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+    };
+    let both = ["docker.io/library/logs", "docker.io/mesh/proxy"];
+    assert_eq!(images(&mut harness), both);
+    let mixed =
+        with_logs("web-1", "web", "1.0.0").spec("logs", |container| container.image = "logs:1.1.0".into());
+    harness.pod(&mixed).finish_work();
+    assert_eq!(images(&mut harness), both[1..]);
+    let messages = &harness.report().conditions[1].message;
+    assert!(messages.contains("worst: docker.io/mesh/proxy"), "{messages}");
 }
 
 #[test]

@@ -5,23 +5,16 @@ use crate::domain::{
     checkpoint::Checkpoint,
     effects::Delivery,
     policy::Check,
-    testing::{Harness, at, key},
-    violation::{ImageSubject, StoredViolation, SubjectKey, ViolationKey},
+    testing::{Harness, at, key, stored_about},
+    violation::{ImageSubject, StoredViolation, SubjectKey},
 };
 
 fn stored(firing: bool, onset: i64) -> StoredViolation {
-    StoredViolation {
-        key: ViolationKey {
-            policy: key("mesh"),
-            check: Check::VersionDrift,
-            subject: SubjectKey::Image(ImageSubject {
-                namespace: "pay".into(),
-                repository: "docker.io/mesh/proxy".into(),
-            }),
-        },
-        firing,
-        onset: at(onset),
-    }
+    let image = SubjectKey::Image(ImageSubject {
+        namespace: "pay".into(),
+        repository: "docker.io/mesh/proxy".into(),
+    });
+    stored_about(Check::VersionDrift, image, firing, onset)
 }
 
 /// A process that starts at two hours with a status or a checkpoint.

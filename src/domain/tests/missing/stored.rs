@@ -8,27 +8,20 @@ use crate::domain::{
     effects::Delivery,
     observation::Workload,
     policy::Check,
-    testing::{Harness, at, key},
-    violation::{StoredViolation, SubjectKey, ViolationKey, WorkloadSubject},
+    testing::{Harness, at, key, stored_about},
+    violation::{StoredViolation, SubjectKey, WorkloadSubject},
 };
 
 fn stored(firing: bool, onset: i64) -> StoredViolation {
-    StoredViolation {
-        key: ViolationKey {
-            policy: key("mesh"),
-            check: Check::SidecarMissing,
-            subject: SubjectKey::Workload(WorkloadSubject {
-                namespace: "pay".into(),
-                workload: Arc::new(Workload {
-                    kind: "Deployment".into(),
-                    name: "web".into(),
-                }),
-                sidecar: "envoy".into(),
-            }),
-        },
-        firing,
-        onset: at(onset),
-    }
+    let workload = SubjectKey::Workload(WorkloadSubject {
+        namespace: "pay".into(),
+        workload: Arc::new(Workload {
+            kind: "Deployment".into(),
+            name: "web".into(),
+        }),
+        sidecar: "envoy".into(),
+    });
+    stored_about(Check::SidecarMissing, workload, firing, onset)
 }
 
 /// A process that starts at second 1000 with a status or a checkpoint.
