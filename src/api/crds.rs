@@ -1,20 +1,33 @@
-//! The `CustomResourceDefinition`s of both kinds, as objects and as YAML.
+//! The `CustomResourceDefinition`s of all kinds, as objects and as YAML.
 //!
 //! `crds/` contains the same YAML, one file for each kind, so that it can be applied without the binary. A test fails if
 //! they differ. `UPDATE_CRDS=1 cargo test crds` writes the files.
 
-use super::policy::{ClusterSidecarPolicy, SidecarPolicy};
+use super::{
+    exemption::SidecarExemption,
+    policy::{ClusterSidecarPolicy, SidecarPolicy},
+};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceColumnDefinition, CustomResourceDefinition, JSON, JSONSchemaProps,
 };
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
-/// The definitions of both kinds, the namespaced one first, with their printer columns.
-pub fn definitions() -> [CustomResourceDefinition; 2] {
+/// The definitions of all kinds: those of [`policies`], and that of the exemption.
+pub fn definitions() -> [CustomResourceDefinition; 3] {
+    let [namespaced, cluster] = policies();
+    let mut exemption = SidecarExemption::crd();
+    for version in &mut exemption.spec.versions {
+        version.additional_printer_columns = Some(exemption_columns());
+    }
+    [namespaced, cluster, exemption]
+}
+
+/// The definitions of both kinds of policy, the namespaced one first, with their printer columns.
+pub fn policies() -> [CustomResourceDefinition; 2] {
     [SidecarPolicy::crd(), ClusterSidecarPolicy::crd()].map(|mut definition| {
         for version in &mut definition.spec.versions {
-            version.additional_printer_columns = Some(printer_columns());
+            version.additional_printer_columns = Some(policy_columns());
             if let Some(schema) = version
                 .schema
                 .as_mut()
@@ -43,88 +56,60 @@ fn default_spec(schema: &mut JSONSchemaProps) {
     }
 }
 
-/// The columns of `kubectl get`. Those with priority 1 are for `-o wide`.
-fn printer_columns() -> Vec<CustomResourceColumnDefinition> {
+/// The columns of `kubectl get` for policies.
+fn policy_columns() -> Vec<CustomResourceColumnDefinition> {
     let health = ".status.conditions[?(@.type==\"SidecarsHealthy\")]";
-    [
-        (
-            "Ready",
-            "string",
-            ".status.conditions[?(@.type==\"Ready\")].status",
-            "Whether the policy is being evaluated.",
-            0,
-        ),
-        (
-            "Healthy",
-            "string",
-            &format!("{health}.status"),
-            "Whether no violation is firing.",
-            0,
-        ),
-        (
-            "Mode",
-            "string",
-            ".spec.mode",
-            "How Sidewatch reports a violation.",
-            0,
-        ),
-        (
-            "Pods",
-            "integer",
-            ".status.summary.pods",
-            "Pods that the policy selects.",
-            0,
-        ),
-        (
-            "Sidecars",
-            "integer",
-            ".status.summary.sidecars",
-            "Sidecars in those Pods.",
-            0,
-        ),
-        (
-            "Firing",
-            "integer",
-            ".status.summary.firing",
-            "Violations that are firing.",
-            0,
-        ),
-        (
-            "Age",
-            "date",
-            ".metadata.creationTimestamp",
-            "The age of the policy.",
-            0,
-        ),
-        (
-            "Pending",
-            "integer",
-            ".status.summary.pending",
-            "Violations that fire if their fault lasts long enough.",
-            1,
-        ),
-        (
-            "Message",
-            "string",
-            &format!("{health}.message"),
-            "A summary of the health of the sidecars.",
-            1,
-        ),
-    ]
-    .map(
-        |(name, type_, json_path, description, priority)| CustomResourceColumnDefinition {
-            name: name.into(),
-            type_: type_.into(),
-            json_path: json_path.into(),
-            description: Some(description.into()),
-            priority: (priority > 0).then_some(priority),
-            format: None,
-        },
-    )
-    .into()
+    let (healthy, message) = (format!("{health}.status"), format!("{health}.message"));
+    #[rustfmt::skip]
+    let columns = [
+        ("Ready", "string", READY, "Whether the policy is being evaluated.", 0),
+        ("Healthy", "string", &healthy, "Whether no violation is firing.", 0),
+        ("Mode", "string", ".spec.mode", "How Sidewatch reports a violation.", 0),
+        ("Pods", "integer", ".status.summary.pods", "Pods that the policy selects.", 0),
+        ("Sidecars", "integer", ".status.summary.sidecars", "Sidecars in those Pods.", 0),
+        ("Firing", "integer", ".status.summary.firing", "Violations that are firing.", 0),
+        ("Age", "date", AGE, "The age of the policy.", 0),
+        ("Pending", "integer", ".status.summary.pending", "Violations that fire if their fault lasts long enough.", 1),
+        ("Message", "string", &message, "A summary of the health of the sidecars.", 1),
+    ];
+    columns.map(column).into()
 }
 
-/// Both definitions as one stream of YAML documents.
+/// The columns of `kubectl get` for exemptions.
+fn exemption_columns() -> Vec<CustomResourceColumnDefinition> {
+    #[rustfmt::skip]
+    let columns = [
+        ("Workload", "string", ".status.workload", "The workload, or the selector of the Pods.", 0),
+        ("Checks", "string", ".status.checks", "The checks whose violations are hidden.", 0),
+        // A column of type date shows an age, which a time in the future does not have.
+        ("Until", "string", ".spec.until", "The time at which the exemption ends.", 0),
+        ("Active", "string", ACTIVE, "Whether the exemption has an effect.", 0),
+        ("Hides", "integer", ".status.hides", "Firing violations that are hidden now.", 0),
+        ("Age", "date", AGE, "The age of the exemption.", 0),
+        ("Reason", "string", ".spec.reason", "Why the violations are hidden.", 1),
+    ];
+    columns.map(column).into()
+}
+
+const READY: &str = ".status.conditions[?(@.type==\"Ready\")].status";
+const ACTIVE: &str = ".status.conditions[?(@.type==\"Active\")].status";
+const AGE: &str = ".metadata.creationTimestamp";
+
+/// A column from its name, type, path, description and priority. Columns with priority 1 are for `-o wide`.
+fn column(
+    (name, type_, json_path, description, priority): (&str, &str, &str, &str, i32),
+) -> CustomResourceColumnDefinition {
+    CustomResourceColumnDefinition {
+        name: name.into(),
+        type_: type_.into(),
+        json_path: json_path.into(),
+        description: Some(description.into()),
+        priority: (priority > 0).then_some(priority),
+        format: None,
+    }
+}
+
+/// All definitions as one stream of YAML documents.
 pub fn yaml() -> Result<String, Error> {
     definitions().iter().map(document).collect()
 }
@@ -256,7 +241,7 @@ mod tests {
 
     #[test]
     fn any_text_is_read_back_from_yaml() {
-        let [mut definition, _] = definitions();
+        let [mut definition, ..] = definitions();
         let texts = [
             "true",
             "Off",

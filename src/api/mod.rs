@@ -1,4 +1,4 @@
-//! The API `sidewatch.dev/v1alpha1`: the spec and the status of a policy.
+//! The API `sidewatch.dev/v1alpha1`: the spec and the status of a policy and of an exemption.
 //!
 //! In: objects from the API server. Out: typed values, and the `CustomResourceDefinition`s ([`crds`]) with which the API
 //! server rejects invalid objects.
@@ -7,12 +7,13 @@
 //! `kubectl explain` shows. Their readers are the authors of policies. The schema contains all defaults, bounds and rules,
 //! so that a client sees the defaults in the object and the API server rejects an error at once.
 //!
-//! This module contains types only. `kubernetes::decode` makes the domain's policy from a spec; `sink` writes the status.
+//! This module contains types only. `kubernetes::decode` makes the domain's values from a spec; `sink` writes the status.
 
 mod checks;
 mod common;
 pub mod crds;
 mod duration;
+mod exemption;
 mod expected;
 mod policy;
 mod schema;
@@ -28,6 +29,10 @@ pub use checks::{
 };
 pub use common::{Mode, Severity};
 pub use duration::{Duration, InvalidDuration};
+pub use exemption::{
+    EXEMPTED_CHECKS, ExemptedWorkload, HiddenViolation, MAX_HIDDEN, MAX_SHOWN, SidecarExemption,
+    SidecarExemptionSpec, SidecarExemptionStatus,
+};
 pub use expected::{ANNOTATIONS, Condition, Expected, ExpectedSidecar, Preset, Source};
 pub use policy::{
     ClusterSidecarPolicy, ClusterSidecarPolicySpec, Events, Exclude, Inclusion, MainContainers,
@@ -39,7 +44,7 @@ pub use status::{
     MAX_VIOLATIONS, PolicyStatus, Summary, VersionStatus, Violation, ViolationState,
 };
 
-/// API group of both kinds.
+/// API group of all kinds.
 pub const GROUP: &str = "sidewatch.dev";
-/// Version of both kinds.
+/// Version of all kinds.
 pub const VERSION: &str = "v1alpha1";

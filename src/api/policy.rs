@@ -176,7 +176,7 @@ pub enum Switch {
 }
 
 /// A list of container names, which are DNS labels (RFC 1123).
-fn container_names(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn container_names(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
         "maxItems": 64,

@@ -36,7 +36,7 @@ pub struct PolicyStatus {
     /// Ready: the policy is valid and being evaluated. SidecarsHealthy: no violation is firing. TargetsFound: the policy
     /// selects at least one Pod. Exclusive: no other installation of Sidewatch writes this status.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "readable")]
-    #[schemars(schema_with = "conditions")]
+    #[schemars(schema_with = "policy_conditions")]
     pub conditions: Vec<Condition>,
     /// Counts over all Pods that the policy selects.
     #[serde(
@@ -188,8 +188,13 @@ pub enum ViolationState {
     Firing,
 }
 
-/// The schema of Kubernetes conditions with the bounds of the Go types. The Rust types do not have them.
-fn conditions(_: &mut SchemaGenerator) -> Schema {
+fn policy_conditions(_: &mut SchemaGenerator) -> Schema {
+    conditions("The type of the condition: Ready, SidecarsHealthy, TargetsFound or Exclusive.")
+}
+
+/// The schema of Kubernetes conditions with the bounds of the Go types. The Rust types do not have them. `types` is the
+/// description of the field `type`.
+pub(super) fn conditions(types: &str) -> Schema {
     json_schema!({
         "type": "array",
         "maxItems": 16,
@@ -200,7 +205,7 @@ fn conditions(_: &mut SchemaGenerator) -> Schema {
             "required": ["type", "status", "lastTransitionTime", "reason", "message"],
             "properties": {
                 "type": {
-                    "description": "The type of the condition: Ready, SidecarsHealthy, TargetsFound or Exclusive.",
+                    "description": types,
                     "type": "string",
                     "maxLength": 316,
                 },
@@ -243,7 +248,9 @@ fn is_zero(count: &u32) -> bool {
 }
 
 /// The entries of a list that can be decoded.
-fn readable<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Vec<T>, D::Error> {
+pub(super) fn readable<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
     let entries = Option::<Vec<Value>>::deserialize(deserializer)?.unwrap_or_default();
     Ok(entries
         .into_iter()

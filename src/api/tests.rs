@@ -1,18 +1,24 @@
 //! What holds for all of the API's schema: it says what it does, and says it everywhere.
 
 use super::{ClusterSidecarPolicySpec, SidecarPolicySpec, crds};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Map, Value, json};
 
-/// The schemas of both kinds, with their names.
-fn schemas() -> [(String, Value); 2] {
-    crds::definitions().map(|definition| {
-        let kind = definition.spec.names.kind.clone();
-        let definition = serde_json::to_value(definition).unwrap();
-        (
-            kind,
-            definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone(),
-        )
-    })
+/// The schemas of all kinds, with their names.
+fn schemas() -> [(String, Value); 3] {
+    crds::definitions().map(named_schema)
+}
+
+/// The schemas of both kinds of policy, with their names.
+fn policy_schemas() -> [(String, Value); 2] {
+    crds::policies().map(named_schema)
+}
+
+fn named_schema(definition: CustomResourceDefinition) -> (String, Value) {
+    let kind = definition.spec.names.kind.clone();
+    let definition = serde_json::to_value(definition).unwrap();
+    let schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone();
+    (kind, schema)
 }
 
 /// Calls `visit` with each property below a schema and its path.
@@ -47,7 +53,7 @@ fn defaulted(schema: &Value, value: &Value) -> Value {
 #[test]
 fn the_types_default_as_the_schema_does() {
     let [namespaced, cluster] =
-        schemas().map(|(_, schema)| defaulted(&schema["properties"]["spec"], &json!({})));
+        policy_schemas().map(|(_, schema)| defaulted(&schema["properties"]["spec"], &json!({})));
     let spec: SidecarPolicySpec = serde_json::from_value(json!({})).unwrap();
     assert_eq!(spec, SidecarPolicySpec::default());
     assert_eq!(serde_json::to_value(spec).unwrap(), namespaced);
@@ -57,8 +63,8 @@ fn the_types_default_as_the_schema_does() {
 }
 
 #[test]
-fn every_field_of_a_spec_has_a_default() {
-    for (kind, schema) in schemas() {
+fn every_field_of_a_policy_has_a_default() {
+    for (kind, schema) in policy_schemas() {
         assert_eq!(
             (&schema["required"], &schema["properties"]["spec"]["default"]),
             (&Value::Null, &json!({})),
@@ -155,7 +161,8 @@ fn the_bounds_of_a_spec_are_in_the_words() {
             }
         });
         assert_eq!(silent, [""; 0], "{kind}");
-        assert!(seen >= 25, "{kind}: the walk finds the bounds: {seen}");
+        let least = if kind == "SidecarExemption" { 6 } else { 25 };
+        assert!(seen >= least, "{kind}: the walk finds the bounds: {seen}");
     }
 }
 

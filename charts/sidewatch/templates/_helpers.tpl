@@ -120,6 +120,14 @@ metricRelabelings:
 - apiGroups: [sidewatch.dev]
   resources: [sidecarpolicies/status]
   verbs: [patch]
+# Exemptions hide violations.
+- apiGroups: [sidewatch.dev]
+  resources: [sidecarexemptions]
+  verbs: [list, watch]
+# The status of an exemption lists what it hides.
+- apiGroups: [sidewatch.dev]
+  resources: [sidecarexemptions/status]
+  verbs: [patch]
 # Sidewatch reports each violation in an Event, and patches the Event while the violation continues.
 - apiGroups: [events.k8s.io]
   resources: [events]

@@ -5,7 +5,7 @@ use e2e::project::repository;
 
 use crate::helm::{CHART, CHARTS, read};
 
-const COPIES: [(&str, &str); 5] = [
+const COPIES: [(&str, &str); 6] = [
     (
         "crds/sidewatch.dev_sidecarpolicies.yaml",
         "files/crds/sidewatch.dev_sidecarpolicies.yaml",
@@ -13,6 +13,10 @@ const COPIES: [(&str, &str); 5] = [
     (
         "crds/sidewatch.dev_clustersidecarpolicies.yaml",
         "files/crds/sidewatch.dev_clustersidecarpolicies.yaml",
+    ),
+    (
+        "crds/sidewatch.dev_sidecarexemptions.yaml",
+        "files/crds/sidewatch.dev_sidecarexemptions.yaml",
     ),
     ("config/prometheus/rules.yaml", "files/rules.yaml"),
     ("config/admission/policies.yaml", "files/admission.yaml"),

@@ -11,8 +11,9 @@ use e2e::project::repository;
 const PREAMBLE: &str = "\
 # API reference
 
-The API group `sidewatch.dev/v1alpha1` has two kinds with the same spec and status. This page is generated from their
-schema, which `kubectl explain --recursive` also shows. Durations are strings such as `90s`, `5m` or `1h30m`.
+The API group `sidewatch.dev/v1alpha1` has two kinds of policy with the same spec and status, and a kind of exemption. This page
+is generated from their schema, which `kubectl explain --recursive` also shows. Durations are strings such as `90s`, `5m` or
+`1h30m`.
 
 ";
 
@@ -31,7 +32,8 @@ fn the_api_reference_is_up_to_date() {
 }
 
 fn reference() -> String {
-    let [namespaced, cluster] = definitions().map(|definition| serde_json::to_value(definition).unwrap());
+    let [namespaced, cluster, exemption] =
+        definitions().map(|definition| serde_json::to_value(definition).unwrap());
     let mut page = PREAMBLE.to_owned();
     kind(&mut page, &namespaced);
     kind(&mut page, &cluster);
@@ -56,18 +58,24 @@ fn reference() -> String {
     let mut only = Map::new();
     only.insert("namespaceSelector".into(), selector);
     section(&mut page, "spec (ClusterSidecarPolicy)", &only);
-    page.push_str("## Spec\n\n");
+    page.push_str("## Spec\n\nThe spec of both kinds of policy.\n\n");
     section(
         &mut page,
         "spec",
         shared["spec"]["properties"].as_object().unwrap(),
     );
-    page.push_str("## Status\n\n");
+    page.push_str("## Status\n\nThe status of both kinds of policy.\n\n");
     section(
         &mut page,
         "status",
         shared["status"]["properties"].as_object().unwrap(),
     );
+    kind(&mut page, &exemption);
+    let exemption = schema(&exemption);
+    for part in ["spec", "status"] {
+        let fields = exemption[part]["properties"].as_object().unwrap();
+        section(&mut page, &format!("exemption.{part}"), fields);
+    }
     format!("{}\n", page.trim_end())
 }
 
@@ -86,12 +94,14 @@ fn kind(page: &mut String, definition: &Value) {
         spec["names"]["kind"].as_str().unwrap(),
         spec["scope"].as_str().unwrap(),
     );
-    let selectable = version["selectableFields"][0]["jsonPath"].as_str().unwrap();
+    let selectable = version["selectableFields"][0]["jsonPath"]
+        .as_str()
+        .map_or_else(String::new, |field| format!("; selectable field `{field}`"));
     let category = spec["names"]["categories"][0].as_str().unwrap();
     writeln!(page, "## {kind}\n\n{description}\n").unwrap();
     writeln!(
         page,
-        "{scope}; short name `{short}`; category `{category}`; selectable field `{selectable}`.\n"
+        "{scope}; short name `{short}`; category `{category}`{selectable}.\n"
     )
     .unwrap();
 }

@@ -66,7 +66,7 @@ fn complaint(row: &Invalid, status: &Status) -> Option<String> {
 #[test]
 fn every_constraint_has_a_row() {
     let rows = rows();
-    for definition in sidewatch::api::crds::definitions() {
+    for definition in sidewatch::api::crds::policies() {
         let kind = definition.spec.names.kind.clone();
         let of_kind = if kind == CLUSTER_SIDECAR_POLICY.0 {
             Kinds::Cluster

@@ -17,6 +17,7 @@ use tokio::sync::OnceCell;
 const CRDS: &str = concat!(
     include_str!("../../../../crds/sidewatch.dev_sidecarpolicies.yaml"),
     include_str!("../../../../crds/sidewatch.dev_clustersidecarpolicies.yaml"),
+    include_str!("../../../../crds/sidewatch.dev_sidecarexemptions.yaml"),
 );
 
 /// A kind and the path of its collection in the namespace `default`.
