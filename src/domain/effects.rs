@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use jiff::Timestamp;
 
 use super::{
+    exemption::ExemptionKey,
     policy::{PolicyKey, Severity},
     violation::Violation,
 };
@@ -20,6 +21,10 @@ pub struct Effects {
     pub withdrawn: Vec<String>,
     /// Policies whose status may have changed.
     pub changed: BTreeSet<PolicyKey>,
+    /// Exemptions whose status may have changed.
+    pub exemptions: BTreeSet<ExemptionKey>,
+    /// The list of exemptions has to be read again.
+    pub relist_exemptions: bool,
     /// State changes of violations, for the log.
     pub transitions: Vec<Transition>,
 }
@@ -31,11 +36,15 @@ impl Effects {
             events,
             withdrawn,
             changed,
+            exemptions,
+            relist_exemptions,
             transitions,
         } = later;
         self.events.extend(events);
         self.withdrawn.extend(withdrawn);
         self.changed.extend(changed);
+        self.exemptions.extend(exemptions);
+        self.relist_exemptions |= relist_exemptions;
         self.transitions.extend(transitions);
     }
 }

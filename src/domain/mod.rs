@@ -12,6 +12,7 @@ pub mod catalogue;
 pub mod checkpoint;
 pub mod checks;
 pub mod effects;
+pub mod exemption;
 pub mod expected;
 pub mod hash;
 pub mod histogram;

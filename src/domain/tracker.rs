@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     checks::{Fault, View, rule},
     effects::Change,
+    exemption::ExemptionId,
     history::Observed,
     observation::Observation,
     policy::{Check, Mode},
@@ -44,6 +45,8 @@ pub struct Tracked {
     pub rollout_known: bool,
     /// The violation has fired before. It is counted once, even if an edit of the policy returns it to pending.
     pub counted: bool,
+    /// The exemption that hides the violation: it is not announced.
+    pub exempt: Option<ExemptionId>,
 }
 
 /// The Event of a firing violation.
@@ -66,15 +69,25 @@ pub fn visible_after(hold_for: SignedDuration) -> SignedDuration {
     (hold_for / 4).max(SHORTEST_PENDING)
 }
 
-/// The number of visible violations.
+/// The number of violations that status, metrics and counts show.
 pub fn count_visible(tracked: &[Tracked]) -> usize {
-    tracked.iter().filter(|violation| violation.visible).count()
+    tracked.iter().filter(|violation| violation.is_shown()).count()
 }
 
 impl Tracked {
     /// Whether the violation fires.
     pub fn is_firing(&self) -> bool {
         self.firing_since.is_some()
+    }
+
+    /// Whether status, metrics and counts show the violation: it is visible and not exempt.
+    pub fn is_shown(&self) -> bool {
+        self.visible && !self.is_exempt()
+    }
+
+    /// Whether an exemption hides the violation.
+    pub fn is_exempt(&self) -> bool {
+        self.exempt.is_some()
     }
 
     /// The rollout after which the fault of a container of `pod` began, as [`Rollout::hint`] writes it.
@@ -116,6 +129,7 @@ impl Tracked {
             rollout: None,
             rollout_known: false,
             counted: false,
+            exempt: None,
         }
     }
 

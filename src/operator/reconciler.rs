@@ -235,6 +235,8 @@ impl Reconciler {
             events,
             withdrawn,
             changed,
+            exemptions,
+            relist_exemptions,
             transitions,
         } = effects;
         if *self.role.borrow() == Role::Leader {

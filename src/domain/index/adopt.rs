@@ -202,6 +202,7 @@ fn to_tracked(
         rollout: None,
         rollout_known: false,
         counted: *firing,
+        exempt: None,
     };
     Some((position, violation))
 }

@@ -18,6 +18,8 @@ pub(super) struct Counts {
     containers: [u32; ContainerClass::ALL.len()],
     /// Visible pending and firing violations by check, in the order of [`Check::ALL`].
     violations: [(u32, u32); Check::ALL.len()],
+    /// Firing violations that are exempt by check, in the order of [`Check::ALL`].
+    exempted: [u32; Check::ALL.len()],
     failing: Failing,
 }
 
@@ -99,13 +101,17 @@ impl Counts {
 
     #[allow(clippy::indexing_slicing, reason = "the array has an entry per check")]
     fn count_violations(&mut self, roles: &Roles, tracked: &[Tracked], change: &impl Fn(&mut u32)) {
-        for violation in tracked.iter().filter(|violation| violation.visible) {
+        for violation in tracked.iter().filter(|violation| violation.is_shown()) {
             let (pending, firing) = &mut self.violations[violation.check as usize];
             change(if violation.is_firing() { firing } else { pending });
         }
         let firing = tracked.iter().filter(|violation| violation.is_firing());
+        for violation in firing.clone().filter(|violation| violation.is_exempt()) {
+            change(&mut self.exempted[violation.check as usize]);
+        }
+        let announced = firing.filter(|violation| !violation.is_exempt());
         let mut previous = None;
-        for container in firing.map(|violation| violation.container) {
+        for container in announced.map(|violation| violation.container) {
             // Violations are ordered by container.
             if previous.replace(container) == Some(container) {
                 continue;
@@ -117,6 +123,15 @@ impl Counts {
         if previous.is_some() {
             change(&mut self.failing.pods);
         }
+    }
+
+    /// The number of firing violations that are exempt, by check.
+    pub(super) fn exempted(&self) -> [(Check, u32); Check::ALL.len()] {
+        let mut exempted = Check::ALL.map(|check| (check, 0));
+        for ((_, count), n) in exempted.iter_mut().zip(self.exempted) {
+            *count = n;
+        }
+        exempted
     }
 
     /// Adds the violation of a workload or an image.

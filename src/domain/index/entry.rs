@@ -198,6 +198,7 @@ impl PolicyEntry {
         let spec = &matched.version.spec;
         let violations = tracked
             .iter()
+            .filter(|tracked| !tracked.is_exempt())
             .filter_map(|tracked| Some((tracked, self.violation(pod, spec, tracked)?)));
         violations.collect()
     }
@@ -221,6 +222,7 @@ impl PolicyEntry {
     /// Keeps the OOM kills among violations that end at `now`, for the metrics.
     pub(super) fn keep_kill(&mut self, pod: &Observation, spec: &Policy, tracked: &Tracked, now: Timestamp) {
         if tracked.check == Check::OOMKilled
+            && !tracked.is_exempt()
             && let Some(violation) = self.violation(pod, spec, tracked)
         {
             self.recent_kills

@@ -9,6 +9,7 @@ use super::{
     adopt::adopt,
     entry::{Policies, PolicyEntry},
     event_planner::EventPlanner,
+    exemptions::Exemptions,
     matches::{Match, MatchSet},
     pods::{PodEntry, PodId, Selected, Unevaluated},
     workloads::Workloads,
@@ -26,8 +27,10 @@ use crate::domain::{
 impl Index {
     /// Removes a Pod from the counts and lists of the selected policies. [`Self::reevaluate`] must follow.
     pub(super) fn uncount(&mut self, id: PodId, selected: Selected) {
-        self.for_each_policy(id, selected, |policy, pod, matched| {
-            policy.remove_pod(&pod.observation, matched, pod.tracked(matched.version.policy));
+        self.for_each_policy(id, selected, |policy, exemptions, pod, matched| {
+            let number = matched.version.policy;
+            policy.remove_pod(&pod.observation, matched, pod.tracked(number));
+            exemptions.subtract(id, number, pod.tracked(number));
         });
     }
 
@@ -35,12 +38,12 @@ impl Index {
         &mut self,
         id: PodId,
         selected: Selected,
-        mut act: impl FnMut(&mut PolicyEntry, &PodEntry, &Match),
+        mut act: impl FnMut(&mut PolicyEntry, &mut Exemptions, &PodEntry, &Match),
     ) {
         let Some(pod) = self.pods.get(&id) else { return };
         for matched in selected.among(&pod.matches) {
             if let Some(policy) = self.policies.get_mut(&matched.version.policy) {
-                act(policy, pod, matched);
+                act(policy, &mut self.exemptions, pod, matched);
             }
         }
     }
@@ -102,16 +105,23 @@ impl Index {
                     evaluate(
                         pod,
                         matched,
-                        (&self.workloads, &mut self.policies, &mut self.durations),
+                        (
+                            (&self.workloads, &self.exemptions),
+                            &mut self.policies,
+                            &mut self.durations,
+                        ),
                         (now, observed),
                         effects,
                     );
                 }
             }
         }
-        self.for_each_policy(id, selected, |policy, pod, matched| {
-            policy.add_pod(&pod.observation, matched, pod.tracked(matched.version.policy));
+        self.for_each_policy(id, selected, |policy, exemptions, pod, matched| {
+            let number = matched.version.policy;
+            policy.add_pod(&pod.observation, matched, pod.tracked(number));
+            exemptions.add((id, pod), (number, policy), now, effects);
         });
+        self.exemptions.report_changes(effects);
         self.update_deadline(id);
     }
 
@@ -226,7 +236,11 @@ fn clear_deadlines(pod: &mut PodEntry, selected: Selected) {
 fn evaluate(
     pod: &mut PodEntry,
     matched: &Match,
-    (workloads, policies, durations): (&Workloads, &mut Policies, &mut Histogram),
+    ((workloads, exemptions), policies, durations): (
+        (&Workloads, &Exemptions),
+        &mut Policies,
+        &mut Histogram,
+    ),
     (now, observed): (Timestamp, Observed),
     effects: &mut Effects,
 ) {
@@ -251,9 +265,16 @@ fn evaluate(
         .map(|findings| findings.take(matched.version.policy))
         .unwrap_or_default();
     let visible = tracker::count_visible(&tracked);
-    let (changed, mut deadline) = tracker::advance(&mut tracked, &view, observed);
+    let (mut changed, mut deadline) = tracker::advance(&mut tracked, &view, observed);
     find_rollouts(&mut tracked, observation, workloads);
-    if tracker::count_visible(&tracked) != visible {
+    let marked = exemptions.mark(policy.key.kind, observation, (&mut tracked, &mut changed), now);
+    for check in marked.spoke {
+        policy.count_fired(check);
+    }
+    if let Some(at) = marked.next {
+        keep_earliest(&mut deadline, at, now);
+    }
+    if marked.is_changed || tracker::count_visible(&tracked) != visible {
         effects.changed.insert(policy.key.clone());
     }
     if tracked.is_empty() && changed.is_empty() {
@@ -278,7 +299,7 @@ fn evaluate(
                 policy
                     .recent_kills
                     .forget(observation, violation, &mut policy.workloads);
-                if !violation.counted {
+                if !violation.counted && !violation.is_exempt() {
                     policy.count_fired(violation.check);
                 }
             }
@@ -365,7 +386,7 @@ fn report(
         })
     });
     effects.transitions.extend(transitions);
-    if changed.iter().any(|(tracked, _)| tracked.visible) {
+    if changed.iter().any(|(tracked, _)| tracked.is_shown()) {
         effects.changed.insert(policy.key.clone());
     }
 }

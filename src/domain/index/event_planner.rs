@@ -45,7 +45,7 @@ impl EventPlanner<'_> {
             .iter()
             .filter(|(_, change)| *change == Change::Resolved)
             .map(|(violation, _)| violation)
-            .filter(|violation| violation.event.is_some() && self.alerts(violation.check))
+            .filter(|violation| violation.event.is_some() && self.alerts(violation))
             .collect();
         for violation in resolved.iter().copied() {
             if let Some(other) = tracked.iter_mut().find(|other| is_same_fault(violation, other))
@@ -86,7 +86,7 @@ impl EventPlanner<'_> {
     /// Whether the violation fires and has an Event, or gets one now.
     fn is_announced(&self, violation: &Tracked) -> bool {
         violation.is_firing()
-            && self.alerts(violation.check)
+            && self.alerts(violation)
             && (violation.event.is_some() || violation.gone_since.is_none())
     }
 
@@ -118,7 +118,7 @@ impl EventPlanner<'_> {
         let superseded = self.superseded(tracked, changed);
         let period = self.view.policy.repeat_period;
         for violation in tracked.iter_mut().filter(|violation| violation.is_firing()) {
-            if !self.alerts(violation.check) {
+            if !self.alerts(violation) {
                 continue;
             }
             let due = repeats(violation, period, self.view.now);
@@ -155,15 +155,15 @@ impl EventPlanner<'_> {
     /// Records that an earlier operator process has written the Event of a firing violation. That process also wrote the
     /// status from which the violation comes.
     pub(super) fn take_over(&mut self, violation: &mut Tracked) {
-        if violation.is_firing() && self.alerts(violation.check) {
+        if violation.is_firing() && self.alerts(violation) {
             let hash = self.hash(violation, "firing");
             let period = self.view.policy.repeat_period;
             take_over(violation, hash, period, self.view.now, self.written);
         }
     }
 
-    fn alerts(&self, check: Check) -> bool {
-        self.view.policy.mode_of(check) == Mode::Alert
+    fn alerts(&self, violation: &Tracked) -> bool {
+        self.view.policy.mode_of(violation.check) == Mode::Alert && !violation.is_exempt()
     }
 
     fn context(&self, violation: &Tracked) -> MessageContext<'_> {

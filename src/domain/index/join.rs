@@ -163,7 +163,8 @@ impl Tracked {
             observed: self.observed,
             firing_since: self.firing_since,
             gone_since: self.gone_since,
-            event: self.event,
+            // A violation is announced again when its exemption ends.
+            event: self.event.filter(|_| !self.is_exempt()),
             other_event: self.other_event,
             counted: self.counted,
             visible: self.visible,

@@ -22,10 +22,12 @@ mod adopt;
 pub mod check_states;
 mod checkpoint;
 mod counts;
+mod deadlines;
 mod drift;
 mod entry;
 mod evaluate;
 mod event_planner;
+mod exemptions;
 mod images;
 mod join;
 mod matched_pods;
@@ -69,6 +71,7 @@ pub use self::{
 use self::{
     drift::Drifts,
     entry::{Policies, PolicyId},
+    exemptions::Exemptions,
     images::ParsedImages,
     matches::{MatchSet, MatchSets},
     missing::Missing,
@@ -121,6 +124,8 @@ pub struct Index {
     workloads: Workloads,
     /// The workloads whose Pods must have a sidecar.
     missing: Missing,
+    /// The exemptions of each namespace.
+    exemptions: Exemptions,
     /// The sidecar images that run in several versions.
     drifts: Drifts,
     /// The images of sidecars, whose versions the policies count.
@@ -168,6 +173,7 @@ impl Index {
             units_per_step: work::UNITS,
             workloads: Workloads::default(),
             missing: Missing::default(),
+            exemptions: Exemptions::default(),
             drifts: Drifts::default(),
             images: ParsedImages::default(),
             restored: Checkpoint::default(),
@@ -293,6 +299,7 @@ impl Index {
                 effects.changed.insert(policy.key.clone());
             }
         }
+        self.exemptions.report_changes(effects);
         let Observation { namespace, uid, .. } = &pod.observation;
         let observed = self.observed_now(namespace);
         let unmatched = MatchSet::default();
@@ -315,40 +322,6 @@ impl Index {
                 self.namespaces.remove(namespace);
             }
         }
-    }
-
-    /// The next time at which [`Self::tick`] has work to do.
-    pub fn next_deadline(&self) -> Option<Timestamp> {
-        let of_workloads = self.missing.queue.next_deadline();
-        let of_images = self.drifts.queue.next_deadline();
-        let of_pods = self.deadlines.first().map(|(at, _)| *at);
-        of_pods.into_iter().chain(of_workloads).chain(of_images).min()
-    }
-
-    /// Evaluates the Pods, then the workloads and then the images, whose deadlines are not after `now`, in the order of the deadlines. Each is
-    /// evaluated at the time of its deadline. Deadlines that are too many for one step stay for the next call.
-    pub fn tick(&mut self, now: Timestamp) -> Effects {
-        let mut effects = Effects::default();
-        let now = self.advance_time(now);
-        let mut units = self.units_per_step;
-        while units > 0
-            && let Some((at, id)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now)
-        {
-            units = units.saturating_sub(self.reach_deadline(id, at, &mut effects));
-        }
-        while units > 0
-            && let Some((at, key)) = self.missing.queue.take_due(now)
-        {
-            units -= 1;
-            self.reach_workload_deadline(key, at, &mut effects);
-        }
-        while units > 0
-            && let Some((at, key)) = self.drifts.queue.take_due(now)
-        {
-            units -= 1;
-            self.reach_image_deadline(key, at, &mut effects);
-        }
-        effects
     }
 
     /// Sets the time of the index, which never goes back, and returns it. Overdue deadlines wait for [`Self::tick`]: facts

@@ -77,6 +77,7 @@ impl Index {
             "Pods of each workload that must have a sidecar"
         );
         self.assert_workloads();
+        self.exemptions.assert_hidden(self.pods.iter().map(|(id, pod)| (*id, &**pod)));
         for (namespace, entry) in &self.namespaces {
             let is_used = entry.metadata.is_some() || !entry.pods.is_empty();
             assert!(is_used, "{namespace}: neither labels nor Pods");
@@ -120,7 +121,7 @@ impl Index {
                 let roles = Roles::assign(spec, &pod.observation.shape);
                 assert_eq!(*matched.roles, roles);
                 counts.add(&pod.observation, &roles, pod.tracked(*id));
-                for tracked in pod.tracked(*id) {
+                for tracked in pod.tracked(*id).iter().filter(|tracked| !tracked.is_exempt()) {
                     let violation = policy.violation(&pod.observation, spec, tracked).unwrap();
                     if let Some(series) = visible_series(&pod.observation, tracked, &violation) {
                         workloads.add(series, 1);

@@ -34,6 +34,8 @@ pub struct PolicyView<'a> {
     pub containers: [(ContainerClass, u32); ContainerClass::ALL.len()],
     /// The number of violations that have fired, by check.
     pub fired: [(Check, u64); Check::ALL.len()],
+    /// The number of firing violations that are not announced, because an exemption covers them, by check.
+    pub exempted: [(Check, u32); Check::ALL.len()],
 }
 
 /// The restarts of one sidecar of a workload.
@@ -149,6 +151,7 @@ impl Index {
                 pods: entry.counts.summary().pods,
                 containers: entry.counts.containers(),
                 fired,
+                exempted: entry.counts.exempted(),
             }
         })
     }

@@ -80,6 +80,11 @@ impl Watches {
         }
     }
 
+    /// The scopes of the Pod watches.
+    pub(super) fn scopes(&self) -> impl Iterator<Item = &Scope> {
+        self.pods.keys()
+    }
+
     fn watch(&self, namespace: &str) -> Option<&PodWatch> {
         self.pods
             .iter()
@@ -251,7 +256,15 @@ impl Index {
         };
         watch.seen = None;
         watch.listed = true;
-        if !watch.disconnected {
+        self.release_listed(scope);
+    }
+
+    /// Ends the hold of a connected watch whose list is complete, unless the first list of exemptions is not.
+    pub(super) fn release_listed(&mut self, scope: &Scope) {
+        let watch = self.watches.pods.get(scope);
+        let is_listed =
+            watch.is_some_and(|watch| watch.listed && watch.seen.is_none() && !watch.disconnected);
+        if is_listed && !self.exemptions.delays(scope, self.latest) {
             self.release(scope);
         }
     }
@@ -272,9 +285,7 @@ impl Index {
             return Effects::default();
         };
         watch.disconnected = false;
-        if watch.listed && watch.seen.is_none() {
-            self.release(scope);
-        }
+        self.release_listed(scope);
         self.work(now)
     }
 
@@ -347,5 +358,7 @@ impl Index {
         let is_synced = |key: &PolicyKey| key.namespace.is_empty() || covers(scope, &key.namespace);
         let keys = self.policies.values().map(|policy| &policy.key);
         effects.changed.extend(keys.filter(|key| is_synced(key)).cloned());
+        let is_covered = |namespace: &str| covers(scope, namespace);
+        self.exemptions.report_all(is_covered, effects);
     }
 }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::{
     Index,
     entry::PolicyId,
-    pods::{PodId, Selected},
+    pods::PodId,
     watches::Scope,
 };
 use crate::domain::effects::Effects;
@@ -34,6 +34,8 @@ pub(super) enum Work {
     Resync(Scope),
     /// Evaluates the Pods that waited for the end of a hold.
     Release(Scope),
+    /// Evaluates the Pods of a namespace whose violations are exempt, or can be.
+    Exemptions(Arc<str>),
     /// Joins a checkpoint to the Pods that it contains.
     Restore,
 }
@@ -115,7 +117,7 @@ impl Index {
                 .get(id)
                 .map(|policy| self.visible_pods(&policy.key))
                 .unwrap_or_default(),
-            Work::Namespace(name) => self.pods_of_namespace(name),
+            Work::Namespace(name) | Work::Exemptions(name) => self.pods_of_namespace(name),
             Work::NamespacesSynced => Vec::new(),
             Work::Resync(scope) => self.unseen_pods(scope),
             Work::Release(scope) => self.watches.waiting_of(scope),
@@ -132,6 +134,7 @@ impl Index {
         match work {
             Work::Policy(id) => self.move_to_latest(pod, *id, now, effects),
             Work::Namespace(_) => self.rematch(pod, now, effects),
+            Work::Exemptions(_) => self.examine_exempt(pod, now, effects),
             Work::NamespacesSynced => 1,
             Work::Resync(scope) => self.remove_unseen(pod, scope, now, effects),
             Work::Release(scope) => self.release_pod(pod, scope, now, effects),
@@ -143,26 +146,12 @@ impl Index {
         match work {
             Work::Policy(id) => self.finish_policy(*id, effects),
             Work::Namespace(_) => {}
+            Work::Exemptions(name) => self.exemptions.report_all(|of| *of == **name, effects),
             Work::NamespacesSynced => self.finish_first_namespaces(effects),
             Work::Resync(scope) => self.finish_removal(scope),
             Work::Release(scope) => self.finish_release(scope, effects),
             Work::Restore => self.finish_restore(),
         }
         self.drop_stored();
-    }
-
-    /// Evaluates the policies of a Pod whose deadline is not after `at`. Returns the number of units.
-    pub(super) fn reach_deadline(&mut self, pod: PodId, at: Timestamp, effects: &mut Effects) -> usize {
-        self.deadlines.remove(&(at, pod));
-        let Some(findings) = self.pods.get_mut(&pod).and_then(|entry| entry.findings.as_mut()) else {
-            return 1;
-        };
-        findings.deadline = None;
-        let due = findings.due(at);
-        for policy in &due {
-            self.reevaluate_live(pod, Selected::Only(*policy), at, effects);
-        }
-        self.update_deadline(pod);
-        due.len() + 1
     }
 }

@@ -10,7 +10,8 @@ use crate::checkpoint::{MAX_SIZE, decode, encode};
 use crate::domain::{
     checkpoint::Checkpoint,
     effects::{Effects, Event, Transition},
-    index::Index,
+    exemption::{ExemptionKey, ExemptionUpdate},
+    index::{Index, Scope},
     policy::{Check, InvalidSpec, Policy, PolicyKey, PolicyUpdate},
     summary::Report,
     violation::{StoredViolation, Violation},
@@ -81,6 +82,36 @@ impl Harness {
     /// Applies a policy as a list delivers it to a new process.
     pub(crate) fn listed_policy(&mut self, update: PolicyUpdate) -> &mut Self {
         let effects = self.index.apply_policy(update, self.now);
+        self.take(effects)
+    }
+
+    pub(crate) fn exempt(&mut self, exemption: ExemptionUpdate) -> &mut Self {
+        let effects = self.index.apply_exemption(exemption, self.now);
+        self.take(effects)
+    }
+
+    /// Returns the exemptions whose status may have changed since the last call.
+    pub(crate) fn changed_exemptions(&mut self) -> Vec<ExemptionKey> {
+        std::mem::take(&mut self.effects.exemptions).into_iter().collect()
+    }
+
+    /// Returns whether a list of exemptions was requested since the last call.
+    pub(crate) fn relists(&mut self) -> bool {
+        std::mem::take(&mut self.effects.relist_exemptions)
+    }
+
+    /// Completes a list of exemptions.
+    pub(crate) fn finish_exemptions(&mut self, scope: &Scope) -> &mut Self {
+        let effects = self.index.finish_exemption_resync(scope, self.now);
+        self.take(effects)
+    }
+
+    pub(crate) fn end_exemption(&mut self, name: &str) -> &mut Self {
+        let key = ExemptionKey {
+            namespace: "pay".into(),
+            name: name.into(),
+        };
+        let effects = self.index.delete_exemption(&key, self.now);
         self.take(effects)
     }
 

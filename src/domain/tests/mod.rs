@@ -9,6 +9,7 @@ mod edits;
 mod evaluated;
 mod event_names;
 mod events;
+mod exemptions;
 mod frequent_restarts;
 mod held;
 mod histories;

@@ -156,6 +156,8 @@ fn an_edit_changes_no_other_policy_and_a_policy_above_the_limit_costs_nothing() 
             events,
             withdrawn,
             changed,
+            exemptions: _,
+            relist_exemptions: _,
             transitions,
         } = effects;
         events.is_empty() && withdrawn.is_empty() && transitions.is_empty() && *changed == [key("b")].into()
