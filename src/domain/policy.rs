@@ -139,6 +139,12 @@ pub enum InvalidField {
     /// The operator In or NotIn has no values.
     #[error("operator {0} needs at least one value")]
     NoValues(&'static str),
+    /// The value is not a time.
+    #[error("{0:?} is not a time with a time zone, such as 2026-03-01T18:00:00Z")]
+    Time(String),
+    /// A field of an exemption is invalid.
+    #[error("{0}")]
+    Exemption(&'static str),
     /// An entry of `spec.expected` is invalid.
     #[error("{0}")]
     Expected(&'static str),

@@ -9,6 +9,9 @@ const MAX_NAME: usize = 253;
 /// tag, 71 for the digest.
 const MAX_IMAGE: usize = 512;
 
+/// Maximum length of the reason of an exemption, in bytes: the length of the note of an Event.
+const MAX_REASON: usize = 1024;
+
 /// Cuts a name, reason or quantity to 253 bytes. Replaces control characters by U+FFFD.
 pub(super) fn bounded(text: &str) -> Cow<'_, str> {
     bounded_to(text, MAX_NAME)
@@ -17,6 +20,11 @@ pub(super) fn bounded(text: &str) -> Cow<'_, str> {
 /// Cuts an image reference to 512 bytes. Replaces control characters by U+FFFD.
 pub(super) fn bounded_image(text: &str) -> Cow<'_, str> {
     bounded_to(text, MAX_IMAGE)
+}
+
+/// Cuts the reason of an exemption to 1024 bytes. Replaces control characters by U+FFFD.
+pub(super) fn bounded_reason(text: &str) -> Cow<'_, str> {
+    bounded_to(text, MAX_REASON)
 }
 
 fn bounded_to(text: &str, limit: usize) -> Cow<'_, str> {

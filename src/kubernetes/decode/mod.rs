@@ -1,7 +1,7 @@
 //! Decodes objects of the API server to values of the domain.
 //!
-//! Input: Pods ([`pod`]), Namespaces ([`namespace`]) and policies ([`policy`]) from watches. Output: the values of
-//! [`crate::domain`], with equal parts shared ([`intern`]).
+//! Input: Pods ([`pod`]), Namespaces ([`namespace`]), policies ([`policy`]) and exemptions ([`exemption`]) from watches.
+//! Output: the values of [`crate::domain`], with equal parts shared ([`intern`]).
 //!
 //! One invalid object must not fail the list that contains it. A field of a status that is missing, null or has an
 //! unsupported value is decoded to its nearest meaning. An object without a complete identity gives an error for that
@@ -11,6 +11,7 @@
 
 mod bounded;
 pub(super) mod container;
+pub mod exemption;
 pub(super) mod identity;
 pub mod intern;
 mod lenient;

@@ -163,7 +163,7 @@ fn sidecar_rules(rules: &Sidecars) -> Result<SidecarRules, InvalidSpec> {
     })
 }
 
-fn texts<C: FromIterator<Box<str>>>(list: &[String]) -> C {
+pub(super) fn texts<C: FromIterator<Box<str>>>(list: &[String]) -> C {
     list.iter().map(|text| text.as_str().into()).collect()
 }
 
@@ -182,7 +182,7 @@ fn mode(mode: api::Mode) -> Mode {
     }
 }
 
-fn field(field: String, problem: InvalidField) -> InvalidSpec {
+pub(super) fn field(field: String, problem: InvalidField) -> InvalidSpec {
     InvalidSpec::Field { field, problem }
 }
 
@@ -197,7 +197,7 @@ fn pattern(path: &str, source: &str) -> Result<Option<Pattern>, InvalidSpec> {
     })
 }
 
-fn selector(path: &str, selector: &api::LabelSelector) -> Result<Selector, InvalidSpec> {
+pub(super) fn selector(path: &str, selector: &api::LabelSelector) -> Result<Selector, InvalidSpec> {
     let api::LabelSelector {
         match_labels,
         match_expressions,
