@@ -53,6 +53,19 @@ impl<'a> User<'a> {
             .await
     }
 
+    async fn can_read_exemptions(&self, namespace: &str) -> bool {
+        self.is_allowed(&["get", "sidecarexemptions", "--namespace", namespace], "")
+            .await
+    }
+
+    async fn can_write_exemptions(&self) -> bool {
+        let exemption = "{apiVersion: sidewatch.dev/v1alpha1, kind: SidecarExemption, metadata: {name: mine}, \
+                         spec: {selector: {}, reason: test, until: '2030-01-02T03:04:05Z'}}";
+        let create = ["create", "--namespace", self.role, "--filename=-"];
+        let delete = ["delete", "sidecarexemption", "mine", "--namespace", self.role];
+        self.is_allowed(&create, exemption).await && self.is_allowed(&delete, "").await
+    }
+
     async fn can_read_cluster_policies(&self) -> bool {
         self.is_allowed(&["get", "clustersidecarpolicies"], "").await
     }
@@ -141,6 +154,11 @@ async fn view_reads_policies_and_edit_and_admin_write_them() {
             "{}: another namespace",
             user.role
         );
+        assert!(
+            user.can_read_exemptions(user.role).await && !user.can_read_exemptions("default").await,
+            "{}: exemptions of the own namespace",
+            user.role
+        );
         let namespace = ["--namespace", user.role];
         let policy =
             "{apiVersion: sidewatch.dev/v1alpha1, kind: SidecarPolicy, metadata: {name: team}, spec: {}}";
@@ -153,6 +171,7 @@ async fn view_reads_policies_and_edit_and_admin_write_them() {
         );
     }
     assert!(!view.can_write_policies().await, "view reads only");
+    assert!(!view.can_write_exemptions().await, "view reads only");
     assert!(
         !view.can_read_cluster_policies().await,
         "a role in a namespace contains no cluster-scoped objects"
@@ -165,6 +184,8 @@ async fn view_reads_policies_and_edit_and_admin_write_them() {
         );
         tokio::time::sleep(POLL).await;
     }
-    assert!(edit.can_write_policies().await, "edit");
-    assert!(admin.can_write_policies().await, "admin");
+    for user in [&edit, &admin] {
+        assert!(user.can_write_policies().await, "{}", user.role);
+        assert!(user.can_write_exemptions().await, "{}", user.role);
+    }
 }

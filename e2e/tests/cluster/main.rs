@@ -23,6 +23,7 @@ mod cli;
 mod control_plane;
 mod dashboard;
 mod doctor;
+mod exemption_specs;
 mod fault_proxy;
 mod image;
 mod kustomize;

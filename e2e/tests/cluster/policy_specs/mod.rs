@@ -21,7 +21,7 @@ const CRDS: &str = concat!(
 );
 
 /// A kind and the path of its collection in the namespace `default`.
-type Kind = (&'static str, &'static str);
+pub(crate) type Kind = (&'static str, &'static str);
 
 /// The namespaced kind.
 const SIDECAR_POLICY: Kind = (
@@ -44,7 +44,7 @@ pub(crate) async fn plane() -> (&'static ControlPlane, Client) {
 }
 
 /// Creates an object by a dry run with strict validation of fields.
-async fn try_create(client: &Client, kind: Kind, body: &Value) -> Result<Value, Box<Status>> {
+pub(crate) async fn try_create(client: &Client, kind: Kind, body: &Value) -> Result<Value, Box<Status>> {
     let mut object = json!({
         "apiVersion": "sidewatch.dev/v1alpha1",
         "kind": kind.0,
