@@ -132,7 +132,7 @@ impl Operator {
 
 /// Installs the CRDs in `crds/`.
 pub async fn install_crds(plane: &ControlPlane) -> Result<()> {
-    for kind in ["sidecarpolicies", "clustersidecarpolicies"] {
+    for kind in ["sidecarpolicies", "clustersidecarpolicies", "sidecarexemptions"] {
         let file = repository().join(format!("crds/sidewatch.dev_{kind}.yaml"));
         let manifest = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
         plane.apply(&manifest).await?;

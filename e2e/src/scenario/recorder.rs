@@ -39,8 +39,8 @@ pub async fn record(
         "a recording is shorter than {WATCH_TIMEOUT} s"
     );
     std::fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
-    // Policies are among the objects of some scenarios.
-    for file in ["sidecarpolicies", "clustersidecarpolicies"] {
+    // Policies and exemptions are among the objects of some scenarios.
+    for file in ["sidecarpolicies", "clustersidecarpolicies", "sidecarexemptions"] {
         let path = repository().join(format!("crds/sidewatch.dev_{file}.yaml"));
         let crd = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
         cluster.apply(&crd).await?;

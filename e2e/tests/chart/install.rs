@@ -12,8 +12,9 @@ use crate::helm::{CHART, Helm, NAMESPACE, POLICIES, POLICIES_RELEASE, RELEASE};
 
 const SOON: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
-const CRDS: [&str; 2] = [
+const CRDS: [&str; 3] = [
     "customresourcedefinition.apiextensions.k8s.io/clustersidecarpolicies.sidewatch.dev",
+    "customresourcedefinition.apiextensions.k8s.io/sidecarexemptions.sidewatch.dev",
     "customresourcedefinition.apiextensions.k8s.io/sidecarpolicies.sidewatch.dev",
 ];
 

@@ -17,7 +17,7 @@ kind: ClusterRole
 metadata: {name: undisturbed}
 rules:
   - {apiGroups: [''], resources: [pods, namespaces], verbs: [list, watch]}
-  - {apiGroups: [sidewatch.dev], resources: [sidecarpolicies, clustersidecarpolicies], verbs: [list, watch]}
+  - {apiGroups: [sidewatch.dev], resources: [sidecarpolicies, clustersidecarpolicies, sidecarexemptions], verbs: [list, watch]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
