@@ -22,8 +22,8 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{Value, json};
 use testkit::{
     api_server::{
-        self, ApiServer, CLUSTER_POLICIES, NAMESPACES, PODS, POLICIES, Running, WatchStream, list, start_at,
-        until, virtual_clock_from,
+        self, ApiServer, CLUSTER_POLICIES, EXEMPTIONS, NAMESPACES, PODS, POLICIES, Running, WatchStream,
+        list, start_at, until, virtual_clock_from,
     },
     recordings::{self, Recording, Violation},
 };
@@ -148,6 +148,7 @@ fn serve(server: &ApiServer, namespace: &str, spec: &Value) -> Written {
     let object = json!({"metadata": {"name": namespace, "uid": namespace, "resourceVersion": "1"}});
     server.serve_quietly(NAMESPACES, list("Namespace", "1", &[object]));
     server.serve_quietly(CLUSTER_POLICIES, list("ClusterSidecarPolicy", "1", &[]));
+    server.serve_quietly(EXEMPTIONS, list("SidecarExemption", "1", &[]));
     let policy = json!({
         "apiVersion": "sidewatch.dev/v1alpha1", "kind": "SidecarPolicy", "spec": spec,
         "metadata": {"name": "p", "namespace": namespace, "uid": "uid-p", "resourceVersion": "1", "generation": 1},

@@ -87,7 +87,7 @@ pub fn reason(error: &Error) -> Reason {
 /// Describes a failure, and how to correct it where that is possible.
 pub fn problem(error: &Error, resource: Resource, scope: &Scope) -> String {
     let name = resource.as_str();
-    if reason(error) == Reason::NotFound && resource.is_policy() {
+    if reason(error) == Reason::NotFound && resource.has_own_crd() {
         return format!(
             "CRD {name}.{} is not installed: sidewatch crds | kubectl apply -f -",
             crate::api::GROUP

@@ -16,9 +16,10 @@ use serde::de::DeserializeOwned;
 use tracing::warn;
 
 use crate::{
-    api::{ClusterSidecarPolicy, SidecarPolicy},
+    api::{ClusterSidecarPolicy, SidecarExemption, SidecarExemptionStatus, SidecarPolicy},
     clock::Clock,
     domain::{
+        exemption::ExemptionUpdate,
         index::Scope,
         observation::{NamespaceMetadata, Observation},
         policy::{InvalidSpec, PolicyKey, PolicyKind, PolicyUpdate},
@@ -27,6 +28,7 @@ use crate::{
         client::observed,
         decode::{
             MissingIdentity,
+            exemption::exemption_update,
             intern::Interner,
             namespace::observe_namespace,
             pod::observe,
@@ -53,6 +55,8 @@ pub enum Input {
     Pod(Scope, WatchEvent<Observation>),
     /// An event of the watch of one kind of policy in a scope.
     Policy(PolicyKind, Scope, WatchEvent<Box<ObservedPolicy>>),
+    /// An event of the watch of exemptions in a scope.
+    Exemption(Scope, WatchEvent<Box<ObservedExemption>>),
     /// An event of the Namespace watch: name and labels.
     Namespace(WatchEvent<(Arc<str>, Arc<NamespaceMetadata>)>),
 }
@@ -66,6 +70,15 @@ pub struct ObservedPolicy {
     pub status: ObservedStatus,
 }
 
+/// A decoded exemption object.
+#[derive(Clone, Debug)]
+pub struct ObservedExemption {
+    /// The identity and the spec.
+    pub update: ExemptionUpdate,
+    /// The status.
+    pub status: ObservedStatus<SidecarExemptionStatus>,
+}
+
 /// The part of the cluster that an installation watches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchScope {
@@ -74,7 +87,7 @@ pub struct WatchScope {
 }
 
 impl WatchScope {
-    /// Returns the scopes; each has its own Pod watch and policy watch.
+    /// Returns the scopes; each has its own watches of Pods, policies and exemptions.
     pub fn scopes(&self) -> Vec<Scope> {
         if self.namespaces.is_empty() {
             return vec![None];
@@ -97,6 +110,7 @@ impl WatchScope {
         }
         for scope in self.scopes() {
             monitors.push(monitor(WatchedResource::SidecarPolicies, scope.clone()));
+            monitors.push(monitor(WatchedResource::SidecarExemptions, scope.clone()));
             monitors.push(monitor(WatchedResource::Pods, scope));
         }
         monitors
@@ -130,6 +144,7 @@ pub fn inputs(
                 let api = source.api();
                 source.policies::<SidecarPolicy>(api)
             }
+            WatchedResource::SidecarExemptions => source.exemptions(),
             WatchedResource::ClusterSidecarPolicies => {
                 source.policies::<ClusterSidecarPolicy>(Api::all(client))
             }
@@ -199,6 +214,29 @@ impl Source {
                 self.log_invalid(&policy.update);
             }
             std::future::ready(event.map(|event| Input::Policy(K::KIND, scope.clone(), event)))
+        });
+        inputs.boxed()
+    }
+
+    fn exemptions(self) -> BoxStream<'static, Input> {
+        let events = self.watch(self.api::<DeserializeGuard<SidecarExemption>>(), None);
+        let scope = self.monitor.scope.clone();
+        let inputs = events.filter_map(move |event| {
+            let event = self.decoded(event, |object, _| {
+                let update = exemption_update(&object)?;
+                if let Err(error) = &object.0 {
+                    let resource = self.monitor.resource.as_str();
+                    self.metrics.watch_error(resource, Reason::Decode.as_str());
+                    warn!(exemption = %update.key, error = clean(&error.to_string()), "invalid exemption");
+                }
+                let decoded = object.0.as_ref().ok();
+                let status = decoded.and_then(|object| object.status.clone());
+                Ok(Box::new(ObservedExemption {
+                    update,
+                    status: ObservedStatus::new(object.meta(), status),
+                }))
+            });
+            std::future::ready(event.map(|event| Input::Exemption(scope.clone(), event)))
         });
         inputs.boxed()
     }

@@ -74,6 +74,15 @@ impl Recovery {
         self.metrics.watch_event();
     }
 
+    /// Records that an optional resource does not exist. Returns whether this replaces the first list, and the wait before the
+    /// next request.
+    pub(super) fn absent(&mut self, error: &watcher::Error) -> (bool, Duration) {
+        let problem = failure::problem(error, self.monitor.resource, &self.monitor.scope);
+        self.healthy_since = None;
+        self.last_wait = self.backoff.next_wait();
+        (self.monitor.absent(&problem), self.last_wait)
+    }
+
     /// Counts and logs a failure. `asked` is the wait that the API server requests.
     pub(super) fn failed(&mut self, error: &watcher::Error, asked: Option<Duration>) -> Outage {
         let last_synced = self.monitor.lost();

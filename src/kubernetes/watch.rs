@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use crate::{
-    kubernetes::failure,
+    kubernetes::failure::{self, Reason},
     kubernetes::recovery::{Outage, Recovery, Resuming},
     telemetry::{metrics::Metrics, monitor::Monitor},
 };
@@ -208,7 +208,26 @@ impl<K> Watch<K> {
         }
     }
 
+    /// Treats the missing CRD of an optional resource as an empty list, if it is the first one. Later, the known objects stay:
+    /// their deletion comes before that of their CRD.
+    fn absent(&mut self, error: &watcher::Error) -> WatchEvent<K> {
+        let (is_first, wait) = self.recovery.absent(error);
+        self.wait = Some(wait);
+        self.resuming = None;
+        self.restart();
+        if is_first {
+            WatchEvent::Complete
+        } else {
+            WatchEvent::Disconnected {
+                last_synced: Timestamp::MIN,
+            }
+        }
+    }
+
     fn failure(&mut self, error: &watcher::Error) -> WatchEvent<K> {
+        if self.monitor.resource.is_optional() && failure::reason(error) == Reason::NotFound {
+            return self.absent(error);
+        }
         let Outage { last_synced, wait } = self.recovery.failed(error, self.monitor.pulse.retry_after());
         self.wait = Some(wait);
         self.resuming = None;

@@ -4,6 +4,7 @@ pub mod checkpoint;
 mod late_wake;
 pub mod leadership;
 pub mod reconciler;
+mod status_update;
 mod supervision;
 
 use std::{
@@ -90,6 +91,7 @@ impl Operator {
         let metrics = Arc::new(Metrics::new()?);
         let health = Arc::new(Health::new(scope.monitors(&clock)));
         let index = Index::new(scope.scopes(), scope.is_cluster_wide()).with_policy_limits(policy_limits);
+        let index = index.awaiting_exemptions();
         let index = Arc::new(Mutex::new(index));
         let metrics_pages = Arc::new(MetricsPages::new(
             &metrics,
@@ -187,13 +189,16 @@ impl Operator {
         } = self;
         pin!(stop);
         let (events, status) = (Arc::clone(&reconciler.events), Arc::clone(&reconciler.status));
+        let exemption_status = Arc::clone(&reconciler.exemption_status);
         let mut events_task = AbortOnDrop(tokio::spawn({
             let events = Arc::clone(&events);
             async move { events.run().await }
         }));
         let mut status_task = AbortOnDrop(tokio::spawn({
-            let status = Arc::clone(&status);
-            async move { status.run().await }
+            let (status, exemption_status) = (Arc::clone(&status), Arc::clone(&exemption_status));
+            async move {
+                tokio::join!(status.run(), exemption_status.run());
+            }
         }));
         let (release, released) = oneshot::channel::<()>();
         let mut leadership_task = leadership.map(|leadership| {
@@ -226,6 +231,7 @@ impl Operator {
         info!("stopping");
         events.close();
         status.close();
+        exemption_status.close();
         match timeout(FLUSH_TIMEOUT, async {
             tokio::join!(&mut events_task, &mut status_task)
         })

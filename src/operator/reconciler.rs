@@ -18,29 +18,29 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use super::late_wake::LateWake;
+use super::{late_wake::LateWake, status_update::StatusUpdate};
 use crate::{
     clock::Clock,
     domain::{
         effects::{Change, Effects, Transition},
-        index::{Index, Scope},
-        policy::{PolicyKey, PolicyKind},
+        exemption::ExemptionKey,
+        index::Index,
+        policy::PolicyKey,
         violation::Violation,
     },
     http::health::Health,
     kubernetes::{
-        decode::policy::status::ObservedStatus,
         fence::{Fence, Role},
         inputs::Input,
         installation::Installation,
         watch::WatchEvent,
     },
     sink::{
-        Writer,
+        Exemptions, Writer,
         events::EventSink,
         status::{Reports, StatusSink},
     },
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, monitor::Resource},
 };
 
 /// Maximum sleep. It bounds the age of the heartbeat, and the delay until a clock that was set forward is noticed.
@@ -79,6 +79,18 @@ pub fn step(index: &mut Index, input: Input, now: Timestamp) -> Effects {
             // A policy that may be out of date is better than none.
             WatchEvent::Disconnected { .. } | WatchEvent::Resumed => Effects::default(),
         },
+        Input::Exemption(scope, event) => match event {
+            WatchEvent::Restarted { .. } => {
+                index.begin_exemption_resync(&scope);
+                Effects::default()
+            }
+            WatchEvent::Listed(exemption) | WatchEvent::Applied(exemption) => {
+                index.apply_exemption(exemption.update, now)
+            }
+            WatchEvent::Complete => index.finish_exemption_resync(&scope, now),
+            WatchEvent::Deleted(exemption) => index.delete_exemption(&exemption.update.key, now),
+            WatchEvent::Disconnected { .. } | WatchEvent::Resumed => Effects::default(),
+        },
         Input::Namespace(event) => match event {
             WatchEvent::Restarted { .. } => {
                 index.begin_namespace_resync();
@@ -113,6 +125,8 @@ pub struct Reconciler {
     pub events: Arc<EventSink>,
     /// Receives observed and changed statuses.
     pub status: Arc<StatusSink>,
+    /// Receives observed and changed statuses of exemptions.
+    pub exemption_status: Arc<StatusSink<Exemptions>>,
     /// Counts the duration of each step.
     pub metrics: Arc<Metrics>,
     /// Heartbeat that /livez reports.
@@ -138,6 +152,13 @@ impl Reconciler {
         let writer = Writer::new(client, Arc::clone(&metrics), fence);
         let events = EventSink::new(writer.clone(), Arc::clone(&clock));
         let reports = Reports::new(Arc::clone(&index));
+        let exemption_status = StatusSink::new(
+            reports.clone(),
+            events.pending_events(),
+            writer.clone(),
+            installation.clone(),
+            Arc::clone(&clock),
+        );
         let status = StatusSink::new(
             reports,
             events.pending_events(),
@@ -150,6 +171,7 @@ impl Reconciler {
             clock,
             events: Arc::new(events),
             status: Arc::new(status),
+            exemption_status: Arc::new(exemption_status),
             metrics,
             health,
             work_queued: Arc::default(),
@@ -225,6 +247,19 @@ impl Reconciler {
                 };
                 self.status.retain(is_listed, &existing);
             }
+            StatusUpdate::Exemption(key, status) => {
+                // Above the limit of a namespace, the index forgets the youngest.
+                if self.index().has_exemption(&key) {
+                    self.exemption_status.observe(&key, *status);
+                }
+            }
+            StatusUpdate::ExemptionDeleted(key) => self.exemption_status.remove(&key),
+            StatusUpdate::ExemptionsListed(scope) => {
+                let existing: BTreeSet<ExemptionKey> = self.index().exemptions().cloned().collect();
+                let is_listed =
+                    |key: &ExemptionKey| scope.as_ref().is_none_or(|namespace| *namespace == key.namespace);
+                self.exemption_status.retain(is_listed, &existing);
+            }
             StatusUpdate::Other => {}
         }
         self.forward(effects);
@@ -248,6 +283,15 @@ impl Reconciler {
         }
         if !changed.is_empty() {
             self.status.mark_changed(&changed);
+        }
+        if !exemptions.is_empty() {
+            self.exemption_status.mark_changed(&exemptions);
+        }
+        if relist_exemptions {
+            let monitors = self.health.monitors.iter();
+            monitors
+                .filter(|monitor| monitor.resource == Resource::SidecarExemptions)
+                .for_each(|monitor| monitor.pulse.record_cut());
         }
     }
 
@@ -288,32 +332,6 @@ enum Wake {
 async fn pause(wait: Duration) {
     if !wait.is_zero() {
         sleep(wait).await;
-    }
-}
-
-/// The meaning of an input for the status sink.
-enum StatusUpdate {
-    Observed(PolicyKey, ObservedStatus),
-    Deleted(PolicyKey),
-    Listed(PolicyKind, Scope),
-    Other,
-}
-
-impl StatusUpdate {
-    fn new(input: &Input) -> Self {
-        let Input::Policy(kind, scope, event) = input else {
-            return Self::Other;
-        };
-        match event {
-            WatchEvent::Listed(policy) | WatchEvent::Applied(policy) => {
-                Self::Observed(policy.update.key.clone(), policy.status.clone())
-            }
-            WatchEvent::Deleted(policy) => Self::Deleted(policy.update.key.clone()),
-            WatchEvent::Complete => Self::Listed(*kind, scope.clone()),
-            WatchEvent::Restarted { .. } | WatchEvent::Disconnected { .. } | WatchEvent::Resumed => {
-                Self::Other
-            }
-        }
     }
 }
 

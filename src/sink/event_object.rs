@@ -74,7 +74,8 @@ fn regarding(object: &Regarding, namespace: &str) -> Value {
         namespace
     };
     let of_policies = format!("{}/{}", api::GROUP, api::VERSION);
-    let api_version = policy.map_or_else(|| api_version(kind), |_| &of_policies);
+    let is_own = policy.is_some() || **kind == *"SidecarExemption";
+    let api_version = if is_own { &of_policies } else { api_version(kind) };
     let optional = [
         ("namespace", namespace),
         ("apiVersion", api_version),

@@ -8,6 +8,7 @@ mod bucket;
 mod event_object;
 mod event_queue;
 pub mod events;
+mod exemption_status;
 mod kept_events;
 mod other_installations;
 mod pending_events;
@@ -15,6 +16,7 @@ pub mod status;
 mod status_object;
 mod status_queue;
 mod status_reduction;
+mod status_target;
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,6 +27,7 @@ use kube::{Client, client::Body, core::Status};
 
 pub use event_object::instance;
 pub use pending_events::PendingEvents;
+pub use status_target::{Exemptions, Policies, StatusContent, Target};
 
 use crate::{
     kubernetes::{failure, fence::Fence},

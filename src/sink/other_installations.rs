@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::status_object;
+use super::status_target::StatusContent;
 use crate::kubernetes::{
     decode::policy::status::ObservedStatus,
     installation::{self, Installation},
@@ -44,7 +44,7 @@ struct Seen {
 
 /// What a status has to say and to change because of other installations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Writers {
+pub struct Writers {
     /// The name of this installation.
     pub(super) own: String,
     /// The names of the other installations that write the status.
@@ -74,14 +74,14 @@ impl OtherInstallations {
     ///
     /// At the first observation of a policy, the time of an entry says nothing. A condition that reports a conflict does: an
     /// earlier process, or the other installation, has written it.
-    pub(super) fn observe(
+    pub(super) fn observe<S: StatusContent>(
         &mut self,
         own: &Installation,
-        observed: &ObservedStatus,
+        observed: &ObservedStatus<S>,
         is_first: bool,
         now: Instant,
     ) {
-        let is_known_to_write = !is_first || status_object::reports_conflict(observed.status.as_ref());
+        let is_known_to_write = !is_first || observed.status.as_ref().is_some_and(S::reports_conflict);
         let is_present =
             |manager: &Arc<str>| observed.writers.iter().any(|writer| writer.manager == *manager);
         self.0
@@ -105,7 +105,12 @@ impl OtherInstallations {
     }
 
     /// Returns what the next status has to do.
-    pub(super) fn writers(&self, own: &Installation, observed: &ObservedStatus, now: Instant) -> Writers {
+    pub(super) fn writers<S>(
+        &self,
+        own: &Installation,
+        observed: &ObservedStatus<S>,
+        now: Instant,
+    ) -> Writers {
         let has_ended = |seen: &Seen| now >= seen.changed + ENDED_AFTER;
         let active = self.0.iter().filter_map(|(manager, seen)| {
             let name = installation::name(manager)?;

@@ -1,6 +1,6 @@
-//! Writes policy statuses by server-side apply to the `status` subresource.
+//! Writes the statuses of policies and exemptions by server-side apply to the `status` subresource.
 //!
-//! Input: the statuses that a watch observed, and the keys of policies whose status may have changed. Output: one apply
+//! Input: the statuses that a watch observed, and the keys of objects whose status may have changed. Output: one apply
 //! if the wanted status differs from the observed one. If the applied status still has entries of other field managers, a
 //! merge patch removes them. The field manager names the installation, so that [`other_installations`] detects others; an
 //! empty apply in the name of one that has ended removes what it left. Each write requires the version of the object that was observed, so a write that arrives late
@@ -19,7 +19,6 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use http::StatusCode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
-    Resource,
     api::{Patch, PatchParams},
     core::Request,
 };
@@ -34,20 +33,15 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    PendingEvents, WriteError, Writer,
+    PendingEvents, Policies, StatusContent, Target, WriteError, Writer,
     other_installations::{self, Writers},
-    status_object,
     status_queue::{Outcome, StatusQueue},
     status_reduction::Reduction,
 };
 use crate::{
-    api::{self, ClusterSidecarPolicy, PolicyStatus, SidecarPolicy},
+    api,
     clock::Clock,
-    domain::{
-        index::Index,
-        policy::{PolicyKey, PolicyKind},
-        summary::Report,
-    },
+    domain::index::Index,
     kubernetes::{
         decode::policy::status::ObservedStatus,
         fence::Role,
@@ -65,6 +59,7 @@ const EVENTS_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// The sink computes a report when a write is due, not when a policy changes, so a burst of changes costs one report. A
 /// report is a value: the index is locked only while the report is computed.
+#[derive(Clone)]
 pub struct Reports(Arc<Mutex<Index>>);
 
 impl Reports {
@@ -73,16 +68,16 @@ impl Reports {
         Self(index)
     }
 
-    /// Computes the report of a policy. Returns `None` if the policy has none yet, for example before the first list of
-    /// Pods is complete.
-    fn get(&self, policy: &PolicyKey) -> Option<Report> {
-        self.0.lock().report(policy)
+    /// Computes the report of an object. Returns `None` if it has none yet, for example before the first list of Pods is
+    /// complete.
+    fn get<T: Target>(&self, key: &T::Key) -> Option<T::Report> {
+        T::report(&self.0.lock(), key)
     }
 }
 
-/// Keeps the statuses of all policies up to date.
-pub struct StatusSink {
-    queue: Mutex<StatusQueue>,
+/// Keeps the statuses of all objects of one kind up to date.
+pub struct StatusSink<T: Target = Policies> {
+    queue: Mutex<StatusQueue<T::Key, T::Status>>,
     /// Signals a change of the queue, or that the sink is closed.
     notify: Notify,
     closed: AtomicBool,
@@ -95,7 +90,7 @@ pub struct StatusSink {
     logged_error: Mutex<Option<String>>,
 }
 
-impl StatusSink {
+impl<T: Target> StatusSink<T> {
     /// Creates a sink. It writes while [`Self::run`] runs.
     pub fn new(
         reports: Reports,
@@ -118,13 +113,13 @@ impl StatusSink {
     }
 
     /// Records the status that a watch observed.
-    pub fn observe(&self, key: &PolicyKey, status: ObservedStatus) {
+    pub fn observe(&self, key: &T::Key, status: ObservedStatus<T::Status>) {
         self.queue().observe(key, status, Instant::now());
         self.notify.notify_one();
     }
 
     /// Marks policies whose status may have changed.
-    pub fn mark_changed<'a>(&self, keys: impl IntoIterator<Item = &'a PolicyKey>) {
+    pub fn mark_changed<'a>(&self, keys: impl IntoIterator<Item = &'a T::Key>) {
         let now = Instant::now();
         let mut queue = self.queue();
         for key in keys {
@@ -134,12 +129,12 @@ impl StatusSink {
     }
 
     /// Removes a deleted policy.
-    pub fn remove(&self, key: &PolicyKey) {
+    pub fn remove(&self, key: &T::Key) {
         self.queue().remove(key);
     }
 
     /// Removes the policies for which `is_listed` is true and that are not in `existing`.
-    pub fn retain(&self, is_listed: impl Fn(&PolicyKey) -> bool, existing: &BTreeSet<PolicyKey>) {
+    pub fn retain(&self, is_listed: impl Fn(&T::Key) -> bool, existing: &BTreeSet<T::Key>) {
         self.queue().retain(is_listed, existing);
     }
 
@@ -195,17 +190,24 @@ impl StatusSink {
     }
 
     /// Compares the wanted status of a policy with the observed one, and writes it if they differ.
-    async fn sync(&self, key: &PolicyKey, observed: ObservedStatus, others: &Writers) -> Outcome {
-        let Some(report) = self.reports.get(key) else {
+    async fn sync(
+        &self,
+        key: &T::Key,
+        observed: ObservedStatus<T::Status>,
+        others: &Writers,
+    ) -> Outcome<T::Status> {
+        let Some(report) = self.reports.get::<T>(key) else {
             return Outcome::Unchanged;
         };
         let before = observed.status.as_ref();
-        let mut wanted = status_object::status(&report, others, before, self.clock.now());
-        if status_object::is_current(&wanted, before) && !others.require_apply() {
+        let mut wanted = T::status(&report, others, before, self.clock.now());
+        if wanted.is_current(before) && !others.require_apply() {
             return Outcome::Unchanged;
         }
         // The report is computed first, so that the wait includes the Events of all its violations.
-        let _elapsed = timeout(EVENTS_TIMEOUT, self.pending_events.drained(key)).await;
+        if let Some(policy) = T::awaited(key, &report) {
+            let _elapsed = timeout(EVENTS_TIMEOUT, self.pending_events.drained(&policy)).await;
+        }
         match self.apply_valid(key, &observed, &mut wanted, &others.ended).await {
             Ok(Applied::NotFound) => Outcome::NotFound,
             Ok(Applied::Conflict) => Outcome::Conflict,
@@ -227,15 +229,15 @@ impl StatusSink {
     /// Applies a status without what the API server refuses, so that one field or entry does not block the others.
     async fn apply_valid(
         &self,
-        key: &PolicyKey,
-        observed: &ObservedStatus,
-        status: &mut PolicyStatus,
+        key: &T::Key,
+        observed: &ObservedStatus<T::Status>,
+        status: &mut T::Status,
         ended: &[Arc<str>],
-    ) -> Result<Applied, WriteError> {
+    ) -> Result<Applied<T::Status>, WriteError> {
         let mut reduction = Reduction::default();
         loop {
             match self.apply(key, observed, status, ended).await {
-                Err(error) => match reduction.next(status, &error) {
+                Err(error) => match T::reduced(&mut reduction, status, &error) {
                     Some(reduced) => {
                         self.log_error(key, &error);
                         *status = reduced;
@@ -255,15 +257,15 @@ impl StatusSink {
     /// Applies a status to the observed object, and removes entries of other field managers.
     async fn apply(
         &self,
-        key: &PolicyKey,
-        observed: &ObservedStatus,
-        status: &PolicyStatus,
+        key: &T::Key,
+        observed: &ObservedStatus<T::Status>,
+        status: &T::Status,
         ended: &[Arc<str>],
-    ) -> Result<Applied, WriteError> {
+    ) -> Result<Applied<T::Status>, WriteError> {
         let manager = self.installation.field_manager();
         // Zero stands for a version that is not a number.
         let version = (observed.version > 0).then(|| observed.version.to_string());
-        let patch = apply_patch(key, &observed.uid, version.as_deref(), Some(status));
+        let patch = apply_patch::<T>(key, &observed.uid, version.as_deref(), Some(status));
         let params = PatchParams::apply(manager).force();
         let mut applied = match self.patch(key, &params, &patch).await? {
             Applied::Object(applied) => applied,
@@ -278,13 +280,13 @@ impl StatusSink {
             }
             // This removes the entry, and the fields that no other manager has applied.
             let version = applied.metadata.resource_version.as_deref();
-            let patch = apply_patch(key, &observed.uid, version, None);
+            let patch = apply_patch::<T>(key, &observed.uid, version, None);
             match self.patch(key, &PatchParams::apply(ended), &patch).await? {
                 Applied::Object(object) => applied = object,
                 other => return Ok(other),
             }
         }
-        let stays = |applied: &PolicyStatus| status_object::has_foreign_entries(status, applied);
+        let stays = |applied: &T::Status| status.has_foreign_entries(applied);
         if !applied.status.as_ref().is_some_and(stays) {
             return Ok(Applied::Object(applied));
         }
@@ -294,7 +296,7 @@ impl StatusSink {
         };
         let patch = Patch::Merge(json!({
             "metadata": { "uid": observed.uid, "resourceVersion": applied.metadata.resource_version },
-            "status": status_object::without_foreign_entries(status),
+            "status": status.without_foreign_entries(),
         }));
         info!(policy = %key, "entries of other field managers removed from the status");
         self.patch(key, &params, &patch).await
@@ -303,15 +305,11 @@ impl StatusSink {
     /// Patches the `status` subresource.
     async fn patch(
         &self,
-        key: &PolicyKey,
+        key: &T::Key,
         params: &PatchParams,
         patch: &Patch<Value>,
-    ) -> Result<Applied, WriteError> {
-        let url = match key.kind {
-            PolicyKind::SidecarPolicy => SidecarPolicy::url_path(&(), Some(&key.namespace)),
-            PolicyKind::ClusterSidecarPolicy => ClusterSidecarPolicy::url_path(&(), None),
-        };
-        let request = Request::new(url).patch_subresource("status", &key.name, params, patch);
+    ) -> Result<Applied<T::Status>, WriteError> {
+        let request = Request::new(T::url(key)).patch_subresource("status", T::name(key), params, patch);
         let expected = [StatusCode::NOT_FOUND, StatusCode::CONFLICT];
         let (code, body) = self.writer.send(WriteKind::Status, request, &expected).await?;
         Ok(match code {
@@ -321,7 +319,7 @@ impl StatusSink {
         })
     }
 
-    fn log_error(&self, key: &PolicyKey, error: &WriteError) {
+    fn log_error(&self, key: &T::Key, error: &WriteError) {
         let message = clean(&error.message);
         let mut logged = self.logged_error.lock();
         if logged.as_ref() != Some(&message) {
@@ -336,20 +334,20 @@ impl StatusSink {
         }
     }
 
-    fn take(&self) -> Option<(PolicyKey, ObservedStatus, Writers)> {
+    fn take(&self) -> Option<(T::Key, ObservedStatus<T::Status>, Writers)> {
         self.queue().take(Instant::now())
     }
 
-    fn queue(&self) -> MutexGuard<'_, StatusQueue> {
+    fn queue(&self) -> MutexGuard<'_, StatusQueue<T::Key, T::Status>> {
         self.queue.lock()
     }
 }
 
 /// Result of a patch that the API server answered.
 #[derive(Debug)]
-enum Applied {
+enum Applied<S> {
     /// The object after the patch.
-    Object(Box<Written>),
+    Object(Box<Written<S>>),
     /// The object has another version or UID than the observed one.
     Conflict,
     /// The object does not exist.
@@ -357,23 +355,32 @@ enum Applied {
 }
 
 /// The response to a write.
-#[derive(Debug, Default, Deserialize)]
-struct Written {
+#[derive(Debug, Deserialize)]
+struct Written<S> {
     #[serde(default)]
     metadata: ObjectMeta,
-    status: Option<PolicyStatus>,
+    status: Option<S>,
+}
+
+impl<S> Default for Written<S> {
+    fn default() -> Self {
+        Self {
+            metadata: ObjectMeta::default(),
+            status: None,
+        }
+    }
 }
 
 /// Returns the patch that applies a status, or nothing for `None`. The UID makes the API server refuse it for a new policy
 /// with the same name.
-fn apply_patch(
-    key: &PolicyKey,
+fn apply_patch<T: Target>(
+    key: &T::Key,
     uid: &str,
     version: Option<&str>,
-    status: Option<&PolicyStatus>,
+    status: Option<&T::Status>,
 ) -> Patch<Value> {
     let mut metadata = Map::from_iter([
-        ("name".to_owned(), json!(key.name)),
+        ("name".to_owned(), json!(T::name(key))),
         ("uid".to_owned(), json!(uid)),
     ]);
     metadata.extend(version.map(|version| ("resourceVersion".to_owned(), json!(version))));
@@ -382,7 +389,7 @@ fn apply_patch(
             "apiVersion".to_owned(),
             json!(format!("{}/{}", api::GROUP, api::VERSION)),
         ),
-        ("kind".to_owned(), json!(key.kind.as_str())),
+        ("kind".to_owned(), json!(T::kind(key))),
         ("metadata".to_owned(), metadata.into()),
     ]);
     object.extend(status.map(|status| ("status".to_owned(), json!(status))));

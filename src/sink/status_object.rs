@@ -15,8 +15,8 @@ use crate::{
 };
 
 /// Limits of the schema, in characters.
-const MAX_LABEL: usize = 63;
-const MAX_NAME: usize = 253;
+pub(super) const MAX_LABEL: usize = 63;
+pub(super) const MAX_NAME: usize = 253;
 const MAX_UID: usize = 128;
 const MAX_WORKLOAD: usize = 317;
 pub(super) const MAX_MESSAGE: usize = 32_768;
@@ -155,7 +155,7 @@ pub(super) fn without_foreign_entries(wanted: &PolicyStatus) -> Value {
     json!({ "checks": checks, "violations": violations, "images": images })
 }
 
-fn condition(
+pub(super) fn condition(
     wanted: &summary::ReportCondition,
     generation: i64,
     before: &[Condition],
@@ -226,7 +226,7 @@ fn image(images: &summary::RepositoryImages) -> ImageStatus {
 
 /// Rounds a time down to whole seconds, the precision of the API, so that a read returns the status that was written. A
 /// time before 1970 becomes 1970, because the API requires a year of four digits.
-fn time(at: Timestamp) -> Time {
+pub(super) fn time(at: Timestamp) -> Time {
     let whole = jiff::TimestampRound::new()
         .smallest(Unit::Second)
         .mode(jiff::RoundMode::Floor);

@@ -1,4 +1,4 @@
-//! Decides which policy status is synced and when. No I/O; time is an argument.
+//! Decides which status, of a policy or an exemption, is synced and when. No I/O; time is an argument.
 //!
 //! A policy is *dirty* when its status may differ from the observed one. A dirty policy is due at once, unless its
 //! status was written or compared a short time ago. The queue contains only keys: the status is computed when it is
@@ -6,13 +6,18 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    hash::Hash,
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use super::other_installations::{OtherInstallations, Writers};
+use super::{
+    other_installations::{OtherInstallations, Writers},
+    status_target::StatusContent,
+};
 use crate::{
+    api::PolicyStatus,
     domain::policy::PolicyKey,
     kubernetes::{backoff::Backoff, decode::policy::status::ObservedStatus, installation::Installation},
 };
@@ -23,8 +28,8 @@ const WRITE_PERIOD: Duration = Duration::from_secs(10);
 const SYNC_PERIOD: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
-struct Entry {
-    observed: ObservedStatus,
+struct Entry<S> {
+    observed: ObservedStatus<S>,
     others: OtherInstallations,
     /// [`StatusQueue::heartbeat`] was called since the last sync.
     is_heartbeat: bool,
@@ -38,11 +43,11 @@ struct Entry {
 
 /// Result of a sync.
 #[derive(Clone, Debug)]
-pub(super) enum Outcome {
+pub(super) enum Outcome<S = PolicyStatus> {
     /// The observed status is current, or there is no report yet.
     Unchanged,
     /// The status was written.
-    Written(ObservedStatus),
+    Written(ObservedStatus<S>),
     /// The object has changed since it was observed. The write is retried with the object that the watch delivers.
     Conflict,
     /// The write failed and is retried.
@@ -56,13 +61,13 @@ pub(super) enum Outcome {
 
 /// The known policies, and the time at which each is due.
 #[derive(Debug)]
-pub(super) struct StatusQueue {
+pub(super) struct StatusQueue<K = PolicyKey, S = PolicyStatus> {
     own: Installation,
-    entries: HashMap<PolicyKey, Entry>,
-    due: BTreeSet<(Instant, PolicyKey)>,
+    entries: HashMap<K, Entry<S>>,
+    due: BTreeSet<(Instant, K)>,
 }
 
-impl StatusQueue {
+impl<K: Clone + Eq + Hash + Ord, S: StatusContent> StatusQueue<K, S> {
     /// Creates the queue of a replica of this installation.
     pub(super) fn new(own: Installation) -> Self {
         Self {
@@ -76,7 +81,7 @@ impl StatusQueue {
     ///
     /// The version can be lower than that of the last write: the watch has not delivered the write yet, or etcd was
     /// restored. Both are compared at the next sync, which comes so late after a write that the watch has delivered it.
-    pub(super) fn observe(&mut self, key: &PolicyKey, observed: ObservedStatus, now: Instant) {
+    pub(super) fn observe(&mut self, key: &K, observed: ObservedStatus<S>, now: Instant) {
         match self.entries.get_mut(key) {
             Some(entry) if entry.observed.uid == observed.uid => {
                 let is_changed =
@@ -107,7 +112,7 @@ impl StatusQueue {
     }
 
     /// Marks a policy whose status may have changed.
-    pub(super) fn mark_changed(&mut self, key: &PolicyKey, now: Instant) {
+    pub(super) fn mark_changed(&mut self, key: &K, now: Instant) {
         if let Some(entry) = self.entries.get_mut(key)
             && !entry.dirty
         {
@@ -120,7 +125,7 @@ impl StatusQueue {
 
     /// Marks all policies, for a replica that becomes the leader.
     pub(super) fn mark_all_changed(&mut self, now: Instant) {
-        let keys: Vec<PolicyKey> = self.entries.keys().cloned().collect();
+        let keys: Vec<K> = self.entries.keys().cloned().collect();
         for key in &keys {
             self.mark_changed(key, now);
         }
@@ -132,7 +137,7 @@ impl StatusQueue {
             .entries
             .iter_mut()
             .filter(|(_, entry)| !entry.others.is_empty());
-        let keys: Vec<PolicyKey> = shared
+        let keys: Vec<K> = shared
             .map(|(key, entry)| {
                 entry.is_heartbeat = true;
                 key.clone()
@@ -144,21 +149,21 @@ impl StatusQueue {
     }
 
     /// Removes a deleted policy.
-    pub(super) fn remove(&mut self, key: &PolicyKey) {
+    pub(super) fn remove(&mut self, key: &K) {
         self.entries.remove(key);
         self.due.retain(|(_, due)| due != key);
     }
 
     /// Removes the policies for which `is_listed` is true and that are not in `existing`.
-    pub(super) fn retain(&mut self, is_listed: impl Fn(&PolicyKey) -> bool, existing: &BTreeSet<PolicyKey>) {
-        let stays = |key: &PolicyKey| !is_listed(key) || existing.contains(key);
+    pub(super) fn retain(&mut self, is_listed: impl Fn(&K) -> bool, existing: &BTreeSet<K>) {
+        let stays = |key: &K| !is_listed(key) || existing.contains(key);
         self.entries.retain(|key, _| stays(key));
         self.due.retain(|(_, key)| stays(key));
     }
 
     /// Returns the next policy that is due, with its observed status and what other installations require. Does not return
     /// it again before [`Self::finish`].
-    pub(super) fn take(&mut self, now: Instant) -> Option<(PolicyKey, ObservedStatus, Writers)> {
+    pub(super) fn take(&mut self, now: Instant) -> Option<(K, ObservedStatus<S>, Writers)> {
         let first = self.due.first().filter(|(due, _)| *due <= now).cloned()?;
         self.due.remove(&first);
         let (_, key) = first;
@@ -173,7 +178,7 @@ impl StatusQueue {
     }
 
     /// Records the result of a sync. `uid` is that of the object that was compared.
-    pub(super) fn finish(&mut self, key: &PolicyKey, uid: &str, outcome: Outcome, now: Instant) {
+    pub(super) fn finish(&mut self, key: &K, uid: &str, outcome: Outcome<S>, now: Instant) {
         let Some(entry) = self
             .entries
             .get_mut(key)

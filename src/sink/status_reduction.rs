@@ -19,7 +19,7 @@ const NOT_DECLARED: &str = ": field not declared in schema";
 
 /// The parts that were removed from one status.
 #[derive(Debug, Default)]
-pub(super) struct Reduction {
+pub struct Reduction {
     fields: bool,
     entries: bool,
 }

@@ -33,6 +33,8 @@ pub enum Resource {
     SidecarPolicies,
     /// `clustersidecarpolicies.sidewatch.dev`
     ClusterSidecarPolicies,
+    /// `sidecarexemptions.sidewatch.dev`
+    SidecarExemptions,
 }
 
 impl Resource {
@@ -43,12 +45,21 @@ impl Resource {
             Self::Namespaces => "namespaces",
             Self::SidecarPolicies => "sidecarpolicies",
             Self::ClusterSidecarPolicies => "clustersidecarpolicies",
+            Self::SidecarExemptions => "sidecarexemptions",
         }
     }
 
     /// Reports whether it is defined by one of Sidewatch's CRDs.
-    pub const fn is_policy(self) -> bool {
-        matches!(self, Self::SidecarPolicies | Self::ClusterSidecarPolicies)
+    pub const fn has_own_crd(self) -> bool {
+        matches!(
+            self,
+            Self::SidecarPolicies | Self::ClusterSidecarPolicies | Self::SidecarExemptions
+        )
+    }
+
+    /// Reports whether the operator works without it: the CRDs of an earlier version do not define it.
+    pub const fn is_optional(self) -> bool {
+        matches!(self, Self::SidecarExemptions)
     }
 }
 
@@ -121,6 +132,16 @@ impl Monitor {
             "{problem}"
         );
         state.problem = Some(problem);
+    }
+
+    /// Records that an optional resource does not exist: there are no objects, so the watch is in sync. Logs the problem when
+    /// it differs from the last one. Returns whether this replaces the first list.
+    pub fn absent(&self, problem: &str) -> bool {
+        self.failed("not_found", problem);
+        let mut state = self.state();
+        state.in_sync = true;
+        state.in_since = Instant::now();
+        !std::mem::replace(&mut state.was_synced, true)
     }
 
     /// Records that the watch is in sync.

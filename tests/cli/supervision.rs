@@ -5,7 +5,9 @@ use std::{fs, os::unix::fs::MetadataExt, path::PathBuf, time::Duration};
 
 use http::{Method, StatusCode};
 use serde_json::json;
-use testkit::api_server::{ApiServer, CLUSTER_POLICIES, NAMESPACES, PODS, POLICIES, list, policy};
+use testkit::api_server::{
+    ApiServer, CLUSTER_POLICIES, EXEMPTIONS, NAMESPACES, PODS, POLICIES, list, policy,
+};
 use tokio::{
     process::Command,
     time::{Instant, sleep, timeout},
@@ -51,6 +53,7 @@ async fn the_process_ends_with_the_name_of_a_task_that_panics() {
     let resources = [
         (NAMESPACES, "Namespace"),
         (CLUSTER_POLICIES, "ClusterSidecarPolicy"),
+        (EXEMPTIONS, "SidecarExemption"),
         (PODS, "Pod"),
     ];
     for (path, kind) in resources {

@@ -76,7 +76,7 @@ pub(crate) fn run(seed: u64) -> Counts {
         );
         let one_a_minute = |(_, watches): (&_, &usize)| (4..=6).contains(watches);
         assert!(
-            reads.watches.len() == 4 && reads.watches.iter().all(one_a_minute),
+            reads.watches.len() == 5 && reads.watches.iter().all(one_a_minute),
             "{:?}",
             reads.watches
         );

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::sleep};
 
 use testkit::{
-    api_server::{CLUSTER_POLICIES, NAMESPACES, PODS, POLICIES, failure},
+    api_server::{CLUSTER_POLICIES, EXEMPTIONS, NAMESPACES, PODS, POLICIES, failure},
     protobuf,
     rng::Rng,
 };
@@ -64,7 +64,7 @@ impl Reads {
         Self {
             rng,
             version: 100,
-            collections: [PODS, NAMESPACES, POLICIES, CLUSTER_POLICIES]
+            collections: [PODS, NAMESPACES, POLICIES, CLUSTER_POLICIES, EXEMPTIONS]
                 .into_iter()
                 .map(|path| (path, Collection::default()))
                 .collect(),

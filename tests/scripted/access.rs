@@ -6,17 +6,18 @@ use futures::future::join_all;
 use http::{Method, StatusCode};
 use serde_json::json;
 use testkit::api_server::{
-    ApiServer, CLUSTER_POLICIES, MESH_STATUS, NAMESPACES, PODS, POLICIES, Route, Setup, list, pod, policy,
-    start, until,
+    ApiServer, CLUSTER_POLICIES, EXEMPTIONS, MESH_STATUS, NAMESPACES, PODS, POLICIES, Route, Setup, list,
+    pod, policy, start, until,
 };
 use tokio::time::Instant;
 
 /// What a cluster-wide installation reads: path, kind, resource.
-const READ: [(&str, &str, &str); 4] = [
+const READ: [(&str, &str, &str); 5] = [
     (PODS, "Pod", "pods"),
     (NAMESPACES, "Namespace", "namespaces"),
     (POLICIES, "SidecarPolicy", "sidecarpolicies"),
     (CLUSTER_POLICIES, "ClusterSidecarPolicy", "clustersidecarpolicies"),
+    (EXEMPTIONS, "SidecarExemption", "sidecarexemptions"),
 ];
 
 /// A server that answers reads of every resource except this one.
@@ -107,6 +108,11 @@ async fn a_namespaced_installation_reads_only_its_namespaces() {
         for (group, resource, kind) in [
             ("/api/v1", "pods", "Pod"),
             ("/apis/sidewatch.dev/v1alpha1", "sidecarpolicies", "SidecarPolicy"),
+            (
+                "/apis/sidewatch.dev/v1alpha1",
+                "sidecarexemptions",
+                "SidecarExemption",
+            ),
         ] {
             let path = format!("{group}/namespaces/{namespace}/{resource}");
             routes.push((server.route(Method::GET, &path), kind));

@@ -12,6 +12,7 @@ mod access;
 mod checkpoint;
 mod cuts;
 mod events;
+mod exemptions;
 mod leadership;
 mod restored;
 mod sinks;

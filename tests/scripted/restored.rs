@@ -2,7 +2,9 @@
 //! sends nothing, so the operator must list again.
 
 use http::{Method, StatusCode};
-use testkit::api_server::{ApiServer, CLUSTER_POLICIES, NAMESPACES, PODS, POLICIES, Setup, list, pod, start};
+use testkit::api_server::{
+    ApiServer, CLUSTER_POLICIES, EXEMPTIONS, NAMESPACES, PODS, POLICIES, Setup, list, pod, start,
+};
 
 #[tokio::test(start_paused = true)]
 async fn pods_are_listed_again_after_an_outage_if_the_version_went_back() {
@@ -86,6 +88,7 @@ async fn other_resources_are_listed_again_after_every_outage() {
         (NAMESPACES, "Namespace"),
         (POLICIES, "SidecarPolicy"),
         (CLUSTER_POLICIES, "ClusterSidecarPolicy"),
+        (EXEMPTIONS, "SidecarExemption"),
         (PODS, "Pod"),
     ];
     for (path, kind) in resources.into_iter().filter(|(path, _)| *path != PODS) {

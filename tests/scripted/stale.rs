@@ -6,7 +6,8 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::json;
 use testkit::api_server::{
-    ApiServer, CLUSTER_POLICIES, NAMESPACES, PODS, POLICIES, Route, Running, Setup, list, pod, start,
+    ApiServer, CLUSTER_POLICIES, EXEMPTIONS, NAMESPACES, PODS, POLICIES, Route, Running, Setup, list, pod,
+    start,
 };
 
 /// The time after which the alert fires.
@@ -77,6 +78,8 @@ async fn a_silent_watch_of_one_namespace_is_out_of_sync_although_the_others_are_
     for namespace in ["pay", "shop", "silent"] {
         let policies = format!("/apis/sidewatch.dev/v1alpha1/namespaces/{namespace}/sidecarpolicies");
         server.serve_quietly(&policies, list("SidecarPolicy", "1", &[]));
+        let exemptions = policies.replace("sidecarpolicies", "sidecarexemptions");
+        server.serve_quietly(&exemptions, list("SidecarExemption", "1", &[]));
         if namespace != "silent" {
             server.serve_quietly(&pods(namespace), list("Pod", "1", &[]));
         }
@@ -118,6 +121,7 @@ async fn a_watch_is_out_of_sync_while_each_list_fails_half_way() {
         (NAMESPACES, "Namespace", "namespaces"),
         (POLICIES, "SidecarPolicy", "sidecarpolicies"),
         (CLUSTER_POLICIES, "ClusterSidecarPolicy", "clustersidecarpolicies"),
+        (EXEMPTIONS, "SidecarExemption", "sidecarexemptions"),
         (PODS, "Pod", "pods"),
     ];
     for (path, kind, resource) in resources {

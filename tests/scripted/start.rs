@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use testkit::api_server::{ApiServer, CLUSTER_POLICIES, NAMESPACES, PODS, POLICIES, list, start};
+use testkit::api_server::{ApiServer, CLUSTER_POLICIES, EXEMPTIONS, NAMESPACES, PODS, POLICIES, list, start};
 use tokio::time::Instant;
 
 /// The interval at which a test asks whether the operator is ready.
@@ -20,6 +20,7 @@ async fn the_operator_is_ready_after_one_round_trip_and_no_wait() {
             (route(NAMESPACES), "Namespace"),
             (route(POLICIES), "SidecarPolicy"),
             (route(CLUSTER_POLICIES), "ClusterSidecarPolicy"),
+            (route(EXEMPTIONS), "SidecarExemption"),
         ],
     );
     let started = Instant::now();

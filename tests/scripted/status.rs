@@ -5,8 +5,8 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use testkit::api_server::{
-    ApiServer, CLUSTER_POLICIES, Exchange, MESH_STATUS, NAMESPACES, PODS, POLICIES, Route, Running, Setup,
-    WatchStream, list, pod, policy, start, status_error,
+    ApiServer, CLUSTER_POLICIES, EXEMPTIONS, Exchange, MESH_STATUS, NAMESPACES, PODS, POLICIES, Route,
+    Running, Setup, WatchStream, list, pod, policy, start, status_error,
 };
 
 const OWN: &str = "sidewatch:test";
@@ -40,6 +40,7 @@ async fn start_with_mesh(version: &str) -> Mesh {
     server.serve_quietly(PODS, list("Pod", "1", &[pod("a", "1", true)]));
     server.serve_quietly(NAMESPACES, list("Namespace", "1", &[]));
     server.serve_quietly(CLUSTER_POLICIES, list("ClusterSidecarPolicy", "1", &[]));
+    server.serve_quietly(EXEMPTIONS, list("SidecarExemption", "1", &[]));
     let policies = server.route(Method::GET, POLICIES);
     let statuses = server.route(Method::PATCH, MESH_STATUS);
     let operator = start(&server, &[]);

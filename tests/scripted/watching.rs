@@ -5,8 +5,8 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::json;
 use testkit::api_server::{
-    ApiServer, CLUSTER_POLICIES, Exchange, NAMESPACES, PODS, POLICIES, Setup, list, pod, start, start_at,
-    status_error, until, virtual_clock,
+    ApiServer, CLUSTER_POLICIES, EXEMPTIONS, Exchange, NAMESPACES, PODS, POLICIES, Setup, list, pod, start,
+    start_at, status_error, until, virtual_clock,
 };
 use tokio::time::Instant;
 
@@ -266,6 +266,7 @@ async fn every_watch_waits_as_long_as_a_throttling_server_requests() {
         (NAMESPACES, "Namespace"),
         (POLICIES, "SidecarPolicy"),
         (CLUSTER_POLICIES, "ClusterSidecarPolicy"),
+        (EXEMPTIONS, "SidecarExemption"),
         (PODS, "Pod"),
     ];
     for (path, kind) in resources {

@@ -18,11 +18,12 @@ const UPDATES_PER_SECOND: u32 = 200;
 const UPDATES_SETTLE: Duration = Duration::from_millis(1500);
 
 /// The resources that the clients read and write.
-const CLIENT_RESOURCES: [&str; 5] = [
+const CLIENT_RESOURCES: [&str; 6] = [
     "pods",
     "namespaces",
     "sidecarpolicies",
     "clustersidecarpolicies",
+    "sidecarexemptions",
     "events",
 ];
 

@@ -14,7 +14,7 @@ use crate::rights::{Right, rights};
 
 const SOON: Duration = Duration::from_mins(1);
 
-/// Fires and resolves immediately.
+/// Fires and resolves immediately. The exemption covers another Pod.
 const POLICIES: &str = "
 apiVersion: sidewatch.dev/v1alpha1
 kind: SidecarPolicy
@@ -25,6 +25,11 @@ apiVersion: sidewatch.dev/v1alpha1
 kind: ClusterSidecarPolicy
 metadata: {name: mesh}
 spec: {}
+---
+apiVersion: sidewatch.dev/v1alpha1
+kind: SidecarExemption
+metadata: {name: others, namespace: default}
+spec: {selector: {matchLabels: {app: none}}, reason: hides nothing, until: '2126-11-20T10:00:00Z'}
 ";
 
 /// Permissions that server-side apply needs to create an object (`cluster::lease`). The audit log has the verb `patch` for such

@@ -25,6 +25,16 @@ spec:
     mainReadySidecarNotReady: {for: 24h}
     frequentRestarts: {count: 2, window: 5m}
 ";
+/// Hides the violations of a Pod without an owner.
+const EXEMPTION: &str = "
+apiVersion: sidewatch.dev/v1alpha1
+kind: SidecarExemption
+metadata: {name: debug, namespace: pay}
+spec:
+  workload: {kind: Pod, name: debug}
+  reason: a test
+  until: '2100-01-01T00:00:00Z'
+";
 /// Time for two scrapes and an evaluation on a busy machine.
 const SOON: Duration = Duration::from_mins(1);
 
@@ -45,6 +55,7 @@ async fn dashboard_alerts_and_documentation_agree_with_the_metrics() {
     operator.wait_until_ready().await.unwrap();
     plane.kubectl(["create", "namespace", "pay"]).await.unwrap();
     plane.apply(POLICY).await.unwrap();
+    plane.apply(EXEMPTION).await.unwrap();
     has_data(&prometheus, "sidewatch_policy_ready").await;
 
     run_pods(&SimulatedKubelet::new(plane.client().await.unwrap()), &prometheus).await;
@@ -60,7 +71,7 @@ fn yaml(path: &str) -> Value {
     serde_saphyr::from_str(&fs::read_to_string(repository().join(path)).unwrap()).unwrap()
 }
 
-/// One sidecar fires and recovers, one continues to fire, one restarts.
+/// One sidecar fires and recovers, one continues to fire, one restarts, and one fires and is hidden.
 async fn run_pods(kubelet: &SimulatedKubelet, prometheus: &Prometheus) {
     let web = |pod: &str| {
         PodSpec::new(pod)
@@ -87,6 +98,12 @@ async fn run_pods(kubelet: &SimulatedKubelet, prometheus: &Prometheus) {
     recovers.crash("fluent-bit", 1).await.unwrap();
     recovers.step(Step::Start("fluent-bit")).await.unwrap();
     has_data(prometheus, "sidewatch_sidecar_restarts_total == 2").await;
+    let debug = PodSpec::new("debug")
+        .container(Container::native("envoy").readiness_probe())
+        .container(Container::regular("app"));
+    let mut hidden = kubelet.run("pay", debug).await.unwrap();
+    hidden.step(Step::Unready("envoy")).await.unwrap();
+    has_data(prometheus, "sidewatch_exempted_violations == 1").await;
 }
 
 /// Waits until the result of a query contains a number, and returns the result.

@@ -46,7 +46,12 @@ async fn pods_are_streamed_where_the_version_supports_it() {
         let requests = log.requests(&user)?;
         let reads = reads(&requests);
         ensure!(reads.get("pods") == Some(&pods), "{reads:?}");
-        for resource in ["namespaces", "sidecarpolicies", "clustersidecarpolicies"] {
+        for resource in [
+            "namespaces",
+            "sidecarpolicies",
+            "clustersidecarpolicies",
+            "sidecarexemptions",
+        ] {
             ensure!(reads.get(resource) == Some(&paged), "{resource}: {reads:?}");
         }
         Ok(())

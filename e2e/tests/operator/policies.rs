@@ -78,7 +78,7 @@ kind: Role
 metadata: {{name: reader}}
 rules:
   - {{apiGroups: [''], resources: [pods], verbs: [list, watch]}}
-  - {{apiGroups: [sidewatch.dev], resources: [sidecarpolicies], verbs: [list, watch]}}
+  - {{apiGroups: [sidewatch.dev], resources: [sidecarpolicies, sidecarexemptions], verbs: [list, watch]}}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding

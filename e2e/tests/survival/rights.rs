@@ -17,11 +17,13 @@ use super::test;
 
 /// Read permissions of a namespaced installation. The first is revoked during the second phase: after a recovery on a slow
 /// machine the policy `late` could fire before it.
-const READS: [Permission; 4] = [
+const READS: [Permission; 6] = [
     ("", "pods", "watch"),
     ("", "pods", "list"),
     ("sidewatch.dev", "sidecarpolicies", "list"),
     ("sidewatch.dev", "sidecarpolicies", "watch"),
+    ("sidewatch.dev", "sidecarexemptions", "list"),
+    ("sidewatch.dev", "sidecarexemptions", "watch"),
 ];
 /// Write permissions of a namespaced installation.
 const WRITES: [Permission; 3] = [

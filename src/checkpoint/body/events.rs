@@ -6,6 +6,7 @@ use crate::{
     domain::{
         checks::rule,
         effects::{Delivery, Event, RECOVERED, Regarding},
+        exemption::{EXEMPTION_ACTIVE, EXEMPTION_ENDED},
         policy::{Check, PolicyKey, PolicyKind},
     },
 };
@@ -115,7 +116,7 @@ fn read_names(from: &mut Reader<'_>) -> Result<Vec<String>> {
 /// The reason of an Event that this version writes.
 fn reason(text: &str) -> Result<&'static str> {
     let reasons = Check::ALL.into_iter().map(|check| rule(check).reason());
-    let mut reasons = reasons.chain([RECOVERED]);
+    let mut reasons = reasons.chain([RECOVERED, EXEMPTION_ACTIVE, EXEMPTION_ENDED]);
     reasons
         .find(|reason| *reason == text)
         .ok_or(DecodeError::Content("an unknown reason"))

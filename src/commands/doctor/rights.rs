@@ -249,7 +249,7 @@ mod tests {
                 "{expected}: {rights:?}"
             );
         }
-        assert_eq!(rights.len(), 20, "{rights:?}");
+        assert_eq!(rights.len(), 23, "{rights:?}");
     }
 
     #[test]

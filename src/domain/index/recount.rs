@@ -77,7 +77,8 @@ impl Index {
             "Pods of each workload that must have a sidecar"
         );
         self.assert_workloads();
-        self.exemptions.assert_hidden(self.pods.iter().map(|(id, pod)| (*id, &**pod)));
+        self.exemptions
+            .assert_hidden(self.pods.iter().map(|(id, pod)| (*id, &**pod)));
         for (namespace, entry) in &self.namespaces {
             let is_used = entry.metadata.is_some() || !entry.pods.is_empty();
             assert!(is_used, "{namespace}: neither labels nor Pods");

@@ -99,6 +99,8 @@ pub struct PolicySeries {
     pub containers: [(ContainerClass, u32); ContainerClass::ALL.len()],
     /// The number of violations that have fired, by check.
     pub fired: [(Check, u64); Check::ALL.len()],
+    /// The number of firing violations that exemptions hide, by check.
+    pub exempted: [(Check, u32); Check::ALL.len()],
 }
 
 /// The facts about a violation that do not depend on its subject.
@@ -231,6 +233,7 @@ impl Index {
             pods: policy.pods,
             containers: policy.containers,
             fired: policy.fired,
+            exempted: policy.exempted,
         });
         series.collect()
     }

@@ -9,12 +9,7 @@ use std::{collections::VecDeque, sync::Arc, vec};
 
 use jiff::Timestamp;
 
-use super::{
-    Index,
-    entry::PolicyId,
-    pods::PodId,
-    watches::Scope,
-};
+use super::{Index, entry::PolicyId, pods::PodId, watches::Scope};
 use crate::domain::effects::Effects;
 
 /// The number of units in one step: some milliseconds for healthy Pods, and less than 50 ms if every unit is a violation

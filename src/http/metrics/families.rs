@@ -110,6 +110,12 @@ static VIOLATIONS: Family = family(
     "Violations that began to fire.",
     &["check", "policy", "policy_kind", "policy_namespace"],
 );
+static EXEMPTED: Family = family(
+    Kind::Gauge,
+    "sidewatch_exempted_violations",
+    "Firing violations that SidecarExemptions hide; they are in no other series.",
+    &["check", "policy", "policy_kind", "policy_namespace"],
+);
 static RESTARTS: Family = family(
     Kind::Counter,
     "sidewatch_sidecar_restarts_total",
@@ -331,6 +337,13 @@ fn write_policies(encoder: &mut Encoder<'_>, policies: &[PolicySeries]) {
         let [name, kind, namespace] = policy_values(&policy.key);
         for (check, n) in policy.fired {
             family.add([check.as_str(), name, kind, namespace], count(n));
+        }
+    }
+    let mut family = encoder.family(&EXEMPTED);
+    for policy in policies {
+        let [name, kind, namespace] = policy_values(&policy.key);
+        for (check, n) in policy.exempted.into_iter().filter(|(_, n)| *n > 0) {
+            family.add([check.as_str(), name, kind, namespace], f64::from(n));
         }
     }
 }

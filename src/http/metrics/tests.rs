@@ -8,10 +8,10 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    api::SidecarPolicy,
+    api::{SidecarExemption, SidecarPolicy},
     clock::Clock,
     domain::policy::PolicyKind,
-    kubernetes::decode::{intern::Interner, pod, policy},
+    kubernetes::decode::{exemption::exemption_update, intern::Interner, pod, policy},
     kubernetes::inputs::WatchScope,
 };
 
@@ -19,7 +19,15 @@ use crate::{
 fn index() -> Index {
     let mut index = Index::new([None], false);
     let now: Timestamp = "2026-11-20T10:01:00Z".parse().unwrap();
-    let spec = json!({"checks": {"mainReadySidecarNotReady": {"for": "0s", "mode": "Observe"}}});
+    let exemption = json!({
+        "metadata": {"name": "flaps", "namespace": "pay", "uid": "e", "generation": 1},
+        "spec": {"selector": {}, "checks": ["NotReady"], "reason": "known", "until": "2026-11-21T00:00:00Z"},
+    });
+    let exemption: DeserializeGuard<SidecarExemption> = serde_json::from_value(exemption).unwrap();
+    let _ = index.apply_exemption(exemption_update(&exemption).unwrap(), now);
+    let spec = json!({"checks": {
+        "mainReadySidecarNotReady": {"for": "0s", "mode": "Observe"}, "notReady": {"for": "0s"},
+    }});
     let object =
         json!({"metadata": {"name": "mesh", "namespace": "pay", "uid": "m", "generation": 1}, "spec": spec});
     let object: DeserializeGuard<SidecarPolicy> = serde_json::from_value(object).unwrap();
@@ -103,6 +111,7 @@ fn names_and_labels_are_those_of_the_contract() {
         ),
         ("sidewatch_sidecar_images", format!("{policy} repository version")),
         ("sidewatch_violations_total", format!("check {policy}")),
+        ("sidewatch_exempted_violations", format!("check {policy}")),
         ("sidewatch_violation_duration_seconds", String::new()),
         ("sidewatch_sidecar_startup_seconds", "container until".to_owned()),
         ("sidewatch_build_info", "version".to_owned()),
@@ -178,6 +187,7 @@ fn violations_and_restarts_have_the_documented_series() {
         format!(r#"sidewatch_violations_total{{check="MainReadySidecarNotReady",{policy}}} 1"#),
         format!(r#"sidewatch_policy_containers{{native="true",{policy},ready="false",role="sidecar"}} 1"#),
         r#"sidewatch_watch_synced{resource="pods"} 0"#.to_owned(),
+        format!(r#"sidewatch_exempted_violations{{check="NotReady",{policy}}} 1"#),
         "sidewatch_tracked_pods 1".to_owned(),
         r#"sidewatch_sidecar_startup_seconds_count{container="proxy",until="started"} 1"#.to_owned(),
         r#"sidewatch_sidecar_startup_seconds_bucket{container="proxy",until="ready",le="0.5"} 1"#.to_owned(),

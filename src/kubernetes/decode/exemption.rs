@@ -145,7 +145,7 @@ mod tests {
     use crate::domain::selector::{Operator, Requirement, Selector};
     use serde_json::{Value, json};
 
-    fn read(spec: Value, status: Value) -> ExemptionUpdate {
+    fn read(spec: &Value, status: &Value) -> ExemptionUpdate {
         let object = json!({
             "apiVersion": "sidewatch.dev/v1alpha1", "kind": "SidecarExemption",
             "metadata": {
@@ -173,12 +173,12 @@ mod tests {
             Value::Null => drop(fields.remove(field)),
             value => drop(fields.insert(field.to_owned(), value)),
         }
-        read(spec, Value::Null).spec.unwrap_err().to_string()
+        read(&spec, &Value::Null).spec.unwrap_err().to_string()
     }
 
     #[test]
     fn every_field_is_decoded() {
-        let update = read(valid(), Value::Null);
+        let update = read(&valid(), &Value::Null);
         assert_eq!(update.key.to_string(), "SidecarExemption pay/vendor");
         assert_eq!((&*update.uid, update.generation), ("u-1", 3));
         assert_eq!(update.created, "2026-01-02T03:04:05Z".parse().unwrap());
@@ -208,7 +208,7 @@ mod tests {
             reason: "r".into(),
             until: "2026-03-01T18:00:00Z".parse().unwrap(),
         };
-        assert_eq!(read(spec, Value::Null).spec, Ok(expected));
+        assert_eq!(read(&spec, &Value::Null).spec, Ok(expected));
     }
 
     #[test]
@@ -238,7 +238,7 @@ mod tests {
         let spec = json!({
             "selector": {"matchExpressions": [{"key": "app", "operator": "In"}]}, "reason": "r", "until": "2026-03-01T18:00:00Z",
         });
-        let error = read(spec, Value::Null).spec.unwrap_err().to_string();
+        let error = read(&spec, &Value::Null).spec.unwrap_err().to_string();
         assert!(
             error.starts_with("spec.selector.matchExpressions[0].values: "),
             "{error}"
@@ -253,12 +253,12 @@ mod tests {
                 "since": "2026-01-02T03:04:05Z",
             }]})
         };
-        let hid = read(valid(), hidden("mesh")).hid.unwrap();
+        let hid = read(&valid(), &hidden("mesh")).hid.unwrap();
         assert_eq!(hid.to_string(), "SidecarPolicy pay/mesh");
-        assert_eq!(read(valid(), hidden("")).hid, None);
-        assert_eq!(read(valid(), json!({"hides": 0})).hid, None);
+        assert_eq!(read(&valid(), &hidden("")).hid, None);
+        assert_eq!(read(&valid(), &json!({"hides": 0})).hid, None);
         assert_eq!(
-            read(valid(), json!({"hides": 1, "hidden": ["odd"]})).hid,
+            read(&valid(), &json!({"hides": 1, "hidden": ["odd"]})).hid,
             None,
             "an entry of another version is skipped"
         );

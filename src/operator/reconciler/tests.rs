@@ -20,6 +20,10 @@ use crate::{
     kubernetes::decode::{intern::Interner, pod, policy},
     kubernetes::inputs::ObservedPolicy,
 };
+use crate::{
+    domain::{index::Scope, policy::PolicyKind},
+    kubernetes::decode::policy::status::ObservedStatus,
+};
 
 mod late_wake;
 

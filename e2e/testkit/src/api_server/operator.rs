@@ -28,6 +28,8 @@ pub const NAMESPACES: &str = "/api/v1/namespaces";
 pub const POLICIES: &str = "/apis/sidewatch.dev/v1alpha1/sidecarpolicies";
 /// The path of the ClusterSidecarPolicies.
 pub const CLUSTER_POLICIES: &str = "/apis/sidewatch.dev/v1alpha1/clustersidecarpolicies";
+/// The path of the SidecarExemptions.
+pub const EXEMPTIONS: &str = "/apis/sidewatch.dev/v1alpha1/sidecarexemptions";
 /// The path of the Events in the namespace `pay`.
 pub const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/pay/events";
 /// The path of the status of the policy `pay/mesh`.
@@ -217,6 +219,7 @@ impl ApiServer {
         let pay = json!({"metadata": {"name": "pay", "uid": "uid-pay", "resourceVersion": "1"}});
         self.serve_quietly(NAMESPACES, list("Namespace", "1", &[pay]));
         self.serve_quietly(CLUSTER_POLICIES, list("ClusterSidecarPolicy", "1", &[]));
+        self.serve_quietly(EXEMPTIONS, list("SidecarExemption", "1", &[]));
         self.serve_quietly(POLICIES, list("SidecarPolicy", "1", policies));
     }
 }

@@ -238,7 +238,12 @@ impl Index {
         effects
     }
 
-    /// The exemptions that exist.
+    /// Whether an exemption is known.
+    pub fn has_exemption(&self, key: &ExemptionKey) -> bool {
+        self.exemptions.ids.contains_key(key)
+    }
+
+    /// The exemptions that are known.
     pub fn exemptions(&self) -> impl Iterator<Item = &ExemptionKey> {
         self.exemptions.ids.keys()
     }

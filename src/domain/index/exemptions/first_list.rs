@@ -5,7 +5,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::Exemptions;
 use crate::domain::{
     effects::Effects,
-    index::{Index, watches::{Scope, covers}},
+    index::{
+        Index,
+        watches::{Scope, covers},
+    },
     time::later,
 };
 

@@ -102,7 +102,11 @@ impl Exemptions {
     }
 
     /// Reports all exemptions of the namespaces for which `concerns` is true.
-    pub(in crate::domain::index) fn report_all(&self, concerns: impl Fn(&str) -> bool, effects: &mut Effects) {
+    pub(in crate::domain::index) fn report_all(
+        &self,
+        concerns: impl Fn(&str) -> bool,
+        effects: &mut Effects,
+    ) {
         let keys = self.ids.keys().filter(|key| concerns(&key.namespace));
         effects.exemptions.extend(keys.cloned());
     }
@@ -127,10 +131,18 @@ impl Exemptions {
         assert_eq!(self.entries.len(), self.ids.len());
         assert_eq!(
             self.entries.len(),
-            self.by_namespace.values().map(std::collections::BTreeMap::len).sum::<usize>()
+            self.by_namespace
+                .values()
+                .map(std::collections::BTreeMap::len)
+                .sum::<usize>()
         );
         for (id, entry) in &self.entries {
-            assert_eq!(entry.hidden, expected.remove(id).unwrap_or_default(), "{}", entry.key);
+            assert_eq!(
+                entry.hidden,
+                expected.remove(id).unwrap_or_default(),
+                "{}",
+                entry.key
+            );
             let until = entry.spec.as_ref().map(|spec| spec.until);
             let end = self.ends.iter().find(|(_, of)| of == id).map(|(at, _)| *at);
             assert_eq!(end, until.filter(|_| !entry.ended), "{}", entry.key);
@@ -202,11 +214,17 @@ impl Index {
             let number = self.ids.get(policy);
             let policy_entry = number.and_then(|number| self.policies.get(number));
             let uid = policy_entry.map(|policy| policy.uid.clone()).unwrap_or_default();
-            let until = entry.spec.as_ref().map(|spec| seconds(spec.until)).unwrap_or_default();
+            let until = entry
+                .spec
+                .as_ref()
+                .map(|spec| seconds(spec.until))
+                .unwrap_or_default();
             let note = format!(
                 "Its time is over since {until}. The violations that it has hidden and that still fire are announced."
             );
-            effects.events.push(entry.event(EXEMPTION_ENDED, note, (policy, &uid), at));
+            effects
+                .events
+                .push(entry.event(EXEMPTION_ENDED, note, (policy, &uid), at));
         }
     }
 
@@ -215,7 +233,9 @@ impl Index {
         let id = *self.exemptions.ids.get(key)?;
         let entry = self.exemptions.entries.get(&id)?;
         let is_worked_on = self.work.contains(&Work::Exemptions(key.namespace.clone()));
-        if is_worked_on || !self.has_listed_exemptions(&key.namespace) || !self.watches.is_synced(&key.namespace)
+        if is_worked_on
+            || !self.has_listed_exemptions(&key.namespace)
+            || !self.watches.is_synced(&key.namespace)
         {
             return None;
         }
@@ -233,7 +253,9 @@ impl Index {
             shown: entry.shown.clone(),
             state,
             hides: u32::try_from(entry.hidden.len()).unwrap_or(u32::MAX),
-            hidden: listed.filter_map(|hidden| self.hidden_violation(hidden)).collect(),
+            hidden: listed
+                .filter_map(|hidden| self.hidden_violation(hidden))
+                .collect(),
             policy: entry.began.clone(),
         })
     }

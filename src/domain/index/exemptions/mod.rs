@@ -193,12 +193,6 @@ impl Exemptions {
         let waits = self.awaited.values().filter_map(|until| *until);
         end.into_iter().chain(waits).chain(self.relist).min()
     }
-
-    /// The exemption with this number, if it has not been deleted.
-    pub(super) fn name_of(&self, id: ExemptionId) -> Option<(&ExemptionKey, Timestamp)> {
-        let entry = self.entries.get(&id)?;
-        Some((&entry.key, entry.spec.as_ref()?.until))
-    }
 }
 
 impl Index {

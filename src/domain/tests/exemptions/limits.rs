@@ -41,7 +41,10 @@ fn the_oldest_exemptions_of_a_namespace_have_an_effect() {
     harness.exempt(young.clone()).at(100);
     assert_eq!(harness.firing(), ["envoy NotReady"], "one too many");
     assert_eq!(state(&harness, "young"), Some(ExemptionState::OverLimit));
-    assert_eq!(state(&harness, "other-99"), Some(ExemptionState::Active(at(1000))));
+    assert_eq!(
+        state(&harness, "other-99"),
+        Some(ExemptionState::Active(at(1000)))
+    );
     assert!(!relists(&mut harness));
 
     harness.end_exemption("other-7").at(100);
@@ -81,8 +84,15 @@ fn the_known_exemptions_of_a_namespace_are_bounded() {
         harness.exempt(other(second));
     }
     assert_eq!(harness.index.exemptions().count(), MAX_KNOWN_PER_NAMESPACE);
-    assert_eq!(state(&harness, &format!("other-{}", limit - 1)), Some(ExemptionState::OverLimit));
-    assert_eq!(state(&harness, &format!("other-{limit}")), None, "the youngest is forgotten");
+    assert_eq!(
+        state(&harness, &format!("other-{}", limit - 1)),
+        Some(ExemptionState::OverLimit)
+    );
+    assert_eq!(
+        state(&harness, &format!("other-{limit}")),
+        None,
+        "the youngest is forgotten"
+    );
     let mut elsewhere = exemption("snooze");
     elsewhere.key.namespace = "shop".into();
     harness.exempt(elsewhere);

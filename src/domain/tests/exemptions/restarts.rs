@@ -9,8 +9,11 @@ use crate::domain::{
 /// A process that starts now, with this list of exemptions and without a list of Pods.
 fn starting(before: &Harness, exemptions: impl IntoIterator<Item = ExemptionUpdate>) -> Harness {
     let mut harness = before.successor();
-    harness.index = std::mem::replace(&mut harness.index, crate::domain::index::Index::new([None], false))
-        .awaiting_exemptions();
+    harness.index = std::mem::replace(
+        &mut harness.index,
+        crate::domain::index::Index::new([None], false),
+    )
+    .awaiting_exemptions();
     harness.index.begin_exemption_resync(&None);
     for exemption in exemptions {
         harness.exempt(exemption);
@@ -41,7 +44,6 @@ fn a_new_process_says_nothing_about_what_is_exempt() {
     }
 }
 
-
 #[test]
 fn the_pods_wait_for_the_first_list_of_exemptions() {
     let mut before = failing(not_ready());
@@ -53,7 +55,10 @@ fn the_pods_wait_for_the_first_list_of_exemptions() {
     assert_eq!(harness.index.report(&key("mesh")), None, "nothing is evaluated");
     harness.hold().resume();
     assert_eq!(harness.events(), [], "a late wake does not end the wait");
-    harness.exempt(exemption("snooze")).finish_exemptions(&None).at(130);
+    harness
+        .exempt(exemption("snooze"))
+        .finish_exemptions(&None)
+        .at(130);
     assert_eq!(spoken(&mut harness), []);
     assert_eq!((harness.firing(), exempted(&harness)), (Vec::new(), 1));
     assert!(harness.index.report(&key("mesh")).is_some());
@@ -89,10 +94,7 @@ fn what_ended_while_no_process_ran_speaks_once() {
         before.now = at(1500);
         let mut harness = starting(&before, [hid.clone()]);
         harness.import(checkpoint).policy(not_ready());
-        harness
-            .finish_exemptions(&None)
-            .resync([&pod])
-            .at(1501);
+        harness.finish_exemptions(&None).resync([&pod]).at(1501);
         let events = harness.events();
         let delivery = if announced { "CreateOrRaise(2)" } else { "Create" };
         let expected = [
@@ -104,12 +106,13 @@ fn what_ended_while_no_process_ran_speaks_once() {
         let checkpoint = harness.checkpoint();
         let mut next = starting(&harness, [hid]);
         next.import(checkpoint).policy(not_ready());
-        next.finish_exemptions(&None)
-            .resync([&pod])
-            .at(1600);
+        next.finish_exemptions(&None).resync([&pod]).at(1600);
         let again = next.events();
         assert_eq!(again.len(), 1, "{again:?}");
-        assert_eq!(again[0].name, events[0].name, "an Event that exists is not written again");
+        assert_eq!(
+            again[0].name, events[0].name,
+            "an Event that exists is not written again"
+        );
     }
 }
 

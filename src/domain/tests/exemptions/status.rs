@@ -21,9 +21,15 @@ fn told(harness: &mut Harness) -> Vec<(&'static str, String)> {
         assert_eq!((&*event.namespace, &*event.regarding.uid), ("pay", "uid-snooze"));
         assert_eq!(&*event.policy.name, "mesh");
         assert_eq!(&*event.policy_uid, "uid-of-SidecarPolicy pay/mesh");
-        assert!(!event.warning && event.note.ends_with(" Reason: vendor"), "{event:?}");
+        assert!(
+            !event.warning && event.note.ends_with(" Reason: vendor"),
+            "{event:?}"
+        );
     }
-    events.into_iter().map(|event| (event.reason, event.note)).collect()
+    events
+        .into_iter()
+        .map(|event| (event.reason, event.note))
+        .collect()
 }
 
 #[test]
@@ -39,7 +45,10 @@ fn a_report_lists_what_is_hidden_now() {
     assert_eq!(listed.hides, 1);
     let hidden = &listed.hidden[0];
     assert_eq!((&*hidden.pod, &*hidden.container), (&*web().0.name, "envoy"));
-    assert_eq!((hidden.check, &*hidden.policy, hidden.since), (Check::NotReady, "mesh", at(10)));
+    assert_eq!(
+        (hidden.check, &*hidden.policy, hidden.since),
+        (Check::NotReady, "mesh", at(10))
+    );
     for n in 0..LISTED_HIDDEN {
         let pod = Pod::named(&format!("more-{n}")).regular("app").native("envoy");
         let pod = pod.labels(&[("app", "web")]).unready("envoy");
@@ -122,7 +131,10 @@ fn an_invalid_exemption_has_no_effect() {
         ..exemption("snooze")
     });
     let listed = report(&harness);
-    assert_eq!((listed.generation, listed.state), (2, ExemptionState::Invalid(error)));
+    assert_eq!(
+        (listed.generation, listed.state),
+        (2, ExemptionState::Invalid(error))
+    );
     assert_eq!((listed.hides, harness.firing().len()), (0, 1));
     harness.exempt(exemption("snooze"));
     assert_eq!((report(&harness).hides, harness.firing().len()), (1, 0));
@@ -149,6 +161,10 @@ fn an_edit_and_its_reversal_change_nothing() {
         harness.at(999);
         assert_eq!(report(&harness).hides, 1, "edit {n}");
         harness.at(1000);
-        assert_eq!((report(&harness).hides, harness.firing().len()), (0, 1), "edit {n}");
+        assert_eq!(
+            (report(&harness).hides, harness.firing().len()),
+            (0, 1),
+            "edit {n}"
+        );
     }
 }

@@ -16,16 +16,16 @@ use crate::{
     kubernetes::installation::{StatusWriter, status_writers},
 };
 
-/// The status of a policy object, and the version of the object that had it.
+/// The status of an object, and the version of the object that had it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ObservedStatus {
+pub struct ObservedStatus<S = PolicyStatus> {
     /// `metadata.uid`.
     pub uid: Arc<str>,
     /// `metadata.resourceVersion` as a number; 0 if it is not a number. Every supported version of
     /// Kubernetes writes a number.
     pub version: u64,
     /// `status`. `None` if the object has no status, or could not be decoded.
-    pub status: Option<PolicyStatus>,
+    pub status: Option<S>,
     /// The operators that have applied the status.
     pub writers: Vec<StatusWriter>,
 }
@@ -37,9 +37,11 @@ impl ObservedStatus {
         let status = object.0.as_ref().ok().and_then(|object| object.status().cloned());
         Self::new(object.meta(), status)
     }
+}
 
+impl<S> ObservedStatus<S> {
     /// Creates the status of an object with this metadata.
-    pub fn new(metadata: &ObjectMeta, status: Option<PolicyStatus>) -> Self {
+    pub fn new(metadata: &ObjectMeta, status: Option<S>) -> Self {
         let version = metadata.resource_version.as_deref();
         Self {
             uid: metadata.uid.as_deref().unwrap_or_default().into(),

@@ -1,0 +1,121 @@
+//! Exemptions: their watch, their status, and an API server without their CRD.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use testkit::api_server::{
+    ApiServer, CLUSTER_POLICIES, EXEMPTIONS, NAMESPACES, PODS, POLICIES, Setup, list, pod, policy, start,
+};
+
+const SNOOZE_STATUS: &str = "/apis/sidewatch.dev/v1alpha1/namespaces/pay/sidecarexemptions/snooze/status";
+const SYNCED: &str = r#"sidewatch_watch_synced{resource="sidecarexemptions"}"#;
+
+/// An exemption of all Pods until this time.
+fn exemption(version: &str, until: &str) -> Value {
+    json!({
+        "apiVersion": "sidewatch.dev/v1alpha1", "kind": "SidecarExemption",
+        "metadata": {"name": "snooze", "namespace": "pay", "uid": "uid-snooze", "resourceVersion": version,
+            "generation": 1, "creationTimestamp": "2026-11-20T09:00:00Z"},
+        "spec": {"selector": {}, "reason": "vendor", "until": until},
+    })
+}
+
+/// A server that answers everything but the requests for Pods and exemptions.
+fn server() -> ApiServer {
+    let server = ApiServer::default();
+    server.serve_quietly(NAMESPACES, list("Namespace", "1", &[]));
+    server.serve_quietly(CLUSTER_POLICIES, list("ClusterSidecarPolicy", "1", &[]));
+    server.serve_quietly(POLICIES, list("SidecarPolicy", "1", &[policy("mesh", "3")]));
+    server
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_their_crd_the_operator_works_and_finds_it_later() {
+    let server = server();
+    server.serve_quietly(PODS, list("Pod", "5", &[pod("a", "1", true)]));
+    let exemptions = server.route(Method::GET, EXEMPTIONS);
+    let statuses = server.route(Method::PATCH, testkit::api_server::MESH_STATUS);
+    let operator = start(&server, &[]);
+    for _ in 0..8 {
+        let missing = exemptions.any().await;
+        missing.text(StatusCode::NOT_FOUND, "404 page not found\n");
+        operator.ready().await;
+    }
+    operator.until_metric(SYNCED, 1.0).await;
+    let errors = operator.series("sidewatch_watch_errors_total");
+    assert_eq!(errors, [""; 0]);
+    assert_eq!(statuses.next().await.body["status"]["summary"]["pods"], 1);
+    let again = exemptions.any().await;
+    assert!(!again.is_watch(), "a list: {}", again.query);
+    let snooze = server.route(Method::PATCH, SNOOZE_STATUS);
+    let listed = exemption("7", "2126-11-20T10:00:00Z");
+    again.json(StatusCode::OK, &list("SidecarExemption", "7", &[listed]));
+    let _watch = exemptions.next().await.watch();
+    let status = &snooze.next().await.body["status"];
+    assert_eq!(status["conditions"][0]["reason"], "Active", "{status}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_waits_for_the_first_list_and_lists_what_is_hidden() {
+    let server = server();
+    server.serve_quietly(PODS, list("Pod", "5", &[pod("a", "1", false)]));
+    let exemptions = server.route(Method::GET, EXEMPTIONS);
+    let snooze = server.route(Method::PATCH, SNOOZE_STATUS);
+    let mesh = server.route(Method::PATCH, testkit::api_server::MESH_STATUS);
+    let events = server.route(Method::POST, testkit::api_server::EVENTS);
+    let operator = start(&server, &[]);
+    let first = exemptions.next().await;
+    events.stays_silent(Duration::from_secs(5)).await;
+    assert_eq!(operator.readyz().0, 503);
+    let until = "2126-11-20T10:00:00Z";
+    first.json(
+        StatusCode::OK,
+        &list("SidecarExemption", "7", &[exemption("7", until)]),
+    );
+    let watch = exemptions.next().await.watch();
+    let event = events.next().await;
+    assert_eq!(event.body["reason"], "ExemptionActive", "{}", event.body);
+    let regarding = &event.body["regarding"];
+    assert_eq!(regarding["apiVersion"], "sidewatch.dev/v1alpha1");
+    assert_eq!(
+        (&regarding["kind"], &regarding["uid"]),
+        (&json!("SidecarExemption"), &json!("uid-snooze"))
+    );
+    assert_eq!(event.body["related"]["name"], "mesh");
+    let body = event.body.clone();
+    event.json(StatusCode::CREATED, &body);
+    let applied = snooze.next().await;
+    let status = applied.body["status"].clone();
+    assert_eq!(
+        (&status["hides"], &status["workload"]),
+        (&json!(1), &json!("all Pods")),
+        "{status}"
+    );
+    assert_eq!(status["hidden"][0]["pod"], "a", "{status}");
+    assert_eq!(status["hidden"][0]["policy"], "mesh", "{status}");
+    let mut written = exemption("8", until);
+    written["status"] = status;
+    applied.json(StatusCode::OK, &written);
+    watch.event("MODIFIED", &written);
+    let status = &mesh.next().await.body["status"];
+    assert_eq!(status["summary"]["firing"], 0, "{status}");
+    let hidden = operator.series("sidewatch_exempted_violations");
+    assert_eq!(hidden.len(), 1, "{hidden:?}");
+    assert_eq!(operator.series("sidewatch_workload_violations"), [""; 0]);
+    events.stays_silent(Duration::from_secs(20)).await;
+    snooze.stays_silent(Duration::from_secs(20)).await;
+
+    watch.event("DELETED", &written);
+    let spoken = events.next().await;
+    assert_eq!(spoken.body["regarding"]["kind"], "Pod", "{}", spoken.body);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_setup_without_exemptions_writes_no_status_of_exemptions() {
+    let setup = Setup::start(&[policy("mesh", "3")]);
+    let _watch = setup.list_pods(&[pod("a", "1", true)]).await;
+    setup.operator.ready().await;
+    assert_eq!(setup.operator.metric(SYNCED), Some(1.0));
+    assert_eq!(setup.operator.series("sidewatch_exempted_violations"), [""; 0]);
+}
