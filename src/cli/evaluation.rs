@@ -120,6 +120,10 @@ impl Evaluation {
         }
         let effects = step(&mut self.index, Input::Pod(None, event), now);
         self.take(effects);
+        self.finish_work(now);
+    }
+
+    fn finish_work(&mut self, now: Timestamp) {
         while self.index.has_work() {
             let effects = self.index.work(now);
             self.take(effects);
@@ -131,6 +135,7 @@ impl Evaluation {
         while let Some(next) = self.index.next_deadline().filter(|next| *next <= until) {
             let effects = self.index.tick(next);
             self.take(effects);
+            self.finish_work(next);
         }
     }
 

@@ -135,10 +135,7 @@ impl Simulation {
             self.tick(*second);
             let effects = self.index.apply(pod.clone(), at(*second));
             self.record(effects);
-            while self.index.has_work() {
-                let effects = self.index.work(at(*second));
-                self.record(effects);
-            }
+            self.work(at(*second));
         }
         self.tick(until);
         self.now = until;
@@ -147,6 +144,14 @@ impl Simulation {
     fn tick(&mut self, until: i64) {
         while let Some(due) = self.index.next_deadline().filter(|due| *due <= at(until)) {
             let effects = self.index.tick(due);
+            self.record(effects);
+            self.work(due);
+        }
+    }
+
+    fn work(&mut self, now: Timestamp) {
+        while self.index.has_work() {
+            let effects = self.index.work(now);
             self.record(effects);
         }
     }
@@ -157,9 +162,8 @@ impl Simulation {
         let update = policy(self.kind, "edited", self.generation, spec);
         let effects = self.index.apply_policy(update, at(self.now));
         self.record(effects);
-        while self.index.has_work() && !self.stops_after_step {
-            let effects = self.index.work(at(self.now));
-            self.record(effects);
+        if !self.stops_after_step {
+            self.work(at(self.now));
         }
     }
 
@@ -313,6 +317,12 @@ fn script() -> Vec<(i64, Pod)> {
     );
     let pod = emit(100, pod.ready("envoy", false, 100));
     let _last = emit(2000, pod.ready("envoy", true, 2000));
+    // Three workloads have a common cause.
+    for (name, unready) in [("api-1", 160), ("api-2", 170)] {
+        let pod = emit(0, with_envoy("pay", name));
+        let pod = emit(unready, pod.ready("envoy", false, unready));
+        let _last = emit(2050, pod.ready("envoy", true, 2050));
+    }
     let pod = emit(0, with_envoy("shop", "web-2"));
     let pod = emit(150, pod.ready("envoy", false, 150));
     let _last = emit(2100, pod.ready("envoy", true, 2100));

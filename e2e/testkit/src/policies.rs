@@ -9,7 +9,7 @@ use sidewatch::{
 };
 
 /// The fields of all checks in a spec.
-pub const CHECKS: [&str; 9] = [
+pub const CHECKS: [&str; 10] = [
     "notReady",
     "mainReadySidecarNotReady",
     "frequentRestarts",
@@ -19,6 +19,7 @@ pub const CHECKS: [&str; 9] = [
     "flapping",
     "sidecarMissing",
     "versionDrift",
+    "commonCause",
 ];
 
 /// Returns a policy with this spec. A SidecarPolicy is in the namespace `pay`.

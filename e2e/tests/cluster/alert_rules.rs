@@ -29,6 +29,7 @@ const ALERTS: [(Check, &str); Check::ALL.len()] = [
     (Check::Flapping, "SidecarFlapping"),
     (Check::SidecarMissing, "SidecarMissing"),
     (Check::VersionDrift, "SidecarVersionDrift"),
+    (Check::CommonCause, "SidecarCommonCause"),
 ];
 const OWN_ALERTS: [&str; 8] = [
     "SidewatchDown",

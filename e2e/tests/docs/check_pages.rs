@@ -47,6 +47,7 @@ fn the_settings_on_a_page_are_the_defaults() {
     let mut spec = sidewatch::api::SidecarPolicySpec::default();
     // Its page has the defaults of the fields of a check that is off without them.
     spec.checks.version_drift = Some(sidewatch::api::VersionDrift::default());
+    spec.checks.common_cause = Some(sidewatch::api::CommonCause::default());
     let defaults = serde_json::to_value(spec).unwrap();
     let mut documented = serde_json::Map::new();
     for check in Check::ALL {
@@ -143,6 +144,34 @@ fn play(check: Check, pod: &mut Example) {
             // Seven days later.
             pod.wait_until("178:42:00");
         }
+        Check::CommonCause => {
+            pod.set_spec(check, "checks:");
+            pod.start("10:40:00");
+            let started = pod.pod.clone();
+            for name in ["api", "web"] {
+                pod.pod = started.clone();
+                pod.pod["metadata"]["name"] = json!(name);
+                pod.pod["metadata"]["uid"] = json!(name);
+                pod.apply("10:40:00");
+            }
+            let names = [
+                ("search", "pod-uid", "10:42:07"),
+                ("api", "api", "10:42:27"),
+                ("web", "web", "10:42:37"),
+            ];
+            pod.wait_until("10:42:06");
+            let unready = |status: &mut Value| {
+                status["initContainerStatuses"][0]["ready"] = json!(false);
+            };
+            for (name, uid, at) in names {
+                pod.pod = started.clone();
+                pod.pod["metadata"]["name"] = json!(name);
+                pod.pod["metadata"]["uid"] = json!(uid);
+                unready(&mut pod.pod["status"]);
+                pod.apply(at);
+            }
+            pod.wait_until("10:48:00");
+        }
     }
 }
 
@@ -220,24 +249,32 @@ impl Example {
         self.wait_until(at);
         self.state.apply(step, time(at)).unwrap();
         self.pod["status"] = self.state.status();
+        self.apply(at);
+    }
+
+    /// Applies the Pod as it is.
+    fn apply(&mut self, at: &str) {
+        self.wait_until(at);
         let pod = serde_json::from_value(self.pod.clone()).unwrap();
         let effects = self
             .index
             .apply(observe(pod, &mut self.interner).unwrap(), time(at));
         self.take(effects);
-        while self.index.has_work() {
-            let effects = self.index.work(time(at));
-            self.take(effects);
-        }
+        self.work(time(at));
     }
 
     fn wait_until(&mut self, at: &str) {
         while let Some(next) = self.index.next_deadline().filter(|next| *next <= time(at)) {
             let effects = self.index.tick(next);
             self.take(effects);
+            self.work(next);
         }
+        self.work(time(at));
+    }
+
+    fn work(&mut self, now: Timestamp) {
         while self.index.has_work() {
-            let effects = self.index.work(time(at));
+            let effects = self.index.work(now);
             self.take(effects);
         }
     }

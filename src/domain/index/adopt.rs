@@ -216,7 +216,7 @@ impl Index {
             policies,
             restored,
             missing,
-            drifts,
+            image_states,
             ..
         } = self;
         for (id, policy) in policies
@@ -228,7 +228,7 @@ impl Index {
                 && watches.is_released(&policy.key.namespace)
                 && !work.contains(&Work::Policy(*id))
                 && !missing.has_work_for(*id)
-                && !drifts.has_work_for(*id)
+                && !image_states.has_work_for(*id)
             {
                 policy.stored = Stored::default();
                 policy.covered_until = None;
@@ -239,7 +239,7 @@ impl Index {
             && watches.namespaces_synced
             && !work.contains(&Work::Restore)
             && !missing.queue.has_work()
-            && !drifts.queue.has_work()
+            && !image_states.queue.has_work()
         {
             restored.pods.clear();
         }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Index, entry::PolicyEntry, matches::Match, pods::PodEntry, views::with_hint};
+use super::{Index, entry::PolicyEntry, image_states, matches::Match, pods::PodEntry, views::with_hint};
 use crate::domain::{
     checks::{MessageContext, rule},
     observation::{Observation, Phase},
@@ -98,10 +98,10 @@ impl Index {
             let Some(entry) = self.policies.get(&matched.version.policy) else {
                 continue;
             };
-            // VersionDrift is about images, not about the Pod.
+            // Those on images are not about the Pod.
             let of_pods = Check::ALL
                 .into_iter()
-                .filter(|check| *check != Check::VersionDrift);
+                .filter(|check| !image_states::CHECKS.contains(check));
             for check in of_pods {
                 if check == Check::SidecarMissing {
                     states.extend(self.states_of_workload(entry, pod, matched));

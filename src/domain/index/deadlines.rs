@@ -12,7 +12,7 @@ impl Index {
     /// The next time at which [`Self::tick`] has work to do.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let of_workloads = self.missing.queue.next_deadline();
-        let of_images = self.drifts.queue.next_deadline();
+        let of_images = self.image_states.queue.next_deadline();
         let of_pods = self.deadlines.first().map(|(at, _)| *at);
         let of_exemptions = self.exemptions.next_deadline();
         let others = of_workloads.into_iter().chain(of_images).chain(of_exemptions);
@@ -40,7 +40,7 @@ impl Index {
             self.reach_workload_deadline(key, at, &mut effects);
         }
         while units > 0
-            && let Some((at, key)) = self.drifts.queue.take_due(now)
+            && let Some((at, key)) = self.image_states.queue.take_due(now)
         {
             units -= 1;
             self.reach_image_deadline(key, at, &mut effects);

@@ -20,7 +20,7 @@ use crate::domain::{
     histogram::Histogram,
     history::Observed,
     observation::Observation,
-    policy::Policy,
+    policy::{Check, Policy},
     tracker::{self, Changed, Tracked, keep_earliest},
 };
 
@@ -42,8 +42,13 @@ impl Index {
     ) {
         let Some(pod) = self.pods.get(&id) else { return };
         for matched in selected.among(&pod.matches) {
-            if let Some(policy) = self.policies.get_mut(&matched.version.policy) {
+            let id = matched.version.policy;
+            if let Some(policy) = self.policies.get_mut(&id) {
                 act(policy, &mut self.exemptions, pod, matched);
+                for repository in policy.failing_images.take_changed() {
+                    let check = (id, Check::CommonCause);
+                    self.image_states.mark(check, &policy.key.namespace, &repository);
+                }
             }
         }
     }
@@ -175,14 +180,14 @@ impl Index {
         }
         let Self {
             missing,
-            drifts,
+            image_states,
             images,
             policies,
             ..
         } = self;
         let observation = &pod.observation;
         let states = ((observation, &*old), (observation, &**new));
-        images.count((policies, drifts), selected, states.0, states.1);
+        images.count((policies, image_states), selected, states.0, states.1);
         missing.change(states.0, states.1, |id| {
             let version = |matches: &MatchSet| matches.get(id).map(|matched| Arc::as_ptr(&matched.version));
             if version(&old) == version(new) {

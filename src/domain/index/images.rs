@@ -14,8 +14,8 @@ use std::{
 };
 
 use super::{
-    drift::{Drifts, is_watched},
     entry::Policies,
+    image_states::{CHECKS, ImageStates, is_watched},
     matches::{Match, MatchSet},
     pods::Selected,
 };
@@ -24,6 +24,7 @@ use crate::domain::{
     image_version::{ImageVersion, MAX_REFERENCE},
     observation::{Observation, Workload},
     pattern::Repository,
+    policy::Check,
     roles::{Role, Roles},
     summary::{Images, LISTED_IMAGES, LISTED_VERSIONS, RepositoryImages, VersionPods},
 };
@@ -50,6 +51,12 @@ impl SidecarImage {
             version: version.to_string().into(),
         })
     }
+}
+
+/// The repository of an image as a Pod writes it. `None` if no container runtime accepts it.
+pub(super) fn repository_of(image: &str) -> Option<Arc<str>> {
+    let parsed = (image.len() <= MAX_REFERENCE).then(|| SidecarImage::parse(image));
+    parsed.flatten().map(|image| image.repository)
 }
 
 /// The versions of the latest images. Most Pods have one of few images.
@@ -89,7 +96,7 @@ impl ParsedImages {
     /// Counts the change of a Pod under the selected policies. The other policies must be the same in both sets.
     pub(super) fn count(
         &mut self,
-        (policies, drifts): (&mut Policies, &mut Drifts),
+        (policies, states): (&mut Policies, &mut ImageStates),
         selected: Selected,
         (before, old): (&Observation, &MatchSet),
         (after, new): (&Observation, &MatchSet),
@@ -134,8 +141,12 @@ impl ParsedImages {
                     } else {
                         policy.images.subtract(image, pod, is_watched);
                     }
-                    if is_watched {
-                        drifts.mark(id, &policy.key.namespace, &image.repository);
+                    for check in CHECKS.into_iter().filter(|_| is_watched) {
+                        let concerns =
+                            check != Check::CommonCause || policy.failing_images.contains(&image.repository);
+                        if concerns {
+                            states.mark((id, check), &policy.key.namespace, &image.repository);
+                        }
                     }
                 }
             }
@@ -159,12 +170,15 @@ struct VersionCount {
     pods: u32,
     /// The namespace in which the version was first seen.
     namespace: Arc<str>,
-    /// The Pods by namespace and workload, if the policy has the check VersionDrift.
-    workloads: BTreeMap<(Arc<str>, Arc<Workload>), u32>,
+    /// The Pods by workload, if the policy has a check on images.
+    workloads: BTreeMap<WorkloadOf, u32>,
 }
 
-/// The workload of a Pod, with its namespace.
-fn workload_of(pod: &Observation) -> (Arc<str>, Arc<Workload>) {
+/// A namespace and a workload.
+pub(super) type WorkloadOf = (Arc<str>, Arc<Workload>);
+
+/// The workload of a Pod.
+pub(super) fn workload_of(pod: &Observation) -> WorkloadOf {
     (Arc::clone(&pod.namespace), Arc::clone(&pod.workload))
 }
 
@@ -234,6 +248,12 @@ impl ImageCounts {
         following
             .take_while(move |(image, _)| image.repository == first.repository)
             .map(|(image, count)| (&image.version, count))
+    }
+
+    /// The workloads with a sidecar of the repository; those with several versions more than once.
+    pub(super) fn workloads_of(&self, repository: &Arc<str>) -> impl Iterator<Item = &WorkloadOf> {
+        self.versions_of(repository)
+            .flat_map(|(_, count)| count.workloads.keys())
     }
 
     /// Whether a Pod has a sidecar of the repository.

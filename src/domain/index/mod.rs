@@ -19,6 +19,7 @@
 //! policies concerned ([`Index::uncount`]). [`Index::reevaluate`] adds it again at the end.
 
 mod adopt;
+mod causes;
 pub mod check_states;
 mod checkpoint;
 mod counts;
@@ -28,6 +29,7 @@ mod entry;
 mod evaluate;
 mod event_planner;
 mod exemptions;
+mod image_states;
 mod images;
 mod join;
 mod matched_pods;
@@ -69,9 +71,9 @@ pub use self::{
     watches::Scope,
 };
 use self::{
-    drift::Drifts,
     entry::{Policies, PolicyId},
     exemptions::Exemptions,
+    image_states::ImageStates,
     images::ParsedImages,
     matches::{MatchSet, MatchSets},
     missing::Missing,
@@ -127,7 +129,7 @@ pub struct Index {
     /// The exemptions of each namespace.
     exemptions: Exemptions,
     /// The sidecar images that run in several versions.
-    drifts: Drifts,
+    image_states: ImageStates,
     /// The images of sidecars, whose versions the policies count.
     images: ParsedImages,
     /// The state from checkpoints of other processes that has not been applied yet.
@@ -174,7 +176,7 @@ impl Index {
             workloads: Workloads::default(),
             missing: Missing::default(),
             exemptions: Exemptions::default(),
-            drifts: Drifts::default(),
+            image_states: ImageStates::default(),
             images: ParsedImages::default(),
             restored: Checkpoint::default(),
             without_history: HashSet::new(),
@@ -230,8 +232,12 @@ impl Index {
         self.missing
             .change((&before, matches), (&pod.observation, matches), |_| observed);
         let (old, new) = ((&before, matches), (&pod.observation, matches));
-        self.images
-            .count((&mut self.policies, &mut self.drifts), Selected::All, old, new);
+        self.images.count(
+            (&mut self.policies, &mut self.image_states),
+            Selected::All,
+            old,
+            new,
+        );
         if let Some(ended) = self.workloads.change(&before, &pod.observation, now) {
             self.forget_workload(&ended);
         }
@@ -305,8 +311,12 @@ impl Index {
         let unmatched = MatchSet::default();
         let (old, new) = ((&pod.observation, &*matches), (&pod.observation, &unmatched));
         self.missing.change(old, new, |_| observed);
-        self.images
-            .count((&mut self.policies, &mut self.drifts), Selected::All, old, new);
+        self.images.count(
+            (&mut self.policies, &mut self.image_states),
+            Selected::All,
+            old,
+            new,
+        );
         if let Some(at) = pod.findings.as_ref().and_then(|findings| findings.deadline) {
             self.deadlines.remove(&(at, id));
         }

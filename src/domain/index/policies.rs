@@ -236,7 +236,7 @@ impl Index {
     /// Completes the move of the Pods of a policy to its latest version.
     pub(super) fn finish_policy(&mut self, id: PolicyId, effects: &mut Effects) {
         self.match_sets.sweep();
-        self.drifts.mark_policy(id);
+        self.image_states.mark_policy(id);
         if let Some(entry) = self.policies.get(&id) {
             effects.changed.insert(entry.key.clone());
             if entry.deleted {

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::{
     Index,
+    causes::{self, FailingImages},
     counts::Counts,
     entry::{PolicyEntry, PolicyId, visible_series},
     images::ImageCounts,
@@ -20,6 +21,7 @@ use super::{
 use crate::domain::{
     effects::Effects,
     observation::Observation,
+    policy::Check,
     roles::Roles,
     violation::{Subject, ViolationKey},
 };
@@ -140,7 +142,12 @@ impl Index {
                 }
                 violations.insert(shown.violation.clone());
             }
-            for (_, state) in self.drifts.states.iter().filter(|(key, _)| key.policy == *id) {
+            for (_, state) in self
+                .image_states
+                .states
+                .iter()
+                .filter(|(key, _)| key.policy == *id)
+            {
                 assert_eq!(state.tracked.is_some(), state.shown.is_some());
                 let Some(shown) = &state.shown else { continue };
                 counts.add_subject(&shown.violation);
@@ -150,6 +157,7 @@ impl Index {
                 violations.insert(shown.violation.clone());
             }
             self.assert_drifts(*id, policy);
+            self.assert_causes(*id, policy);
             let under = self.all_pods().filter_map(|(_, pod)| {
                 let matched = pod.matches.get(*id)?;
                 Some((&pod.observation, &*matched.roles))
@@ -189,10 +197,47 @@ impl Index {
             failing.entry(repository).or_default().insert(version);
         }
         failing.retain(|_, versions| versions.len() > 1);
-        let states = self.drifts.states.iter().filter(|(key, _)| key.policy == id);
+        let states = self.image_states.states.iter();
+        let states = states.filter(|(key, _)| (key.policy, key.check) == (id, Check::VersionDrift));
         let tracked = states.filter(|(_, state)| state.tracked.is_some());
         let tracked: BTreeSet<_> = tracked.map(|(key, _)| key.subject.repository.clone()).collect();
         assert_eq!(tracked, failing.into_keys().collect(), "{}", policy.key);
+    }
+
+    /// Panics if the images that fail differ from a recount, or their violations from these.
+    fn assert_causes(&self, id: PolicyId, policy: &PolicyEntry) {
+        let mut failing = FailingImages::default();
+        for (_, pod) in self.all_pods() {
+            if let Some(matched) = pod.matches.get(id) {
+                failing.add(&pod.observation, matched, pod.tracked(id));
+            }
+        }
+        failing.take_changed();
+        assert_eq!(policy.failing_images, failing, "{}", policy.key);
+        if self.has_work() || !self.watches.is_released(&policy.key.namespace) {
+            return;
+        }
+        let states = self.image_states.states.iter();
+        let states = states.filter(|(key, _)| (key.policy, key.check) == (id, Check::CommonCause));
+        let tracked = states.filter(|(_, state)| state.tracked.is_some());
+        let mut tracked: BTreeSet<_> = tracked.map(|(key, _)| key.subject.repository.clone()).collect();
+        let spec = policy.spec().filter(|spec| causes::is_on(spec));
+        let limits = spec.map(|spec| (policy.key.kind, &spec.checks.common_cause.limits));
+        let mut caused: BTreeSet<_> = failing
+            .repositories()
+            .filter(|repository| {
+                limits.is_some_and(|limits| failing.cause(limits, repository, &policy.images).is_some())
+            })
+            .cloned()
+            .collect();
+        let waits = |repository: &Arc<str>| {
+            let failing = &policy.failing_images;
+            let again = failing.evaluated_again(repository, policy.generation, self.latest);
+            again.is_some()
+        };
+        tracked.retain(|repository| !waits(repository));
+        caused.retain(|repository| !waits(repository));
+        assert_eq!(tracked, caused, "{}", policy.key);
     }
 
     fn assert_workloads(&self) {
@@ -274,10 +319,11 @@ impl Index {
         assert_eq!(self.watches.waiting().count(), 0);
         assert_eq!(self.startups.pods().count(), 0);
         assert!(self.missing.facts.is_empty() && self.missing.queue.next_deadline().is_none());
-        assert!(self.drifts.states.is_empty() && self.drifts.queue.next_deadline().is_none());
+        assert!(self.image_states.states.is_empty() && self.image_states.queue.next_deadline().is_none());
         for policy in self.policies.values() {
             assert_eq!(policy.counts, Counts::default());
             assert_eq!(policy.images.pods(), (BTreeMap::new(), 0));
+            assert_eq!(policy.failing_images, FailingImages::default());
             assert!(policy.violations.is_empty() && policy.restarts.is_empty());
             let mut kills = WorkloadCounts::default();
             policy.recent_kills.count(&mut kills);

@@ -3,8 +3,8 @@
 use super::{
     ContainerClass, Index, StartupDurations,
     counts::Failing,
-    drift,
     entry::{PolicyEntry, PolicyId},
+    image_states,
     policy_limits::Standing,
     work::Work,
 };
@@ -66,7 +66,7 @@ impl Index {
         let waits = entry.standing == Standing::Waiting;
         let is_worked_on = self.work.contains(&Work::Policy(id))
             || self.missing.has_work_for(id)
-            || self.drifts.has_work_for(id);
+            || self.image_states.has_work_for(id);
         if !synced || lacks_namespaces || waits || is_worked_on {
             return None;
         }
@@ -102,7 +102,7 @@ impl Index {
         let subject = match &violation.subject {
             Subject::Container(subject) => subject,
             Subject::Workload(subject) => return self.missing.detail(id, entry, subject),
-            Subject::Image(subject) => return Some(drift::detail(entry, subject)),
+            Subject::Image(subject) => return Some(image_states::detail(entry, violation.check, subject)),
         };
         let pod = self.pods.get(&self.pod_id(&subject.namespace, &subject.uid)?)?;
         let matched = pod.matches.get(id)?;

@@ -310,7 +310,7 @@ impl Index {
             self.update_deadline(id);
         }
         self.missing.release(scope, self.latest);
-        self.drifts.release(scope, self.latest);
+        self.image_states.release(scope, self.latest);
         if let Some(watch) = self.watches.pods.get_mut(scope) {
             watch.held = None;
             self.work.push(Work::Release(scope.clone()));

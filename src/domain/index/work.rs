@@ -65,7 +65,7 @@ impl WorkQueue {
 impl Index {
     /// Whether [`Self::work`] has work to do.
     pub fn has_work(&self) -> bool {
-        !self.work.0.is_empty() || self.missing.queue.has_work() || self.drifts.queue.has_work()
+        !self.work.0.is_empty() || self.missing.queue.has_work() || self.image_states.queue.has_work()
     }
 
     /// Sets the number of units in one step.

@@ -44,7 +44,7 @@ impl ImageCounts {
         counts
     }
 
-    /// The number of Pods by workload, if the policy has the check VersionDrift.
+    /// The number of Pods by workload, if the policy has a check on images.
     pub(in crate::domain::index) fn by_workload(&self) -> PodsByWorkload {
         let mut counts = BTreeMap::new();
         for (image, count) in &self.versions {

@@ -1,12 +1,13 @@
 //! The counts of versions equal a recount after any history.
 
+use jiff::SignedDuration;
 use proptest::{collection, prelude::*};
 
 use super::pod;
 use crate::domain::{
     observation::Phase,
     policy::{Mode, Policy},
-    testing::{Harness, Pod, cluster_key, one_of, policy},
+    testing::{Harness, Pod, cluster_key, minutes, one_of, policy},
 };
 
 /// A step of a history. A Pod has a number.
@@ -21,6 +22,7 @@ enum Step {
     Resume,
     Relist(Vec<(u8, u8)>),
     Work,
+    Later(u8),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,10 +62,16 @@ fn changed(number: u8, image: u8, change: Change) -> Pod {
     }
 }
 
-/// A policy with or without the check VersionDrift.
-fn with_drift(is_on: bool) -> Policy {
+/// A policy with or without the checks on images. Two workloads have a common cause.
+fn with_image_checks(is_on: bool) -> Policy {
     let mode = if is_on { Mode::Alert } else { Mode::Off };
-    policy().with(|policy| policy.checks.version_drift.common.mode = mode)
+    policy().with(|policy| {
+        policy.checks.version_drift.common.mode = mode;
+        policy.checks.common_cause.common.mode = mode;
+        policy.checks.common_cause.limits.workloads = 2;
+        policy.checks.not_ready.limits.hold_for = minutes(0);
+        policy.checks.not_ready.limits.keep_firing_for = minutes(0);
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -71,7 +79,7 @@ fn step() -> impl Strategy<Value = Step> {
     let image = 0..6u8;
     let change = prop_oneof![
         4 => Just(Change::Running),
-        1 => Just(Change::Unready),
+        3 => Just(Change::Unready),
         1 => Just(Change::Pending),
         1 => Just(Change::Ended),
         1 => Just(Change::Terminating),
@@ -83,12 +91,13 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (number.clone(), image.clone(), change).prop_map(|(number, image, change)| Step::Pod(number, image, change)),
         2 => number.clone().prop_map(Step::Delete),
         1 => any::<bool>().prop_map(Step::Namespace),
-        1 => any::<(Option<bool>, bool)>().prop_map(|(selects, drifts)| Step::Policy(selects, drifts)),
-        2 => any::<(Option<bool>, bool)>().prop_map(|(selects, drifts)| Step::Cluster(selects, drifts)),
+        1 => any::<(Option<bool>, bool)>().prop_map(|(selects, is_on)| Step::Policy(selects, is_on)),
+        2 => any::<(Option<bool>, bool)>().prop_map(|(selects, is_on)| Step::Cluster(selects, is_on)),
         1 => Just(Step::Hold),
         2 => Just(Step::Resume),
         1 => collection::vec((number, image), 0..4).prop_map(Step::Relist),
         2 => Just(Step::Work),
+        3 => (0..4u8).prop_map(Step::Later),
     ]
 }
 
@@ -114,16 +123,16 @@ proptest! {
                 Step::Policy(None, _) => {
                     harness.policy(policy().with(|policy| policy.mode = Mode::Off));
                 }
-                Step::Policy(Some(selects), drifts) => {
+                Step::Policy(Some(selects), is_on) => {
                     let selector = if *selects { one_of("app", "db") } else { policy().pods };
-                    harness.policy(with_drift(*drifts).with(|policy| policy.pods = selector));
+                    harness.policy(with_image_checks(*is_on).with(|policy| policy.pods = selector));
                 }
                 Step::Cluster(None, _) => {
                     harness.delete_policy(&cluster_key("all"));
                 }
-                Step::Cluster(Some(pays), drifts) => {
+                Step::Cluster(Some(pays), is_on) => {
                     let selector = if *pays { one_of("team", "pay") } else { policy().namespaces };
-                    let policy = with_drift(*drifts).with(|policy| policy.namespaces = selector);
+                    let policy = with_image_checks(*is_on).with(|policy| policy.namespaces = selector);
                     harness.policy_as(cluster_key("all"), Ok(policy), Vec::new());
                 }
                 Step::Hold => {
@@ -141,6 +150,10 @@ proptest! {
                 }
                 Step::Work => {
                     harness.work();
+                }
+                Step::Later(minutes) => {
+                    let passed = SignedDuration::from_secs(i64::from(*minutes) * 240 + 1);
+                    harness.until(harness.now + passed);
                 }
             }
         }

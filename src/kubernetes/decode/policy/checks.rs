@@ -5,7 +5,7 @@ use crate::{
     api::{self, CheckName},
     domain::{
         checks::{
-            self, Check, Checks, Common, Settings, flapping, frequent_restarts, job_held_open,
+            self, Check, Checks, Common, Settings, common_cause, flapping, frequent_restarts, job_held_open,
             main_ready_sidecar_not_ready, not_ready, oom_killed, sidecar_missing, startup_blocked,
             version_drift,
         },
@@ -62,6 +62,7 @@ register! {
     Flapping = Flapping: flapping, "flapping";
     SidecarMissing = SidecarMissing: sidecar_missing, "sidecarMissing";
     VersionDrift = VersionDrift: version_drift, "versionDrift";
+    CommonCause = CommonCause: common_cause, "commonCause";
 }
 
 // Each `decode` destructures the API type, so that a new field does not compile until it is decoded.
@@ -249,6 +250,28 @@ impl Decode for Option<api::VersionDrift> {
     }
 }
 
+/// The check is off unless the policy names it.
+impl Decode for Option<api::CommonCause> {
+    type Limits = common_cause::Limits;
+
+    fn decode(&self, path: &str) -> Result<Settings<Self::Limits>, InvalidSpec> {
+        let Some(api::CommonCause {
+            mode,
+            workloads,
+            severity,
+        }) = self
+        else {
+            return Ok(Settings::default());
+        };
+        Ok(Settings {
+            common: common(*mode, *severity),
+            limits: common_cause::Limits {
+                workloads: number(path, "workloads", *workloads, (2, "2"))?,
+            },
+        })
+    }
+}
+
 fn common(check_mode: api::Mode, severity: api::Severity) -> Common {
     Common {
         mode: mode(check_mode),
@@ -262,13 +285,18 @@ fn common(check_mode: api::Mode, severity: api::Severity) -> Common {
 
 /// Validates the number of restarts or changes at which a check fails.
 fn count(path: &str, n: u32) -> Result<u32, InvalidSpec> {
-    if (1..=1000).contains(&n) {
+    number(path, "count", n, (1, "1"))
+}
+
+/// Validates a number of at most 1000.
+fn number(path: &str, name: &str, n: u32, (min, min_text): (u32, &'static str)) -> Result<u32, InvalidSpec> {
+    if (min..=1000).contains(&n) {
         return Ok(n);
     }
     let problem = InvalidField::OutOfRange {
         value: n.to_string(),
-        min: "1",
+        min: min_text,
         max: "1000",
     };
-    Err(field(format!("{path}.count"), problem))
+    Err(field(format!("{path}.{name}"), problem))
 }
