@@ -13,6 +13,7 @@ mod plugin;
 mod record;
 mod run;
 mod simulate;
+mod snooze;
 mod top;
 mod version;
 mod versions;
@@ -23,7 +24,8 @@ use clap::{FromArgMatches, Parser, Subcommand};
 
 use self::{
     completion::CompletionArgs, doctor::DoctorArgs, explain::ExplainArgs, lint::LintArgs, plugin::Invocation,
-    record::RecordArgs, run::RunArgs, simulate::SimulateArgs, top::TopArgs, versions::VersionsArgs,
+    record::RecordArgs, run::RunArgs, simulate::SimulateArgs, snooze::SnoozeArgs, top::TopArgs,
+    versions::VersionsArgs,
 };
 pub use crate::cli::exit::Failure;
 use crate::cli::exit::{FailureCode, Outcome, exit_code};
@@ -90,6 +92,13 @@ Examples:
   sidewatch versions -A -o json
 ";
 
+const SNOOZE_EXAMPLES: &str = "\
+Examples:
+  sidewatch snooze deployment/web -n shop --for 2h --reason \"the vendor fixes the image\"
+  sidewatch snooze cronjob/report --until 2026-03-01T18:00:00Z --check JobHeldOpen --reason \"issue 42\"
+  sidewatch snooze sts/db --for 30m --container exporter --reason maintenance --dry-run
+";
+
 const DOCTOR_EXAMPLES: &str = "\
 Examples:
   sidewatch doctor                                       examine the installation
@@ -131,6 +140,9 @@ enum Command {
     /// Show which versions of each sidecar's image run, and which workloads are behind
     #[command(before_help = VERSIONS_EXAMPLES)]
     Versions(VersionsArgs),
+    /// Hide the violations of a workload until a time
+    #[command(before_help = SNOOZE_EXAMPLES)]
+    Snooze(SnoozeArgs),
     /// Examine whether the installation is complete and healthy
     #[command(before_help = DOCTOR_EXAMPLES)]
     Doctor(DoctorArgs),
@@ -180,6 +192,7 @@ impl Command {
             | Self::Explain(_)
             | Self::Top(_)
             | Self::Versions(_)
+            | Self::Snooze(_)
             | Self::Doctor(_)
             | Self::Record(_) => FailureCode::WithFindings,
         }
@@ -193,6 +206,7 @@ impl Command {
             Self::Explain(args) => explain::execute(&args),
             Self::Top(args) => top::execute(&args),
             Self::Versions(args) => versions::execute(&args),
+            Self::Snooze(args) => snooze::execute(&args).map(|()| Outcome::Nothing),
             Self::Doctor(args) => doctor::execute(&args),
             Self::Record(args) => record::execute(&args).map(|()| Outcome::Nothing),
             Self::Crds => crds::execute().map(|()| Outcome::Nothing),

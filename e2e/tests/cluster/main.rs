@@ -34,3 +34,4 @@ mod pod_encodings;
 mod policy_specs;
 mod protected_metrics;
 mod simulated_kubelet;
+mod snooze;
