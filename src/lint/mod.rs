@@ -8,6 +8,7 @@
 
 pub mod admission;
 pub mod edit;
+mod exemption;
 pub mod field;
 pub mod finding;
 mod local_ports;
@@ -21,6 +22,8 @@ pub mod workload;
 pub mod yaml;
 
 use std::collections::BTreeSet;
+
+use jiff::Timestamp;
 
 use self::{
     field::Field,
@@ -47,6 +50,7 @@ pub struct Linter {
     disabled: BTreeSet<&'static str>,
     template_paths: Vec<TemplatePath>,
     ignores: Vec<Ignore>,
+    now: Timestamp,
     findings: usize,
     /// The number of Pod templates that were examined.
     pub templates: usize,
@@ -64,11 +68,12 @@ pub struct Report {
 }
 
 impl Linter {
-    /// Creates a linter. Fails only if the default policy is invalid.
+    /// Creates a linter. An exemption that ends until `now` is a finding. Fails only if the default policy is invalid.
     pub fn new(
         disabled: BTreeSet<&'static str>,
         template_paths: Vec<TemplatePath>,
         ignores: Vec<Ignore>,
+        now: Timestamp,
     ) -> Result<Self, InvalidSpec> {
         let policy = SidecarPolicy::new("lint", SidecarPolicySpec::default()).policy()?;
         Ok(Self {
@@ -76,6 +81,7 @@ impl Linter {
             disabled,
             template_paths,
             ignores,
+            now,
             findings: 0,
             templates: 0,
         })
@@ -87,7 +93,9 @@ impl Linter {
         for document in Documents::new(text) {
             match document {
                 Ok(node) => {
-                    for workload in workloads(&Field::root(node), &self.template_paths) {
+                    let root = Field::root(node);
+                    report.findings.extend(self.examine_exemptions(&root));
+                    for workload in workloads(&root, &self.template_paths) {
                         self.templates += 1;
                         let pod = Pod::new(workload, &self.policy);
                         report.findings.extend(self.examine(text, &pod));
@@ -104,6 +112,15 @@ impl Linter {
         }
         self.findings += report.findings.len();
         report
+    }
+
+    fn examine_exemptions(&mut self, document: &Field<'_>) -> Vec<Finding> {
+        let mut findings = exemption::examine(document, self.now);
+        findings.retain(|finding| {
+            let is_ignored = self.ignores.iter_mut().any(|ignore| ignore.suppresses(finding));
+            !is_ignored && !self.disabled.contains(finding.code)
+        });
+        findings
     }
 
     fn examine(&mut self, text: &str, pod: &Pod<'_>) -> Vec<Finding> {

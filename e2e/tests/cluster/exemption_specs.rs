@@ -1,5 +1,7 @@
 //! The schema of exemptions with a real API server: accepted and rejected specs, status, and output of kubectl.
 
+use std::collections::BTreeSet;
+
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::Status;
 use kube::{Api, ResourceExt};
@@ -8,6 +10,7 @@ use sidewatch::api::{
     CheckName, EXEMPTED_CHECKS, HiddenViolation, MAX_HIDDEN, MAX_SHOWN, SidecarExemption,
     SidecarExemptionSpec, SidecarExemptionStatus,
 };
+use sidewatch::lint::Linter;
 
 use crate::policy_specs::{Kind, plane, try_create};
 
@@ -73,6 +76,7 @@ async fn valid_exemptions_are_accepted_and_decoded() {
         let decoded: SidecarExemptionSpec = serde_json::from_value(created["spec"].clone()).unwrap();
         let exemption = sidewatch::kubernetes::decode::exemption::exemption(&decoded);
         assert!(exemption.is_ok(), "{why}: {exemption:?}");
+        assert_eq!(lint(&spec), BTreeSet::new(), "{why}");
     }
 }
 
@@ -125,6 +129,15 @@ fn rejected() -> Vec<(&'static str, Value, &'static str, &'static str)> {
     ]
 }
 
+/// The rules of lint that find something in an exemption with this spec, without its end in the past.
+fn lint(spec: &Value) -> BTreeSet<&'static str> {
+    let long_ago = "2000-01-01T00:00:00Z".parse().unwrap();
+    let mut linter = Linter::new(BTreeSet::new(), Vec::new(), Vec::new(), long_ago).unwrap();
+    let object = json!({"apiVersion": "sidewatch.dev/v1alpha1", "kind": "SidecarExemption", "spec": spec});
+    let report = linter.lint(&object.to_string());
+    report.findings.iter().map(|finding| finding.code).collect()
+}
+
 /// The fields and messages of a rejection. An unknown field has no causes.
 fn causes(status: &Status) -> Vec<(String, String)> {
     let causes = status.details.iter().flat_map(|details| &details.causes);
@@ -143,13 +156,18 @@ async fn invalid_exemptions_are_rejected_with_the_field() {
     let (_, client) = plane().await;
     let mut wrong = Vec::new();
     for (why, changes, field, says) in rejected() {
-        let found = match try_create(&client, EXEMPTION, &json!({"spec": spec(changes)})).await {
+        let changed = spec(changes);
+        let found = match try_create(&client, EXEMPTION, &json!({"spec": changed})).await {
             Ok(_) => Vec::new(),
             Err(status) => causes(&status),
         };
         let is_right = matches!(&*found, [(at, message)] if at == field && message.contains(says));
         if !is_right {
             wrong.push(format!("{why}: expected {field}: {says}, found {found:?}"));
+        }
+        // Lint does not examine the keys and values of labels.
+        if !says.contains("label key") && lint(&changed) != BTreeSet::from(["SC030"]) {
+            wrong.push(format!("{why}: lint finds {:?}", lint(&changed)));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

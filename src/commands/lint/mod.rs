@@ -28,6 +28,7 @@ use crate::{
         output::{note, print},
         terminal::{ColorWhen, Terminal},
     },
+    clock::{Clock, SystemClock},
     lint::{
         Linter, MAX_FINDINGS, Report,
         finding::{Finding, Object, Severity},
@@ -201,7 +202,12 @@ pub(super) fn execute(args: &LintArgs) -> Result<Outcome, Failure> {
         .chain(&config.template_paths)
         .cloned()
         .collect();
-    let mut linter = Linter::new(disabled, template_paths, config.ignores)?;
+    let mut linter = Linter::new(
+        disabled,
+        template_paths,
+        config.ignores,
+        SystemClock::default().now(),
+    )?;
     let mut run = Run {
         format: args.output,
         terminal: Terminal::stdout(args.color),

@@ -38,7 +38,7 @@ pub struct Rule {
     pub(super) check: fn(&Pod<'_>) -> Vec<Draft>,
 }
 
-/// All rules, in the order of their codes.
+/// All rules about Pod templates, in the order of their codes.
 pub const RULES: [Rule; 17] = [
     startup_gate::RULE,
     restart_policy::RULE,
@@ -59,6 +59,22 @@ pub const RULES: [Rule; 17] = [
     classic_known::RULE,
 ];
 
+/// The code of an exemption that the API server refuses.
+pub const INVALID_EXEMPTION: Rule = Rule {
+    code: "SC030",
+    title: "a SidecarExemption that the API server refuses",
+    severity: Severity::Error,
+    check: |_| Vec::new(),
+};
+
+/// The code of an exemption whose time is over.
+pub const ENDED_EXEMPTION: Rule = Rule {
+    code: "SC031",
+    title: "a SidecarExemption whose time is over",
+    severity: Severity::Warning,
+    check: |_| Vec::new(),
+};
+
 /// The code of an invalid suppression.
 pub const INVALID_SUPPRESSION: Rule = Rule {
     code: "SC900",
@@ -75,10 +91,15 @@ pub const UNUSED_SUPPRESSION: Rule = Rule {
     check: |_| Vec::new(),
 };
 
-/// All rules, and the rules about suppressions.
+/// All rules, also those about exemptions and suppressions.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
-    const OWN: [Rule; 2] = [INVALID_SUPPRESSION, UNUSED_SUPPRESSION];
-    RULES.iter().chain(&OWN)
+    const OTHER: [Rule; 4] = [
+        INVALID_EXEMPTION,
+        ENDED_EXEMPTION,
+        INVALID_SUPPRESSION,
+        UNUSED_SUPPRESSION,
+    ];
+    RULES.iter().chain(&OTHER)
 }
 
 /// Returns the code as a rule spells it.

@@ -1,6 +1,7 @@
 //! Tests of the rules: tables of bad and good Pods.
 
 mod edits;
+mod exemptions;
 mod jobs;
 mod places;
 mod probes;
@@ -10,13 +11,19 @@ mod suppressions;
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use testkit::lint_fixtures::{Fixtures, object};
 
 use super::{Linter, finding::Finding};
 
+/// The time of the run.
+fn now() -> Timestamp {
+    "2026-03-01T12:00:00Z".parse().unwrap()
+}
+
 /// Returns all findings in a text that can be parsed.
 fn lint(text: &str) -> Vec<Finding> {
-    let mut linter = Linter::new(BTreeSet::new(), Vec::new(), Vec::new()).unwrap();
+    let mut linter = Linter::new(BTreeSet::new(), Vec::new(), Vec::new(), now()).unwrap();
     let report = linter.lint(text);
     assert!(report.errors.is_empty(), "{:?}\n{text}", report.errors);
     assert!(linter.templates > 0, "no Pod template in\n{text}");

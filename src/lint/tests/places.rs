@@ -1,6 +1,6 @@
 //! The places of findings, and the bounds.
 
-use super::{Linter, lint};
+use super::{Linter, lint, now};
 use crate::lint::MAX_FINDINGS;
 
 const TEXT: &str = "\
@@ -48,7 +48,7 @@ fn findings_are_in_the_order_of_the_text() {
 #[test]
 fn the_number_of_findings_is_bounded() {
     let pod = "---\n{kind: Pod, spec: {containers: [{name: app}, {name: istio-proxy}]}}\n";
-    let mut linter = Linter::new([].into(), Vec::new(), Vec::new()).unwrap();
+    let mut linter = Linter::new([].into(), Vec::new(), Vec::new(), now()).unwrap();
     let report = linter.lint(&pod.repeat(MAX_FINDINGS));
     assert!(report.is_truncated);
     assert_eq!(report.findings.len(), MAX_FINDINGS);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Linter, lint};
+use super::{Linter, lint, now};
 use crate::{
     domain::pattern::Pattern,
     lint::{suppression::Ignore, yaml::Location},
@@ -77,7 +77,7 @@ fn an_annotation_suppresses_findings() {
 fn an_unused_annotation_for_a_disabled_rule_is_no_finding() {
     let text = deployment("sidewatch.dev/ignore: 'SC003: not needed'", "");
     let disabled = BTreeSet::from(["SC003", "SC005"]);
-    let mut linter = Linter::new(disabled, Vec::new(), Vec::new()).unwrap();
+    let mut linter = Linter::new(disabled, Vec::new(), Vec::new(), now()).unwrap();
     let codes: Vec<_> = linter.lint(&text).findings.iter().map(|f| f.code).collect();
     assert_eq!(codes, ["SC010", "SC021"]);
 }
@@ -94,7 +94,7 @@ fn an_entry_of_the_configuration_suppresses_findings() {
         location: Location::default(),
     };
     let ignores = vec![ignore("we."), ignore("other")];
-    let mut linter = Linter::new(BTreeSet::new(), Vec::new(), ignores).unwrap();
+    let mut linter = Linter::new(BTreeSet::new(), Vec::new(), ignores, now()).unwrap();
     let report = linter.lint(&deployment("", ""));
     let codes: Vec<_> = report.findings.iter().map(|f| f.code).collect();
     assert_eq!(codes, ["SC005", "SC021"]);
