@@ -267,7 +267,9 @@ impl<'a> Users<'a> {
                 begin += 1;
             }
             let number = end + 1 - begin;
-            if number >= enough && weight * ONE_OF >= total && number > best.len() {
+            // Each weight is rounded down by less than 1.
+            let share = weight * ONE_OF + self.number as u64;
+            if number >= enough && share >= total && number > best.len() {
                 best = begin..end + 1;
             }
         }

@@ -214,6 +214,22 @@ fn one_namespace_cannot_hide_a_cause_of_a_cluster_policy_by_many_workloads() {
 }
 
 #[test]
+fn a_share_of_exactly_a_fifth_is_enough_with_weights_that_are_rounded() {
+    let mut harness = Harness::with(policy().with(|policy| policy.mode = Mode::Off));
+    harness.policy_as(cluster_key("all"), Ok(caused()), Vec::new());
+    for number in 0..80 {
+        // Four namespaces, each below the limit for one.
+        let namespace = format!("healthy-{}", number % 4);
+        harness.pod(&pod(&format!("w-{number}")).in_namespace(&namespace));
+    }
+    for number in 0..30 {
+        harness.pod(&broken(&format!("failing-{number}")));
+    }
+    settle(&mut harness, 100);
+    assert_eq!(causes(&harness).len(), 1, "30 count as 20 of 100");
+}
+
+#[test]
 fn violations_under_an_exemption_do_not_count_until_its_end() {
     let mut harness = Harness::with(caused());
     harness.exempt(ExemptionUpdate {
