@@ -72,6 +72,9 @@ pub struct Spec {
     /// Every violation that fires. No other may.
     #[serde(default)]
     pub expect: Vec<Expected>,
+    /// Exemptions that hide a firing violation, and whose time is over at the end. Each has one Event for both.
+    #[serde(default)]
+    pub exemptions: Vec<String>,
     /// Other metrics of the operator at the end.
     #[serde(default)]
     pub metrics: Vec<ExpectedMetric>,
@@ -213,6 +216,8 @@ pub enum Step {
     Pause(Duration),
     /// Runs kubectl with these arguments, in the namespace of the scenario.
     Kubectl(Vec<String>),
+    /// Lets an exemption end by itself.
+    EndExemption(EndExemption),
     /// Evicts a Pod, as `kubectl drain` does.
     Evict(String),
     /// Waits for an Event of Sidewatch with this reason in the namespace.
@@ -221,6 +226,17 @@ pub enum Step {
     Node(NodeAction),
     /// Kills the sandbox process of a Pod on the test node.
     LoseSandbox(String),
+}
+
+/// The end of an exemption.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndExemption {
+    /// Its name.
+    pub name: String,
+    /// The time from now to its end.
+    #[serde(deserialize_with = "duration")]
+    pub after: Duration,
 }
 
 /// Disturbance of the test node or its control plane.

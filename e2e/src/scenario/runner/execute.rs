@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp, Unit};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
@@ -14,7 +14,7 @@ use super::cluster::ScenarioCluster;
 use super::verify;
 use crate::Cluster;
 use crate::observers::{ObservedRun, Timing};
-use crate::scenario::{Scenario, Step, Then};
+use crate::scenario::{EndExemption, Scenario, Step, Then};
 
 /// Time limit of an awaited Event, longer than any default `for`.
 const EVENT_WITHIN: Duration = Duration::from_mins(6);
@@ -112,6 +112,12 @@ async fn step(cluster: &ScenarioCluster, namespaced: &Cluster, namespace: &str, 
     match step {
         Step::Pause(time) => tokio::time::sleep(*time).await,
         Step::Kubectl(arguments) => drop(namespaced.kubectl(arguments).await?),
+        Step::EndExemption(EndExemption { name, after }) => {
+            let until = (Timestamp::now() + SignedDuration::try_from(*after)?).round(Unit::Second)?;
+            let patch = format!(r#"{{"spec": {{"until": "{until}"}}}}"#);
+            let arguments = ["patch", "sidecarexemption", name, "--type=merge", "-p", &patch];
+            namespaced.kubectl(arguments).await?;
+        }
         Step::Evict(pod) => {
             let pods = Api::<Pod>::namespaced(cluster.client().await?, namespace);
             pods.evict(pod, &EvictParams::default()).await?;

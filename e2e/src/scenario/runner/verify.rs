@@ -3,6 +3,7 @@
 use anyhow::Result;
 use jiff::SignedDuration;
 use k8s_openapi::api::events::v1::Event;
+use sidewatch::domain::exemption::{EXEMPTION_ACTIVE, EXEMPTION_ENDED};
 use sidewatch::domain::policy::Check;
 
 use super::ScenarioRun;
@@ -27,6 +28,18 @@ pub(super) fn events(run: &ScenarioRun, events: &[Event]) -> Vec<String> {
             && take(&mut unexpected, |event| recovers(run, expected, event)).is_none()
         {
             errors.push(format!("no recovery: {expected}"));
+        }
+    }
+    for exemption in &run.scenario.spec.exemptions {
+        for reason in [EXEMPTION_ACTIVE, EXEMPTION_ENDED] {
+            let is_this = |event: &Event| {
+                let regarding = event.regarding.as_ref();
+                event.reason.as_deref() == Some(reason)
+                    && regarding.and_then(|regarding| regarding.name.as_ref()) == Some(exemption)
+            };
+            if take(&mut unexpected, is_this).is_none() {
+                errors.push(format!("missing: {reason} of the exemption {exemption}"));
+            }
         }
     }
     let unexpected = unexpected.into_iter();
