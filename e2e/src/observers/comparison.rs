@@ -64,7 +64,14 @@ pub fn page(command: &str, timing: Timing, runs: &[ObservedRun<'_>], alerts: &[A
 }
 
 fn rows<'a>(runs: &'a [ObservedRun<'_>], alerts: &'a [Alert]) -> Vec<Row<'a>> {
+    let about_containers = |run: &&ObservedRun<'_>| {
+        let expected = &run.scenario.spec.expect;
+        expected
+            .iter()
+            .all(|expected| expected.image.is_none() && expected.workload.is_none())
+    };
     runs.iter()
+        .filter(about_containers)
         .map(|run| Row {
             scenario: run.scenario,
             common: outcome(run, alerts, Source::Common),
