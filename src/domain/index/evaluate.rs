@@ -10,6 +10,7 @@ use super::{
     entry::{Policies, PolicyEntry},
     event_planner::EventPlanner,
     exemptions::Exemptions,
+    image_states::ImageKey,
     matches::{Match, MatchSet},
     pods::{PodEntry, PodId, Selected, Unevaluated},
     workloads::Workloads,
@@ -47,7 +48,8 @@ impl Index {
                 act(policy, &mut self.exemptions, pod, matched);
                 for repository in policy.failing_images.take_changed() {
                     let check = (id, Check::CommonCause);
-                    self.image_states.mark(check, &policy.key.namespace, &repository);
+                    self.image_states
+                        .mark(ImageKey::new(check, &policy.key.namespace, &repository));
                 }
             }
         }

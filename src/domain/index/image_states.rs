@@ -36,6 +36,23 @@ pub(super) struct ImageKey {
     pub(super) subject: ImageSubject,
 }
 
+impl ImageKey {
+    pub(super) fn new(
+        (policy, check): (PolicyId, Check),
+        namespace: &Arc<str>,
+        repository: &Arc<str>,
+    ) -> Self {
+        Self {
+            policy,
+            check,
+            subject: ImageSubject {
+                namespace: Arc::clone(namespace),
+                repository: Arc::clone(repository),
+            },
+        }
+    }
+}
+
 /// The violations of all policies.
 #[derive(Debug, Default)]
 pub(super) struct ImageStates {
@@ -47,21 +64,7 @@ pub(super) struct ImageStates {
 
 impl ImageStates {
     /// Queues a repository whose facts have changed.
-    pub(super) fn mark(
-        &mut self,
-        (policy, check): (PolicyId, Check),
-        namespace: &Arc<str>,
-        repository: &Arc<str>,
-    ) {
-        let subject = ImageSubject {
-            namespace: Arc::clone(namespace),
-            repository: Arc::clone(repository),
-        };
-        let key = ImageKey {
-            policy,
-            check,
-            subject,
-        };
+    pub(super) fn mark(&mut self, key: ImageKey) {
         self.queue.mark(key, Observed::Live);
     }
 
@@ -92,15 +95,7 @@ impl ImageStates {
 
 /// A key before all keys of a policy.
 fn first_of(policy: PolicyId) -> ImageKey {
-    let subject = ImageSubject {
-        namespace: Arc::default(),
-        repository: Arc::default(),
-    };
-    ImageKey {
-        policy,
-        check: Check::ALL[0],
-        subject,
-    }
+    ImageKey::new((policy, Check::ALL[0]), &Arc::default(), &Arc::default())
 }
 
 /// The cause of a violation, for the status of its policy.

@@ -15,7 +15,7 @@ use std::{
 
 use super::{
     entry::Policies,
-    image_states::{CHECKS, ImageStates, is_watched},
+    image_states::{CHECKS, ImageKey, ImageStates, is_watched},
     matches::{Match, MatchSet},
     pods::Selected,
 };
@@ -142,10 +142,13 @@ impl ParsedImages {
                         policy.images.subtract(image, pod, is_watched);
                     }
                     for check in CHECKS.into_iter().filter(|_| is_watched) {
-                        let concerns =
-                            check != Check::CommonCause || policy.failing_images.contains(&image.repository);
+                        let key = ImageKey::new((id, check), &policy.key.namespace, &image.repository);
+                        // An image that does not fail has no common cause, however many workloads use it.
+                        let concerns = check != Check::CommonCause
+                            || policy.failing_images.contains(&image.repository)
+                            || states.states.contains_key(&key);
                         if concerns {
-                            states.mark((id, check), &policy.key.namespace, &image.repository);
+                            states.mark(key);
                         }
                     }
                 }

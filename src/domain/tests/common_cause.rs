@@ -147,6 +147,21 @@ fn it_ends_without_an_event_with_its_pods_and_with_the_policy() {
 }
 
 #[test]
+fn nothing_remains_of_an_image_that_failed_and_is_not_used_any_more() {
+    let mut harness = three_of_four();
+    settle(&mut harness, 100);
+    for workload in ["a", "b", "c", "d"] {
+        harness.pod(&pod(workload));
+    }
+    settle(&mut harness, 200);
+    for workload in ["a", "b", "c", "d"] {
+        harness.delete(&pod(workload));
+    }
+    harness.finish_work();
+    harness.index.assert_no_pods();
+}
+
+#[test]
 fn workloads_that_fail_at_other_times_have_no_common_cause() {
     let mut harness = Harness::with(caused());
     for (second, workload) in [(0, "a"), (400, "b"), (601, "c")] {
