@@ -22,7 +22,12 @@ pub struct Feature {
 impl Feature {
     /// Reports whether the feature is on by default in this version.
     pub fn is_in(&self, version: KubernetesVersion) -> bool {
-        !self.lacking.iter().any(|range| range.contains(&version.minor()))
+        self.is_in_minor(version.minor())
+    }
+
+    /// Reports whether the feature is on by default in Kubernetes 1 with this minor version.
+    pub fn is_in_minor(&self, minor: u32) -> bool {
+        !self.lacking.iter().any(|range| range.contains(&minor))
     }
 
     /// Reports whether the feature is on by default in the version that `KUBERNETES_VERSION` selects, for tests that expect
@@ -49,7 +54,7 @@ impl Feature {
     }
 
     /// The feature that a test needs.
-    pub(super) fn of_test(binary: &str, test: &str) -> Option<&'static Self> {
+    pub fn of_test(binary: &str, test: &str) -> Option<&'static Self> {
         let mut features = FEATURES.into_iter();
         features.find(|feature| feature.tests.contains(&(binary, test)))
     }

@@ -11,7 +11,7 @@ use e2e::tools::{self, Tool};
 
 use e2e::project::repository;
 
-pub(crate) const SOON: Duration = Duration::from_mins(2);
+pub(crate) const SOON: Duration = Duration::from_mins(5);
 pub(crate) const POLL: Duration = Duration::from_millis(500);
 
 /// A shell with a control plane.

@@ -3,7 +3,8 @@
 //!
 //! It has its own harness, which runs this program again in new Linux namespaces and reports after the run.
 //!
-//! `SIDEWATCH_E2E_KUBECONFIG` names an existing cluster. Scenarios that need the test node are then skipped.
+//! `SIDEWATCH_E2E_KUBECONFIG` names an existing cluster. Scenarios that need the test node, or what its kubelets lack, are then
+//! skipped.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,6 +12,7 @@
     reason = "tests without the standard harness, which clippy does not see as such"
 )]
 
+mod existing;
 mod harness;
 mod requirements;
 
@@ -57,9 +59,13 @@ fn verdicts(arguments: &Arguments) -> Result<Vec<Verdict>> {
     verdicts
 }
 
-async fn run(existing: Option<&Path>, scenarios: Vec<Scenario>) -> Result<Vec<Verdict>> {
+async fn run(existing: Option<&Path>, mut scenarios: Vec<Scenario>) -> Result<Vec<Verdict>> {
     let cluster = match existing {
-        Some(kubeconfig) => ScenarioCluster::on_existing(kubeconfig).await?,
+        Some(kubeconfig) => {
+            let cluster = ScenarioCluster::on_existing(kubeconfig).await?;
+            existing::keep_possible(cluster.cluster().client().await?, &mut scenarios).await?;
+            cluster
+        }
         None => ScenarioCluster::on_node(Node::start().await?, Timing::Fast).await?,
     };
     let mut verdicts = requirements::installed(&cluster).await?;
