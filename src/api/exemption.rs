@@ -41,7 +41,7 @@ pub const EXEMPTED_CHECKS: [CheckName; 7] = [
     shortname = "scex",
     category = "sidecars",
     namespaced,
-    doc = "SidecarExemption hides violations of Pods in its own namespace until a time. It has no effect on a ClusterSidecarPolicy.",
+    doc = "SidecarExemption hides violations of Pods in its own namespace until a time. Violations of a ClusterSidecarPolicy are hidden only if its field exemptions allows it.",
     status = "SidecarExemptionStatus",
     derive = "PartialEq"
 )]
@@ -128,7 +128,10 @@ pub struct HiddenViolation {
     pub container: String,
     /// The check that fails.
     pub check: CheckName,
-    /// The name of the SidecarPolicy.
+    /// The kind of the policy: SidecarPolicy or ClusterSidecarPolicy.
+    #[schemars(schema_with = "policy_kind")]
+    pub policy_kind: String,
+    /// The name of the policy. A SidecarPolicy is in the namespace of the Pod.
     #[schemars(length(max = 253))]
     pub policy: String,
     /// The time at which the fault began.
@@ -234,6 +237,10 @@ fn container_checks(_: &mut SchemaGenerator) -> Schema {
 
 fn date_time(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "format": "date-time" })
+}
+
+fn policy_kind(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": ["SidecarPolicy", "ClusterSidecarPolicy"] })
 }
 
 fn active(_: &mut SchemaGenerator) -> Schema {

@@ -35,8 +35,8 @@ pub use exemption::{
 };
 pub use expected::{ANNOTATIONS, Condition, Expected, ExpectedSidecar, Preset, Source};
 pub use policy::{
-    ClusterSidecarPolicy, ClusterSidecarPolicySpec, Events, Exclude, Inclusion, MainContainers,
-    SidecarPolicy, SidecarPolicySpec, Sidecars, Switch,
+    AllowedExemptions, ClusterSidecarPolicy, ClusterSidecarPolicySpec, Events, Exclude, Inclusion,
+    MainContainers, SidecarPolicy, SidecarPolicySpec, Sidecars, Switch,
 };
 pub use selector::{LabelSelector, LabelSelectorRequirement, SelectorOperator};
 pub use status::{

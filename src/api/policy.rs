@@ -79,9 +79,27 @@ pub struct ClusterSidecarPolicySpec {
     /// kubernetes.io/metadata.name.
     #[serde(default)]
     pub namespace_selector: LabelSelector,
+    /// Which SidecarExemptions hide violations of this policy. Without this field none do, because those who write exemptions
+    /// have rights in one namespace only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "AllowedExemptions")]
+    pub exemptions: Option<AllowedExemptions>,
     /// The fields that both kinds of policy have.
     #[serde(flatten)]
     pub policy: SidecarPolicySpec,
+}
+
+/// The SidecarExemptions that hide violations of a ClusterSidecarPolicy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = kubernetes_dialect)]
+pub struct AllowedExemptions {
+    /// Selects the namespaces whose SidecarExemptions hide violations. Empty selects all.
+    #[serde(default)]
+    pub namespace_selector: LabelSelector,
+    /// How long after its creation a SidecarExemption hides violations, if its own end is not earlier. Between 1m and 8760h.
+    #[schemars(extend("x-kubernetes-validations" = between("exemptions.maxDuration", "1m", "8760h", "168h")))]
+    pub max_duration: Duration,
 }
 
 /// Which containers are sidecars.

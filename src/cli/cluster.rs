@@ -1,7 +1,7 @@
 //! The cluster of a kubeconfig, with the rights of the caller.
 //!
-//! Input: [`ClusterArgs`]. Output: policies, Namespaces, and the Pods in an [`Evaluation`]. Every wait has a limit. An error
-//! names the API server and what failed.
+//! Input: [`ClusterArgs`]. Output: policies, exemptions, Namespaces, and the Pods in an [`Evaluation`]. Every wait has a limit.
+//! An error names the API server and what failed.
 
 use std::{fmt, future::Future, pin::pin, sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, SystemClock},
-    domain::{index::Scope, policy::PolicyUpdate},
+    domain::{exemption::ExemptionUpdate, index::Scope, policy::PolicyUpdate},
     kubernetes::{
         client::{self, Clients},
         failure::Reason,
@@ -39,6 +39,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const LIST_ATTEMPTS: u32 = 3;
 /// The progress is shown after each time that this number of Pods has arrived.
 const PODS_PER_PROGRESS: usize = 500;
+/// The note if the exemptions cannot be read.
+const NOT_MARKED: &str = "what exemptions hide is shown as if it were reported";
 
 /// A cluster, and the Pods that the user selects.
 pub struct Cluster {
@@ -57,6 +59,8 @@ pub struct Cluster {
 pub struct InForce {
     /// The policies.
     pub policies: Vec<PolicyUpdate>,
+    /// The exemptions. Empty unless they are asked for.
+    pub exemptions: Vec<ExemptionUpdate>,
     /// The Namespaces. `None` if their labels are not known.
     pub namespaces: Option<Namespaces>,
     /// What could not be read.
@@ -132,6 +136,27 @@ impl Cluster {
         let mut found = self.in_force().await?;
         if let Some(files) = files {
             found.policies = policies::updates(files, self.namespace())?;
+        }
+        Ok(found)
+    }
+
+    /// The same, with the exemptions in the scope. Without the CRD there are none. A missing right is a note.
+    pub async fn in_force_with_exemptions(&self, files: Option<&[PolicyFile]>) -> Result<InForce, Failure> {
+        let mut found = self.in_force_or(files).await?;
+        if found.policies.is_empty() {
+            return Ok(found);
+        }
+        match self.answer(list::exemptions(&self.client, &self.scope)).await? {
+            Ok(exemptions) => found.exemptions = exemptions,
+            Err(ListError {
+                reason: Reason::NotFound,
+                ..
+            }) => {}
+            Err(ListError {
+                reason: Reason::Forbidden,
+                message,
+            }) => found.notes.push(format!("{message}; {NOT_MARKED}")),
+            Err(error) => return Err(self.failed(&error.message)),
         }
         Ok(found)
     }

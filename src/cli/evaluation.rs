@@ -1,7 +1,7 @@
 //! Evaluates Pods under policies with the operator's own index, and keeps the violations that fire.
 //!
-//! Input: policies, and watch events of Pods with their times. Output: [`Reported`] violations, and the index. A deadline
-//! between two inputs acts at its own time, so the result does not depend on how often the caller calls.
+//! Input: policies, exemptions, and watch events of Pods with their times. Output: [`Reported`] violations, and the index. A
+//! deadline between two inputs acts at its own time, so the result does not depend on how often the caller calls.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use crate::{
     domain::{
         effects::{Change, Effects},
+        exemption::ExemptionUpdate,
         index::Index,
         observation::{NamespaceMetadata, Observation},
         policy::{PolicyLimits, PolicyUpdate, Severity},
@@ -91,6 +92,21 @@ impl Evaluation {
             evaluation.take(effects);
         }
         evaluation
+    }
+
+    /// Hides the violations that exemptions cover, by the rules of the operator.
+    #[must_use]
+    pub fn with_exemptions(
+        mut self,
+        exemptions: impl IntoIterator<Item = ExemptionUpdate>,
+        now: Timestamp,
+    ) -> Self {
+        for exemption in exemptions {
+            let effects = self.index.apply_exemption(exemption, now);
+            self.take(effects);
+        }
+        self.finish_work(now);
+        self
     }
 
     /// Keeps each violation that fires, also after its end.

@@ -1,7 +1,8 @@
 //! `sidewatch top`: the violations of the present, grouped by workload, image or policy.
 //!
 //! It always evaluates the Pods, with the violations that the statuses of the policies list as a start. It never reads
-//! metrics, so it needs no operator.
+//! metrics, so it needs no operator. Violations that exemptions hide are counted separately: the operator does not report
+//! them.
 
 use std::{
     cmp::Reverse,
@@ -70,16 +71,62 @@ pub(super) enum Group {
 struct Row {
     group: String,
     check: &'static str,
-    /// The number of violations that fire.
+    /// The number of violations that fire and are reported.
     firing: usize,
-    /// The number of violations that are pending.
+    /// The number of violations that are pending and not hidden.
     pending: usize,
+    /// The number of violations, firing or pending, that exemptions hide.
+    hidden: usize,
     workloads: usize,
     pods: usize,
-    /// The start of the oldest fault.
+    /// The start of the oldest fault; that of a hidden one only if all are hidden.
     oldest: Timestamp,
-    /// The cause of the oldest violation.
+    /// The cause of that fault.
     cause: String,
+}
+
+impl Row {
+    fn new(group: String, check: &'static str, found: &[Found<'_>], evaluation: &Evaluation) -> Option<Self> {
+        // A hidden violation is the oldest only if all of them are hidden.
+        let oldest = found.iter().min_by_key(|of| (of.is_hidden, of.violation.onset))?;
+        let oldest = oldest.violation;
+        let count = |is_hidden, firing| {
+            let counted = found.iter();
+            let counted = counted.filter(|of| of.is_hidden == is_hidden && of.violation.firing == firing);
+            counted.count()
+        };
+        let subjects = || found.iter().map(|of| &of.violation.subject);
+        let with_workload = subjects().filter(|of| of.image().is_empty());
+        let workloads: BTreeSet<_> = with_workload.map(|of| (of.namespace(), of.workload())).collect();
+        let pods = subjects().filter_map(Subject::as_container);
+        let pods: BTreeSet<_> = pods.map(|of| &of.uid).collect();
+        Some(Self {
+            group,
+            check,
+            firing: count(false, true),
+            pending: count(false, false),
+            hidden: count(true, true) + count(true, false),
+            workloads: workloads.len(),
+            pods: pods.len(),
+            oldest: oldest.onset,
+            cause: evaluation.index().cause(oldest).unwrap_or_default(),
+        })
+    }
+
+    fn style(&self) -> Style {
+        match self {
+            Self { firing: 1.., .. } => Style::Red,
+            Self { pending: 1.., .. } => Style::Yellow,
+            _ => Style::Dim,
+        }
+    }
+}
+
+/// A violation, and whether an exemption hides it.
+#[derive(Clone, Copy, Debug)]
+struct Found<'a> {
+    violation: &'a Violation,
+    is_hidden: bool,
 }
 
 /// The violations of all groups.
@@ -90,7 +137,7 @@ struct Report {
     groups: Vec<Row>,
 }
 
-/// Evaluates the Pods and prints the groups. Violations that fire are findings.
+/// Evaluates the Pods and prints the groups. Violations that fire and are not hidden are findings.
 pub(super) fn execute(args: &TopArgs) -> Result<Outcome, Failure> {
     let files = args.policy.as_deref().map(policies::read).transpose()?;
     let report = block_on(evaluate(args, files.as_deref()))?;
@@ -103,9 +150,10 @@ async fn evaluate(args: &TopArgs, files: Option<&[PolicyFile]>) -> Result<Report
     let cluster = Cluster::connect(&args.cluster).await?;
     let InForce {
         mut policies,
+        exemptions,
         namespaces,
         notes,
-    } = cluster.in_force_or(files).await?;
+    } = cluster.in_force_with_exemptions(files).await?;
     for text in &notes {
         note(text);
     }
@@ -114,18 +162,28 @@ async fn evaluate(args: &TopArgs, files: Option<&[PolicyFile]>) -> Result<Report
         let file = PolicyFile::with_defaults(PolicyKind::ClusterSidecarPolicy);
         policies.push(file.update(cluster.namespace())?);
     }
-    let mut evaluation = Evaluation::new(policies, namespaces, cluster.now());
+    let now = cluster.now();
+    let mut evaluation = Evaluation::new(policies, namespaces, now).with_exemptions(exemptions, now);
     cluster.evaluate(&mut evaluation, None).await?;
     Ok(Report::new(&evaluation, args.by, cluster.now()))
 }
 
 impl Report {
     fn new(evaluation: &Evaluation, by: Group, at: Timestamp) -> Self {
-        let violations: Vec<&Violation> = evaluation.index().violations().collect();
+        let index = evaluation.index();
+        let hidden: Vec<Violation> = index.hidden_violations().collect();
+        let found = |is_hidden| move |violation| Found { violation, is_hidden };
+        let reported = index.violations().map(found(false));
+        let violations: Vec<Found<'_>> = reported.chain(hidden.iter().map(found(true))).collect();
         let images = images(evaluation, &violations);
-        let mut groups: BTreeMap<(String, &'static str), Vec<&Violation>> = BTreeMap::new();
-        for violation in violations {
-            let subject = &violation.subject;
+        let mut groups: BTreeMap<(String, &'static str), Vec<Found<'_>>> = BTreeMap::new();
+        for found in violations {
+            let Violation {
+                policy,
+                check,
+                subject,
+                ..
+            } = found.violation;
             let group = match by {
                 Group::Workload | Group::Image if !subject.image().is_empty() => subject.image().to_owned(),
                 Group::Workload => {
@@ -136,34 +194,17 @@ impl Report {
                     .get(&(subject.uid(), &**subject.container()))
                     .map(ToString::to_string)
                     .unwrap_or_default(),
-                Group::Policy => violation.policy.to_string(),
+                Group::Policy => policy.to_string(),
             };
-            groups
-                .entry((group, violation.check.as_str()))
-                .or_default()
-                .push(violation);
+            groups.entry((group, check.as_str())).or_default().push(found);
         }
-        let rows = groups.into_iter().filter_map(|((group, check), violations)| {
-            let oldest = violations.iter().min_by_key(|violation| violation.onset)?;
-            let firing = violations.iter().filter(|violation| violation.firing).count();
-            let subjects = || violations.iter().map(|violation| &violation.subject);
-            let with_workload = subjects().filter(|of| of.image().is_empty());
-            let workloads: BTreeSet<_> = with_workload.map(|of| (of.namespace(), of.workload())).collect();
-            let pods = subjects().filter_map(Subject::as_container);
-            let pods: BTreeSet<_> = pods.map(|of| &of.uid).collect();
-            Some(Row {
-                group,
-                check,
-                firing,
-                pending: violations.len() - firing,
-                workloads: workloads.len(),
-                pods: pods.len(),
-                oldest: oldest.onset,
-                cause: evaluation.index().cause(oldest).unwrap_or_default(),
-            })
-        });
+        let rows = groups.into_iter();
+        let rows = rows.filter_map(|((group, check), found)| Row::new(group, check, &found, evaluation));
         let mut rows: Vec<Row> = rows.collect();
-        rows.sort_by_key(|row| (Reverse(row.firing), Reverse(row.pending), row.oldest));
+        rows.sort_by_key(|row| {
+            let [firing, pending, hidden] = [row.firing, row.pending, row.hidden].map(Reverse);
+            (firing, pending, hidden, row.oldest)
+        });
         Self {
             at,
             pods: evaluation.pods(),
@@ -174,10 +215,11 @@ impl Report {
     fn text(&self, by: Group, terminal: Terminal) -> String {
         let sum = |of: fn(&Row) -> usize| self.groups.iter().map(of).sum::<usize>();
         let mut text = format!(
-            "{} Pods, {} violations fire, {} are pending\n",
+            "{} Pods, {} violations fire, {} are pending, {} are hidden\n",
             self.pods,
             sum(|row| row.firing),
-            sum(|row| row.pending)
+            sum(|row| row.pending),
+            sum(|row| row.hidden)
         );
         if self.groups.is_empty() {
             return text;
@@ -187,15 +229,17 @@ impl Report {
             Group::Image => "IMAGE",
             Group::Policy => "POLICY",
         };
-        let headings = [heading, "CHECK", "FIRING", "PENDING", "PODS", "SINCE", "CAUSE"];
+        let headings = [
+            heading, "CHECK", "FIRING", "PENDING", "HIDDEN", "PODS", "SINCE", "CAUSE",
+        ];
         let mut table = Table::new(headings).with_text();
         for row in &self.groups {
-            let style = if row.firing > 0 { Style::Red } else { Style::Yellow };
             table.push([
                 row.group.as_str().into(),
-                Cell::styled(row.check, style),
+                Cell::styled(row.check, row.style()),
                 row.firing.to_string().into(),
                 row.pending.to_string().into(),
+                row.hidden.to_string().into(),
                 row.pods.to_string().into(),
                 Human(self.at.duration_since(row.oldest)).to_string().into(),
                 row.cause.as_str().into(),
@@ -210,12 +254,9 @@ impl Report {
 /// Returns the image of each container in violation, by the UID of its Pod and its name.
 fn images<'a>(
     evaluation: &'a Evaluation,
-    violations: &[&Violation],
+    violations: &[Found<'_>],
 ) -> HashMap<(&'a str, &'a str), &'a Arc<str>> {
-    let failing: BTreeSet<&str> = violations
-        .iter()
-        .map(|violation| violation.subject.uid())
-        .collect();
+    let failing: BTreeSet<&str> = violations.iter().map(|of| of.violation.subject.uid()).collect();
     let pods = evaluation.index().matched_pods();
     let failing = pods.filter(|matched| failing.contains(&*matched.pod.uid));
     failing

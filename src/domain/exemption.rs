@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{
     observation::{Observation, Workload},
-    policy::{Check, InvalidSpec, PolicyKey, PolicyKind},
+    policy::{Check, InvalidSpec, PolicyKey},
     selector::Selector,
 };
 
@@ -105,11 +105,9 @@ impl Exemption {
         }
     }
 
-    /// Whether the exemption covers a violation of a container under a policy of this kind. An exemption has no effect on a
-    /// `ClusterSidecarPolicy`: those who write exemptions have rights in one namespace only.
-    pub fn covers(&self, kind: PolicyKind, container: &str, check: Check) -> bool {
-        kind == PolicyKind::SidecarPolicy
-            && (self.containers.is_empty() || self.containers.iter().any(|name| **name == *container))
+    /// Whether the exemption covers a violation of a container.
+    pub fn covers(&self, container: &str, check: Check) -> bool {
+        (self.containers.is_empty() || self.containers.iter().any(|name| **name == *container))
             && (self.checks.is_empty() || self.checks.contains(&check))
     }
 }
@@ -153,8 +151,8 @@ pub struct HiddenViolation {
     pub container: Arc<str>,
     /// The check.
     pub check: Check,
-    /// The name of the policy, which is in the same namespace.
-    pub policy: Arc<str>,
+    /// The policy.
+    pub policy: PolicyKey,
     /// The time at which the fault began.
     pub since: Timestamp,
 }

@@ -160,6 +160,9 @@ pub struct Policy {
     pub mode: Mode,
     /// Selects namespaces. A `SidecarPolicy` always selects its own namespace only.
     pub namespaces: Selector,
+    /// The exemptions that hide violations of a `ClusterSidecarPolicy`. `None`: none. For a `SidecarPolicy` this is always
+    /// `None`, and the exemptions of its namespace hide its violations.
+    pub exemptions: Option<AllowedExemptions>,
     /// Selects Pods in these namespaces.
     pub pods: Selector,
     /// The rules that find the sidecars among the containers.
@@ -190,6 +193,15 @@ impl Policy {
         let entry = expected.find(|entry| *entry.name == *name)?;
         (self.mode_of(Check::SidecarMissing) != Mode::Off).then_some(entry)
     }
+}
+
+/// The exemptions that hide violations of a `ClusterSidecarPolicy`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowedExemptions {
+    /// Selects the namespaces of these exemptions.
+    pub namespaces: Selector,
+    /// How long after its creation an exemption hides violations.
+    pub max_duration: SignedDuration,
 }
 
 /// The mode of a policy or a check. Later variants are stricter.

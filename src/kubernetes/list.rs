@@ -1,4 +1,5 @@
-//! Lists and watches for the command line: Pods that a user selects, and complete lists of policies and Namespaces.
+//! Lists and watches for the command line: Pods that a user selects, and complete lists of policies, exemptions and
+//! Namespaces.
 //!
 //! Input: a client, and the selected Pods. Output: the same decoded values that the operator's watches deliver, and errors
 //! that name the resource and the namespace.
@@ -18,6 +19,7 @@ use serde::de::DeserializeOwned;
 use super::{
     client::observed,
     decode::{
+        exemption::exemption_update,
         intern::Interner,
         namespace::{LeanNamespace, observe_namespace},
         pod::observe,
@@ -28,9 +30,10 @@ use super::{
     watch::{Selectors, WatchEvent, watch_selected},
 };
 use crate::{
-    api::{ClusterSidecarPolicy, SidecarPolicy},
+    api::{ClusterSidecarPolicy, SidecarExemption, SidecarPolicy},
     clock::Clock,
     domain::{
+        exemption::ExemptionUpdate,
         index::Scope,
         observation::{NamespaceMetadata, Observation},
         policy::PolicyUpdate,
@@ -157,6 +160,21 @@ pub async fn cluster_sidecar_policies(client: &Client) -> Result<Vec<PolicyUpdat
     Ok(updates(&objects))
 }
 
+/// Lists the SidecarExemptions of a namespace, or of all namespaces. Tenants can write many of them, so each page is decoded
+/// before the next one is read.
+pub async fn exemptions(client: &Client, scope: &Scope) -> Result<Vec<ExemptionUpdate>, ListError> {
+    let mut updates = Vec::new();
+    list_pages(
+        namespaced::<DeserializeGuard<SidecarExemption>>(client, scope),
+        ListParams::default().limit(PAGE),
+        WatchedResource::SidecarExemptions,
+        scope,
+        |page| updates.extend(page.iter().filter_map(|object| exemption_update(object).ok())),
+    )
+    .await?;
+    Ok(updates)
+}
+
 /// Lists the Namespaces with their labels, or gets only the one in `scope`.
 pub async fn namespaces(
     client: &Client,
@@ -213,7 +231,7 @@ where
 
 async fn list_with<K>(
     api: Api<K>,
-    mut params: ListParams,
+    params: ListParams,
     resource: WatchedResource,
     scope: &Scope,
 ) -> Result<Vec<K>, ListError>
@@ -221,15 +239,30 @@ where
     K: Clone + DeserializeOwned + Debug,
 {
     let mut objects = Vec::new();
+    list_pages(api, params, resource, scope, |page| objects.extend(page)).await?;
+    Ok(objects)
+}
+
+/// Passes each page of a list to `each`.
+async fn list_pages<K>(
+    api: Api<K>,
+    mut params: ListParams,
+    resource: WatchedResource,
+    scope: &Scope,
+    mut each: impl FnMut(Vec<K>),
+) -> Result<(), ListError>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
     loop {
         let page = api
             .list(&params)
             .await
             .map_err(|error| list_error(error, resource, scope))?;
-        objects.extend(page.items);
+        each(page.items);
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params.continue_token = Some(token),
-            None => return Ok(objects),
+            None => return Ok(()),
         }
     }
 }

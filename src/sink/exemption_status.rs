@@ -102,7 +102,8 @@ fn violation(hidden: &HiddenViolation) -> api::HiddenViolation {
         pod: bounded(pod, MAX_NAME),
         container: bounded(container, MAX_LABEL),
         check: (*check).into(),
-        policy: bounded(policy, MAX_NAME),
+        policy_kind: policy.kind.as_str().to_owned(),
+        policy: bounded(&policy.name, MAX_NAME),
         since: time(*since),
     }
 }
@@ -111,7 +112,7 @@ fn violation(hidden: &HiddenViolation) -> api::HiddenViolation {
 mod tests {
     use super::*;
     use crate::domain::{
-        policy::{Check, InvalidSpec},
+        policy::{Check, InvalidSpec, PolicyKey, PolicyKind},
         testing::at,
     };
 
@@ -120,7 +121,11 @@ mod tests {
             pod: "web-1".into(),
             container: "envoy".into(),
             check: Check::NotReady,
-            policy: "mesh".into(),
+            policy: PolicyKey {
+                kind: PolicyKind::SidecarPolicy,
+                namespace: "pay".into(),
+                name: "mesh".into(),
+            },
             since: at(10),
         };
         ExemptionReport {

@@ -37,7 +37,7 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    async fn new(server: ApiServer) -> Self {
+    pub(crate) async fn new(server: ApiServer) -> Self {
         let listener = server.listen().await;
         let directory = Directory::new();
         Self {
@@ -69,13 +69,13 @@ impl Setup {
     }
 
     /// Runs a command on all namespaces of the cluster.
-    async fn run(&self, args: &[&str]) -> Run {
+    pub(crate) async fn run(&self, args: &[&str]) -> Run {
         let cluster = ["-A", "--kubeconfig", &self.kubeconfig];
         sidewatch(&[args, &cluster].concat()).await
     }
 
     /// Tries a SidecarPolicy with this spec on the cluster.
-    async fn simulate(&self, spec: &Value, more: &[&str]) -> Run {
+    pub(crate) async fn simulate(&self, spec: &Value, more: &[&str]) -> Run {
         let policy = self.directory.policy("policy.json", spec);
         self.run(&[&["simulate", "-p", &policy], more].concat()).await
     }
@@ -143,7 +143,7 @@ async fn violations_are_grouped() {
     assert!(
         table
             .stdout
-            .starts_with("2 Pods, 1 violations fire, 0 are pending\n"),
+            .starts_with("2 Pods, 1 violations fire, 0 are pending, 0 are hidden\n"),
         "{table:?}"
     );
 }

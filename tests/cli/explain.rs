@@ -223,6 +223,10 @@ async fn a_pod_of_a_cluster_is_explained() {
         list("ClusterSidecarPolicy", "1", &[]),
     );
     server.serve_quietly(
+        &path("namespaces/pay/sidecarexemptions"),
+        list("SidecarExemption", "1", &[]),
+    );
+    server.serve_quietly(
         "/api/v1/namespaces/pay",
         json!({"metadata": {"name": "pay", "uid": "1"}}),
     );

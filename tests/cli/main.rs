@@ -11,6 +11,7 @@
 
 mod cluster;
 mod doctor;
+mod exemptions;
 mod explain;
 mod files;
 mod json_schema;

@@ -173,6 +173,8 @@ pub(crate) fn cases() -> Vec<Case> {
         case("runbookURL", [json!("https://example.com/sidecars")],
             [json!(format!("https://example.com/{}", "a".repeat(492)))], [],
             [json!("not a URL"), json!("ftp://example.com"), json!("x".repeat(5000))]),
+        case("exemptions.maxDuration", [json!("30m")], [json!("1m"), json!("8760h")],
+            ["59s", "8760h1ms", "", "5", "-5m", "1.5h", "7d"].map(Value::from), []),
         hold("checks.notReady.for", "10m"),
         hold("checks.notReady.keepFiringFor", "5m"),
         hold("checks.mainReadySidecarNotReady.for", "10m"),
@@ -232,5 +234,18 @@ pub(crate) fn cases() -> Vec<Case> {
         ],
         [("team", "pay"), ("zone", "shop")],
     ));
+    let allowed = selector(
+        [
+            "exemptions.namespaceSelector.matchLabels",
+            "exemptions.namespaceSelector.matchExpressions[].key",
+            "exemptions.namespaceSelector.matchExpressions[].operator",
+            "exemptions.namespaceSelector.matchExpressions[].values",
+        ],
+        [("team", "shop"), ("zone", "pay")],
+    );
+    cases.extend(allowed.map(|mut case| {
+        fields::set(&mut case.beside, "exemptions.maxDuration", Some(json!("2h")));
+        case
+    }));
     cases
 }

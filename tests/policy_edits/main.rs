@@ -15,6 +15,7 @@
 mod cases;
 mod expected;
 mod fields;
+mod script;
 mod simulation;
 
 use std::collections::HashMap;

@@ -62,7 +62,7 @@ pub(crate) async fn namespace_with_violation(plane: &ControlPlane) -> String {
     namespace
 }
 
-fn policy(directory: &Scratch) -> String {
+pub(crate) fn policy(directory: &Scratch) -> String {
     let path = directory.path().join("policy.yaml");
     let policy = "{apiVersion: sidewatch.dev/v1alpha1, kind: SidecarPolicy, metadata: {name: mesh}, \
                   spec: {checks: {notReady: {for: 0s}}}}";

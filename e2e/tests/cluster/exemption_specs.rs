@@ -186,6 +186,7 @@ fn full_status() -> SidecarExemptionStatus {
         pod: "p".repeat(253),
         container: "c".repeat(63),
         check: CheckName::OomKilled,
+        policy_kind: "ClusterSidecarPolicy".to_owned(),
         policy: "n".repeat(253),
         since: serde_json::from_value(json!("2026-01-02T03:04:05Z")).unwrap(),
     };

@@ -25,6 +25,7 @@ mod dashboard;
 mod doctor;
 mod exemption_specs;
 mod fault_proxy;
+mod hidden;
 mod image;
 mod kustomize;
 mod lease;

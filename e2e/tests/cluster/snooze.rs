@@ -104,6 +104,43 @@ async fn a_snooze_is_written_extended_and_deleted_as_printed() {
 }
 
 #[tokio::test]
+async fn an_exemption_that_has_ended_is_replaced() {
+    let (plane, client) = plane().await;
+    let namespace = shop(plane).await;
+    let api: Api<SidecarExemption> = Api::namespaced(client, &namespace);
+    let run = snooze(plane, &namespace, &["deployment/checkout"]).await;
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let first = api.get("deployment-checkout").await.unwrap();
+    let ended = r#"{"spec":{"until":"2026-01-01T00:00:00Z"}}"#;
+    plane
+        .kubectl(&[
+            "patch",
+            "scex",
+            "deployment-checkout",
+            "-n",
+            &namespace,
+            "--type=merge",
+            "-p",
+            ended,
+        ])
+        .await
+        .unwrap();
+    let run = snooze(plane, &namespace, &["deployment/checkout", "--dry-run"]).await;
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let kept = api.get("deployment-checkout").await.unwrap();
+    assert_eq!(kept.uid(), first.uid(), "a dry run deletes nothing");
+    let run = snooze(plane, &namespace, &["deployment/checkout"]).await;
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let second = api.get("deployment-checkout").await.unwrap();
+    assert_ne!(
+        second.uid(),
+        first.uid(),
+        "a new object begins anew for a ClusterSidecarPolicy"
+    );
+    assert!(*second.spec.until > *"2026-11-01", "{second:?}");
+}
+
+#[tokio::test]
 async fn a_dry_run_writes_nothing() {
     let (plane, client) = plane().await;
     let namespace = shop(plane).await;

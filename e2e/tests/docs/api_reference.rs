@@ -40,23 +40,21 @@ fn reference() -> String {
 
     let shared = schema(&namespaced);
     let mut of_cluster = schema(&cluster);
-    let selector = of_cluster["spec"]["properties"]
-        .as_object_mut()
-        .unwrap()
-        .remove("namespaceSelector")
-        .unwrap();
+    let fields = of_cluster["spec"]["properties"].as_object_mut().unwrap();
+    let only: Map<String, Value> = ["exemptions", "namespaceSelector"]
+        .into_iter()
+        .map(|name| (name.to_owned(), fields.remove(name).unwrap()))
+        .collect();
     let mut of_namespaced = shared.clone();
     for schema in [&mut of_namespaced, &mut of_cluster] {
         schema["spec"].as_object_mut().unwrap().remove("description");
     }
     assert_eq!(
         of_namespaced, of_cluster,
-        "the kinds differ by the namespaceSelector alone"
+        "the kinds differ by these fields alone"
     );
 
-    page.push_str("Its spec has one additional field:\n\n");
-    let mut only = Map::new();
-    only.insert("namespaceSelector".into(), selector);
+    page.push_str("Its spec has these additional fields:\n\n");
     section(&mut page, "spec (ClusterSidecarPolicy)", &only);
     page.push_str("## Spec\n\nThe spec of both kinds of policy.\n\n");
     section(

@@ -6,6 +6,7 @@
     reason = "helpers of tests may say what they expect by panicking"
 )]
 
+mod exemptions;
 mod findings;
 mod installations;
 mod lists;

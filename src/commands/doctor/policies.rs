@@ -37,6 +37,7 @@ pub(super) async fn examine(
         policies,
         namespaces,
         notes,
+        ..
     } = access.cluster.in_force().await?;
     if policies.is_empty() {
         let reason = notes.first().map_or("there are no policies", String::as_str);

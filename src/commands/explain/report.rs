@@ -20,7 +20,7 @@ use crate::{
     domain::{
         catalogue,
         index::{
-            MatchedPod,
+            HidingExemption, MatchedPod,
             check_states::{CheckState, NotEvaluated, State},
         },
         observation::{Container, ContainerKind, Shape},
@@ -87,6 +87,17 @@ struct CheckRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     firing: Option<Timestamp>,
     reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hidden_by: Option<HiddenBy>,
+}
+
+/// The exemption that hides a violation.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HiddenBy {
+    exemption: String,
+    until: Timestamp,
+    reason: String,
 }
 
 impl Report {
@@ -123,7 +134,7 @@ impl Report {
         }
     }
 
-    /// Reports whether a violation fires.
+    /// Reports whether a violation fires that no exemption hides.
     pub(super) fn is_firing(&self) -> bool {
         self.checks.iter().any(|row| row.state == FIRING)
     }
@@ -165,7 +176,7 @@ impl Report {
                 row.check.into(),
                 row.container.as_deref().unwrap_or("-").into(),
                 Cell::styled(row.state, style),
-                row.reason.as_str().into(),
+                row.reason_with_exemption().into(),
             ]);
         }
         table
@@ -268,6 +279,7 @@ fn rule_text(rule: Rule) -> &'static str {
 
 const FIRING: &str = "firing";
 const PENDING: &str = "pending";
+const HIDDEN: &str = "hidden";
 const FINE: &str = "fine";
 
 impl CheckRow {
@@ -280,6 +292,7 @@ impl CheckRow {
             onset: None,
             firing: None,
             reason: String::new(),
+            hidden_by: state.hidden_by.map(HiddenBy::new),
         };
         (row.state, row.reason) = match state.state {
             State::Off => ("off", "the mode of the policy or of the check is Off".to_owned()),
@@ -302,7 +315,33 @@ impl CheckRow {
                 (FIRING, format!("{times}: {}", state.cause))
             }
         };
+        if row.hidden_by.is_some() {
+            row.state = HIDDEN;
+        }
         row
+    }
+
+    /// Returns the reason, and which exemption hides the violation.
+    fn reason_with_exemption(&self) -> String {
+        let reason = &self.reason;
+        match &self.hidden_by {
+            Some(HiddenBy {
+                exemption,
+                until,
+                reason: why,
+            }) => format!("{reason}; {exemption} hides it until {until}: {why}"),
+            None => reason.clone(),
+        }
+    }
+}
+
+impl HiddenBy {
+    fn new(hiding: HidingExemption<'_>) -> Self {
+        Self {
+            exemption: hiding.key.to_string(),
+            until: hiding.until,
+            reason: hiding.reason.to_owned(),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
         recording::{Replay, read::Reader, replay},
     },
     clock::{Clock, SystemClock},
-    domain::{observation::Observation, policy::PolicyKind},
+    domain::{observation::Observation, policy::PolicyKind, violation::Violation},
     kubernetes::{decode::intern::Interner, list, watch::WatchEvent},
 };
 
@@ -96,10 +96,12 @@ pub(super) async fn of_cluster(
     }
     let InForce {
         policies,
+        exemptions,
         namespaces,
         mut notes,
-    } = cluster.in_force_or(files).await?;
-    let mut evaluation = Evaluation::new(policies, namespaces, cluster.now());
+    } = cluster.in_force_with_exemptions(files).await?;
+    let now = cluster.now();
+    let mut evaluation = Evaluation::new(policies, namespaces, now).with_exemptions(exemptions, now);
     let named = |name: &str| cluster.selection(&format!("metadata.name={name}"));
     let selection = if target.is_pod() {
         named(&target.name)
@@ -139,15 +141,21 @@ pub(super) async fn of_cluster(
     })
 }
 
-/// Selects the Pod to explain, the first with a violation or else the first, and counts the Pods of the target.
+/// Selects the Pod to explain: the first with a violation that is reported, or else with a hidden one, or else the first.
+/// Counts the Pods of the target.
 fn selected(evaluation: &Evaluation, target: &Target) -> Option<(Observation, usize)> {
     let index = evaluation.index();
     let firing = index.violations().filter(|violation| violation.firing);
     let firing: BTreeSet<&str> = firing.map(|firing| firing.subject.uid()).collect();
+    let hidden = index.hidden_violations().filter(|violation| violation.firing);
+    let hidden: Vec<Violation> = hidden.collect();
+    let hidden: BTreeSet<&str> = hidden.iter().map(|hidden| hidden.subject.uid()).collect();
     let pods = index.matched_pods().map(|matched| matched.pod);
     let pods: Vec<&Observation> = pods.filter(|pod| target.matches(pod)).collect();
-    let first_firing = pods.iter().find(|pod| firing.contains(&*pod.uid));
-    let pod = first_firing.or_else(|| pods.first())?;
+    let first_in = |uids: &BTreeSet<&str>| pods.iter().find(|pod| uids.contains(&*pod.uid));
+    let pod = first_in(&firing)
+        .or_else(|| first_in(&hidden))
+        .or_else(|| pods.first())?;
     Some(((*pod).clone(), pods.len()))
 }
 

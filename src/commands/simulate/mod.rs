@@ -117,6 +117,8 @@ async fn of_cluster(
         policies: in_force,
         namespaces,
         mut notes,
+        // simulate shows what a policy reports, hidden or not.
+        exemptions: _,
     } = cluster.in_force_or(against).await?;
     let namespace = cluster.namespace();
     notes.extend(assumed_namespace(candidates, namespace));

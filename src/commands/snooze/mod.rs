@@ -1,7 +1,9 @@
 //! `sidewatch snooze`: writes a `SidecarExemption`, which hides violations of a workload until a time.
 //!
-//! [`target`] finds the workload. The name of the exemption follows from what it covers, so the same command again extends it.
+//! [`target`] finds the workload. [`requests`] has the other requests. The name of the exemption follows from what it covers, so
+//! the same command again extends it.
 
+mod requests;
 mod target;
 
 use std::time::Duration;
@@ -11,13 +13,16 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api,
-    api::{ListParams, Patch, PatchParams},
+    api::{Patch, PatchParams},
 };
 
-use self::target::Target;
+use self::{
+    requests::{delete_ended, has_no_policy, problem},
+    target::Target,
+};
 use super::Failure;
 use crate::{
-    api::{EXEMPTED_CHECKS, ExemptedWorkload, SidecarExemption, SidecarExemptionSpec, SidecarPolicy},
+    api::{EXEMPTED_CHECKS, ExemptedWorkload, SidecarExemption, SidecarExemptionSpec},
     cli::{
         args::{ClusterArgs, OutputArgs, duration},
         block_on,
@@ -29,7 +34,7 @@ use crate::{
         hash::stable_hash,
         time::{Human, later},
     },
-    kubernetes::{decode::exemption::exemption, failure},
+    kubernetes::decode::exemption::exemption,
 };
 
 /// The field manager of the exemptions.
@@ -110,6 +115,9 @@ async fn write(args: &SnoozeArgs, target: &Target) -> Result<Written, Failure> {
     exemption(&wanted.spec).map_err(|problem| format!("the exemption is invalid: {problem}"))?;
     let name = wanted.metadata.name.clone().unwrap_or_default();
     let api: Api<SidecarExemption> = Api::namespaced(cluster.client().clone(), cluster.namespace());
+    if !args.dry_run {
+        delete_ended(&cluster, &api, &name, now).await?;
+    }
     let mut params = PatchParams::apply(MANAGER).force();
     params.dry_run = args.dry_run;
     params.field_validation = Some(kube::api::ValidationDirective::Strict);
@@ -118,20 +126,12 @@ async fn write(args: &SnoozeArgs, target: &Target) -> Result<Written, Failure> {
     let object = answer.map_err(|error| cluster.failed(&problem(&error, &cluster)))?;
     if has_no_policy(&cluster).await? {
         note(&format!(
-            "namespace {} has no SidecarPolicy: an exemption does not hide what a ClusterSidecarPolicy reports",
+            "namespace {} has no SidecarPolicy: an exemption hides what a ClusterSidecarPolicy reports only if the field \
+             exemptions of that policy allows it",
             cluster.namespace()
         ));
     }
     Ok(Written { object, now })
-}
-
-/// Whether the caller can read the policies of the namespace, and there are none.
-async fn has_no_policy(cluster: &Cluster) -> Result<bool, Failure> {
-    let api: Api<SidecarPolicy> = Api::namespaced(cluster.client().clone(), cluster.namespace());
-    let listed = cluster
-        .answer(api.list_metadata(&ListParams::default().limit(1)))
-        .await?;
-    Ok(listed.is_ok_and(|list| list.items.is_empty()))
 }
 
 fn object(
@@ -200,25 +200,6 @@ fn name(workload: &ExemptedWorkload, spec: &SidecarExemptionSpec) -> String {
     let hash = stable_hash(covered.map(String::as_bytes));
     text.truncate(MAX_NAME);
     format!("{}-{:08x}", text.trim_end_matches(['-', '.']), hash & 0xffff_ffff)
-}
-
-/// What is wrong, and what to do.
-fn problem(error: &kube::Error, cluster: &Cluster) -> String {
-    let namespace = cluster.namespace();
-    let kube::Error::Api(status) = error else {
-        return format!("cannot write the exemption: {}", failure::chain(error));
-    };
-    let message = failure::describe_status(status);
-    match status.code {
-        403 => format!(
-            "cannot write the exemption: {message}; the roles edit and admin of a namespace have the right to patch and \
-             create sidecarexemptions"
-        ),
-        404 if message.contains("namespaces") => format!("there is no namespace {namespace}"),
-        404 => "CRD sidecarexemptions.sidewatch.dev is not installed: sidewatch crds | kubectl apply -f -"
-            .to_owned(),
-        _ => format!("cannot write the exemption: {message}"),
-    }
 }
 
 impl Written {

@@ -93,6 +93,7 @@ async fn of_cluster(args: &VersionsArgs, files: Option<&[PolicyFile]>) -> Result
         policies,
         namespaces,
         notes,
+        ..
     } = cluster.in_force_or(files).await?;
     for text in &notes {
         note(text);

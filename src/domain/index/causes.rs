@@ -170,6 +170,13 @@ impl FailingImages {
         (under == generation && at > now).then_some(at)
     }
 
+    /// The first time at which the image is evaluated again, if nothing but its facts changes.
+    #[cfg(test)]
+    pub(super) fn next_evaluation(&self, repository: &Arc<str>) -> Option<Timestamp> {
+        let (evaluated, _) = self.by_repository.get(repository)?.evaluated?;
+        Some(later(evaluated, EVALUATED_EVERY))
+    }
+
     /// Records an evaluation.
     pub(super) fn set_evaluated(&mut self, repository: &Arc<str>, generation: i64, now: Timestamp) {
         if let Some(image) = self.by_repository.get_mut(repository) {

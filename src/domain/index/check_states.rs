@@ -2,7 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::{Index, entry::PolicyEntry, image_states, matches::Match, pods::PodEntry, views::with_hint};
+use super::{
+    HidingExemption, Index, entry::PolicyEntry, image_states, matches::Match, pods::PodEntry,
+    views::with_hint,
+};
 use crate::domain::{
     checks::{MessageContext, rule},
     observation::{Observation, Phase},
@@ -25,6 +28,8 @@ pub struct CheckState<'a> {
     pub state: State,
     /// The cause of a violation; otherwise empty.
     pub cause: String,
+    /// The exemption that hides the violation: it is not reported.
+    pub hidden_by: Option<HidingExemption<'a>>,
 }
 
 /// The state of a check.
@@ -128,6 +133,7 @@ impl Index {
             container: None,
             state,
             cause: String::new(),
+            hidden_by: None,
         };
         let expectation = matched.expectation;
         if spec.mode_of(Check::SidecarMissing) == Mode::Off {
@@ -166,7 +172,7 @@ impl Index {
     }
 
     fn states_of<'a>(
-        &self,
+        &'a self,
         policy: &'a PolicyKey,
         pod: &'a PodEntry,
         matched: &Match,
@@ -179,6 +185,7 @@ impl Index {
             container: None,
             state,
             cause: String::new(),
+            hidden_by: None,
         };
         let count = pod.observation.shape.containers.len();
         let is_covered = (0..count).any(|idx| rule(check).covers(&view, idx));
@@ -204,6 +211,7 @@ impl Index {
                         policy,
                     };
                     CheckState {
+                        hidden_by: self.exemptions.hiding(tracked, matched.exempt_for),
                         container: container.map(|container| &*container.name),
                         cause: with_hint(
                             rule(check).detail(&context),

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     causes::FailingImages,
@@ -23,6 +23,7 @@ use crate::domain::{
     expected::{Expectation, Expected},
     observation::{ContainerKind, NamespaceMetadata, Observation, Workload},
     policy::{Check, InvalidSpec, Mode, Policy, PolicyKey, PolicyKind},
+    selector::Selector,
     tracker::Tracked,
     violation::{ContainerSubject, StoredViolation, Subject, Violation},
 };
@@ -113,8 +114,12 @@ impl PolicyEntry {
 
     /// Whether matching or the expected sidecars need the labels or annotations of namespaces.
     pub(super) fn needs_namespaces(&self) -> bool {
-        let is_selective =
-            |spec: &Policy| self.key.kind == PolicyKind::ClusterSidecarPolicy && !spec.namespaces.is_empty();
+        let is_selective = |spec: &Policy| {
+            let allowed = spec.exemptions.as_ref();
+            let selects_exemptions = allowed.is_some_and(|allowed| !allowed.namespaces.is_empty());
+            self.key.kind == PolicyKind::ClusterSidecarPolicy
+                && (!spec.namespaces.is_empty() || selects_exemptions)
+        };
         let expects = |spec: &Policy| spec.expected.iter().any(Expected::reads_namespace);
         self.spec()
             .is_some_and(|spec| is_selective(spec) || expects(spec))
@@ -136,11 +141,24 @@ impl PolicyEntry {
             .latest
             .as_ref()
             .filter(|version| self.is_active() && version.spec.mode != Mode::Off)?;
-        let namespace_matches = match self.key.kind {
-            PolicyKind::SidecarPolicy => self.key.namespace == pod.namespace,
+        let Policy {
+            namespaces,
+            exemptions,
+            ..
+        } = &version.spec;
+        // `None`: the labels of the namespace are not known, and the selector needs them.
+        let matches = |selector: &Selector| match namespace {
+            _ if selector.is_empty() => Some(true),
+            namespace => namespace.map(|namespace| selector.matches(&namespace.labels)),
+        };
+        let (namespace_matches, exempt_for) = match self.key.kind {
+            PolicyKind::SidecarPolicy => (self.key.namespace == pod.namespace, Some(SignedDuration::MAX)),
             PolicyKind::ClusterSidecarPolicy => {
-                let selector = &version.spec.namespaces;
-                selector.is_empty() || namespace.is_some_and(|namespace| selector.matches(&namespace.labels))
+                let exempt_for = match exemptions {
+                    Some(allowed) => matches(&allowed.namespaces)?.then_some(allowed.max_duration),
+                    None => None,
+                };
+                (matches(namespaces)?, exempt_for)
             }
         };
         let selected = namespace_matches && version.spec.pods.matches(&pod.labels);
@@ -148,6 +166,7 @@ impl PolicyEntry {
             version: Arc::clone(version),
             roles: version.roles_in(&pod.shape),
             expectation: Expectation::of(&version.spec.expected, pod, namespace),
+            exempt_for,
         })
     }
 

@@ -126,7 +126,7 @@ impl Index {
         self.for_each_policy(id, selected, |policy, exemptions, pod, matched| {
             let number = matched.version.policy;
             policy.add_pod(&pod.observation, matched, pod.tracked(number));
-            exemptions.add((id, pod), (number, policy), now, effects);
+            exemptions.add((id, pod), (matched, policy), now, effects);
         });
         self.exemptions.report_changes(effects);
         self.update_deadline(id);
@@ -274,7 +274,7 @@ fn evaluate(
     let visible = tracker::count_visible(&tracked);
     let (mut changed, mut deadline) = tracker::advance(&mut tracked, &view, observed);
     find_rollouts(&mut tracked, observation, workloads);
-    let marked = exemptions.mark(policy.key.kind, observation, (&mut tracked, &mut changed), now);
+    let marked = exemptions.mark(matched.exempt_for, observation, (&mut tracked, &mut changed), now);
     for check in marked.spoke {
         policy.count_fired(check);
     }

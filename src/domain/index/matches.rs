@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use jiff::SignedDuration;
 use parking_lot::Mutex;
 
 use super::entry::PolicyId;
@@ -64,6 +65,8 @@ pub(super) struct Match {
     pub(super) roles: Arc<Roles>,
     /// The expected sidecars of the Pod.
     pub(super) expectation: Expectation,
+    /// How long after their creation exemptions of the Pod's namespace hide violations. `None`: not at all.
+    pub(super) exempt_for: Option<SignedDuration>,
 }
 
 impl PartialEq for Match {
@@ -71,6 +74,7 @@ impl PartialEq for Match {
         Arc::ptr_eq(&self.version, &other.version)
             && self.roles == other.roles
             && self.expectation == other.expectation
+            && self.exempt_for == other.exempt_for
     }
 }
 
@@ -81,6 +85,7 @@ impl Hash for Match {
         Arc::as_ptr(&self.version).hash(state);
         self.roles.hash(state);
         self.expectation.hash(state);
+        self.exempt_for.hash(state);
     }
 }
 
@@ -208,6 +213,7 @@ mod tests {
             version: Arc::clone(version),
             roles: version.roles_in(shape),
             expectation: Expectation::default(),
+            exempt_for: Some(SignedDuration::MAX),
         }
     }
 

@@ -65,6 +65,7 @@ pub(crate) use self::startups::{MAX_STARTUP_NAMES, MAX_STARTUP_NAMES_PER_NAMESPA
 pub use self::{
     checkpoint::Export,
     counts::{ContainerClass, VIOLATION_DURATIONS},
+    exemptions::HidingExemption,
     matched_pods::MatchedPod,
     startups::{StartupDurations, StartupHistograms},
     views::{PolicyView, RestartView},

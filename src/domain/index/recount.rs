@@ -12,6 +12,7 @@ use super::{
     causes::{self, FailingImages},
     counts::Counts,
     entry::{PolicyEntry, PolicyId, visible_series},
+    image_states::ImageKey,
     images::ImageCounts,
     missing::Missing,
     pods::{PodEntry, PodId, Selected},
@@ -231,9 +232,9 @@ impl Index {
             .cloned()
             .collect();
         let waits = |repository: &Arc<str>| {
-            let failing = &policy.failing_images;
-            let again = failing.evaluated_again(repository, policy.generation, self.latest);
-            again.is_some()
+            let key = ImageKey::new((id, Check::CommonCause), &policy.key.namespace, repository);
+            let deadline = self.image_states.queue.deadline(&key);
+            deadline.is_some() && deadline == policy.failing_images.next_evaluation(repository)
         };
         tracked.retain(|repository| !waits(repository));
         caused.retain(|repository| !waits(repository));

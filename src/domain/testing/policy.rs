@@ -31,6 +31,7 @@ pub(crate) fn policy() -> Policy {
         expected: Vec::new(),
         checks: Checks::default(),
         repeat_period: minutes(50),
+        exemptions: None,
         recovery_events: true,
         runbook_url: "".into(),
     }

@@ -1,9 +1,11 @@
 //! What an exemption hides, and what speaks when it ends.
 
+mod cluster_policies;
 mod histories;
 mod limits;
 mod restarts;
 mod status;
+mod views;
 
 use super::events::brief;
 use crate::domain::{
@@ -12,7 +14,7 @@ use crate::domain::{
     index::series::SeriesLimits,
     observation::Workload,
     policy::{Check, Policy},
-    testing::{Harness, Pod, at, cluster_key, one_of, policy, seconds, web},
+    testing::{Harness, Pod, at, one_of, policy, seconds, web},
 };
 
 /// The Pods with `app: web`, until second 1000.
@@ -212,20 +214,12 @@ fn an_exemption_covers_what_it_names() {
 }
 
 #[test]
-fn another_namespace_and_cluster_policies_are_not_affected() {
+fn another_namespace_is_not_affected() {
     let mut harness = failing(not_ready());
     let mut elsewhere = exemption("snooze");
     elsewhere.key.namespace = "shop".into();
     harness.exempt(elsewhere).at(100);
     assert_eq!((harness.firing().len(), exempted(&harness)), (1, 0));
-
-    let mut harness = failing(not_ready());
-    harness.policy_as(cluster_key("all"), Ok(not_ready()), Vec::new());
-    harness.exempt(exemption("snooze")).at(100);
-    let events = spoken(&mut harness);
-    assert_eq!(events.len(), 1);
-    assert_eq!(events[0].policy, cluster_key("all"));
-    assert_eq!((harness.firing().len(), exempted(&harness)), (1, 1));
 }
 
 #[test]

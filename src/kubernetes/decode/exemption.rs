@@ -72,9 +72,13 @@ fn shown(spec: &SidecarExemptionSpec) -> Shown {
 /// The policy of the first violation in the status.
 fn hid(key: &ExemptionKey, object: &SidecarExemption) -> Option<PolicyKey> {
     let first = object.status.as_ref()?.hidden.first()?;
+    let kind = PolicyKind::parse(&first.policy_kind)?;
     (!first.policy.is_empty()).then(|| PolicyKey {
-        kind: PolicyKind::SidecarPolicy,
-        namespace: Arc::clone(&key.namespace),
+        kind,
+        namespace: match kind {
+            PolicyKind::SidecarPolicy => Arc::clone(&key.namespace),
+            PolicyKind::ClusterSidecarPolicy => Arc::default(),
+        },
         name: first.policy.as_str().into(),
     })
 }
@@ -247,15 +251,23 @@ mod tests {
 
     #[test]
     fn the_status_names_the_policy_of_what_was_hidden() {
-        let hidden = |policy: &str| {
+        let hidden = |kind: &str, policy: &str| {
             json!({"hides": 1, "hidden": [{
-                "pod": "web-1", "container": "istio-proxy", "check": "NotReady", "policy": policy,
+                "pod": "web-1", "container": "istio-proxy", "check": "NotReady", "policyKind": kind, "policy": policy,
                 "since": "2026-01-02T03:04:05Z",
             }]})
         };
-        let hid = read(&valid(), &hidden("mesh")).hid.unwrap();
-        assert_eq!(hid.to_string(), "SidecarPolicy pay/mesh");
-        assert_eq!(read(&valid(), &hidden("")).hid, None);
+        let hid = |kind, policy| read(&valid(), &hidden(kind, policy)).hid;
+        assert_eq!(
+            hid("SidecarPolicy", "mesh").unwrap().to_string(),
+            "SidecarPolicy pay/mesh"
+        );
+        assert_eq!(
+            hid("ClusterSidecarPolicy", "mesh").unwrap().to_string(),
+            "ClusterSidecarPolicy mesh"
+        );
+        assert_eq!(hid("SidecarPolicy", ""), None);
+        assert_eq!(hid("Odd", "mesh"), None);
         assert_eq!(read(&valid(), &json!({"hides": 0})).hid, None);
         assert_eq!(
             read(&valid(), &json!({"hides": 1, "hidden": ["odd"]})).hid,

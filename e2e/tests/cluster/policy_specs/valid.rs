@@ -163,7 +163,11 @@ fn selectors() -> Vec<Valid> {
     let large = json!({"matchLabels": labels, "matchExpressions": vec![requirement; 64]});
     let namespaces = valid("namespaces", json!({"namespaceSelector": selector, "podSelector": selector}));
     let all_namespaces = Valid { stored: json!({"namespaceSelector": {}}), ..valid("all namespaces", json!({})) };
+    let exemptions = |why: &str, spec: Value| Valid { kinds: Kinds::Cluster, ..valid(why, json!({"exemptions": spec})) };
     vec![
+        exemptions("exemptions of some namespaces", json!({"namespaceSelector": selector, "maxDuration": "168h"})),
+        exemptions("exemptions of all namespaces", json!({"maxDuration": "1m"})),
+        exemptions("exemptions for a year", json!({"namespaceSelector": {}, "maxDuration": "8760h"})),
         valid("a selector of every kind", json!({"podSelector": selector})),
         valid("as large a selector as fits", json!({"podSelector": large})),
         Valid { kinds: Kinds::Cluster, ..namespaces },

@@ -14,6 +14,7 @@ use crate::domain::{
         Index,
         entry::{PolicyEntry, PolicyId},
         event_planner::{NOTE_LIMIT, event_name},
+        matches::Match,
         pods::{PodEntry, PodId},
         work::Work,
     },
@@ -54,10 +55,11 @@ impl Exemptions {
     pub(in crate::domain::index) fn add(
         &mut self,
         (id, pod): (PodId, &PodEntry),
-        (number, policy): (PolicyId, &PolicyEntry),
+        (matched, policy): (&Match, &PolicyEntry),
         now: Timestamp,
         effects: &mut Effects,
     ) {
+        let number = matched.version.policy;
         for (exemption, violation) in exempt(pod.tracked(number)) {
             let Some(entry) = self.entries.get_mut(&exemption) else {
                 continue;
@@ -69,10 +71,12 @@ impl Exemptions {
                 let containers = &pod.observation.shape.containers;
                 let container = containers.get(usize::from(violation.container));
                 let container = container.map_or("", |container| &*container.name);
+                let allowed = entry.spec.as_ref().zip(matched.exempt_for);
+                let until = allowed.map(|(spec, exempt_for)| entry.end(spec, exempt_for));
                 let note = format!(
                     "It hides firing violations of {}{}; the first is {} of container '{container}' in Pod {}, since {}.",
                     policy.key,
-                    entry.until_text(),
+                    until_text(until),
                     violation.check.as_str(),
                     pod.observation.name,
                     seconds(violation.onset),
@@ -151,12 +155,6 @@ impl Exemptions {
 }
 
 impl Entry {
-    /// ` until 2026-11-20T10:42:07Z`
-    fn until_text(&self) -> String {
-        let until = self.spec.as_ref().map(|spec| seconds(spec.until));
-        until.map(|until| format!(" until {until}")).unwrap_or_default()
-    }
-
     /// An Event about the exemption. Its name depends on the object and its end only, so that every process writes the same.
     fn event(
         &self,
@@ -170,7 +168,7 @@ impl Entry {
             note.push_str(&spec.reason);
         }
         note.truncate(note.floor_char_boundary(NOTE_LIMIT));
-        let until = self.until_text();
+        let until = until_text(self.spec.as_ref().map(|spec| spec.until));
         let hash = stable_hash([&*self.uid, reason, &*until].map(str::as_bytes));
         Event {
             name: event_name(&self.key.name, hash),
@@ -267,10 +265,16 @@ impl Index {
             pod: pod.name.clone(),
             container: container.name.clone(),
             check: hidden.check,
-            policy: self.policies.get(&hidden.policy)?.key.name.clone(),
+            policy: self.policies.get(&hidden.policy)?.key.clone(),
             since: hidden.since,
         })
     }
+}
+
+/// ` until 2026-11-20T10:42:07Z`
+fn until_text(until: Option<Timestamp>) -> String {
+    let until = until.map(|until| format!(" until {}", seconds(until)));
+    until.unwrap_or_default()
 }
 
 /// A time in whole seconds.

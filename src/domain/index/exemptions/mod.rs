@@ -10,6 +10,7 @@
 mod apply;
 mod first_list;
 mod hidden;
+mod views;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -17,9 +18,10 @@ use std::{
     sync::Arc,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use self::hidden::Hidden;
+pub use self::views::HidingExemption;
 use super::{
     Index,
     pods::{PodId, Selected},
@@ -29,7 +31,8 @@ use crate::domain::{
     effects::{Change, Effects},
     exemption::{Exemption, ExemptionId, ExemptionKey, MAX_EXEMPTIONS_PER_NAMESPACE, Shown},
     observation::Observation,
-    policy::{Check, InvalidSpec, PolicyKey, PolicyKind},
+    policy::{Check, InvalidSpec, PolicyKey},
+    time::later,
     tracker::{Changed, Tracked, keep_earliest},
 };
 
@@ -98,6 +101,11 @@ impl Entry {
     fn rank(&self) -> Rank {
         (self.created, Arc::clone(&self.key.name))
     }
+
+    /// The time until which the exemption hides violations of a policy that allows exemptions for `exempt_for`.
+    fn end(&self, exemption: &Exemption, exempt_for: SignedDuration) -> Timestamp {
+        later(self.created, exempt_for).min(exemption.until)
+    }
 }
 
 /// The time of the creation, and the name.
@@ -120,11 +128,12 @@ impl Exemptions {
         &'a self,
         pod: &'a Observation,
         now: Timestamp,
-    ) -> impl Iterator<Item = (ExemptionId, &'a Exemption)> {
+    ) -> impl Iterator<Item = (ExemptionId, &'a Entry, &'a Exemption)> {
         let honoured = self.honoured(&pod.namespace);
-        honoured
-            .filter_map(|id| Some((id, self.entries.get(&id)?.spec.as_ref()?)))
-            .filter(move |(_, exemption)| now < exemption.until && exemption.selects(pod))
+        let entries = honoured.filter_map(|id| Some((id, self.entries.get(&id)?)));
+        entries
+            .filter_map(|(id, entry)| Some((id, &**entry, entry.spec.as_ref()?)))
+            .filter(move |(_, _, exemption)| now < exemption.until && exemption.selects(pod))
     }
 
     /// The exemptions of a namespace within the limit.
@@ -138,12 +147,12 @@ impl Exemptions {
         self.of(pod, now).next().is_some()
     }
 
-    /// Sets [`Tracked::exempt`] of the violations of a Pod under a policy, also in the copies in `changed`. Of several
-    /// exemptions, the one that ends last hides a violation. A violation that is no longer exempt forgets its Event, so that
-    /// it is announced again.
+    /// Sets [`Tracked::exempt`] of the violations of a Pod under a policy, also in the copies in `changed`. The policy allows
+    /// exemptions for `exempt_for` after their creation, or not at all. Of several exemptions, the one that ends last hides a violation. A
+    /// violation that is no longer exempt forgets its Event, so that it is announced again.
     pub(super) fn mark(
         &self,
-        kind: PolicyKind,
+        exempt_for: Option<SignedDuration>,
         pod: &Observation,
         (tracked, changed): (&mut [Tracked], &mut [Changed]),
         now: Timestamp,
@@ -152,19 +161,24 @@ impl Exemptions {
         if tracked.is_empty() {
             return marked;
         }
-        let exemptions: Vec<(ExemptionId, &Exemption)> = self.of(pod, now).collect();
+        let allowed = exempt_for.into_iter().flat_map(|exempt_for| {
+            let exemptions = self.of(pod, now);
+            exemptions.map(move |(id, entry, exemption)| (id, entry.end(exemption, exempt_for), exemption))
+        });
+        let exemptions: Vec<(ExemptionId, Timestamp, &Exemption)> =
+            allowed.filter(|(_, end, _)| now < *end).collect();
         for violation in tracked.iter_mut() {
             let container = pod.shape.containers.get(usize::from(violation.container));
             let container = container.map_or("", |container| &*container.name);
             let covering = exemptions
                 .iter()
-                .filter(|(_, exemption)| exemption.covers(kind, container, violation.check));
+                .filter(|(_, _, exemption)| exemption.covers(container, violation.check));
             // Of equal ends, the oldest exemption.
-            let last = covering.rev().max_by_key(|(_, exemption)| exemption.until);
-            if let Some((_, exemption)) = last {
-                keep_earliest(&mut marked.next, exemption.until, now);
+            let last = covering.rev().max_by_key(|(_, end, _)| *end);
+            if let Some((_, end, _)) = last {
+                keep_earliest(&mut marked.next, *end, now);
             }
-            let before = std::mem::replace(&mut violation.exempt, last.map(|(id, _)| *id));
+            let before = std::mem::replace(&mut violation.exempt, last.map(|(id, ..)| *id));
             let was_exempt = before.is_some();
             marked.is_changed |= was_exempt != violation.is_exempt();
             let copy = changed.iter_mut().find(|(copy, change)| {

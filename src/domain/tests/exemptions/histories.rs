@@ -5,8 +5,8 @@ use proptest::{collection, prelude::*};
 use super::edited;
 use crate::domain::{
     effects::{Event, Transition},
-    policy::{Check, Policy},
-    testing::{Harness, Pod, at, cluster_key, policy, seconds},
+    policy::{AllowedExemptions, Check, Policy},
+    testing::{Harness, Pod, at, cluster_key, one_of, policy, seconds},
 };
 
 #[derive(Clone, Debug)]
@@ -16,6 +16,10 @@ enum Step {
     /// The number and the end of an exemption of `app: web`, perhaps of one check.
     Exempt(u8, i64, bool),
     EndExemption(u8),
+    /// Whether the cluster policy allows exemptions, and for how long after their creation.
+    Allow(Option<i64>),
+    /// The label of the namespace, which decides whether the cluster policy allows its exemptions.
+    Label(bool),
     Hold,
     Resume,
     Wait(i64),
@@ -38,6 +42,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..6u8).prop_map(Step::Delete),
         3 => (0..3u8, 0..2000i64, any::<bool>()).prop_map(|(n, until, all)| Step::Exempt(n, until, all)),
         2 => (0..3u8).prop_map(Step::EndExemption),
+        2 => proptest::option::of(1..1500i64).prop_map(Step::Allow),
+        1 => any::<bool>().prop_map(Step::Label),
         1 => Just(Step::Hold),
         2 => Just(Step::Resume),
         6 => (1..200i64).prop_map(Step::Wait),
@@ -49,6 +55,15 @@ fn spec() -> Policy {
     policy().check(Check::NotReady, |c| c.hold_for = seconds(60))
 }
 
+/// The same for all namespaces. It allows the exemptions of the namespaces of team `pay` for this number of seconds.
+fn cluster_spec(allowed_for: Option<i64>) -> Policy {
+    let exemptions = allowed_for.map(|n| AllowedExemptions {
+        namespaces: one_of("team", "pay"),
+        max_duration: seconds(n),
+    });
+    spec().with(|policy| policy.exemptions = exemptions)
+}
+
 /// The transitions, the Events that exemptions never cover, and the violations that they never cover.
 #[derive(Debug, PartialEq)]
 struct Outcome {
@@ -57,9 +72,9 @@ struct Outcome {
     violations: Vec<String>,
 }
 
-fn run(steps: &[Step], units: usize, exempts: bool) -> (Outcome, Vec<String>, u32) {
+fn run(steps: &[Step], units: usize, exempts: bool, allows: bool) -> (Outcome, Vec<String>, u32) {
     let mut harness = Harness::with(spec());
-    harness.policy_as(cluster_key("all"), Ok(spec()), Vec::new());
+    harness.policy_as(cluster_key("all"), Ok(cluster_spec(None)), Vec::new());
     harness.units_per_step(units);
     let mut now = 0;
     for step in steps {
@@ -73,7 +88,11 @@ fn run(steps: &[Step], units: usize, exempts: bool) -> (Outcome, Vec<String>, u3
                 }))
             }
             Step::EndExemption(number) if exempts => harness.end_exemption(&format!("e{number}")),
-            Step::Exempt(..) | Step::EndExemption(_) => &mut harness,
+            Step::Allow(allowed_for) if allows => {
+                harness.policy_as(cluster_key("all"), Ok(cluster_spec(*allowed_for)), Vec::new())
+            }
+            Step::Label(is_allowed) => harness.namespace("pay", if *is_allowed { "pay" } else { "other" }),
+            Step::Exempt(..) | Step::EndExemption(_) | Step::Allow(_) => &mut harness,
             Step::Hold => harness.hold(),
             Step::Resume => harness.resume(),
             Step::Wait(n) => {
@@ -86,7 +105,7 @@ fn run(steps: &[Step], units: usize, exempts: bool) -> (Outcome, Vec<String>, u3
         harness.finish_work();
     }
     let never_covered =
-        |policy: &str, pod: &str| policy == "all" || ["web-0", "web-2", "web-4"].contains(&pod);
+        |policy: &str, pod: &str| (policy == "all" && !allows) || ["web-0", "web-2", "web-4"].contains(&pod);
     let events = harness.events();
     let events = events
         .into_iter()
@@ -130,10 +149,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn an_exemption_changes_nothing_but_what_it_covers(steps in collection::vec(step(), 1..50), units in 1..40usize) {
+    fn an_exemption_changes_nothing_but_what_it_covers(
+        steps in collection::vec(step(), 1..50), units in 1..40usize, allows: bool,
+    ) {
         // The harness compares all counts with a recount after each step.
-        let (with, left, exempted) = run(&steps, units, true);
-        let (without, all, _) = run(&steps, units, false);
+        let (with, left, exempted) = run(&steps, units, true, allows);
+        let (without, all, _) = run(&steps, units, false, allows);
         prop_assert_eq!(with, without);
         prop_assert_eq!(left, all, "after the end everything is as it was without");
         prop_assert_eq!(exempted, 0);

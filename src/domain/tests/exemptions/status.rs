@@ -46,7 +46,7 @@ fn a_report_lists_what_is_hidden_now() {
     let hidden = &listed.hidden[0];
     assert_eq!((&*hidden.pod, &*hidden.container), (&*web().0.name, "envoy"));
     assert_eq!(
-        (hidden.check, &*hidden.policy, hidden.since),
+        (hidden.check, &*hidden.policy.name, hidden.since),
         (Check::NotReady, "mesh", at(10))
     );
     for n in 0..LISTED_HIDDEN {

@@ -20,7 +20,8 @@ use crate::{
     domain::{
         pattern::{Glob, Pattern},
         policy::{
-            InvalidField, InvalidSpec, Mode, Policy, PolicyKey, PolicyKind, PolicyUpdate, SidecarRules,
+            AllowedExemptions, InvalidField, InvalidSpec, Mode, Policy, PolicyKey, PolicyKind, PolicyUpdate,
+            SidecarRules,
         },
         selector::{Operator, Requirement, Selector},
     },
@@ -46,7 +47,7 @@ impl PolicyObject for SidecarPolicy {
     const KIND: PolicyKind = PolicyKind::SidecarPolicy;
 
     fn policy(&self) -> Result<Policy, InvalidSpec> {
-        policy(&self.spec, Selector::default())
+        policy(&self.spec, Selector::default(), None)
     }
 
     fn status(&self) -> Option<&api::PolicyStatus> {
@@ -60,9 +61,11 @@ impl PolicyObject for ClusterSidecarPolicy {
     fn policy(&self) -> Result<Policy, InvalidSpec> {
         let ClusterSidecarPolicySpec {
             namespace_selector,
+            exemptions,
             policy: spec,
         } = &self.spec;
-        policy(spec, selector("spec.namespaceSelector", namespace_selector)?)
+        let namespaces = selector("spec.namespaceSelector", namespace_selector)?;
+        policy(spec, namespaces, exemptions.as_ref().map(allowed).transpose()?)
     }
 
     fn status(&self) -> Option<&api::PolicyStatus> {
@@ -106,7 +109,11 @@ fn identity<K: PolicyObject>(object: &DeserializeGuard<K>) -> Result<Identity<'_
     }
 }
 
-fn policy(spec: &SidecarPolicySpec, namespaces: Selector) -> Result<Policy, InvalidSpec> {
+fn policy(
+    spec: &SidecarPolicySpec,
+    namespaces: Selector,
+    exemptions: Option<AllowedExemptions>,
+) -> Result<Policy, InvalidSpec> {
     let SidecarPolicySpec {
         mode: policy_mode,
         pod_selector,
@@ -125,6 +132,7 @@ fn policy(spec: &SidecarPolicySpec, namespaces: Selector) -> Result<Policy, Inva
     Ok(Policy {
         mode: mode(*policy_mode),
         namespaces,
+        exemptions,
         pods: selector("spec.podSelector", pod_selector)?,
         sidecars: sidecar_rules(sidecars)?,
         mains: texts(mains),
@@ -136,6 +144,17 @@ fn policy(spec: &SidecarPolicySpec, namespaces: Selector) -> Result<Policy, Inva
             Switch::Disabled => false,
         },
         runbook_url: runbook_url.as_str().into(),
+    })
+}
+
+fn allowed(exemptions: &api::AllowedExemptions) -> Result<AllowedExemptions, InvalidSpec> {
+    let api::AllowedExemptions {
+        namespace_selector,
+        max_duration,
+    } = exemptions;
+    Ok(AllowedExemptions {
+        namespaces: selector("spec.exemptions.namespaceSelector", namespace_selector)?,
+        max_duration: duration("spec.exemptions", "maxDuration", max_duration, EXEMPTION)?,
     })
 }
 
@@ -259,6 +278,11 @@ const LONG: Bounds = Bounds {
 const WINDOW: Bounds = Bounds {
     min: (SignedDuration::from_secs(10), "10s"),
     max: DAY,
+};
+/// The bounds of `maxDuration`.
+const EXEMPTION: Bounds = Bounds {
+    min: (SignedDuration::from_mins(1), "1m"),
+    max: (SignedDuration::from_hours(365 * 24), "8760h"),
 };
 /// The bounds of `repeatPeriod`.
 const REPEAT: Bounds = Bounds {

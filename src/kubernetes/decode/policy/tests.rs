@@ -1,3 +1,5 @@
+mod identity;
+
 use kube::core::DeserializeGuard;
 use serde_json::{Value, json};
 
@@ -79,6 +81,10 @@ fn every_field_is_decoded() {
     let spec = json!({
         "mode": "Observe",
         "namespaceSelector": {"matchLabels": {"team": "a"}},
+        "exemptions": {
+            "namespaceSelector": {"matchExpressions": [{"key": "team", "operator": "NotIn", "values": ["a", "b"]}]},
+            "maxDuration": "36h",
+        },
         "podSelector": {"matchExpressions": [{"key": "app", "operator": "Exists"}]},
         "sidecars": {
             "native": "Exclude", "wellKnown": "Exclude", "names": ["my-agent"], "namePattern": "helper-.*",
@@ -115,6 +121,10 @@ fn every_field_is_decoded() {
     let expected = Policy {
         mode: Mode::Observe,
         namespaces: label("team", Operator::In(vec!["a".into()])),
+        exemptions: Some(AllowedExemptions {
+            namespaces: label("team", Operator::NotIn(vec!["a".into(), "b".into()])),
+            max_duration: SignedDuration::from_hours(36),
+        }),
         pods: label("app", Operator::Exists),
         sidecars: SidecarRules {
             native: false,
@@ -255,6 +265,8 @@ fn selectors_mean_what_they_say() {
 fn a_sidecar_policy_has_no_field_that_reaches_beyond_its_namespace() {
     let spec = json!({"namespaceSelector": {"matchLabels": {"team": "a"}}});
     assert!(namespaced(&spec).spec.unwrap().namespaces.is_empty());
+    let spec = json!({"exemptions": {"maxDuration": "1h"}});
+    assert_eq!(namespaced(&spec).spec.unwrap().exemptions, None);
 }
 
 #[test]
@@ -304,6 +316,9 @@ fn errors_name_the_field_and_the_way_out() {
     let spec = json!({"namespaceSelector": {"matchExpressions": [{"key": "b", "operator": "In"}]}});
     let expected = "spec.namespaceSelector.matchExpressions[0].values: operator In needs at least one value";
     assert_eq!(error(cluster(&spec)), expected);
+    let spec = json!({"exemptions": {"maxDuration": "30s"}});
+    let expected = "spec.exemptions.maxDuration: 30s is not between 1m and 8760h";
+    assert_eq!(error(cluster(&spec)), expected);
 }
 
 #[test]
@@ -347,50 +362,5 @@ fn bounds_are_included() {
     for spec in valid {
         let read = namespaced(&spec).spec;
         assert!(read.is_ok(), "{spec}: {read:?}");
-    }
-}
-
-#[test]
-fn an_update_knows_its_object() {
-    let update = namespaced(&json!({}));
-    assert_eq!(update.key.to_string(), "SidecarPolicy pay/mesh");
-    assert_eq!((&*update.uid, update.generation), ("u-1", 3));
-    let update = cluster(&json!({}));
-    assert_eq!(update.key.to_string(), "ClusterSidecarPolicy platform");
-    assert_eq!(
-        (&*update.uid, update.generation),
-        ("u-2", 0),
-        "no generation is 0"
-    );
-}
-
-#[test]
-fn an_object_that_does_not_decode_is_an_invalid_policy() {
-    let update = namespaced(&json!({"mode": "Loud"}));
-    assert_eq!(
-        update.key.to_string(),
-        "SidecarPolicy pay/mesh",
-        "it is still known"
-    );
-    assert_eq!(update.generation, 3, "and so is its generation");
-    let error = error(update);
-    assert!(
-        error.contains("Loud") && error.contains("correct it"),
-        "the error says what is wrong and what to do: {error}"
-    );
-}
-
-#[test]
-fn an_object_without_an_identity_is_an_error() {
-    let table = [
-        (json!({"namespace": "pay", "uid": "u"}), "name"),
-        (json!({"name": "mesh", "namespace": "pay"}), "uid"),
-        (json!({"name": "mesh", "uid": "u"}), "namespace"),
-    ];
-    for (metadata, missing) in table {
-        let object: DeserializeGuard<SidecarPolicy> =
-            serde_json::from_value(json!({"metadata": metadata, "spec": {}})).unwrap();
-        assert_eq!(policy_update(&object).unwrap_err().missing, missing);
-        assert_eq!(policy_key(&object).unwrap_err().missing, missing);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A row applies to both kinds of policy by default. It has the field and parts of the message of the only cause.
 
+mod exemptions;
 mod expected;
 mod fields;
 mod limits;
@@ -62,6 +63,7 @@ pub fn rows() -> Vec<Invalid> {
         limits::durations(),
         selectors::rows("podSelector", Kinds::Both),
         selectors::rows("namespaceSelector", Kinds::Cluster),
+        exemptions::rows(),
     ]
     .into_iter()
     .flatten()

@@ -1,0 +1,93 @@
+//! Exemptions of tenants and the policy of the cluster, which decides what they hide.
+
+use crate::support::{TestNamespace, eventually, status, web, world};
+use anyhow::ensure;
+use testkit::kubelet::Step;
+
+#[tokio::test]
+async fn a_cluster_policy_decides_whose_exemptions_hide_its_violations() {
+    let world = world().await;
+    let allowed = TestNamespace::new(world.plane, "allowed").await;
+    let other = TestNamespace::new(world.plane, "other").await;
+    let label = async |place: &TestNamespace, label: &str| {
+        let namespace = format!("namespace/{}", place.namespace);
+        world
+            .plane
+            .kubectl(&["label", &namespace, label, "--overwrite"])
+            .await
+            .unwrap();
+    };
+    let policy = allowed.namespace.as_str();
+    label(&allowed, "stage=test").await;
+    label(&other, "stage=production").await;
+    let cluster = format!(
+        "apiVersion: sidewatch.dev/v1alpha1\nkind: ClusterSidecarPolicy\nmetadata: {{name: {policy}}}\nspec:\n  \
+         namespaceSelector: {{matchExpressions: [{{key: kubernetes.io/metadata.name, operator: In, values: [{policy}, {}]}}]}}\n  \
+         exemptions: {{namespaceSelector: {{matchLabels: {{stage: test}}}}, maxDuration: 1h}}\n  \
+         checks: {{notReady: {{for: 0s}}}}\n",
+        other.namespace
+    );
+    world.plane.apply(&cluster).await.unwrap();
+    for place in [&allowed, &other] {
+        let exemption = "{apiVersion: sidewatch.dev/v1alpha1, kind: SidecarExemption, metadata: {name: all}, \
+                         spec: {selector: {}, reason: the vendor fixes it, until: '2100-01-01T00:00:00Z'}}";
+        world.plane.apply_in(&place.namespace, exemption).await.unwrap();
+        let mut pod = place.kubelet.run(&place.namespace, web()).await.unwrap();
+        pod.step(Step::Unready("istio-proxy")).await.unwrap();
+    }
+    let hides = async |place: &TestNamespace, expected: &str| {
+        eventually("the exemption's status", || async {
+            let path = "jsonpath={.status.hides} {.status.hidden[*].policyKind} {.status.hidden[*].policy}";
+            let command = ["get", "scex", "all", "-n", &place.namespace, "-o", path];
+            let found = world.plane.kubectl(&command).await?;
+            ensure!(found.trim() == expected, "{found}");
+            Ok(())
+        })
+        .await;
+    };
+    hides(&allowed, &format!("1 ClusterSidecarPolicy {policy}")).await;
+    let firing = async |expected: &[&str]| {
+        eventually("the status of the policy", || async {
+            let status = status(world.plane, None, policy).await;
+            let listed = status["violations"].as_array().into_iter().flatten();
+            let mut found: Vec<&str> = listed
+                .filter_map(|violation| violation["namespace"].as_str())
+                .collect();
+            found.sort_unstable();
+            ensure!(found == expected, "{status}");
+            Ok(())
+        })
+        .await;
+    };
+    firing(&[&other.namespace]).await;
+    hides(&other, "0").await;
+    let reasons = async |place: &TestNamespace| {
+        let events = place.events().await.into_iter();
+        let mut reasons: Vec<String> = events.filter_map(|event| event.reason).collect();
+        reasons.sort();
+        reasons
+    };
+    eventually("the Event of the exemption", || async {
+        let found = reasons(&allowed).await;
+        ensure!(found == ["ExemptionActive"], "{found:?}");
+        Ok(())
+    })
+    .await;
+    assert_eq!(reasons(&other).await, ["SidecarContainerNotReady"]);
+
+    // The labels of the namespaces change places.
+    label(&other, "stage=test").await;
+    label(&allowed, "stage=production").await;
+    firing(&[&allowed.namespace]).await;
+    hides(&allowed, "0").await;
+    hides(&other, &format!("1 ClusterSidecarPolicy {policy}")).await;
+    eventually("the Event of the violation that is no longer hidden", || async {
+        let found = reasons(&allowed).await;
+        ensure!(
+            found == ["ExemptionActive", "SidecarContainerNotReady"],
+            "{found:?}"
+        );
+        Ok(())
+    })
+    .await;
+}
