@@ -140,7 +140,11 @@ impl Suite {
             log.display()
         );
         let skipped = skipped.len();
-        Ok(Outcome { passed, skipped }.to_string())
+        let outcome = Outcome { passed, skipped };
+        Ok(match self.tests {
+            Tests::Scenarios => format!("{outcome}, containerd {}", version.containerd_patch()?),
+            Tests::Without(_) | Tests::Replacement(_) => outcome.to_string(),
+        })
     }
 
     /// The names of the tests to run, and of those whose feature is missing.

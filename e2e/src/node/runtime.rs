@@ -1,7 +1,7 @@
 //! containerd, without access to a registry, and the import of images.
 
-use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,11 +37,17 @@ pub(super) async fn start(plane: &ControlPlane, tools: &ToolPaths) -> Result<Ser
 /// Writes the configuration and returns its path.
 pub(super) fn configure(plane: &ControlPlane, tools: &ToolPaths) -> Result<PathBuf> {
     let dir = directory(plane);
-    let networks = dir.join("cni");
-    fs::create_dir_all(&networks).with_context(|| format!("make {}", networks.display()))?;
+    let [networks, plugins] = ["cni", "cni-plugins"].map(|name| dir.join(name));
+    for dir in [&networks, &plugins] {
+        fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
+    }
     fs::write(networks.join("10-pods.conflist"), network(&dir).to_string())?;
+    for tool in [Tool::CniBridge, Tool::CniLoopback, Tool::CniHostLocal] {
+        let plugin = plugins.join(tool.name());
+        symlink(tools.path(tool)?, &plugin).with_context(|| format!("link {}", plugin.display()))?;
+    }
     let config = dir.join("containerd.toml");
-    fs::write(&config, configuration(&dir, tools)?)?;
+    fs::write(&config, configuration(&dir))?;
     Ok(config)
 }
 
@@ -72,34 +78,26 @@ fn directory(plane: &ControlPlane) -> PathBuf {
     plane.dir().join("containerd")
 }
 
-/// Configuration of containerd: no registry, the pause image of this project, OOM scores no lower than permitted.
-fn configuration(dir: &Path, tools: &ToolPaths) -> Result<String> {
-    let plugins: BTreeSet<PathBuf> = [Tool::CniBridge, Tool::CniLoopback, Tool::CniHostLocal]
-        .into_iter()
-        .map(|tool| Ok(tools.path(tool)?.parent().unwrap_or(Path::new("/")).to_owned()))
-        .collect::<Result<_>>()?;
-    let plugins: Vec<String> = plugins
-        .iter()
-        .map(|path| format!("'{}'", path.display()))
-        .collect();
-    let (dir, plugins) = (dir.display(), plugins.join(", "));
-    Ok(format!(
-        "version = 4
+/// Configuration of containerd: no registry, the pause image of this project, OOM scores no lower than permitted. Version 2 is
+/// the newest format that containerd 1.7 reads; later versions convert it.
+fn configuration(dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        "version = 2
 root = '{dir}/root'
 state = '{dir}/state'
-[plugins.'io.containerd.server.v1.grpc']
+[grpc]
 address = '{dir}/containerd.sock'
-[plugins.'io.containerd.server.v1.ttrpc']
+[ttrpc]
 address = '{dir}/containerd.sock.ttrpc'
-[plugins.'io.containerd.cri.v1.images'.pinned_images]
-sandbox = '{PAUSE}'
-[plugins.'io.containerd.cri.v1.runtime']
+[plugins.'io.containerd.grpc.v1.cri']
+sandbox_image = '{PAUSE}'
 restrict_oom_score_adj = true
-[plugins.'io.containerd.cri.v1.runtime'.cni]
-bin_dirs = [{plugins}]
+[plugins.'io.containerd.grpc.v1.cri'.cni]
+bin_dir = '{dir}/cni-plugins'
 conf_dir = '{dir}/cni'
 "
-    ))
+    )
 }
 
 /// CNI configuration: Pods have a separate bridge, behind the node.

@@ -66,6 +66,22 @@ impl KubernetesVersion {
         }
     }
 
+    /// The version of containerd of a node, such as `v2.4.2`.
+    pub fn containerd_patch(self) -> Result<String> {
+        let (family, module) = self.containerd();
+        module_version(family, module)
+    }
+
+    /// The containerd of that time: its directory in `e2e/tools`, and its Go module. Versions whose kubelet runs no scenarios
+    /// have the newest one.
+    pub(super) fn containerd(self) -> (&'static str, &'static str) {
+        match self.minor {
+            30 => ("containerd-1.7", "github.com/containerd/containerd"),
+            34 => ("containerd-2.1", "github.com/containerd/containerd/v2"),
+            _ => ("containerd", "github.com/containerd/containerd/v2"),
+        }
+    }
+
     /// Version of Kubernetes, set as in its own build; without it, a server reports `v0.0.0`.
     pub(super) fn ldflags(self) -> Result<String> {
         let (minor, patch) = (self.minor, self.patch()?);
@@ -106,6 +122,7 @@ mod tests {
             let patch = version.patch().unwrap();
             assert!(patch.starts_with(&format!("v{version}.")), "{version}: {patch}");
             assert!(version.ldflags().unwrap().contains(&patch));
+            version.containerd_patch().unwrap();
         }
     }
 

@@ -9,7 +9,8 @@
 //! 4. `go build` into that cache.
 //!
 //! Each family of tools has its own Go module (`e2e/tools/<family>`), so that their dependencies do not mix. Nothing is
-//! written to the work tree. The components of Kubernetes have one family for each version ([`KubernetesVersion`]).
+//! written to the work tree. The components of Kubernetes have one family for each version, and containerd for some
+//! ([`KubernetesVersion`]).
 
 use std::collections::BTreeMap;
 use std::env;
@@ -166,7 +167,7 @@ fn build(tool: Tool, recipe: &Recipe, module: &Path, path: &Path) -> Result<()> 
         .arg(format!("-ldflags={}", recipe.ldflags))
         .arg("-o")
         .arg(&unfinished)
-        .arg(recipe.package)
+        .arg(&recipe.package)
         .env("CGO_ENABLED", "0")
         // defaults and workspace of the user must not change the result
         .env("GOFLAGS", "")

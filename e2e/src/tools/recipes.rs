@@ -47,7 +47,7 @@ pub enum Tool {
 #[derive(Debug, Clone)]
 pub(super) struct Recipe {
     pub(super) family: String,
-    pub(super) package: &'static str,
+    pub(super) package: String,
     pub(super) ldflags: String,
     pub(super) tags: &'static str,
 }
@@ -123,7 +123,7 @@ impl Tool {
         format!("TEST_ASSET_{}", self.name().replace('-', "_").to_uppercase())
     }
 
-    /// How to build it for this version of Kubernetes. kubectl is always the newest one.
+    /// How to build it for this version of Kubernetes. kubectl is always the newest one, containerd that of the time.
     pub(super) fn recipe(self, version: KubernetesVersion) -> Result<Recipe> {
         let (_, family, package) = self.row();
         let version = if self == Self::Kubectl {
@@ -140,12 +140,14 @@ impl Tool {
             "prometheus" => (STRIPPED.to_owned(), "remove_all_sd,enable_kubernetes_sd"),
             _ => (STRIPPED.to_owned(), ""),
         };
+        let (containerd, module) = version.containerd();
         Ok(Recipe {
             family: match family {
                 "kubernetes" => version.family(),
+                "containerd" => containerd.to_owned(),
                 _ => family.to_owned(),
             },
-            package,
+            package: package.replace("github.com/containerd/containerd/v2", module),
             ldflags,
             tags,
         })

@@ -34,16 +34,8 @@ const MODULES: [&str; 9] = [
     "net/core",
     "net/llc",
 ];
-/// Tools that run in the virtual machine.
-const TOOLS: [Tool; 7] = [
-    Tool::Kubelet,
-    Tool::Containerd,
-    Tool::ContainerdShim,
-    Tool::Ctr,
-    Tool::CniBridge,
-    Tool::CniLoopback,
-    Tool::CniHostLocal,
-];
+/// Tools that run in the virtual machine. The CNI plugins are in the directory of containerd.
+const TOOLS: [Tool; 4] = [Tool::Kubelet, Tool::Containerd, Tool::ContainerdShim, Tool::Ctr];
 
 /// The contents of an initramfs.
 pub(super) struct Initramfs<'a> {
