@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use e2e::faults::disturbance::{AFTER_CRASH, LONGER_THAN_THE_LEASE};
 use e2e::faults::env::{FaultEnv, LEASE};
 use e2e::faults::proxy::{Fault, Rule, Verb};
@@ -25,6 +25,8 @@ const AFTER_SIGTERM: Duration = Duration::from_secs(2);
 const WALL_CLOCK: &str = "sidewatch_watch_last_activity_timestamp_seconds";
 /// Maximum time from the last write of another installation until its condition ends, on a busy machine.
 const UNTIL_EXCLUSIVE: Duration = Duration::from_mins(2);
+/// Time without a write after which nothing is being written. Retries and checkpoints are further apart.
+const QUIET: Duration = Duration::from_secs(5);
 /// The standby detects everything in time. It sends an Event later, with the time at which it detected the fault.
 pub(crate) const TOLERANCE: Tolerance = STRICT;
 
@@ -99,14 +101,21 @@ async fn frozen() -> Result<()> {
 }
 
 /// The retries are due when the process continues, before the election can run. They do not start.
+///
+/// The process is frozen while it writes nothing: a request that it has begun continues with it, and then arrives late.
 async fn frozen_with_events() -> Result<()> {
     let (mut replicas, mut sequence) = begin().await?;
     sequence.pause_between_phases().await;
-    let events = Rule::new(Verb::Create, "*/events", Fault::answer(503));
+    let unavailable = Fault::Answer {
+        status: 503,
+        retry_after: Some(u32::try_from(LONGER_THAN_THE_LEASE.as_secs())?),
+        after_commit: false,
+    };
+    let events = Rule::new(Verb::Create, "*/events", unavailable);
     let refused = replicas.first.proxy.add(events);
     sequence.second_phase().await?;
     refused.hit(1).await;
-    // The next renewal is due in two seconds, a retry earlier.
+    quiet(&replicas.first).await?;
     taken_over(&replicas.first, Instant::now()).await?;
     replicas.first.operator()?.process().freeze()?;
     refused.lift();
@@ -115,6 +124,25 @@ async fn frozen_with_events() -> Result<()> {
     replicas.one_leads().await?;
     end(&sequence, &mut replicas.second).await?;
     replicas.check_writes()
+}
+
+/// Waits until a replica has written nothing but the Lease for a while.
+async fn quiet(env: &FaultEnv) -> Result<()> {
+    eventually(UNTIL_QUIET, async || {
+        let calls = env.proxy.calls();
+        let mut writes = calls
+            .iter()
+            .filter(|call| call.verb.writes() && !call.path.ends_with(&format!("/leases/{LEASE}")));
+        let last = writes.next_back().context("no write")?;
+        ensure!(
+            last.at.elapsed() >= QUIET,
+            "{} {} was just written",
+            last.verb,
+            last.path
+        );
+        Ok(())
+    })
+    .await
 }
 
 async fn partitioned() -> Result<()> {
