@@ -241,7 +241,7 @@ impl Reconciler {
             StatusUpdate::Deleted(key) => self.status.remove(&key),
             StatusUpdate::Listed(kind, scope) => {
                 let existing: BTreeSet<PolicyKey> =
-                    self.index().policies().map(|policy| policy.key.clone()).collect();
+                    self.index().policies().map(|policy| policy.key).collect();
                 let is_listed = |key: &PolicyKey| {
                     key.kind == kind && scope.as_ref().is_none_or(|namespace| *namespace == key.namespace)
                 };

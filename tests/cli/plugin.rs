@@ -1,6 +1,6 @@
 //! The binary as a plugin of kubectl, and completion scripts.
 
-use std::{os::unix::fs::symlink, process::Stdio};
+use std::os::unix::fs::symlink;
 
 use serde_json::json;
 use testkit::api_server::{ApiServer, NAMESPACES, list};
@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use crate::{
     cluster::kubeconfig,
-    support::{Directory, Run, finish, sidewatch},
+    support::{Directory, Run, command_of, finish, sidewatch},
 };
 
 /// Runs the binary under another name.
@@ -16,16 +16,7 @@ async fn run_as(name: &str, args: &[&str]) -> Run {
     let directory = Directory::new();
     let link = directory.path(name);
     symlink(env!("CARGO_BIN_EXE_sidewatch"), &link).unwrap();
-    let mut command = Command::new(link);
-    command
-        .args(args)
-        .env_clear()
-        .env("HOME", "/nonexistent")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    finish(&mut command).await
+    finish(&mut command_of(&link, args)).await
 }
 
 #[tokio::test]

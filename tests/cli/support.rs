@@ -83,7 +83,12 @@ impl Run {
 
 /// A command without the environment of the user.
 pub(crate) fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sidewatch"));
+    command_of(env!("CARGO_BIN_EXE_sidewatch").as_ref(), args)
+}
+
+/// The same for a link to the program.
+pub(crate) fn command_of(program: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command
         .args(args)
         .current_dir(repository())

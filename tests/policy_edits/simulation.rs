@@ -222,11 +222,11 @@ impl Simulation {
 
     /// What the other policies show, their transitions and their Events.
     pub(crate) fn bystander(&self) -> (Vec<Observed>, Vec<Transition>, Vec<Event>) {
-        let others = self.index.policies().filter(|policy| *policy.key != self.key);
+        let others = self.index.policies().filter(|policy| policy.key != self.key);
         let transitions = self.transitions.iter().filter(|t| t.violation.policy != self.key);
         let events = self.events.iter().filter(|event| event.policy != self.key);
         (
-            others.map(|policy| self.observed_of(policy.key)).collect(),
+            others.map(|policy| self.observed_of(&policy.key)).collect(),
             transitions.cloned().collect(),
             events.cloned().collect(),
         )

@@ -6,29 +6,9 @@ use futures::future::join_all;
 use http::{Method, StatusCode};
 use serde_json::json;
 use testkit::api_server::{
-    ApiServer, CLUSTER_POLICIES, EXEMPTIONS, MESH_STATUS, NAMESPACES, PODS, POLICIES, Route, Setup, list,
-    pod, policy, start, until,
+    ApiServer, MESH_STATUS, POLICIES, READ, Setup, list, pod, policy, server_without, start, until,
 };
 use tokio::time::Instant;
-
-/// What a cluster-wide installation reads: path, kind, resource.
-const READ: [(&str, &str, &str); 5] = [
-    (PODS, "Pod", "pods"),
-    (NAMESPACES, "Namespace", "namespaces"),
-    (POLICIES, "SidecarPolicy", "sidecarpolicies"),
-    (CLUSTER_POLICIES, "ClusterSidecarPolicy", "clustersidecarpolicies"),
-    (EXEMPTIONS, "SidecarExemption", "sidecarexemptions"),
-];
-
-/// A server that answers reads of every resource except this one.
-fn server_without(path: &str) -> (ApiServer, Route) {
-    let server = ApiServer::default();
-    for (other, kind, _) in READ.into_iter().filter(|(other, ..)| *other != path) {
-        server.serve_quietly(other, list(kind, "1", &[]));
-    }
-    let route = server.route(Method::GET, path);
-    (server, route)
-}
 
 fn forbidden(verb: &str, resource: &str) -> String {
     let user = "system:serviceaccount:x:y";

@@ -1,10 +1,8 @@
 //! A restore of etcd sets the versions back. The API server accepts a watch from a version that it does not have yet, and
 //! sends nothing, so the operator must list again.
 
-use http::{Method, StatusCode};
-use testkit::api_server::{
-    ApiServer, CLUSTER_POLICIES, EXEMPTIONS, NAMESPACES, PODS, POLICIES, Setup, list, pod, start,
-};
+use http::StatusCode;
+use testkit::api_server::{PODS, READ, Setup, list, pod, server_without, start};
 
 #[tokio::test(start_paused = true)]
 async fn pods_are_listed_again_after_an_outage_if_the_version_went_back() {
@@ -84,20 +82,9 @@ enum End {
 
 #[tokio::test(start_paused = true)]
 async fn other_resources_are_listed_again_after_every_outage() {
-    let resources = [
-        (NAMESPACES, "Namespace"),
-        (POLICIES, "SidecarPolicy"),
-        (CLUSTER_POLICIES, "ClusterSidecarPolicy"),
-        (EXEMPTIONS, "SidecarExemption"),
-        (PODS, "Pod"),
-    ];
-    for (path, kind) in resources.into_iter().filter(|(path, _)| *path != PODS) {
+    for (path, kind, _) in READ.into_iter().filter(|(path, ..)| *path != PODS) {
         for end in [End::Refused, End::Cut, End::Silent] {
-            let server = ApiServer::default();
-            for (other, kind) in resources.into_iter().filter(|(other, _)| *other != path) {
-                server.serve_quietly(other, list(kind, "1", &[]));
-            }
-            let route = server.route(Method::GET, path);
+            let (server, route) = server_without(path);
             let operator = start(&server, &[]);
             route.next().await.json(StatusCode::OK, &list(kind, "900", &[]));
             let watch = route.next().await;

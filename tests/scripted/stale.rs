@@ -5,10 +5,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde_json::json;
-use testkit::api_server::{
-    ApiServer, CLUSTER_POLICIES, EXEMPTIONS, NAMESPACES, PODS, POLICIES, Route, Running, Setup, list, pod,
-    start,
-};
+use testkit::api_server::{ApiServer, READ, Route, Running, Setup, list, pod, server_without, start};
 
 /// The time after which the alert fires.
 const ALERT: Duration = Duration::from_mins(5);
@@ -117,19 +114,8 @@ async fn a_silent_watch_of_one_namespace_is_out_of_sync_although_the_others_are_
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_is_out_of_sync_while_each_list_fails_half_way() {
-    let resources = [
-        (NAMESPACES, "Namespace", "namespaces"),
-        (POLICIES, "SidecarPolicy", "sidecarpolicies"),
-        (CLUSTER_POLICIES, "ClusterSidecarPolicy", "clustersidecarpolicies"),
-        (EXEMPTIONS, "SidecarExemption", "sidecarexemptions"),
-        (PODS, "Pod", "pods"),
-    ];
-    for (path, kind, resource) in resources {
-        let server = ApiServer::default();
-        for (other, kind, _) in resources.into_iter().filter(|(other, ..)| *other != path) {
-            server.serve_quietly(other, list(kind, "1", &[]));
-        }
-        let route = server.route(Method::GET, path);
+    for (path, kind, resource) in READ {
+        let (server, route) = server_without(path);
         let operator = start(&server, &[]);
         route.next().await.json(StatusCode::OK, &list(kind, "5", &[]));
         let watch = route.next().await;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde_json::json;
 use testkit::api_server::{
-    ApiServer, CLUSTER_POLICIES, EXEMPTIONS, Exchange, NAMESPACES, PODS, POLICIES, Setup, list, pod, start,
-    start_at, status_error, until, virtual_clock,
+    Exchange, PODS, READ, Setup, list, pod, server_without, start, start_at, status_error, until,
+    virtual_clock,
 };
 use tokio::time::Instant;
 
@@ -262,19 +262,8 @@ async fn after_a_long_outage_an_expired_version_is_listed_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn every_watch_waits_as_long_as_a_throttling_server_requests() {
-    let resources = [
-        (NAMESPACES, "Namespace"),
-        (POLICIES, "SidecarPolicy"),
-        (CLUSTER_POLICIES, "ClusterSidecarPolicy"),
-        (EXEMPTIONS, "SidecarExemption"),
-        (PODS, "Pod"),
-    ];
-    for (path, kind) in resources {
-        let server = ApiServer::default();
-        for (other, kind) in resources.into_iter().filter(|(other, _)| *other != path) {
-            server.serve_quietly(other, list(kind, "1", &[]));
-        }
-        let route = server.route(Method::GET, path);
+    for (path, kind, _) in READ {
+        let (server, route) = server_without(path);
         let operator = start(&server, &[]);
         let waited = async |seconds| {
             route.next().await.fail_for(429, seconds);

@@ -68,7 +68,7 @@ pub use self::{
     exemptions::HidingExemption,
     matched_pods::MatchedPod,
     startups::{StartupDurations, StartupHistograms},
-    views::{PolicyView, RestartView},
+    views::RestartView,
     watches::Scope,
 };
 use self::{

@@ -89,6 +89,8 @@ pub struct Series {
 pub struct PolicySeries {
     /// The policy.
     pub key: PolicyKey,
+    /// It is evaluated: it is not above the limit on the policies of its namespace.
+    pub active: bool,
     /// Whether the current spec is valid.
     pub ready: bool,
     /// The mode of the version in use; `Off` if there is none.
@@ -101,6 +103,25 @@ pub struct PolicySeries {
     pub fired: [(Check, u64); Check::ALL.len()],
     /// The number of firing violations that exemptions hide, by check.
     pub exempted: [(Check, u32); Check::ALL.len()],
+}
+
+impl PolicySeries {
+    pub(super) fn of(entry: &PolicyEntry) -> Self {
+        let mut fired = Check::ALL.map(|check| (check, 0));
+        for ((_, count), n) in fired.iter_mut().zip(entry.fired) {
+            *count = n;
+        }
+        Self {
+            key: entry.key.clone(),
+            active: entry.is_active(),
+            ready: entry.invalid.is_none(),
+            mode: entry.spec().map_or(Mode::Off, |spec| spec.mode),
+            pods: entry.counts.summary().pods,
+            containers: entry.counts.containers(),
+            fired,
+            exempted: entry.counts.exempted(),
+        }
+    }
 }
 
 /// The facts about a violation that do not depend on its subject.
@@ -199,7 +220,7 @@ impl Index {
         let (violations, omitted) = self.firing_violations(limits.pods);
         let active = self.entries().filter(|entry| entry.is_active());
         Series {
-            policies: self.policy_series(),
+            policies: active.clone().map(PolicySeries::of).collect(),
             excess_policies: self.excess_policies(),
             workloads: bound(
                 self.entries().map(|entry| (&entry.key, &entry.workloads)),
@@ -222,20 +243,6 @@ impl Index {
             tracked_pods: self.tracked_pods(),
             stray_statuses: self.stray_statuses(),
         }
-    }
-
-    fn policy_series(&self) -> Vec<PolicySeries> {
-        let active = self.policies().filter(|policy| policy.active);
-        let series = active.map(|policy| PolicySeries {
-            key: policy.key.clone(),
-            ready: policy.ready,
-            mode: policy.mode,
-            pods: policy.pods,
-            containers: policy.containers,
-            fired: policy.fired,
-            exempted: policy.exempted,
-        });
-        series.collect()
     }
 
     /// The first `limit` firing violations, most severe first and then oldest, and the number of the others.

@@ -1,11 +1,12 @@
 //! Read access to the index: the status of a policy, and the data of the metrics.
 
 use super::{
-    ContainerClass, Index, StartupDurations,
+    Index, StartupDurations,
     counts::Failing,
     entry::{PolicyEntry, PolicyId},
     image_states,
     policy_limits::Standing,
+    series::PolicySeries,
     work::Work,
 };
 use crate::domain::{
@@ -16,27 +17,6 @@ use crate::domain::{
     summary::{LISTED_VIOLATIONS, Report, ReportCondition, ReportedViolation, Summary},
     violation::{Subject, Violation},
 };
-
-/// The facts of a policy that the metrics show.
-#[derive(Clone, Debug)]
-pub struct PolicyView<'a> {
-    /// The policy.
-    pub key: &'a PolicyKey,
-    /// It is evaluated: it is not above the limit on the policies of its namespace.
-    pub active: bool,
-    /// Its current spec is valid.
-    pub ready: bool,
-    /// The mode of the version in use.
-    pub mode: Mode,
-    /// The number of evaluated Pods that it selects.
-    pub pods: u32,
-    /// The number of containers by class.
-    pub containers: [(ContainerClass, u32); ContainerClass::ALL.len()],
-    /// The number of violations that have fired, by check.
-    pub fired: [(Check, u64); Check::ALL.len()],
-    /// The number of firing violations that are not announced, because an exemption covers them, by check.
-    pub exempted: [(Check, u32); Check::ALL.len()],
-}
 
 /// The restarts of one sidecar of a workload.
 #[derive(Clone, Copy, Debug)]
@@ -137,23 +117,8 @@ impl Index {
     }
 
     /// All policies.
-    pub fn policies(&self) -> impl Iterator<Item = PolicyView<'_>> {
-        self.entries().map(|entry| {
-            let mut fired = Check::ALL.map(|check| (check, 0));
-            for ((_, count), n) in fired.iter_mut().zip(entry.fired) {
-                *count = n;
-            }
-            PolicyView {
-                key: &entry.key,
-                active: entry.is_active(),
-                ready: entry.invalid.is_none(),
-                mode: entry.spec().map_or(Mode::Off, |spec| spec.mode),
-                pods: entry.counts.summary().pods,
-                containers: entry.counts.containers(),
-                fired,
-                exempted: entry.counts.exempted(),
-            }
-        })
+    pub fn policies(&self) -> impl Iterator<Item = PolicySeries> {
+        self.entries().map(PolicySeries::of)
     }
 
     /// All violations, pending and firing, visible or not.

@@ -30,10 +30,28 @@ pub const POLICIES: &str = "/apis/sidewatch.dev/v1alpha1/sidecarpolicies";
 pub const CLUSTER_POLICIES: &str = "/apis/sidewatch.dev/v1alpha1/clustersidecarpolicies";
 /// The path of the SidecarExemptions.
 pub const EXEMPTIONS: &str = "/apis/sidewatch.dev/v1alpha1/sidecarexemptions";
+/// What a cluster-wide installation reads: path, kind, resource.
+pub const READ: [(&str, &str, &str); 5] = [
+    (PODS, "Pod", "pods"),
+    (NAMESPACES, "Namespace", "namespaces"),
+    (POLICIES, "SidecarPolicy", "sidecarpolicies"),
+    (CLUSTER_POLICIES, "ClusterSidecarPolicy", "clustersidecarpolicies"),
+    (EXEMPTIONS, "SidecarExemption", "sidecarexemptions"),
+];
 /// The path of the Events in the namespace `pay`.
 pub const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/pay/events";
 /// The path of the status of the policy `pay/mesh`.
 pub const MESH_STATUS: &str = "/apis/sidewatch.dev/v1alpha1/namespaces/pay/sidecarpolicies/mesh/status";
+
+/// A server that answers reads of every resource except this one.
+pub fn server_without(path: &str) -> (ApiServer, Route) {
+    let server = ApiServer::default();
+    for (other, kind, _) in READ.into_iter().filter(|(other, ..)| *other != path) {
+        server.serve_quietly(other, list(kind, "1", &[]));
+    }
+    let route = server.route(Method::GET, path);
+    (server, route)
+}
 
 /// A running operator. Drop aborts it.
 pub struct Running {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::domain::{
     effects::Event,
-    index::{Index, PolicyView},
+    index::{Index, series::PolicySeries},
     policy::PolicyKey,
     summary::{Report, Summary},
     testing::{Harness, Pod},
@@ -19,8 +19,8 @@ use crate::domain::{
 
 /// The part of a report that does not depend on the history of the Pods.
 fn coverage(index: &Index) -> Vec<(PolicyKey, String, Option<Summary>)> {
-    let line = |view: PolicyView<'_>| {
-        let report = index.report(view.key);
+    let line = |view: PolicySeries| {
+        let report = index.report(&view.key);
         let summary = report.map(|r| Summary {
             firing: 0,
             pending: 0,

@@ -47,7 +47,7 @@ fn trace(policy: &PolicyKey, steps: &[Step], selected: impl Fn(&Step) -> bool) -
     let counts = harness
         .index
         .policies()
-        .filter(|p| p.key == policy)
+        .filter(|p| p.key == *policy)
         .map(|p| format!("{p:?}"));
     let series = restarts.chain(violations).chain(counts).collect();
     Trace {
