@@ -54,9 +54,9 @@ fn late() -> Value {
     }})
 }
 
-/// Permits delays of a busy machine, but not an onset that was lost in a restart between the phases.
+/// Permits delays of a busy machine, but not an onset that was lost in a restart at the end of [`BETWEEN_PHASES`].
 pub(crate) const STRICT: Tolerance = Tolerance {
-    onset: Duration::from_secs(5),
+    onset: Duration::from_secs(9),
     sent: Duration::from_secs(9),
     restarted: false,
 };
