@@ -159,7 +159,7 @@ fn late_writes(calls: &[Call]) -> Vec<String> {
     let mut renewed: Option<Instant> = None;
     let mut late = Vec::new();
     for call in calls {
-        if call.path.ends_with(&format!("/leases/{LEASE}")) {
+        if is_of_lease(call) {
             if call.verb == Verb::Patch && matches!(call.status, Some(200 | 201)) {
                 renewed = has_holder(call).then_some(call.at);
             }
@@ -174,6 +174,12 @@ fn late_writes(calls: &[Call]) -> Vec<String> {
         }
     }
     late
+}
+
+/// Reports whether a request reads or writes the Lease.
+#[must_use]
+pub fn is_of_lease(call: &Call) -> bool {
+    call.path.ends_with(&format!("/leases/{LEASE}"))
 }
 
 fn has_holder(call: &Call) -> bool {

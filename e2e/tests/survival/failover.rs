@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::faults::disturbance::{AFTER_CRASH, LONGER_THAN_THE_LEASE};
 use e2e::faults::env::{FaultEnv, LEASE};
 use e2e::faults::proxy::{Fault, Rule, Verb};
-use e2e::faults::replicas::{Replica, Replicas, leads, taken_over};
+use e2e::faults::replicas::{Replica, Replicas, is_of_lease, leads, taken_over};
 use e2e::faults::snapshot::Tolerance;
 use e2e::metrics;
 use e2e::poll::eventually;
@@ -132,7 +132,7 @@ async fn quiet(env: &FaultEnv) -> Result<()> {
         let calls = env.proxy.calls();
         let mut writes = calls
             .iter()
-            .filter(|call| call.verb.writes() && !call.path.ends_with(&format!("/leases/{LEASE}")));
+            .filter(|call| call.verb.writes() && !is_of_lease(call));
         let last = writes.next_back().context("no write")?;
         ensure!(
             last.at.elapsed() >= QUIET,

@@ -89,8 +89,6 @@ pub struct Series {
 pub struct PolicySeries {
     /// The policy.
     pub key: PolicyKey,
-    /// It is evaluated: it is not above the limit on the policies of its namespace.
-    pub active: bool,
     /// Whether the current spec is valid.
     pub ready: bool,
     /// The mode of the version in use; `Off` if there is none.
@@ -113,7 +111,6 @@ impl PolicySeries {
         }
         Self {
             key: entry.key.clone(),
-            active: entry.is_active(),
             ready: entry.invalid.is_none(),
             mode: entry.spec().map_or(Mode::Off, |spec| spec.mode),
             pods: entry.counts.summary().pods,

@@ -147,9 +147,11 @@ impl Exemptions {
         self.of(pod, now).next().is_some()
     }
 
-    /// Sets [`Tracked::exempt`] of the violations of a Pod under a policy, also in the copies in `changed`. The policy allows
-    /// exemptions for `exempt_for` after their creation, or not at all. Of several exemptions, the one that ends last hides a violation. A
-    /// violation that is no longer exempt forgets its Event, so that it is announced again.
+    /// Sets [`Tracked::exempt`] of the violations of a Pod under a policy, also in the copies in `changed`.
+    ///
+    /// The policy allows exemptions for `exempt_for` after their creation, or not at all. If several exemptions cover a
+    /// violation, the one that ends last hides it. A violation that is no longer exempt forgets its Event, so that it is
+    /// announced again.
     pub(super) fn mark(
         &self,
         exempt_for: Option<SignedDuration>,
