@@ -10,7 +10,7 @@
 
 use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     effects::Event,
@@ -18,6 +18,9 @@ use super::{
     policy::{Check, PolicyKey, Severity},
     tracker::FiringEvent,
 };
+
+/// The longest time by which an observation can be late: a watch that is silent for 75 s is closed.
+const MAX_DELAY: SignedDuration = SignedDuration::from_mins(2);
 
 /// The state of an index at one time, as far as the API does not show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,6 +195,12 @@ impl<K: Ord + Copy> Occurrences<K> {
         }
     }
 
+    /// Removes the times that another process stored by a clock that is behind. This process has observed the same.
+    pub fn remove_other_clock(&mut self, own: &Self, age: SignedDuration) {
+        self.0
+            .retain(|id, at| own.0.get(id).is_none_or(|own| !is_other_clock(*own, *at, age)));
+    }
+
     /// The identities in the order of their times.
     pub fn in_order(&self) -> Vec<(Timestamp, K)> {
         let mut marks: Vec<_> = self.0.iter().map(|((id, _), at)| (*at, *id)).collect();
@@ -240,6 +249,13 @@ impl Checkpoint {
     pub fn is_empty(&self) -> bool {
         self.pods.is_empty() && self.waiting.is_empty()
     }
+}
+
+/// Whether two processes observed the same thing at the same time, by clocks that differ. `age` is the time since the
+/// checkpoint with the stored time, by the clock of this process. If it is short, the clocks agree. If the difference is
+/// short, this process may have observed it late.
+pub fn is_other_clock(own: Timestamp, stored: Timestamp, age: SignedDuration) -> bool {
+    age > MAX_DELAY && own.duration_since(stored) > MAX_DELAY
 }
 
 impl PodState {

@@ -80,7 +80,7 @@ impl History {
         history: &mut Option<Box<Self>>,
         stored: &BTreeMap<Arc<str>, ContainerState>,
         pod: &Observation,
-        as_of: Timestamp,
+        (now, as_of): (Timestamp, Timestamp),
     ) {
         for (container_idx, container) in pod.shape.containers.iter().enumerate() {
             let Some(state) = stored.get(&container.name) else {
@@ -99,7 +99,11 @@ impl History {
             let observed: Vec<FlapId> = container.flaps.iter().filter(own).map(|flap| flap.id).collect();
             let ahead = ahead.max(container.ahead);
             let mut joined = container.clone().export(status.map(Seen::from), Timestamp::MIN);
-            joined.merge(state.clone());
+            let mut state = state.clone();
+            let age = now.duration_since(as_of);
+            state.restarts.remove_other_clock(&joined.restarts, age);
+            state.flaps.remove_other_clock(&joined.flaps, age);
+            joined.merge(state);
             *container = ContainerHistory::from(joined);
             container.ahead = ahead;
             for flap in &mut container.flaps {

@@ -120,7 +120,7 @@ pub(super) fn continue_violation(
         match tracked.binary_search_by_key(&(container, id.check), |t| (t.container, t.check)) {
             Ok(position) => {
                 if let Some(known) = tracked.get_mut(position) {
-                    known.join(&state, as_of, shown);
+                    known.join(&state, (now, as_of), shown);
                 }
             }
             Err(position) => tracked.insert(position, violation),

@@ -223,10 +223,15 @@ impl Index {
     }
 
     /// Joins a checkpoint to the repositories that are known.
-    pub(super) fn join_images(&mut self) {
+    pub(super) fn join_images(&mut self, now: Timestamp) {
         for (key, state) in &mut self.image_states.states {
             let subject = Subject::Image(key.subject.clone());
-            state.join((key.policy, key.check), &subject, &self.policies, &self.restored);
+            state.join(
+                (key.policy, key.check),
+                &subject,
+                &self.policies,
+                (&self.restored, now),
+            );
         }
     }
 }

@@ -15,7 +15,7 @@ use super::{
     stored::FromCheckpoint,
 };
 use crate::domain::{
-    checkpoint::{PodState, ViolationId, ViolationState},
+    checkpoint::{PodState, ViolationId, ViolationState, is_other_clock},
     checks::View,
     effects::Effects,
     history::History,
@@ -40,7 +40,7 @@ impl Index {
                 &mut pod.history,
                 &stored.containers,
                 &pod.observation,
-                self.restored.as_of,
+                (now, self.restored.as_of),
             );
         }
         pod.edit_findings(|findings| findings.merge_written(&stored.written));
@@ -91,7 +91,7 @@ impl PodEntry {
             let is_this = |id: &ViolationId| id.container == container.name && id.check == violation.check;
             if let Some((id, stored)) = stored.iter().find(|(id, _)| is_this(id)) {
                 let shown = shown_onset(&self.view(matched, now), id.check, container_idx);
-                violation.join(stored, as_of, shown);
+                violation.join(stored, (now, as_of), shown);
             }
         }
         self.edit_findings(|findings| findings.put(policy, tracked, deadline));
@@ -175,13 +175,20 @@ impl Tracked {
     /// Joins the state of the same violation in a checkpoint. An onset that this process has observed wins, unless the
     /// other process observed the same fault earlier: an observation can only be late. A violation that fires there
     /// then fires here too, so that its Event is not written again. `shown` is the onset of the fault that the API shows.
-    pub(super) fn join(&mut self, stored: &ViolationState, as_of: Timestamp, shown: Option<Timestamp>) {
+    pub(super) fn join(
+        &mut self,
+        stored: &ViolationState,
+        (now, as_of): (Timestamp, Timestamp),
+        shown: Option<Timestamp>,
+    ) {
         // The other process has not seen the end of an earlier fault, because its watch is late. A violation that fires there
         // may have continued if this process has not seen that end either.
         let is_other_fault = shown.is_some_and(|since| since > stored.onset)
             && (self.observed || stored.firing_since.is_none());
         let is_known_there = stored.observed && self.onset < as_of && !is_other_fault;
-        let is_late = stored.onset < self.onset && stored.gone_since.is_none();
+        let is_late = stored.onset < self.onset
+            && stored.gone_since.is_none()
+            && !is_other_clock(self.onset, stored.onset, now.duration_since(as_of));
         if is_known_there && (!self.observed || is_late) {
             self.onset = stored.onset;
             self.observed = true;

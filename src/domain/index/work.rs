@@ -81,7 +81,7 @@ impl Index {
         while units > 0
             && let Some(Item { work, pods }) = self.work.0.pop_front()
         {
-            let mut pods = pods.unwrap_or_else(|| self.begin_work(&work).into_iter());
+            let mut pods = pods.unwrap_or_else(|| self.begin_work(&work, now).into_iter());
             while units > 0
                 && let Some(pod) = pods.next()
             {
@@ -105,7 +105,7 @@ impl Index {
     }
 
     /// The Pods that the work concerns. Later Pods need no work.
-    fn begin_work(&mut self, work: &Work) -> Vec<PodId> {
+    fn begin_work(&mut self, work: &Work, now: Timestamp) -> Vec<PodId> {
         match work {
             Work::Policy(id) => self
                 .policies
@@ -117,8 +117,8 @@ impl Index {
             Work::Resync(scope) => self.unseen_pods(scope),
             Work::Release(scope) => self.watches.waiting_of(scope),
             Work::Restore => {
-                self.join_workloads();
-                self.join_images();
+                self.join_workloads(now);
+                self.join_images(now);
                 self.restored_pods()
             }
         }

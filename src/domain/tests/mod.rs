@@ -4,6 +4,7 @@
 mod adopted_pod;
 mod adoption;
 mod after_gap;
+mod clocks;
 mod common_cause;
 mod drift;
 mod edits;

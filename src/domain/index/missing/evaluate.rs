@@ -182,11 +182,13 @@ impl Index {
     }
 
     /// Joins a checkpoint to the workloads that are known.
-    pub(in crate::domain::index) fn join_workloads(&mut self) {
+    pub(in crate::domain::index) fn join_workloads(&mut self, now: Timestamp) {
         for (key, facts) in &mut self.missing.facts {
             let subject = Subject::Workload(key.subject.clone());
             let id = (key.policy, CHECK);
-            facts.state.join(id, &subject, &self.policies, &self.restored);
+            facts
+                .state
+                .join(id, &subject, &self.policies, (&self.restored, now));
         }
     }
 }

@@ -125,7 +125,7 @@ impl SubjectState {
         (id, check): (PolicyId, Check),
         subject: &Subject,
         policies: &Policies,
-        restored: &Checkpoint,
+        (restored, now): (&Checkpoint, Timestamp),
     ) {
         let violation = stored_id(subject, check);
         let Some(stored) = restored.pods.get(&violation.pod) else {
@@ -139,7 +139,7 @@ impl SubjectState {
         let state = state.filter(|state| state.generation == policy.generation);
         let stored = state.and_then(|state| Some((state.as_of, state.violations.get(&violation)?)));
         if let (Some(tracked), Some((as_of, stored))) = (&mut self.tracked, stored) {
-            tracked.join(stored, as_of, None);
+            tracked.join(stored, (now, as_of), None);
         }
     }
 

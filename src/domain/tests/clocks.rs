@@ -1,0 +1,141 @@
+//! A replica whose clock is ahead of that of the leader receives its checkpoints.
+
+use crate::domain::{
+    policy::{Check, Policy},
+    testing::{Harness, Pod, policy, seconds, web},
+};
+
+/// By how much the clock of the second replica is ahead: more than the windows of the checks.
+const AHEAD: i64 = 2000;
+
+/// Two replicas that observe the same at the same time, by clocks that differ.
+struct Replicas {
+    leader: Harness,
+    ahead: Harness,
+}
+
+impl Replicas {
+    fn with(policy: impl Fn() -> Policy) -> Self {
+        let mut replicas = Self {
+            leader: Harness::with(policy()),
+            ahead: Harness::with(policy()),
+        };
+        replicas.at(0).pod(&web());
+        replicas
+    }
+
+    /// Continues both until a time of the leader.
+    fn at(&mut self, second: i64) -> &mut Self {
+        self.leader.at(second);
+        self.ahead.at(second + AHEAD);
+        self
+    }
+
+    fn pod(&mut self, pod: &Pod) -> &mut Self {
+        self.leader.pod(pod);
+        self.ahead.pod(pod);
+        self
+    }
+
+    fn checkpoint(&mut self) -> &mut Self {
+        self.ahead.import(self.leader.checkpoint());
+        self
+    }
+
+    /// The firing violations of both.
+    fn firing(&self) -> Vec<String> {
+        let firing = self.leader.firing();
+        assert_eq!(self.ahead.firing(), firing);
+        firing
+    }
+}
+
+#[test]
+fn observed_restarts_stay_in_the_window() {
+    let mut replicas = Replicas::with(|| policy().only(Check::FrequentRestarts));
+    let once = web().exits("envoy", 1, 10).restarted("envoy", 11);
+    let twice = once.clone().exits("envoy", 1, 12).restarted("envoy", 13);
+    replicas.at(11).pod(&once).at(13).pod(&twice);
+    replicas.at(30).checkpoint();
+    assert_eq!(replicas.firing(), [""; 0], "two restarts");
+    replicas
+        .at(41)
+        .pod(&twice.exits("envoy", 1, 40).restarted("envoy", 41));
+    assert_eq!(replicas.firing().len(), 1, "three restarts");
+    replicas.at(50).checkpoint();
+    assert_eq!(replicas.firing().len(), 1);
+}
+
+#[test]
+fn observed_readiness_changes_stay_in_the_window() {
+    let limits = |policy: &mut Policy| policy.checks.flapping.limits.count = 3;
+    let mut replicas = Replicas::with(|| policy().only(Check::Flapping).with(limits));
+    let unready = |since| web().unready("envoy").containers_unready_since(since);
+    for since in [10, 20] {
+        replicas.at(since).pod(&unready(since)).at(since + 5).pod(&web());
+    }
+    replicas.at(28).checkpoint();
+    assert_eq!(replicas.firing(), [""; 0], "two changes");
+    replicas.at(30).pod(&unready(30));
+    assert_eq!(replicas.firing().len(), 1, "three changes");
+    replicas.at(50).checkpoint();
+    assert_eq!(replicas.firing().len(), 1);
+}
+
+#[test]
+fn an_observed_onset_holds() {
+    let hour = || {
+        policy()
+            .only(Check::NotReady)
+            .check(Check::NotReady, |check| check.hold_for = seconds(3600))
+    };
+    let mut replicas = Replicas::with(hour);
+    replicas
+        .at(10)
+        .pod(&web().unready("envoy").containers_unready_since(10));
+    // A checkpoint that is written after the onset by the clock that is ahead.
+    replicas.at(AHEAD + 100).checkpoint();
+    replicas.at(3600);
+    assert_eq!(replicas.firing(), [""; 0]);
+    replicas.at(3611);
+    assert_eq!(replicas.firing().len(), 1);
+}
+
+#[test]
+fn an_observed_end_holds() {
+    let hour = || {
+        policy().only(Check::NotReady).check(Check::NotReady, |check| {
+            (check.hold_for, check.keep_firing_for) = (seconds(2), seconds(3600));
+        })
+    };
+    let mut replicas = Replicas::with(hour);
+    replicas
+        .at(10)
+        .pod(&web().unready("envoy").containers_unready_since(10));
+    replicas.at(50).pod(&web());
+    replicas.at(AHEAD + 100).checkpoint();
+    replicas.at(3600);
+    assert_eq!(replicas.firing().len(), 1);
+    replicas.at(3651);
+    assert_eq!(replicas.firing(), [""; 0]);
+}
+
+#[test]
+fn a_late_observation_is_no_other_clock() {
+    let bad = web().unready("envoy").containers_unready_since(10);
+    // The time of the observation, of the checkpoint and of its arrival, and the onset.
+    for (observed, written, arrives, onset) in [
+        (500, 550, 560, 10.0),
+        (500, 550, 670, 10.0),
+        (130, 150, 290, 10.0),
+        (131, 150, 271, 131.0),
+    ] {
+        let mut leader = Harness::with(policy().only(Check::NotReady));
+        let mut late = Harness::with(policy().only(Check::NotReady));
+        leader.pod(&web()).at(10).pod(&bad).at(written);
+        late.pod(&web()).at(observed).pod(&bad);
+        late.at(arrives).import(leader.checkpoint());
+        let found = late.onset("envoy", Check::NotReady);
+        assert_eq!(found, Some(onset), "{observed} {written} {arrives}");
+    }
+}
