@@ -11,30 +11,13 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{
-    bucket::{Buckets, Rate},
-    kept_events::KeptEvents,
-};
+use super::{event_limits::EventLimits, kept_events::KeptEvents};
 use crate::{
-    domain::{
-        effects::Event,
-        hash::stable_hash,
-        policy::{PolicyKey, Severity},
-    },
+    domain::{effects::Event, hash::stable_hash, policy::PolicyKey},
     kubernetes::{backoff::Backoff, fence::Role},
     telemetry::metrics::DropReason,
 };
 
-/// Limit per Pod. It equals client-go's limit per object.
-const PER_POD: Rate = Rate {
-    burst: 25,
-    every: Duration::from_mins(5),
-};
-/// Limit for all Pods together.
-const GLOBAL: Rate = Rate {
-    burst: 200,
-    every: Duration::from_millis(100),
-};
 /// Maximum number of queued Events, retries included.
 pub(super) const CAPACITY: usize = 4096;
 /// Time between the first dropped Event of a policy and its summary.
@@ -82,9 +65,7 @@ struct DroppedSummary {
 #[derive(Debug)]
 pub(super) struct EventQueue {
     role: Role,
-    /// By the UID of the Pod, or by the name of another object.
-    per_pod: Buckets<Arc<str>>,
-    global: Buckets<()>,
+    limits: EventLimits,
     /// Events that were not attempted yet, oldest first.
     ready: VecDeque<QueuedEvent>,
     /// Retries by due time and number.
@@ -127,8 +108,7 @@ impl EventQueue {
     pub(super) fn new(role: Role) -> Self {
         Self {
             role,
-            per_pod: Buckets::new(PER_POD),
-            global: Buckets::new(GLOBAL),
+            limits: EventLimits::new(),
             ready: VecDeque::new(),
             retries: BTreeMap::new(),
             next_id: 0,
@@ -221,27 +201,12 @@ impl EventQueue {
             .map(|name| self.dropped_names.remove(name))
             .collect();
         let without_beginning = dropped.into_iter().reduce(Option::and).flatten();
-        // Critical Events may overdraw each limit by its burst, so that other Events cannot displace them.
-        let reserve = |rate: Rate| {
-            if event.severity == Severity::Critical {
-                rate.burst
-            } else {
-                0
-            }
+        let admitted = match without_beginning {
+            Some(reason) => Err(reason),
+            None if self.len() >= CAPACITY => Err(DropReason::QueueFull),
+            None => self.limits.admit(&event, now),
         };
-        let object = event.object_key();
-        let exceeded = if without_beginning.is_some() {
-            without_beginning
-        } else if !self.per_pod.has_one(object.clone(), reserve(PER_POD), now) {
-            Some(DropReason::PodLimit)
-        } else if !self.global.has_one((), reserve(GLOBAL), now) {
-            Some(DropReason::GlobalLimit)
-        } else if self.len() >= CAPACITY {
-            Some(DropReason::QueueFull)
-        } else {
-            None
-        };
-        if let Some(reason) = exceeded {
+        if let Err(reason) = admitted {
             if event.recovers.is_empty() {
                 self.dropped_names.insert(&event.name, reason);
             }
@@ -252,8 +217,6 @@ impl EventQueue {
             return Err(reason);
         }
         self.dropped_names.remove(&event.name);
-        self.per_pod.take(object, now);
-        self.global.take((), now);
         match self.role {
             Role::Leader => self.enqueue(event, now),
             Role::Standby => self.kept.keep(event, now, now),

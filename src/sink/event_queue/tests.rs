@@ -114,6 +114,58 @@ fn critical_events_have_a_reserve() {
     assert_eq!(accepted, 200, "as many again for critical Events");
 }
 
+/// An Event of another Pod in a namespace.
+fn event_of(namespace: &str, severity: Severity, pod: u32) -> Event {
+    Event {
+        namespace: namespace.into(),
+        severity,
+        ..example("x", &format!("{namespace}-{pod}"))
+    }
+}
+
+#[test]
+fn a_namespace_cannot_use_up_the_events_of_another() {
+    let start = Instant::now();
+    for severity in [Severity::Warning, Severity::Critical] {
+        let mut event_queue = EventQueue::new(Role::Leader);
+        let mut admitted = |namespace: &str, severity, now| {
+            let events = (0..1000).map(|pod| event_of(namespace, severity, pod));
+            events
+                .filter(|event| event_queue.push(event.clone(), now).is_ok())
+                .count()
+        };
+        assert!(admitted("noisy", severity, start) >= 200);
+        assert_eq!(admitted("noisy", Severity::Warning, start), 0);
+        assert_eq!(admitted("quiet", Severity::Warning, start), 10, "a share");
+        assert_eq!(
+            admitted("other", Severity::Warning, start),
+            10,
+            "of each namespace"
+        );
+        // The noisy namespace takes what is added for all.
+        let later = start + secs(30);
+        admitted("noisy", severity, later);
+        assert_eq!(admitted("quiet", Severity::Warning, later), 1);
+        assert_eq!(admitted("noisy", severity, later), 0);
+    }
+}
+
+#[test]
+fn the_shares_of_all_namespaces_are_limited() {
+    let start = Instant::now();
+    let mut event_queue = EventQueue::new(Role::Leader);
+    let mut admitted = |namespaces: std::ops::Range<u32>, now| {
+        let namespaces = namespaces.map(|number| number.to_string());
+        let events =
+            namespaces.flat_map(|name| (0..20).map(move |pod| event_of(&name, Severity::Warning, pod)));
+        events
+            .filter(|event| event_queue.push(event.clone(), now).is_ok())
+            .count()
+    };
+    assert_eq!(admitted(0..100, start), 300, "200, and 100 in shares");
+    assert_eq!(admitted(100..200, start + secs(1)), 15, "ten, and five in shares");
+}
+
 #[test]
 fn the_queue_is_bounded() {
     let start = Instant::now();
