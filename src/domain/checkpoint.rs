@@ -19,7 +19,7 @@ use super::{
     tracker::FiringEvent,
 };
 
-/// The longest time by which an observation can be late: a watch that is silent for 75 s is closed.
+/// No observation is later than this: a watch that is silent for 75 s is closed.
 const MAX_DELAY: SignedDuration = SignedDuration::from_mins(2);
 
 /// The state of an index at one time, as far as the API does not show it.
@@ -195,7 +195,7 @@ impl<K: Ord + Copy> Occurrences<K> {
         }
     }
 
-    /// Removes the times that another process stored by a clock that is behind. This process has observed the same.
+    /// Removes the times of another clock, if this process has its own time of the same occurrence. See [`is_other_clock`].
     pub fn remove_other_clock(&mut self, own: &Self, age: SignedDuration) {
         self.0
             .retain(|id, at| own.0.get(id).is_none_or(|own| !is_other_clock(*own, *at, age)));
@@ -251,9 +251,9 @@ impl Checkpoint {
     }
 }
 
-/// Whether two processes observed the same thing at the same time, by clocks that differ. `age` is the time since the
-/// checkpoint with the stored time, by the clock of this process. If it is short, the clocks agree. If the difference is
-/// short, this process may have observed it late.
+/// Whether a stored time is earlier than the own time of the same occurrence only because the clock of the other process is
+/// behind. `age` is the time since the checkpoint was made, by the clock of this process. If `age` is short, the clocks
+/// agree. If the difference of the times is short, this process may have observed the occurrence late.
 pub fn is_other_clock(own: Timestamp, stored: Timestamp, age: SignedDuration) -> bool {
     age > MAX_DELAY && own.duration_since(stored) > MAX_DELAY
 }

@@ -1,5 +1,5 @@
-//! How many Events are written: a limit for each Pod, and one for all Pods. No namespace can use up the latter, because each
-//! has a share beside it.
+//! How many Events are written: a limit for each Pod, and one for all Pods. While the limit for all Pods is reached, each
+//! namespace still has a small share of its own, so a noisy namespace cannot stop the Events of the others.
 
 use std::{sync::Arc, time::Duration};
 
@@ -76,7 +76,7 @@ impl EventLimits {
             return Err(DropReason::GlobalLimit);
         }
         self.per_pod.take(object, now);
-        // Every Event counts, so that the share goes to namespaces with few.
+        // Every Event uses the share, so a namespace with many Events has none left when the limit for all is reached.
         if has_share {
             self.share.take(event.namespace.clone(), now);
         }

@@ -1,14 +1,14 @@
-//! A replica whose clock is ahead of that of the leader receives its checkpoints.
+//! A replica receives checkpoints of a leader whose clock is behind its own.
 
 use crate::domain::{
     policy::{Check, Policy},
     testing::{Harness, Pod, policy, seconds, web},
 };
 
-/// By how much the clock of the second replica is ahead: more than the windows of the checks.
+/// The seconds by which the clock of the second replica is ahead. This is longer than the windows of the checks.
 const AHEAD: i64 = 2000;
 
-/// Two replicas that observe the same at the same time, by clocks that differ.
+/// Two replicas that make the same observations at the same time. Their clocks differ.
 struct Replicas {
     leader: Harness,
     ahead: Harness,
@@ -24,7 +24,7 @@ impl Replicas {
         replicas
     }
 
-    /// Continues both until a time of the leader.
+    /// Advances both to a time of the leader's clock.
     fn at(&mut self, second: i64) -> &mut Self {
         self.leader.at(second);
         self.ahead.at(second + AHEAD);
@@ -37,6 +37,7 @@ impl Replicas {
         self
     }
 
+    /// The second replica imports a checkpoint of the leader.
     fn checkpoint(&mut self) -> &mut Self {
         self.ahead.import(self.leader.checkpoint());
         self
@@ -93,7 +94,7 @@ fn an_observed_onset_holds() {
     replicas
         .at(10)
         .pod(&web().unready("envoy").containers_unready_since(10));
-    // A checkpoint that is written after the onset by the clock that is ahead.
+    // By now the leader's clock shows more than the onset that the second replica has.
     replicas.at(AHEAD + 100).checkpoint();
     replicas.at(3600);
     assert_eq!(replicas.firing(), [""; 0]);
