@@ -186,9 +186,10 @@ impl Tracked {
         let is_other_fault = shown.is_some_and(|since| since > stored.onset)
             && (self.observed || stored.firing_since.is_none());
         let is_known_there = stored.observed && self.onset < as_of && !is_other_fault;
+        let age = now.duration_since(as_of);
         let is_late = stored.onset < self.onset
             && stored.gone_since.is_none()
-            && !is_other_clock(self.onset, stored.onset, now.duration_since(as_of));
+            && !is_other_clock(self.onset, stored.onset, age);
         if is_known_there && (!self.observed || is_late) {
             self.onset = stored.onset;
             self.observed = true;
@@ -203,6 +204,7 @@ impl Tracked {
         if let (Some(own), Some(theirs)) = (self.gone_since, stored.gone_since)
             && own < as_of
             && theirs >= self.onset
+            && !is_other_clock(own, theirs, age)
         {
             self.gone_since = Some(own.min(theirs));
         }

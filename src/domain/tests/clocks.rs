@@ -109,16 +109,20 @@ fn an_observed_end_holds() {
             (check.hold_for, check.keep_firing_for) = (seconds(2), seconds(3600));
         })
     };
-    let mut replicas = Replicas::with(hour);
-    replicas
-        .at(10)
-        .pod(&web().unready("envoy").containers_unready_since(10));
-    replicas.at(50).pod(&web());
-    replicas.at(AHEAD + 100).checkpoint();
-    replicas.at(3600);
-    assert_eq!(replicas.firing().len(), 1);
-    replicas.at(3651);
-    assert_eq!(replicas.firing(), [""; 0]);
+    // The second fault lasts longer than the difference of the clocks.
+    for end in [50, AHEAD + 500] {
+        let mut replicas = Replicas::with(hour);
+        replicas
+            .at(10)
+            .pod(&web().unready("envoy").containers_unready_since(10));
+        replicas.at(end).pod(&web());
+        // By now the leader's clock shows more than the end that the second replica has.
+        replicas.at(end + AHEAD + 100).checkpoint();
+        replicas.at(end + 3590);
+        assert_eq!(replicas.firing().len(), 1, "{end}");
+        replicas.at(end + 3601);
+        assert_eq!(replicas.firing(), [""; 0], "{end}");
+    }
 }
 
 #[test]
