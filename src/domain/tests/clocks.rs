@@ -109,7 +109,7 @@ fn an_observed_end_holds() {
             (check.hold_for, check.keep_firing_for) = (seconds(2), seconds(3600));
         })
     };
-    // The second fault lasts longer than the difference of the clocks.
+    // One fault is shorter than the difference of the clocks, the other is longer.
     for end in [50, AHEAD + 500] {
         let mut replicas = Replicas::with(hour);
         replicas
