@@ -2,7 +2,9 @@
 
 use super::{
     duration::Duration,
-    schema::{DNS_LABEL, between, compiles, is_label_key, kubernetes_dialect, matches, rule},
+    schema::{
+        DNS_LABEL, between, compiles, image_glob_rules, is_label_key, kubernetes_dialect, matches, rule,
+    },
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -180,6 +182,6 @@ fn image_glob(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
         "maxLength": 512,
-        "x-kubernetes-validations": super::policy::image_glob_rules(),
+        "x-kubernetes-validations": image_glob_rules(),
     })
 }

@@ -5,7 +5,7 @@ use super::{
     common::Mode,
     duration::Duration,
     expected::Expected,
-    schema::{DNS_LABEL, between, compiles, kubernetes_dialect, matches, rule},
+    schema::{DNS_LABEL, between, compiles, image_glob_rules, kubernetes_dialect, matches, rule},
     selector::LabelSelector,
     status::PolicyStatus,
 };
@@ -223,20 +223,6 @@ fn image_globs(_: &mut SchemaGenerator) -> Schema {
             "x-kubernetes-validations": image_glob_rules(),
         },
     })
-}
-
-/// The rules of an image glob.
-pub(super) fn image_glob_rules() -> Value {
-    json!([
-        rule(
-            "self.matches('^[-A-Za-z0-9._/:@*]+$')",
-            "an image glob is an image's repository, such as */istio/proxyv2, in which * is the only wildcard",
-        ),
-        rule(
-            "!self.contains('@') && !self.matches(':[^/]*$')",
-            "an image glob has no tag or digest: write envoyproxy/envoy for envoyproxy/envoy:v1.36.0",
-        ),
-    ])
 }
 
 fn web_address() -> Value {

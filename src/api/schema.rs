@@ -67,6 +67,20 @@ pub(super) fn compiles(field: &str) -> Value {
     ])
 }
 
+/// The rules of an image glob.
+pub(super) fn image_glob_rules() -> Value {
+    json!([
+        rule(
+            "self.matches('^[-A-Za-z0-9._/:@*]+$')",
+            "an image glob is an image's repository, such as */istio/proxyv2, in which * is the only wildcard",
+        ),
+        rule(
+            "!self.contains('@') && !self.matches(':[^/]*$')",
+            "an image glob has no tag or digest: write envoyproxy/envoy for envoyproxy/envoy:v1.36.0",
+        ),
+    ])
+}
+
 /// Adapts the fields of a derived object schema to the conventions of Kubernetes.
 ///
 /// The default of an object becomes `{}`, because its fields have their own defaults, which the API server applies.

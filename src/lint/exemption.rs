@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use super::{
     field::Field,
-    finding::{Finding, Object},
+    finding::Finding,
+    object::Object,
     rules::{ENDED_EXEMPTION, INVALID_EXEMPTION, Rule},
 };
 use crate::{

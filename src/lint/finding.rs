@@ -1,6 +1,6 @@
 //! The result of the rules.
 
-use super::{edit::Edit, yaml::Location};
+use super::{edit::Edit, object::Object, yaml::Location};
 
 /// The severity of a finding. Later variants are more severe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,31 +20,6 @@ impl Severity {
             Self::Info => "Info",
             Self::Warning => "Warning",
             Self::Error => "Error",
-        }
-    }
-}
-
-/// The object that has a Pod template.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Object {
-    /// `kind`
-    pub kind: String,
-    /// `metadata.namespace`; may be empty.
-    pub namespace: String,
-    /// `metadata.name`, or `metadata.generateName`; may be empty.
-    pub name: String,
-}
-
-impl std::fmt::Display for Object {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            kind,
-            namespace,
-            name,
-        } = self;
-        match namespace.as_str() {
-            "" => write!(f, "{kind}/{name}"),
-            namespace => write!(f, "{kind}/{name} in {namespace}"),
         }
     }
 }

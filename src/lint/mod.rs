@@ -12,6 +12,7 @@ mod exemption;
 pub mod field;
 pub mod finding;
 mod local_ports;
+pub mod object;
 pub mod pod;
 pub mod probe;
 pub mod rules;

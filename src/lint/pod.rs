@@ -2,7 +2,7 @@
 
 use super::{
     field::Field,
-    finding::Object,
+    object::Object,
     shell::Program,
     workload::{Annotated, Workload},
 };

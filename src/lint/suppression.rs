@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 
 use super::{
     field::Field,
-    finding::{Finding, Object},
+    finding::Finding,
+    object::Object,
     pod::Pod,
     rules::{self, INVALID_SUPPRESSION, Rule, UNUSED_SUPPRESSION},
     yaml::Location,

@@ -4,7 +4,7 @@
 
 use std::str::FromStr;
 
-use super::{field::Field, finding::Object};
+use super::{field::Field, object::Object};
 
 /// An object with a Pod template.
 #[derive(Debug)]

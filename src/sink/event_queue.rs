@@ -11,23 +11,22 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{event_limits::EventLimits, kept_events::KeptEvents};
+use super::{
+    event_limits::EventLimits,
+    kept_events::{CAPACITY, GIVE_UP, KeptEvents},
+};
 use crate::{
     domain::{effects::Event, hash::stable_hash, policy::PolicyKey},
     kubernetes::{backoff::Backoff, fence::Role},
     telemetry::metrics::DropReason,
 };
 
-/// Maximum number of queued Events, retries included.
-pub(super) const CAPACITY: usize = 4096;
 /// Time between the first dropped Event of a policy and its summary.
 const SUMMARY_DELAY: Duration = Duration::from_secs(10);
 /// Minimum time between two summaries of a policy.
 const SUMMARY_PERIOD: Duration = Duration::from_mins(5);
 /// Maximum number of names of dropped Events, about 30 bytes each.
 const DROPPED_NAMES: usize = 16_384;
-/// Time after which an Event that cannot be written is dropped.
-pub(super) const GIVE_UP: Duration = Duration::from_mins(15);
 /// Wait before an Event is attempted again that was not written because this replica had no permit.
 const POSTPONED: Duration = Duration::from_secs(1);
 

@@ -12,9 +12,12 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::event_queue::{CAPACITY, GIVE_UP};
 use crate::domain::effects::{Delivery, Event};
 
+/// Maximum number of Events that a standby keeps, and that the queue of a leader has, retries included.
+pub(super) const CAPACITY: usize = 4096;
+/// Time after which an Event that cannot be written is dropped, and for which a standby keeps one.
+pub(super) const GIVE_UP: Duration = Duration::from_mins(15);
 /// Maximum time between an Event of the leader and the state of a checkpoint that does not list it although it was not
 /// written: the leader may have seen the change later than this replica.
 const CHECKPOINT_MARGIN: Duration = Duration::from_secs(20);

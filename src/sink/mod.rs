@@ -14,6 +14,7 @@ mod kept_events;
 mod other_installations;
 mod pending_events;
 pub mod status;
+mod status_content;
 mod status_object;
 mod status_queue;
 mod status_reduction;
@@ -28,7 +29,8 @@ use kube::{Client, client::Body, core::Status};
 
 pub use event_object::instance;
 pub use pending_events::PendingEvents;
-pub use status_target::{Exemptions, Policies, StatusContent, Target};
+pub use status_content::StatusContent;
+pub use status_target::{Exemptions, Policies, Target};
 
 use crate::{
     kubernetes::{failure, fence::Fence},

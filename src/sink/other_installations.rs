@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::status_target::StatusContent;
+use super::status_content::StatusContent;
 use crate::kubernetes::{
     decode::policy::status::ObservedStatus,
     installation::{self, Installation},

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{
     other_installations::{OtherInstallations, Writers},
-    status_target::StatusContent,
+    status_content::StatusContent,
 };
 use crate::{
     api::PolicyStatus,

@@ -7,11 +7,11 @@ use std::{
 
 use jiff::Timestamp;
 use kube::Resource;
-use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    WriteError, exemption_status, other_installations::Writers, status_object, status_reduction::Reduction,
+    WriteError, exemption_status, other_installations::Writers, status_content::StatusContent, status_object,
+    status_reduction::Reduction,
 };
 use crate::{
     api::{ClusterSidecarPolicy, PolicyStatus, SidecarExemption, SidecarExemptionStatus, SidecarPolicy},
@@ -57,23 +57,6 @@ pub trait Target: Send + Sync + 'static {
 
     /// Returns the path of the objects next to an object.
     fn url(key: &Self::Key) -> String;
-}
-
-/// The `status` of an object.
-pub trait StatusContent:
-    Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static
-{
-    /// Reports whether it has the condition of a conflict with another installation.
-    fn reports_conflict(&self) -> bool;
-
-    /// Reports whether an observed status has this content.
-    fn is_current(&self, observed: Option<&Self>) -> bool;
-
-    /// Reports whether an applied status still has entries that were not applied.
-    fn has_foreign_entries(&self, applied: &Self) -> bool;
-
-    /// Returns a merge patch that removes these entries.
-    fn without_foreign_entries(&self) -> Value;
 }
 
 /// Policies of both kinds.

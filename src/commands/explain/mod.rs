@@ -12,7 +12,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use self::{report::Report, source::Subject};
+use self::report::Report;
 use super::Failure;
 use crate::cli::{
     args::{ClusterArgs, OutputArgs, duration},
@@ -67,7 +67,7 @@ pub(super) fn execute(args: &ExplainArgs) -> Result<Outcome, Failure> {
     for text in subjects.iter().flat_map(|subject| &subject.notes) {
         note(text);
     }
-    let reports: Vec<Report> = subjects.iter().map(Subject::explain).collect();
+    let reports: Vec<Report> = subjects.iter().map(Report::new).collect();
     let terminal = args.output.terminal();
     print_as(args.output.output, &reports, || {
         let texts: Vec<String> = reports.iter().map(|report| report.text(terminal)).collect();

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
-use super::{ExplainArgs, report::Report};
+use super::ExplainArgs;
 use crate::{
     cli::{
         cluster::{Cluster, InForce},
@@ -35,13 +35,6 @@ pub(super) struct Subject {
     /// The Pod comes from a manifest, and has no status.
     pub(super) is_manifest: bool,
     pub(super) notes: Vec<String>,
-}
-
-impl Subject {
-    /// Explains the Pod.
-    pub(super) fn explain(&self) -> Report {
-        Report::new(self)
-    }
 }
 
 /// What the user names on the command line.

@@ -14,7 +14,7 @@ use crate::{
         list::ListError,
         workloads::{Page, WorkloadKind},
     },
-    lint::{Linter, finding::Object},
+    lint::{Linter, object::Object},
 };
 
 /// Adds the findings in all workloads that the user selects.

@@ -31,7 +31,8 @@ use crate::{
     clock::{Clock, SystemClock},
     lint::{
         Linter, MAX_FINDINGS, Report,
-        finding::{Finding, Object, Severity},
+        finding::{Finding, Severity},
+        object::Object,
         rules,
         suppression::Ignore,
         workload::TemplatePath,
