@@ -2,8 +2,8 @@ help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
 .PHONY: help tools check test test-build test-units test-units-beside test-cluster test-docs test-survival \
-	failover-soak soak failover-node e2e e2e-cgroup2 record compat comparison lint fmt demo crds admission docs chart \
-	binary image images bench bench-scale bench-mass-fault bench-commands fuzz mutants
+	failover-soak soak failover-node e2e e2e-shared e2e-alone e2e-cgroup2 record compat comparison lint fmt demo crds \
+	admission docs chart binary image images bench bench-scale bench-mass-fault bench-commands fuzz mutants
 
 tools: ## find or build the tools of the tests (etcd, kube-apiserver, Helm ...), and the images if a node can run here
 	cargo run --quiet --package e2e --locked -- tools
@@ -13,7 +13,7 @@ check: lint test-units ## format, lints and all tests that need no API server
 # In phases. Tests on a node mostly wait, but their probes need the processors at once: beside them run only the tests that
 # compute, with the lowest priority. Tests with an API server mostly wait, so their binaries run at the same time.
 test: tools test-build ## all tests
-	$(MAKE) --jobs=2 --output-sync=target e2e test-units-beside
+	$(MAKE) --jobs=3 --output-sync=target $(NODE_TESTS) test-units-beside
 	$(MAKE) --jobs=4 --output-sync=target test-survival test-cluster test-docs
 
 test-units-beside:
@@ -56,6 +56,16 @@ soak: ## disturb two replicas for MINUTES=60, compare them with an undisturbed o
 
 e2e: ## tests on a real node; SIDEWATCH_E2E_KUBECONFIG=FILE uses an existing cluster
 	cargo test --package e2e --test node --locked
+
+# The scenarios that disturb the node or the operator need five minutes, one after the other: `make test` runs them on a node
+# of their own. An existing cluster has one operator.
+NODE_TESTS = $(if $(SIDEWATCH_E2E_KUBECONFIG),e2e,e2e-shared e2e-alone)
+
+e2e-shared:
+	cargo test --package e2e --test node --locked -- --skip alone::
+
+e2e-alone:
+	cargo test --package e2e --test node --locked -- alone::
 
 e2e-cgroup2: ## run SCENARIOS="NAME ..." on a node with cgroup v2, in a virtual machine (docs/testing.md); takes half an hour
 	cargo run --quiet --package e2e --locked -- cgroup2 $(SCENARIOS)

@@ -87,7 +87,7 @@ pub struct Spec {
     /// Whether the result is the same on every kind of node.
     #[serde(default = "yes")]
     pub portable: bool,
-    /// Whether it affects other scenarios: it runs after them, and alone.
+    /// Whether it affects other scenarios: it runs after them, one at a time.
     #[serde(default)]
     pub alone: bool,
 }
@@ -211,6 +211,12 @@ pub enum Then {
 }
 
 impl Scenario {
+    /// The name of its test. A prefix marks the scenarios that affect others, so that a filter can select them.
+    pub fn test_name(&self) -> String {
+        let prefix = if self.spec.alone { "alone::" } else { "" };
+        format!("{prefix}{}", self.name)
+    }
+
     /// All scenarios, sorted by name.
     pub fn all() -> Result<Vec<Self>> {
         let directory = std::env::var_os(DIRECTORY).map_or_else(shipped, Into::into);

@@ -43,8 +43,10 @@ fn verdicts(arguments: &Arguments) -> Result<Vec<Verdict>> {
         scenarios.retain(Scenario::is_portable);
     }
     if arguments.list {
-        let names = scenarios.into_iter().map(|scenario| scenario.name);
-        return Ok(names.map(|name| (name, Vec::new())).collect());
+        let tests = scenarios
+            .iter()
+            .map(|scenario| (scenario.test_name(), Vec::new()));
+        return Ok(tests.collect());
     }
     if existing.is_none() && !node::is_inside() {
         if let Some(reason) = node::unavailable() {
@@ -52,7 +54,7 @@ fn verdicts(arguments: &Arguments) -> Result<Vec<Verdict>> {
         }
         node::enter(&Tool::RUNNER)?;
     }
-    scenarios.retain(|scenario| is_wanted(arguments, &scenario.name));
+    scenarios.retain(|scenario| is_wanted(arguments, &scenario.test_name()));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let verdicts = runtime.block_on(run(existing.as_deref().map(Path::new), scenarios));
     runtime.shutdown_background();
@@ -74,6 +76,6 @@ async fn run(existing: Option<&Path>, mut scenarios: Vec<Scenario>) -> Result<Ve
     verdicts.extend(
         afterwards.unwrap_or_else(|error| vec![("the_whole_run".to_owned(), vec![format!("{error:#}")])]),
     );
-    verdicts.extend(runs.into_iter().map(|run| (run.scenario.name, run.errors)));
+    verdicts.extend(runs.into_iter().map(|run| (run.scenario.test_name(), run.errors)));
     Ok(verdicts)
 }
