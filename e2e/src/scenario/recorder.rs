@@ -1,7 +1,7 @@
 //! Records what a real kubelet reports in a scenario, without the operator.
 //!
-//! Input: a cluster without the operator, scenarios, and the length of the recordings. Output: `NAME.jsonl` for each, in the format of
-//! `tests/traces`. The expected violations are not determined here: read them from the Pods.
+//! Input: a cluster without the operator, scenarios, and the length of the recordings. Output: `NAME.jsonl` for each, in the
+//! format of `tests/traces`. The expected violations are not determined here: read them from the Pods.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

@@ -42,7 +42,7 @@ pub(crate) async fn installed(cluster: &ScenarioCluster) -> Result<Vec<Verdict>>
         .is_some_and(|error| error.contains("violates PodSecurity"));
     let accepted = (!is_refused).then(|| format!("its namespace accepts privileged Pods: {refused:?}"));
     Ok(vec![
-        verdict("installed_by_its_chart_it_is_ready_within_30_s", slow),
+        verdict("installed_by_its_chart_it_is_ready_within_45_s", slow),
         verdict("its_namespace_enforces_restricted_pod_security", accepted),
     ])
 }
