@@ -61,7 +61,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{/* The endpoint of a monitor. `kind` is its kind, and `monitor` its values. */}}
 {{- define "sidewatch.endpoint" -}}
 port: metrics
-# Without it Prometheus replaces the namespace, Pod and container of a violation by those of the operator.
+# Without this setting, Prometheus replaces the namespace, Pod and container of a violation with those of the operator.
 honorLabels: true
 {{- with .monitor.interval }}
 interval: {{ . }}
@@ -116,7 +116,7 @@ metricRelabelings:
 - apiGroups: [sidewatch.dev]
   resources: [sidecarpolicies]
   verbs: [list, watch]
-# Sidewatch writes its results into the status of the policy by server-side apply.
+# Sidewatch writes its results to the status of the policy by server-side apply.
 - apiGroups: [sidewatch.dev]
   resources: [sidecarpolicies/status]
   verbs: [patch]
