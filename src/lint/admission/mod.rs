@@ -95,7 +95,7 @@ impl Policy {
             .collect();
         let title = RULES.iter().find(|rule| rule.code == self.code);
         let message = format!(
-            "'{}: {}: ' + variables.found.join(', ') + '; https://sidewatch.dev/docs/lint/{}'",
+            "'{}: {}: ' + variables.found.join(', ') + '; https://sidewatch.dev/docs/lint/{}.md'",
             self.code, self.problem, self.code
         );
         json!({
