@@ -22,6 +22,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{- define "sidewatch.labels" -}}
 {{ include "sidewatch.selectorLabels" . }}
+app.kubernetes.io/part-of: sidewatch
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}

@@ -8,8 +8,9 @@ use super::{
 };
 use crate::{cli::exit::Failure, domain::image_version::ImageVersion};
 
-/// The label of the operator in the chart and in `config/`.
-const SELECTOR: &str = "app.kubernetes.io%2Fname%3Dsidewatch";
+/// The label of the operator in the chart and in `config/`. `nameOverride` of the chart changes `app.kubernetes.io/name`, but
+/// not this label.
+const SELECTOR: &str = "app.kubernetes.io%2Fpart-of%3Dsidewatch";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The name of the Lease without a flag.
 const DEFAULT_LEASE: &str = "sidewatch";
@@ -63,7 +64,7 @@ pub(super) async fn examine(
     match installations.as_slice() {
         [] => diagnosis.fail(
             Code::SD010,
-            "there is no Deployment with the label app.kubernetes.io/name=sidewatch",
+            "there is no Deployment with the label app.kubernetes.io/part-of=sidewatch",
             "install the operator as in docs/install.md; the other commands work without it",
         ),
         [_] => {}
