@@ -19,10 +19,10 @@ pub use lease::{ServedLease, candidate, candidate_ahead_by};
 pub use objects::{failure, list, pod, policy, status_error};
 pub use operator::{
     CLUSTER_POLICIES, EVENTS, EXEMPTIONS, MESH_STATUS, NAMESPACES, PODS, POLICIES, READ, Running, Setup,
-    server_without, start, start_as, start_at, start_stored,
+    in_pay, server_without, start, start_as, start_at, start_stored,
 };
 pub use server::{ApiServer, Exchange, Route, WatchStream};
-pub use transport::{Listener, virtual_clock, virtual_clock_from};
+pub use transport::{Listener, paused_runtime, virtual_clock, virtual_clock_from};
 
 use std::{future::Future, time::Duration};
 

@@ -43,6 +43,12 @@ pub const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/pay/events";
 /// The path of the status of the policy `pay/mesh`.
 pub const MESH_STATUS: &str = "/apis/sidewatch.dev/v1alpha1/namespaces/pay/sidecarpolicies/mesh/status";
 
+/// Returns the path of the objects in the namespace `pay`, from that of the objects in all namespaces.
+pub fn in_pay(path: &str) -> String {
+    let (group, resource) = path.rsplit_once('/').unwrap();
+    format!("{group}/namespaces/pay/{resource}")
+}
+
 /// A server that answers reads of every resource except this one.
 pub fn server_without(path: &str) -> (ApiServer, Route) {
     let server = ApiServer::default();

@@ -70,21 +70,27 @@ impl ApiServer {
         }
     }
 
-    /// Answers every list of a resource with this list. Watches have no events, and end after [`WATCH_TIMEOUT`].
-    pub fn serve_quietly(&self, path: &str, list: Value) {
-        let route = self.route(Method::GET, path);
+    /// Passes every request of one method and path to `answer`.
+    pub fn answer(&self, method: Method, path: &str, mut answer: impl FnMut(Exchange) + Send + 'static) {
+        let route = self.route(method, path);
         tokio::spawn(async move {
             loop {
-                let exchange = route.any().await;
-                if exchange.is_watch() {
-                    let watch = exchange.watch();
-                    tokio::spawn(async move {
-                        tokio::time::sleep(WATCH_TIMEOUT).await;
-                        watch.end();
-                    });
-                } else {
-                    exchange.json(StatusCode::OK, &list);
-                }
+                answer(route.any().await);
+            }
+        });
+    }
+
+    /// Answers every list of a resource with this list. Watches have no events, and end after [`WATCH_TIMEOUT`].
+    pub fn serve_quietly(&self, path: &str, list: Value) {
+        self.answer(Method::GET, path, move |exchange| {
+            if exchange.is_watch() {
+                let watch = exchange.watch();
+                tokio::spawn(async move {
+                    tokio::time::sleep(WATCH_TIMEOUT).await;
+                    watch.end();
+                });
+            } else {
+                exchange.json(StatusCode::OK, &list);
             }
         });
     }
@@ -142,9 +148,12 @@ impl Route {
         soon(&self.name, self.any()).await
     }
 
-    /// Returns the next request, without a time limit.
+    /// Returns the next request, without a time limit. If the server is dropped, no request arrives.
     pub async fn any(&self) -> Exchange {
-        self.requests.lock().await.recv().await.unwrap()
+        match self.requests.lock().await.recv().await {
+            Some(exchange) => exchange,
+            None => std::future::pending().await,
+        }
     }
 
     /// Asserts that no request arrives for a while.

@@ -44,15 +44,12 @@ impl ApiServer {
                 state.stored().watch(exchange);
             }),
         ] {
-            let (route, state) = (self.route(method, path), Arc::clone(&state));
-            tokio::spawn(async move {
-                loop {
-                    let exchange = route.any().await;
-                    let mut state = state.lock().unwrap();
-                    match state.stored().failure {
-                        Some(code) => exchange.fail(code, "not now"),
-                        None => answer(&mut state, exchange),
-                    }
+            let state = Arc::clone(&state);
+            self.answer(method, path, move |exchange| {
+                let mut state = state.lock().unwrap();
+                match state.stored().failure {
+                    Some(code) => exchange.fail(code, "not now"),
+                    None => answer(&mut state, exchange),
                 }
             });
         }

@@ -1,4 +1,4 @@
-//! Transports between the operator and the scripted server: in process, or over loopback.
+//! Transports between the operator and the scripted server, in process or over loopback, and virtual time.
 
 use std::{
     convert::Infallible,
@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use kube::Client;
 use sidewatch::{clock::Clock, kubernetes::client::Clients};
-use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
+use tokio::{net::TcpListener, runtime::Runtime, task::JoinHandle, time::Instant};
 
 use super::server::{ApiServer, Body};
 
@@ -84,6 +84,12 @@ impl Drop for Listener {
     fn drop(&mut self) {
         self.accepting.abort();
     }
+}
+
+/// Returns a runtime with one thread and virtual time: if all its tasks wait, its clock advances to the next timer.
+pub fn paused_runtime() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true).build().unwrap()
 }
 
 /// A clock that follows the clock of tokio, which a test can pause.

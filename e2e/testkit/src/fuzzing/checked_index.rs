@@ -4,19 +4,25 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use sidewatch::domain::{
-    effects::{Change, Effects, Event, Transition},
-    index::Index,
-    observation::Observation,
-    policy::{Check, PolicyKey, PolicyKind, PolicyUpdate},
-    summary::{LISTED_VIOLATIONS, Report, ReportedViolation},
-    violation::ViolationKey,
+use sidewatch::{
+    domain::{
+        effects::{Change, Effects, Event, Transition},
+        index::Index,
+        observation::{Observation, Workload},
+        policy::{Check, PolicyKey, PolicyKind, PolicyUpdate},
+        summary::{LISTED_VIOLATIONS, Report, ReportedViolation},
+        violation::ViolationKey,
+    },
+    kubernetes::decode::{
+        intern::Interner,
+        pod::{LeanPod, observe},
+    },
 };
 
 use crate::policies;
 
-/// Two indexes with the same facts. The timer of one is always on time. The timer of the other fires only right before a
-/// fact.
+/// Two indexes with the same inputs. The timer of one is always on time. The timer of the other fires only right before an
+/// input.
 pub(crate) struct CheckedIndex {
     punctual: Index,
     late: Index,
@@ -31,7 +37,7 @@ pub(crate) struct CheckedIndex {
 
 /// An input of the index.
 #[derive(Clone)]
-pub(crate) enum Fact<'a> {
+pub(crate) enum Input<'a> {
     /// The current state of a Pod.
     Pod(&'a Observation),
     /// The deletion of a Pod.
@@ -56,7 +62,7 @@ impl CheckedIndex {
             drop(index.finish_resync(&None, at(0)));
             index
         };
-        let mut watched = Self {
+        let mut checked = Self {
             punctual: empty(),
             late: empty(),
             now: at(0),
@@ -66,9 +72,9 @@ impl CheckedIndex {
             containers: BTreeMap::new(),
         };
         for policy in policies {
-            watched.take(&Fact::Policy(policy));
+            checked.take(&Input::Policy(policy));
         }
-        watched
+        checked
     }
 
     /// Advances the clock by seconds.
@@ -85,18 +91,18 @@ impl CheckedIndex {
         }
     }
 
-    /// Applies a fact twice, if the API server can report it. The API server never changes the containers of a Pod.
-    pub(crate) fn take(&mut self, fact: &Fact<'_>) {
-        if !self.is_possible(fact) {
+    /// Applies an input twice, if the API server can report it. The API server never changes the containers of a Pod.
+    pub(crate) fn take(&mut self, input: &Input<'_>) {
+        if !self.is_possible(input) {
             return;
         }
-        let effects = apply(&mut self.punctual, fact, self.now);
+        let effects = apply(&mut self.punctual, input, self.now);
         self.record(effects);
-        let again = apply(&mut self.punctual, fact, self.now);
-        assert_eq!(again, Effects::default(), "a repeated fact has effects");
+        let again = apply(&mut self.punctual, input, self.now);
+        assert_eq!(again, Effects::default(), "a repeated input has effects");
         let overdue = self.late.tick(self.now);
         self.late_effects.append(overdue);
-        let late = apply(&mut self.late, fact, self.now);
+        let late = apply(&mut self.late, input, self.now);
         self.late_effects.append(late);
         assert_eq!(self.effects, self.late_effects, "a late timer makes a difference");
         self.effects = Effects::default();
@@ -104,19 +110,19 @@ impl CheckedIndex {
         self.check();
     }
 
-    fn is_possible(&mut self, fact: &Fact<'_>) -> bool {
-        match fact {
-            Fact::Pod(pod) => {
+    fn is_possible(&mut self, input: &Input<'_>) -> bool {
+        match input {
+            Input::Pod(pod) => {
                 let containers = pod.shape.containers.iter().map(|c| c.name.to_string());
                 let containers: Vec<String> = containers.collect();
                 let key = format!("{}/{}", pod.namespace, pod.uid);
                 *self.containers.entry(key).or_insert_with(|| containers.clone()) == containers
             }
-            Fact::PodDeleted(pod) => {
+            Input::PodDeleted(pod) => {
                 self.containers.remove(&format!("{}/{}", pod.namespace, pod.uid));
                 true
             }
-            Fact::Policy(_) | Fact::PolicyDeleted(_) => true,
+            Input::Policy(_) | Input::PolicyDeleted(_) => true,
         }
     }
 
@@ -175,6 +181,27 @@ impl CheckedIndex {
         of_policy.map(|(_, firing)| *firing).collect()
     }
 
+    /// Decodes the Pods of watch events, 45 s apart, and applies them. `true` stands for a deletion. Then deletes all Pods.
+    pub(crate) fn replay(mut self, events: impl IntoIterator<Item = (LeanPod, bool)>) {
+        let mut interner = Interner::default();
+        let mut alive = Vec::new();
+        for (pod, is_deleted) in events {
+            let Ok(observation) = observe(pod, &mut interner) else {
+                continue;
+            };
+            let Workload { kind, name } = &*observation.workload;
+            assert!(kind.len() <= 253 && name.len() <= 253);
+            self.pass(45);
+            if is_deleted {
+                self.take(&Input::PodDeleted(&observation));
+            } else {
+                self.take(&Input::Pod(&observation));
+                alive.push(observation);
+            }
+        }
+        self.empty(&alive);
+    }
+
     /// Returns the report of a policy.
     pub(crate) fn report(&self, key: &PolicyKey) -> Option<Report> {
         self.punctual.report(key)
@@ -183,7 +210,7 @@ impl CheckedIndex {
     /// Deletes these Pods. The index must be empty afterwards.
     pub(crate) fn empty(mut self, pods: &[Observation]) {
         for pod in pods {
-            self.take(&Fact::PodDeleted(pod));
+            self.take(&Input::PodDeleted(pod));
         }
         let index = &self.punctual;
         assert_eq!(index.tracked_pods(), 0);
@@ -203,12 +230,12 @@ fn at(seconds: i64) -> Timestamp {
     beginning + SignedDuration::from_secs(seconds)
 }
 
-fn apply(index: &mut Index, fact: &Fact<'_>, now: Timestamp) -> Effects {
-    match fact {
-        Fact::Pod(pod) => index.apply((*pod).clone(), now),
-        Fact::PodDeleted(pod) => index.delete(&pod.namespace, &pod.uid, now),
-        Fact::Policy(update) => index.apply_policy((*update).clone(), now),
-        Fact::PolicyDeleted(key) => index.delete_policy(key, now),
+fn apply(index: &mut Index, input: &Input<'_>, now: Timestamp) -> Effects {
+    match input {
+        Input::Pod(pod) => index.apply((*pod).clone(), now),
+        Input::PodDeleted(pod) => index.delete(&pod.namespace, &pod.uid, now),
+        Input::Policy(update) => index.apply_policy((*update).clone(), now),
+        Input::PolicyDeleted(key) => index.delete_policy(key, now),
     }
 }
 

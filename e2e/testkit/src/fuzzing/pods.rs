@@ -7,7 +7,7 @@ use sidewatch::kubernetes::decode::{
 };
 
 use super::{
-    checked_index::{CheckedIndex, Fact, policy},
+    checked_index::{CheckedIndex, Input, policy},
     lines,
 };
 
@@ -32,9 +32,9 @@ pub fn pods(data: &[u8]) {
         assert_eq!(observation.statuses.len(), observation.shape.containers.len());
         index.pass(line.seconds);
         if line.deleted {
-            index.take(&Fact::PodDeleted(&observation));
+            index.take(&Input::PodDeleted(&observation));
         } else {
-            index.take(&Fact::Pod(&observation));
+            index.take(&Input::Pod(&observation));
             alive.push(observation);
         }
     }

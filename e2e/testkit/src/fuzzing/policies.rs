@@ -16,7 +16,7 @@ use sidewatch::{
 use crate::kubelet::{Kind, Pod, RestartPolicy};
 
 use super::{
-    checked_index::{CheckedIndex, Fact, policy},
+    checked_index::{CheckedIndex, Input, policy},
     lines,
 };
 
@@ -27,8 +27,8 @@ pub fn policies(data: &[u8]) {
     let mut alone = CheckedIndex::new(std::slice::from_ref(&bystander));
     let pods = examples();
     for pod in &pods {
-        index.take(&Fact::Pod(pod));
-        alone.take(&Fact::Pod(pod));
+        index.take(&Input::Pod(pod));
+        alone.take(&Input::Pod(pod));
     }
     for line in lines(data) {
         let Ok(json) = serde_json::from_str::<Value>(line.json) else {
@@ -45,10 +45,10 @@ pub fn policies(data: &[u8]) {
         index.pass(line.seconds);
         alone.pass(line.seconds);
         if line.deleted {
-            index.take(&Fact::PolicyDeleted(&update.key));
+            index.take(&Input::PolicyDeleted(&update.key));
         } else {
             let before = index.report(&update.key);
-            index.take(&Fact::Policy(&update));
+            index.take(&Input::Policy(&update));
             if let (Err(_), Some(before)) = (&update.spec, before) {
                 let after = index.report(&update.key).unwrap();
                 assert_eq!(

@@ -2,16 +2,13 @@
 //! and the index keeps its invariants.
 
 use sidewatch::kubernetes::{
-    decode::{
-        intern::Interner,
-        pod::{LeanPod, observe},
-    },
+    decode::pod::LeanPod,
     protobuf::{
         Event, EventKind, Malformed, Page, PageReader, WatchFrames, decode_event, decode_pod, decode_status,
     },
 };
 
-use super::checked_index::{CheckedIndex, Fact, policy};
+use super::checked_index::{CheckedIndex, policy};
 
 /// The lowest bit of the first byte selects a watch or a page. The other bits are the size of the network chunks. The
 /// remaining bytes are the body of the response.
@@ -35,24 +32,9 @@ pub fn protobuf(data: &[u8]) {
         "the size of the chunks makes a difference"
     );
     let _refusal = decode_status(body);
-    let mut interner = Interner::default();
-    let mut index = CheckedIndex::new(&[policy("usual", &serde_json::json!({}))]);
-    let mut alive = Vec::new();
-    for (kind, pod) in events {
-        let Ok(observation) = observe(pod, &mut interner) else {
-            continue;
-        };
-        assert!(observation.workload.kind.len() <= 253 && observation.workload.name.len() <= 253);
-        index.pass(45);
-        match kind {
-            EventKind::Deleted => index.take(&Fact::PodDeleted(&observation)),
-            EventKind::Applied => {
-                index.take(&Fact::Pod(&observation));
-                alive.push(observation);
-            }
-        }
-    }
-    index.empty(&alive);
+    let index = CheckedIndex::new(&[policy("usual", &serde_json::json!({}))]);
+    let events = events.into_iter();
+    index.replay(events.map(|(kind, pod)| (pod, matches!(kind, EventKind::Deleted))));
 }
 
 type Read = (Vec<(EventKind, LeanPod)>, Result<(), Malformed>);

@@ -8,12 +8,9 @@ use http::{Request, Response};
 use http_body_util::StreamBody;
 use hyper::body::{Bytes, Frame};
 use kube::{Client, client::Body, core::WatchEvent};
-use sidewatch::kubernetes::decode::{
-    intern::Interner,
-    pod::{LeanPod, observe},
-};
+use sidewatch::kubernetes::decode::pod::LeanPod;
 
-use super::checked_index::{CheckedIndex, Fact, policy};
+use super::checked_index::{CheckedIndex, policy};
 
 /// The first byte is the size of the network chunks. The remaining bytes are the body of the response.
 pub fn watch(data: &[u8]) {
@@ -28,27 +25,12 @@ pub fn watch(data: &[u8]) {
         format!("{in_one_piece:?}"),
         "the size of the chunks makes a difference"
     );
-    let mut interner = Interner::default();
-    let mut index = CheckedIndex::new(&[policy("usual", &serde_json::json!({}))]);
-    let mut alive = Vec::new();
-    for event in events.into_iter().flatten() {
-        let (pod, deleted) = match event {
-            WatchEvent::Added(pod) | WatchEvent::Modified(pod) => (pod, false),
-            WatchEvent::Deleted(pod) => (pod, true),
-            WatchEvent::Bookmark(_) | WatchEvent::Error(_) => continue,
-        };
-        let Ok(observation) = observe(pod, &mut interner) else {
-            continue;
-        };
-        index.pass(45);
-        if deleted {
-            index.take(&Fact::PodDeleted(&observation));
-        } else {
-            index.take(&Fact::Pod(&observation));
-            alive.push(observation);
-        }
-    }
-    index.empty(&alive);
+    let index = CheckedIndex::new(&[policy("usual", &serde_json::json!({}))]);
+    index.replay(events.into_iter().flatten().filter_map(|event| match event {
+        WatchEvent::Added(pod) | WatchEvent::Modified(pod) => Some((pod, false)),
+        WatchEvent::Deleted(pod) => Some((pod, true)),
+        WatchEvent::Bookmark(_) | WatchEvent::Error(_) => None,
+    }));
 }
 
 /// Returns the events that kube decodes from a response in these chunks.

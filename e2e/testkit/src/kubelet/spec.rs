@@ -1,12 +1,13 @@
 //! Builder of a Pod, with the fields that determine its status.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::add_fields;
 use super::step::Step;
 
 /// When the kubelet restarts a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum RestartPolicy {
     /// After every exit.
     Always,
@@ -17,14 +18,6 @@ pub enum RestartPolicy {
 }
 
 impl RestartPolicy {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Always => "Always",
-            Self::OnFailure => "OnFailure",
-            Self::Never => "Never",
-        }
-    }
-
     pub(super) fn restarts(self, exit_code: i32) -> bool {
         match self {
             Self::Always => true,
@@ -138,14 +131,14 @@ impl Container {
         let mut json = json!({"name": self.name, "image": self.image});
         let policy = match self.kind {
             Kind::Native => Some(RestartPolicy::Always),
-            // a rule requires a policy
+            // A rule requires a policy.
             _ => self
                 .restart_policy
                 .or(self.restarts_all_on.map(|_| RestartPolicy::Never)),
         };
         let rule = |code| json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [code]}}]);
         let fields = [
-            ("restartPolicy", policy.map(|policy| json!(policy.as_str()))),
+            ("restartPolicy", policy.map(|policy| json!(policy))),
             ("restartPolicyRules", self.restarts_all_on.map(rule)),
             ("readinessProbe", self.readiness.then(|| probe.clone())),
             ("livenessProbe", self.liveness.then(|| probe.clone())),
@@ -274,7 +267,7 @@ impl PodSpec {
             "metadata": {"name": self.name, "labels": labels, "annotations": self.annotations,
                 "ownerReferences": self.owner.as_slice()},
             "spec": {
-                "restartPolicy": self.restart_policy.as_str(),
+                "restartPolicy": self.restart_policy,
                 "initContainers": of(false),
                 "containers": of(true),
                 "nodeName": self.node,

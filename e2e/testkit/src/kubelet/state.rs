@@ -143,7 +143,7 @@ impl PodState {
     /// The complete status.
     pub fn status(&self) -> Value {
         let mut status = json!({
-            "phase": self.phase.as_str(),
+            "phase": self.phase,
             "conditions": self.conditions.iter().map(Condition::json).collect::<Vec<_>>(),
         });
         let Some(admitted) = self.admitted else {

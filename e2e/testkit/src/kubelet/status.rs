@@ -2,13 +2,14 @@
 //! 1.37. `lastTransitionTime` changes only with the status of a condition.
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::add_fields;
 use super::container::{ContainerState, seconds};
 use super::spec::Kind;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(super) enum Phase {
     Pending,
     Running,
@@ -17,15 +18,6 @@ pub(super) enum Phase {
 }
 
 impl Phase {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "Pending",
-            Self::Running => "Running",
-            Self::Succeeded => "Succeeded",
-            Self::Failed => "Failed",
-        }
-    }
-
     pub(super) fn is_last(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed)
     }
