@@ -5,87 +5,17 @@ use std::fs;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use testkit::api_server::{
-    ApiServer, CLUSTER_POLICIES, Listener, NAMESPACES, PODS, POLICIES, Route, list, pod, policy, soon, until,
+    ApiServer, CLUSTER_POLICIES, NAMESPACES, PODS, POLICIES, list, pod, policy, soon, until,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
 
-use crate::support::{Directory, Run, command, finish, run_of, sidewatch};
-
-/// Returns a kubeconfig for a server, with this user.
-pub(crate) fn kubeconfig(server: &str, user: &Value) -> String {
-    config(&json!({"server": server}), user).to_string()
-}
-
-fn config(cluster: &Value, user: &Value) -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "test",
-        "clusters": [{"name": "c", "cluster": cluster}],
-        "users": [{"name": "u", "user": user}],
-        "contexts": [{"name": "test", "context": {"cluster": "c", "user": "u", "namespace": "pay"}}],
-    })
-}
-
-/// A scripted API server on loopback, and a directory with its kubeconfig.
-pub(crate) struct Setup {
-    pub(crate) server: ApiServer,
-    listener: Listener,
-    pub(crate) directory: Directory,
-    pub(crate) kubeconfig: String,
-}
-
-impl Setup {
-    pub(crate) async fn new(server: ApiServer) -> Self {
-        let listener = server.listen().await;
-        let directory = Directory::new();
-        Self {
-            kubeconfig: directory.file("kubeconfig", kubeconfig(&listener.url(), &json!({}))),
-            server,
-            listener,
-            directory,
-        }
-    }
-
-    /// A server with these policies. The test answers requests for Pods.
-    pub(crate) async fn without_pods(policies: &[Value]) -> Self {
-        let server = ApiServer::default();
-        server.serve_all_but_pods(policies);
-        Self::new(server).await
-    }
-
-    /// A server with two Pods, of which one has an unready sidecar, and these policies.
-    pub(crate) async fn with_pods(policies: &[Value]) -> Self {
-        let setup = Self::without_pods(policies).await;
-        let pods = [pod("web-1", "5", false), pod("web-2", "6", true)];
-        setup.server.serve_quietly(PODS, list("Pod", "7", &pods));
-        setup
-    }
-
-    /// The requests for Pods.
-    pub(crate) fn pods(&self) -> Route {
-        self.server.route(Method::GET, PODS)
-    }
-
-    /// Runs a command on all namespaces of the cluster.
-    pub(crate) async fn run(&self, args: &[&str]) -> Run {
-        let cluster = ["-A", "--kubeconfig", &self.kubeconfig];
-        sidewatch(&[args, &cluster].concat()).await
-    }
-
-    /// Tries a SidecarPolicy with this spec on the cluster.
-    pub(crate) async fn simulate(&self, spec: &Value, more: &[&str]) -> Run {
-        let policy = self.directory.policy("policy.json", spec);
-        self.run(&[&["simulate", "-p", &policy], more].concat()).await
-    }
-
-    /// Refuses the next request for Pods.
-    fn forbid_pods(&self) {
-        let pods = self.pods();
-        tokio::spawn(async move { pods.next().await.fail(403, "pods is forbidden: no role") });
-    }
-}
+use crate::{
+    setup::{Setup, config, kubeconfig, loopback},
+    support::{Directory, Run, command, finish, run_of, sidewatch},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_policy_is_tried_on_the_pods_of_a_cluster() {
@@ -118,7 +48,7 @@ async fn violations_are_grouped() {
         .to_string(),
     );
     let top = async |more: &[&str]| {
-        let run = setup.run(&[&["top", "-o", "json"], more].concat()).await;
+        let run = setup.run_on_all(&[&["top", "-o", "json"], more].concat()).await;
         let groups = run.json()["groups"].clone();
         let text = |row: &Value| {
             let [group, check, firing] = ["group", "check", "firing"].map(|field| row[field].to_string());
@@ -139,7 +69,7 @@ async fn violations_are_grouped() {
     let off = setup.directory.policy("off.json", &json!({"mode": "Off"}));
     let (code, groups) = top(&["-l", "app=web", "-p", &off]).await;
     assert_eq!((code, groups), (Some(0), Vec::new()));
-    let table = setup.run(&["top"]).await;
+    let table = setup.run_on_all(&["top"]).await;
     assert!(
         table
             .stdout
@@ -161,8 +91,7 @@ async fn missing_rights_and_missing_crds_are_notes() {
         ),
         (NAMESPACES, 403, "namespaces is forbidden: no role"),
     ] {
-        let route = server.route(Method::GET, path);
-        tokio::spawn(async move { route.next().await.fail(code, message) });
+        server.answer(Method::GET, path, move |request| request.fail(code, message));
     }
     let setup = Setup::new(server).await;
     let run = setup.simulate(&json!({}), &[]).await;
@@ -179,16 +108,17 @@ async fn missing_rights_and_missing_crds_are_notes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_missing_right_to_list_pods_is_an_error() {
     let setup = Setup::without_pods(&[policy("mesh", "3")]).await;
-    setup.forbid_pods();
+    setup.server.answer(Method::GET, PODS, |request| {
+        request.fail(403, "pods is forbidden: no role");
+    });
     let run = setup.simulate(&json!({}), &[]).await;
     run.assert_failed(&[
         "cannot list pods: forbidden: pods is forbidden: no role",
-        &setup.listener.url(),
+        &setup.url(),
     ]);
     let output = setup.directory.path("pods.jsonl").display().to_string();
     for args in [&["record", "-o", &output][..], &["top"], &["versions"]] {
-        setup.forbid_pods();
-        let run = setup.run(args).await;
+        let run = setup.run_on_all(args).await;
         run.assert_failed(&["cannot list pods: forbidden: pods is forbidden: no role"]);
     }
 }
@@ -246,31 +176,30 @@ async fn a_recording_of_a_cluster_can_be_simulated() {
 #[tokio::test]
 async fn a_server_that_cannot_be_reached_is_an_error() {
     let directory = Directory::new();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (listener, url) = loopback().await;
     drop(listener);
-    let kubeconfig = directory.file("kubeconfig", kubeconfig(&url, &json!({})));
+    let kubeconfig = directory.file("kubeconfig", kubeconfig(&url));
     let policy = directory.policy("policy.json", &json!({}));
     let output = directory.path("pods.jsonl").display().to_string();
-    let table: [&[&str]; 7] = [
-        &["simulate", "-p", &policy],
-        &["record", "-o", &output],
-        &["explain", "web-1"],
-        &["top"],
-        &["versions"],
-        &["lint", "--live"],
-        &["doctor"],
+    let table: [(&[&str], &str); 7] = [
+        (&["simulate", "-p", &policy], "cannot list sidecarpolicies"),
+        (&["record", "-o", &output], "cannot list pods"),
+        (&["explain", "web-1"], "cannot list sidecarpolicies"),
+        (&["top"], "cannot list sidecarpolicies"),
+        (&["versions"], "cannot list sidecarpolicies"),
+        (&["lint", "--live"], "cannot list deployments"),
+        (&["doctor"], "cannot read /version"),
     ];
-    for args in table {
+    for (args, problem) in table {
         let run = sidewatch(&[args, &["--kubeconfig", &kubeconfig]].concat()).await;
-        run.assert_failed(&["Connection refused", &url, "--context"]);
+        run.assert_failed(&[problem, "Connection refused", &url, "--context"]);
     }
 }
 
 #[tokio::test]
 async fn an_unusable_kubeconfig_is_an_error() {
     let directory = Directory::new();
-    let good = directory.file("good", kubeconfig("http://127.0.0.1:1", &json!({})));
+    let good = directory.file("good", kubeconfig("http://127.0.0.1:1"));
     let bad = directory.file("bad", "clusters: [");
     let policy = directory.policy("policy.json", &json!({}));
     let table = [
@@ -288,65 +217,61 @@ async fn an_unusable_kubeconfig_is_an_error() {
     }
 }
 
-/// Accepts one connection, answers 502, and returns the head of the request.
-async fn head_of_request(listener: TcpListener) -> String {
-    let (mut stream, _) = listener.accept().await.unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
-    }
-    let answer = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-    stream.write_all(answer).await.unwrap();
-    String::from_utf8(head).unwrap()
+/// Runs `simulate` with this kubeconfig and these environment variables. `listener` accepts one connection and answers 502.
+/// Returns the result, and the head of the request.
+async fn simulate_through(
+    listener: TcpListener,
+    kubeconfig: String,
+    variables: &[(&str, &str)],
+) -> (Run, String) {
+    let head = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        let answer = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        stream.write_all(answer).await.unwrap();
+        String::from_utf8(head).unwrap()
+    });
+    let directory = Directory::new();
+    let policy = directory.policy("policy.json", &json!({}));
+    let kubeconfig = directory.file("kubeconfig", kubeconfig);
+    let mut command = command(&["simulate", "-p", &policy, "--kubeconfig", &kubeconfig]);
+    let run = finish(command.envs(variables.iter().copied())).await;
+    (run, soon("a request", head).await.unwrap())
 }
 
 #[tokio::test]
 async fn a_proxy_of_the_kubeconfig_or_the_environment_is_used() {
-    let directory = Directory::new();
-    let policy = directory.policy("policy.json", &json!({}));
     for from_environment in [false, true] {
-        let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let proxy_url = format!("http://{}", proxy.local_addr().unwrap());
+        let (proxy, url) = loopback().await;
         let mut cluster = json!({"server": "https://cluster.invalid:6443"});
-        if !from_environment {
-            cluster["proxy-url"] = proxy_url.as_str().into();
-        }
-        let kubeconfig = directory.file("kubeconfig", config(&cluster, &json!({"token": "t"})).to_string());
-        let head = tokio::spawn(head_of_request(proxy));
-        let mut command = command(&["simulate", "-p", &policy, "--kubeconfig", &kubeconfig]);
+        let mut variables = Vec::new();
         if from_environment {
-            command.env("HTTPS_PROXY", &proxy_url);
+            variables.push(("HTTPS_PROXY", url.as_str()));
+        } else {
+            cluster["proxy-url"] = url.as_str().into();
         }
-        let run = finish(&mut command).await;
+        let kubeconfig = config(&cluster, &json!({"token": "t"}));
+        let (run, head) = simulate_through(proxy, kubeconfig, &variables).await;
         run.assert_failed(&["https://cluster.invalid:6443"]);
-        let head = soon("a request", head).await.unwrap();
         assert!(head.starts_with("CONNECT cluster.invalid:6443 "), "{head}");
     }
 }
 
 #[tokio::test]
 async fn no_proxy_of_the_environment_excludes_a_server() {
-    let directory = Directory::new();
-    let policy = directory.policy("policy.json", &json!({}));
-    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let proxy_url = format!("http://{}", proxy.local_addr().unwrap());
-    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", server.local_addr().unwrap());
-    let kubeconfig = directory.file("kubeconfig", kubeconfig(&url, &json!({})));
-    let head = tokio::spawn(head_of_request(server));
-    let mut command = command(&["simulate", "-p", &policy, "--kubeconfig", &kubeconfig]);
-    command
-        .env("HTTPS_PROXY", &proxy_url)
-        .env("NO_PROXY", "127.0.0.1");
-    let run = finish(&mut command).await;
+    let (_proxy, proxy_url) = loopback().await;
+    let (server, url) = loopback().await;
+    let variables = [("HTTPS_PROXY", proxy_url.as_str()), ("NO_PROXY", "127.0.0.1")];
+    let (run, head) = simulate_through(server, kubeconfig(&url), &variables).await;
     run.assert_failed(&["cannot list"]);
-    let head = soon("a request", head).await.unwrap();
     assert!(head.starts_with("GET /"), "{head}");
 }
 
 #[tokio::test]
 async fn exec_credentials_of_a_kubeconfig_are_used() {
-    let directory = Directory::new();
     let credential = json!({
         "apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "from-exec"},
     });
@@ -354,13 +279,9 @@ async fn exec_credentials_of_a_kubeconfig_are_used() {
         "apiVersion": "client.authentication.k8s.io/v1", "command": "/bin/echo", "args": [credential.to_string()],
         "interactiveMode": "Never",
     }});
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let kubeconfig = directory.file("kubeconfig", kubeconfig(&url, &user));
-    let policy = directory.policy("policy.json", &json!({}));
-    let head = tokio::spawn(head_of_request(listener));
-    let run = sidewatch(&["simulate", "-p", &policy, "--kubeconfig", &kubeconfig]).await;
+    let (server, url) = loopback().await;
+    let (run, head) = simulate_through(server, config(&json!({"server": url}), &user), &[]).await;
     run.assert_failed(&["cannot list sidecarpolicies"]);
-    let head = soon("a request", head).await.unwrap().to_lowercase();
+    let head = head.to_lowercase();
     assert!(head.contains("authorization: bearer from-exec\r\n"), "{head}");
 }

@@ -7,10 +7,7 @@ use serde_json::json;
 use testkit::api_server::{POLICIES, list};
 
 use self::installation::*;
-use crate::{
-    cluster::kubeconfig,
-    support::{Directory, Run, sidewatch},
-};
+use crate::support::Run;
 
 /// The lines that are not ok: code, verdict and message.
 fn findings(run: &Run) -> Vec<String> {
@@ -255,12 +252,4 @@ async fn a_lease_that_is_not_renewed_has_no_leader() {
     );
     assert!(found[1].starts_with("SD021 skipped"), "{found:?}");
     assert_eq!((found.len(), run.code), (2, Some(1)), "{found:?}");
-}
-
-#[tokio::test]
-async fn a_server_that_cannot_be_reached_is_an_error() {
-    let directory = Directory::new();
-    let kubeconfig = directory.file("kubeconfig", kubeconfig("http://127.0.0.1:1", &json!({})));
-    let run = sidewatch(&["doctor", "--kubeconfig", &kubeconfig]).await;
-    run.assert_failed(&["cannot read /version", "--context"]);
 }

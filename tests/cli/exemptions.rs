@@ -3,13 +3,10 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use testkit::api_server::{
-    ApiServer, CLUSTER_POLICIES, EXEMPTIONS, Exchange, NAMESPACES, PODS, POLICIES, list, pod, policy,
+    ApiServer, CLUSTER_POLICIES, EXEMPTIONS, Exchange, NAMESPACES, PODS, POLICIES, in_pay, list, pod, policy,
 };
 
-use crate::{
-    cluster::Setup,
-    support::{Run, sidewatch},
-};
+use crate::{setup::Setup, support::Run};
 
 const UNTIL: &str = "2126-11-20T10:00:00Z";
 const CHECK: &str = "MainReadySidecarNotReady";
@@ -26,15 +23,14 @@ fn exemption(name: &str, pod: &str, until: &str) -> Value {
     })
 }
 
-/// The paths of the objects in the namespace `pay`, and in all namespaces.
+/// The path of the objects in the namespace `pay`, and that of the objects in all namespaces.
 fn both(path: &str) -> [String; 2] {
-    let (group, resource) = path.rsplit_once('/').unwrap();
-    [format!("{group}/namespaces/pay/{resource}"), path.to_owned()]
+    [in_pay(path), path.to_owned()]
 }
 
 /// A cluster with these policies and the Pods `web-1` and `web-2`, whose sidecars are not ready, and `web-3`. `answer`
 /// answers each list of exemptions.
-async fn cluster(policies: &[Value], answer: impl Fn(Exchange) + Clone + Send + Sync + 'static) -> Setup {
+async fn cluster(policies: &[Value], answer: impl Fn(Exchange) + Clone + Send + 'static) -> Setup {
     let server = ApiServer::default();
     let pay = json!({"metadata": {"name": "pay", "uid": "uid-pay", "resourceVersion": "1"}});
     server.serve_quietly("/api/v1/namespaces/pay", pay.clone());
@@ -49,17 +45,12 @@ async fn cluster(policies: &[Value], answer: impl Fn(Exchange) + Clone + Send + 
         server.serve_quietly(&path, list("Pod", "7", &pods));
     }
     for path in both(EXEMPTIONS) {
-        let (route, answer) = (server.route(Method::GET, &path), answer.clone());
-        tokio::spawn(async move {
-            loop {
-                answer(route.any().await);
-            }
-        });
+        server.answer(Method::GET, &path, answer.clone());
     }
     Setup::new(server).await
 }
 
-/// The same with these exemptions.
+/// Such a cluster with the policy `mesh` and these exemptions.
 async fn cluster_with(exemptions: &[Value]) -> Setup {
     let listed = list("SidecarExemption", "4", exemptions);
     cluster(&[policy("mesh", "3")], move |request| {
@@ -70,8 +61,7 @@ async fn cluster_with(exemptions: &[Value]) -> Setup {
 
 /// Explains `web-1`.
 async fn explain(setup: &Setup, more: &[&str]) -> Run {
-    let args = ["explain", "web-1", "-n", "pay", "--kubeconfig", &setup.kubeconfig];
-    sidewatch(&[&args[..], more].concat()).await
+    setup.run(&[&["explain", "web-1"], more].concat()).await
 }
 
 /// The row of the check that fails.
@@ -123,7 +113,7 @@ async fn explain_names_the_exemption_that_hides_a_violation() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn top_counts_hidden_violations_apart() {
     let setup = cluster_with(&[exemption("snooze", "web-1", UNTIL)]).await;
-    let run = setup.run(&["top", "-o", "json"]).await;
+    let run = setup.run_on_all(&["top", "-o", "json"]).await;
     let expected = ["pay/Pod/web-2 proxy 1 0 0 1", "pay/Pod/web-1 proxy 0 0 1 1"];
     assert_eq!(
         (groups(&run), run.code),
@@ -132,10 +122,10 @@ async fn top_counts_hidden_violations_apart() {
     let cause = &run.json()["groups"][1]["cause"];
     assert!(cause.as_str().unwrap().contains("ready: 'app'"), "{cause}");
     for (by, group) in [("image", "proxy"), ("policy", "SidecarPolicy pay/mesh")] {
-        let run = setup.run(&["top", "--by", by, "-o", "json"]).await;
+        let run = setup.run_on_all(&["top", "--by", by, "-o", "json"]).await;
         assert_eq!(groups(&run), [format!("{group} 1 0 1 2")]);
     }
-    let text = setup.run(&["top"]).await.stdout;
+    let text = setup.run_on_all(&["top"]).await.stdout;
     let first = "3 Pods, 1 violations fire, 0 are pending, 1 are hidden\n";
     assert!(text.starts_with(first), "{text}");
 }
@@ -144,7 +134,7 @@ async fn top_counts_hidden_violations_apart() {
 async fn hidden_violations_are_no_findings() {
     let both = ["web-1", "web-2"].map(|name| exemption(name, name, UNTIL));
     let setup = cluster_with(&both).await;
-    let run = setup.run(&["top", "-o", "json"]).await;
+    let run = setup.run_on_all(&["top", "-o", "json"]).await;
     let expected = ["pay/Pod/web-1 proxy 0 0 1 1", "pay/Pod/web-2 proxy 0 0 1 1"];
     let mut found = groups(&run);
     found.sort();
@@ -210,7 +200,7 @@ async fn every_page_of_exemptions_is_read() {
         request.json(StatusCode::OK, &page);
     })
     .await;
-    let run = setup.run(&["top", "--by", "policy", "-o", "json"]).await;
+    let run = setup.run_on_all(&["top", "--by", "policy", "-o", "json"]).await;
     assert_eq!(groups(&run), ["SidecarPolicy pay/mesh 0 0 2 2"]);
 }
 
@@ -226,7 +216,7 @@ async fn a_missing_right_is_a_note_and_a_missing_definition_is_not() {
     ];
     for (code, message, note) in table {
         let setup = cluster(&[policy("mesh", "3")], move |request| request.fail(code, message)).await;
-        let run = setup.run(&["top", "-o", "json"]).await;
+        let run = setup.run_on_all(&["top", "-o", "json"]).await;
         assert_eq!((groups(&run).len(), run.code), (2, Some(1)), "{run:?}");
         let notes: Vec<&str> = run.stderr.lines().collect();
         assert_eq!(notes.len(), usize::from(code == 403), "{run:?}");
@@ -246,13 +236,13 @@ async fn a_missing_right_is_a_note_and_a_missing_definition_is_not() {
         assert_eq!(run.stderr.contains(is_shown), code == 403, "{run:?}");
     }
     let setup = cluster(&[policy("mesh", "3")], |request| request.fail(500, "etcd")).await;
-    let run = setup.run(&["top"]).await;
+    let run = setup.run_on_all(&["top"]).await;
     run.assert_failed(&["cannot list sidecarexemptions", "etcd"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn without_policies_exemptions_are_not_read() {
     let setup = cluster(&[], |_| panic!("a request for exemptions")).await;
-    let run = setup.run(&["top"]).await;
+    let run = setup.run_on_all(&["top"]).await;
     assert!(run.stdout.contains("0 are hidden"), "{run:?}");
 }

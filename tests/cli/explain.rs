@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use testkit::{
-    api_server::{ApiServer, PODS, list, pod},
+    api_server::{ApiServer, CLUSTER_POLICIES, EXEMPTIONS, PODS, POLICIES, in_pay, list, pod},
     recordings::{self, Recording, Violation},
 };
 
 use crate::{
-    cluster::kubeconfig,
-    support::{Directory, Run, repository, sidewatch},
+    setup::Setup,
+    support::{Directory, Run, duration, sidewatch},
 };
 
 /// The container and the check of a violation.
@@ -55,9 +55,7 @@ fn expected(recording: &Recording, pod: &str, t: f64) -> (BTreeSet<Pair>, BTreeS
 async fn explain_at(directory: &Directory, recording: &Recording, pod: &str, t: f64) -> Run {
     let policy = directory.policy("policy.json", &recording.spec);
     let file = recording.file().display().to_string();
-    // A part of a duration has at most five digits.
-    let milliseconds = std::time::Duration::from_secs_f64(t).as_millis();
-    let length = format!("{}s{}ms", milliseconds / 1000, milliseconds % 1000);
+    let length = duration(t);
     let args = [
         "explain", pod, "--record", &file, "-p", &policy, "--for", &length, "-o", "json",
     ];
@@ -211,37 +209,23 @@ async fn a_manifest_is_explained_without_a_cluster() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_pod_of_a_cluster_is_explained() {
-    let directory = Directory::new();
     let server = ApiServer::default();
-    let path = |resource: &str| format!("/apis/sidewatch.dev/v1alpha1/{resource}");
-    server.serve_quietly(
-        &path("namespaces/pay/sidecarpolicies"),
-        list("SidecarPolicy", "1", &[]),
-    );
-    server.serve_quietly(
-        &path("clustersidecarpolicies"),
-        list("ClusterSidecarPolicy", "1", &[]),
-    );
-    server.serve_quietly(
-        &path("namespaces/pay/sidecarexemptions"),
-        list("SidecarExemption", "1", &[]),
-    );
-    server.serve_quietly(
-        "/api/v1/namespaces/pay",
-        json!({"metadata": {"name": "pay", "uid": "1"}}),
-    );
+    for (path, kind) in [(POLICIES, "SidecarPolicy"), (EXEMPTIONS, "SidecarExemption")] {
+        server.serve_quietly(&in_pay(path), list(kind, "1", &[]));
+    }
+    server.serve_quietly(CLUSTER_POLICIES, list("ClusterSidecarPolicy", "1", &[]));
+    let pay = json!({"metadata": {"name": "pay", "uid": "1"}});
+    server.serve_quietly("/api/v1/namespaces/pay", pay);
     let pods = list("Pod", "7", &[pod("web-1", "5", false), pod("web-2", "6", true)]);
-    server.serve_quietly(&PODS.replace("/v1/", "/v1/namespaces/pay/"), pods);
-    let listener = server.listen().await;
-    let kubeconfig = directory.file("kubeconfig", kubeconfig(&listener.url(), &json!({})));
-    let policy = directory.policy("policy.json", &json!({"checks": {"notReady": {"for": "0s"}}}));
+    server.serve_quietly(&in_pay(PODS), pods);
+    let setup = Setup::new(server).await;
+    let policy = setup
+        .directory
+        .policy("policy.json", &json!({"checks": {"notReady": {"for": "0s"}}}));
     let explain = async |name: &str, more: &[&str]| {
-        let args = [
-            &["explain", name, "--kubeconfig", &kubeconfig, "-o", "json"],
-            more,
-        ]
-        .concat();
-        sidewatch(&args).await
+        setup
+            .run(&[&["explain", name, "-o", "json"], more].concat())
+            .await
     };
     let run = explain("web-1", &["-p", &policy]).await;
     assert!(
@@ -254,27 +238,15 @@ async fn a_pod_of_a_cluster_is_explained() {
     let run = explain("web-1", &[]).await;
     assert_eq!(run.json()[0]["checks"], json!([]), "no policy selects it");
     let run = explain("deployment/other", &[]).await;
-    run_failed(&run);
+    run.assert_failed(&["there is no Pod of deployment/other in namespace pay"]);
     let run = explain("web-1", &["-A"]).await;
     run.assert_failed(&["explain needs one namespace"]);
 }
 
-fn run_failed(run: &Run) {
-    assert_eq!(run.code, Some(2), "{run:?}");
-    assert!(
-        run.stderr
-            .contains("there is no Pod of deployment/other in namespace pay"),
-        "{run:?}"
-    );
-}
-
 #[tokio::test]
 async fn a_pod_that_is_not_in_the_recording_is_an_error() {
-    let trace = repository()
-        .join("docs/examples/shop.jsonl")
-        .display()
-        .to_string();
-    let run = sidewatch(&["explain", "web-9", "--record", &trace]).await;
+    let recording = "docs/examples/shop.jsonl";
+    let run = sidewatch(&["explain", "web-9", "--record", recording]).await;
     run.assert_failed(&["contains no Pod of web-9"]);
     let run = sidewatch(&["explain", "web-9", "--record", "-"]).await;
     run.assert_failed(&["name a file instead of -"]);

@@ -2,12 +2,9 @@
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use testkit::api_server::{ApiServer, Route};
+use testkit::api_server::ApiServer;
 
-use crate::{
-    cluster::kubeconfig,
-    support::{Directory, sidewatch},
-};
+use crate::{setup::Setup, support::sidewatch};
 
 /// The paths of all kinds in all namespaces, in the order of the requests.
 const LISTS: [&str; 7] = [
@@ -40,33 +37,29 @@ fn page(next: &str, items: &[Value]) -> Value {
     json!({"kind": "List", "apiVersion": "v1", "metadata": {"continue": next}, "items": items})
 }
 
-/// Answers one list of each of these kinds without objects.
+/// Answers lists of these kinds without objects.
 fn serve_nothing(server: &ApiServer, paths: &[&str]) {
     for path in paths {
         server.serve_quietly(path, page("", &[]));
     }
 }
 
-fn forbid(route: Route, resource: &'static str) {
-    tokio::spawn(async move {
-        route
-            .next()
-            .await
-            .fail(403, &format!("{resource} is forbidden: no role"));
+/// Refuses the lists of a kind.
+fn forbid(server: &ApiServer, path: &str, resource: &'static str) {
+    server.answer(Method::GET, path, move |request| {
+        request.fail(403, &format!("{resource} is forbidden: no role"));
     });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn workloads_are_listed_in_pages_and_named() {
-    let directory = Directory::new();
     let server = ApiServer::default();
     serve_nothing(&server, &LISTS[1..6]);
     let (deployments, pods) = (
         server.route(Method::GET, DEPLOYMENTS),
         server.route(Method::GET, PODS),
     );
-    let listener = server.listen().await;
-    let kubeconfig = directory.file("kubeconfig", kubeconfig(&listener.url(), &json!({})));
+    let setup = Setup::new(server).await;
     let answers = async {
         let request = deployments.next().await;
         let parameters = ["limit", "continue", "labelSelector"].map(|name| request.parameter(name));
@@ -84,18 +77,8 @@ async fn workloads_are_listed_in_pages_and_named() {
         );
         (parameters, token, fields)
     };
-    let args = [
-        "lint",
-        "--live",
-        "-A",
-        "-l",
-        "app=web",
-        "--kubeconfig",
-        &kubeconfig,
-        "-o",
-        "json",
-    ];
-    let (run, (parameters, token, fields)) = tokio::join!(sidewatch(&args), answers);
+    let args = ["lint", "--live", "-l", "app=web", "-o", "json"];
+    let (run, (parameters, token, fields)) = tokio::join!(setup.run_on_all(&args), answers);
     assert_eq!(
         parameters,
         [Some("100".to_owned()), None, Some("app=web".to_owned())]
@@ -131,15 +114,11 @@ async fn workloads_are_listed_in_pages_and_named() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn each_format_names_the_workload_instead_of_a_line() {
-    let directory = Directory::new();
     let server = ApiServer::default();
     serve_nothing(&server, &LISTS[1..]);
     server.serve_quietly(DEPLOYMENTS, page("", &[workload("web")]));
-    let listener = server.listen().await;
-    let kubeconfig = directory.file("kubeconfig", kubeconfig(&listener.url(), &json!({})));
-    let run = async |format: &str| {
-        sidewatch(&["lint", "--live", "-A", "--kubeconfig", &kubeconfig, "-o", format]).await
-    };
+    let setup = Setup::new(server).await;
+    let run = async |format: &str| setup.run_on_all(&["lint", "--live", "-o", format]).await;
     let text = "\
 warning[SC011]: the image of sidecar fluent-bit has no tag and no digest: two Pods can run two versions
 --> spec.template.spec.containers[1].image of Deployment/web in shop
@@ -168,14 +147,12 @@ warning[SC011]: the image of sidecar fluent-bit has no tag and no digest: two Po
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_kind_that_may_not_be_listed_is_a_note() {
-    let directory = Directory::new();
     let server = ApiServer::default();
     serve_nothing(&server, &[LISTS[1], LISTS[2], LISTS[4], LISTS[5], PODS]);
     server.serve_quietly(DEPLOYMENTS, page("", &[workload("web")]));
-    forbid(server.route(Method::GET, REPLICA_SETS), "replicasets.apps");
-    let listener = server.listen().await;
-    let kubeconfig = directory.file("kubeconfig", kubeconfig(&listener.url(), &json!({})));
-    let run = sidewatch(&["lint", "--live", "-A", "--kubeconfig", &kubeconfig]).await;
+    forbid(&server, REPLICA_SETS, "replicasets.apps");
+    let setup = Setup::new(server).await;
+    let run = setup.run_on_all(&["lint", "--live"]).await;
     assert_eq!(run.code, Some(1), "{run:?}");
     assert_eq!(
         run.stderr,
@@ -185,28 +162,23 @@ async fn a_kind_that_may_not_be_listed_is_a_note() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn if_nothing_may_be_listed_the_command_fails() {
-    let directory = Directory::new();
     let server = ApiServer::default();
     for path in LISTS {
-        let path = path.replace("/v1/", "/v1/namespaces/shop/");
-        forbid(server.route(Method::GET, &path), "x");
+        forbid(&server, &path.replace("/v1/", "/v1/namespaces/shop/"), "x");
     }
-    let listener = server.listen().await;
-    let kubeconfig = directory.file("kubeconfig", kubeconfig(&listener.url(), &json!({})));
-    let run = sidewatch(&["lint", "--live", "-n", "shop", "--kubeconfig", &kubeconfig]).await;
+    let setup = Setup::new(server).await;
+    let run = setup.run(&["lint", "--live", "-n", "shop"]).await;
     run.assert_failed(&[
         "no workload can be read: cannot list deployments in namespace shop: forbidden",
-        &listener.url(),
+        &setup.url(),
     ]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_list_that_breaks_off_is_an_error() {
-    let directory = Directory::new();
     let server = ApiServer::default();
     let deployments = server.route(Method::GET, DEPLOYMENTS);
-    let listener = server.listen().await;
-    let kubeconfig = directory.file("kubeconfig", kubeconfig(&listener.url(), &json!({})));
+    let setup = Setup::new(server).await;
     let answers = async {
         deployments
             .next()
@@ -217,11 +189,10 @@ async fn a_list_that_breaks_off_is_an_error() {
             .await
             .fail(410, "the continue token has expired");
     };
-    let args = ["lint", "--live", "-A", "--kubeconfig", &kubeconfig, "-o", "json"];
-    let (run, ()) = tokio::join!(sidewatch(&args), answers);
+    let (run, ()) = tokio::join!(setup.run_on_all(&["lint", "--live", "-o", "json"]), answers);
     run.assert_failed(&[
         "cannot list deployments: the continue token has expired",
-        &listener.url(),
+        &setup.url(),
     ]);
 }
 

@@ -1,5 +1,5 @@
-//! The built binary: exit codes, messages, recordings, files, and a scripted API server on loopback. Each run has a time
-//! limit.
+//! Tests of the built binary: exit codes, messages, recordings, files, and a scripted API server on loopback. Each run has
+//! a time limit.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,6 +23,7 @@ mod process;
 #[cfg(target_os = "linux")]
 mod pseudo_terminal;
 mod sarif;
+mod setup;
 mod simulate;
 #[cfg(target_os = "linux")]
 mod supervision;

@@ -7,7 +7,7 @@ use testkit::api_server::{ApiServer, NAMESPACES, list};
 use tokio::process::Command;
 
 use crate::{
-    cluster::kubeconfig,
+    setup::Setup,
     support::{Directory, Run, command_of, finish, sidewatch},
 };
 
@@ -39,7 +39,6 @@ async fn the_plugin_shows_its_name() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn namespaces_and_contexts_are_completed_from_the_cluster() {
-    let directory = Directory::new();
     let server = ApiServer::default();
     let named = |name: &str| json!({"metadata": {"name": name}});
     let namespaces = ["shop", "shipping", "pay"].map(named);
@@ -48,18 +47,18 @@ async fn namespaces_and_contexts_are_completed_from_the_cluster() {
         "/api/v1/namespaces/shop/pods",
         list("Pod", "1", &[named("web-1"), named("cart-0")]),
     );
-    let listener = server.listen().await;
-    let file = directory.file("kubeconfig", kubeconfig(&listener.url(), &json!({})));
+    let setup = Setup::new(server).await;
+    let file = &setup.kubeconfig;
     let complete = async |words: &[&str]| {
         let run = run_as("kubectl_complete-sidewatch", words).await;
         assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{run:?}");
         run.stdout
     };
-    let words = ["top", "--kubeconfig", &file, "-n", "sh"];
+    let words = ["top", "--kubeconfig", file, "-n", "sh"];
     assert_eq!(complete(&words).await, "shop\nshipping\n:4\n");
-    let words = ["explain", "--kubeconfig", &file, "-n", "shop", "w"];
+    let words = ["explain", "--kubeconfig", file, "-n", "shop", "w"];
     assert_eq!(complete(&words).await, "web-1\n:4\n");
-    let words = ["top", "--kubeconfig", &file, "--context="];
+    let words = ["top", "--kubeconfig", file, "--context="];
     assert_eq!(complete(&words).await, "--context=test\n:4\n");
     let words = ["top", "--kubeconfig", "/missing", "-n", ""];
     assert_eq!(complete(&words).await, ":4\n", "no cluster is no error");

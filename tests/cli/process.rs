@@ -1,11 +1,12 @@
-//! The process: exit codes, closed pipes, signals, colours.
-
-use std::{process::Stdio, time::Duration};
+//! The process: exit codes, closed pipes, colours.
 
 use serde_json::json;
-use tokio::time::timeout;
+use testkit::api_server::soon;
 
-use crate::support::{Directory, command, finish, repository, run_of, sidewatch};
+use crate::{
+    lint::WARNING,
+    support::{Directory, command, finish, run_of, sidewatch, trace},
+};
 
 #[tokio::test]
 async fn an_invalid_command_line_names_the_valid_values() {
@@ -44,35 +45,24 @@ async fn commands_without_findings_exit_with_1_if_they_fail() {
 async fn a_closed_pipe_ends_the_command_without_a_message() {
     let directory = Directory::new();
     let policy = directory.policy("policy.json", &json!({}));
-    let trace = repository().join("tests/traces/native-ready-flip.jsonl");
-    let simulate = [
-        "simulate",
-        "-p",
-        &policy,
-        "--record",
-        trace.to_str().unwrap(),
-        "-o",
-        "json",
+    let manifest = directory.file("web.yaml", WARNING);
+    let trace = trace("native-ready-flip");
+    let note =
+        "note: a SidecarPolicy without metadata.namespace is evaluated in namespace native-ready-flip\n";
+    let table: [(&[&str], &str); 3] = [
+        (&["crds"], ""),
+        (&["lint", &manifest], ""),
+        (
+            &["simulate", "-p", &policy, "--record", &trace, "-o", "json"],
+            note,
+        ),
     ];
-    for args in [&["crds"][..], &simulate[..]] {
+    for (args, expected) in table {
         let mut child = command(args).spawn().unwrap();
         drop(child.stdout.take());
-        let output = child.wait_with_output();
-        let run = run_of(&timeout(Duration::from_mins(1), output).await.unwrap().unwrap());
-        assert_eq!(
-            (run.code, run.stderr.as_str()),
-            (Some(0), note_of(args)),
-            "{args:?}"
-        );
-    }
-}
-
-/// The note about the namespace of the policy.
-fn note_of(args: &[&str]) -> &'static str {
-    if args.contains(&"simulate") {
-        "note: a SidecarPolicy without metadata.namespace is evaluated in namespace native-ready-flip\n"
-    } else {
-        ""
+        let output = soon("the command ends", child.wait_with_output()).await;
+        let run = run_of(&output.unwrap());
+        assert_eq!((run.code, &*run.stderr), (Some(0), expected), "{args:?}");
     }
 }
 
@@ -80,16 +70,8 @@ fn note_of(args: &[&str]) -> &'static str {
 async fn colors_are_used_only_on_request_without_a_terminal() {
     let directory = Directory::new();
     let policy = directory.policy("policy.json", &json!({}));
-    let trace = repository().join("tests/traces/native-never-ready.jsonl");
-    let args = [
-        "simulate",
-        "-p",
-        &policy,
-        "--record",
-        trace.to_str().unwrap(),
-        "--for",
-        "12m",
-    ];
+    let trace = trace("native-never-ready");
+    let args = ["simulate", "-p", &policy, "--record", &trace, "--for", "12m"];
     let plain = sidewatch(&args).await;
     assert!(!plain.stdout.contains('\x1b'), "{plain:?}");
     let colored = finish(command(&args).arg("--color=always")).await;
@@ -97,41 +79,4 @@ async fn colors_are_used_only_on_request_without_a_terminal() {
     let narrow = finish(command(&args).env("COLUMNS", "80")).await;
     let longest = narrow.stdout.lines().map(|line| line.chars().count()).max();
     assert!(longest.unwrap() <= 80, "{narrow:?}");
-}
-
-#[tokio::test]
-async fn ctrl_c_ends_a_command_that_waits_for_the_api_server() {
-    let directory = Directory::new();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let kubeconfig = directory.file(
-        "kubeconfig",
-        crate::cluster::kubeconfig(&format!("http://{address}"), &json!({})),
-    );
-    let policy = directory.policy("policy.json", &json!({}));
-    let child = command(&["simulate", "-p", &policy, "--kubeconfig", &kubeconfig])
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    // The server accepts the connection and does not answer.
-    let _connection = timeout(Duration::from_mins(1), listener.accept())
-        .await
-        .unwrap()
-        .unwrap();
-    let id = child.id().unwrap().to_string();
-    let sent = tokio::process::Command::new("kill")
-        .args(["-INT", &id])
-        .status()
-        .await
-        .unwrap();
-    assert!(sent.success());
-    let output = timeout(Duration::from_secs(20), child.wait_with_output())
-        .await
-        .unwrap()
-        .unwrap();
-    let run = run_of(&output);
-    assert_eq!(
-        (run.code, run.stderr.as_str()),
-        (Some(130), "error: interrupted\n")
-    );
 }

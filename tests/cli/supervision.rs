@@ -3,18 +3,15 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::PathBuf, time::Duration};
 
-use http::{Method, StatusCode};
-use serde_json::json;
-use testkit::api_server::{
-    ApiServer, CLUSTER_POLICIES, EXEMPTIONS, NAMESPACES, PODS, POLICIES, list, policy,
-};
+use http::StatusCode;
+use testkit::api_server::{POLICIES, list, policy, server_without};
 use tokio::{
     process::Command,
     time::{Instant, sleep, timeout},
 };
 
 use crate::{
-    cluster::kubeconfig,
+    setup::kubeconfig,
     support::{Directory, command, run_of},
 };
 
@@ -49,20 +46,10 @@ async fn resolvers_have_ended(process: u32) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_process_ends_with_the_name_of_a_task_that_panics() {
     let directory = Directory::new();
-    let server = ApiServer::default();
-    let resources = [
-        (NAMESPACES, "Namespace"),
-        (CLUSTER_POLICIES, "ClusterSidecarPolicy"),
-        (EXEMPTIONS, "SidecarExemption"),
-        (PODS, "Pod"),
-    ];
-    for (path, kind) in resources {
-        server.serve_quietly(path, list(kind, "1", &[]));
-    }
-    let policies = server.route(Method::GET, POLICIES);
+    let (server, policies) = server_without(POLICIES);
     let listener = server.listen().await;
     let url = listener.url().replace("127.0.0.1", "localhost");
-    let kubeconfig = directory.file("kubeconfig", kubeconfig(&url, &json!({})));
+    let kubeconfig = directory.file("kubeconfig", kubeconfig(&url));
     let addresses = ["--metrics-address=127.0.0.1:0", "--health-address=127.0.0.1:0"];
     let mut command = command(&["run", "--kubeconfig", &kubeconfig]);
     as_a_user(command.args(addresses));

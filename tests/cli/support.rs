@@ -18,6 +18,18 @@ pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Returns the file of a recording.
+pub(crate) fn trace(name: &str) -> String {
+    let path = repository().join(format!("tests/traces/{name}.jsonl"));
+    path.display().to_string()
+}
+
+/// Returns a duration in the form of flags. A part of a duration has at most five digits.
+pub(crate) fn duration(seconds: f64) -> String {
+    let milliseconds = Duration::from_secs_f64(seconds).as_millis();
+    format!("{}s{}ms", milliseconds / 1000, milliseconds % 1000)
+}
+
 /// A directory that is removed at the end.
 pub(crate) struct Directory(PathBuf);
 
@@ -69,7 +81,7 @@ impl Run {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Asserts that the command could not do its work, and said why.
+    /// Asserts that the command failed, and that its error contains these texts.
     #[track_caller]
     pub(crate) fn assert_failed(&self, expected: &[&str]) {
         assert_eq!(self.code, Some(2), "{self:?}");
@@ -86,7 +98,7 @@ pub(crate) fn command(args: &[&str]) -> Command {
     command_of(env!("CARGO_BIN_EXE_sidewatch").as_ref(), args)
 }
 
-/// The same for a link to the program.
+/// The same for another program, such as a link to the binary.
 pub(crate) fn command_of(program: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command
@@ -103,11 +115,8 @@ pub(crate) fn command_of(program: &Path, args: &[&str]) -> Command {
 
 pub(crate) async fn finish(command: &mut Command) -> Run {
     let child = command.spawn().unwrap();
-    let output = timeout(LIMIT, child.wait_with_output())
-        .await
-        .expect("it ends")
-        .unwrap();
-    run_of(&output)
+    let output = timeout(LIMIT, child.wait_with_output()).await;
+    run_of(&output.expect("the command ends").unwrap())
 }
 
 pub(crate) fn run_of(output: &Output) -> Run {
@@ -132,5 +141,5 @@ pub(crate) async fn sidewatch_with_input(args: &[&str], input: &[u8]) -> Run {
         let _closed = stdin.write_all(input).await;
     };
     let ended = timeout(LIMIT, async { tokio::join!(write, child.wait_with_output()).1 }).await;
-    run_of(&ended.expect("it ends").unwrap())
+    run_of(&ended.expect("the command ends").unwrap())
 }

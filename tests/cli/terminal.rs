@@ -1,16 +1,14 @@
 //! The commands on a terminal: width, colours, progress, Ctrl-C.
 
-use std::sync::Arc;
-
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use testkit::api_server::{Exchange, list, pod, policy};
-use tokio::net::TcpListener;
+use testkit::api_server::{PODS, list, pod, policy};
 
 use crate::{
-    cluster::{Setup, kubeconfig},
     doctor::installation::Cluster,
+    lint::BAD_JOB,
     pseudo_terminal::{Screen, Session, without_colors},
+    setup::{Setup, kubeconfig, loopback},
     support::Directory,
 };
 
@@ -23,9 +21,7 @@ const POD: &str = "checkout-5c4f7d8b9-q8wzt";
 
 /// Commands that need no cluster and have findings of several styles.
 fn local_commands(directory: &Directory) -> Vec<Vec<String>> {
-    let manifest = "kind: Job\nmetadata: {name: report}\nspec:\n  template:\n    spec:\n      shareProcessNamespace: true\n      \
-                    containers:\n      - name: app\n      - name: istio-proxy\n        image: istio/proxyv2\n";
-    let manifest = directory.file("job.yaml", manifest);
+    let manifest = directory.file("job.yaml", BAD_JOB);
     let policy = "docs/examples/policy.yaml";
     let args = [
         &["simulate", "-p", policy, "--record", RECORDING][..],
@@ -81,7 +77,9 @@ async fn results_of_a_cluster_fit_into_80_and_200_columns_with_and_without_color
     for columns in [80, 200] {
         fits(&["top", "-A", "--kubeconfig", &setup.kubeconfig], columns).await;
         for cluster in [Cluster::complete(), unsupported()] {
-            cluster.serving(async |args| fits(args, columns).await).await;
+            let run =
+                async |setup: &Setup| fits(&["doctor", "--kubeconfig", &setup.kubeconfig], columns).await;
+            cluster.serving(run).await;
         }
     }
 }
@@ -133,9 +131,8 @@ fn assert_interrupted(screen: &Screen, code: i32, last: &[&str]) {
 async fn ctrl_c_ends_each_command_that_waits_for_the_api_server() {
     let directory = Directory::new();
     // The server accepts connections and does not answer.
-    let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let kubeconfig = directory.file("kubeconfig", kubeconfig(&url, &json!({})));
+    let (listener, url) = loopback().await;
+    let kubeconfig = directory.file("kubeconfig", kubeconfig(&url));
     let policy = directory.policy("policy.json", &json!({}));
     let table: [&[&str]; 7] = [
         &["top", "-A"],
@@ -155,47 +152,42 @@ async fn ctrl_c_ends_each_command_that_waits_for_the_api_server() {
     }
 }
 
-/// Answers a list with its first page. The next one does not come.
-fn first_page(request: Exchange, kind: &str, items: &[Value]) {
-    let mut page = list(kind, "7", items);
-    page["metadata"]["continue"] = "next".into();
-    request.json(StatusCode::OK, &page);
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn ctrl_c_during_a_list_removes_the_progress() {
+    const DEPLOYMENTS: &str = "/apis/apps/v1/deployments";
+    let directory = Directory::new();
+    let candidate = directory.policy("policy.json", &json!({}));
     let pods: Vec<Value> = (0..500).map(|n| pod(&format!("web-{n}"), "5", true)).collect();
-    let candidate = Directory::new();
-    let candidate = candidate.policy("policy.json", &json!({}));
-    let table: [&[&str]; 3] = [&["top"], &["versions"], &["simulate", "-p", &candidate]];
-    for command in table {
-        let setup = Setup::without_pods(&[policy("mesh", "3")]).await;
-        let route = setup.pods();
-        let args = [command, &["-A", "--kubeconfig", &setup.kubeconfig]].concat();
-        let mut session = Session::start(&args, 80, &[]);
-        first_page(route.next().await, "Pod", &pods);
-        session.shows("500 Pods listed").await;
-        let _second_page = route.next().await;
-        session.interrupt();
-        assert_interrupted(&session.end().await, 130, &["error: interrupted"]);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn ctrl_c_ends_lint_between_two_pages() {
-    let setup = Setup::without_pods(&[]).await;
-    let route = setup.server.route(Method::GET, "/apis/apps/v1/deployments");
-    let args = ["lint", "--live", "-A", "--kubeconfig", &setup.kubeconfig];
-    let mut session = Session::start(&args, 80, &[]);
-    let workload = json!({
+    let deployment = json!({
         "metadata": {"name": "web", "namespace": "shop"},
         "spec": {"template": {"spec": {"containers": [{"name": "app"}]}}},
     });
-    first_page(route.next().await, "Deployment", &[workload]);
-    session.shows("1 workloads examined").await;
-    let _second_page = route.next().await;
-    session.interrupt();
-    assert_interrupted(&session.end().await, 130, &["error: interrupted"]);
+    let table: [(&[&str], &str, &[Value], &str); 4] = [
+        (&["top"], PODS, &pods, "500 Pods listed"),
+        (&["versions"], PODS, &pods, "500 Pods listed"),
+        (&["simulate", "-p", &candidate], PODS, &pods, "500 Pods listed"),
+        (
+            &["lint", "--live"],
+            DEPLOYMENTS,
+            &[deployment],
+            "1 workloads examined",
+        ),
+    ];
+    for (command, path, items, progress) in table {
+        let setup = Setup::without_pods(&[policy("mesh", "3")]).await;
+        let route = setup.server.route(Method::GET, path);
+        let args = [command, &["-A", "--kubeconfig", &setup.kubeconfig]].concat();
+        let mut session = Session::start(&args, 80, &[]);
+        let kind = if path == PODS { "Pod" } else { "Deployment" };
+        let mut page = list(kind, "7", items);
+        page["metadata"]["continue"] = "next".into();
+        route.next().await.json(StatusCode::OK, &page);
+        session.shows(progress).await;
+        // The second page does not come.
+        let _request = route.next().await;
+        session.interrupt();
+        assert_interrupted(&session.end().await, 130, &["error: interrupted"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

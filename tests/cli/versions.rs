@@ -1,11 +1,11 @@
 //! `sidewatch versions`: images in files, in recordings and on a cluster.
 
 use serde_json::{Value, json};
-use testkit::api_server::{ApiServer, PODS, list, pod};
+use testkit::api_server::{PODS, list, pod};
 
 use crate::{
-    cluster::kubeconfig,
-    support::{Directory, repository, sidewatch},
+    setup::Setup,
+    support::{Directory, sidewatch},
 };
 
 /// A workload with one sidecar.
@@ -118,8 +118,7 @@ async fn a_policy_defines_the_sidecars() {
 
 #[tokio::test]
 async fn a_recording_has_versions() {
-    let trace = repository().join("docs/examples/shop.jsonl");
-    let run = sidewatch(&["versions", "--record", trace.to_str().unwrap(), "-o", "json"]).await;
+    let run = sidewatch(&["versions", "--record", "docs/examples/shop.jsonl", "-o", "json"]).await;
     let output = run.json();
     assert_eq!(output["pods"], 6, "{output:#}");
     assert!(!rows(&output).is_empty(), "{output:#}");
@@ -129,25 +128,21 @@ async fn a_recording_has_versions() {
 async fn an_unusable_input_is_an_error() {
     let directory = Directory::new();
     let empty = directory.file("empty.yaml", "kind: ConfigMap\n");
-    sidewatch(&["versions", "-f", &empty])
-        .await
-        .assert_failed(&["no Pod and no Pod template"]);
-    sidewatch(&["versions", "-f", "/missing.yaml"])
-        .await
-        .assert_failed(&["cannot read /missing.yaml"]);
-    sidewatch(&["versions", "--record", "/missing.jsonl"])
-        .await
-        .assert_failed(&["cannot read /missing.jsonl"]);
-    sidewatch(&["versions", "--kubeconfig", "/missing"])
-        .await
-        .assert_failed(&["cannot use the kubeconfig /missing"]);
+    let table = [
+        (["-f", &empty], "no Pod and no Pod template"),
+        (["-f", "/missing.yaml"], "cannot read /missing.yaml"),
+        (["--record", "/missing.jsonl"], "cannot read /missing.jsonl"),
+        (["--kubeconfig", "/missing"], "cannot use the kubeconfig /missing"),
+    ];
+    for (args, expected) in table {
+        let run = sidewatch(&[&["versions"], &args[..]].concat()).await;
+        run.assert_failed(&[expected]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_pods_of_a_cluster_are_counted_without_a_policy() {
-    let directory = Directory::new();
-    let server = ApiServer::default();
-    server.serve_all_but_pods(&[]);
+    let setup = Setup::without_pods(&[]).await;
     let with_image = |name: &str, image: &str| {
         let mut pod = pod(name, "5", true);
         pod["spec"]["initContainers"][0]["image"] = json!(image);
@@ -160,10 +155,8 @@ async fn the_pods_of_a_cluster_are_counted_without_a_policy() {
         with_image("web-2", "proxy:1.0.0"),
         deleted,
     ];
-    server.serve_quietly(PODS, list("Pod", "7", &pods));
-    let listener = server.listen().await;
-    let kubeconfig = directory.file("kubeconfig", kubeconfig(&listener.url(), &json!({})));
-    let run = sidewatch(&["versions", "-A", "--kubeconfig", &kubeconfig, "-o", "json"]).await;
+    setup.server.serve_quietly(PODS, list("Pod", "7", &pods));
+    let run = setup.run_on_all(&["versions", "-o", "json"]).await;
     let expected = ["proxy 2.0.0 newest 1 []", "proxy 1.0.0 behind 1 [pay/Pod/web-2]"];
     assert_eq!(
         (run.code, rows(&run.json())),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use http::{Method, StatusCode, header};
-use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
+use jiff::{SignedDuration, Timestamp, fmt::rfc2822, tz::TimeZone};
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 use sidewatch::{
@@ -14,26 +14,25 @@ use sidewatch::{
 };
 use testkit::api_server::{ApiServer, CLUSTER_POLICIES, NAMESPACES, PODS, POLICIES, list, pod, policy};
 
-use crate::{
-    cluster::kubeconfig,
-    support::{Directory, Run, sidewatch},
-};
+use crate::{setup::Setup, support::Run};
 
 pub(super) const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-pub(super) const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/sidewatch-system/leases/sidewatch";
+const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/sidewatch-system/leases/sidewatch";
 pub(super) const CHECKPOINT: &str = "/api/v1/namespaces/sidewatch-system/configmaps/sidewatch-checkpoint";
 pub(super) const DEPLOYMENTS: &str = "/apis/apps/v1/deployments";
 pub(super) const LEADER: &str = "/api/v1/namespaces/sidewatch-system/pods/sidewatch-1";
 pub(super) const POD_MONITORS: &str = "/apis/monitoring.coreos.com/v1/podmonitors";
 pub(super) const SERVICE_MONITORS: &str = "/apis/monitoring.coreos.com/v1/servicemonitors";
-pub(super) const SERVICES: &str = "/api/v1/namespaces/sidewatch-system/services";
+const SERVICES: &str = "/api/v1/namespaces/sidewatch-system/services";
 pub(super) const PROMETHEUSES: &str = "/apis/monitoring.coreos.com/v1/prometheuses";
-pub(super) const REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+const REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+const LOCAL_REVIEWS: &str =
+    "/apis/authorization.k8s.io/v1/namespaces/sidewatch-system/localsubjectaccessreviews";
 
 /// A cluster: the object at each path, or the code of a failure.
 pub(crate) struct Cluster {
     pub(super) objects: BTreeMap<String, Result<Value, u16>>,
-    /// How far the clock of the API server is ahead.
+    /// How far the clock of the API server is ahead of the clock of this machine.
     pub(super) ahead: SignedDuration,
     /// The age of the last renewal of the Lease by the clock of its holder, which renews it all the time.
     pub(super) renewal_age: SignedDuration,
@@ -45,11 +44,11 @@ pub(crate) struct Cluster {
     pub(super) is_frozen: bool,
 }
 
-pub(super) fn now() -> Timestamp {
+fn now() -> Timestamp {
     SystemClock::default().now()
 }
 
-pub(super) fn time(age: SignedDuration) -> String {
+fn time(age: SignedDuration) -> String {
     format!("{:.6}", now().checked_sub(age).unwrap())
 }
 
@@ -161,80 +160,51 @@ impl Cluster {
     fn serve(self, server: &ApiServer) {
         server.serve_quietly(PODS, list("Pod", "7", &[pod("web-1", "5", true)]));
         for (path, object) in self.objects {
-            let route = server.route(Method::GET, &path);
-            let ahead = self.ahead;
-            tokio::spawn(async move {
-                loop {
-                    let exchange = route.any().await;
-                    match &object {
-                        Ok(object) if path == "/version" => {
-                            let date = rfc2822::to_string(
-                                &now()
-                                    .checked_add(ahead)
-                                    .unwrap()
-                                    .to_zoned(jiff::tz::TimeZone::UTC),
-                            )
-                            .unwrap();
-                            exchange.respond(StatusCode::OK, (header::DATE, &date), object.to_string());
-                        }
-                        Ok(object) => exchange.json(StatusCode::OK, object),
-                        Err(code) => exchange.fail(*code, "no role"),
-                    }
+            let is_version = path == "/version";
+            server.answer(Method::GET, &path, move |exchange| match &object {
+                Ok(object) if is_version => {
+                    let time = now().checked_add(self.ahead).unwrap().to_zoned(TimeZone::UTC);
+                    let date = rfc2822::to_string(&time).unwrap();
+                    exchange.respond(StatusCode::OK, (header::DATE, &date), object.to_string());
                 }
+                Ok(object) => exchange.json(StatusCode::OK, object),
+                Err(code) => exchange.fail(*code, "no role"),
             });
         }
-        let lease = server.route(Method::GET, LEASE);
         let age = self.renewal_age;
         let frozen = self.is_frozen.then(|| time(age));
-        tokio::spawn(async move {
-            loop {
-                let renewed = frozen.clone().unwrap_or_else(|| time(age));
-                let spec = json!({
-                    "holderIdentity": "sidewatch-1_0011223344556677", "leaseDurationSeconds": 15, "leaseTransitions": 2,
-                    "acquireTime": time(age + SignedDuration::from_hours(3)), "renewTime": renewed,
-                });
-                let metadata = json!({"name": "sidewatch", "namespace": "sidewatch-system"});
-                lease
-                    .any()
-                    .await
-                    .json(StatusCode::OK, &json!({"metadata": metadata, "spec": spec}));
-            }
+        server.answer(Method::GET, LEASE, move |exchange| {
+            let renewed = frozen.clone().unwrap_or_else(|| time(age));
+            let spec = json!({
+                "holderIdentity": "sidewatch-1_0011223344556677", "leaseDurationSeconds": 15, "leaseTransitions": 2,
+                "acquireTime": time(age + SignedDuration::from_hours(3)), "renewTime": renewed,
+            });
+            let metadata = json!({"name": "sidewatch", "namespace": "sidewatch-system"});
+            exchange.json(StatusCode::OK, &json!({"metadata": metadata, "spec": spec}));
         });
-        for path in [REVIEWS.to_owned(), local_reviews("sidewatch-system")] {
-            let reviews = server.route(Method::POST, &path);
-            tokio::spawn(async move {
-                loop {
-                    let exchange = reviews.any().await;
-                    if self.forbids_reviews {
-                        exchange.fail(403, "subjectaccessreviews is forbidden: no role");
-                        continue;
-                    }
-                    let right = &exchange.body["spec"]["resourceAttributes"];
-                    let is_denied = self.denied.is_some_and(|(verb, resource)| {
-                        right["verb"] == verb && right["resource"] == resource
-                    });
-                    exchange.json(StatusCode::CREATED, &json!({"status": {"allowed": !is_denied}}));
+        for path in [REVIEWS, LOCAL_REVIEWS] {
+            server.answer(Method::POST, path, move |exchange| {
+                if self.forbids_reviews {
+                    return exchange.fail(403, "subjectaccessreviews is forbidden: no role");
                 }
+                let right = &exchange.body["spec"]["resourceAttributes"];
+                let is_denied = self
+                    .denied
+                    .is_some_and(|(verb, resource)| right["verb"] == verb && right["resource"] == resource);
+                exchange.json(StatusCode::CREATED, &json!({"status": {"allowed": !is_denied}}));
             });
         }
     }
 
     pub(super) async fn doctor(self, more: &[&str]) -> Run {
-        self.serving(async |args| sidewatch(&[args, more].concat()).await)
+        self.serving(async |setup| setup.run(&[&["doctor"], more].concat()).await)
             .await
     }
 
-    /// Calls `run` with the arguments of `doctor` while a server has these objects.
-    pub(crate) async fn serving<T>(self, run: impl AsyncFnOnce(&[&str]) -> T) -> T {
-        let directory = Directory::new();
+    /// Calls `run` while a server has these objects.
+    pub(crate) async fn serving<T>(self, run: impl AsyncFnOnce(&Setup) -> T) -> T {
         let server = ApiServer::default();
         self.serve(&server);
-        let listener = server.listen().await;
-        let kubeconfig = directory.file("kubeconfig", kubeconfig(&listener.url(), &json!({})));
-        run(&["doctor", "--kubeconfig", &kubeconfig]).await
+        run(&Setup::new(server).await).await
     }
-}
-
-pub(super) fn local_reviews(namespace: &str) -> String {
-    format!("/apis/authorization.k8s.io/v1/namespaces/{namespace}/localsubjectaccessreviews")
 }
