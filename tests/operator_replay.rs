@@ -11,7 +11,7 @@
 )]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use testkit::{
     api_server::{
         self, ApiServer, CLUSTER_POLICIES, EXEMPTIONS, NAMESPACES, PODS, POLICIES, Running, WatchStream,
-        list, start_at, until, virtual_clock_from,
+        list, paused_runtime, start_at, until, virtual_clock_from,
     },
     recordings::{self, Recording, Violation},
 };
@@ -48,11 +48,7 @@ fn main() {
     let trial = |recording: Recording| {
         Trial::test(format!("{} {}", recording.name, recording.policy), move || {
             // One thread: the operator has evaluated what it counts as received before the test can read the counter.
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_time()
-                .start_paused(true)
-                .build()?;
-            let differences = runtime.block_on(play(&recording));
+            let differences = paused_runtime().block_on(play(&recording));
             if differences.is_empty() {
                 Ok(())
             } else {
@@ -98,7 +94,7 @@ async fn play(recording: &Recording) -> Vec<String> {
         .await;
     }
     sleep_until(at(recording.end), &watch).await;
-    // A Pod that no policy selects. Once it is received, the operator has handled all deadlines before it.
+    // No policy selects this Pod. When the operator has received it, it has handled all earlier deadlines.
     watch.event("ADDED", &api_server::pod("elsewhere", "999999999", true));
     until("the operator receives the event", || {
         received(&operator) > before + sent
@@ -140,7 +136,7 @@ async fn sleep_until(time: Instant, watch: &WatchStream) {
     }
 }
 
-/// Each Event as first written, with the time of the occurrence: again for each occurrence that raises its series.
+/// Each Event as first written, with its time. A later occurrence, which raises the series of the Event, adds it again.
 type Written = Arc<Mutex<Vec<(Value, Timestamp)>>>;
 
 /// Answers all requests except those for Pods, and stores Events as the API server does: one object per name.
@@ -158,50 +154,37 @@ fn serve(server: &ApiServer, namespace: &str, spec: &Value) -> Written {
         list("SidecarPolicy", "1", std::slice::from_ref(&policy)),
     );
     let path = format!("/apis/sidewatch.dev/v1alpha1/namespaces/{namespace}/sidecarpolicies/p/status");
-    let statuses = server.route(Method::PATCH, &path);
-    tokio::spawn(async move {
-        for version in 2.. {
-            let exchange = statuses.any().await;
-            let mut answer = policy.clone();
-            answer["status"] = exchange.body["status"].clone();
-            answer["metadata"]["resourceVersion"] = json!(version.to_string());
-            exchange.json(StatusCode::OK, &answer);
-        }
+    let mut version = 1;
+    server.answer(Method::PATCH, &path, move |exchange| {
+        version += 1;
+        let mut answer = policy.clone();
+        answer["status"] = exchange.body["status"].clone();
+        answer["metadata"]["resourceVersion"] = json!(version.to_string());
+        exchange.json(StatusCode::OK, &answer);
     });
     let written = Written::default();
     let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
-    let created = server.route(Method::POST, &path);
-    let server = server.clone();
-    tokio::spawn({
-        let written = Arc::clone(&written);
-        async move {
-            let mut stored: BTreeMap<String, Value> = BTreeMap::new();
-            loop {
-                let exchange = created.any().await;
-                let event = exchange.body.clone();
-                let name = event["metadata"]["name"].as_str().unwrap().to_owned();
-                let time = |value: &Value| value.as_str().unwrap().parse::<Timestamp>().unwrap();
-                if let Some(known) = stored.get(&name) {
-                    // A later occurrence of the same name raises the series of the stored Event.
-                    let raised = server.route(Method::PATCH, &format!("{path}/{name}"));
-                    let (known, written) = (known.clone(), Arc::clone(&written));
-                    tokio::spawn(async move {
-                        let exchange = raised.any().await;
-                        let at = time(&exchange.body["series"]["lastObservedTime"]);
-                        written.lock().unwrap().push((known.clone(), at));
-                        exchange.json(StatusCode::OK, &known);
-                    });
-                    exchange.fail(409, "already exists");
-                } else {
-                    written
-                        .lock()
-                        .unwrap()
-                        .push((event.clone(), time(&event["eventTime"])));
-                    stored.insert(name, event.clone());
-                    exchange.json(StatusCode::CREATED, &event);
-                }
-            }
+    let (events, patched) = (Arc::clone(&written), server.clone());
+    let mut names = BTreeSet::new();
+    server.answer(Method::POST, &path.clone(), move |exchange| {
+        let event = exchange.body.clone();
+        let name = event["metadata"]["name"].as_str().unwrap().to_owned();
+        if !names.insert(name.clone()) {
+            return exchange.fail(409, "already exists");
         }
+        let time = |value: &Value| value.as_str().unwrap().parse::<Timestamp>().unwrap();
+        events
+            .lock()
+            .unwrap()
+            .push((event.clone(), time(&event["eventTime"])));
+        exchange.json(StatusCode::CREATED, &event);
+        // A later occurrence of the same name raises the series of the stored Event.
+        let events = Arc::clone(&events);
+        patched.answer(Method::PATCH, &format!("{path}/{name}"), move |exchange| {
+            let at = time(&exchange.body["series"]["lastObservedTime"]);
+            events.lock().unwrap().push((event.clone(), at));
+            exchange.json(StatusCode::OK, &event);
+        });
     });
     written
 }

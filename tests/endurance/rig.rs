@@ -1,4 +1,5 @@
-//! The operator from the reconciler to the API server, with all its queues. The input is facts, the output is requests.
+//! The operator without its watches, from the reconciler to the API server, with all its queues. Input: watch events. Output:
+//! requests.
 
 use std::{sync::Arc, time::Duration};
 
@@ -87,8 +88,8 @@ impl Rig {
             Installation::on_host("test"),
         );
         let (events, status) = (Arc::clone(&reconciler.events), Arc::clone(&reconciler.status));
-        let (inputs, facts) = mpsc::channel(16);
-        tokio::spawn(async move { reconciler.run(facts, std::future::pending()).await });
+        let (inputs, received) = mpsc::channel(16);
+        tokio::spawn(async move { reconciler.run(received, std::future::pending()).await });
         tokio::spawn({
             let events = Arc::clone(&events);
             async move { events.run().await }
@@ -109,13 +110,10 @@ impl Rig {
                 status: None,
                 writers: Vec::new(),
             };
-            let seen = Box::new(ObservedPolicy { update, status });
-            rig.tell(Input::Policy(
-                seen.update.key.kind,
-                None,
-                WatchEvent::Applied(seen),
-            ))
-            .await;
+            let kind = update.key.kind;
+            let observed = Box::new(ObservedPolicy { update, status });
+            rig.send(Input::Policy(kind, None, WatchEvent::Applied(observed)))
+                .await;
         }
         rig
     }
@@ -128,7 +126,7 @@ impl Rig {
         rig
     }
 
-    async fn tell(&mut self, input: Input) {
+    async fn send(&mut self, input: Input) {
         self.inputs.send(input).await.unwrap();
     }
 
@@ -140,28 +138,28 @@ impl Rig {
 
     /// Delivers an update of a Pod.
     pub(crate) async fn apply(&mut self, pod: Observation) {
-        self.tell(Input::Pod(None, WatchEvent::Applied(pod))).await;
+        self.send(Input::Pod(None, WatchEvent::Applied(pod))).await;
     }
 
     /// Delivers the deletion of a Pod.
     pub(crate) async fn delete(&mut self, pod: Observation) {
-        self.tell(Input::Pod(None, WatchEvent::Deleted(pod))).await;
+        self.send(Input::Pod(None, WatchEvent::Deleted(pod))).await;
     }
 
     /// Starts a list with these Pods, without its end.
     pub(crate) async fn begin_relist(&mut self, pods: &[Observation]) {
         let last_synced = self.clock.now();
-        self.tell(Input::Pod(None, WatchEvent::Restarted { last_synced }))
+        self.send(Input::Pod(None, WatchEvent::Restarted { last_synced }))
             .await;
         for pod in pods {
-            self.tell(Input::Pod(None, WatchEvent::Listed(pod.clone()))).await;
+            self.send(Input::Pod(None, WatchEvent::Listed(pod.clone()))).await;
         }
     }
 
     /// Delivers a complete list.
     pub(crate) async fn relist(&mut self, pods: &[Observation]) {
         self.begin_relist(pods).await;
-        self.tell(Input::Pod(None, WatchEvent::Complete)).await;
+        self.send(Input::Pod(None, WatchEvent::Complete)).await;
     }
 
     /// Advances the clock by seconds.
@@ -198,7 +196,7 @@ impl Rig {
     }
 }
 
-/// Accepts every write, and records it in `written`.
+/// Accepts every write and records it in `written`.
 fn answer(server: &ApiServer, policies: &[PolicyUpdate], written: &Arc<Mutex<Written>>) {
     let begun = Instant::now();
     serve(server, Method::POST, EVENTS, {
@@ -227,15 +225,11 @@ fn answer(server: &ApiServer, policies: &[PolicyUpdate], written: &Arc<Mutex<Wri
 }
 
 fn serve(server: &ApiServer, method: Method, path: &str, mut keep: impl FnMut(&Exchange) + Send + 'static) {
-    let route = server.route(method, path);
-    tokio::spawn(async move {
-        for version in 2.. {
-            let exchange = route.any().await;
-            keep(&exchange);
-            exchange.json(
-                StatusCode::OK,
-                &json!({"metadata": {"resourceVersion": version.to_string()}}),
-            );
-        }
+    let mut version = 1;
+    server.answer(method, path, move |exchange| {
+        version += 1;
+        keep(&exchange);
+        let answer = json!({"metadata": {"resourceVersion": version.to_string()}});
+        exchange.json(StatusCode::OK, &answer);
     });
 }

@@ -5,8 +5,10 @@ use std::time::Duration;
 use allocation_counter::measure;
 use serde_json::json;
 use sidewatch::domain::{observation::Observation, policy::PolicyUpdate};
+use tokio::runtime::Runtime;
 
 use testkit::{
+    api_server::paused_runtime,
     fleet::{Fleet, at, policy, unready},
     policies::only,
 };
@@ -52,59 +54,43 @@ fn check_summaries(rig: &Rig, per_policy: usize) {
     );
 }
 
-/// Returns a runtime with a virtual clock that advances to the next timer.
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap()
-}
-
-/// Runs a test on a virtual clock.
-fn run<T>(test: impl Future<Output = T>) -> T {
-    runtime().block_on(test)
-}
-
-#[test]
-fn ten_thousand_failures_within_a_second_stay_within_the_limits_and_are_all_counted() {
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_failures_within_a_second_stay_within_the_limits_and_are_all_counted() {
     let pods = Fleet::new(2).pods(PODS);
-    run(async {
-        let mut rig = Rig::with(policies(), true, &pods).await;
-        storm(&mut rig, &pods, unready).await;
-        rig.pass(60).await;
+    let mut rig = Rig::with(policies(), true, &pods).await;
+    storm(&mut rig, &pods, unready).await;
+    rig.pass(60).await;
 
-        assert_eq!(rig.firing(), 2 * PODS as usize);
-        assert_eq!(
-            rig.sum("sidewatch_violations_total", ""),
-            FOUND,
-            "every violation is counted"
-        );
-        let events = rig.written().events.len();
-        assert!(
-            (200..=211).contains(&events),
-            "{events} Events: a burst of 200, and 10 per second"
-        );
-        assert_eq!(
-            rig.dropped(),
-            FOUND - events as u64,
-            "all other Events are counted as dropped"
-        );
-        check_summaries(&rig, 1);
-        check_statuses(&rig, 61);
+    assert_eq!(rig.firing(), 2 * PODS as usize);
+    assert_eq!(
+        rig.sum("sidewatch_violations_total", ""),
+        FOUND,
+        "every violation is counted"
+    );
+    let events = rig.written().events.len();
+    assert!(
+        (200..=211).contains(&events),
+        "{events} Events: a burst of 200, and 10 per second"
+    );
+    assert_eq!(
+        rig.dropped(),
+        FOUND - events as u64,
+        "all other Events are counted as dropped"
+    );
+    check_summaries(&rig, 1);
+    check_statuses(&rig, 61);
 
-        storm(&mut rig, &pods, |pod| pod).await;
-        rig.pass(600).await;
-        assert_eq!(rig.index.lock().violations().count(), 0);
-        assert_eq!(
-            rig.sum("sidewatch_violation_duration_seconds_count", ""),
-            FOUND,
-            "every resolved violation is counted"
-        );
-        assert_eq!(rig.dropped() + rig.written().events.len() as u64, 2 * FOUND);
-        check_summaries(&rig, 2);
-        check_statuses(&rig, 661);
-    });
+    storm(&mut rig, &pods, |pod| pod).await;
+    rig.pass(600).await;
+    assert_eq!(rig.index.lock().violations().count(), 0);
+    assert_eq!(
+        rig.sum("sidewatch_violation_duration_seconds_count", ""),
+        FOUND,
+        "every resolved violation is counted"
+    );
+    assert_eq!(rig.dropped() + rig.written().events.len() as u64, 2 * FOUND);
+    check_summaries(&rig, 2);
+    check_statuses(&rig, 661);
 }
 
 /// Verifies the statuses: at most one per policy in ten seconds, of bounded size, and correct at the end.
@@ -149,71 +135,67 @@ fn check_statuses(rig: &Rig, seconds: usize) {
     }
 }
 
-#[test]
-fn a_relist_in_the_middle_changes_nothing() {
+#[tokio::test(start_paused = true)]
+async fn a_relist_in_the_middle_changes_nothing() {
     let pods = Fleet::new(2).pods(PODS);
     let failing: Vec<Observation> = pods.iter().cloned().map(unready).collect();
     let half = pods.len() / 2;
-    run(async {
-        let mut rig = Rig::with(policies(), true, &pods).await;
-        storm(&mut rig, &pods[..half], unready).await;
-        // The list starts, breaks off and starts again. The other half of the Pods fails meanwhile.
-        rig.begin_relist(&failing[half..half + half / 2]).await;
-        rig.pass(1).await;
-        assert_eq!(
-            rig.sum("sidewatch_violations_total", ""),
-            FOUND / 2,
-            "nothing fires during the list"
-        );
-        rig.relist(&failing).await;
-        rig.pass(60).await;
-        assert_eq!(rig.firing(), 2 * pods.len());
-        assert_eq!(
-            rig.sum("sidewatch_violations_total", ""),
-            FOUND,
-            "every violation fires once"
-        );
-        assert_eq!(
-            rig.dropped() + rig.written().events.len() as u64,
-            FOUND,
-            "every violation has an Event or is counted as dropped"
-        );
-        let events = rig.written().events.len();
-        assert!(
-            (200..=230).contains(&events),
-            "{events} Events: a burst of 200, and 10 per second"
-        );
-        assert_eq!(rig.written().summaries.len(), 2, "{:?}", rig.written().summaries);
-    });
+    let mut rig = Rig::with(policies(), true, &pods).await;
+    storm(&mut rig, &pods[..half], unready).await;
+    // The list starts, breaks off and starts again. The other half of the Pods fails meanwhile.
+    rig.begin_relist(&failing[half..half + half / 2]).await;
+    rig.pass(1).await;
+    assert_eq!(
+        rig.sum("sidewatch_violations_total", ""),
+        FOUND / 2,
+        "nothing fires during the list"
+    );
+    rig.relist(&failing).await;
+    rig.pass(60).await;
+    assert_eq!(rig.firing(), 2 * pods.len());
+    assert_eq!(
+        rig.sum("sidewatch_violations_total", ""),
+        FOUND,
+        "every violation fires once"
+    );
+    assert_eq!(
+        rig.dropped() + rig.written().events.len() as u64,
+        FOUND,
+        "every violation has an Event or is counted as dropped"
+    );
+    let events = rig.written().events.len();
+    assert!(
+        (200..=230).contains(&events),
+        "{events} Events: a burst of 200, and 10 per second"
+    );
+    assert_eq!(rig.written().summaries.len(), 2, "{:?}", rig.written().summaries);
 }
 
-#[test]
-fn five_thousand_pods_deleted_at_once_leave_nothing_behind() {
+#[tokio::test(start_paused = true)]
+async fn five_thousand_pods_deleted_at_once_leave_nothing_behind() {
     let pods = Fleet::new(2).pods(PODS);
-    run(async {
-        let mut rig = Rig::with(policies(), true, &pods).await;
-        storm(&mut rig, &pods, unready).await;
-        rig.pass(60).await;
-        let (events, dropped) = (rig.written().events.len(), rig.dropped());
-        let (gone, left) = pods.split_at(5_000);
-        for pod in gone {
-            rig.delete(pod.clone()).await;
-        }
-        rig.pass(60).await;
-        assert_eq!(rig.sum("sidewatch_tracked_pods", ""), left.len() as u64);
-        assert_eq!(rig.index.lock().violations().count(), 2 * left.len());
-        assert_eq!(
-            rig.written().events.len(),
-            events,
-            "a deleted Pod is not a recovery"
-        );
-        assert_eq!(rig.dropped(), dropped);
-        check_statuses(&rig, 121);
-    });
+    let mut rig = Rig::with(policies(), true, &pods).await;
+    storm(&mut rig, &pods, unready).await;
+    rig.pass(60).await;
+    let (events, dropped) = (rig.written().events.len(), rig.dropped());
+    let (gone, left) = pods.split_at(5_000);
+    for pod in gone {
+        rig.delete(pod.clone()).await;
+    }
+    rig.pass(60).await;
+    assert_eq!(rig.sum("sidewatch_tracked_pods", ""), left.len() as u64);
+    assert_eq!(rig.index.lock().violations().count(), 2 * left.len());
+    assert_eq!(
+        rig.written().events.len(),
+        events,
+        "a deleted Pod is not a recovery"
+    );
+    assert_eq!(rig.dropped(), dropped);
+    check_statuses(&rig, 121);
 }
 
-#[test]
-fn a_pod_that_flaps_has_its_own_limit() {
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_flaps_has_its_own_limit() {
     let pods = Fleet::new(2).pods(2);
     // Each change has its own `ContainersReady` time, so each is a new episode.
     let turned = |pod: &Observation, ready: bool, second: i64| {
@@ -221,33 +203,31 @@ fn a_pod_that_flaps_has_its_own_limit() {
         pod.conditions.containers_ready.as_mut().unwrap().since = Some(at(second)).into();
         pod
     };
-    run(async {
-        let mut rig = Rig::with(policies(), true, &pods).await;
-        for second in 0..120 {
-            rig.apply(turned(&pods[0], second % 2 == 1, second)).await;
-            rig.pass(1).await;
-        }
-        assert_eq!(rig.written().events.len(), 25, "25 of 240 Events in two minutes");
-        assert_eq!(rig.sum("sidewatch_events_dropped_total", "pod_limit"), 240 - 25);
-        assert_eq!(
-            rig.sum("sidewatch_violations_total", ""),
-            120,
-            "every violation is counted"
-        );
-        rig.apply(turned(&pods[1], false, 0)).await;
+    let mut rig = Rig::with(policies(), true, &pods).await;
+    for second in 0..120 {
+        rig.apply(turned(&pods[0], second % 2 == 1, second)).await;
         rig.pass(1).await;
-        assert_eq!(
-            rig.written().events.len(),
-            25 + 2,
-            "another Pod has its own limit"
-        );
-        rig.pass(600).await;
-        check_summaries(&rig, 2);
-    });
+    }
+    assert_eq!(rig.written().events.len(), 25, "25 of 240 Events in two minutes");
+    assert_eq!(rig.sum("sidewatch_events_dropped_total", "pod_limit"), 240 - 25);
+    assert_eq!(
+        rig.sum("sidewatch_violations_total", ""),
+        120,
+        "every violation is counted"
+    );
+    rig.apply(turned(&pods[1], false, 0)).await;
+    rig.pass(1).await;
+    assert_eq!(
+        rig.written().events.len(),
+        25 + 2,
+        "another Pod has its own limit"
+    );
+    rig.pass(600).await;
+    check_summaries(&rig, 2);
 }
 
 /// Returns the bytes that a step of the rig leaves allocated, and the maximum during the step.
-fn leaves(runtime: &tokio::runtime::Runtime, step: impl Future<Output = ()>) -> (i64, u64) {
+fn leaves(runtime: &Runtime, step: impl Future<Output = ()>) -> (i64, u64) {
     let info = measure(|| runtime.block_on(step));
     (info.bytes_current, info.bytes_max)
 }
@@ -256,7 +236,7 @@ fn leaves(runtime: &tokio::runtime::Runtime, step: impl Future<Output = ()>) -> 
 fn memory_goes_back_to_what_it_was() {
     let mut fleet = Fleet::new(2);
     let pods = fleet.pods(PODS);
-    let runtime = runtime();
+    let runtime = paused_runtime();
     let mut rig = runtime.block_on(Rig::with(policies(), true, &pods));
     let mut storm_and_end = || {
         leaves(&runtime, async {
@@ -302,32 +282,30 @@ fn memory_goes_back_to_what_it_was() {
     );
 }
 
-#[test]
-fn a_server_that_never_answers_fills_no_queue() {
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_answers_fills_no_queue() {
     let pods = Fleet::new(2).pods(PODS);
-    run(async {
-        let mut rig = Rig::with(policies(), false, &pods).await;
-        // Twenty Events per second for seven minutes are twice the budget. Each Pod fails once.
-        let mut found = 0;
-        for pods in pods.chunks(10).take(7 * 60) {
-            for pod in pods {
-                rig.apply(unready(pod.clone())).await;
-                found += 2;
-            }
-            rig.pass(1).await;
+    let mut rig = Rig::with(policies(), false, &pods).await;
+    // Twenty Events per second for seven minutes are twice the budget. Each Pod fails once.
+    let mut found = 0;
+    for pods in pods.chunks(10).take(7 * 60) {
+        for pod in pods {
+            rig.apply(unready(pod.clone())).await;
+            found += 2;
         }
-        let limited = rig.sum("sidewatch_events_dropped_total", "global_limit");
-        let full = rig.sum("sidewatch_events_dropped_total", "queue_full");
-        assert!(limited > 3_000, "{limited} Events exceeded the budget");
-        assert!(full > 100, "{full} Events met a full queue");
-        let waiting = found - limited - full;
-        assert!(waiting <= 4_096, "{waiting} Events wait");
-        rig.abandon();
-        assert_eq!(
-            rig.sum("sidewatch_events_dropped_total", "shutdown"),
-            waiting,
-            "Events dropped at shutdown are counted"
-        );
-        assert_eq!(rig.dropped(), found);
-    });
+        rig.pass(1).await;
+    }
+    let limited = rig.sum("sidewatch_events_dropped_total", "global_limit");
+    let full = rig.sum("sidewatch_events_dropped_total", "queue_full");
+    assert!(limited > 3_000, "{limited} Events exceeded the budget");
+    assert!(full > 100, "{full} Events met a full queue");
+    let waiting = found - limited - full;
+    assert!(waiting <= 4_096, "{waiting} Events wait");
+    rig.abandon();
+    assert_eq!(
+        rig.sum("sidewatch_events_dropped_total", "shutdown"),
+        waiting,
+        "Events dropped at shutdown are counted"
+    );
+    assert_eq!(rig.dropped(), found);
 }

@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use testkit::rng::Rng;
+use testkit::{api_server::failure, rng::Rng};
 
 use crate::{
     compare::{self, StoredEvent},
@@ -50,37 +50,41 @@ struct State {
 
 /// What happens to a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    /// It is done and answered.
-    Answered,
-    /// It is not done, and answered with this code. 429 comes with `Retry-After`.
-    Refused(u16),
-    /// It is done, but answered with this code.
-    DoneBut(u16),
-    /// It has no answer, done or not.
-    Unanswered { done: bool },
-    /// The connection breaks before or after it is done.
-    Disconnected { done: bool },
+struct Outcome {
+    is_done: bool,
+    reply: Reply,
+}
+
+/// How the API server replies to a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reply {
+    /// With its result.
+    Result,
+    /// With this code. 429 comes with `Retry-After`.
+    Code(u16),
+    /// Never.
+    Never,
+    /// Not at all: the connection breaks.
+    Disconnect,
+}
+
+const fn outcome(is_done: bool, reply: Reply) -> Outcome {
+    Outcome { is_done, reply }
 }
 
 /// The outcomes of writes within a period of failing writes.
+#[rustfmt::skip]
 const WRITE_FAULTS: [(&str, Outcome); 10] = [
-    ("none", Outcome::Answered),
-    ("write refused with 429", Outcome::Refused(429)),
-    ("write refused with 500", Outcome::Refused(500)),
-    ("write refused with 503", Outcome::Refused(503)),
-    ("write done but answered with 504", Outcome::DoneBut(504)),
-    ("write done but answered with 500", Outcome::DoneBut(500)),
-    ("write never answered", Outcome::Unanswered { done: false }),
-    (
-        "write done but never answered",
-        Outcome::Unanswered { done: true },
-    ),
-    ("connection broken", Outcome::Disconnected { done: false }),
-    (
-        "connection broken after the write",
-        Outcome::Disconnected { done: true },
-    ),
+    ("none", outcome(true, Reply::Result)),
+    ("write refused with 429", outcome(false, Reply::Code(429))),
+    ("write refused with 500", outcome(false, Reply::Code(500))),
+    ("write refused with 503", outcome(false, Reply::Code(503))),
+    ("write done but answered with 504", outcome(true, Reply::Code(504))),
+    ("write done but answered with 500", outcome(true, Reply::Code(500))),
+    ("write never answered", outcome(false, Reply::Never)),
+    ("write done but never answered", outcome(true, Reply::Never)),
+    ("connection broken", outcome(false, Reply::Disconnect)),
+    ("connection broken after the write", outcome(true, Reply::Disconnect)),
 ];
 
 impl ApiServer {
@@ -187,26 +191,13 @@ impl ApiServer {
         if process.strong_count() == 0 {
             return std::future::pending().await;
         }
-        let done = || self.state().write(&parts.method, parts.uri.path(), &body);
-        match outcome {
-            Outcome::Answered => Ok(done()),
-            Outcome::Refused(code) => Ok(answer(code, &json!({}))),
-            Outcome::DoneBut(code) => {
-                drop(done());
-                Ok(answer(code, &json!({})))
-            }
-            Outcome::Unanswered { done: is_done } => {
-                if is_done {
-                    drop(done());
-                }
-                std::future::pending().await
-            }
-            Outcome::Disconnected { done: is_done } => {
-                if is_done {
-                    drop(done());
-                }
-                Err("connection reset".into())
-            }
+        let Outcome { is_done, reply } = outcome;
+        let result = is_done.then(|| self.state().write(&parts.method, parts.uri.path(), &body));
+        match (reply, result) {
+            (Reply::Result, Some(result)) => Ok(result),
+            (Reply::Code(code), _) => Ok(answer(code, &json!({}))),
+            (Reply::Disconnect, _) => Err("connection reset".into()),
+            (Reply::Result | Reply::Never, _) => std::future::pending().await,
         }
     }
 }
@@ -221,23 +212,25 @@ pub(crate) fn answer(code: u16, body: &Value) -> Answer {
     response
 }
 
+fn refusal(code: u16, reason: &str) -> Answer {
+    answer(code, &failure(code, reason, "refused"))
+}
+
 impl State {
     fn outcome(&mut self) -> (Outcome, Duration) {
         self.requests += 1;
         let now = i64::try_from(self.begin.elapsed().as_secs()).unwrap();
         let outcome = if self.plan.writes_fail(now) {
             let (name, outcome) = self.rng.pick(&WRITE_FAULTS);
-            if outcome != Outcome::Answered {
-                *self.reads.faults.entry(name).or_default() += 1;
+            if outcome.reply != Reply::Result {
+                self.reads.faults.count(name);
             }
             outcome
         } else {
-            Outcome::Answered
+            outcome(true, Reply::Result)
         };
-        (
-            outcome,
-            Duration::from_millis(u64::try_from(self.rng.between(1, 300)).unwrap()),
-        )
+        let wait = u64::try_from(self.rng.between(1, 300)).unwrap();
+        (outcome, Duration::from_millis(wait))
     }
 
     fn send(&self, input: Input) {
@@ -254,17 +247,14 @@ impl State {
                 assert_eq!(body["metadata"]["namespace"], namespace, "{body}");
                 let name = body["metadata"]["name"].as_str().unwrap();
                 if self.events.contains_key(name) {
-                    return answer(
-                        409,
-                        &json!({"kind": "Status", "code": 409, "reason": "AlreadyExists"}),
-                    );
+                    return refusal(409, "AlreadyExists");
                 }
                 self.events.insert(name.to_owned(), body.clone());
                 answer(201, body)
             }
             ["events.k8s.io", "v1", "namespaces", _, "events", name] if *method == Method::PATCH => {
                 let Some(event) = self.events.get_mut(name) else {
-                    return answer(404, &json!({"kind": "Status", "code": 404, "reason": "NotFound"}));
+                    return refusal(404, "NotFound");
                 };
                 event["series"] = body["series"].clone();
                 answer(200, event)
@@ -296,7 +286,7 @@ impl State {
         let policy = self.policies.get_mut(name).unwrap();
         let expected = policy.version.to_string();
         if body["metadata"]["uid"] != *policy.uid || body["metadata"]["resourceVersion"] != *expected {
-            return answer(409, &json!({"kind": "Status", "code": 409, "reason": "Conflict"}));
+            return refusal(409, "Conflict");
         }
         if policy.status.as_ref() != Some(&body["status"]) {
             policy.version = self.reads.next_version();

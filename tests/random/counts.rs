@@ -19,7 +19,26 @@ pub(crate) struct Counts {
 }
 
 /// How often each fault occurred.
-pub(crate) type Faults = BTreeMap<&'static str, usize>;
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Faults(BTreeMap<&'static str, usize>);
+
+impl Faults {
+    /// Counts an occurrence of a fault.
+    pub(crate) fn count(&mut self, fault: &'static str) {
+        self.add(fault, 1);
+    }
+
+    /// Adds the counts of other faults.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        for (fault, count) in &other.0 {
+            self.add(fault, *count);
+        }
+    }
+
+    fn add(&mut self, fault: &'static str, count: usize) {
+        *self.0.entry(fault).or_default() += count;
+    }
+}
 
 /// The faults of writes.
 const WRITES: [&str; 9] = [
@@ -93,9 +112,7 @@ impl Counts {
         for (reason, count) in &other.reasons {
             *self.reasons.entry(reason.clone()).or_default() += count;
         }
-        for (fault, count) in &other.faults {
-            *self.faults.entry(fault).or_default() += count;
-        }
+        self.faults.extend(&other.faults);
     }
 
     /// Asserts that every reason and every fault occurred often enough.
@@ -104,9 +121,9 @@ impl Counts {
         let often = |count: &usize| *count >= self.runs / 10;
         assert!(self.reasons.values().all(often), "{self:?}");
         let expected: BTreeSet<&str> = WRITES.iter().chain(faults).copied().collect();
-        let found: BTreeSet<&str> = self.faults.keys().copied().collect();
+        let found: BTreeSet<&str> = self.faults.0.keys().copied().collect();
         assert_eq!(found, expected, "every fault, and no other");
-        assert!(self.faults.values().all(often), "{self:?}");
+        assert!(self.faults.0.values().all(often), "{self:?}");
         assert!(self.events > 10 * self.runs, "{self:?}");
         assert!(self.in_gaps > 3 * self.runs, "{self:?}");
     }

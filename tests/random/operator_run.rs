@@ -7,11 +7,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::json;
 use sidewatch::kubernetes::client::Clients;
-use tokio::time::{Duration, Instant, advance};
+use tokio::time::Instant;
 
 use testkit::{
-    api_server::{self, NAMESPACES, PODS, start_at},
-    kubelet::Pod,
+    api_server::{self, NAMESPACES, PODS, paused_runtime, start_at},
     rng::Rng,
 };
 
@@ -23,7 +22,7 @@ use crate::{
     plan::{FAULTS_END, Gap, GapKind, Plan},
     policies::SHORT_MEMORY,
     reads::Reads,
-    reconciler_run::{IDLE_PERIOD, MEMORY_END, Step, in_virtual_time, steps, until},
+    reconciler_run::{IDLE_PERIOD, MEMORY_END, Step, stall, steps, until},
 };
 
 /// How long a watch may take to catch up after an outage: three retry delays of at most 30 s (before the 410, before a
@@ -35,7 +34,7 @@ pub(crate) fn run(seed: u64) -> Counts {
     let mut rng = Rng::new(seed);
     let plan = Plan::new(&mut rng, RECONNECT_LIMIT);
     let mut history = History::new(&plan, &mut rng);
-    let (soon, end, events, faults) = in_virtual_time(async {
+    let (soon, end, events, faults) = paused_runtime().block_on(async {
         let begin = Instant::now();
         let server = ApiServer::new(&plan, rng);
         for name in ["pay", "shop"] {
@@ -50,7 +49,7 @@ pub(crate) fn run(seed: u64) -> Counts {
             running: Some(Running::start(&server, begin)),
             server,
             begin,
-            faults: Faults::new(),
+            faults: Faults::default(),
         };
         for (second, step) in steps(&plan, &history.changes) {
             until(begin, second).await;
@@ -63,11 +62,8 @@ pub(crate) fn run(seed: u64) -> Counts {
         let requests = environment.server.requests();
         environment.server.reads(Reads::take_requests);
         until(begin, MEMORY_END + IDLE_PERIOD).await;
-        assert_eq!(
-            environment.server.requests() - requests,
-            0,
-            "writes without a cause"
-        );
+        let written = environment.server.requests() - requests;
+        assert_eq!(written, 0, "writes without a cause");
         let reads = environment.server.reads(Reads::take_requests);
         assert_eq!(
             reads.lists,
@@ -83,7 +79,7 @@ pub(crate) fn run(seed: u64) -> Counts {
         let operator = environment.running.unwrap().operator;
         assert_eq!(operator.readyz().0, 200, "{}", operator.readyz().1);
         let mut faults = environment.faults;
-        faults.extend(environment.server.faults());
+        faults.extend(&environment.server.faults());
         (soon, end, environment.server.events(), faults)
     });
 
@@ -107,7 +103,10 @@ struct Environment {
 impl Environment {
     async fn step(&mut self, step: Step<'_>) {
         match step {
-            Step::Change(Change::Pod(pod)) => self.put(pod),
+            Step::Change(Change::Pod(pod)) => self.server.reads(|reads| {
+                reads.next_version();
+                reads.put(PODS, pod.object());
+            }),
             Step::Change(Change::PodDeleted(pod)) => self.server.reads(|reads| {
                 reads.next_version();
                 reads.delete(PODS, &pod.uid);
@@ -118,25 +117,17 @@ impl Environment {
             Step::BeginGap(gap) => self.begin_gap(gap).await,
             Step::EndGap(gap) => self.end_gap(gap),
             Step::Stall(seconds) => {
-                self.fault("process stalls");
-                advance(Duration::from_secs(u64::try_from(seconds).unwrap())).await;
+                stall(seconds, &mut self.faults).await;
             }
         }
     }
 
-    fn put(&self, pod: &Pod) {
-        self.server.reads(|reads| {
-            reads.next_version();
-            reads.put(PODS, pod.object());
-        });
-    }
-
     async fn begin_gap(&mut self, gap: Gap) {
         let GapKind::Restarted { graceful } = gap.kind else {
-            self.fault("outage");
+            self.faults.count("outage");
             return self.server.reads(Reads::begin_outage);
         };
-        self.fault(if graceful { "SIGTERM" } else { "SIGKILL" });
+        self.faults.count(if graceful { "SIGTERM" } else { "SIGKILL" });
         let running = self.running.take().unwrap();
         if graceful {
             running.operator.stop().await;
@@ -149,10 +140,6 @@ impl Environment {
             GapKind::Relisted { twice } => self.server.reads(|reads| reads.end_outage(true, twice)),
             GapKind::Restarted { .. } => self.running = Some(Running::start(&self.server, self.begin)),
         }
-    }
-
-    fn fault(&mut self, fault: &'static str) {
-        *self.faults.entry(fault).or_default() += 1;
     }
 }
 

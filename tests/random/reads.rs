@@ -70,7 +70,7 @@ impl Reads {
                 .collect(),
             is_out: false,
             breaks_off: false,
-            faults: Faults::new(),
+            faults: Faults::default(),
             requests: Requests::default(),
         }
     }
@@ -117,7 +117,7 @@ impl Reads {
             .watches
             .retain(|watch| watch.send(Ok(line.clone())).is_ok());
         if is_twice && !collection.watches.is_empty() {
-            *self.faults.entry("event twice").or_default() += 1;
+            self.faults.count("event twice");
             for watch in &collection.watches {
                 drop(watch.send(Ok(line.clone())));
             }
@@ -130,32 +130,28 @@ impl Reads {
         for (path, collection) in &mut self.collections {
             for watch in collection.watches.drain(..) {
                 if self.rng.chance(50) {
-                    *self.faults.entry("watch cut in an event").or_default() += 1;
+                    self.faults.count("watch cut in an event");
                     let half = event(path, "MODIFIED", &json!({"kind": "Pod"})).slice(..20);
                     drop(watch.send(Ok(half)));
                     drop(watch.send(Err(io::ErrorKind::ConnectionReset.into())));
                 } else {
-                    *self.faults.entry("watch ended").or_default() += 1;
+                    self.faults.count("watch ended");
                 }
             }
         }
     }
 
     /// Ends the outage. `expires` makes all older versions expire; `breaks_off` makes the next list of Pods incomplete.
-    pub(crate) fn end_outage(&mut self, forgets: bool, breaks_off: bool) {
+    pub(crate) fn end_outage(&mut self, expires: bool, breaks_off: bool) {
         self.is_out = false;
         self.breaks_off = breaks_off;
-        if forgets {
+        if expires {
             self.version += 1;
             for collection in self.collections.values_mut() {
                 collection.oldest = self.version;
                 collection.events.clear();
             }
         }
-    }
-
-    fn fault(&mut self, fault: &'static str) {
-        *self.faults.entry(fault).or_default() += 1;
     }
 
     /// Answers a list or a watch.
@@ -203,7 +199,7 @@ impl Reads {
             ("no connection for a read", None),
         ];
         let (fault, code) = self.rng.pick(&refusals);
-        self.fault(fault);
+        self.faults.count(fault);
         code.map(|code| answer(code, &status(code)))
             .ok_or_else(|| "connection refused".into())
     }
@@ -211,16 +207,16 @@ impl Reads {
     /// Answers 410, as the status of the response or as an event.
     fn gone(&mut self, path: &str) -> Answer {
         if self.rng.chance(50) {
-            self.fault("410 as an answer");
+            self.faults.count("410 as an answer");
             return answer(410, &status(410));
         }
-        self.fault("410 as an event");
+        self.faults.count("410 as an event");
         encoded(path, whole(event(path, "ERROR", &status(410))))
     }
 
     fn list(&mut self, path: &str, is_rest: bool) -> Answer {
         if is_rest {
-            self.fault("list broken off");
+            self.faults.count("list broken off");
             return answer(410, &status(410));
         }
         let collection = &self.collections[path];

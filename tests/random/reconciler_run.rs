@@ -12,6 +12,7 @@ use sidewatch::{
 use tokio::time::{Instant, advance, sleep_until};
 
 use testkit::{
+    api_server::paused_runtime,
     kubelet::{Pod, at},
     rng::Rng,
 };
@@ -45,7 +46,7 @@ pub(crate) fn run(seed: u64) -> Counts {
     let mut rng = Rng::new(seed);
     let plan = Plan::new(&mut rng, 0);
     let mut history = History::new(&plan, &mut rng);
-    let (soon, end, events, faults) = in_virtual_time(async {
+    let (soon, end, events, faults) = paused_runtime().block_on(async {
         let begin = Instant::now();
         let server = ApiServer::new(&plan, rng.clone());
         let mut environment = Environment {
@@ -56,9 +57,9 @@ pub(crate) fn run(seed: u64) -> Counts {
             interner: Interner::default(),
             pods: BTreeMap::new(),
             missed: Vec::new(),
-            faults: Faults::new(),
+            faults: Faults::default(),
         };
-        environment.start(Vec::new());
+        environment.start();
         for (second, step) in steps(&plan, &history.changes) {
             environment.until(second).await;
             environment.step(step).await;
@@ -70,14 +71,11 @@ pub(crate) fn run(seed: u64) -> Counts {
         let end = environment.observed(|_| true);
         let requests = environment.server.requests();
         environment.until(MEMORY_END + IDLE_PERIOD).await;
-        assert_eq!(
-            environment.server.requests() - requests,
-            0,
-            "writes without a cause"
-        );
+        let written = environment.server.requests() - requests;
+        assert_eq!(written, 0, "writes without a cause");
         assert!(end == environment.observed(|_| true), "a change without a cause");
         let mut faults = environment.faults;
-        faults.extend(environment.server.faults());
+        faults.extend(&environment.server.faults());
         (soon, end, environment.server.events(), faults)
     });
 
@@ -90,31 +88,19 @@ pub(crate) fn run(seed: u64) -> Counts {
     Counts::new(&plan, &history.changes, &events, faults)
 }
 
-/// Runs a future on virtual time.
-pub(crate) fn in_virtual_time<T>(run: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    runtime.block_on(run)
-}
-
 /// All steps in order.
 pub(crate) fn steps<'a>(plan: &Plan, changes: &'a [(i64, Change)]) -> Vec<(i64, Step<'a>)> {
     let mut steps: Vec<(i64, Step<'_>)> = Vec::new();
-    steps.extend(
-        changes
-            .iter()
-            .map(|(second, change)| (*second, Step::Change(change))),
-    );
-    steps.extend(plan.gaps.iter().map(|gap| (gap.begin, Step::BeginGap(*gap))));
-    steps.extend(plan.gaps.iter().map(|gap| (gap.reachable, Step::EndGap(*gap))));
-    steps.extend(
-        plan.stalls
-            .iter()
-            .map(|(begin, end)| (*begin, Step::Stall(end - begin))),
-    );
+    for (second, change) in changes {
+        steps.push((*second, Step::Change(change)));
+    }
+    for gap in &plan.gaps {
+        steps.push((gap.begin, Step::BeginGap(*gap)));
+        steps.push((gap.reachable, Step::EndGap(*gap)));
+    }
+    for (begin, end) in &plan.stalls {
+        steps.push((*begin, Step::Stall(end - begin)));
+    }
     steps.sort_by_key(|(second, _)| *second);
     steps
 }
@@ -126,6 +112,12 @@ pub(crate) async fn until(begin: Instant, second: i64) {
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
+}
+
+/// Suspends the process, with its timers.
+pub(crate) async fn stall(seconds: i64, faults: &mut Faults) {
+    faults.count("process stalls");
+    advance(Duration::from_secs(u64::try_from(seconds).unwrap())).await;
 }
 
 /// The disturbed run.
@@ -171,14 +163,9 @@ impl Environment {
             Step::BeginGap(gap) => self.begin_gap(gap).await,
             Step::EndGap(gap) => self.end_gap(gap),
             Step::Stall(seconds) => {
-                self.fault("process stalls");
-                advance(Duration::from_secs(u64::try_from(seconds).unwrap())).await;
+                stall(seconds, &mut self.faults).await;
             }
         }
-    }
-
-    fn fault(&mut self, fault: &'static str) {
-        *self.faults.entry(fault).or_default() += 1;
     }
 
     /// Sends an event of a Pod, now or at the end of the gap.
@@ -188,7 +175,7 @@ impl Environment {
             return;
         }
         if self.rng.chance(20) {
-            self.fault("event twice");
+            self.faults.count("event twice");
             self.send(event.clone());
         }
         self.send(event);
@@ -201,13 +188,13 @@ impl Environment {
                 let last_synced = at(gap.begin);
                 self.send(WatchEvent::Disconnected { last_synced });
                 if self.rng.chance(30) {
-                    self.fault("watch broken twice");
+                    self.faults.count("watch broken twice");
                     self.send(WatchEvent::Disconnected { last_synced });
                 }
             }
             GapKind::Restarted { graceful } => {
                 let operator = self.operator.take().unwrap();
-                self.fault(if graceful { "SIGTERM" } else { "SIGKILL" });
+                self.faults.count(if graceful { "SIGTERM" } else { "SIGKILL" });
                 if graceful {
                     operator.stop(&self.server).await;
                 } else {
@@ -222,14 +209,14 @@ impl Environment {
         let last_synced = at(gap.begin);
         match gap.kind {
             GapKind::Resumed => {
-                self.fault("watch resumed");
+                self.faults.count("watch resumed");
                 for event in missed {
                     self.send(event);
                 }
                 self.send(WatchEvent::Resumed);
             }
             GapKind::Relisted { twice } => {
-                self.fault(if twice { "list begun twice" } else { "list" });
+                self.faults.count(if twice { "list begun twice" } else { "list" });
                 if twice {
                     let mut broken_off = self.list(last_synced);
                     broken_off.truncate(self.rng.below(broken_off.len()));
@@ -241,17 +228,14 @@ impl Environment {
                     self.send(event);
                 }
                 if self.rng.chance(50) {
-                    self.fault("list of policies");
+                    self.faults.count("list of policies");
                     self.policies()
                         .into_iter()
                         .flatten()
                         .for_each(|input| self.operator.as_ref().unwrap().send(input));
                 }
             }
-            GapKind::Restarted { .. } => {
-                let pods = self.list(Timestamp::MIN);
-                self.start(pods);
-            }
+            GapKind::Restarted { .. } => self.start(),
         }
     }
 
@@ -287,15 +271,9 @@ impl Environment {
     }
 
     /// Starts an operator, whose watches list in random order.
-    fn start(&mut self, pods: Vec<WatchEvent<Observation>>) {
+    fn start(&mut self) {
+        let pods = self.list(Timestamp::MIN);
         let operator = Operator::start(&self.server, self.begin);
-        let first = vec![
-            WatchEvent::Restarted {
-                last_synced: Timestamp::MIN,
-            },
-            WatchEvent::Complete,
-        ];
-        let pods = if pods.is_empty() { first } else { pods };
         let [namespaced, cluster] = self.policies();
         let mut lists = [
             namespaces(),
