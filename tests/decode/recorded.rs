@@ -1,8 +1,6 @@
 //! Recorded Pods decode to the same values as a slow, simple decoder that uses the full types of `k8s_openapi`.
 
-use std::sync::Arc;
-
-use std::{fs, num::NonZeroU32, path::Path};
+use std::{num::NonZeroU32, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1 as core, apimachinery::pkg::apis::meta::v1::Time};
@@ -21,30 +19,26 @@ use sidewatch::{
         pod::{LeanPod, observe},
     },
 };
+use testkit::recordings;
 
 /// Returns every Pod of every recording.
 pub(crate) fn recorded() -> Vec<Value> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces");
-    let mut pods = Vec::new();
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "jsonl") {
-            let text = fs::read_to_string(path).unwrap();
-            let line = |line| serde_json::from_str::<Value>(line).unwrap()["object"].take();
-            pods.extend(text.lines().map(line));
-        }
-    }
+    let mut recordings = recordings::all();
+    // A recording is in the list once for each of its policies.
+    recordings.dedup_by_key(|recording| recording.name.clone());
+    let lines = recordings.iter().flat_map(|recording| recording.lines().1);
+    let pods: Vec<Value> = lines.map(|line| line.object).collect();
     assert!(pods.len() > 500, "only {} Pods recorded", pods.len());
     pods
 }
 
 #[test]
-fn recorded_pods_read_as_the_whole_type_does() {
+fn recorded_pods_decode_to_the_same_values_as_with_the_full_type() {
     let mut interner = Interner::default();
     for pod in recorded() {
         let lean: LeanPod = serde_json::from_str(&pod.to_string()).unwrap();
         let observation = observe(lean, &mut interner).unwrap();
-        assert_eq!(observation, by_whole_type(&pod), "{pod}");
+        assert_eq!(observation, by_full_type(&pod), "{pod}");
     }
 }
 
@@ -58,7 +52,7 @@ fn a_recording_contains_all_fields_that_are_decoded() {
     }
 }
 
-fn by_whole_type(json: &Value) -> Observation {
+fn by_full_type(json: &Value) -> Observation {
     let pod: core::Pod = serde_json::from_value(json.clone()).unwrap();
     let (metadata, spec, status) = (pod.metadata, pod.spec.unwrap(), pod.status.unwrap());
     let owner = metadata.owner_references.unwrap_or_default().into_iter().next();

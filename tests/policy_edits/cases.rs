@@ -1,13 +1,14 @@
 //! The values to try for each field.
 
 use serde_json::{Value, json};
+use testkit::policies::CHECKS;
 
 use crate::{expected, fields};
 
 /// The values of one field.
 pub(crate) struct Case {
     /// The path of the field below `spec`.
-    pub(crate) field: &'static str,
+    pub(crate) field: String,
     /// The spec before the edit: what the field needs beside it.
     pub(crate) beside: Value,
     /// Values with an effect.
@@ -25,7 +26,7 @@ pub(crate) struct Case {
 impl Case {
     /// The value before the edit, if it is explicit.
     pub(crate) fn base(&self) -> Option<&Value> {
-        fields::get(&self.beside, self.field)
+        fields::get(&self.beside, &self.field)
     }
 
     pub(crate) fn beside(mut self, beside: Value) -> Self {
@@ -41,14 +42,14 @@ impl Case {
 }
 
 pub(crate) fn case<const V: usize, const B: usize, const I: usize, const H: usize>(
-    field: &'static str,
+    field: impl Into<String>,
     valid: [Value; V],
     boundary: [Value; B],
     invalid: [Value; I],
     harmless: [Value; H],
 ) -> Case {
     Case {
-        field,
+        field: field.into(),
         beside: json!({}),
         valid: valid.into(),
         boundary: boundary.into(),
@@ -58,26 +59,26 @@ pub(crate) fn case<const V: usize, const B: usize, const I: usize, const H: usiz
     }
 }
 
-pub(crate) fn choice<const V: usize>(field: &'static str, valid: [&str; V]) -> Case {
+pub(crate) fn choice<const V: usize>(field: impl Into<String>, valid: [&str; V]) -> Case {
     let invalid = [json!("Nonsense"), json!("")];
     case(field, valid.map(Value::from), [], invalid, [])
 }
 
-fn duration(field: &'static str, valid: &str, (min, max): (&str, &str), outside: &str) -> Case {
+fn duration(field: &str, valid: &str, (min, max): (&str, &str), outside: &str) -> Case {
     let invalid = [outside, "25h", "", "5", "-5m", "1.5h", "5 m", "5d", "100000s"].map(Value::from);
     case(field, [json!(valid)], [json!(min), json!(max)], invalid, [])
 }
 
 /// A duration for which a fault must be present, or absent.
-pub(crate) fn hold(field: &'static str, valid: &str) -> Case {
+pub(crate) fn hold(field: &str, valid: &str) -> Case {
     duration(field, valid, ("0s", "24h"), "24h1ms")
 }
 
-fn window(field: &'static str, valid: &str) -> Case {
+fn window(field: &str, valid: &str) -> Case {
     duration(field, valid, ("10s", "24h"), "9s")
 }
 
-fn count(field: &'static str, valid: u32) -> Case {
+fn count(field: &str, valid: u32) -> Case {
     let invalid = [
         json!(0),
         json!(1001),
@@ -88,7 +89,7 @@ fn count(field: &'static str, valid: u32) -> Case {
     case(field, [json!(valid)], [json!(1), json!(1000)], invalid, [])
 }
 
-fn names(field: &'static str, valid: Value) -> Case {
+fn names(field: &str, valid: Value) -> Case {
     let many: Vec<_> = (0..64).map(|n| format!("name-{n}")).collect();
     let harmless = [json!(["Not a name"]), json!([""]), json!(["x".repeat(1000)])];
     case(
@@ -100,7 +101,7 @@ fn names(field: &'static str, valid: Value) -> Case {
     )
 }
 
-fn pattern(field: &'static str, valid: &str) -> Case {
+fn pattern(field: &str, valid: &str) -> Case {
     let costly = "((a{99}){99}){99}";
     let invalid = ["(", "a)|(b", "*", r"\p{Greek}", costly, &"(".repeat(512)].map(Value::from);
     case(
@@ -114,10 +115,11 @@ fn pattern(field: &'static str, valid: &str) -> Case {
 
 /// The cases of a selector. One of the two labels excludes Pods with faults.
 #[rustfmt::skip]
-fn selector(at: [&'static str; 4], labels: [(&str, &str); 2]) -> [Case; 4] {
-    let [match_labels, key, operator, values] = at;
+fn selector(root: &str, labels: [(&str, &str); 2]) -> [Case; 4] {
     let [(label, value), (other_label, other)] = labels;
-    let root = match_labels.strip_suffix(".matchLabels").unwrap();
+    let match_labels = format!("{root}.matchLabels");
+    let [key, operator, values] =
+        ["key", "operator", "values"].map(|name| format!("{root}.matchExpressions[].{name}"));
     let requirement = |requirement: Value| {
         let mut spec = json!({});
         fields::set(
@@ -153,11 +155,9 @@ fn selector(at: [&'static str; 4], labels: [(&str, &str); 2]) -> [Case; 4] {
 
 /// The cases of all fields.
 pub(crate) fn cases() -> Vec<Case> {
-    let mode = |field| choice(field, ["Observe", "Off"]);
-    let severity = |field, valid: [&str; 2]| choice(field, valid);
     #[rustfmt::skip]
     let mut cases = vec![
-        mode("mode"),
+        choice("mode", ["Observe", "Off"]),
         choice("sidecars.native", ["Exclude"]),
         choice("sidecars.wellKnown", ["Exclude"]),
         names("sidecars.names", json!(["tool"])),
@@ -193,54 +193,15 @@ pub(crate) fn cases() -> Vec<Case> {
         window("checks.flapping.window", "3h"),
         hold("checks.flapping.keepFiringFor", "1h"),
     ];
-    for field in [
-        "checks.notReady.mode",
-        "checks.mainReadySidecarNotReady.mode",
-        "checks.frequentRestarts.mode",
-        "checks.startupBlocked.mode",
-        "checks.jobHeldOpen.mode",
-        "checks.oomKilled.mode",
-        "checks.flapping.mode",
-    ] {
-        cases.push(mode(field));
-    }
-    for (field, valid) in [
-        ("checks.notReady.severity", ["Info", "Critical"]),
-        ("checks.mainReadySidecarNotReady.severity", ["Info", "Critical"]),
-        ("checks.frequentRestarts.severity", ["Info", "Critical"]),
-        ("checks.startupBlocked.severity", ["Info", "Critical"]),
-        ("checks.jobHeldOpen.severity", ["Info", "Critical"]),
-        ("checks.oomKilled.severity", ["Info", "Critical"]),
-        ("checks.flapping.severity", ["Info", "Critical"]),
-    ] {
-        cases.push(severity(field, valid));
+    for check in &CHECKS[..7] {
+        cases.push(choice(format!("checks.{check}.mode"), ["Observe", "Off"]));
+        cases.push(choice(format!("checks.{check}.severity"), ["Info", "Critical"]));
     }
     cases.extend(expected::cases());
-    cases.extend(selector(
-        [
-            "podSelector.matchLabels",
-            "podSelector.matchExpressions[].key",
-            "podSelector.matchExpressions[].operator",
-            "podSelector.matchExpressions[].values",
-        ],
-        [("app", "web"), ("tier", "db")],
-    ));
-    cases.extend(selector(
-        [
-            "namespaceSelector.matchLabels",
-            "namespaceSelector.matchExpressions[].key",
-            "namespaceSelector.matchExpressions[].operator",
-            "namespaceSelector.matchExpressions[].values",
-        ],
-        [("team", "pay"), ("zone", "shop")],
-    ));
+    cases.extend(selector("podSelector", [("app", "web"), ("tier", "db")]));
+    cases.extend(selector("namespaceSelector", [("team", "pay"), ("zone", "shop")]));
     let allowed = selector(
-        [
-            "exemptions.namespaceSelector.matchLabels",
-            "exemptions.namespaceSelector.matchExpressions[].key",
-            "exemptions.namespaceSelector.matchExpressions[].operator",
-            "exemptions.namespaceSelector.matchExpressions[].values",
-        ],
+        "exemptions.namespaceSelector",
         [("team", "shop"), ("zone", "pay")],
     );
     cases.extend(allowed.map(|mut case| {

@@ -95,8 +95,8 @@ impl Simulation {
         };
         simulation.index.begin_namespace_resync();
         simulation.index.begin_resync(&None, Timestamp::MIN);
-        for (namespace, labels) in [("pay", ("team", "pay")), ("shop", ("team", "shop"))] {
-            let labels = Arc::new([labels].into_iter().collect());
+        for namespace in ["pay", "shop"] {
+            let labels = Arc::new([("team", namespace)].into_iter().collect());
             let effects = simulation.index.apply_namespace(&namespace.into(), labels, at(0));
             simulation.record(effects);
         }
@@ -104,11 +104,8 @@ impl Simulation {
         simulation.record(effects);
         let effects = simulation.index.finish_resync(&None, at(0));
         simulation.record(effects);
-        for (kind, name) in [
-            (PolicyKind::SidecarPolicy, "bystander"),
-            (PolicyKind::ClusterSidecarPolicy, "bystander"),
-        ] {
-            let update = policy(kind, name, 1, &json!({}));
+        for kind in [PolicyKind::SidecarPolicy, PolicyKind::ClusterSidecarPolicy] {
+            let update = policy(kind, "bystander", 1, &json!({}));
             let effects = simulation.index.apply_policy(update, at(0));
             simulation.record(effects);
         }
