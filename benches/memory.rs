@@ -77,7 +77,7 @@ fn main() {
 /// Returns an index of Pods of two containers, to which policies are added that select all of them.
 fn index_under_policies(pods: u32, policies: u32) -> Index {
     let mut fleet = Fleet::new(2);
-    let mut index = index_of((0..pods).map(|number| fleet.pod(number)), &json!({}));
+    let mut index = index_of(fleet.iter(pods), &json!({}));
     for number in 1..policies {
         let _ = index.apply_policy(fleet::policy(&format!("policy-{number}"), 1, &json!({})), at(0));
         finish_work(&mut index, at(0));
@@ -102,7 +102,7 @@ fn kept_under(containers: usize, count: u32, spec: &Value) -> i64 {
     let what = format!("  {containers} containers, {count} Pods");
     retained(&what, count.into(), || {
         let mut fleet = Fleet::new(containers);
-        let index = index_under((0..count).map(|number| fleet.pod(number)), spec);
+        let index = index_under(fleet.iter(count), spec);
         world = Some((fleet, index));
     })
 }
@@ -112,7 +112,7 @@ fn many() {
     const PODS: u32 = 100_000;
     let before = resident();
     let mut fleet = Fleet::new(2);
-    let index = index_of((0..PODS).map(|number| fleet.pod(number)), &json!({}));
+    let index = index_of(fleet.iter(PODS), &json!({}));
     let grown = resident() - before;
     println!("resident memory for {PODS}: {grown} kB");
     drop(index);

@@ -72,6 +72,25 @@ impl Steps {
     }
 }
 
+/// Applies Pods, one per step.
+fn apply(steps: &mut Steps, index: &mut Index, pods: impl IntoIterator<Item = Observation>, now: Timestamp) {
+    for pod in pods {
+        drop(steps.step(|| index.apply(pod, now)));
+    }
+}
+
+/// The same, and prints the times.
+fn apply_and_print(
+    what: &str,
+    index: &mut Index,
+    pods: impl IntoIterator<Item = Observation>,
+    now: Timestamp,
+) {
+    let mut steps = Steps::default();
+    apply(&mut steps, index, pods, now);
+    steps.print(what);
+}
+
 /// Runs an update and the work that it leaves.
 fn run(what: &str, index: &mut Index, now: Timestamp, update: impl FnOnce(&mut Index) -> Effects) {
     let mut steps = Steps::default();
@@ -88,9 +107,16 @@ fn run(what: &str, index: &mut Index, now: Timestamp, update: impl FnOnce(&mut I
     steps.print(what);
 }
 
+/// Computes the status of the only policy.
+fn compute_status(index: &Index) {
+    let key = policy("platform", 1, &json!({})).key;
+    let mut report = Steps::default();
+    assert!(report.step(|| index.report(&key)).is_some());
+    report.print("  compute the status");
+}
+
 fn only_policy(pods: u32) {
-    let mut fleet = Fleet::new(2);
-    let mut index = index_of((0..pods).map(|number| fleet.pod(number)), &json!({}));
+    let mut index = index_of(Fleet::new(2).iter(pods), &json!({}));
     let edited = policy("platform", 2, &json!({"notReady": {"for": "7m"}}));
     run(
         &format!("edit the only policy of {pods} Pods"),
@@ -120,12 +146,8 @@ fn many_policies(pods: u32) {
         let _ = index.apply_policy(policy(&format!("policy-{number}"), 1, &json!({})), at(0));
     }
     index.begin_resync(&None, at(0));
-    let mut steps = Steps::default();
-    for number in 0..pods {
-        let pod = fleet.pod(number);
-        let _ = steps.step(|| index.apply(pod, at(0)));
-    }
-    steps.print(&format!("list {pods} Pods under {POLICIES} policies"));
+    let what = format!("list {pods} Pods under {POLICIES} policies");
+    apply_and_print(&what, &mut index, fleet.iter(pods), at(0));
     run("  evaluate them", &mut index, at(0), |index| {
         index.finish_resync(&None, at(0))
     });
@@ -139,12 +161,8 @@ fn many_policies(pods: u32) {
     run("  delete a policy", &mut index, at(3), |index| {
         index.delete_policy(&key, at(3))
     });
-    let mut flipped = Steps::default();
-    for number in 0..pods.min(1_000) {
-        let pod = unready(fleet.pod(number));
-        let _ = flipped.step(|| index.apply(pod, at(4)));
-    }
-    flipped.print("  Pods that become unready");
+    let failing = fleet.iter(pods.min(1_000)).map(unready);
+    apply_and_print("  Pods that become unready", &mut index, failing, at(4));
 }
 
 /// The checks on workloads and images: all workloads lack a sidecar, and half of the Pods change the version of another one.
@@ -159,12 +177,9 @@ fn workloads_and_images(pods: u32) {
         index.finish_resync(&None, at(0))
     });
     let mut fleet = Fleet::new(2).with_proxy("1.28.1");
-    let mut steps = Steps::default();
-    for number in 0..pods / 2 {
-        let pod = fleet.pod(number);
-        drop(steps.step(|| index.apply(pod, at(1))));
-    }
-    steps.print("  half of them change the version of their sidecar");
+    let half = fleet.iter(pods / 2);
+    let what = "  half of them change the version of their sidecar";
+    apply_and_print(what, &mut index, half, at(1));
     run("  evaluate the images", &mut index, at(1), |_| Effects::default());
     run(
         "  the violations of workloads and images fire",
@@ -174,10 +189,7 @@ fn workloads_and_images(pods: u32) {
     );
     let firing = index.violations().filter(|violation| violation.firing).count();
     assert_eq!(firing, (pods / REPLICAS) as usize + 1);
-    let key = policy("platform", 1, &json!({})).key;
-    let mut report = Steps::default();
-    assert!(report.step(|| index.report(&key)).is_some());
-    report.print("  compute the status");
+    compute_status(&index);
     run("  edit the policy", &mut index, at(1_001), |index| {
         let spec = fleet::workloads_and_images("another");
         index.apply_policy(policy_of("platform", 2, &spec), at(1_001))
@@ -205,26 +217,27 @@ fn workloads_and_images(pods: u32) {
 
 /// Lists Pods under one policy with this spec.
 fn list(steps: &mut Steps, pods: u32, spec: &Value) -> Index {
-    let mut fleet = Fleet::new(2);
     let mut index = Index::new([None], false);
     let _ = index.apply_policy(policy_of("platform", 1, spec), at(0));
     index.begin_resync(&None, at(0));
-    for number in 0..pods {
-        let pod = fleet.pod(number);
-        drop(steps.step(|| index.apply(pod, at(0))));
-    }
+    apply(steps, &mut index, Fleet::new(2).iter(pods), at(0));
     index
+}
+
+/// Returns the Pod without an owner, so that it is a workload of its own.
+fn bare(number: u32, pod: Observation) -> Observation {
+    let workload = Workload {
+        kind: "Pod".into(),
+        name: format!("pod-{number}").into(),
+    };
+    Observation {
+        workload: Arc::new(workload),
+        ..pod
+    }
 }
 
 fn dropped_workloads(pods: u32) {
     let mut fleet = Fleet::new(2);
-    let bare = |number: u32, pod: Observation| Observation {
-        workload: Arc::new(Workload {
-            kind: "Pod".into(),
-            name: format!("pod-{number}").into(),
-        }),
-        ..pod
-    };
     let pods: Vec<_> = (0..pods).map(|number| bare(number, fleet.pod(number))).collect();
     let mut index = index_of(pods.iter().cloned(), &json!({}));
     let count = pods.len();
@@ -246,19 +259,11 @@ fn dropped_workloads(pods: u32) {
 
 /// All sidecars become unready at once, each in a workload of its own.
 fn mass_fault(pods: u32) {
+    let mut index = index_of(Fleet::new(2).iter(pods), &json!({}));
     let mut fleet = Fleet::new(2);
-    let mut index = index_of((0..pods).map(|number| fleet.pod(number)), &json!({}));
-    let mut fleet = Fleet::new(2);
-    let mut steps = Steps::default();
-    for number in 0..pods {
-        let mut pod = unready(fleet.pod(number));
-        pod.workload = Arc::new(Workload {
-            kind: "Pod".into(),
-            name: format!("pod-{number}").into(),
-        });
-        let _ = steps.step(|| index.apply(pod, at(1)));
-    }
-    steps.print(&format!("{pods} sidecars become unready"));
+    let failing = (0..pods).map(|number| bare(number, unready(fleet.pod(number))));
+    let what = format!("{pods} sidecars become unready");
+    apply_and_print(&what, &mut index, failing, at(1));
     run("  their violations fire", &mut index, at(1_000), |_| {
         Effects::default()
     });
@@ -266,10 +271,7 @@ fn mass_fault(pods: u32) {
         index.violations().filter(|violation| violation.firing).count(),
         2 * pods as usize
     );
-    let key = policy("platform", 1, &json!({})).key;
-    let mut report = Steps::default();
-    assert!(report.step(|| index.report(&key)).is_some());
-    report.print("  compute the status");
+    compute_status(&index);
     let mut series = Steps::default();
     drop(series.step(|| index.series(&SeriesLimits::default(), at(1_001))));
     series.print("  copy the series of the metrics");
@@ -309,11 +311,7 @@ fn checkpoint(pods: u32) {
     import.print("  read it in a new process");
     let _ = index.apply_policy(policy("platform", 1, &json!({})), at(20));
     index.begin_resync(&None, at(0));
-    let mut list = Steps::default();
-    for pod in of_fleet() {
-        drop(list.step(|| index.apply(pod, at(20))));
-    }
-    list.print("  list the Pods");
+    apply_and_print("  list the Pods", &mut index, of_fleet(), at(20));
     run("  end of the list", &mut index, at(20), |index| {
         index.finish_resync(&None, at(20))
     });
