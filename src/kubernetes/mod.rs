@@ -17,6 +17,7 @@ pub mod lease;
 pub mod list;
 mod list_watch;
 pub mod named_object;
+pub mod names;
 mod panics;
 pub mod protobuf;
 pub(crate) mod recovery;

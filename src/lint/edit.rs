@@ -141,7 +141,8 @@ fn line_number(location: Location) -> usize {
     usize::try_from(location.line).unwrap_or(usize::MAX)
 }
 
-fn line_start(text: &str, at: usize) -> usize {
+/// Returns the start of the line that contains this byte.
+pub fn line_start(text: &str, at: usize) -> usize {
     text.get(..at)
         .and_then(|before| before.rfind('\n'))
         .map_or(0, |newline| newline + 1)

@@ -9,10 +9,12 @@ use super::{
     finding::Finding,
     object::Object,
     rules::{ENDED_EXEMPTION, INVALID_EXEMPTION, Rule},
+    workload::objects,
 };
 use crate::{
     api::{EXEMPTED_CHECKS, GROUP},
     domain::checks::Check,
+    kubernetes::names::{is_label, is_subdomain},
 };
 
 const KIND: &str = "SidecarExemption";
@@ -25,21 +27,13 @@ const REQUIREMENT: [&str; 3] = ["key", "operator", "values"];
 const MAX_REASON: usize = 1024;
 const MAX_CONTAINERS: usize = 64;
 
-/// Returns the findings in the exemptions of a document: itself, or the items of a `List`.
+/// Returns the findings in the exemptions of a document.
 pub(super) fn examine(document: &Field<'_>, now: Timestamp) -> Vec<Finding> {
-    let kind = document.text_of("kind").unwrap_or_default();
-    let mut findings = Vec::new();
-    if kind == KIND {
-        findings.extend(findings_of(document, now));
-    } else if let Some((item_kind, items)) = kind.strip_suffix("List").zip(document.get("items")) {
-        for item in items.items() {
-            let kind = item.text_of("kind").unwrap_or_else(|| item_kind.to_owned());
-            if kind == KIND {
-                findings.extend(findings_of(&item, now));
-            }
-        }
-    }
-    findings
+    let objects = objects(document);
+    let exemptions = objects.iter().filter(|(kind, _)| kind == KIND);
+    exemptions
+        .flat_map(|(_, exemption)| findings_of(exemption, now))
+        .collect()
 }
 
 fn findings_of(root: &Field<'_>, now: Timestamp) -> Vec<Finding> {
@@ -48,16 +42,8 @@ fn findings_of(root: &Field<'_>, now: Timestamp) -> Vec<Finding> {
     if version.is_some_and(|version| version.split('/').next() != Some(GROUP)) {
         return Vec::new();
     }
-    let metadata = root.get("metadata");
-    let text = |name: &str| metadata.as_ref().and_then(|metadata| metadata.text_of(name));
     let mut examination = Examination {
-        object: Object {
-            kind: KIND.to_owned(),
-            namespace: text("namespace").unwrap_or_default(),
-            name: text("name")
-                .or_else(|| text("generateName"))
-                .unwrap_or_else(|| "?".to_owned()),
-        },
+        object: Object::of(root, KIND),
         findings: Vec::new(),
     };
     match root.get("spec") {
@@ -79,17 +65,8 @@ struct Examination {
 
 impl Examination {
     fn add(&mut self, rule: &Rule, at: &Field<'_>, message: String, help: &str) {
-        self.findings.push(Finding {
-            code: rule.code,
-            severity: rule.severity,
-            object: self.object.clone(),
-            container: None,
-            path: at.path.clone(),
-            location: at.location(),
-            message,
-            help: help.to_owned(),
-            edit: None,
-        });
+        self.findings
+            .push(rule.finding(self.object.clone(), at, message, help));
     }
 
     fn invalid(&mut self, at: &Field<'_>, message: String, help: &str) {
@@ -144,11 +121,10 @@ impl Examination {
             is_kind,
             "write the kind in singular, such as Deployment",
         );
-        let is_name = |text: &str| text.len() <= 253 && text.split('.').all(is_part);
         self.required(
             workload,
             "name",
-            is_name,
+            is_subdomain,
             "write the name of the workload without its kind",
         );
     }
@@ -192,50 +168,46 @@ impl Examination {
         let Some(list) = spec.get("containers") else {
             return;
         };
-        let mut names: Vec<String> = Vec::new();
-        for item in list.items() {
-            let name = item.text().unwrap_or_default();
-            if !is_label(name) {
-                let message = format!("{name:?} is not the name of a container; a pattern is not allowed");
-                self.invalid(&item, message, "write whole names");
-            } else if names.iter().any(|known| known == name) {
-                self.invalid(
-                    &item,
-                    format!("{name} is in the list twice"),
-                    "remove one of both",
-                );
-            }
-            names.push(name.to_owned());
-        }
-        if names.len() > MAX_CONTAINERS {
+        let problem = |name: &str| {
+            let message = format!("{name:?} is not the name of a container; a pattern is not allowed");
+            (!is_label(name)).then(|| (message, "write whole names".to_owned()))
+        };
+        let count = self.names(&list, problem);
+        if count > MAX_CONTAINERS {
             let message = format!("it has more than {MAX_CONTAINERS} containers");
             self.invalid(&list, message, "an empty list covers all containers");
         }
     }
 
     fn checks(&mut self, spec: &Field<'_>) {
+        let Some(list) = spec.get("checks") else { return };
         let known = EXEMPTED_CHECKS.map(|check| Check::from(check).as_str());
+        self.names(&list, |name| {
+            let problem = match Check::parse(name) {
+                _ if known.contains(&name) => return None,
+                Some(_) => "is not about containers, so its violations cannot be hidden",
+                None => "is not a check",
+            };
+            let help = format!("the checks are {}", known.join(", "));
+            Some((format!("{name:?} {problem}"), help))
+        });
+    }
+
+    /// Finds the invalid names of a list, and those that are in it twice. `problem` returns what is wrong with a name, and the
+    /// help. Returns the length of the list.
+    fn names(&mut self, list: &Field<'_>, problem: impl Fn(&str) -> Option<(String, String)>) -> usize {
         let mut seen: Vec<String> = Vec::new();
-        let list = spec.get("checks");
-        for item in list.iter().flat_map(Field::items) {
+        for item in list.items() {
             let name = item.text().unwrap_or_default();
-            if !known.contains(&name) {
-                let problem = if Check::parse(name).is_some() {
-                    "is not about containers, so its violations cannot be hidden"
-                } else {
-                    "is not a check"
-                };
-                let help = format!("the checks are {}", known.join(", "));
-                self.invalid(&item, format!("{name:?} {problem}"), &help);
+            if let Some((message, help)) = problem(name) {
+                self.invalid(&item, message, &help);
             } else if seen.iter().any(|known| known == name) {
-                self.invalid(
-                    &item,
-                    format!("{name} is in the list twice"),
-                    "remove one of both",
-                );
+                let message = format!("{name} is in the list twice");
+                self.invalid(&item, message, "remove one of both");
             }
             seen.push(name.to_owned());
         }
+        seen.len()
     }
 
     fn reason(&mut self, spec: &Field<'_>) {
@@ -278,15 +250,4 @@ impl Examination {
             Ok(_) => {}
         }
     }
-}
-
-/// Whether a text is a DNS label.
-fn is_label(text: &str) -> bool {
-    text.len() <= 63 && is_part(text)
-}
-
-/// Whether a text is a part of a DNS name, whatever its length.
-fn is_part(text: &str) -> bool {
-    let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !text.is_empty() && text.chars().all(is_allowed) && !text.starts_with('-') && !text.ends_with('-')
 }

@@ -24,7 +24,7 @@ impl<'t> Field<'t> {
         }
     }
 
-    /// Where a finding about this value points to: a scalar itself, the key of a list or mapping, or its first key.
+    /// The place of a finding about this value: a scalar itself, the key of a list or mapping, or its first key.
     pub fn location(&self) -> Location {
         match (&self.node.value, &self.key) {
             (Value::Scalar { .. }, _) => self.node.location,
@@ -59,8 +59,8 @@ impl<'t> Field<'t> {
         matches!(&self.node.value, Value::Mapping { .. })
     }
 
-    /// The value of a key. `None` if there is none, or if it is null. An own key has precedence over a merged one
-    /// (`<<: *base`). The last of several equal keys is used, as in the decoder of Kubernetes.
+    /// The value of a key. `None` if there is none, or if it is null. A key of the mapping itself has precedence over a merged
+    /// one (`<<: *base`). The last of several equal keys is used, as in the decoder of Kubernetes.
     pub fn get(&self, name: &str) -> Option<Self> {
         let (key, node) = find(&self.node, name)?;
         let field = Self {

@@ -5,7 +5,7 @@ use super::{edit::Edit, object::Object, yaml::Location};
 /// The severity of a finding. Later variants are more severe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
-    /// A fact to know.
+    /// It is good to know.
     Info,
     /// It can harm the Pod.
     Warning,

@@ -1,11 +1,6 @@
 //! A Pod template as the rules read it.
 
-use super::{
-    field::Field,
-    object::Object,
-    shell::Program,
-    workload::{Annotated, Workload},
-};
+use super::{field::Field, object::Object, shell::Program, workload::Workload};
 use crate::{
     domain::{
         catalogue::{self, Description},
@@ -22,8 +17,8 @@ use crate::{
 pub struct Pod<'t> {
     /// The object that has it.
     pub object: Object,
-    /// The objects whose annotations apply to it: the object itself and the template.
-    pub annotated: Vec<Annotated<'t>>,
+    /// The annotations of the object and of the template.
+    pub annotations: Vec<Field<'t>>,
     /// The Pod spec.
     pub spec: Field<'t>,
     /// The init containers in their order, then the regular containers.
@@ -63,7 +58,7 @@ impl<'t> Pod<'t> {
     pub fn new(workload: Workload<'t>, policy: &Policy) -> Self {
         let Workload {
             object,
-            annotated,
+            annotations,
             spec,
         } = workload;
         let list = |name: &str| -> Vec<Field<'t>> {
@@ -104,7 +99,7 @@ impl<'t> Pod<'t> {
             .collect();
         Self {
             object,
-            annotated,
+            annotations,
             spec,
             containers,
         }
@@ -144,7 +139,7 @@ impl<'t> Pod<'t> {
 }
 
 impl<'t> Container<'t> {
-    /// Whether the domain calls it a sidecar.
+    /// Whether its role is sidecar.
     pub fn is_sidecar(&self) -> bool {
         self.role == Role::Sidecar
     }

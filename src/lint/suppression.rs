@@ -10,7 +10,7 @@ use super::{
     finding::Finding,
     object::Object,
     pod::Pod,
-    rules::{self, INVALID_SUPPRESSION, Rule, UNUSED_SUPPRESSION},
+    rules::{self, INVALID_SUPPRESSION, UNUSED_SUPPRESSION},
     yaml::Location,
 };
 use crate::domain::pattern::Pattern;
@@ -38,7 +38,7 @@ pub struct Ignore {
 }
 
 impl Ignore {
-    /// Whether it suppresses a finding. Notes that it has had an effect.
+    /// Reports whether it suppresses a finding, and records that it has had an effect.
     pub fn suppresses(&mut self, finding: &Finding) -> bool {
         let matches = |pattern: &Option<Pattern>, text: &str| {
             pattern.as_ref().is_none_or(|pattern| pattern.matches(text))
@@ -91,10 +91,7 @@ struct Content {
 impl<'t> Suppressions<'t> {
     /// Reads the annotations.
     pub(super) fn of(pod: &Pod<'t>) -> Self {
-        let fields = pod
-            .annotated
-            .iter()
-            .filter_map(|object| object.annotations.get(ANNOTATION));
+        let fields = pod.annotations.iter().filter_map(|all| all.get(ANNOTATION));
         let mut entries = Vec::new();
         for field in fields {
             let text = field.text().unwrap_or_default().to_owned();
@@ -131,7 +128,7 @@ impl<'t> Suppressions<'t> {
     pub(super) fn problems(&self, pod: &Pod<'_>, disabled: &BTreeSet<&'static str>) -> Vec<Finding> {
         let mut findings = Vec::new();
         for entry in &self.entries {
-            let (rule, message, help): (Rule, _, _) = match &entry.content {
+            let (rule, message, help) = match &entry.content {
                 Err(problem) => (
                     INVALID_SUPPRESSION,
                     format!("{:?} suppresses nothing: {problem}", entry.text),
@@ -147,17 +144,7 @@ impl<'t> Suppressions<'t> {
             if disabled.contains(rule.code) {
                 continue;
             }
-            findings.push(Finding {
-                code: rule.code,
-                severity: rule.severity,
-                object: pod.object.clone(),
-                container: None,
-                path: entry.field.path.clone(),
-                location: entry.field.location(),
-                message,
-                help: help.to_owned(),
-                edit: None,
-            });
+            findings.push(rule.finding(pod.object.clone(), &entry.field, message, help));
         }
         findings
     }

@@ -11,17 +11,10 @@ use super::{field::Field, object::Object};
 pub struct Workload<'t> {
     /// The identity of the object.
     pub object: Object,
-    /// The object and its template.
-    pub annotated: Vec<Annotated<'t>>,
+    /// The annotations of the object and of its template.
+    pub annotations: Vec<Field<'t>>,
     /// The Pod spec.
     pub spec: Field<'t>,
-}
-
-/// Something with annotations.
-#[derive(Clone, Debug)]
-pub struct Annotated<'t> {
-    /// Its `metadata.annotations`.
-    pub annotations: Field<'t>,
 }
 
 /// The place of the Pod specs in objects of a kind: `RayCluster=spec.workerGroupSpecs[*].template.spec`.
@@ -91,47 +84,40 @@ impl TemplatePath {
     }
 }
 
-/// Returns the objects with a Pod template in a document: itself, or the items of a `List`.
-pub fn workloads<'t>(document: &Field<'t>, paths: &[TemplatePath]) -> Vec<Workload<'t>> {
+/// Returns the objects of a document with their kinds: itself, or the items of a `List`.
+pub(super) fn objects<'t>(document: &Field<'t>) -> Vec<(String, Field<'t>)> {
     let kind = document.text_of("kind").unwrap_or_default();
     let Some((item_kind, items)) = kind.strip_suffix("List").zip(document.get("items")) else {
-        return workloads_of(document, &kind, paths);
+        return vec![(kind, document.clone())];
     };
-    items
-        .items()
-        .flat_map(|item| {
-            // The items of a PodList have no kind.
-            let kind = item.text_of("kind").unwrap_or_else(|| item_kind.to_owned());
-            workloads_of(&item, &kind, paths)
-        })
+    // The items of a PodList have no kind.
+    let kind_of = |item: &Field<'_>| item.text_of("kind").unwrap_or_else(|| item_kind.to_owned());
+    items.items().map(|item| (kind_of(&item), item)).collect()
+}
+
+/// Returns the objects of a document that have a Pod template.
+pub fn workloads<'t>(document: &Field<'t>, paths: &[TemplatePath]) -> Vec<Workload<'t>> {
+    let objects = objects(document);
+    let workloads = objects.iter();
+    workloads
+        .flat_map(|(kind, object)| workloads_of(object, kind, paths))
         .collect()
 }
 
 fn workloads_of<'t>(object: &Field<'t>, kind: &str, paths: &[TemplatePath]) -> Vec<Workload<'t>> {
-    let metadata = object.get("metadata");
-    let text = |name: &str| metadata.as_ref().and_then(|metadata| metadata.text_of(name));
-    let identity = Object {
-        kind: kind.to_owned(),
-        namespace: text("namespace").unwrap_or_default(),
-        name: text("name")
-            .or_else(|| text("generateName"))
-            .unwrap_or_else(|| "?".to_owned()),
+    let has_containers = |spec: &Field<'t>| {
+        spec.get("containers")
+            .is_some_and(|list| list.items().next().is_some())
     };
     specs(object, kind, paths)
         .into_iter()
-        .filter(|(_, spec)| {
-            spec.get("containers")
-                .is_some_and(|list| list.items().next().is_some())
-        })
+        .filter(|(_, spec)| has_containers(spec))
         .map(|(template, spec)| Workload {
-            object: identity.clone(),
-            annotated: [Some(object), template.as_ref()]
+            object: Object::of(object, kind),
+            annotations: [Some(object), template.as_ref()]
                 .into_iter()
                 .flatten()
-                .filter_map(|object| {
-                    let annotations = object.at(&["metadata", "annotations"])?;
-                    Some(Annotated { annotations })
-                })
+                .filter_map(|object| object.at(&["metadata", "annotations"]))
                 .collect(),
             spec,
         })

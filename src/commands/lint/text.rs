@@ -6,7 +6,7 @@ use super::Counts;
 use crate::{
     cli::terminal::{Style, Terminal},
     lint::{
-        edit::Edit,
+        edit::{Edit, line_start},
         finding::{Finding, Severity},
         yaml::Location,
     },
@@ -156,12 +156,6 @@ fn suggestion(file: &str, text: &str, edit: &Edit, terminal: Terminal) -> String
     }
     shown.push('\n');
     shown
-}
-
-fn line_start(text: &str, at: usize) -> usize {
-    text.get(..at)
-        .and_then(|before| before.rfind('\n'))
-        .map_or(0, |newline| newline + 1)
 }
 
 /// Renders the last line.

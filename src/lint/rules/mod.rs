@@ -22,6 +22,7 @@ use super::{
     edit,
     field::Field,
     finding::{Finding, Severity},
+    object::Object,
     pod::{Container, Pod},
 };
 
@@ -59,37 +60,57 @@ pub const RULES: [Rule; 17] = [
     classic_known::RULE,
 ];
 
-/// The code of an exemption that the API server refuses.
-pub const INVALID_EXEMPTION: Rule = Rule {
-    code: "SC030",
-    title: "a SidecarExemption that the API server refuses",
-    severity: Severity::Error,
-    check: |_| Vec::new(),
-};
+/// An exemption that the API server refuses.
+pub const INVALID_EXEMPTION: Rule = Rule::elsewhere(
+    "SC030",
+    "a SidecarExemption that the API server refuses",
+    Severity::Error,
+);
+/// An exemption whose time is over.
+pub const ENDED_EXEMPTION: Rule = Rule::elsewhere(
+    "SC031",
+    "a SidecarExemption whose time is over",
+    Severity::Warning,
+);
+/// An invalid suppression.
+pub const INVALID_SUPPRESSION: Rule = Rule::elsewhere(
+    "SC900",
+    "a suppression without a valid code or without a reason",
+    Severity::Warning,
+);
+/// A suppression that suppresses nothing.
+pub const UNUSED_SUPPRESSION: Rule = Rule::elsewhere(
+    "SC901",
+    "a suppression that suppresses nothing",
+    Severity::Warning,
+);
 
-/// The code of an exemption whose time is over.
-pub const ENDED_EXEMPTION: Rule = Rule {
-    code: "SC031",
-    title: "a SidecarExemption whose time is over",
-    severity: Severity::Warning,
-    check: |_| Vec::new(),
-};
+impl Rule {
+    /// Returns a rule that is not checked with a Pod template.
+    const fn elsewhere(code: &'static str, title: &'static str, severity: Severity) -> Self {
+        Self {
+            code,
+            title,
+            severity,
+            check: |_| Vec::new(),
+        }
+    }
 
-/// The code of an invalid suppression.
-pub const INVALID_SUPPRESSION: Rule = Rule {
-    code: "SC900",
-    title: "a suppression without a valid code or without a reason",
-    severity: Severity::Warning,
-    check: |_| Vec::new(),
-};
-
-/// The code of a suppression that suppresses nothing.
-pub const UNUSED_SUPPRESSION: Rule = Rule {
-    code: "SC901",
-    title: "a suppression that suppresses nothing",
-    severity: Severity::Warning,
-    check: |_| Vec::new(),
-};
+    /// Returns a finding about a field of an object.
+    pub(super) fn finding(&self, object: Object, at: &Field<'_>, message: String, help: &str) -> Finding {
+        Finding {
+            code: self.code,
+            severity: self.severity,
+            object,
+            container: None,
+            path: at.path.clone(),
+            location: at.location(),
+            message,
+            help: help.to_owned(),
+            edit: None,
+        }
+    }
+}
 
 /// All rules, also those about exemptions and suppressions.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
@@ -128,12 +149,12 @@ impl Draft {
         message: String,
         help: &str,
     ) -> Self {
-        let idx = pod
+        let index = pod
             .containers
             .iter()
             .position(|other| std::ptr::eq(other, container));
         Self {
-            container: idx,
+            container: index,
             ..Self::pod(at, message, help)
         }
     }
@@ -168,7 +189,7 @@ impl Draft {
     }
 
     pub(super) fn finish(self, rule: &Rule, text: &str, pod: &Pod<'_>) -> Finding {
-        let container = self.container.and_then(|idx| pod.containers.get(idx));
+        let container = self.container.and_then(|index| pod.containers.get(index));
         let native = container.filter(|_| self.suggests_native);
         Finding {
             code: rule.code,

@@ -17,15 +17,12 @@ fn edited(code: &str, text: &str) -> Option<String> {
     Some(result)
 }
 
+/// The lines of a Job before the lists of containers.
+const JOB: &str = "kind: Job\nspec:\n  template:\n    spec:\n      restartPolicy: Never\n";
+
 #[test]
 fn a_classic_sidecar_moves_to_new_init_containers() {
-    let text = "\
-kind: Job
-spec:
-  template:
-    spec:
-      restartPolicy: Never
-      containers:
+    let text = "      containers:
         # the app
         - name: app
         - name: cloud-sql-proxy
@@ -34,13 +31,7 @@ spec:
 
       volumes: []
 ";
-    let expected = "\
-kind: Job
-spec:
-  template:
-    spec:
-      restartPolicy: Never
-      initContainers:
+    let expected = "      initContainers:
         - name: cloud-sql-proxy
           args:
           - --port=5432
@@ -51,38 +42,28 @@ spec:
 
       volumes: []
 ";
-    assert_eq!(edited("SC004", text).as_deref(), Some(expected));
+    let edited = edited("SC004", &format!("{JOB}{text}"));
+    assert_eq!(edited, Some(format!("{JOB}{expected}")));
 }
 
 #[test]
 fn a_classic_sidecar_moves_before_the_init_containers() {
-    let text = "\
-kind: Job
-spec:
-  template:
-    spec:
-      restartPolicy: Never
-      containers:
+    let text = "      containers:
       - name: istio-proxy
         restartPolicy: Always
       - name: app
       initContainers:
       - name: setup
 ";
-    let expected = "\
-kind: Job
-spec:
-  template:
-    spec:
-      restartPolicy: Never
-      containers:
+    let expected = "      containers:
       - name: app
       initContainers:
       - name: istio-proxy
         restartPolicy: Always
       - name: setup
 ";
-    assert_eq!(edited("SC002", text).as_deref(), Some(expected));
+    let edited = edited("SC002", &format!("{JOB}{text}"));
+    assert_eq!(edited, Some(format!("{JOB}{expected}")));
 }
 
 #[test]

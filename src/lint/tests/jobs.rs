@@ -2,7 +2,7 @@
 
 use testkit::lint_fixtures::CLASSIC_IN_JOB;
 
-use super::{assert_fixtures, assert_rule};
+use super::{assert_fixtures, assert_good, assert_rule};
 
 #[test]
 fn sc002_restart_policy_always_does_not_make_a_container_native() {
@@ -30,10 +30,9 @@ fn sc002_restart_policy_always_does_not_make_a_container_native() {
 #[test]
 fn sc004_a_classic_sidecar_holds_a_job_open() {
     assert_fixtures(&CLASSIC_IN_JOB);
-    assert_rule(
+    assert_good(
         "SC004",
         "Deployment",
-        &[],
         &["containers: [{name: app}, {name: istio-proxy}]"],
     );
 }

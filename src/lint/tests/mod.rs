@@ -38,26 +38,36 @@ fn found(code: &str, text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Asserts the findings of a rule in the objects of a kind with these Pod specs: one per bad spec, none per good spec.
-fn assert_rule(code: &str, kind: &str, bad: &[(&str, &str)], good: &[&str]) {
+/// Asserts that each bad Pod spec has one finding of a rule, and that the good ones have none.
+fn assert_rule<B: AsRef<str>, G: AsRef<str>>(code: &str, kind: &str, bad: &[(B, &str)], good: &[G]) {
+    assert_bad(code, kind, bad);
+    assert_good(code, kind, good);
+}
+
+/// Asserts that each Pod spec has one finding of a rule. `expected` is its severity and its path in the Pod spec.
+fn assert_bad<S: AsRef<str>>(code: &str, kind: &str, bad: &[(S, &str)]) {
+    let prefix = match kind {
+        "Pod" => "spec.",
+        "CronJob" => "spec.jobTemplate.spec.template.spec.",
+        _ => "spec.template.spec.",
+    };
     for (spec, expected) in bad {
-        let text = object(kind, spec);
-        let prefix = match kind {
-            "Pod" => "spec.",
-            "CronJob" => "spec.jobTemplate.spec.template.spec.",
-            _ => "spec.template.spec.",
-        };
+        let text = object(kind, spec.as_ref());
         let (severity, path) = expected.split_once(' ').unwrap();
         let expected = format!("{severity} {prefix}{path}");
         assert_eq!(found(code, &text), [expected], "{code} in\n{text}");
     }
+}
+
+/// Asserts that the Pod specs have no finding of a rule.
+fn assert_good<S: AsRef<str>>(code: &str, kind: &str, good: &[S]) {
     for spec in good {
-        let text = object(kind, spec);
+        let text = object(kind, spec.as_ref());
         assert_eq!(found(code, &text), [""; 0], "{code} in\n{text}");
     }
 }
 
-/// Asserts the findings of a rule in objects with its Pod specs.
+/// Asserts the findings of a rule in the Pod specs that the tests of admission use too.
 fn assert_fixtures(fixtures: &Fixtures) {
     for kind in fixtures.kinds {
         assert_rule(fixtures.code, kind, fixtures.bad, fixtures.good);

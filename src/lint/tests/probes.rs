@@ -40,44 +40,26 @@ fn sc007_the_liveness_probe_acts_after_the_readiness_probe() {
         "ports: [{name: http, containerPort: 80}], livenessProbe: {tcpSocket: {port: http}}, readinessProbe: {tcpSocket: {port: 80}}",
         "livenessProbe: {exec: {command: [a]}, periodSeconds: 5}, readinessProbe: {exec: {command: [a]}, periodSeconds: 10}",
     ];
-    for fields in bad {
-        assert_rule(
-            "SC007",
-            "Deployment",
-            &[(&sidecar(fields), "Warning containers[1].livenessProbe")],
-            &[],
-        );
-    }
+    let bad = bad.map(|fields| (sidecar(fields), "Warning containers[1].livenessProbe"));
     let good = [
         "livenessProbe: {httpGet: {path: /live, port: 80}}, readinessProbe: {httpGet: {path: /ready, port: 80}}",
         "livenessProbe: {tcpSocket: {port: 80}, failureThreshold: 6}, readinessProbe: {tcpSocket: {port: 80}}",
         "livenessProbe: {tcpSocket: {port: 80}}",
         "livenessProbe: {}, readinessProbe: {}",
     ];
-    for fields in good {
-        assert_rule("SC007", "Deployment", &[], &[&sidecar(fields)]);
-    }
+    assert_rule("SC007", "Deployment", &bad, &good.map(sidecar));
 }
 
 #[test]
 fn sc008_a_slow_start_needs_a_startup_probe() {
-    let bad = "livenessProbe: {tcpSocket: {port: 80}, initialDelaySeconds: 31}";
-    assert_rule(
-        "SC008",
-        "Deployment",
-        &[(
-            &sidecar(bad),
-            "Info containers[1].livenessProbe.initialDelaySeconds",
-        )],
-        &[],
-    );
-    for good in [
+    let bad = sidecar("livenessProbe: {tcpSocket: {port: 80}, initialDelaySeconds: 31}");
+    let bad = [(bad, "Info containers[1].livenessProbe.initialDelaySeconds")];
+    let good = [
         "livenessProbe: {tcpSocket: {port: 80}, initialDelaySeconds: 30}",
         "livenessProbe: {tcpSocket: {port: 80}, initialDelaySeconds: 90}, startupProbe: {tcpSocket: {port: 80}}",
         "readinessProbe: {tcpSocket: {port: 80}, initialDelaySeconds: 90}",
-    ] {
-        assert_rule("SC008", "Deployment", &[], &[&sidecar(good)]);
-    }
+    ];
+    assert_rule("SC008", "Deployment", &bad, &good.map(sidecar));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use testkit::lint_fixtures::PORT_CONFLICT;
 
-use super::{assert_fixtures, assert_rule};
+use super::{assert_bad, assert_fixtures, assert_good, assert_rule};
 
 #[test]
 fn sc001_a_native_sidecar_needs_a_startup_gate() {
@@ -51,31 +51,19 @@ fn sc010_a_sidecar_needs_requests_and_a_memory_limit() {
 
 #[test]
 fn sc011_a_sidecar_image_needs_a_version() {
-    let image = |image: &str| format!("containers: [{{name: app}}, {{name: istio-proxy, image: {image:?}}}]");
-    for bad in ["istio/proxyv2", "istio/proxyv2:latest", "localhost:5000/proxyv2"] {
-        assert_rule(
-            "SC011",
-            "StatefulSet",
-            &[(&image(bad), "Warning containers[1].image")],
-            &[],
-        );
-    }
-    for good in [
+    let image = |image| format!("containers: [{{name: app}}, {{name: istio-proxy, image: {image:?}}}]");
+    let bad = ["istio/proxyv2", "istio/proxyv2:latest", "localhost:5000/proxyv2"];
+    let good = [
         "istio/proxyv2:1.27.1",
         "istio/proxyv2@sha256:0123",
         "localhost:5000/proxyv2:1.0",
         "istio/proxyv2:latest@sha256:0123",
         "auto",
         "",
-    ] {
-        assert_rule("SC011", "StatefulSet", &[], &[&image(good)]);
-    }
-    assert_rule(
-        "SC011",
-        "StatefulSet",
-        &[],
-        &["containers: [{name: app, image: app}]"],
-    );
+    ];
+    let bad = bad.map(|bad| (image(bad), "Warning containers[1].image"));
+    assert_rule("SC011", "StatefulSet", &bad, &good.map(image));
+    assert_good("SC011", "StatefulSet", &["containers: [{name: app, image: app}]"]);
 }
 
 #[test]
@@ -139,9 +127,6 @@ fn sc016_a_sidecar_needs_no_more_privileges_than_the_app() {
             "Warning containers[1].securityContext.capabilities.add",
         ),
     ];
-    for (app, sidecar, expected) in bad {
-        assert_rule("SC016", "Deployment", &[(&pair(app, sidecar), expected)], &[]);
-    }
     let good = [
         ("privileged: true", "privileged: true"),
         ("privileged: true", "runAsUser: 0"),
@@ -154,15 +139,14 @@ fn sc016_a_sidecar_needs_no_more_privileges_than_the_app() {
         ("", "capabilities: {drop: [ALL], add: [NET_BIND_SERVICE]}"),
         ("runAsUser: 1000", "runAsUser: 1337"),
     ];
-    for (app, sidecar) in good {
-        assert_rule("SC016", "Deployment", &[], &[&pair(app, sidecar)]);
-    }
+    let bad = bad.map(|(app, sidecar, expected)| (pair(app, sidecar), expected));
+    let good = good.map(|(app, sidecar)| pair(app, sidecar));
+    assert_rule("SC016", "Deployment", &bad, &good);
     let pod_user = "securityContext: {runAsUser: 1000}, containers: [{name: app}, {name: istio-proxy, securityContext: {runAsUser: 0}}]";
-    assert_rule(
+    assert_bad(
         "SC016",
         "Deployment",
         &[(pod_user, "Warning containers[1].securityContext.runAsUser")],
-        &[],
     );
 }
 
@@ -170,17 +154,16 @@ fn sc016_a_sidecar_needs_no_more_privileges_than_the_app() {
 fn sc021_known_classic_sidecars_can_be_native() {
     for name in ["istio-proxy", "linkerd-proxy", "vault-agent", "cloud-sql-proxy"] {
         let spec = format!("containers: [{{name: app}}, {{name: {name}}}]");
-        assert_rule("SC021", "Deployment", &[(&spec, "Info containers[1].name")], &[]);
-        assert_rule("SC021", "Job", &[], &[&spec]);
         let native =
             format!("initContainers: [{{name: {name}, restartPolicy: Always}}], containers: [{{name: app}}]");
         let gateway = format!("containers: [{{name: {name}}}]");
-        assert_rule("SC021", "Deployment", &[], &[&native, &gateway]);
+        let bad = [(&spec, "Info containers[1].name")];
+        assert_rule("SC021", "Deployment", &bad, &[native, gateway]);
+        assert_good("SC021", "Job", &[&spec]);
     }
-    assert_rule(
+    assert_good(
         "SC021",
         "Deployment",
-        &[],
         &["containers: [{name: app}, {name: fluent-bit}]"],
     );
 }

@@ -36,26 +36,18 @@ fn sc015_a_hook_ends_within_the_grace_period() {
             "Error containers[0].lifecycle.preStop.exec.command",
         ),
     ];
-    for (written, expected) in bad {
-        assert_rule("SC015", "Deployment", &[(&hook(written), expected)], &[]);
-    }
-    for good in [
+    let good = [
         "{sleep: {seconds: 40}}",
         "{exec: {command: [sleep, '5']}}",
         "{exec: {command: [sh, -c, 'nginx -s quit && sleep 60']}}",
         "{httpGet: {port: 1}}",
-    ] {
-        assert_rule("SC015", "Deployment", &[], &[&hook(good)]);
-    }
+    ];
+    let bad = bad.map(|(written, expected)| (hook(written), expected));
+    assert_rule("SC015", "Deployment", &bad, &good.map(hook));
     let default = "containers: [{name: app, lifecycle: {preStop: {sleep: {seconds: 31}}}}]";
-    assert_rule(
-        "SC015",
-        "Pod",
-        &[(default, "Error containers[0].lifecycle.preStop.sleep.seconds")],
-        &[],
-    );
     let two = "containers: [{name: a, lifecycle: {preStop: {sleep: {seconds: 20}}}}, {name: b, lifecycle: {preStop: {sleep: {seconds: 20}}}}]";
-    assert_rule("SC015", "Pod", &[], &[two]);
+    let expected = "Error containers[0].lifecycle.preStop.sleep.seconds";
+    assert_rule("SC015", "Pod", &[(default, expected)], &[two]);
 }
 
 #[test]
@@ -76,9 +68,6 @@ fn sc017_an_init_container_cannot_wait_for_a_later_container() {
             "Error initContainers[0].command",
         ),
     ];
-    for (spec, expected) in &bad {
-        assert_rule("SC017", "Deployment", &[(spec, expected)], &[]);
-    }
     let good = [
         format!(
             "initContainers: [{{name: p, restartPolicy: Always, {port}}}, {{name: a, {wait}}}], containers: [{{name: app}}]"
@@ -89,7 +78,5 @@ fn sc017_an_init_container_cannot_wait_for_a_later_container() {
             "initContainers: [{{name: a, {wait}, restartPolicy: Always}}], containers: [{{name: istio-proxy, {port}}}]"
         ),
     ];
-    for spec in &good {
-        assert_rule("SC017", "Deployment", &[], &[spec]);
-    }
+    assert_rule("SC017", "Deployment", &bad, &good);
 }
