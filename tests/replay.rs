@@ -7,7 +7,7 @@
     reason = "a test without the standard harness, which clippy does not see as one"
 )]
 
-use std::{collections::BTreeMap, fs::File, io::BufReader, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -15,7 +15,7 @@ use serde_json::json;
 use sidewatch::cli::{
     evaluation::Reported,
     policies::PolicyFile,
-    recording::{Replay, read::Reader, replay},
+    recording::{Replay, replay},
 };
 use testkit::recordings::{self, Recording, Violation};
 
@@ -45,10 +45,8 @@ fn main() {
     libtest_mimic::run(&arguments, trials.collect()).exit();
 }
 
-/// Returns the violations that fire in a recording under one policy, up to its end.
+/// Returns the violations that fire in a recording under one policy, until its end.
 fn violations(recording: &Recording) -> Vec<Violation> {
-    let file = File::open(recording.file()).expect("a recording");
-    let mut reader = Reader::new(&recording.name, Box::new(BufReader::new(file)));
     let policy = json!({
         "apiVersion": "sidewatch.dev/v1alpha1",
         "kind": "SidecarPolicy",
@@ -59,7 +57,7 @@ fn violations(recording: &Recording) -> Vec<Violation> {
     let length = Duration::from_secs_f64(recording.end);
     let Replay {
         start, evaluation, ..
-    } = replay(&mut reader, Some(length), |namespace| {
+    } = replay(recording.file(), Some(length), |namespace| {
         Ok(vec![policy.update(namespace)?])
     })
     .expect("a valid recording");

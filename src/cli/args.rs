@@ -8,7 +8,10 @@ use super::{
     output::Format,
     terminal::{ColorWhen, Terminal},
 };
-use crate::api::{Duration, InvalidDuration};
+use crate::{
+    api::{Duration, InvalidDuration},
+    kubernetes::names::is_label,
+};
 
 /// The cluster, and the objects in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
@@ -57,12 +60,7 @@ impl OutputArgs {
 
 /// Accepts an RFC 1123 label, the form that the API server requires for the name of a namespace.
 pub fn namespace(name: &str) -> Result<String, InvalidNamespace> {
-    let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let is_label = (1..=63).contains(&name.len())
-        && name.chars().all(is_allowed)
-        && !name.starts_with('-')
-        && !name.ends_with('-');
-    if is_label {
+    if is_label(name) {
         Ok(name.to_owned())
     } else {
         Err(InvalidNamespace)
@@ -77,4 +75,18 @@ pub struct InvalidNamespace;
 /// Accepts a duration as in a policy, such as `90s` or `1h30m`.
 pub fn duration(text: &str) -> Result<std::time::Duration, InvalidDuration> {
     Duration::new(text).parse()
+}
+
+/// Returns the kind of a workload from the names that `kubectl` accepts, such as `deploy`. `None` for another kind.
+pub fn workload_kind(text: &str) -> Option<&'static str> {
+    Some(match &*text.to_ascii_lowercase() {
+        "po" | "pod" | "pods" => "Pod",
+        "deploy" | "deployment" | "deployments" => "Deployment",
+        "sts" | "statefulset" | "statefulsets" => "StatefulSet",
+        "ds" | "daemonset" | "daemonsets" => "DaemonSet",
+        "rs" | "replicaset" | "replicasets" => "ReplicaSet",
+        "job" | "jobs" => "Job",
+        "cj" | "cronjob" | "cronjobs" => "CronJob",
+        _ => return None,
+    })
 }

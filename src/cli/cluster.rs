@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// How long the API server may take to answer, and be silent within a list.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a list is tried if the first attempt has delivered objects.
 const LIST_ATTEMPTS: u32 = 3;
 /// The progress is shown after each time that this number of Pods has arrived.
@@ -263,7 +263,8 @@ impl Cluster {
         .into()
     }
 
-    fn silent(&self, action: &str) -> Failure {
+    /// Returns the error after [`ANSWER_TIMEOUT`] without an answer.
+    pub fn silent(&self, action: &str) -> Failure {
         let seconds = ANSWER_TIMEOUT.as_secs();
         self.failed(&format!("cannot {action}: no answer within {seconds} s"))
     }

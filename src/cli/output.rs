@@ -65,6 +65,13 @@ pub fn note(text: &str) {
     let _closed = writeln!(io::stderr(), "note: {}", clean(text));
 }
 
+/// Writes several notes.
+pub fn notes(texts: &[String]) {
+    for text in texts {
+        note(text);
+    }
+}
+
 /// A line on standard error that shows the progress of long work. Only on a terminal.
 #[derive(Debug)]
 #[must_use]

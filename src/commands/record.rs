@@ -23,7 +23,7 @@ use crate::{
     cli::{
         args::{ClusterArgs, duration},
         block_on,
-        cluster::Cluster,
+        cluster::{ANSWER_TIMEOUT, Cluster},
         exit::ClosedPipe,
         output::{Progress, note},
         recording::write::Writer,
@@ -35,8 +35,6 @@ use crate::{
 const FLUSH_PERIOD: Duration = Duration::from_secs(1);
 /// The longest recording without `--for`: it ends with Ctrl-C.
 const UNLIMITED: Duration = Duration::from_hours(24 * 365);
-/// How long the first answer of the API server may take.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 const INTERRUPTED: &str =
     "the watch was interrupted; what changes until it continues has the time at which it arrives";
@@ -70,6 +68,7 @@ async fn record(args: &RecordArgs) -> Result<(), Failure> {
     )?;
     let mut pods = pin!(pods);
     let mut writer = Writer::new(output(&args.output)?, cluster.now());
+    let write_failed = |error| write_failed(&args.output, &error);
     let end = Instant::now() + args.length.unwrap_or(UNLIMITED);
     let mut next_flush = Instant::now() + FLUSH_PERIOD;
     let answer_by = Instant::now() + ANSWER_TIMEOUT;
@@ -81,12 +80,12 @@ async fn record(args: &RecordArgs) -> Result<(), Failure> {
             () = sleep_until(end) => break,
             () = sleep_until(next_flush) => {
                 next_flush = Instant::now() + FLUSH_PERIOD;
-                writer.flush().map_err(|error| write_failed(&args.output, &error))?;
+                writer.flush().map_err(write_failed)?;
                 progress.show(&format!("recording {} Pods; Ctrl-C ends", writer.pods()));
                 continue;
             }
             () = sleep_until(answer_by), if !is_listed && writer.pods() == 0 => {
-                return Err(cluster.failed("cannot list pods: no answer within 30 s"));
+                return Err(cluster.silent("list pods"));
             }
             _ = ctrl_c() => break,
         };
@@ -103,18 +102,14 @@ async fn record(args: &RecordArgs) -> Result<(), Failure> {
             _ => {}
         }
         let event = event.try_map(|pod: DynamicObject| serde_json::to_value(&pod))?;
-        writer
-            .event(event, cluster.now())
-            .map_err(|error| write_failed(&args.output, &error))?;
+        writer.event(event, cluster.now()).map_err(write_failed)?;
     }
     progress.clear();
     if !is_listed {
         note("the first list of Pods is not complete");
     }
     let pods = writer.pods();
-    let lines = writer
-        .finish(cluster.now())
-        .map_err(|error| write_failed(&args.output, &error))?;
+    let lines = writer.finish(cluster.now()).map_err(write_failed)?;
     note(&format!("{lines} lines, {pods} Pods at the end"));
     Ok(())
 }

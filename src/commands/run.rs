@@ -35,6 +35,7 @@ use crate::{
         client::{self, Clients},
         inputs::WatchScope,
         installation::Installation,
+        names::is_subdomain,
     },
     operator::{
         Operator, TaskEnded, checkpoint::CheckpointLocation, leadership::Candidate, serve_in_background,
@@ -334,11 +335,7 @@ fn identity(instance: &str) -> String {
 /// Accepts an RFC 1123 subdomain, the form that the API server requires for the name of a Lease, with room for the suffix of
 /// the names that are derived from it.
 fn lease_name(name: &str) -> Result<String, InvalidLeaseName> {
-    let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let is_part = |part: &str| {
-        !part.is_empty() && part.chars().all(is_allowed) && !part.starts_with('-') && !part.ends_with('-')
-    };
-    if name.len() <= MAX_LEASE_NAME && name.split('.').all(is_part) {
+    if name.len() <= MAX_LEASE_NAME && is_subdomain(name) {
         Ok(name.to_owned())
     } else {
         Err(InvalidLeaseName)

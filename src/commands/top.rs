@@ -23,7 +23,7 @@ use crate::{
         cluster::{Cluster, InForce},
         evaluation::Evaluation,
         exit::Outcome,
-        output::{note, print_as},
+        output::{self, note, print_as},
         policies::{self, PolicyFile},
         table::{Cell, Table},
         terminal::{Style, Terminal},
@@ -154,9 +154,7 @@ async fn evaluate(args: &TopArgs, files: Option<&[PolicyFile]>) -> Result<Report
         namespaces,
         notes,
     } = cluster.in_force_with_exemptions(files).await?;
-    for text in &notes {
-        note(text);
-    }
+    output::notes(&notes);
     if files.is_none() && policies.is_empty() {
         note("there are no policies: this is what a ClusterSidecarPolicy with all defaults reports");
         let file = PolicyFile::with_defaults(PolicyKind::ClusterSidecarPolicy);

@@ -1,12 +1,12 @@
 //! Evaluates a recording: each event acts at its own time, and each deadline between two events too.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use jiff::Timestamp;
 
 use super::read::Reader;
 use crate::{
-    cli::{evaluation::Evaluation, exit::Failure},
+    cli::{evaluation::Evaluation, exit::Failure, files},
     domain::{policy::PolicyUpdate, time::later},
 };
 
@@ -23,13 +23,14 @@ pub struct Replay {
     pub evaluation: Evaluation,
 }
 
-/// Evaluates a recording under policies. `policies` returns them for the namespace of the first Pod. The evaluation ends at
-/// `length` after the start, or else with the last line.
+/// Evaluates the recording in a file, or on standard input for `-`, under policies. `policies` returns them for the namespace of
+/// the first Pod. The evaluation ends at `length` after the start, or else with the last line.
 pub fn replay(
-    reader: &mut Reader,
+    path: &Path,
     length: Option<Duration>,
     policies: impl FnOnce(&str) -> Result<Vec<PolicyUpdate>, Failure>,
 ) -> Result<Replay, Failure> {
+    let mut reader = Reader::new(path.display().to_string(), files::open(path)?);
     let (first, namespace) = loop {
         let Some(entry) = reader.entry()? else {
             return Err(NO_POD.into());

@@ -39,11 +39,7 @@ pub(super) struct Access<'a> {
     pub(super) cluster: &'a Cluster,
 }
 
-impl<'a> Access<'a> {
-    pub(super) fn new(cluster: &'a Cluster) -> Self {
-        Self { cluster }
-    }
-
+impl Access<'_> {
     /// Reads the object or the list at a path. Fails if the API server cannot be reached.
     pub(super) async fn get(&self, path: &str) -> Result<Answer, Failure> {
         Ok(self.get_with_time(path).await?.0)

@@ -110,8 +110,7 @@ async fn examine_crds(access: &Access<'_>, diagnosis: &mut Diagnosis) -> Result<
         }
     }
     if let Some(reason) = unknown {
-        diagnosis.skip(Code::SD002, reason.clone());
-        diagnosis.skip(Code::SD003, reason);
+        diagnosis.skip_all(&[Code::SD002, Code::SD003], &reason);
         // Lists of policies tell whether they exist.
         return Ok(true);
     }

@@ -123,6 +123,13 @@ impl Diagnosis {
         self.push(code, Verdict::Skipped, reason.into(), "");
     }
 
+    /// Adds a line for each of these codes, of which nothing was examined.
+    pub(super) fn skip_all(&mut self, codes: &[Code], reason: &str) {
+        for code in codes {
+            self.skip(*code, reason);
+        }
+    }
+
     fn push(&mut self, code: Code, verdict: Verdict, message: String, advice: &str) {
         self.lines.push(Line {
             code,

@@ -37,8 +37,8 @@ pub(super) async fn examine(
     if installation.elects_leader {
         examine_lease(access, installation, server, diagnosis).await?;
     } else {
-        diagnosis.skip(Code::SD020, "the operator runs without leader election");
-        diagnosis.skip(Code::SD021, "the operator runs without leader election");
+        let reason = "the operator runs without leader election";
+        diagnosis.skip_all(&[Code::SD020, Code::SD021], reason);
     }
     examine_checkpoint(access, installation, server, diagnosis).await
 }
@@ -63,8 +63,7 @@ async fn examine_lease(
             return Ok(());
         }
         Err(reason) => {
-            diagnosis.skip(Code::SD020, reason.clone());
-            diagnosis.skip(Code::SD021, reason);
+            diagnosis.skip_all(&[Code::SD020, Code::SD021], &reason);
             return Ok(());
         }
     };

@@ -1,4 +1,4 @@
-//! `sidewatch doctor`: is the installation complete and healthy?
+//! `sidewatch doctor`: examines whether the installation is complete and healthy.
 //!
 //! Each file examines one part and adds lines to a [`Diagnosis`]. Every request is a read, or a review of rights, which stores
 //! nothing. What the caller may not read is skipped, with the reason.
@@ -55,12 +55,12 @@ pub(super) fn execute(args: &DoctorArgs) -> Result<Outcome, Failure> {
 
 async fn examine(args: &DoctorArgs) -> Result<Diagnosis, Failure> {
     let pods = ClusterArgs {
-        // The policies of one namespace are the exception.
+        // Without a namespace, the policies of all namespaces are examined.
         all_namespaces: args.cluster.namespace.is_none(),
         ..args.cluster.clone()
     };
     let cluster = Cluster::connect(&pods).await?;
-    let access = Access::new(&cluster);
+    let access = Access { cluster: &cluster };
     let mut diagnosis = Diagnosis::default();
     let server = api_server::examine(&access, &mut diagnosis).await?;
     let installations =

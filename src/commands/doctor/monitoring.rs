@@ -15,6 +15,10 @@ use super::{
 use crate::cli::exit::Failure;
 
 const GROUP: &str = "/apis/monitoring.coreos.com/v1";
+/// What this file examines.
+const ALL: [Code; 3] = [Code::SD050, Code::SD051, Code::SD052];
+/// What needs a monitor.
+const PROMETHEUS: [Code; 2] = [Code::SD051, Code::SD052];
 
 /// The kind of a monitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,13 +108,13 @@ pub(super) async fn examine(
                 monitors.extend(selected.map(|object| Monitor { kind, object }));
             }
             Err(reason) => {
-                skip(diagnosis, &reason);
+                diagnosis.skip_all(&ALL, &reason);
                 return Ok(());
             }
         }
     }
     if !has_kinds {
-        skip(diagnosis, "Prometheus Operator is not installed");
+        diagnosis.skip_all(&ALL, "Prometheus Operator is not installed");
         return Ok(());
     }
     let Some((monitor, others)) = monitors.split_first() else {
@@ -119,19 +123,11 @@ pub(super) async fn examine(
             "no PodMonitor and no ServiceMonitor selects the operator",
             "set podMonitor.enabled of the chart, or apply config/prometheus",
         );
-        for code in [Code::SD051, Code::SD052] {
-            diagnosis.skip(code, "there is no monitor");
-        }
+        diagnosis.skip_all(&PROMETHEUS, "there is no monitor");
         return Ok(());
     };
     examine_monitor(monitor, others, diagnosis);
     examine_prometheus(access, monitor, installation, diagnosis).await
-}
-
-fn skip(diagnosis: &mut Diagnosis, reason: &str) {
-    for code in [Code::SD050, Code::SD051, Code::SD052] {
-        diagnosis.skip(code, reason);
-    }
 }
 
 /// Returns the labels of what the monitor selects: the Pods, or the Services.
@@ -211,15 +207,11 @@ async fn examine_prometheus(
     let all = match access.list(&format!("{GROUP}/prometheuses")).await? {
         Ok(Some(all)) if !all.is_empty() => all,
         Ok(_) => {
-            for code in [Code::SD051, Code::SD052] {
-                diagnosis.skip(code, "there is no Prometheus object");
-            }
+            diagnosis.skip_all(&PROMETHEUS, "there is no Prometheus object");
             return Ok(());
         }
         Err(reason) => {
-            for code in [Code::SD051, Code::SD052] {
-                diagnosis.skip(code, reason.clone());
-            }
+            diagnosis.skip_all(&PROMETHEUS, &reason);
             return Ok(());
         }
     };
@@ -228,9 +220,7 @@ async fn examine_prometheus(
         Answer::Found(namespace) => namespace,
         Answer::Missing => Value::Null,
         Answer::Unknown(reason) => {
-            for code in [Code::SD051, Code::SD052] {
-                diagnosis.skip(code, reason.clone());
-            }
+            diagnosis.skip_all(&PROMETHEUS, &reason);
             return Ok(());
         }
     };

@@ -28,9 +28,7 @@ pub(super) async fn examine(
 ) -> Result<(), Failure> {
     let codes = [Code::SD040, Code::SD041, Code::SD042, Code::SD043];
     if !server.has_crds {
-        for code in codes {
-            diagnosis.skip(code, "the CRDs are not installed");
-        }
+        diagnosis.skip_all(&codes, "the CRDs are not installed");
         return Ok(());
     }
     let InForce {
@@ -50,9 +48,7 @@ pub(super) async fn examine(
         } else {
             diagnosis.skip(Code::SD040, reason);
         }
-        for code in [Code::SD041, Code::SD042, Code::SD043] {
-            diagnosis.skip(code, reason);
-        }
+        diagnosis.skip_all(&[Code::SD041, Code::SD042, Code::SD043], reason);
         return Ok(());
     }
     let invalid: Vec<String> = policies
@@ -67,8 +63,7 @@ pub(super) async fn examine(
         if error.is::<Interrupted>() {
             return Err(error);
         }
-        diagnosis.skip(Code::SD041, error.to_string());
-        diagnosis.skip(Code::SD042, error.to_string());
+        diagnosis.skip_all(&[Code::SD041, Code::SD042], &error.to_string());
         return Ok(());
     }
     let valid = policies.iter().filter(|policy| policy.spec.is_ok());

@@ -19,7 +19,7 @@ use crate::cli::{
     block_on,
     cluster::Cluster,
     exit::Outcome,
-    output::{note, print_as},
+    output::{notes, print_as},
     policies,
 };
 
@@ -64,8 +64,8 @@ pub(super) fn execute(args: &ExplainArgs) -> Result<Outcome, Failure> {
             source::of_cluster(&cluster, args, files.as_deref()).await
         })?],
     };
-    for text in subjects.iter().flat_map(|subject| &subject.notes) {
-        note(text);
+    for subject in &subjects {
+        notes(&subject.notes);
     }
     let reports: Vec<Report> = subjects.iter().map(Report::new).collect();
     let terminal = args.output.terminal();

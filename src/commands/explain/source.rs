@@ -2,20 +2,20 @@
 
 use std::{collections::BTreeSet, io::BufRead, path::Path};
 
-use jiff::Timestamp;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
 use super::ExplainArgs;
 use crate::{
     cli::{
+        args::workload_kind,
         cluster::{Cluster, InForce},
         evaluation::Evaluation,
         exit::Failure,
         files,
         manifests::{self, Manifest, decode},
         policies::{self, PolicyFile},
-        recording::{Replay, read::Reader, replay},
+        recording::{Replay, replay},
     },
     clock::{Clock, SystemClock},
     domain::{observation::Observation, policy::PolicyKind, violation::Violation},
@@ -45,26 +45,15 @@ struct Target {
 
 impl Target {
     fn parse(text: &str) -> Self {
-        let (kind, name) = text.split_once('/').unwrap_or(("pod", text));
-        let lower = kind.to_ascii_lowercase();
-        let kind = match lower.as_str() {
-            "po" | "pods" => "pod",
-            "deploy" | "deployments" => "deployment",
-            "sts" | "statefulsets" => "statefulset",
-            "ds" | "daemonsets" => "daemonset",
-            "rs" | "replicasets" => "replicaset",
-            "jobs" => "job",
-            "cj" | "cronjobs" => "cronjob",
-            other => other,
-        };
+        let (kind, name) = text.split_once('/').unwrap_or(("Pod", text));
         Self {
-            kind: kind.to_owned(),
+            kind: workload_kind(kind).unwrap_or(kind).to_owned(),
             name: name.to_owned(),
         }
     }
 
     fn is_pod(&self) -> bool {
-        self.kind == "pod"
+        self.kind == "Pod"
     }
 
     fn matches(&self, pod: &Observation) -> bool {
@@ -163,14 +152,17 @@ pub(super) fn of_recording(
     if path == Path::new("-") {
         return Err("explain reads a recording twice: name a file instead of -".into());
     }
-    let name = path.display().to_string();
-    let mut reader = Reader::new(name.clone(), files::open(path)?);
     let policies = files.unwrap_or_else(defaults);
-    let Replay { end, evaluation, .. } = replay(&mut reader, args.length, |first| {
+    let Replay {
+        start,
+        end,
+        evaluation,
+    } = replay(path, args.length, |first| {
         policies::updates(&policies, args.cluster.namespace.as_deref().unwrap_or(first))
     })?;
-    let (pod, observation) = latest(path, &target, end, reader.start())?
-        .ok_or_else(|| format!("{name} contains no Pod of {text}"))?;
+    let length = end.duration_since(start).as_secs_f64();
+    let (pod, observation) = latest(path, &target, length)?
+        .ok_or_else(|| format!("{} contains no Pod of {text}", path.display()))?;
     Ok(Subject {
         title: title(&observation),
         pod,
@@ -181,16 +173,10 @@ pub(super) fn of_recording(
     })
 }
 
-/// Finds the latest version of a Pod in a valid recording.
-fn latest(
-    path: &Path,
-    target: &Target,
-    end: Timestamp,
-    start: Option<Timestamp>,
-) -> Result<Option<(Value, Observation)>, Failure> {
+/// Finds the latest version of a Pod in the first seconds of a valid recording.
+fn latest(path: &Path, target: &Target, length: f64) -> Result<Option<(Value, Observation)>, Failure> {
     let mut found = None;
     let mut interner = Interner::default();
-    let length = start.map_or(f64::MAX, |start| end.duration_since(start).as_secs_f64());
     for line in files::open(path)?.lines() {
         let Ok(mut line) = serde_json::from_str::<Value>(&line?) else {
             continue;

@@ -6,7 +6,10 @@
 mod compare;
 mod report;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 
@@ -21,10 +24,9 @@ use crate::cli::{
     cluster::{Cluster, InForce},
     evaluation::Evaluation,
     exit::Outcome,
-    files,
-    output::{note, print_as},
+    output::{notes, print_as},
     policies::{self, PolicyFile},
-    recording::{Replay, read::Reader, replay},
+    recording::{Replay, replay},
 };
 
 /// What one list does not show.
@@ -62,34 +64,28 @@ pub(super) fn execute(args: &SimulateArgs) -> Result<Outcome, Failure> {
     let candidates = policies::read(&args.policy)?;
     let against = args.against.as_deref().map(policies::read).transpose()?;
     let report = match &args.record {
-        Some(_) => of_recording(args, &candidates, against.as_deref())?,
+        Some(path) => of_recording(path, args, &candidates, against.as_deref())?,
         None => block_on(of_cluster(args, &candidates, against.as_deref()))?,
     };
-    for text in &report.notes {
-        note(text);
-    }
+    notes(&report.notes);
     let terminal = args.output.terminal();
     print_as(args.output.output, &report, || report.text(terminal))?;
     Ok(Outcome::of(report.has_findings()))
 }
 
 fn of_recording(
+    path: &Path,
     args: &SimulateArgs,
     candidates: &[PolicyFile],
     against: Option<&[PolicyFile]>,
 ) -> Result<Report, Failure> {
-    let Some(path) = &args.record else {
-        return Err("--record is missing".into());
-    };
-    let name = path.display().to_string();
-    let mut reader = Reader::new(name.clone(), files::open(path)?);
     let mut notes = Vec::new();
     let mut known = Policies::default();
     let Replay {
         start,
         end,
         evaluation,
-    } = replay(&mut reader, args.length, |first| {
+    } = replay(path, args.length, |first| {
         let namespace = args.cluster.namespace.as_deref().unwrap_or(first);
         notes.extend(assumed_namespace(candidates, namespace));
         let in_force = policies::updates(against.unwrap_or_default(), namespace)?;
@@ -102,7 +98,7 @@ fn of_recording(
         comparison,
         &evaluation,
         (start, end),
-        name,
+        path.display().to_string(),
         notes,
     ))
 }

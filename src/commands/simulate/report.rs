@@ -13,7 +13,7 @@ use crate::{
         terminal::{Style, Terminal},
     },
     domain::{
-        policy::{Check, Severity},
+        policy::Severity,
         time::{Clock, Human},
         violation::Violation,
     },
@@ -50,7 +50,7 @@ struct Row {
     pod: String,
     container: String,
     check: &'static str,
-    severity: String,
+    severity: &'static str,
     onset: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     firing: Option<Timestamp>,
@@ -214,7 +214,7 @@ impl Report {
                 };
                 Cell::styled(difference.as_str(), style)
             });
-            let style = match first.severity.as_str() {
+            let style = match first.severity {
                 "Critical" => Style::Red,
                 "Warning" => Style::Yellow,
                 _ => Style::Dim,
@@ -260,8 +260,8 @@ impl Row {
             workload: subject.workload().name.to_string(),
             pod: subject.pod().to_owned(),
             container: subject.container_or_image().to_string(),
-            check: Check::as_str(violation.check),
-            severity: severity_name(violation.severity).to_owned(),
+            check: violation.check.as_str(),
+            severity: severity_name(violation.severity),
             onset: violation.onset,
             firing: None,
             resolved: None,

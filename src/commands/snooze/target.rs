@@ -14,7 +14,7 @@ use kube::{
 
 use crate::{
     api::ExemptedWorkload,
-    cli::{cluster::Cluster, exit::Failure, output::first_names},
+    cli::{args::workload_kind, cluster::Cluster, exit::Failure, output::first_names},
     kubernetes::failure,
 };
 
@@ -47,16 +47,10 @@ impl FromStr for Target {
         if kind.is_empty() || name.is_empty() || !name.chars().all(is_name) {
             return Err(format!("{text:?} is not a workload: {NO_WORKLOAD}"));
         }
-        let kind = match &*kind.to_ascii_lowercase() {
-            "po" | "pod" | "pods" => Kind::Known("Pod"),
-            "deploy" | "deployment" | "deployments" => Kind::Known("Deployment"),
-            "sts" | "statefulset" | "statefulsets" => Kind::Known("StatefulSet"),
-            "ds" | "daemonset" | "daemonsets" => Kind::Known("DaemonSet"),
-            "rs" | "replicaset" | "replicasets" => Kind::Known("ReplicaSet"),
-            "job" | "jobs" => Kind::Known("Job"),
-            "cj" | "cronjob" | "cronjobs" => Kind::Known("CronJob"),
-            _ if kind.starts_with(|c: char| c.is_ascii_uppercase()) => Kind::Other(kind.to_owned()),
-            _ => {
+        let kind = match workload_kind(kind) {
+            Some(kind) => Kind::Known(kind),
+            None if kind.starts_with(|c: char| c.is_ascii_uppercase()) => Kind::Other(kind.to_owned()),
+            None => {
                 return Err(format!(
                     "kind {kind} is not known: write the kind of another owner of Pods as manifests do, such as CloneSet/{name}"
                 ));

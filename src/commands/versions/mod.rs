@@ -22,11 +22,10 @@ use crate::{
         cluster::{Cluster, InForce},
         evaluation::Evaluation,
         exit::Outcome,
-        files,
         manifests::{self, Manifest},
-        output::{note, print_as},
+        output::{self, print_as},
         policies::{self, PolicyFile},
-        recording::{Replay, read::Reader, replay},
+        recording::{Replay, replay},
     },
     clock::{Clock, SystemClock},
     domain::{
@@ -95,9 +94,7 @@ async fn of_cluster(args: &VersionsArgs, files: Option<&[PolicyFile]>) -> Result
         notes,
         ..
     } = cluster.in_force_or(files).await?;
-    for text in &notes {
-        note(text);
-    }
+    output::notes(&notes);
     let mut evaluation = Evaluation::new(policies, namespaces, cluster.now());
     cluster.evaluate(&mut evaluation, None).await?;
     Ok(evaluation)
@@ -108,8 +105,7 @@ fn of_recording(
     args: &VersionsArgs,
     policies: Option<&[PolicyFile]>,
 ) -> Result<Evaluation, Failure> {
-    let mut reader = Reader::new(path.display().to_string(), files::open(path)?);
-    let Replay { evaluation, .. } = replay(&mut reader, args.length, |first| {
+    let Replay { evaluation, .. } = replay(path, args.length, |first| {
         let namespace = args.cluster.namespace.as_deref().unwrap_or(first);
         policies::updates(policies.unwrap_or_default(), namespace)
     })?;
