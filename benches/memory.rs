@@ -98,12 +98,12 @@ fn kept(containers: usize, count: u32) -> i64 {
 
 /// The same under a policy with this spec.
 fn kept_under(containers: usize, count: u32, spec: &Value) -> i64 {
-    let mut world = None;
+    let mut kept = None;
     let what = format!("  {containers} containers, {count} Pods");
     retained(&what, count.into(), || {
         let mut fleet = Fleet::new(containers);
         let index = index_under(fleet.iter(count), spec);
-        world = Some((fleet, index));
+        kept = Some((fleet, index));
     })
 }
 
@@ -145,7 +145,7 @@ fn retained(what: &str, count: i64, make: impl FnOnce()) -> i64 {
         info.count_current as f64 / count as f64,
     );
     println!(
-        "{what}: {bytes} bytes in {allocations:.1} allocations, {} made on the way",
+        "{what}: {bytes} bytes in {allocations:.1} allocations, {} in total",
         info.count_total as i64 / count
     );
     bytes

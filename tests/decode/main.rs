@@ -1,5 +1,5 @@
-//! Decoding of Pods. Recorded Pods decode to the same values as with the full type. Unusual Pods decode to the nearest
-//! meaning, and none of them stops its list. Protobuf decodes to the same values as JSON.
+//! Decoding of Pods. Recorded Pods decode to the same values as with the full type. Unusual Pods decode to
+//! documented values, and none of them stops its list. Protobuf decodes to the same values as JSON.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,9 +9,9 @@
 )]
 
 mod mutated;
-mod odd;
 mod protobuf;
 mod recorded;
+mod unusual;
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use sidewatch::kubernetes::decode::{
 use testkit::pods;
 
 #[test]
-fn a_meshed_pod_is_as_large_as_real_ones_and_leaves_nothing_behind() {
+fn a_meshed_pod_is_as_large_as_real_ones_and_its_other_fields_are_dropped() {
     let text = pods::meshed_pod(7).to_string();
     assert!((16_000..18_000).contains(&text.len()), "{} bytes", text.len());
     let pod: LeanPod = serde_json::from_str(&text).unwrap();

@@ -13,7 +13,7 @@ static RECORDED: LazyLock<Vec<Value>> = LazyLock::new(crate::recorded::recorded)
 
 /// A mutation of one value in a Pod.
 #[derive(Clone, Copy, Debug)]
-enum Hole {
+enum Mutation {
     Null,
     Missing,
 }
@@ -39,8 +39,8 @@ fn places(value: &Value, at: &str, into: &mut Vec<String>) {
     }
 }
 
-fn make(hole: Hole, place: &str, pod: &mut Value) {
-    if let Hole::Null = hole {
+fn apply(mutation: Mutation, place: &str, pod: &mut Value) {
+    if let Mutation::Null = mutation {
         *pod.pointer_mut(place).unwrap() = Value::Null;
         return;
     }
@@ -60,16 +60,16 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_pod_with_holes_decodes(
+    fn a_pod_with_null_and_missing_values_decodes(
         pod in any::<Index>(),
-        holes in prop::collection::vec((any::<Index>(), prop_oneof![Just(Hole::Null), Just(Hole::Missing)]), 1..12),
+        mutations in prop::collection::vec((any::<Index>(), prop_oneof![Just(Mutation::Null), Just(Mutation::Missing)]), 1..12),
     ) {
         let mut pod = pod.get(&RECORDED).clone();
-        for (at, hole) in holes {
+        for (at, mutation) in mutations {
             let mut all = Vec::new();
             places(&pod, "", &mut all);
             if !all.is_empty() {
-                make(hole, at.get::<String>(&all), &mut pod);
+                apply(mutation, at.get::<String>(&all), &mut pod);
             }
         }
         let text = pod.to_string();

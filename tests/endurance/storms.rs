@@ -233,7 +233,7 @@ fn leaves(runtime: &Runtime, step: impl Future<Output = ()>) -> (i64, u64) {
 }
 
 #[test]
-fn memory_goes_back_to_what_it_was() {
+fn memory_is_released_after_a_storm() {
     let mut fleet = Fleet::new(2);
     let pods = fleet.pods(PODS);
     let runtime = paused_runtime();
@@ -283,7 +283,7 @@ fn memory_goes_back_to_what_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_never_answers_fills_no_queue() {
+async fn queues_are_bounded_if_the_server_never_answers() {
     let pods = Fleet::new(2).pods(PODS);
     let mut rig = Rig::with(policies(), false, &pods).await;
     // Twenty Events per second for seven minutes are twice the budget. Each Pod fails once.

@@ -9,28 +9,28 @@ use crate::{expected, fields};
 pub(crate) struct Case {
     /// The path of the field below `spec`.
     pub(crate) field: String,
-    /// The spec before the edit: what the field needs beside it.
-    pub(crate) beside: Value,
+    /// The spec before the edit, with what the field requires.
+    pub(crate) before: Value,
     /// Values with an effect.
     pub(crate) valid: Vec<Value>,
     /// Values at the bounds of the schema.
     pub(crate) boundary: Vec<Value>,
     /// Values that cannot be evaluated.
     pub(crate) invalid: Vec<Value>,
-    /// Values that the API server refuses. If one is stored all the same, it has no effect on other policies.
-    pub(crate) harmless: Vec<Value>,
+    /// Values that only the API server refuses. If one is stored, it has no effect on other policies.
+    pub(crate) refused: Vec<Value>,
     /// Whether every value of another type is invalid.
     pub(crate) is_typed: bool,
 }
 
 impl Case {
     /// The value before the edit, if it is explicit.
-    pub(crate) fn base(&self) -> Option<&Value> {
-        fields::get(&self.beside, &self.field)
+    pub(crate) fn value_before(&self) -> Option<&Value> {
+        fields::get(&self.before, &self.field)
     }
 
-    pub(crate) fn beside(mut self, beside: Value) -> Self {
-        self.beside = beside;
+    pub(crate) fn before(mut self, before: Value) -> Self {
+        self.before = before;
         self
     }
 
@@ -46,15 +46,15 @@ pub(crate) fn case<const V: usize, const B: usize, const I: usize, const H: usiz
     valid: [Value; V],
     boundary: [Value; B],
     invalid: [Value; I],
-    harmless: [Value; H],
+    refused: [Value; H],
 ) -> Case {
     Case {
         field: field.into(),
-        beside: json!({}),
+        before: json!({}),
         valid: valid.into(),
         boundary: boundary.into(),
         invalid: invalid.into(),
-        harmless: harmless.into(),
+        refused: refused.into(),
         is_typed: true,
     }
 }
@@ -91,13 +91,13 @@ fn count(field: &str, valid: u32) -> Case {
 
 fn names(field: &str, valid: Value) -> Case {
     let many: Vec<_> = (0..64).map(|n| format!("name-{n}")).collect();
-    let harmless = [json!(["Not a name"]), json!([""]), json!(["x".repeat(1000)])];
+    let refused = [json!(["Not a name"]), json!([""]), json!(["x".repeat(1000)])];
     case(
         field,
         [valid],
         [json!([]), json!(many)],
         [json!(["a", 1])],
-        harmless,
+        refused,
     )
 }
 
@@ -139,17 +139,17 @@ fn selector(root: &str, labels: [(&str, &str); 2]) -> [Case; 4] {
         .untyped(),
         case(key, [json!(other_label)], [json!("k".repeat(317))], [json!(1), json!([label]), json!(null)],
             [json!("not a key!"), json!("")])
-        .beside(among(json!([value]))),
+        .before(among(json!([value]))),
         Case {
             // Some operators require values, the others forbid them.
             valid: vec![json!("DoesNotExist")],
             invalid: ["In", "NotIn", "Nonsense", ""].map(Value::from).into(),
             ..case(operator, [], [], [], [])
         }
-        .beside(exists),
+        .before(exists),
         case(values, [json!([other])], [json!(many_values), json!([value])], [json!([]), json!(value), json!([1])],
             [json!(["not a value!"]), json!(["v".repeat(1000)])])
-        .beside(among(json!([value, "both"]))),
+        .before(among(json!([value, "both"]))),
     ]
 }
 
@@ -205,7 +205,7 @@ pub(crate) fn cases() -> Vec<Case> {
         [("team", "shop"), ("zone", "pay")],
     );
     cases.extend(allowed.map(|mut case| {
-        fields::set(&mut case.beside, "exemptions.maxDuration", Some(json!("2h")));
+        fields::set(&mut case.before, "exemptions.maxDuration", Some(json!("2h")));
         case
     }));
     cases

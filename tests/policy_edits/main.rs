@@ -66,7 +66,7 @@ impl Undisturbed {
 
 /// The spec of a case with this value.
 fn spec(case: &Case, value: &Value) -> Value {
-    let mut spec = case.beside.clone();
+    let mut spec = case.before.clone();
     fields::set(&mut spec, &case.field, Some(value.clone()));
     spec
 }
@@ -98,7 +98,7 @@ fn every_value_of_an_enum_is_tried() {
         let case = cases.iter().find(|case| case.field == *field).unwrap();
         for value in values
             .iter()
-            .filter(|value| **value != schema["default"] && case.base() != Some(value))
+            .filter(|value| **value != schema["default"] && case.value_before() != Some(value))
         {
             let tried = case.valid.contains(value) || case.invalid.contains(value);
             assert!(tried, "{field} lacks {value}");
@@ -110,7 +110,7 @@ fn every_value_of_an_enum_is_tried() {
 fn every_valid_value_has_an_effect() {
     let mut undisturbed = Undisturbed::default();
     each(|kind, case| {
-        let before = undisturbed.outcome(kind, &case.beside);
+        let before = undisturbed.outcome(kind, &case.before);
         for value in &case.valid {
             let after = Simulation::outcome(kind, &spec(case, value));
             assert!(
@@ -137,31 +137,31 @@ fn an_edit_and_its_reversal_restore_the_state() {
         // The reversal comes when some Pods are under the edit and the others are not.
         let partial = case.valid.iter().map(|value| (value, EDIT_TIMES[1], true));
         for (value, moment, is_partial) in complete.chain(partial) {
-            // The Pods do not tell since when several versions have run, so a policy without the check forgets it.
+            // The Pods do not show since when several versions have run, so a policy without the check loses that time.
             if case.field == "checks.versionDrift.mode" && *value == "Off" {
                 continue;
             }
             let what = format!("{kind:?} at {moment}: {} = {value} and back", case.field);
-            let same = undisturbed.at(kind, &case.beside, moment);
-            let mut simulation = Simulation::at(kind, &case.beside, moment);
+            let same = undisturbed.at(kind, &case.before, moment);
+            let mut simulation = Simulation::at(kind, &case.before, moment);
             if is_partial {
                 simulation.begin_edit(&spec(case, value));
             } else {
                 simulation.edit(&spec(case, value));
                 assert!(simulation.is_ready(), "{what}: {:?}", simulation.observed());
             }
-            simulation.edit(&case.beside);
+            simulation.edit(&case.before);
             same.observed().assert_same(&simulation.observed(), &what);
-            assert_eq!(simulation.bystander(), same.bystander(), "{what}: the bystander");
-            let same = undisturbed.at(kind, &case.beside, EFFECTS_END);
+            assert_eq!(simulation.others(), same.others(), "{what}: the other policies");
+            let same = undisturbed.at(kind, &case.before, EFFECTS_END);
             simulation.pass(EFFECTS_END);
             same.observed()
                 .assert_same(&simulation.observed(), &format!("{what}, later"));
             same.assert_same_events(&simulation, &what);
             assert_eq!(
-                simulation.bystander(),
-                same.bystander(),
-                "{what}: the bystander, later"
+                simulation.others(),
+                same.others(),
+                "{what}: the other policies, later"
             );
         }
     });
@@ -175,22 +175,22 @@ fn an_invalid_version_leaves_the_last_valid_one_in_effect() {
         let wrong_types = wrong_types.iter().filter(|_| case.is_typed);
         for value in case.invalid.iter().chain(wrong_types) {
             let what = format!("{kind:?}: {} = {value}", case.field);
-            let mut simulation = Simulation::at(kind, &case.beside, EDIT_TIMES[1]);
+            let mut simulation = Simulation::at(kind, &case.before, EDIT_TIMES[1]);
             simulation.edit(&spec(case, value));
             assert!(!simulation.is_ready(), "{what} is accepted");
-            let same = undisturbed.at(kind, &case.beside, EDIT_TIMES[1]);
+            let same = undisturbed.at(kind, &case.before, EDIT_TIMES[1]);
             same.observed()
                 .assert_same_but_ready(&simulation.observed(), &what);
-            let same = undisturbed.at(kind, &case.beside, EDIT_TIMES[2]);
+            let same = undisturbed.at(kind, &case.before, EDIT_TIMES[2]);
             simulation.pass(EDIT_TIMES[2]);
             same.observed()
                 .assert_same_but_ready(&simulation.observed(), &format!("{what}, later"));
-            simulation.edit(&case.beside);
+            simulation.edit(&case.before);
             assert!(simulation.is_ready(), "{what}, corrected");
             same.observed()
                 .assert_same(&simulation.observed(), &format!("{what}, corrected"));
             same.assert_same_events(&simulation, &what);
-            assert_eq!(simulation.bystander(), same.bystander(), "{what}: the bystander");
+            assert_eq!(simulation.others(), same.others(), "{what}: the other policies");
         }
     });
 }
@@ -199,13 +199,13 @@ fn an_invalid_version_leaves_the_last_valid_one_in_effect() {
 fn a_value_that_only_the_server_refuses_does_not_affect_other_policies() {
     let mut undisturbed = Undisturbed::default();
     each(|kind, case| {
-        for value in &case.harmless {
+        for value in &case.refused {
             let what = format!("{kind:?}: {} = {value}", case.field);
-            let mut simulation = Simulation::at(kind, &case.beside, EDIT_TIMES[1]);
+            let mut simulation = Simulation::at(kind, &case.before, EDIT_TIMES[1]);
             simulation.edit(&spec(case, value));
-            let same = undisturbed.at(kind, &case.beside, EDIT_TIMES[1]);
-            assert_eq!(simulation.bystander(), same.bystander(), "{what}: the bystander");
-            simulation.edit(&case.beside);
+            let same = undisturbed.at(kind, &case.before, EDIT_TIMES[1]);
+            assert_eq!(simulation.others(), same.others(), "{what}: the other policies");
+            simulation.edit(&case.before);
             same.observed().assert_same(&simulation.observed(), &what);
         }
     });
@@ -221,7 +221,7 @@ fn a_removed_field_has_its_default() {
         let changed = spec(case, &case.valid[0]);
         let mut removed = Simulation::at(kind, &changed, EDIT_TIMES[1]);
         let mut explicit = Simulation::at(kind, &changed, EDIT_TIMES[1]);
-        removed.edit(&case.beside);
+        removed.edit(&case.before);
         explicit.edit(&spec(case, default));
         let what = format!("{kind:?}: {} removed, or {default}", case.field);
         explicit.observed().assert_same(&removed.observed(), &what);
@@ -232,7 +232,7 @@ fn a_removed_field_has_its_default() {
         );
         let explicit = Simulation::outcome(kind, &spec(case, default));
         assert!(
-            *undisturbed.outcome(kind, &case.beside) == explicit,
+            *undisturbed.outcome(kind, &case.before) == explicit,
             "{what}: the default is another one"
         );
     });

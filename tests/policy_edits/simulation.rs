@@ -105,7 +105,7 @@ impl Simulation {
         let effects = simulation.index.finish_resync(&None, at(0));
         simulation.record(effects);
         for kind in [PolicyKind::SidecarPolicy, PolicyKind::ClusterSidecarPolicy] {
-            let update = policy(kind, "bystander", 1, &json!({}));
+            let update = policy(kind, "unedited", 1, &json!({}));
             let effects = simulation.index.apply_policy(update, at(0));
             simulation.record(effects);
         }
@@ -218,7 +218,7 @@ impl Simulation {
     }
 
     /// What the other policies show, their transitions and their Events.
-    pub(crate) fn bystander(&self) -> (Vec<Observed>, Vec<Transition>, Vec<Event>) {
+    pub(crate) fn others(&self) -> (Vec<Observed>, Vec<Transition>, Vec<Event>) {
         let others = self.index.policies().filter(|policy| policy.key != self.key);
         let transitions = self.transitions.iter().filter(|t| t.violation.policy != self.key);
         let events = self.events.iter().filter(|event| event.policy != self.key);

@@ -249,7 +249,7 @@ impl StoredEvent {
 }
 
 /// Asserts that a disturbed run left the same Events as the undisturbed run. Differences that are correct:
-/// * time and note, where something was noticed late: a violation that begins to fire in a gap has its Event at the end of
+/// * time and note, if the operator observed something late: a violation that begins to fire in a gap has its Event at the end of
 ///   the gap, and its recovery may be as late as its onset was; after a stall, deadlines wait for the events of the watch;
 /// * the number of occurrences in a series, which only one process knows;
 /// * an Event that the operator could not write before it ended, although it had written the status.
@@ -261,7 +261,7 @@ pub(crate) fn assert_same_events(
     for (name, expected_event) in found {
         assert!(
             expected.contains_key(name),
-            "an Event that nothing asked for: {name} {expected_event:?}"
+            "an unexpected Event: {name} {expected_event:?}"
         );
     }
     for (name, expected_event) in expected {

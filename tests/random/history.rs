@@ -1,15 +1,15 @@
 //! The changes of Pods and policies, drawn step by step beside an undisturbed run of them.
 //!
-//! In a gap, only such changes happen that the API still shows at its end, or that are lost by design:
-//! * only the last of several versions of a Pod is seen, so a Pod changes at most once in a gap (a flap within a gap is in
-//!   neither run, as the operator cannot know of it);
-//! * a violation whose end is noticed late fires longer, so its Pod does not change until that is over;
-//! * a deadline in a gap takes effect at the end of the gap, and only if the fault is still present, so no fault ends whose
-//!   deadline was in the gap;
-//! * the API shows no time of a flap, so no other flap is near one in a gap;
-//! * an instantaneous fault (an OOM kill, several restarts) happens so late in a gap that it still counts at its end;
-//! * an operator that restarts does not know flaps, restarts except the last, the last valid version of a policy that is
-//!   now invalid, and what its predecessor did not write.
+//! A change in a gap is one that the API still shows at the end of the gap, or that is lost by design:
+//! * The operator observes only the last of several versions of a Pod. So a Pod changes at most once in a gap, and a flap
+//!   within a gap is in neither run.
+//! * A violation fires longer if the operator observes its end late. Its Pod does not change until that time is over.
+//! * A deadline in a gap takes effect at the end of the gap, and only if the fault is still present. So a fault does not end
+//!   in a gap that contains its deadline.
+//! * The API shows no time of a flap. So no other flap is near one in a gap.
+//! * An instantaneous fault (an OOM kill, several restarts) happens so late in a gap that it still counts at its end.
+//! * An operator that restarts loses flaps, all restarts but the last, the last valid version of a policy that is now
+//!   invalid, and what the process before it did not write.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,7 +51,7 @@ pub(crate) struct History {
 
 impl History {
     pub(crate) fn new(plan: &Plan, rng: &mut Rng) -> Self {
-        let mut writer = Writer {
+        let mut generator = Generator {
             plan,
             rng,
             reference: Reference::new(),
@@ -60,31 +60,31 @@ impl History {
             policies: policies(),
             created: 0,
         };
-        for policy in writer.policies.clone() {
-            writer.record(0, Change::Policy(policy));
+        for policy in generator.policies.clone() {
+            generator.record(0, Change::Policy(policy));
         }
         for _ in 0..5 {
-            writer.create_pod(1);
+            generator.create_pod(1);
         }
         let mut at = 2;
         while at < FAULTS_END {
-            at += writer.rng.between(1, 25);
-            writer.exclude_counted_pods(at);
+            at += generator.rng.between(1, 25);
+            generator.exclude_counted_pods(at);
             let is_due = plan.edits.iter().any(|edit| (at - 25..at).contains(edit));
             if is_due && plan.gap(at).is_none() {
-                writer.edit(at);
+                generator.edit(at);
             } else if at < FAULTS_END {
-                writer.step(at);
+                generator.step(at);
             }
         }
         Self {
-            changes: writer.changes,
-            reference: writer.reference,
+            changes: generator.changes,
+            reference: generator.reference,
         }
     }
 }
 
-struct Writer<'a> {
+struct Generator<'a> {
     plan: &'a Plan,
     rng: &'a mut Rng,
     reference: Reference,
@@ -94,13 +94,13 @@ struct Writer<'a> {
     created: usize,
 }
 
-impl Writer<'_> {
+impl Generator<'_> {
     fn record(&mut self, at: i64, change: Change) {
         self.reference.change(at, &change);
         self.changes.push((at, change));
     }
 
-    /// Excludes Pods from changes whose counts decrease in a gap, as the operator notices that late.
+    /// Excludes Pods from changes if their counts decrease in a gap, because the operator observes that late.
     fn exclude_counted_pods(&mut self, at: i64) {
         self.reference.pass(at);
         for gap in self
@@ -187,7 +187,7 @@ impl Writer<'_> {
             self.lifecycles.remove(&uid);
             let name = next.pod.name.clone();
             self.record(at, Change::PodDeleted(next.pod));
-            // The restart series of a workload ends with its last Pod. An operator that learns of both changes at once
+            // The restart series of a workload ends with its last Pod. An operator that observes both changes at once
             // keeps it.
             let keeps_series = gap.is_some() && lifecycle.last_restart >= 0;
             if self.rng.chance(50) && !keeps_series {
@@ -214,7 +214,7 @@ impl Writer<'_> {
             && !self.reference.changed(&lifecycle.pod.name, since, at)
     }
 
-    /// Whether the operator ends so soon that its successor may not learn of a recovery at this moment.
+    /// Whether the operator ends so soon that the next process may not observe a recovery at this moment.
     fn ends_soon(&self, at: i64) -> bool {
         self.plan.gaps.iter().any(|gap| {
             matches!(gap.kind, GapKind::Restarted { .. })
@@ -320,7 +320,7 @@ impl Writer<'_> {
             .unwrap();
         let before = policy.clone();
         if self.rng.chance(20) {
-            policy.uid.push_str("-anew");
+            policy.uid.push_str("-again");
             policy.generation = 1;
             let policy = policy.clone();
             self.record(at, Change::PolicyRecreated(before, policy));

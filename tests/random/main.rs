@@ -1,6 +1,6 @@
-//! Random Pods with random faults of the operator, the network and the API server. When the faults have ended, what the
-//! operator shows and has written must equal an undisturbed run of the same changes within 60 s of virtual time. After
-//! that, nothing may be written.
+//! Random Pods with random faults of the operator, the network and the API server. Within 60 s of virtual time after the end
+//! of the faults, the state and the writes of the operator must equal those of an undisturbed run of the same changes. After
+//! that, the operator must write nothing.
 //!
 //! * [`reconciler_run`]: the reconciler with both sinks, against a model of the API server. Watches break, resume, relist
 //!   and relist twice; the operator is killed, stopped and started; the process stalls; writes are refused, delayed or lost,
@@ -110,7 +110,7 @@ fn the_operator_converges_after_any_outage() {
     }
 }
 
-/// A seed must mean the same on every machine, whatever the operator does.
+/// A seed must give the same run on every machine.
 #[test]
 fn a_seed_always_draws_the_same_run() {
     let run = |seed| {

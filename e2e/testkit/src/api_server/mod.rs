@@ -1,4 +1,4 @@
-//! A scripted API server, and an operator that talks to it.
+//! A scripted API server, and an operator that is connected to it.
 //!
 //! A test takes the requests of one method and path from a [`Route`] and answers each. Every wait has a limit, so a
 //! missing request also fails the test. Requests that no test takes stay unanswered, as with a server that hangs.

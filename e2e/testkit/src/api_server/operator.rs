@@ -1,4 +1,4 @@
-//! An operator that talks to the scripted server.
+//! An operator that is connected to the scripted server.
 
 use std::sync::Arc;
 

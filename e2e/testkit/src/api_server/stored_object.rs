@@ -143,7 +143,7 @@ impl StoredObject {
 }
 
 impl Exchange {
-    /// Returns whether a server-side apply has force. Fails the test if the request is none.
+    /// Returns whether a server-side apply has force. Fails the test if the request is not one.
     pub(super) fn is_forced_apply(&self) -> bool {
         assert_eq!(self.content_type.as_deref(), Some("application/apply-patch+yaml"));
         self.parameter("force").as_deref() == Some("true")

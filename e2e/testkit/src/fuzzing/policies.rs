@@ -22,9 +22,9 @@ use super::{
 
 /// Creates, edits and deletes policies. Another policy must not be affected.
 pub fn policies(data: &[u8]) {
-    let bystander = policy("bystander", &json!({"checks": {"notReady": {"for": "1m"}}}));
-    let mut index = CheckedIndex::new(std::slice::from_ref(&bystander));
-    let mut alone = CheckedIndex::new(std::slice::from_ref(&bystander));
+    let other = policy("unedited", &json!({"checks": {"notReady": {"for": "1m"}}}));
+    let mut index = CheckedIndex::new(std::slice::from_ref(&other));
+    let mut alone = CheckedIndex::new(std::slice::from_ref(&other));
     let pods = examples();
     for pod in &pods {
         index.take(&Input::Pod(pod));
@@ -39,7 +39,7 @@ pub fn policies(data: &[u8]) {
         } else {
             decode::<SidecarPolicy>(&json)
         };
-        let Some(update) = update.filter(|update| update.key != bystander.key) else {
+        let Some(update) = update.filter(|update| update.key != other.key) else {
             continue;
         };
         index.pass(line.seconds);
@@ -62,8 +62,8 @@ pub fn policies(data: &[u8]) {
             }
         }
         assert_eq!(
-            index.report(&bystander.key),
-            alone.report(&bystander.key),
+            index.report(&other.key),
+            alone.report(&other.key),
             "a policy affects another: {json}"
         );
     }

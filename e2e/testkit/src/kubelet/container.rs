@@ -80,7 +80,7 @@ impl ContainerState {
         matches!(self.run, Run::Running { .. })
     }
 
-    pub(super) fn unmade(&self) -> bool {
+    pub(super) fn not_created(&self) -> bool {
         matches!(self.run, Run::NotCreated)
     }
 
@@ -261,7 +261,7 @@ pub(super) fn seconds(time: Timestamp) -> String {
         .to_string()
 }
 
-/// 64 hexadecimal digits in place of a SHA-256, different for different texts.
+/// Returns 64 hexadecimal digits like those of a SHA-256, different for different texts.
 fn digest(text: &str) -> String {
     let part = |seed: u8| stable_hash([&[seed], text.as_bytes()]);
     format!("{:016x}{:016x}{:016x}{:016x}", part(1), part(2), part(3), part(4))

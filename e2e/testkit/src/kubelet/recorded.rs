@@ -9,15 +9,15 @@ use super::{Container, PodSpec, PodState, RestartPolicy};
 use crate::recordings;
 
 /// A status without times, ids, addresses and messages of the runtime.
-fn essence(status: &Value) -> Value {
-    let mut essence = Map::new();
-    essence.insert("phase".into(), status["phase"].clone());
+fn comparable(status: &Value) -> Value {
+    let mut comparable = Map::new();
+    comparable.insert("phase".into(), status["phase"].clone());
     let known = ["hostIP", "podIP", "startTime"];
-    essence.insert("has".into(), json!(known.map(|key| status.get(key).is_some())));
-    essence.insert("observedGeneration".into(), status["observedGeneration"].clone());
+    comparable.insert("has".into(), json!(known.map(|key| status.get(key).is_some())));
+    comparable.insert("observedGeneration".into(), status["observedGeneration"].clone());
     for condition in status["conditions"].as_array().unwrap() {
         let kept = ["status", "reason", "message", "observedGeneration"].map(|key| condition[key].clone());
-        essence.insert(condition["type"].as_str().unwrap().into(), json!(kept));
+        comparable.insert(condition["type"].as_str().unwrap().into(), json!(kept));
     }
     for list in ["initContainerStatuses", "containerStatuses"] {
         for container in status[list].as_array().into_iter().flatten() {
@@ -33,10 +33,10 @@ fn essence(status: &Value) -> Value {
                 "made": removed || container["imageID"] != "",
                 "has": if removed { Value::Null } else { json!(has) },
             });
-            essence.insert(format!("{list}/{}", container["name"].as_str().unwrap()), kept);
+            comparable.insert(format!("{list}/{}", container["name"].as_str().unwrap()), kept);
         }
     }
-    essence.into()
+    comparable.into()
 }
 
 fn state(state: &Value) -> Value {
@@ -79,7 +79,7 @@ fn recorded(trace: &str, pod: &str) -> (String, Vec<Value>) {
     let written = statuses
         .map(|object| &object["status"])
         .filter(|status| status.get("observedGeneration").is_some());
-    let mut written: Vec<Value> = written.map(essence).collect();
+    let mut written: Vec<Value> = written.map(comparable).collect();
     written.dedup();
     (uid, written)
 }
@@ -232,7 +232,7 @@ fn steps_give_the_statuses_of_a_real_kubelet() {
                 pod.apply(*step, now)
                     .unwrap_or_else(|error| panic!("{}: {error:#}", row.trace));
             }
-            let status = essence(&pod.status());
+            let status = comparable(&pod.status());
             if written.last() != Some(&status) {
                 written.push(status);
             }

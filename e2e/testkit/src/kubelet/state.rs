@@ -25,8 +25,10 @@ pub struct PodState {
     /// Number of sandboxes with an address so far.
     pub(super) addresses: u8,
     pub(super) has_address: bool,
+    /// A regular container has run, in this or an earlier sandbox.
     pub(super) begun: bool,
     pub(super) deleted: bool,
+    /// It was deleted, and all its containers have exited.
     pub(super) ended: bool,
     pub(super) node_lost: bool,
     /// The reported phase: it becomes Succeeded or Failed one write after the containers have finished.

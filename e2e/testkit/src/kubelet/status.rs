@@ -148,14 +148,14 @@ pub(super) fn phase(containers: &[ContainerState], begun: bool, ended: bool) -> 
         return Phase::Failed;
     }
     // A container that was removed for a restart does not count until it runs.
-    let removed = |container: &ContainerState| container.unmade() && container.previous.is_some();
+    let removed = |container: &ContainerState| container.not_created() && container.previous.is_some();
     let initializing = init().any(|container| !container.lets_the_next_start() && !removed(container));
     let native = || containers.iter().filter(|container| container.is(Kind::Native));
     if initializing || (!begun && native().any(|container| !container.started)) {
         return Phase::Pending;
     }
     // A container that was never created keeps the Pod pending.
-    if regular().any(|container| container.unmade() && container.previous.is_none()) {
+    if regular().any(|container| container.not_created() && container.previous.is_none()) {
         return Phase::Pending;
     }
     if regular().all(ContainerState::finished) && !native().any(ContainerState::running) {

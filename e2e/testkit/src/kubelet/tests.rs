@@ -100,10 +100,10 @@ fn impossible_steps_are_rejected() {
     let held = job("held").container(regular("main")).container(native("late"));
     #[rustfmt::skip]
     let rows = [
-        (after(&mesh(), &[]), SandboxReady, "admitted", "a sandbox before the kubelet knows the Pod"),
+        (after(&mesh(), &[]), SandboxReady, "admitted", "a sandbox before the kubelet has admitted the Pod"),
         (after(&mesh(), &[Admit]), Start("envoy"), "no sandbox", "a container without a sandbox"),
         (after(&mesh(), &[Admit, SandboxReady]), Start("app"), "envoy comes first", "a main before its native sidecar"),
-        (after(&held, &[Admit, SandboxReady]), Start("main"), "late comes first", "whatever the order of the builder"),
+        (after(&held, &[Admit, SandboxReady]), Start("main"), "late comes first", "the order of the builder has no effect"),
         (after(&mesh(), &[Admit, SandboxReady]), Ready("envoy"), "does not run", "ready without running"),
         (healthy(&mesh()), Start("envoy"), "runs", "a second start"),
         (healthy(&mesh()), Ready("app"), "no readiness probe", "a probe that is not there"),

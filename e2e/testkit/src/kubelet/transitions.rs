@@ -243,7 +243,7 @@ impl PodState {
             .conditions
             .iter()
             .any(|c| c.kind == "AllContainersRestarting" && c.verdict.status);
-        ensure!(restarting, "no container asked for it");
+        ensure!(restarting, "no container has a rule that restarts all");
         for container in &mut self.containers {
             container.remove();
         }

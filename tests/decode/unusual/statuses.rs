@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use sidewatch::domain::observation::{Exit, Observation, State};
 
-use super::{APP, Row, app, joined, odd, status, time};
+use super::{APP, Row, app, joined, status, time, unusual};
 
 fn restarts(pod: &Observation) -> u32 {
     pod.statuses[APP].as_ref().unwrap().restart_count
@@ -20,7 +20,7 @@ fn last_exit(pod: &Observation) -> &Exit {
 #[rustfmt::skip]
 pub(super) fn joins() -> Vec<Row> {
     let statuses = |init: Value, regular: Value| {
-        odd(json!({"status": {"initContainerStatuses": init, "containerStatuses": regular}}))
+        unusual(json!({"status": {"initContainerStatuses": init, "containerStatuses": regular}}))
     };
     vec![
         (statuses(json!([status("proxy", 1), status("setup", 0)]), json!([status("log", 3), status("app", 2)])),
@@ -65,7 +65,7 @@ pub(super) fn thousand() -> Row {
         .collect();
     let statuses: Vec<_> = (0..1000).rev().map(|i| status(&name(i), i)).collect();
     (
-        odd(json!({
+        unusual(json!({
             "spec": {"initContainers": null, "containers": containers},
             "status": {"initContainerStatuses": null, "containerStatuses": statuses},
         })),

@@ -24,7 +24,7 @@ fn decoded(pod: &Value) -> Result<Observation, MissingIdentity> {
 }
 
 /// Returns a Pod with a plain init container, a native sidecar and two regular containers, with `changes` merged in.
-fn odd(changes: Value) -> Value {
+fn unusual(changes: Value) -> Value {
     let mut pod = json!({
         "metadata": {"name": "web-0", "namespace": "pay", "uid": "u-0"},
         "spec": {
@@ -78,7 +78,7 @@ const APP: usize = 2;
 fn app(changes: Value) -> Value {
     let mut app = status("app", 2);
     merge(&mut app, changes);
-    odd(json!({"status": {"containerStatuses": [app, status("log", 3)]}}))
+    unusual(json!({"status": {"containerStatuses": [app, status("log", 3)]}}))
 }
 
 fn time() -> Option<Timestamp> {
@@ -101,23 +101,31 @@ fn all() -> Vec<Row> {
 }
 
 #[test]
-fn an_odd_pod_is_read_to_its_nearest_meaning() {
+fn an_unusual_pod_decodes_to_the_expected_values() {
     for (pod, holds, why) in all() {
         let observation = decoded(&pod).unwrap();
         assert!(holds(&observation), "{why}: {observation:?}");
     }
 }
 
-fn nameless() -> Vec<(Value, &'static str, &'static str)> {
+fn without_identity() -> Vec<(Value, &'static str, &'static str)> {
     vec![
-        (odd(json!({"metadata": null})), "name", "metadata is null"),
+        (unusual(json!({"metadata": null})), "name", "metadata is null"),
         (json!({}), "name", "an empty object"),
-        (odd(json!({"metadata": {"name": null}})), "name", "name is null"),
-        (odd(json!({"metadata": {"name": ""}})), "name", "an empty name"),
-        (odd(json!({"metadata": {"uid": null}})), "uid", "uid is null"),
-        (odd(json!({"metadata": {"uid": ""}})), "uid", "an empty uid"),
         (
-            odd(json!({"metadata": {"namespace": null}})),
+            unusual(json!({"metadata": {"name": null}})),
+            "name",
+            "name is null",
+        ),
+        (
+            unusual(json!({"metadata": {"name": ""}})),
+            "name",
+            "an empty name",
+        ),
+        (unusual(json!({"metadata": {"uid": null}})), "uid", "uid is null"),
+        (unusual(json!({"metadata": {"uid": ""}})), "uid", "an empty uid"),
+        (
+            unusual(json!({"metadata": {"namespace": null}})),
             "namespace",
             "namespace is null",
         ),
@@ -125,18 +133,18 @@ fn nameless() -> Vec<(Value, &'static str, &'static str)> {
 }
 
 #[test]
-fn a_pod_that_cannot_be_told_from_others_is_an_error() {
-    for (pod, missing, why) in nameless() {
+fn a_pod_without_an_identity_is_an_error() {
+    for (pod, missing, why) in without_identity() {
         assert_eq!(decoded(&pod).unwrap_err().missing, missing, "{why}");
     }
-    let error = decoded(&odd(json!({"metadata": {"uid": null}}))).unwrap_err();
+    let error = decoded(&unusual(json!({"metadata": {"uid": null}}))).unwrap_err();
     assert_eq!(error.to_string(), "Pod \"pay\"/\"web-0\" has no metadata.uid");
 }
 
 #[test]
-fn odd_pods_do_not_stop_the_page_that_they_are_on() {
+fn an_invalid_pod_does_not_stop_the_rest_of_its_page() {
     let good: Vec<Value> = all().into_iter().map(|(pod, ..)| pod).collect();
-    let bad: Vec<Value> = nameless().into_iter().map(|(pod, ..)| pod).collect();
+    let bad: Vec<Value> = without_identity().into_iter().map(|(pod, ..)| pod).collect();
     let items: Vec<_> = bad.iter().chain(&good).collect();
     let page = json!({
         "apiVersion": "v1", "kind": "PodList", "metadata": {"resourceVersion": "9", "continue": "c"}, "items": items,
@@ -152,8 +160,8 @@ fn odd_pods_do_not_stop_the_page_that_they_are_on() {
 }
 
 #[test]
-fn a_watch_event_brings_a_pod() {
-    let event = json!({"type": "MODIFIED", "object": odd(json!({}))});
+fn a_watch_event_contains_a_pod() {
+    let event = json!({"type": "MODIFIED", "object": unusual(json!({}))});
     match serde_json::from_str(&event.to_string()).unwrap() {
         WatchEvent::<LeanPod>::Modified(pod) => assert_eq!(pod.identity().unwrap().name, "web-0"),
         other => panic!("{other:?}"),
@@ -163,8 +171,14 @@ fn a_watch_event_brings_a_pod() {
 #[test]
 fn json_of_another_type_is_an_error_and_no_panic() {
     let table = [
-        (odd(json!({"spec": {"containers": 7}})), "expected a list or null"),
-        (odd(json!({"spec": {"nodeName": 7}})), "expected a string or null"),
+        (
+            unusual(json!({"spec": {"containers": 7}})),
+            "expected a list or null",
+        ),
+        (
+            unusual(json!({"spec": {"nodeName": 7}})),
+            "expected a string or null",
+        ),
         (app(json!({"restartCount": "many"})), "expected a number or null"),
         (app(json!({"ready": "yes"})), "expected a boolean"),
     ];

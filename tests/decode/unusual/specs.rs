@@ -3,21 +3,21 @@
 use serde_json::{Value, json};
 use sidewatch::domain::observation::{ContainerKind, Observation, RestartPolicy};
 
-use super::{APP, Row, joined, merge, odd, status};
+use super::{APP, Row, joined, merge, status, unusual};
 
 /// Returns the Pod with changes to container `app` of its spec.
 fn container(changes: Value) -> Value {
     let mut container = json!({"name": "app", "image": "app"});
     merge(&mut container, changes);
-    odd(json!({"spec": {"containers": [container, {"name": "log", "image": "log"}]}}))
+    unusual(json!({"spec": {"containers": [container, {"name": "log", "image": "log"}]}}))
 }
 
 #[rustfmt::skip]
 pub(super) fn specs() -> Vec<Row> {
     vec![
-        (odd(json!({})), |pod| joined(pod) == [Some(0), Some(1), Some(2), Some(3)], "no change"),
+        (unusual(json!({})), |pod| joined(pod) == [Some(0), Some(1), Some(2), Some(3)], "no change"),
         (
-            odd(json!({})),
+            unusual(json!({})),
             |pod| {
                 let kinds: Vec<_> = pod
                     .shape
@@ -35,18 +35,18 @@ pub(super) fn specs() -> Vec<Row> {
             },
             "an init container with restartPolicy Always is native",
         ),
-        (odd(json!({"spec": null, "status": null})), |pod| pod.shape.containers.is_empty(), "no spec and no status"),
-        (odd(json!({"spec": {"containers": null, "initContainers": null}})), |pod| pod.stray_statuses == 4,
+        (unusual(json!({"spec": null, "status": null})), |pod| pod.shape.containers.is_empty(), "no spec and no status"),
+        (unusual(json!({"spec": {"containers": null, "initContainers": null}})), |pod| pod.stray_statuses == 4,
             "the lists of containers are null"),
-        (odd(json!({"spec": {"containers": [null, {"name": "app", "image": null}, {}]}})),
+        (unusual(json!({"spec": {"containers": [null, {"name": "app", "image": null}, {}]}})),
             |pod| joined(pod) == [Some(0), Some(1), Some(2), None],
             "containers that are null, without an image, or empty"),
-        (odd(json!({"spec": {"containers": [{"image": "a"}, {"name": null}, {"name": ""}, {"name": "app"}]}})),
+        (unusual(json!({"spec": {"containers": [{"image": "a"}, {"name": null}, {"name": ""}, {"name": "app"}]}})),
             |pod| joined(pod)[2..] == [None, None, None, Some(2)], "containers without a name have no status"),
-        (odd(json!({"spec": {"containers": [{"name": "app"}, {"name": "app"}]}})),
+        (unusual(json!({"spec": {"containers": [{"name": "app"}, {"name": "app"}]}})),
             |pod| joined(pod)[2..] == [Some(2), None], "the first of two containers with the same name has the status"),
         (
-            odd(
+            unusual(
                 json!({"spec": {"ephemeralContainers": [{"name": "debug"}]}, "status": {
                     "ephemeralContainerStatuses": [status("debug", 9)],
                 }}),
@@ -54,21 +54,21 @@ pub(super) fn specs() -> Vec<Row> {
             |pod| pod.shape.containers.len() == 4 && pod.stray_statuses == 0,
             "ephemeral containers are ignored",
         ),
-        (odd(json!({"spec": {"nodeName": null}})), |pod| !pod.scheduled, "nodeName is null"),
-        (odd(json!({"spec": {"nodeName": ""}})), |pod| !pod.scheduled, "nodeName is empty"),
-        (odd(json!({"spec": {"restartPolicy": "Sometimes"}})), |pod| pod.shape.restart_policy == RestartPolicy::Always,
+        (unusual(json!({"spec": {"nodeName": null}})), |pod| !pod.scheduled, "nodeName is null"),
+        (unusual(json!({"spec": {"nodeName": ""}})), |pod| !pod.scheduled, "nodeName is empty"),
+        (unusual(json!({"spec": {"restartPolicy": "Sometimes"}})), |pod| pod.shape.restart_policy == RestartPolicy::Always,
             "an unknown restart policy of a Pod is the default"),
-        (odd(json!({"spec": {"restartPolicy": "Never"}})), |pod| pod.shape.restart_policy == RestartPolicy::Never,
+        (unusual(json!({"spec": {"restartPolicy": "Never"}})), |pod| pod.shape.restart_policy == RestartPolicy::Never,
             "a known restart policy of a Pod"),
         (
-            odd(json!({"spec": {"initContainers": [{"name": "proxy", "restartPolicy": "Sometimes"}]}})),
+            unusual(json!({"spec": {"initContainers": [{"name": "proxy", "restartPolicy": "Sometimes"}]}})),
             |pod| {
                 let proxy = &pod.shape.containers[0];
                 proxy.kind == ContainerKind::Init && proxy.restart_policy.is_none()
             },
             "an unknown restart policy of an init container does not make it native",
         ),
-        (odd(json!({"spec": {"initContainers": [{"name": "proxy", "restartPolicy": "OnFailure"}]}})),
+        (unusual(json!({"spec": {"initContainers": [{"name": "proxy", "restartPolicy": "OnFailure"}]}})),
             |pod| pod.shape.containers[0].kind == ContainerKind::Init, "only Always makes an init container native"),
     ]
 }

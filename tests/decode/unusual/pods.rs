@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sidewatch::domain::observation::{Conditions, Observation, Phase};
 
-use super::{Row, joined, merge, odd, time};
+use super::{Row, joined, merge, time, unusual};
 
 /// Returns the Pod with these conditions.
 fn with_conditions(list: &Value) -> Value {
-    odd(json!({"status": {"conditions": list}}))
+    unusual(json!({"status": {"conditions": list}}))
 }
 
 /// Returns the Pod with a condition `PodResizeInProgress` that has these fields.
@@ -27,28 +27,28 @@ fn resize_of(pod: &Observation) -> Option<u32> {
 #[rustfmt::skip]
 pub(super) fn metadata() -> Vec<Row> {
     vec![
-        (odd(json!({"status": {"phase": null}})), |pod| pod.phase == Phase::Pending, "phase is null"),
-        (odd(json!({"status": {"phase": "Dreaming"}})), |pod| pod.phase == Phase::Unknown, "an unknown phase"),
-        (odd(json!({"status": {"phase": "Failed"}})), |pod| pod.phase == Phase::Failed, "a known phase"),
-        (odd(json!({"metadata": {"labels": null, "ownerReferences": null, "creationTimestamp": null}})),
+        (unusual(json!({"status": {"phase": null}})), |pod| pod.phase == Phase::Pending, "phase is null"),
+        (unusual(json!({"status": {"phase": "Dreaming"}})), |pod| pod.phase == Phase::Unknown, "an unknown phase"),
+        (unusual(json!({"status": {"phase": "Failed"}})), |pod| pod.phase == Phase::Failed, "a known phase"),
+        (unusual(json!({"metadata": {"labels": null, "ownerReferences": null, "creationTimestamp": null}})),
             |pod| pod.created.get().is_none() && pod.workload.to_string() == "Pod/web-0",
             "labels, owners and creation time are null"),
-        (odd(json!({"metadata": {"labels": {"app": null}}})), |pod| pod.labels.get("app") == Some(""),
+        (unusual(json!({"metadata": {"labels": {"app": null}}})), |pod| pod.labels.get("app") == Some(""),
             "a null label is an empty label"),
-        (odd(json!({"metadata": {"ownerReferences": [null, {}, {"kind": "Job", "name": "j", "controller": null}]}})),
+        (unusual(json!({"metadata": {"ownerReferences": [null, {}, {"kind": "Job", "name": "j", "controller": null}]}})),
             |pod| pod.workload.to_string() == "Pod/web-0", "owners without a controller"),
         (
-            odd(json!({"metadata": {"ownerReferences": [
+            unusual(json!({"metadata": {"ownerReferences": [
                 {"kind": "Job", "name": "a"}, {"kind": "StatefulSet", "name": "db", "controller": true},
             ]}})),
             |pod| pod.workload.to_string() == "StatefulSet/db",
             "the controller is the owner",
         ),
-        (odd(json!({"metadata": {"deletionTimestamp": "soon", "creationTimestamp": "2026-11-20T10:42:07Z"}})),
+        (unusual(json!({"metadata": {"deletionTimestamp": "soon", "creationTimestamp": "2026-11-20T10:42:07Z"}})),
             |pod| pod.terminating && pod.created.get() == time(),
             "an invalid deletionTimestamp marks the Pod as terminating"),
-        (odd(json!({"metadata": {"deletionTimestamp": null}})), |pod| !pod.terminating, "a null deletionTimestamp"),
-        (odd(json!({"future": [{}], "metadata": {"future": 1}, "spec": {"future": {}}, "status": {"future": "x"}})),
+        (unusual(json!({"metadata": {"deletionTimestamp": null}})), |pod| !pod.terminating, "a null deletionTimestamp"),
+        (unusual(json!({"future": [{}], "metadata": {"future": 1}, "spec": {"future": {}}, "status": {"future": "x"}})),
             |pod| joined(pod).len() == 4, "unknown fields"),
     ]
 }
