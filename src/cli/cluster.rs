@@ -59,7 +59,7 @@ pub struct Cluster {
 pub struct InForce {
     /// The policies.
     pub policies: Vec<PolicyUpdate>,
-    /// The exemptions. Empty unless they are asked for.
+    /// The exemptions. Empty unless requested.
     pub exemptions: Vec<ExemptionUpdate>,
     /// The Namespaces. `None` if their labels are not known.
     pub namespaces: Option<Namespaces>,

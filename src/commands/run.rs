@@ -187,7 +187,7 @@ impl From<MaxSeverity> for Severity {
     }
 }
 
-/// Runs the operator until it is asked to stop.
+/// Runs the operator until SIGTERM or SIGINT.
 pub(super) fn execute(args: RunArgs) -> Result<(), Failure> {
     logging::install(args.log_format, args.log_level)?;
     let http = Builder::new_multi_thread()

@@ -111,7 +111,7 @@ async fn examine_crds(access: &Access<'_>, diagnosis: &mut Diagnosis) -> Result<
     }
     if let Some(reason) = unknown {
         diagnosis.skip_all(&[Code::SD002, Code::SD003], &reason);
-        // Lists of policies tell whether they exist.
+        // The lists of policies show whether the CRDs exist.
         return Ok(true);
     }
     if problems.is_empty() {

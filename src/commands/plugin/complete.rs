@@ -31,7 +31,7 @@ fn completions(words: &[OsString]) -> String {
     let known: Vec<_> = candidates
         .iter()
         .filter_map(|candidate| Some((candidate.get_value().to_str()?, description(candidate))))
-        // Flags are offered when the user has begun one. The shell knows better how to complete the names of files.
+        // Flags are offered only after a dash. The names of files are left to the shell.
         .filter(|(value, _)| value.starts_with('-') == current.starts_with('-') && !value.contains('/'))
         .map(|(value, description)| (value.to_owned(), description))
         .collect();

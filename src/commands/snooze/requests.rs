@@ -1,4 +1,4 @@
-//! The requests of `sidewatch snooze` beside the write itself, and its errors.
+//! The requests of `sidewatch snooze` other than the write, and the messages of its errors.
 
 use jiff::Timestamp;
 use kube::{
