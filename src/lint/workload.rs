@@ -204,6 +204,14 @@ mod tests {
     }
 
     #[test]
+    fn an_object_without_a_name_has_the_generated_one_or_none() {
+        for (metadata, expected) in [("{generateName: x-}", "Pod/x-"), ("{}", "Pod/?")] {
+            let text = format!("{{kind: Pod, metadata: {metadata}, spec: {{containers: [{{name: a}}]}}}}");
+            assert_eq!(paths(&text, &[]), [(expected.to_owned(), "spec".to_owned())]);
+        }
+    }
+
+    #[test]
     fn objects_without_a_template_are_skipped() {
         for text in [
             "{kind: ConfigMap, data: {spec: x}}",

@@ -72,6 +72,9 @@ fn sc017_an_init_container_cannot_wait_for_a_later_container() {
         format!(
             "initContainers: [{{name: p, restartPolicy: Always, {port}}}, {{name: a, {wait}}}], containers: [{{name: app}}]"
         ),
+        format!(
+            "initContainers: [{{name: p, restartPolicy: Always, {port}}}, {{name: a, {wait}}}], containers: [{{name: app, {port}}}]"
+        ),
         format!("initContainers: [{{name: a, {wait}}}], containers: [{{name: app}}]"),
         format!("containers: [{{name: a, {wait}}}, {{name: istio-proxy, {port}}}]"),
         format!(
