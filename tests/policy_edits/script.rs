@@ -25,55 +25,54 @@ pub(crate) fn script() -> Vec<(i64, Pod)> {
             .container(Kind::Native, "envoy", "registry.example/envoy:1")
             .container(Kind::Regular, "app", registry)
     };
+    let db = Pod::new("pay", "db-1", 0)
+        .container(Kind::Regular, "app", registry)
+        .container(Kind::Regular, "istio-proxy", "registry.example/istio/proxyv2:1");
+    let tool = Pod::new("pay", "tool-1", 0)
+        .container(Kind::Regular, "app", registry)
+        .container(Kind::Regular, "tool", "registry.example/acme/tool:1");
     let mut script = Vec::new();
     let mut emit = |second: i64, pod: Pod| {
         script.push((second, pod.clone()));
         pod
     };
 
-    let pod = emit(
-        0,
-        with_envoy("pay", "web-1").container(Kind::Regular, "second", registry),
-    );
-    let pod = emit(100, pod.ready("envoy", false, 100));
-    let _last = emit(2000, pod.ready("envoy", true, 2000));
-    // Three workloads have a common cause.
-    for (name, unready) in [("api-1", 160), ("api-2", 170)] {
-        let pod = emit(0, with_envoy("pay", name));
-        let pod = emit(unready, pod.ready("envoy", false, unready));
-        let _last = emit(2050, pod.ready("envoy", true, 2050));
-    }
-    let pod = emit(0, with_envoy("shop", "web-2"));
-    let pod = emit(150, pod.ready("envoy", false, 150));
-    let _last = emit(2100, pod.ready("envoy", true, 2100));
-
-    let pod = Pod::new("pay", "db-1", 0).container(Kind::Regular, "app", registry);
-    let mut pod = emit(
-        0,
-        pod.container(Kind::Regular, "istio-proxy", "registry.example/istio/proxyv2:1"),
-    );
-    for second in [200, 260, 320] {
-        pod = emit(second, pod.restarted("istio-proxy", 1, second));
-    }
-    let mut pod = emit(0, with_envoy("pay", "main-1"));
-    for second in [210, 270, 330] {
-        pod = emit(second, pod.restarted("app", 1, second));
+    // Sidecars that are not ready for a time. Those of three workloads have a common cause.
+    let web = with_envoy("pay", "web-1").container(Kind::Regular, "second", registry);
+    for (pod, sidecar, from, to) in [
+        (web, "envoy", 100, 2000),
+        (with_envoy("pay", "api-1"), "envoy", 160, 2050),
+        (with_envoy("pay", "api-2"), "envoy", 170, 2050),
+        (with_envoy("shop", "web-2"), "envoy", 150, 2100),
+        (tool, "tool", 200, 1500),
+    ] {
+        let pod = emit(0, pod);
+        let pod = emit(from, pod.ready(sidecar, false, from));
+        let _last = emit(to, pod.ready(sidecar, true, to));
     }
 
-    let pod = Pod::new("pay", "start-1", 100).container(Kind::Native, "agent", "registry.example/agent:1");
-    let pod = emit(
-        100,
-        pod.container(Kind::Regular, "app", registry)
-            .starting("agent", 100),
-    );
-    let _last = emit(2000, pod.started("agent", 2000));
-    let pod = Pod::new("pay", "migration-1", 100).container(Kind::Init, "migrate", registry);
-    let pod = emit(
-        100,
-        pod.container(Kind::Regular, "app", registry)
-            .starting("migrate", 100),
-    );
-    let _last = emit(2600, pod.started("migrate", 2600));
+    // A sidecar and a main container that restart.
+    for (pod, container, first) in [
+        (db, "istio-proxy", 200),
+        (with_envoy("pay", "main-1"), "app", 210),
+    ] {
+        let mut pod = emit(0, pod);
+        for second in [first, first + 60, first + 120] {
+            pod = emit(second, pod.restarted(container, 1, second));
+        }
+    }
+
+    // A native sidecar and an init container that start slowly.
+    for (name, kind, container, image, end) in [
+        ("start-1", Kind::Native, "agent", "registry.example/agent:1", 2000),
+        ("migration-1", Kind::Init, "migrate", registry, 2600),
+    ] {
+        let pod = Pod::new("pay", name, 100)
+            .container(kind, container, image)
+            .container(Kind::Regular, "app", registry);
+        let pod = emit(100, pod.starting(container, 100));
+        let _last = emit(end, pod.started(container, end));
+    }
 
     let pod = Pod::new("pay", "job-1", 0)
         .restart_policy(RestartPolicy::Never)
@@ -99,14 +98,6 @@ pub(crate) fn script() -> Vec<(i64, Pod)> {
         pod = emit(second, pod.ready("envoy", false, second));
         pod = emit(second + 10, pod.ready("envoy", true, second + 10));
     }
-
-    let pod = Pod::new("pay", "tool-1", 0).container(Kind::Regular, "app", registry);
-    let pod = emit(
-        0,
-        pod.container(Kind::Regular, "tool", "registry.example/acme/tool:1"),
-    );
-    let pod = emit(200, pod.ready("tool", false, 200));
-    let _last = emit(1500, pod.ready("tool", true, 1500));
 
     script.sort_by_key(|(second, _)| *second);
     script
