@@ -29,7 +29,7 @@ use testkit::{
 };
 use tokio::time::Instant;
 
-/// How often the API server sends a bookmark. A watch without data ends after one minute.
+/// The period of the bookmarks of the API server. A watch without data ends after one minute.
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(30);
 
 /// The check of each Event reason.

@@ -33,9 +33,9 @@ use crate::{
     },
 };
 
-/// How long the API server may take to answer, and be silent within a list.
+/// Limit of the time until the API server answers, and of a pause within a list.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often a list is tried if the first attempt has delivered objects.
+/// Number of attempts of a list if the first attempt has delivered objects.
 const LIST_ATTEMPTS: u32 = 3;
 /// The progress is shown after each time that this number of Pods has arrived.
 const PODS_PER_PROGRESS: usize = 500;

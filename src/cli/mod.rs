@@ -1,4 +1,4 @@
-//! What the subcommands share: flags, exit codes, output for people and for programs, files, clusters, recordings and the
+//! Parts that the subcommands share: flags, exit codes, output for people and for programs, files, clusters, recordings and the
 //! evaluation of Pods.
 //!
 //! Input: flags, files, recordings, the API server. Output: values for the subcommands, and text on standard output.

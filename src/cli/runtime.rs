@@ -6,7 +6,7 @@ use tokio::runtime::Builder;
 
 use super::exit::Failure;
 
-/// How long blocking work, such as the lookup of a host name, may delay the exit.
+/// Limit of the time for which blocking work, such as the lookup of a host name, delays the exit.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Runs a future on this thread until it is ready.

@@ -34,7 +34,7 @@ pub enum Style {
     Red,
     /// Warnings.
     Yellow,
-    /// What is in order.
+    /// Good results.
     Green,
 }
 

@@ -31,7 +31,7 @@ use crate::{
     kubernetes::{list, watch::WatchEvent},
 };
 
-/// How often what is buffered is written, and the progress is shown.
+/// The period after which buffered lines are written and the progress is shown.
 const FLUSH_PERIOD: Duration = Duration::from_secs(1);
 /// The longest recording without `--for`: it ends with Ctrl-C.
 const UNLIMITED: Duration = Duration::from_hours(24 * 365);

@@ -47,7 +47,7 @@ use crate::{
     },
 };
 
-/// How long blocking work may delay the exit.
+/// Limit of the time for which blocking work delays the exit.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Maximum length of the part of an identity that names the Pod. With the suffix, the identity is also valid as the name of a

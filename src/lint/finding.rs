@@ -29,7 +29,7 @@ impl Severity {
 pub struct Finding {
     /// The code of the rule, such as `SC001`.
     pub code: &'static str,
-    /// How severe the finding is.
+    /// The severity.
     pub severity: Severity,
     /// The object.
     pub object: Object,
@@ -39,9 +39,9 @@ pub struct Finding {
     pub path: String,
     /// The place of the field in the text.
     pub location: Location,
-    /// What is wrong.
+    /// The problem.
     pub message: String,
-    /// What to do.
+    /// The advice.
     pub help: String,
     /// A suggested edit.
     pub edit: Option<Edit>,

@@ -13,7 +13,7 @@ pub struct Probe<'t> {
     pub field: Field<'t>,
 }
 
-/// What a probe does, with its port as a number if the container declares the name.
+/// The action of a probe, with its port as a number if the container declares the name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// `httpGet`: scheme, host, port and path.

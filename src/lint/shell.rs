@@ -17,7 +17,7 @@ const ENDING: [&str; 6] = ["exit", "return", "break", "exec", "trap", "kill"];
 /// Commands of a script that have no effect on how long it runs.
 const IMMEDIATE: [&str; 4] = ["echo", "true", ":", "printf"];
 
-/// What a container, a probe or a hook runs.
+/// The program of a container, a probe or a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Program {
     /// A program with its arguments.

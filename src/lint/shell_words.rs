@@ -2,7 +2,7 @@
 
 use std::{iter::Peekable, str::Chars};
 
-/// What connects two commands.
+/// The operator between two commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operator {
     /// `;`, the end of a line, or the start or end of the script.

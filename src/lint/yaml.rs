@@ -91,7 +91,7 @@ impl Node<'_> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct SyntaxError {
-    /// Where the problem is.
+    /// The place of the problem.
     pub location: Location,
     /// The problem.
     pub message: String,

@@ -29,7 +29,7 @@ pub(crate) struct Session {
     reader: JoinHandle<()>,
 }
 
-/// What a command has written to its terminal, and its exit code.
+/// The output of a command on its terminal, and its exit code.
 #[derive(Debug)]
 pub(crate) struct Screen {
     pub(crate) code: Option<i32>,

@@ -68,7 +68,7 @@ impl Drop for Directory {
     }
 }
 
-/// What a run has printed, and its exit code.
+/// The output of a run, and its exit code.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) code: Option<i32>,

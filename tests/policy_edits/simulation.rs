@@ -52,7 +52,7 @@ pub(crate) struct Simulation {
     events: Vec<Event>,
 }
 
-/// What a policy shows at one moment.
+/// The violations and the report of a policy at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Observed {
     pub(crate) violations: BTreeMap<(String, String, Check), Violation>,
@@ -184,7 +184,7 @@ impl Simulation {
         ready.status == Some(true)
     }
 
-    /// What the edited policy shows.
+    /// The state of the edited policy.
     pub(crate) fn observed(&self) -> Observed {
         self.observed_of(&self.key)
     }
@@ -217,7 +217,7 @@ impl Simulation {
         self.events.iter().filter(|event| event.policy == self.key)
     }
 
-    /// What the other policies show, their transitions and their Events.
+    /// The states of the other policies, their transitions and their Events.
     pub(crate) fn others(&self) -> (Vec<Observed>, Vec<Transition>, Vec<Event>) {
         let others = self.index.policies().filter(|policy| policy.key != self.key);
         let transitions = self.transitions.iter().filter(|t| t.violation.policy != self.key);

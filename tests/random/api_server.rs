@@ -48,14 +48,14 @@ struct State {
     watchers: Option<UnboundedSender<Input>>,
 }
 
-/// What happens to a write.
+/// The outcome of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Outcome {
     is_done: bool,
     reply: Reply,
 }
 
-/// How the API server replies to a write.
+/// The reply of the API server to a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reply {
     /// With its result.

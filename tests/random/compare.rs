@@ -1,4 +1,4 @@
-//! Comparison of two runs: what the operator shows, and the Events that it wrote.
+//! Comparison of two runs: the states of the operators, and the Events that they wrote.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ type Key = (String, String, String, String, Check);
 /// Whether it fires, severity, mode, onset.
 type Violation = (bool, Severity, Mode, Timestamp);
 
-/// What the operator shows at one moment.
+/// The state of the operator at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Observed {
     violations: BTreeMap<Key, Violation>,
@@ -304,7 +304,7 @@ pub(crate) fn assert_same_events(
     }
 }
 
-/// When the Event of a violation is written that begins to fire at this moment in a gap, or in a stall of the process.
+/// The period in which the Event of a violation is written if the violation begins to fire at this moment, in a gap or a stall.
 fn noticed(plan: &Plan, moment: Timestamp) -> Option<(Timestamp, Timestamp)> {
     let second = moment.duration_since(at(0)).as_secs();
     let Some(gap) = plan.gap(second) else {

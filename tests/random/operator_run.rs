@@ -25,7 +25,7 @@ use crate::{
     reconciler_run::{IDLE_PERIOD, MEMORY_END, Step, stall, steps, until},
 };
 
-/// How long a watch may take to catch up after an outage: three retry delays of at most 30 s (before the 410, before a
+/// Limit of the time in which a watch catches up after an outage: three retry delays of at most 30 s (before the 410, before a
 /// list, and before another list if that one fails), and 3 s for the events.
 const RECONNECT_LIMIT: i64 = 95;
 

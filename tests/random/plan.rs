@@ -4,10 +4,10 @@ use testkit::rng::Rng;
 
 /// The second at which the faults end.
 pub(crate) const FAULTS_END: i64 = 1500;
-/// What happened this many seconds ago may not be in a status yet, even if no write fails: the operator writes a status
+/// A change of the last so many seconds may not be in a status yet, even if no write fails: the operator writes a status
 /// once in ten seconds, and a violation ends after its `keepFiringFor`.
 pub(crate) const STATUS_DELAY: i64 = 70;
-/// How long deadlines wait for the events of the watch after a stall.
+/// The number of seconds for which deadlines wait for the events of the watch after a stall.
 const LATE_WAKE: i64 = 3;
 /// A period without faults, so that policies are edited while both runs know the same.
 const EDIT_PERIOD: i64 = 400;
@@ -16,14 +16,14 @@ const EDIT_PERIOD: i64 = 400;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gap {
     pub(crate) begin: i64,
-    /// When the API server is reachable again.
+    /// The second at which the API server is reachable again.
     pub(crate) reachable: i64,
-    /// When the operator has certainly caught up.
+    /// The second at which the operator has certainly caught up.
     pub(crate) end: i64,
     pub(crate) kind: GapKind,
 }
 
-/// How a gap begins and ends.
+/// The way in which a gap begins and ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GapKind {
     /// The watch breaks and resumes: no event is missed.
@@ -55,7 +55,7 @@ pub(crate) struct Plan {
     pub(crate) stalls: Vec<(i64, i64)>,
     /// Periods of failing writes.
     pub(crate) failing_writes: Vec<(i64, i64)>,
-    /// When policies are edited.
+    /// The seconds at which policies are edited.
     pub(crate) edits: Vec<i64>,
     /// Whether the operator restarts in this run.
     pub(crate) restarts: bool,
@@ -159,7 +159,7 @@ impl Plan {
             .any(|(begin, end)| (*begin..*end).contains(&at))
     }
 
-    /// For an operator that ends at `end`: the moment since which its writes may be missing.
+    /// The moment since which the writes of an operator that ends at `end` may be missing.
     pub(crate) fn unwritten_since(&self, end: i64) -> i64 {
         let failing_writes = self
             .failing_writes

@@ -12,9 +12,9 @@ use sidewatch::{
 
 use testkit::api_server::{CLUSTER_POLICIES, POLICIES};
 
-/// For how many seconds a past fault affects the policy `short`.
+/// The number of seconds for which a past fault affects the policy `short`.
 pub(crate) const SHORT_MEMORY: i64 = 60;
-/// For how many seconds a past fault affects the other policies.
+/// The number of seconds for which a past fault affects the other policies.
 pub(crate) const LONG_MEMORY: i64 = 300;
 
 /// The longest `keepFiringFor` of all policies.

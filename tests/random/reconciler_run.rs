@@ -30,7 +30,7 @@ use crate::{
 
 /// The second at which no policy is affected by the faults any more.
 pub(crate) const MEMORY_END: i64 = FAULTS_END + 700;
-/// For how many seconds nothing may be written then.
+/// The number of seconds after that in which the operator must write nothing.
 pub(crate) const IDLE_PERIOD: i64 = 300;
 
 /// A step of a run.
@@ -291,7 +291,7 @@ impl Environment {
         self.operator = Some(operator);
     }
 
-    /// What the operator shows. The stored statuses of the selected policies must equal it.
+    /// The state of the operator. The stored statuses of the selected policies must equal it.
     fn observed(&self, of: impl Fn(&str) -> bool) -> Observed {
         let operator = self.operator.as_ref().unwrap();
         let policies = self.server.policies();

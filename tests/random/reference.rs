@@ -137,7 +137,7 @@ impl Reference {
         }
     }
 
-    /// What the index shows.
+    /// The state of the index.
     pub(crate) fn observed(&self) -> Observed {
         Observed::of(&self.index, self.policies.values())
     }

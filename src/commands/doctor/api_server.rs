@@ -16,7 +16,7 @@ pub(super) const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 const INSTALL_CRDS: &str =
     "install the CRDs of this version: sidewatch crds | kubectl apply --server-side -f -";
 
-/// What later examinations need to know.
+/// The facts that later examinations need.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Server {
     /// How far the clock of the API server is ahead of the clock of this machine. `None` if it does not show its time.

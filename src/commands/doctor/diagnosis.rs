@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// What is examined. `docs/cli.md` lists the codes.
+/// The code of an examination. `docs/cli.md` lists the codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) enum Code {
     /// The version of the API server.
@@ -89,9 +89,9 @@ pub(super) struct Line {
     pub(super) code: Code,
     pub(super) verdict: Verdict,
     pub(super) title: &'static str,
-    /// What was found, or why nothing was examined.
+    /// The result, or the reason why nothing was examined.
     pub(super) message: String,
-    /// What to do. Empty if there is nothing to do.
+    /// The advice. Empty if there is nothing to do.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub(super) advice: String,
 }

@@ -15,9 +15,9 @@ use super::{
 use crate::cli::exit::Failure;
 
 const GROUP: &str = "/apis/monitoring.coreos.com/v1";
-/// What this file examines.
+/// The codes of this file.
 const ALL: [Code; 3] = [Code::SD050, Code::SD051, Code::SD052];
-/// What needs a monitor.
+/// The codes that need a monitor.
 const PROMETHEUS: [Code; 2] = [Code::SD051, Code::SD052];
 
 /// The kind of a monitor.
@@ -59,7 +59,7 @@ impl Kind {
         }
     }
 
-    /// What Prometheus lists and watches to find the targets.
+    /// The resources that Prometheus lists and watches to find the targets.
     fn targets(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::PodMonitor => &[("", "pods")],

@@ -15,7 +15,7 @@ const GRACE_PERIOD: i64 = 30;
 pub(super) struct Step {
     /// The containers that start or stop in this step.
     pub(super) containers: Vec<String>,
-    /// What the next step waits for.
+    /// The event for which the next step waits.
     pub(super) then: String,
 }
 

@@ -1,4 +1,4 @@
-//! What each probe and hook of a container leads to, as observed on a real kubelet.
+//! The consequences of each probe and hook of a container, as observed on a real kubelet.
 //!
 //! `docs/probes.md` has the same facts. Each names the scenarios in `e2e/scenarios` that show it; a test checks that they
 //! exist.
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::domain::observation::{Container, ContainerKind};
 
-/// What fails or hangs, and what it leads to.
+/// A failure and its consequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Consequence {
     /// The probe or the hook, and how it fails.

@@ -57,7 +57,7 @@ struct ContainerRow {
     failures: Vec<Consequence>,
 }
 
-/// What the catalogue says about a container.
+/// The entry of the catalogue for a container.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Known {

@@ -37,7 +37,7 @@ pub(super) struct Subject {
     pub(super) notes: Vec<String>,
 }
 
-/// What the user names on the command line.
+/// The Pod or the workload that the user names on the command line.
 struct Target {
     kind: String,
     name: String,

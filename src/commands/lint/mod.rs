@@ -154,7 +154,7 @@ pub(super) struct Counts {
     pub infos: usize,
 }
 
-/// Where a text comes from.
+/// The origin of a text.
 enum Input<'a> {
     /// A file, or standard input.
     File(&'a Source),

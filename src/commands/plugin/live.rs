@@ -16,7 +16,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// Maximum number of completions.
 const LIMIT: u32 = 500;
 
-/// What the last word names.
+/// The kind of object that the last word names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Context,

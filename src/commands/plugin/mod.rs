@@ -22,7 +22,7 @@ use super::Cli;
 const COMMAND: &str = "sidewatch";
 const PLUGIN: &str = "kubectl sidewatch";
 
-/// How the binary was started.
+/// The way in which the binary was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Invocation {
     /// As a command.

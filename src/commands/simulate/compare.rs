@@ -93,7 +93,7 @@ impl Policies {
     }
 }
 
-/// How a violation differs between the policies in force and those with the candidates.
+/// The difference of a violation between the policies in force and those with the candidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Difference {

@@ -29,7 +29,7 @@ use crate::cli::{
     recording::{Replay, replay},
 };
 
-/// What one list does not show.
+/// The note about the facts that one list does not show.
 const ONE_LIST: &str = "one list shows only the present: restarts before the latest one and changes of readiness are not \
      known, so FrequentRestarts and Flapping can be missing; --for 10m also watches";
 

@@ -269,7 +269,7 @@ impl Row {
         }
     }
 
-    /// What the rows of the table combine.
+    /// The fields in which the violations of one table row are equal.
     fn place(&self) -> (Option<Difference>, &str, &str, &str, &str, &str) {
         (
             self.difference,

@@ -55,7 +55,7 @@ pub(super) async fn has_no_policy(cluster: &Cluster) -> Result<bool, Failure> {
     Ok(listed.is_ok_and(|list| list.items.is_empty()))
 }
 
-/// What is wrong, and what to do.
+/// Returns the message of a failed write: the problem and the advice.
 pub(super) fn problem(error: &kube::Error, cluster: &Cluster) -> String {
     let namespace = cluster.namespace();
     let kube::Error::Api(status) = error else {

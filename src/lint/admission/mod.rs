@@ -16,7 +16,7 @@ struct Policy {
     code: &'static str,
     /// The name of a variable and its expression. The variable `found` is a list of container names.
     variables: Vec<(&'static str, String)>,
-    /// What the containers in `found` do.
+    /// The problem of the containers in `found`.
     problem: &'static str,
     /// The rule is about Jobs and CronJobs only.
     is_about_jobs: bool,

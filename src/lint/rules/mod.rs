@@ -31,7 +31,7 @@ use super::{
 pub struct Rule {
     /// The code: `SC001`.
     pub code: &'static str,
-    /// What the rule finds.
+    /// The fault that the rule finds.
     pub title: &'static str,
     /// The severity, unless the page of the rule says when it differs.
     pub severity: Severity,

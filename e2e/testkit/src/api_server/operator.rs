@@ -30,7 +30,7 @@ pub const POLICIES: &str = "/apis/sidewatch.dev/v1alpha1/sidecarpolicies";
 pub const CLUSTER_POLICIES: &str = "/apis/sidewatch.dev/v1alpha1/clustersidecarpolicies";
 /// The path of the SidecarExemptions.
 pub const EXEMPTIONS: &str = "/apis/sidewatch.dev/v1alpha1/sidecarexemptions";
-/// What a cluster-wide installation reads: path, kind, resource.
+/// The resources that a cluster-wide installation reads: path, kind, resource.
 pub const READ: [(&str, &str, &str); 5] = [
     (PODS, "Pod", "pods"),
     (NAMESPACES, "Namespace", "namespaces"),

@@ -43,7 +43,7 @@ pub(super) struct ContainerState {
     pub(super) restarts: i32,
     pub(super) started: bool,
     pub(super) ready: bool,
-    /// Since when it is reported as running without a sandbox.
+    /// The time since which it is reported as running without a sandbox.
     pub(super) lost: Option<Timestamp>,
     /// UID of the Pod, a part of container ids.
     uid: String,
