@@ -26,6 +26,12 @@ pub enum Format {
     Yaml,
 }
 
+/// Returns a number with its noun: `1 Pod`, `2 Pods`.
+pub fn counted(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
 /// Writes text to standard output. A closed pipe is the error [`ClosedPipe`], which ends the command without a message.
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();

@@ -114,7 +114,7 @@ pub(super) struct RunArgs {
     )]
     pub max_pod_series: usize,
 
-    /// Number of SidecarPolicies of a namespace that are evaluated: the oldest. The others have a condition
+    /// Number of SidecarPolicies of a namespace that are evaluated: the oldest. The condition Ready of the others is False
     #[arg(
         long,
         env = "SIDEWATCH_MAX_POLICIES_PER_NAMESPACE",

@@ -99,7 +99,7 @@ async fn one_version_is_no_finding() {
     assert_eq!(run.code, Some(0), "{run:?}");
     assert!(
         run.stdout
-            .contains("1 Pods, 1 sidecar images, 0 in more than one version"),
+            .contains("1 Pod, 1 sidecar image, 0 in more than one version, 0 Pods behind"),
         "{run:?}"
     );
 }

@@ -113,7 +113,11 @@ async fn examine_statuses(
     if !invalid.is_empty() {
         diagnosis.fail(Code::SD040, first_names(invalid), "correct the policy");
     } else if !refused.is_empty() {
-        diagnosis.fail(Code::SD040, first_names(&refused), "correct the policy");
+        diagnosis.fail(
+            Code::SD040,
+            first_names(&refused),
+            "correct the policy, or do what its condition says",
+        );
     } else if !unobserved.is_empty() && has_operator {
         diagnosis.warn(
             Code::SD040,

@@ -9,6 +9,7 @@ use super::compare::{Comparison, Difference, Place, Policies};
 use crate::{
     cli::{
         evaluation::{Evaluation, Reported},
+        output::counted,
         table::{Cell, Table, sentence},
         terminal::{Style, Terminal},
     },
@@ -288,9 +289,4 @@ fn severity_name(severity: Severity) -> &'static str {
         Severity::Warning => "Warning",
         Severity::Critical => "Critical",
     }
-}
-
-fn counted(number: usize, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {noun}{plural}")
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::inventory::{Inventory, Uses, Versions};
 use crate::{
     cli::{
-        output::first_names,
+        output::{counted, first_names},
         table::{Cell, Table, sentence},
         terminal::{Style, Terminal},
     },
@@ -82,9 +82,10 @@ impl Report {
             .count();
         let behind: usize = self.repositories.iter().map(RepositoryRow::pods_behind).sum();
         let summary = format!(
-            "{} Pods, {} sidecar images, {differing} in more than one version, {behind} Pods are behind",
-            self.pods,
-            self.repositories.len(),
+            "{}, {}, {differing} in more than one version, {} behind",
+            counted(self.pods, "Pod"),
+            counted(self.repositories.len(), "sidecar image"),
+            counted(behind, "Pod"),
         );
         let mut text = sentence(&summary, terminal);
         if self.repositories.is_empty() {
