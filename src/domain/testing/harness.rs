@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Pod, at, key};
+use super::{Pod, at, exemption_key, key, policy_update};
 use crate::checkpoint::{MAX_SIZE, decode, encode};
 use crate::domain::{
     checkpoint::Checkpoint,
     effects::{Effects, Event, Transition},
     exemption::{ExemptionKey, ExemptionUpdate},
-    index::{Index, Scope},
+    index::{
+        Index, Scope,
+        series::{Series, SeriesLimits},
+    },
     policy::{Check, InvalidSpec, Policy, PolicyKey, PolicyUpdate},
     summary::Report,
     violation::{StoredViolation, Violation},
@@ -28,19 +31,21 @@ pub(crate) struct Harness {
 }
 
 impl Harness {
-    /// Creates a harness before the first lists. The namespaces `pay` and `shop` have the label `team: <name>`.
-    pub(crate) fn starting() -> Self {
-        let mut harness = Self {
+    /// Creates a harness before the first lists, also that of namespaces.
+    pub(crate) fn without_namespaces() -> Self {
+        Self {
             index: Index::new([None], true),
             now: at(0),
             generation: 0,
             effects: Effects::default(),
             recounts: true,
-        };
-        harness.index.begin_namespace_resync();
-        harness.namespace("pay", "pay").namespace("shop", "shop");
-        let effects = harness.index.finish_namespace_resync(at(0));
-        harness.take(effects);
+        }
+    }
+
+    /// Creates a harness before the first list of Pods. The namespaces `pay` and `shop` have the label `team: <name>`.
+    pub(crate) fn starting() -> Self {
+        let mut harness = Self::without_namespaces();
+        harness.list_namespaces(&["pay", "shop"]);
         harness
     }
 
@@ -48,6 +53,24 @@ impl Harness {
     pub(crate) fn with(policy: Policy) -> Self {
         let mut harness = Self::starting();
         harness.resync([]).policy(policy);
+        harness
+    }
+
+    /// Creates a harness for a process that starts at this second and lists these Pods. It has the violations in the status of
+    /// `SidecarPolicy pay/mesh`, or a checkpoint.
+    pub(crate) fn restarted<'a>(
+        second: i64,
+        policy: Policy,
+        (status, checkpoint): (Vec<StoredViolation>, Option<Checkpoint>),
+        pods: impl IntoIterator<Item = &'a Pod>,
+    ) -> Self {
+        let mut harness = Self::starting();
+        harness.at(second);
+        if let Some(checkpoint) = checkpoint {
+            harness.import(checkpoint);
+        }
+        harness.policy_as(key("mesh"), Ok(policy), status);
+        harness.resync(pods).finish_work();
         harness
     }
 
@@ -81,13 +104,11 @@ impl Harness {
 
     /// Applies a policy as a list delivers it to a new process.
     pub(crate) fn listed_policy(&mut self, update: PolicyUpdate) -> &mut Self {
-        let effects = self.index.apply_policy(update, self.now);
-        self.take(effects)
+        self.change(|index, now| index.apply_policy(update, now))
     }
 
     pub(crate) fn exempt(&mut self, exemption: ExemptionUpdate) -> &mut Self {
-        let effects = self.index.apply_exemption(exemption, self.now);
-        self.take(effects)
+        self.change(|index, now| index.apply_exemption(exemption, now))
     }
 
     /// Returns the exemptions whose status may have changed since the last call.
@@ -102,20 +123,16 @@ impl Harness {
 
     /// Completes a list of exemptions.
     pub(crate) fn finish_exemptions(&mut self, scope: &Scope) -> &mut Self {
-        let effects = self.index.finish_exemption_resync(scope, self.now);
-        self.take(effects)
+        self.change(|index, now| index.finish_exemption_resync(scope, now))
     }
 
     pub(crate) fn end_exemption(&mut self, name: &str) -> &mut Self {
-        let key = ExemptionKey {
-            namespace: "pay".into(),
-            name: name.into(),
-        };
-        let effects = self.index.delete_exemption(&key, self.now);
-        self.take(effects)
+        self.change(|index, now| index.delete_exemption(&exemption_key(name), now))
     }
 
-    fn take(&mut self, effects: Effects) -> &mut Self {
+    /// Applies a change to the index now, and keeps its effects.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Index, Timestamp) -> Effects) -> &mut Self {
+        let effects = change(&mut self.index, self.now);
         self.effects.append(effects);
         if self.recounts {
             self.index.assert_counts();
@@ -130,8 +147,7 @@ impl Harness {
 
     pub(crate) fn until(&mut self, moment: Timestamp) -> &mut Self {
         while let Some(due) = self.index.next_deadline().filter(|due| *due <= moment) {
-            let effects = self.index.tick(due);
-            self.take(effects);
+            self.change(|index, _| index.tick(due));
         }
         self.late(moment)
     }
@@ -139,8 +155,7 @@ impl Harness {
     /// Advances the clock with one tick at the end, as a late timer does.
     pub(crate) fn late(&mut self, moment: Timestamp) -> &mut Self {
         self.now = moment;
-        let effects = self.index.tick(moment);
-        self.take(effects)
+        self.change(Index::tick)
     }
 
     /// Advances the clock in tenths of a second, and evaluates every Pod at each step.
@@ -150,7 +165,7 @@ impl Harness {
             let effects = self.index.reevaluate_all(self.now);
             self.effects.append(effects);
         }
-        self.take(Effects::default())
+        self.change(|_, _| Effects::default())
     }
 
     /// Advances the clock without a tick.
@@ -160,18 +175,26 @@ impl Harness {
     }
 
     pub(crate) fn pod(&mut self, pod: &Pod) -> &mut Self {
-        let effects = self.index.apply(pod.0.clone(), self.now);
-        self.take(effects)
+        self.change(|index, now| index.apply(pod.0.clone(), now))
     }
 
     pub(crate) fn delete(&mut self, pod: &Pod) -> &mut Self {
-        let effects = self.index.delete(&pod.0.namespace, &pod.0.uid, self.now);
-        self.take(effects)
+        self.change(|index, now| index.delete(&pod.0.namespace, &pod.0.uid, now))
+    }
+
+    /// Advances the clock to this second, and applies a Pod.
+    pub(crate) fn pod_at(&mut self, second: i64, pod: &Pod) -> &mut Self {
+        self.at(second).pod(pod)
     }
 
     /// Applies a new version of `SidecarPolicy pay/mesh`.
     pub(crate) fn policy(&mut self, policy: Policy) -> &mut Self {
-        self.policy_as(key("mesh"), Ok(policy), Vec::new())
+        self.add(key("mesh"), policy)
+    }
+
+    /// Applies a new version of another policy.
+    pub(crate) fn add(&mut self, key: PolicyKey, policy: Policy) -> &mut Self {
+        self.policy_as(key, Ok(policy), Vec::new())
     }
 
     pub(crate) fn policy_as(
@@ -182,20 +205,15 @@ impl Harness {
     ) -> &mut Self {
         self.generation += 1;
         let update = PolicyUpdate {
-            uid: format!("uid-of-{key}").into(),
-            key,
-            created: at(0),
             generation: self.generation,
-            spec,
             stored,
+            ..policy_update(key, spec)
         };
-        let effects = self.index.apply_policy(update, self.now);
-        self.take(effects)
+        self.change(|index, now| index.apply_policy(update, now))
     }
 
     pub(crate) fn delete_policy(&mut self, key: &PolicyKey) -> &mut Self {
-        let effects = self.index.delete_policy(key, self.now);
-        self.take(effects)
+        self.change(|index, now| index.delete_policy(key, now))
     }
 
     /// Limits the steps of long work from now on. [`Self::finish_work`] does the steps that remain.
@@ -206,8 +224,7 @@ impl Harness {
 
     /// Does one step of long work.
     pub(crate) fn work(&mut self) -> &mut Self {
-        let effects = self.index.work(self.now);
-        self.take(effects)
+        self.change(|index, now| index.work(now))
     }
 
     pub(crate) fn finish_work(&mut self) -> &mut Self {
@@ -219,31 +236,41 @@ impl Harness {
 
     pub(crate) fn namespace(&mut self, name: &str, team: &str) -> &mut Self {
         let labels = Arc::new([("team", team)].into_iter().collect());
-        let effects = self.index.apply_namespace(&name.into(), labels, self.now);
-        self.take(effects)
+        self.change(|index, now| index.apply_namespace(&name.into(), labels, now))
+    }
+
+    /// Delivers a complete list of namespaces. Each has the label `team: <name>`.
+    pub(crate) fn list_namespaces(&mut self, names: &[&str]) -> &mut Self {
+        self.index.begin_namespace_resync();
+        for name in names {
+            self.namespace(name, name);
+        }
+        self.change(Index::finish_namespace_resync)
     }
 
     /// Breaks the Pod watch, which was in sync until now.
     pub(crate) fn hold(&mut self) -> &mut Self {
-        self.index.hold(&None, self.now);
-        self.take(Effects::default())
+        self.change(|index, now| {
+            index.hold(&None, now);
+            Effects::default()
+        })
     }
 
     /// Resumes the Pod watch without a list.
     pub(crate) fn resume(&mut self) -> &mut Self {
-        let effects = self.index.resume(&None, self.now);
-        self.take(effects)
+        self.change(|index, now| index.resume(&None, now))
     }
 
     /// Starts a list of Pods. The watch was in sync until now.
     pub(crate) fn begin_resync(&mut self) -> &mut Self {
-        self.index.begin_resync(&None, self.now);
-        self.take(Effects::default())
+        self.change(|index, now| {
+            index.begin_resync(&None, now);
+            Effects::default()
+        })
     }
 
     pub(crate) fn finish_resync(&mut self) -> &mut Self {
-        let effects = self.index.finish_resync(&None, self.now);
-        self.take(effects)
+        self.change(|index, now| index.finish_resync(&None, now))
     }
 
     /// Delivers a complete list of Pods.
@@ -269,11 +296,12 @@ impl Harness {
         std::mem::take(&mut self.effects.events)
     }
 
-    /// Returns the policies whose status may have changed since the last call.
+    /// Returns the names of the Events that were withdrawn since the last call.
     pub(crate) fn withdrawn(&mut self) -> Vec<String> {
         std::mem::take(&mut self.effects.withdrawn)
     }
 
+    /// Returns the policies whose status may have changed since the last call.
     pub(crate) fn changed(&mut self) -> Vec<PolicyKey> {
         std::mem::take(&mut self.effects.changed).into_iter().collect()
     }
@@ -295,6 +323,33 @@ impl Harness {
             .collect()
     }
 
+    /// Returns the container of each violation, pending or firing.
+    pub(crate) fn failing_containers(&self) -> Vec<String> {
+        let containers = self
+            .index
+            .violations()
+            .map(|v| v.container().container.to_string());
+        containers.collect()
+    }
+
+    /// Returns the number of violations that have fired.
+    pub(crate) fn fired(&self) -> u64 {
+        self.index
+            .policies()
+            .flat_map(|policy| policy.fired)
+            .map(|(_, n)| n)
+            .sum()
+    }
+
+    /// Returns the number of firing violations that are exempt.
+    pub(crate) fn exempted(&self) -> u32 {
+        self.index
+            .policies()
+            .flat_map(|policy| policy.exempted)
+            .map(|(_, n)| n)
+            .sum()
+    }
+
     /// Returns the onset of a violation, in seconds.
     pub(crate) fn onset(&self, container: &str, check: Check) -> Option<f64> {
         let is_it = |v: &&Violation| **v.subject.container() == *container && v.check == check;
@@ -305,6 +360,16 @@ impl Harness {
     /// Returns the status of `SidecarPolicy pay/mesh`.
     pub(crate) fn report(&self) -> Report {
         self.index.report(&key("mesh")).unwrap()
+    }
+
+    /// Returns the series of the metrics now.
+    pub(crate) fn series(&mut self) -> Series {
+        self.index.series(&SeriesLimits::default(), self.now)
+    }
+
+    /// Returns the detail of the first violation in this status.
+    pub(crate) fn detail(&self) -> String {
+        self.report().violations.remove(0).detail
     }
 }
 

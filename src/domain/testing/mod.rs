@@ -1,6 +1,7 @@
 //! Helpers for the tests of the domain: Pods as a kubelet reports them, policies as the API server completes them, and a
 //! [`Harness`] around the index with a virtual clock.
 
+mod exemption;
 mod harness;
 mod pod;
 mod policy;
@@ -8,9 +9,13 @@ mod policy;
 use jiff::{SignedDuration, Timestamp};
 
 pub(crate) use self::{
+    exemption::{edited_exemption, exemption, exemption_key},
     harness::{Harness, lines},
-    pod::{Pod, web},
-    policy::{cluster_key, invalid, key, one_of, policy, stored, stored_about, violation},
+    pod::{Pod, web, web_named},
+    policy::{
+        cluster_key, invalid, key, key_in, one_of, only, policy, policy_update, stored, stored_about,
+        violation,
+    },
 };
 
 /// A change of a Pod.

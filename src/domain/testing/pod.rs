@@ -14,7 +14,12 @@ pub(crate) struct Pod(pub(crate) Observation);
 
 /// The Pod of most tests: main container `app` and native sidecar `envoy`, both ready since second 0.
 pub(crate) fn web() -> Pod {
-    Pod::named("web-1").native("envoy").regular("app")
+    web_named("web-1")
+}
+
+/// The same with another name.
+pub(crate) fn web_named(name: &str) -> Pod {
+    Pod::named(name).native("envoy").regular("app")
 }
 
 impl Pod {
@@ -73,6 +78,11 @@ impl Pod {
     /// Sets the labels.
     pub(crate) fn labels(self, labels: &[(&str, &str)]) -> Self {
         self.with(|pod| pod.labels = Arc::new(labels.iter().copied().collect()))
+    }
+
+    /// Sets the annotations.
+    pub(crate) fn annotations(self, annotations: &[(&str, &str)]) -> Self {
+        self.with(|pod| pod.annotations = Arc::new(annotations.iter().copied().collect()))
     }
 
     // The spec. Containers have the order of the calls, so init containers must come first.

@@ -5,12 +5,12 @@ use jiff::SignedDuration;
 use crate::domain::{
     checks::{Checks, Common},
     observation::Workload,
-    policy::{Check, InvalidSpec, Mode, Policy, PolicyKey, PolicyKind, Severity, SidecarRules},
+    policy::{Check, InvalidSpec, Mode, Policy, PolicyKey, PolicyKind, PolicyUpdate, Severity, SidecarRules},
     selector::{Operator, Requirement, Selector},
     violation::{ContainerSubject, StoredViolation, Subject, SubjectKey, Violation, ViolationKey},
 };
 
-use super::{at, minutes};
+use super::{at, minutes, seconds};
 
 /// The policy of `spec: {}`.
 pub(crate) fn policy() -> Policy {
@@ -37,7 +37,7 @@ pub(crate) fn policy() -> Policy {
     }
 }
 
-/// The settings of one check, for [`Policy::check`]. Fields that the check lacks are zero and are not written back.
+/// The settings of one check, for [`Policy::check`]. A limit that the check lacks is zero and has no effect.
 pub(crate) struct CheckSettings {
     pub(crate) mode: Mode,
     pub(crate) severity: Severity,
@@ -47,47 +47,13 @@ pub(crate) struct CheckSettings {
     pub(crate) window: SignedDuration,
 }
 
-/// The limits that several checks have.
-#[derive(Default)]
-struct Limits<'a> {
-    hold_for: Option<&'a mut SignedDuration>,
-    keep_firing_for: Option<&'a mut SignedDuration>,
-    rate: Option<(&'a mut u32, &'a mut SignedDuration)>,
-}
-
-macro_rules! limits {
-    ($settings:expr, hold) => {
-        Limits {
-            hold_for: Some(&mut $settings.limits.hold_for),
-            keep_firing_for: Some(&mut $settings.limits.keep_firing_for),
-            rate: None,
-        }
-    };
-    ($settings:expr, rate) => {
-        Limits {
-            hold_for: None,
-            keep_firing_for: Some(&mut $settings.limits.keep_firing_for),
-            rate: Some((&mut $settings.limits.count, &mut $settings.limits.window)),
-        }
-    };
-}
-
-fn limits(checks: &mut Checks, check: Check) -> Limits<'_> {
-    match check {
-        Check::NotReady => limits!(checks.not_ready, hold),
-        Check::MainReadySidecarNotReady => limits!(checks.main_ready_sidecar_not_ready, hold),
-        Check::StartupBlocked => limits!(checks.startup_blocked, hold),
-        Check::JobHeldOpen => limits!(checks.job_held_open, hold),
-        Check::FrequentRestarts => limits!(checks.frequent_restarts, rate),
-        Check::Flapping => limits!(checks.flapping, rate),
-        Check::OOMKilled => Limits {
-            keep_firing_for: Some(&mut checks.oom_killed.limits.keep_firing_for),
-            ..Limits::default()
-        },
-        // Tests of other checks change the fields of the policy.
-        #[allow(unreachable_patterns, reason = "a new check needs no line here")]
-        Check::SidecarMissing | Check::VersionDrift | Check::CommonCause => Limits::default(),
-    }
+/// Changes these limits of a check as part of its [`CheckSettings`].
+macro_rules! change_limits {
+    ($change:ident, $settings:ident, $limits:expr, $($limit:ident),*) => {{
+        $($settings.$limit = $limits.$limit;)*
+        $change(&mut $settings);
+        $($limits.$limit = $settings.$limit;)*
+    }};
 }
 
 impl Policy {
@@ -97,37 +63,77 @@ impl Policy {
         self
     }
 
-    /// Changes the settings of one check.
+    /// Changes the settings of one check. Tests of the checks on workloads and images change the fields of the policy.
     pub(crate) fn check(mut self, check: Check, change: impl FnOnce(&mut CheckSettings)) -> Self {
         let Common { mode, severity } = self.checks.common(check);
-        let Limits {
-            mut hold_for,
-            mut keep_firing_for,
-            mut rate,
-        } = limits(&mut self.checks, check);
         let mut settings = CheckSettings {
             mode,
             severity,
-            hold_for: hold_for.as_deref().copied().unwrap_or_default(),
-            keep_firing_for: keep_firing_for.as_deref().copied().unwrap_or_default(),
-            count: rate.as_ref().map_or(0, |(count, _)| **count),
-            window: rate.as_ref().map_or(SignedDuration::ZERO, |(_, window)| **window),
+            hold_for: SignedDuration::ZERO,
+            keep_firing_for: SignedDuration::ZERO,
+            count: 0,
+            window: SignedDuration::ZERO,
         };
-        change(&mut settings);
-        if let Some(hold_for) = &mut hold_for {
-            **hold_for = settings.hold_for;
-        }
-        if let Some(keep_firing_for) = &mut keep_firing_for {
-            **keep_firing_for = settings.keep_firing_for;
-        }
-        if let Some((count, window)) = &mut rate {
-            (**count, **window) = (settings.count, settings.window);
+        let checks = &mut self.checks;
+        match check {
+            Check::NotReady => {
+                change_limits!(
+                    change,
+                    settings,
+                    checks.not_ready.limits,
+                    hold_for,
+                    keep_firing_for
+                );
+            }
+            Check::MainReadySidecarNotReady => {
+                let limits = &mut checks.main_ready_sidecar_not_ready.limits;
+                change_limits!(change, settings, limits, hold_for, keep_firing_for);
+            }
+            Check::StartupBlocked => {
+                change_limits!(
+                    change,
+                    settings,
+                    checks.startup_blocked.limits,
+                    hold_for,
+                    keep_firing_for
+                );
+            }
+            Check::JobHeldOpen => {
+                change_limits!(
+                    change,
+                    settings,
+                    checks.job_held_open.limits,
+                    hold_for,
+                    keep_firing_for
+                );
+            }
+            Check::FrequentRestarts => {
+                let limits = &mut checks.frequent_restarts.limits;
+                change_limits!(change, settings, limits, keep_firing_for, count, window);
+            }
+            Check::Flapping => {
+                change_limits!(
+                    change,
+                    settings,
+                    checks.flapping.limits,
+                    keep_firing_for,
+                    count,
+                    window
+                );
+            }
+            Check::OOMKilled => change_limits!(change, settings, checks.oom_killed.limits, keep_firing_for),
+            Check::SidecarMissing | Check::VersionDrift | Check::CommonCause => change(&mut settings),
         }
         *self.checks.common_mut(check) = Common {
             mode: settings.mode,
             severity: settings.severity,
         };
         self
+    }
+
+    /// Sets how long a fault under this check must last.
+    pub(crate) fn hold_for(self, check: Check, hold_for: SignedDuration) -> Self {
+        self.check(check, |settings| settings.hold_for = hold_for)
     }
 
     /// Disables all other checks.
@@ -143,11 +149,33 @@ pub(crate) fn invalid(message: &str) -> Result<Policy, InvalidSpec> {
     Err(InvalidSpec::Undecodable(message.to_owned()))
 }
 
+/// The policy with only this check, which fires when a fault has lasted for this number of seconds.
+pub(crate) fn only(check: Check, hold_for: i64) -> Policy {
+    policy().only(check).hold_for(check, seconds(hold_for))
+}
+
+/// The first version of a policy that was created at second 0.
+pub(crate) fn policy_update(key: PolicyKey, spec: Result<Policy, InvalidSpec>) -> PolicyUpdate {
+    PolicyUpdate {
+        uid: format!("uid-of-{key}").into(),
+        key,
+        created: at(0),
+        generation: 1,
+        spec,
+        stored: Vec::new(),
+    }
+}
+
 /// The key of a `SidecarPolicy` in the namespace `pay`.
 pub(crate) fn key(name: &str) -> PolicyKey {
+    key_in("pay", name)
+}
+
+/// The key of a `SidecarPolicy` in another namespace.
+pub(crate) fn key_in(namespace: &str, name: &str) -> PolicyKey {
     PolicyKey {
         kind: PolicyKind::SidecarPolicy,
-        namespace: "pay".into(),
+        namespace: namespace.into(),
         name: name.into(),
     }
 }

@@ -4,10 +4,15 @@ use std::sync::Arc;
 
 use crate::domain::{
     effects::Delivery,
+    observation::Observation,
     policy::{Check, Mode, Policy},
-    testing::{Harness, Pod, at, cluster_key, invalid, key, minutes, one_of, policy, stored, web},
+    testing::{Harness, Pod, at, cluster_key, invalid, key, one_of, only, policy, stored, web},
     violation::{StoredViolation, SubjectKey},
 };
+
+fn not_ready() -> Policy {
+    policy().only(Check::NotReady)
+}
 
 fn bad() -> Pod {
     web().unready("envoy").status("envoy", |s| s.restart_count = 1)
@@ -15,10 +20,7 @@ fn bad() -> Pod {
 
 /// Starts an operator at second 1000 with one policy, its stored violations, and one Pod.
 fn restart(policy: Policy, stored: Vec<StoredViolation>, pod: &Pod) -> Harness {
-    let mut harness = Harness::starting();
-    harness.at(1000).policy_as(key("mesh"), Ok(policy), stored);
-    harness.resync([pod]);
-    harness
+    Harness::restarted(1000, policy, (stored, None), [pod])
 }
 
 fn firing(check: Check) -> Vec<StoredViolation> {
@@ -26,8 +28,8 @@ fn firing(check: Check) -> Vec<StoredViolation> {
 }
 
 #[test]
-fn a_firing_violation_is_taken_over_as_it_stands_and_sends_nothing() {
-    let mut harness = restart(policy().only(Check::NotReady), firing(Check::NotReady), &bad());
+fn a_firing_violation_is_adopted_as_it_stands_and_sends_nothing() {
+    let mut harness = restart(not_ready(), firing(Check::NotReady), &bad());
     assert_eq!(harness.firing(), ["envoy NotReady"]);
     assert_eq!(
         harness.onset("envoy", Check::NotReady),
@@ -39,14 +41,8 @@ fn a_firing_violation_is_taken_over_as_it_stands_and_sends_nothing() {
         (0, 0),
         "adoption writes no Event and causes no transition"
     );
-    let fired: u64 = harness
-        .index
-        .policies()
-        .flat_map(|p| p.fired)
-        .map(|(_, n)| n)
-        .sum();
-    assert_eq!(fired, 0, "this process did not fire the violation");
-    harness.at(1100).pod(&web()).at(1220);
+    assert_eq!(harness.fired(), 0, "this process did not fire the violation");
+    harness.pod_at(1100, &web()).at(1220);
     assert_eq!(harness.log(), ["1220 resolved envoy NotReady"]);
     assert_eq!(
         harness.events().len(),
@@ -56,9 +52,9 @@ fn a_firing_violation_is_taken_over_as_it_stands_and_sends_nothing() {
 }
 
 #[test]
-fn a_pending_violation_keeps_its_clock() {
+fn a_pending_violation_keeps_its_onset() {
     let pending = vec![stored(Check::NotReady, "envoy", false, 800)];
-    let mut harness = restart(policy().only(Check::NotReady), pending, &bad());
+    let mut harness = restart(not_ready(), pending, &bad());
     assert_eq!(harness.pending(), ["envoy NotReady"]);
     harness.at(4000);
     assert_eq!(
@@ -68,7 +64,7 @@ fn a_pending_violation_keeps_its_clock() {
     );
     assert_eq!(harness.events().len(), 1);
     let pending = vec![stored(Check::NotReady, "envoy", false, 600)];
-    let mut harness = restart(policy().only(Check::NotReady), pending, &bad());
+    let mut harness = restart(not_ready(), pending, &bad());
     assert_eq!(
         harness.log(),
         ["1000 firing envoy NotReady"],
@@ -77,8 +73,8 @@ fn a_pending_violation_keeps_its_clock() {
 }
 
 #[test]
-fn repetitions_go_on_in_their_rhythm() {
-    let mut harness = restart(policy().only(Check::NotReady), firing(Check::NotReady), &bad());
+fn repetitions_keep_their_period() {
+    let mut harness = restart(not_ready(), firing(Check::NotReady), &bad());
     harness.at(500 + 300 + 50 * 60 - 1);
     assert_eq!(harness.events(), []);
     harness.at(500 + 300 + 50 * 60);
@@ -92,7 +88,7 @@ fn repetitions_go_on_in_their_rhythm() {
 }
 
 #[test]
-fn an_adopted_name_is_raised_by_a_new_episode() {
+fn a_new_episode_raises_the_count_of_an_adopted_event() {
     let startup = || {
         web()
             .uninitialized()
@@ -100,13 +96,11 @@ fn an_adopted_name_is_raised_by_a_new_episode() {
             .waiting("app", "PodInitializing")
     };
     let started = web();
-    let policy = policy()
-        .only(Check::StartupBlocked)
-        .check(Check::StartupBlocked, |c| c.hold_for = minutes(1));
+    let policy = only(Check::StartupBlocked, 60);
     let mut harness = restart(policy, firing(Check::StartupBlocked), &startup());
-    harness.at(1010).pod(&started);
+    harness.pod_at(1010, &started);
     assert_eq!(harness.events().len(), 1, "the recovery");
-    harness.at(1020).pod(&startup()).at(1080);
+    harness.pod_at(1020, &startup()).at(1080);
     let delivery: Vec<_> = harness.events().iter().map(|event| event.delivery).collect();
     assert_eq!(
         delivery,
@@ -117,7 +111,7 @@ fn an_adopted_name_is_raised_by_a_new_episode() {
 
 #[test]
 fn a_stored_violation_without_a_fault_ends_after_its_keep_firing_for() {
-    let mut harness = restart(policy().only(Check::NotReady), firing(Check::NotReady), &web());
+    let mut harness = restart(not_ready(), firing(Check::NotReady), &web());
     assert_eq!(harness.firing(), ["envoy NotReady"]);
     harness.at(4000);
     assert_eq!(
@@ -126,12 +120,8 @@ fn a_stored_violation_without_a_fault_ends_after_its_keep_firing_for() {
         "keepFiringFor starts when the operator observes the recovery"
     );
     let pending = vec![stored(Check::NotReady, "envoy", false, 900)];
-    let mut harness = restart(policy().only(Check::NotReady), pending, &web());
+    let mut harness = restart(not_ready(), pending, &web());
     assert_eq!(harness.log(), ["1000 cleared envoy NotReady"]);
-}
-
-fn not_ready() -> Policy {
-    policy().only(Check::NotReady)
 }
 
 /// The namespace, Pod and container of a stored violation.
@@ -155,7 +145,7 @@ fn with(change: fn(&mut StoredViolation)) -> Vec<StoredViolation> {
     violations
 }
 
-fn is_taken_over(policy: Policy, stored: Vec<StoredViolation>, pod: &Pod) -> bool {
+fn is_adopted(policy: Policy, stored: Vec<StoredViolation>, pod: &Pod) -> bool {
     let mut harness = restart(policy, stored, pod);
     assert_eq!(
         (harness.log().len(), harness.events().len()),
@@ -166,7 +156,7 @@ fn is_taken_over(policy: Policy, stored: Vec<StoredViolation>, pod: &Pod) -> boo
 }
 
 #[test]
-fn violations_of_missing_containers_are_not_taken_over() {
+fn violations_of_missing_containers_are_not_adopted() {
     let created = |second| web().with(|pod| pod.created = Some(at(second)).into());
     #[rustfmt::skip]
     let table = [
@@ -180,12 +170,56 @@ fn violations_of_missing_containers_are_not_taken_over() {
         (with(|_| {}), web().with(|p| p.terminating = true), false, "a Pod that is not evaluated"),
     ];
     for (listed, pod, expected, why) in table {
-        assert_eq!(is_taken_over(not_ready(), listed, &pod), expected, "{why}");
+        assert_eq!(is_adopted(not_ready(), listed, &pod), expected, "{why}");
+    }
+}
+
+/// The UID decides, whatever the clocks showed. A status without UIDs is one of version 0.1.
+#[test]
+fn a_violation_is_adopted_only_by_the_pod_with_its_uid() {
+    let table = [
+        (Some("u-1"), "u-1", 0, true, "the same Pod"),
+        (
+            Some("u-1"),
+            "u-1",
+            503,
+            true,
+            "the same Pod, created by a clock that was ahead",
+        ),
+        (
+            Some("u-1"),
+            "u-2",
+            497,
+            false,
+            "its successor, created by a clock that was behind",
+        ),
+        (None, "u-1", 0, true, "a status without UIDs"),
+        (
+            None,
+            "u-1",
+            503,
+            false,
+            "a status without UIDs, and a younger Pod",
+        ),
+    ];
+    for (stored_uid, uid, created, expected, why) in table {
+        let listed = firing(Check::NotReady).into_iter().map(|mut violation| {
+            if let SubjectKey::Container { uid, .. } = &mut violation.key.subject {
+                *uid = stored_uid.map(Arc::from);
+            }
+            violation
+        });
+        let change = |pod: &mut Observation| (pod.uid, pod.created) = (uid.into(), Some(at(created)).into());
+        let pod = web().unready("envoy").with(change);
+        let mut harness = restart(not_ready(), listed.collect(), &pod);
+        let onset = harness.onset("envoy", Check::NotReady);
+        assert_eq!(onset == Some(500.0), expected, "{why}: {onset:?}");
+        assert_eq!(harness.events().is_empty(), expected, "{why}");
     }
 }
 
 #[test]
-fn violations_outside_the_policy_are_not_taken_over() {
+fn violations_outside_the_policy_are_not_adopted() {
     let off = not_ready().check(Check::NotReady, |c| c.mode = Mode::Off);
     #[rustfmt::skip]
     let table = [
@@ -197,7 +231,7 @@ fn violations_outside_the_policy_are_not_taken_over() {
         (not_ready().with(|p| p.pods = one_of("a", "b")), with(|_| {}), "a Pod that no longer matches"),
     ];
     for (policy, listed, why) in table {
-        assert!(!is_taken_over(policy, listed, &web()), "{why}");
+        assert!(!is_adopted(policy, listed, &web()), "{why}");
     }
 }
 
@@ -216,7 +250,7 @@ fn stored_violations_without_a_pod_are_dropped_after_the_first_list() {
             if !pods_first {
                 harness.resync([&other]);
             }
-            harness.at(1100).pod(&web());
+            harness.pod_at(1100, &web());
             assert_eq!(
                 harness.firing(),
                 [""; 0],
@@ -236,22 +270,17 @@ fn the_order_in_which_watches_complete_makes_no_difference() {
         ["namespaces", "policy", "pods"],
         ["policy", "pods", "namespaces"],
     ] {
-        let mut harness = Harness::starting();
-        harness.index = crate::domain::index::Index::new([None], true);
+        let mut harness = Harness::without_namespaces();
         harness.at(1000);
         for step in order {
             match step {
-                "pods" => drop(harness.resync([&bad()]).log()),
+                "pods" => harness.resync([&bad()]),
                 "policy" => {
                     let listed = firing(Check::NotReady);
-                    harness.policy_as(cluster_key("platform"), Ok(selecting.clone()), listed);
+                    harness.policy_as(cluster_key("platform"), Ok(selecting.clone()), listed)
                 }
-                _ => {
-                    harness.index.begin_namespace_resync();
-                    harness.namespace("pay", "pay");
-                    drop(harness.index.finish_namespace_resync(at(1000)));
-                }
-            }
+                _ => harness.list_namespaces(&["pay"]),
+            };
         }
         assert_eq!(harness.onset("envoy", Check::NotReady), Some(500.0), "{order:?}");
         assert_eq!(
@@ -263,22 +292,18 @@ fn the_order_in_which_watches_complete_makes_no_difference() {
 }
 
 #[test]
-fn a_held_pod_keeps_what_is_listed_of_it() {
+fn a_held_pod_keeps_its_stored_violations() {
     let restarting = bad().conditions(|c| c.all_containers_restarting = true);
-    let mut harness = restart(
-        policy().only(Check::NotReady),
-        firing(Check::NotReady),
-        &restarting,
-    );
+    let mut harness = restart(not_ready(), firing(Check::NotReady), &restarting);
     assert_eq!(harness.firing(), ["envoy NotReady"], "a hold changes nothing");
     assert_eq!(harness.index.next_deadline(), None);
-    harness.at(9000).pod(&bad());
+    harness.pod_at(9000, &bad());
     assert_eq!(harness.log(), [""; 0], "the violation still fires after the hold");
     assert_eq!(harness.onset("envoy", Check::NotReady), Some(500.0));
 }
 
 #[test]
-fn a_policy_that_was_never_valid_takes_nothing_over() {
+fn a_policy_that_was_never_valid_adopts_nothing() {
     let mut harness = Harness::starting();
     harness.at(1000).policy_as(
         key("mesh"),
@@ -296,18 +321,14 @@ fn a_policy_that_was_never_valid_takes_nothing_over() {
 }
 
 #[test]
-fn status_is_read_once() {
-    let mut harness = restart(policy().only(Check::NotReady), Vec::new(), &web());
-    harness.policy_as(
-        key("mesh"),
-        Ok(policy().only(Check::NotReady)),
-        firing(Check::NotReady),
-    );
+fn a_status_is_read_only_once() {
+    let mut harness = restart(not_ready(), Vec::new(), &web());
+    harness.policy_as(key("mesh"), Ok(not_ready()), firing(Check::NotReady));
     assert_eq!(harness.firing(), [""; 0], "own status writes are ignored");
 }
 
 #[test]
-fn a_memory_kill_is_taken_over_with_the_time_it_has_left() {
+fn a_memory_kill_is_adopted_with_the_time_it_has_left() {
     let kill = |since| vec![stored(Check::OOMKilled, "envoy", true, since)];
     let oom = || policy().only(Check::OOMKilled);
     let mut harness = restart(oom(), kill(500), &web());
@@ -339,7 +360,7 @@ fn a_memory_kill_is_taken_over_with_the_time_it_has_left() {
 #[test]
 fn violations_missing_in_the_status_are_rebuilt_from_the_pod() {
     let two = bad().native("vault-agent").unready("vault-agent");
-    let mut harness = restart(policy().only(Check::NotReady), firing(Check::NotReady), &two);
+    let mut harness = restart(not_ready(), firing(Check::NotReady), &two);
     assert_eq!(harness.log(), ["1000 firing vault-agent NotReady"]);
     assert_eq!(
         harness.onset("vault-agent", Check::NotReady),

@@ -38,7 +38,7 @@ fn no_onset_after_a_gap_is_before_the_last_sync() {
         .begin_resync()
         .at(800)
         .begin_resync();
-    harness.at(1000).pod(&bad(550)).finish_resync();
+    harness.pod_at(1000, &bad(550)).finish_resync();
     assert_eq!(
         harness.onset("envoy", Check::NotReady),
         Some(550.0),
@@ -69,7 +69,7 @@ fn a_pod_created_in_a_gap_is_new() {
 fn a_later_policy_observes_pods_for_the_first_time() {
     let bad = web().unready("envoy").containers_unready_since(300);
     let mut harness = Harness::with(policy().with(|p| p.pods = one_of("app", "web")));
-    harness.pod(&web()).at(310).pod(&bad).at(1000);
+    harness.pod(&web()).pod_at(310, &bad).at(1000);
     assert_eq!(harness.log(), [""; 0]);
     harness.pod(&bad.clone().labels(&[("app", "web")]));
     assert_eq!(
@@ -95,8 +95,8 @@ fn each_policy_has_its_own_first_observation() {
     let other = policy()
         .only(Check::JobHeldOpen)
         .with(|p| p.pods = one_of("app", "web"));
-    harness.policy_as(key("other"), Ok(other.clone()), Vec::new());
-    harness.pod(&web()).at(310).pod(&labels(bad.clone()));
+    harness.add(key("other"), other.clone());
+    harness.pod(&web()).pod_at(310, &labels(bad.clone()));
     assert_eq!(
         harness.onset("envoy", Check::NotReady),
         Some(310.0),
@@ -104,12 +104,8 @@ fn each_policy_has_its_own_first_observation() {
     );
 
     let mut harness = Harness::with(policy().only(Check::NotReady));
-    harness.pod(&web()).at(500).hold().at(600).pod(&bad);
-    harness.policy_as(
-        key("other"),
-        Ok(other.check(Check::NotReady, |c| c.hold_for = minutes(1))),
-        Vec::new(),
-    );
+    harness.pod(&web()).at(500).hold().pod_at(600, &bad);
+    harness.add(key("other"), other.hold_for(Check::NotReady, minutes(1)));
     harness.at(1000).resume();
     assert_eq!(
         harness.onset("envoy", Check::NotReady),

@@ -2,7 +2,7 @@
 
 use crate::domain::{
     policy::{Check, Policy},
-    testing::{Harness, Pod, policy, seconds, web},
+    testing::{Harness, Pod, only, policy, seconds, web},
 };
 
 /// The seconds by which the clock of the second replica is ahead. This is longer than the windows of the checks.
@@ -85,11 +85,7 @@ fn observed_readiness_changes_stay_in_the_window() {
 
 #[test]
 fn an_observed_onset_holds() {
-    let hour = || {
-        policy()
-            .only(Check::NotReady)
-            .check(Check::NotReady, |check| check.hold_for = seconds(3600))
-    };
+    let hour = || only(Check::NotReady, 3600);
     let mut replicas = Replicas::with(hour);
     replicas
         .at(10)

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use crate::domain::{
     checkpoint::Checkpoint,
     effects::{Delivery, Event, RECOVERED},
-    exemption::{ExemptedPods, Exemption, ExemptionKey, ExemptionUpdate, Shown},
+    exemption::ExemptedPods,
     observation::Workload,
     policy::{Check, Mode, Policy, PolicyKey},
-    testing::{Harness, Pod, at, cluster_key, key, minutes, policy, stored, stored_about},
+    testing::{Harness, Pod, at, cluster_key, edited_exemption, key, minutes, policy, stored, stored_about},
     violation::{ImageSubject, StoredViolation, SubjectKey},
 };
 
@@ -40,7 +40,7 @@ fn three_of_four() -> Harness {
         harness.pod(&pod(workload));
     }
     for (second, workload) in [(10, "a"), (20, "b"), (40, "c")] {
-        harness.at(second).pod(&broken(workload));
+        harness.pod_at(second, &broken(workload));
     }
     harness.finish_work();
     harness
@@ -166,11 +166,11 @@ fn workloads_that_fail_at_other_times_have_no_common_cause() {
     let mut harness = Harness::with(caused());
     for (second, workload) in [(0, "a"), (400, "b"), (601, "c")] {
         harness.pod(&pod(workload));
-        harness.at(second).pod(&broken(workload));
+        harness.pod_at(second, &broken(workload));
     }
     settle(&mut harness, 700);
     assert!(causes(&harness).is_empty(), "601 s");
-    harness.pod(&pod("d")).at(1000).pod(&broken("d"));
+    harness.pod(&pod("d")).pod_at(1000, &broken("d"));
     settle(&mut harness, 1060);
     assert_eq!(causes(&harness).len(), 1, "b, c and d within 600 s");
     assert!(detail(&harness, &key("mesh")).starts_with("NotReady in 3 of 4 workloads"));
@@ -210,7 +210,7 @@ fn other_images_and_other_checks_do_not_count() {
 #[test]
 fn one_namespace_cannot_hide_a_cause_of_a_cluster_policy_by_many_workloads() {
     let mut harness = Harness::with(policy().with(|policy| policy.mode = Mode::Off));
-    harness.policy_as(cluster_key("all"), Ok(caused()), Vec::new());
+    harness.add(cluster_key("all"), caused());
     for number in 0..100 {
         harness.pod(&pod(&format!("tenant-{number}")).in_namespace("shop"));
     }
@@ -231,7 +231,7 @@ fn one_namespace_cannot_hide_a_cause_of_a_cluster_policy_by_many_workloads() {
 #[test]
 fn a_share_of_exactly_a_fifth_is_enough_with_weights_that_are_rounded() {
     let mut harness = Harness::with(policy().with(|policy| policy.mode = Mode::Off));
-    harness.policy_as(cluster_key("all"), Ok(caused()), Vec::new());
+    harness.add(cluster_key("all"), caused());
     for number in 0..80 {
         // Four namespaces, each below the limit for one.
         let namespace = format!("healthy-{}", number % 4);
@@ -247,27 +247,13 @@ fn a_share_of_exactly_a_fifth_is_enough_with_weights_that_are_rounded() {
 #[test]
 fn violations_under_an_exemption_do_not_count_until_its_end() {
     let mut harness = Harness::with(caused());
-    harness.exempt(ExemptionUpdate {
-        key: ExemptionKey {
-            namespace: "pay".into(),
+    harness.exempt(edited_exemption("a", |spec| {
+        spec.pods = ExemptedPods::Of(Workload {
+            kind: "Deployment".into(),
             name: "a".into(),
-        },
-        uid: "uid-a".into(),
-        created: at(0),
-        generation: 1,
-        spec: Ok(Exemption {
-            pods: ExemptedPods::Of(Workload {
-                kind: "Deployment".into(),
-                name: "a".into(),
-            }),
-            containers: Vec::new(),
-            checks: Vec::new(),
-            reason: "vendor".into(),
-            until: at(500),
-        }),
-        shown: Shown::default(),
-        hid: None,
-    });
+        });
+        spec.until = at(500);
+    }));
     for workload in ["a", "b", "c"] {
         harness.pod(&pod(workload)).pod(&broken(workload));
     }
@@ -290,14 +276,8 @@ fn pods_that_change_in_one_second_are_evaluated_once() {
 
 /// A process that starts at second 300 with the violations of the status, or with a checkpoint.
 fn restarted(stored: Vec<StoredViolation>, checkpoint: Option<Checkpoint>) -> Harness {
-    let mut harness = Harness::starting();
-    harness.at(300);
-    if let Some(checkpoint) = checkpoint {
-        harness.index.import(checkpoint, at(300));
-    }
-    harness.policy_as(key("mesh"), Ok(caused()), stored);
     let pods = [broken("web"), broken("b"), broken("c"), pod("d")];
-    harness.resync(&pods);
+    let mut harness = Harness::restarted(300, caused(), (stored, checkpoint), &pods);
     settle(&mut harness, 300);
     harness
 }
@@ -324,7 +304,7 @@ fn a_later_process_continues_it() {
     let mut first = Harness::with(caused());
     let pods = [broken("web"), broken("b"), broken("c"), pod("d")];
     for pod in &pods {
-        first.at(10).pod(pod);
+        first.pod_at(10, pod);
     }
     settle(&mut first, 100);
     let announced = of_cause(first.events());

@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 
 use crate::domain::{
     effects::{Delivery, RECOVERED},
-    index::series::SeriesLimits,
     policy::{Check, Mode, Policy, PolicyKey},
     testing::{Harness, Pod, cluster_key, key, minutes, policy},
 };
@@ -128,7 +127,7 @@ fn each_image_has_its_own_event_and_series() {
     assert_eq!(events.len(), 2);
     assert_ne!(events[0].name, events[1].name);
     let images = |harness: &mut Harness| {
-        let series = harness.index.series(&SeriesLimits::default(), harness.now);
+        let series = harness.series();
         let images = series.violations.iter().map(|of| of.subject.image().to_owned());
         images.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
     };
@@ -146,10 +145,9 @@ fn each_image_has_its_own_event_and_series() {
 fn a_short_rollout_is_no_violation() {
     let mut harness = two_versions();
     harness
-        .at(HOUR - 10)
-        .pod(&pod("web-1", "web", "1.1.0"))
+        .pod_at(HOUR - 10, &pod("web-1", "web", "1.1.0"))
         .finish_work();
-    harness.at(HOUR).pod(&pod("web-1", "web", "1.0.0")).finish_work();
+    harness.pod_at(HOUR, &pod("web-1", "web", "1.0.0")).finish_work();
     assert!(
         harness.at(2 * HOUR - 1).events().is_empty(),
         "the time begins again"
@@ -188,7 +186,7 @@ fn laggards_are_named_only_if_all_versions_have_an_order() {
 fn the_event_of_a_cluster_policy_is_in_default_and_names_no_workload() {
     let mut harness = Harness::with(policy());
     let all = cluster_key("all");
-    harness.policy_as(all.clone(), Ok(drifting()), Vec::new());
+    harness.add(all.clone(), drifting());
     harness
         .pod(&pod("web-1", "web", "1.0.0"))
         .pod(&pod("api-1", "api", "1.1.0").in_namespace("shop"))

@@ -4,29 +4,28 @@ use crate::domain::{
     effects::{Change, Effects},
     pattern::Pattern,
     policy::{Check, Mode, Policy, PolicyUpdate, Severity},
-    testing::{Harness, Pod, at, cluster_key, invalid, key, minutes, one_of, policy, seconds, web},
+    testing::{
+        Harness, Pod, at, cluster_key, invalid, key, minutes, one_of, only, policy, policy_update, seconds,
+        web,
+    },
 };
 
 fn not_ready() -> Policy {
     policy().only(Check::NotReady)
 }
 
-fn lasting(n: i64) -> Policy {
-    not_ready().check(Check::NotReady, |c| c.hold_for = seconds(n))
-}
-
 /// Envoy is unready since second 10.
 fn failing(policy: Policy) -> Harness {
     let mut harness = Harness::with(policy);
-    harness.pod(&web()).at(10).pod(&web().unready("envoy"));
+    harness.pod(&web()).pod_at(10, &web().unready("envoy"));
     harness
 }
 
 #[test]
 fn an_edit_keeps_onsets() {
-    let mut harness = failing(lasting(300));
+    let mut harness = failing(only(Check::NotReady, 300));
     harness.at(100).log();
-    harness.policy(lasting(60));
+    harness.policy(only(Check::NotReady, 60));
     assert_eq!(
         harness.log(),
         ["100 firing envoy NotReady"],
@@ -34,7 +33,7 @@ fn an_edit_keeps_onsets() {
     );
     assert_eq!(harness.onset("envoy", Check::NotReady), Some(10.0));
     harness.events();
-    harness.policy(lasting(200));
+    harness.policy(only(Check::NotReady, 200));
     assert_eq!(
         harness.log(),
         ["100 pending envoy NotReady"],
@@ -52,16 +51,15 @@ fn an_edit_keeps_onsets() {
 }
 
 #[test]
-fn an_edit_moves_what_is_due() {
-    let mut harness = failing(lasting(300));
-    harness.at(20).policy(lasting(100));
+fn an_edit_moves_deadlines() {
+    let mut harness = failing(only(Check::NotReady, 300));
+    harness.at(20).policy(only(Check::NotReady, 100));
     assert_eq!(harness.index.next_deadline(), Some(at(35)), "it becomes visible");
     harness.at(35);
     assert_eq!(harness.index.next_deadline(), Some(at(110)));
     harness
-        .at(500)
-        .pod(&web())
-        .policy(lasting(100).check(Check::NotReady, |c| c.keep_firing_for = seconds(10)));
+        .pod_at(500, &web())
+        .policy(only(Check::NotReady, 100).check(Check::NotReady, |c| c.keep_firing_for = seconds(10)));
     assert_eq!(harness.index.next_deadline(), Some(at(510)));
     harness.log();
     harness.at(600);
@@ -70,18 +68,22 @@ fn an_edit_moves_what_is_due() {
 
 #[test]
 fn violations_outside_an_edited_policy_end_without_events() {
-    let excluding = lasting(60).with(|p| p.sidecars.exclude_pattern = Some(Pattern::parse("env.*").unwrap()));
+    let excluding = only(Check::NotReady, 60)
+        .with(|p| p.sidecars.exclude_pattern = Some(Pattern::parse("env.*").unwrap()));
     let table = [
         (excluding, "the container is no longer a sidecar"),
         (policy().only(Check::JobHeldOpen), "the check is off"),
-        (lasting(60).with(|p| p.mode = Mode::Off), "the policy is off"),
         (
-            lasting(60).with(|p| p.pods = one_of("app", "other")),
+            only(Check::NotReady, 60).with(|p| p.mode = Mode::Off),
+            "the policy is off",
+        ),
+        (
+            only(Check::NotReady, 60).with(|p| p.pods = one_of("app", "other")),
             "the Pod no longer matches",
         ),
     ];
     for (edited, why) in table {
-        let mut harness = failing(lasting(60));
+        let mut harness = failing(only(Check::NotReady, 60));
         harness.at(100).events();
         harness.log();
         harness.policy(edited);
@@ -106,7 +108,7 @@ fn violations_outside_an_edited_policy_end_without_events() {
 #[test]
 fn a_deleted_policy_ends_all_its_violations_without_events() {
     let mut harness = failing(not_ready());
-    harness.policy_as(key("other"), Ok(not_ready()), Vec::new());
+    harness.add(key("other"), not_ready());
     harness.at(400).events();
     harness.log();
     harness.changed();
@@ -130,12 +132,8 @@ fn a_policy_of_the_same_name_and_another_uid_is_another_policy() {
     let mut harness = failing(not_ready());
     harness.at(400).log();
     let update = PolicyUpdate {
-        key: key("mesh"),
         uid: "another".into(),
-        created: at(0),
-        generation: 1,
-        spec: Ok(lasting(1000)),
-        stored: Vec::new(),
+        ..policy_update(key("mesh"), Ok(only(Check::NotReady, 1000)))
     };
     let effects = harness.index.apply_policy(update, at(400));
     let changes: Vec<_> = effects.transitions.iter().map(|t| t.to).collect();
@@ -159,15 +157,8 @@ fn a_policy_that_was_never_valid_reports_only_its_error() {
 #[test]
 fn a_repeated_input_has_no_effect() {
     let mut harness = Harness::with(not_ready());
-    let mut tell = |spec: Result<Policy, &str>| {
-        let update = PolicyUpdate {
-            key: key("mesh"),
-            uid: "uid-of-SidecarPolicy pay/mesh".into(),
-            created: at(0),
-            generation: 1,
-            spec: spec.or_else(invalid),
-            stored: Vec::new(),
-        };
+    let mut is_changed = |spec: Result<Policy, &str>| {
+        let update = policy_update(key("mesh"), spec.or_else(invalid));
         !harness.index.apply_policy(update, at(0)).changed.is_empty()
     };
     let table = [
@@ -178,15 +169,15 @@ fn a_repeated_input_has_no_effect() {
         (Ok(not_ready()), true, "valid again, without a change"),
         (Ok(not_ready()), false, "unchanged after recovery"),
     ];
-    for (spec, news, why) in table {
-        assert_eq!(tell(spec), news, "{why}");
+    for (spec, expected, why) in table {
+        assert_eq!(is_changed(spec), expected, "{why}");
     }
 }
 
 #[test]
-fn an_invalid_version_leaves_the_last_good_one_at_work_and_disturbs_no_other() {
+fn after_an_invalid_version_the_last_valid_one_stays_in_use_and_no_other_policy_changes() {
     let mut harness = failing(not_ready());
-    harness.policy_as(key("other"), Ok(not_ready()), Vec::new());
+    harness.add(key("other"), not_ready());
     harness.at(20).changed();
     harness.policy_as(key("mesh"), invalid("spec.sidecars.namePattern: no"), Vec::new());
     assert_eq!(harness.changed(), [key("mesh")]);
@@ -218,7 +209,7 @@ fn an_invalid_version_leaves_the_last_good_one_at_work_and_disturbs_no_other() {
 }
 
 #[test]
-fn a_severity_moves_its_violations() {
+fn an_edit_of_a_severity_changes_existing_violations() {
     let mut harness = failing(policy());
     harness
         .at(400)
@@ -249,12 +240,8 @@ fn an_unchanged_policy_has_no_effects() {
     harness.at(400).changed();
     let mut same = |generation| {
         let update = PolicyUpdate {
-            key: key("mesh"),
-            uid: "uid-of-SidecarPolicy pay/mesh".into(),
-            created: at(0),
             generation,
-            spec: Ok(not_ready()),
-            stored: Vec::new(),
+            ..policy_update(key("mesh"), Ok(not_ready()))
         };
         harness.index.apply_policy(update, at(400))
     };
@@ -276,21 +263,13 @@ fn selectors_decide_which_pods_a_policy_matches() {
             .unready("envoy")
     };
     let pay = || web().unready("envoy").labels(&[("app", "web")]);
-    let at_once = |policy: Policy| {
-        policy
-            .only(Check::NotReady)
-            .check(Check::NotReady, |c| c.hold_for = minutes(0))
-    };
+    let at_once = |policy: Policy| policy.only(Check::NotReady).hold_for(Check::NotReady, minutes(0));
     let seen = |key, policy| {
         let mut harness = Harness::starting();
         harness.resync([&pay(), &shop()]);
-        harness.policy_as(key, Ok(at_once(policy)), Vec::new());
-        let pods: Vec<_> = harness
-            .index
-            .violations()
-            .map(|v| v.container().pod.to_string())
-            .collect();
-        pods.join(" ")
+        harness.add(key, at_once(policy));
+        let pods = harness.index.violations().map(|v| v.subject.pod());
+        pods.collect::<Vec<_>>().join(" ")
     };
     let namespaces = |team| policy().with(|p| p.namespaces = one_of("team", team));
     let pods = |app| policy().with(|p| p.pods = one_of("app", app));
@@ -334,15 +313,13 @@ fn selectors_decide_which_pods_a_policy_matches() {
 }
 
 #[test]
-fn labels_of_a_namespace_and_of_a_pod_may_change() {
-    let selecting = lasting(60).with(|p| {
+fn changes_of_labels_match_the_pod_again() {
+    let selecting = only(Check::NotReady, 60).with(|p| {
         (p.namespaces, p.pods) = (one_of("team", "pay"), one_of("app", "web"));
     });
     let labels = |app| web().unready("envoy").labels(&[("app", app)]);
     let mut harness = Harness::starting();
-    harness
-        .resync([&labels("web")])
-        .policy_as(cluster_key("p"), Ok(selecting), Vec::new());
+    harness.resync([&labels("web")]).add(cluster_key("p"), selecting);
     harness.at(70);
     assert_eq!(harness.firing(), ["envoy NotReady"]);
     harness.log();
@@ -358,13 +335,13 @@ fn labels_of_a_namespace_and_of_a_pod_may_change() {
         ["80 firing envoy NotReady"],
         "the namespace matches again, and the fault keeps its onset"
     );
-    harness.at(90).pod(&labels("db"));
+    harness.pod_at(90, &labels("db"));
     assert_eq!(
         harness.log(),
         ["90 ended envoy NotReady"],
         "the Pod does not match"
     );
-    harness.at(100).pod(&labels("web"));
+    harness.pod_at(100, &labels("web"));
     assert_eq!(harness.firing(), ["envoy NotReady"]);
     let effects = harness.index.delete_namespace("pay", at(110));
     assert_eq!(
@@ -380,7 +357,7 @@ fn an_empty_selector_needs_no_namespace() {
     let mut harness = Harness::starting();
     harness
         .resync([&web().unready("envoy")])
-        .policy_as(cluster_key("p"), Ok(lasting(0)), Vec::new());
+        .add(cluster_key("p"), only(Check::NotReady, 0));
     assert_eq!(harness.firing(), ["envoy NotReady"]);
     let effects = harness.index.delete_namespace("pay", at(10));
     assert_eq!(effects.transitions, [], "unknown namespaces match too");

@@ -23,15 +23,14 @@ fn ways_out() -> [(&'static str, Step); 5] {
 fn a_pod_that_is_not_evaluated_violates_nothing() {
     for (why, leaves) in ways_out() {
         let mut harness = Harness::with(policy());
-        harness.at(10).pod(&leaves(web().unready("envoy"))).at(4000);
+        harness.pod_at(10, &leaves(web().unready("envoy"))).at(4000);
         assert_eq!(harness.log(), [""; 0], "{why}");
         assert_eq!(harness.report().summary.pods, 0, "{why}: the Pod is not counted");
     }
     for phase in [Phase::Pending, Phase::Running, Phase::Unknown] {
         let mut harness = Harness::with(policy());
         harness
-            .at(10)
-            .pod(&web().unready("envoy").with(|o| o.phase = phase))
+            .pod_at(10, &web().unready("envoy").with(|o| o.phase = phase))
             .at(4000);
         assert_eq!(harness.firing().len(), 2, "{phase:?} is evaluated");
     }
@@ -42,15 +41,13 @@ fn everything_ends_when_a_pod_is_no_longer_evaluated() {
     for (why, leaves) in ways_out() {
         let mut harness = Harness::with(policy().check(Check::NotReady, |c| c.keep_firing_for = minutes(60)));
         harness
-            .at(0)
-            .pod(&web())
-            .at(10)
-            .pod(&web().unready("envoy"))
+            .pod_at(0, &web())
+            .pod_at(10, &web().unready("envoy"))
             .at(200);
         assert_eq!((harness.firing().len(), harness.pending().len()), (1, 1));
         harness.log();
         harness.events();
-        harness.at(210).pod(&leaves(web().unready("envoy")));
+        harness.pod_at(210, &leaves(web().unready("envoy")));
         let expected = [
             "210 ended envoy NotReady",
             "210 ended envoy MainReadySidecarNotReady",
@@ -70,10 +67,8 @@ fn everything_ends_when_a_pod_is_no_longer_evaluated() {
 fn a_deleted_pod_ends_everything_without_a_recovery() {
     let mut harness = Harness::with(policy());
     harness
-        .at(10)
-        .pod(&web())
-        .at(20)
-        .pod(&web().unready("envoy"))
+        .pod_at(10, &web())
+        .pod_at(20, &web().unready("envoy"))
         .at(200);
     harness.log();
     harness.events();
@@ -105,11 +100,11 @@ fn counts_are_dropped_when_a_pod_is_not_evaluated() {
     harness.pod(&pod);
     for second in [10, 20] {
         pod = pod.restarted("envoy", second);
-        harness.at(second).pod(&pod);
+        harness.pod_at(second, &pod);
     }
-    harness.at(30).pod(&evicted(pod.clone())).at(40).pod(&pod);
+    harness.pod_at(30, &evicted(pod.clone())).pod_at(40, &pod);
     pod = pod.restarted("envoy", 50);
-    harness.at(50).pod(&pod);
+    harness.pod_at(50, &pod);
     assert_eq!(
         harness.log(),
         [""; 0],
@@ -117,7 +112,7 @@ fn counts_are_dropped_when_a_pod_is_not_evaluated() {
     );
     for second in [60, 70] {
         pod = pod.restarted("envoy", second);
-        harness.at(second).pod(&pod);
+        harness.pod_at(second, &pod);
     }
     assert_eq!(
         harness.log(),
@@ -131,14 +126,14 @@ fn changes_of_a_pod_that_is_not_evaluated_are_not_counted_later() {
     let evicted = |pod: Pod| pod.conditions(|c| c.disruption_target = true);
     let killed = web().oom_killed("envoy", 5).restarted("envoy", 6);
     let mut harness = Harness::with(policy());
-    harness.at(0).pod(&web()).at(10).pod(&killed);
+    harness.pod_at(0, &web()).pod_at(10, &killed);
     assert_eq!(harness.log(), ["10 firing envoy OOMKilled"]);
-    harness.at(20).pod(&evicted(killed.clone()));
+    harness.pod_at(20, &evicted(killed.clone()));
     assert_eq!(harness.log(), ["20 ended envoy OOMKilled"]);
-    harness.at(30).pod(&killed);
+    harness.pod_at(30, &killed);
     assert_eq!(harness.log(), [""; 0], "the same kill does not count again");
     let thrice = (0..3).fold(killed.clone(), |pod, n| pod.restarted("envoy", 32 + n));
-    harness.at(31).pod(&evicted(killed)).at(40).pod(&thrice);
+    harness.pod_at(31, &evicted(killed)).pod_at(40, &thrice);
     assert_eq!(
         harness.log(),
         [""; 0],
@@ -149,7 +144,7 @@ fn changes_of_a_pod_that_is_not_evaluated_are_not_counted_later() {
         1,
         "restarts during the eviction are not in the series"
     );
-    harness.at(50).pod(&thrice.oom_killed("envoy", 49).ready("envoy"));
+    harness.pod_at(50, &thrice.oom_killed("envoy", 49).ready("envoy"));
     assert_eq!(harness.log(), ["50 firing envoy OOMKilled"], "another kill fires");
 }
 
@@ -157,10 +152,8 @@ fn changes_of_a_pod_that_is_not_evaluated_are_not_counted_later() {
 fn a_fault_that_a_pod_comes_back_with_begins_then() {
     let bad = web().unready("envoy").containers_unready_since(5);
     let mut harness = Harness::with(policy().only(Check::NotReady));
-    harness
-        .at(10)
-        .pod(&bad.clone().conditions(|c| c.disruption_target = true));
-    harness.at(600).pod(&bad);
+    harness.pod_at(10, &bad.clone().conditions(|c| c.disruption_target = true));
+    harness.pod_at(600, &bad);
     assert_eq!(
         harness.onset("envoy", Check::NotReady),
         Some(600.0),
@@ -174,10 +167,8 @@ fn the_identity_of_a_pod_is_its_uid() {
     let old = web().of("StatefulSet", "web");
     let new = old.clone().with(|pod| pod.uid = "another".into());
     harness
-        .at(0)
-        .pod(&old)
-        .at(10)
-        .pod(&old.clone().unready("envoy"))
+        .pod_at(0, &old)
+        .pod_at(10, &old.clone().unready("envoy"))
         .at(200);
     harness.pod(&new.clone().unready("envoy")).delete(&old);
     assert_eq!(

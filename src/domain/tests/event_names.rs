@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::domain::{
     effects::Event,
-    observation::{Condition, RestartPolicy},
+    observation::{Exit, RestartPolicy, State},
     policy::{Check, Policy, PolicyUpdate},
-    testing::{Harness, Pod, at, key, policy, seconds, web},
+    testing::{Harness, Pod, at, key, policy, policy_update, seconds, web, web_named},
 };
 
 fn at_once(check: Check) -> Policy {
@@ -19,7 +19,7 @@ fn at_once(check: Check) -> Policy {
 fn events(check: Check, pods: &[Pod]) -> Vec<Event> {
     let mut harness = Harness::with(at_once(check));
     for (second, pod) in (0..).zip(pods) {
-        harness.at(100 * second).pod(pod);
+        harness.pod_at(100 * second, pod);
     }
     harness.at(100_000);
     harness.events()
@@ -42,7 +42,7 @@ fn the_same_objects_give_the_same_name() {
         "the name does not depend on the observed history"
     );
     let mut later = Harness::with(at_once(Check::NotReady));
-    later.at(5000).pod(&bad());
+    later.pod_at(5000, &bad());
     assert_eq!(
         later.events()[0].name,
         name,
@@ -53,12 +53,12 @@ fn the_same_objects_give_the_same_name() {
 }
 
 #[test]
-fn another_policy_pod_container_check_or_happening_gives_another_name() {
+fn each_policy_pod_container_check_and_episode_has_its_own_name() {
     let mut harness = Harness::with(at_once(Check::NotReady));
     let all = policy()
-        .check(Check::NotReady, |c| c.hold_for = seconds(0))
-        .check(Check::MainReadySidecarNotReady, |c| c.hold_for = seconds(0));
-    harness.policy_as(key("other"), Ok(all), Vec::new());
+        .hold_for(Check::NotReady, seconds(0))
+        .hold_for(Check::MainReadySidecarNotReady, seconds(0));
+    harness.add(key("other"), all);
     let two = web().native("linkerd").unready("envoy").unready("linkerd");
     let same_name = two.clone().with(|pod| pod.uid = "another".into());
     harness.pod(&two).pod(&same_name).at(10);
@@ -73,13 +73,14 @@ fn another_policy_pod_container_check_or_happening_gives_another_name() {
 #[test]
 fn each_check_distinguishes_episodes_by_fields_of_the_pod() {
     let restarted = |n| (0..n).fold(web(), |pod, i| pod.restarted("envoy", i));
-    let killed = |run| {
+    let killed_with = |change: &dyn Fn(&mut Exit)| {
         web().oom_killed("envoy", 5).status("envoy", |s| {
-            if let crate::domain::observation::State::Terminated(exit) = &mut s.state {
-                exit.run = run;
+            if let State::Terminated(exit) = &mut s.state {
+                change(exit);
             }
         })
     };
+    let killed = |run| killed_with(&|exit| exit.run = run);
     let flapping = |since| vec![web(), bad().containers_unready_since(since)];
     let blocked = |since| vec![web().uninitialized().starting("envoy", since)];
     let job = |second| {
@@ -146,13 +147,7 @@ fn each_check_distinguishes_episodes_by_fields_of_the_pod() {
         names[0], names[1],
         "the kill names the Event, also after a later exit"
     );
-    let nameless = |second| {
-        killed(0).status("envoy", |s| {
-            if let crate::domain::observation::State::Terminated(exit) = &mut s.state {
-                exit.finished_at = Some(at(second));
-            }
-        })
-    };
+    let nameless = |second| killed_with(&|exit| (exit.run, exit.finished_at) = (0, Some(at(second))));
     let names = [5, 6].map(|second| first_name(Check::OOMKilled, &[web(), nameless(second)]));
     assert_ne!(
         names[0], names[1],
@@ -161,7 +156,7 @@ fn each_check_distinguishes_episodes_by_fields_of_the_pod() {
     let in_threes = |n| {
         let policy = at_once(Check::FrequentRestarts).check(Check::FrequentRestarts, |c| c.count = 3);
         let mut harness = Harness::with(policy);
-        harness.pod(&web()).at(10).pod(&restarted(n));
+        harness.pod(&web()).pod_at(10, &restarted(n));
         harness.events().remove(0).name
     };
     assert_eq!(in_threes(3), in_threes(5), "restartCount / count is rounded down");
@@ -169,7 +164,7 @@ fn each_check_distinguishes_episodes_by_fields_of_the_pod() {
 }
 
 #[test]
-fn a_name_is_one_that_the_api_server_takes() {
+fn the_api_server_accepts_the_names() {
     let names = [
         "a".to_owned(),
         "x".repeat(253),
@@ -178,10 +173,7 @@ fn a_name_is_one_that_the_api_server_takes() {
         format!("{}-.-.-{}", "y".repeat(231), "z".repeat(10)),
     ];
     for pod_name in names {
-        let pod = Pod::named(&pod_name)
-            .native("envoy")
-            .regular("app")
-            .unready("envoy");
+        let pod = web_named(&pod_name).unready("envoy");
         let name = first_name(Check::NotReady, &[pod]);
         assert!(name.len() <= 253, "{name}");
         for label in name.split('.') {
@@ -194,20 +186,11 @@ fn a_name_is_one_that_the_api_server_takes() {
         }
     }
     let longest = "x".repeat(236);
-    let pod = Pod::named(&longest)
-        .native("envoy")
-        .regular("app")
-        .unready("envoy");
-    let name = first_name(Check::NotReady, &[pod]);
+    let of = |name: &str| first_name(Check::NotReady, &[web_named(name).unready("envoy")]);
+    let name = of(&longest);
     assert_eq!(name.len(), 253, "236 characters of the Pod name fit");
     assert!(name.starts_with(&longest), "{name}");
     let (a, b) = ("x".repeat(250) + "a", "x".repeat(250) + "b");
-    let of = |name: &str| {
-        first_name(
-            Check::NotReady,
-            &[Pod::named(name).native("envoy").regular("app").unready("envoy")],
-        )
-    };
     assert_ne!(of(&a), of(&b), "the removed characters still affect the name");
 }
 
@@ -230,28 +213,21 @@ fn a_note_is_cut_to_1024_bytes_at_a_character() {
 }
 
 #[test]
-fn an_update_of_the_policy_keeps_the_name() {
+fn another_policy_of_the_same_name_has_other_event_names() {
     let mut harness = Harness::with(at_once(Check::NotReady));
     harness.pod(&bad());
     let first = harness.events().remove(0).name;
     let update = PolicyUpdate {
-        key: key("mesh"),
         uid: "another".into(),
-        created: at(0),
-        generation: 1,
-        spec: Ok(at_once(Check::NotReady)),
-        stored: Vec::new(),
+        ..policy_update(key("mesh"), Ok(at_once(Check::NotReady)))
     };
     let effects = harness.index.apply_policy(update, at(10));
     assert_ne!(
         effects.events[0].name, first,
         "another policy of the same name has other Event names"
     );
-    let none = Pod::named("web-1")
-        .native("envoy")
-        .regular("app")
-        .unready("envoy");
-    let without = none.conditions(|c| c.containers_ready = None::<Condition>);
+    let none = web().unready("envoy");
+    let without = none.conditions(|c| c.containers_ready = None);
     assert_ne!(
         first_name(Check::NotReady, &[without]),
         "",

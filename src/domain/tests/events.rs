@@ -3,16 +3,14 @@
 use crate::domain::{
     effects::{Delivery, Event},
     policy::{Check, Mode, Policy},
-    testing::{Harness, Pod, at, key, minutes, policy, seconds, web},
+    testing::{Harness, Pod, at, key, minutes, only, policy, seconds, web},
 };
 
 pub(super) const REPEAT: i64 = 50 * 60;
 
 /// A firing violation of envoy since second 0.
 fn not_ready() -> Policy {
-    policy()
-        .only(Check::NotReady)
-        .check(Check::NotReady, |c| c.hold_for = seconds(0))
+    only(Check::NotReady, 0)
 }
 
 pub(super) fn bad() -> Pod {
@@ -34,7 +32,7 @@ pub(super) fn brief(events: &[Event]) -> Vec<String> {
 #[test]
 fn one_event_when_it_fires_and_one_when_it_resolves() {
     let mut harness = Harness::with(policy().only(Check::NotReady));
-    harness.pod(&web()).at(10).pod(&bad()).at(309);
+    harness.pod(&web()).pod_at(10, &bad()).at(309);
     assert_eq!(harness.events(), [], "a pending violation has no Event");
     harness.at(310);
     let fired = harness.events();
@@ -42,11 +40,10 @@ fn one_event_when_it_fires_and_one_when_it_resolves() {
     assert!(fired[0].warning);
     assert_eq!(fired[0].at, at(310));
     harness
-        .at(320)
-        .pod(&bad().with(|pod| pod.stray_statuses = 1))
+        .pod_at(320, &bad().with(|pod| pod.stray_statuses = 1))
         .pod(&bad().unready("app"));
     assert_eq!(harness.events(), [], "a Pod update writes no Event");
-    harness.at(330).pod(&web()).at(450);
+    harness.pod_at(330, &web()).at(450);
     let resolved = harness.events();
     assert_eq!(brief(&resolved), ["SidecarRecovered Create"]);
     assert!(!resolved[0].warning);
@@ -137,12 +134,12 @@ fn a_mode_may_change_while_a_violation_fires() {
         ["SidecarContainerNotReady Repeat(2)"],
         "the overdue repetition follows the edit"
     );
-    harness.policy(observing()).at(4000).pod(&web()).at(5000);
+    harness.policy(observing()).pod_at(4000, &web()).at(5000);
     assert_eq!(harness.events(), [], "no recovery Event in mode Observe");
     assert_eq!(harness.firing(), [""; 0]);
 
     let mut harness = failing(observing());
-    harness.at(10).pod(&web()).at(20).policy(not_ready()).at(1000);
+    harness.pod_at(10, &web()).at(20).policy(not_ready()).at(1000);
     assert_eq!(
         harness.events(),
         [],
@@ -153,7 +150,7 @@ fn a_mode_may_change_while_a_violation_fires() {
 #[test]
 fn recovery_events_can_be_put_off() {
     let mut harness = failing(not_ready().with(|p| p.recovery_events = false));
-    harness.at(10).pod(&web()).at(1000);
+    harness.pod_at(10, &web()).at(1000);
     assert_eq!(brief(&harness.events()), ["SidecarContainerNotReady Create"]);
     assert_eq!(harness.log().len(), 2, "the violation resolves without an Event");
 }
@@ -202,7 +199,7 @@ fn the_period_counts_from_firing_not_from_the_onset() {
 #[test]
 fn events_are_repeated_during_keep_firing_for() {
     let mut harness = failing(not_ready().check(Check::NotReady, |c| c.keep_firing_for = minutes(60)));
-    harness.at(10).pod(&web()).at(REPEAT);
+    harness.pod_at(10, &web()).at(REPEAT);
     assert_eq!(
         brief(&harness.events()),
         [
@@ -220,16 +217,12 @@ fn a_new_episode_under_an_old_name_raises_that_event() {
             .starting("envoy", 0)
             .waiting("app", "PodInitializing")
     };
-    let startup = policy()
-        .only(Check::StartupBlocked)
-        .check(Check::StartupBlocked, |c| c.hold_for = seconds(0));
+    let startup = only(Check::StartupBlocked, 0);
     let mut harness = Harness::with(startup);
-    harness.pod(&blocked()).at(2 * REPEAT).pod(&web());
+    harness.pod(&blocked()).pod_at(2 * REPEAT, &web());
     harness
-        .at(2 * REPEAT + 10)
-        .pod(&blocked())
-        .at(3 * REPEAT + 10)
-        .pod(&web());
+        .pod_at(2 * REPEAT + 10, &blocked())
+        .pod_at(3 * REPEAT + 10, &web());
     let events = harness.events();
     assert_eq!(
         brief(&events),
@@ -251,12 +244,13 @@ fn a_new_episode_under_an_old_name_raises_that_event() {
 #[test]
 fn a_new_episode_under_a_new_name_is_a_new_event() {
     let mut harness = failing(not_ready());
-    harness.at(10).pod(
+    harness.pod_at(
+        10,
         &web()
             .containers_unready_since(0)
             .conditions(|c| c.containers_ready.as_mut().unwrap().holds = true),
     );
-    harness.at(200).pod(&bad().containers_unready_since(200));
+    harness.pod_at(200, &bad().containers_unready_since(200));
     assert_eq!(
         brief(&harness.events()),
         [
@@ -272,20 +266,18 @@ fn old_event_names_are_dropped() {
     let mut harness = Harness::with(not_ready().check(Check::NotReady, |c| c.keep_firing_for = seconds(0)));
     for n in 0..200 {
         harness
-            .at(10 * n)
-            .pod(&bad().containers_unready_since(10 * n))
-            .at(10 * n + 5)
-            .pod(&web());
+            .pod_at(10 * n, &bad().containers_unready_since(10 * n))
+            .pod_at(10 * n + 5, &web());
     }
     assert_eq!(harness.events().len(), 400);
-    harness.at(3000).pod(&bad().containers_unready_since(1990));
+    harness.pod_at(3000, &bad().containers_unready_since(1990));
     assert_eq!(
         brief(&harness.events()),
         ["SidecarContainerNotReady CreateOrRaise(2)"],
         "a recent name is remembered"
     );
-    harness.at(3010).pod(&web()).events();
-    harness.at(3020).pod(&bad().containers_unready_since(10));
+    harness.pod_at(3010, &web()).events();
+    harness.pod_at(3020, &bad().containers_unready_since(10));
     assert_eq!(
         brief(&harness.events()),
         ["SidecarContainerNotReady Create"],

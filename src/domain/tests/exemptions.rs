@@ -1,4 +1,4 @@
-//! What an exemption hides, and what speaks when it ends.
+//! What an exemption hides, and what is announced at its end.
 
 mod cluster_policies;
 mod histories;
@@ -10,113 +10,60 @@ mod views;
 use super::events::brief;
 use crate::domain::{
     effects::Event,
-    exemption::{ExemptedPods, Exemption, ExemptionKey, ExemptionUpdate, Shown},
-    index::series::SeriesLimits,
+    exemption::{ExemptedPods, Exemption, ExemptionUpdate},
     observation::Workload,
     policy::{Check, Policy},
-    testing::{Harness, Pod, at, one_of, policy, seconds, web},
+    testing::{Harness, Pod, at, edited_exemption, exemption, one_of, only, web},
 };
-
-/// The Pods with `app: web`, until second 1000.
-fn spec() -> Exemption {
-    Exemption {
-        pods: ExemptedPods::Selected(one_of("app", "web")),
-        containers: Vec::new(),
-        checks: Vec::new(),
-        reason: "vendor".into(),
-        until: at(1000),
-    }
-}
-
-/// An exemption of the namespace `pay`, the older the lower its name is in the alphabet.
-fn exemption(name: &str) -> ExemptionUpdate {
-    ExemptionUpdate {
-        key: key_of(name),
-        uid: format!("uid-{name}").into(),
-        created: at(0),
-        generation: 1,
-        spec: Ok(spec()),
-        shown: Shown::default(),
-        hid: None,
-    }
-}
-
-fn key_of(name: &str) -> ExemptionKey {
-    ExemptionKey {
-        namespace: "pay".into(),
-        name: name.into(),
-    }
-}
 
 /// An exemption until this second.
 fn until(name: &str, second: i64) -> ExemptionUpdate {
-    edited(name, |spec| spec.until = at(second))
-}
-
-fn edited(name: &str, edit: impl FnOnce(&mut Exemption)) -> ExemptionUpdate {
-    let mut spec = spec();
-    edit(&mut spec);
-    ExemptionUpdate {
-        spec: Ok(spec),
-        ..exemption(name)
-    }
+    edited_exemption(name, |spec| spec.until = at(second))
 }
 
 /// The Events about Pods since the last call.
-fn spoken(harness: &mut Harness) -> Vec<Event> {
+fn pod_events(harness: &mut Harness) -> Vec<Event> {
     let mut events = harness.events();
     events.retain(|event| &*event.regarding.kind == "Pod");
     events
 }
 
 fn not_ready() -> Policy {
-    policy()
-        .only(Check::NotReady)
-        .check(Check::NotReady, |c| c.hold_for = seconds(60))
+    only(Check::NotReady, 60)
 }
 
 fn bad() -> Pod {
     web().labels(&[("app", "web")]).unready("envoy")
 }
 
-/// A change of the exemption of a test case.
-type Edit = Box<dyn Fn(&mut Exemption)>;
+/// A change of an exemption.
+type Edit = fn(&mut Exemption);
 
 /// Envoy is unready since second 10.
 fn failing(policy: Policy) -> Harness {
     let mut harness = Harness::with(policy);
-    harness.pod(&bad().ready("envoy")).at(10).pod(&bad());
+    harness.pod(&bad().ready("envoy")).pod_at(10, &bad());
     harness
 }
 
-fn exempted(harness: &Harness) -> u32 {
-    let policies = harness.index.policies();
-    policies.flat_map(|policy| policy.exempted).map(|(_, n)| n).sum()
-}
-
-fn fired(harness: &Harness) -> u64 {
-    let policies = harness.index.policies();
-    policies.flat_map(|policy| policy.fired).map(|(_, n)| n).sum()
-}
-
 #[test]
-fn a_violation_that_begins_under_an_exemption_speaks_when_its_time_is_over() {
+fn a_violation_that_begins_under_an_exemption_is_announced_at_its_end() {
     let mut harness = failing(not_ready());
     harness.exempt(exemption("snooze")).at(999);
-    assert_eq!(spoken(&mut harness), []);
+    assert_eq!(pod_events(&mut harness), []);
     assert_eq!((harness.firing(), harness.pending()), (Vec::new(), Vec::new()));
-    assert_eq!((exempted(&harness), fired(&harness)), (1, 0));
+    assert_eq!((harness.exempted(), harness.fired()), (1, 0));
     let report = harness.report();
     assert_eq!((report.summary.firing, report.violations.len()), (0, 0));
-    let series = harness.index.series(&SeriesLimits::default(), at(999));
+    let series = harness.series();
     assert_eq!((series.violations.len(), series.workloads.rows.len()), (0, 0));
     harness.at(1000);
-    let events = spoken(&mut harness);
+    let events = pod_events(&mut harness);
     assert_eq!(brief(&events), ["SidecarContainerNotReady Create"]);
     assert_eq!(events[0].at, at(1000), "the end is a deadline of its own");
     assert_eq!(harness.firing(), ["envoy NotReady"]);
     assert_eq!(harness.onset("envoy", Check::NotReady), Some(10.0));
-    assert_eq!((exempted(&harness), fired(&harness)), (0, 1));
+    assert_eq!((harness.exempted(), harness.fired()), (0, 1));
     assert_eq!(
         harness.log(),
         ["10 pending envoy NotReady", "70 firing envoy NotReady"],
@@ -128,88 +75,72 @@ fn a_violation_that_begins_under_an_exemption_speaks_when_its_time_is_over() {
 fn a_violation_that_was_announced_is_announced_again() {
     let mut harness = failing(not_ready());
     harness.at(100);
-    assert_eq!(brief(&spoken(&mut harness)), ["SidecarContainerNotReady Create"]);
+    assert_eq!(
+        brief(&pod_events(&mut harness)),
+        ["SidecarContainerNotReady Create"]
+    );
     harness.changed();
     harness.exempt(exemption("snooze"));
-    assert_eq!((harness.firing(), spoken(&mut harness)), (Vec::new(), Vec::new()));
+    assert_eq!(
+        (harness.firing(), pod_events(&mut harness)),
+        (Vec::new(), Vec::new())
+    );
     assert_eq!(harness.changed().len(), 1, "the status changes");
     harness.at(200).end_exemption("snooze").end_exemption("snooze");
     assert_eq!(
-        brief(&spoken(&mut harness)),
+        brief(&pod_events(&mut harness)),
         ["SidecarContainerNotReady CreateOrRaise(2)"]
     );
     assert_eq!(harness.firing(), ["envoy NotReady"]);
-    assert_eq!(fired(&harness), 1, "the violation counts once");
-    harness.at(300).pod(&bad().ready("envoy")).at(900);
-    assert_eq!(brief(&spoken(&mut harness)), ["SidecarRecovered Create"]);
+    assert_eq!(harness.fired(), 1, "the violation counts once");
+    harness.pod_at(300, &bad().ready("envoy")).at(900);
+    assert_eq!(brief(&pod_events(&mut harness)), ["SidecarRecovered Create"]);
 }
 
 #[test]
-fn a_violation_that_ends_under_an_exemption_says_nothing() {
+fn a_violation_that_ends_under_an_exemption_has_no_event() {
     let mut harness = failing(not_ready());
     harness.at(100).events();
     harness
         .exempt(exemption("snooze"))
-        .at(200)
-        .pod(&bad().ready("envoy"));
+        .pod_at(200, &bad().ready("envoy"));
     harness.at(2000);
-    assert_eq!(spoken(&mut harness), []);
-    assert_eq!((exempted(&harness), harness.index.next_deadline()), (0, None));
+    assert_eq!(pod_events(&mut harness), []);
+    assert_eq!((harness.exempted(), harness.index.next_deadline()), (0, None));
 }
 
 #[test]
-fn an_exemption_covers_what_it_names() {
-    let of = |kind: &str, name: &str| {
+fn an_exemption_covers_only_its_pods_containers_and_checks() {
+    fn of(kind: &str, name: &str) -> ExemptedPods {
         ExemptedPods::Of(Workload {
             kind: kind.into(),
             name: name.into(),
         })
-    };
-    let workload = web().0.workload;
+    }
     let table: [(&str, Edit, bool); 8] = [
-        ("all", Box::new(|_| ()), true),
+        ("all", |_| (), true),
         (
             "labels",
-            Box::new(|e| e.pods = ExemptedPods::Selected(one_of("app", "db"))),
+            |e| e.pods = ExemptedPods::Selected(one_of("app", "db")),
             false,
         ),
-        (
-            "its workload",
-            Box::new(move |e| e.pods = of(&workload.kind, &workload.name)),
-            true,
-        ),
-        (
-            "another workload",
-            Box::new(move |e| e.pods = of("Deployment", "other")),
-            false,
-        ),
-        (
-            "its container",
-            Box::new(|e| e.containers = vec!["envoy".into()]),
-            true,
-        ),
-        (
-            "another container",
-            Box::new(|e| e.containers = vec!["app".into()]),
-            false,
-        ),
+        ("its workload", |e| e.pods = of("Deployment", "web"), true),
+        ("another workload", |e| e.pods = of("Deployment", "other"), false),
+        ("its container", |e| e.containers = vec!["envoy".into()], true),
+        ("another container", |e| e.containers = vec!["app".into()], false),
         (
             "its check",
-            Box::new(|e| e.checks = vec![Check::Flapping, Check::NotReady]),
+            |e| e.checks = vec![Check::Flapping, Check::NotReady],
             true,
         ),
-        (
-            "another check",
-            Box::new(|e| e.checks = vec![Check::Flapping]),
-            false,
-        ),
+        ("another check", |e| e.checks = vec![Check::Flapping], false),
     ];
     for (why, edit, is_covered) in table {
         let mut harness = failing(not_ready());
-        harness.exempt(edited("snooze", edit)).at(100);
+        harness.exempt(edited_exemption("snooze", edit)).at(100);
         assert_eq!(harness.firing().is_empty(), is_covered, "{why}");
-        assert_eq!(spoken(&mut harness).is_empty(), is_covered, "{why}");
-        assert_eq!(exempted(&harness), u32::from(is_covered), "{why}");
+        assert_eq!(pod_events(&mut harness).is_empty(), is_covered, "{why}");
+        assert_eq!(harness.exempted(), u32::from(is_covered), "{why}");
     }
 }
 
@@ -219,7 +150,7 @@ fn another_namespace_is_not_affected() {
     let mut elsewhere = exemption("snooze");
     elsewhere.key.namespace = "shop".into();
     harness.exempt(elsewhere).at(100);
-    assert_eq!((harness.firing().len(), exempted(&harness)), (1, 0));
+    assert_eq!((harness.firing().len(), harness.exempted()), (1, 0));
 }
 
 #[test]
@@ -230,21 +161,21 @@ fn an_edit_moves_the_end() {
         .at(500)
         .exempt(until("snooze", 700))
         .at(699);
-    assert_eq!(spoken(&mut harness), []);
+    assert_eq!(pod_events(&mut harness), []);
     harness.at(700);
-    assert_eq!(spoken(&mut harness).len(), 1, "an earlier end");
+    assert_eq!(pod_events(&mut harness).len(), 1, "an earlier end");
     harness.exempt(until("snooze", 2000)).at(1999);
     assert_eq!(
-        (spoken(&mut harness), harness.firing()),
+        (pod_events(&mut harness), harness.firing()),
         (Vec::new(), Vec::new()),
         "a new end"
     );
     harness.exempt(until("another", 2500));
     harness.at(2499);
-    assert_eq!(spoken(&mut harness), [], "the later of two ends");
+    assert_eq!(pod_events(&mut harness), [], "the later of two ends");
     harness.at(2500);
     assert_eq!(
-        brief(&spoken(&mut harness)),
+        brief(&pod_events(&mut harness)),
         ["SidecarContainerNotReady CreateOrRaise(2)"]
     );
 }
@@ -253,7 +184,7 @@ fn an_edit_moves_the_end() {
 fn a_list_ends_the_exemptions_that_it_does_not_contain() {
     let mut harness = failing(not_ready());
     harness.exempt(exemption("snooze")).at(100);
-    for (scope, listed, speaks) in [
+    for (scope, listed, is_announced) in [
         (Some("shop".into()), None, false),
         (None, Some("snooze"), false),
         (None, Some("another"), false),
@@ -264,13 +195,13 @@ fn a_list_ends_the_exemptions_that_it_does_not_contain() {
             harness.exempt(exemption(name));
         }
         harness.finish_exemptions(&scope);
-        assert_eq!(!harness.firing().is_empty(), speaks, "{scope:?} {listed:?}");
+        assert_eq!(!harness.firing().is_empty(), is_announced, "{scope:?} {listed:?}");
         assert_eq!(
-            spoken(&mut harness).len(),
-            usize::from(speaks),
+            pod_events(&mut harness).len(),
+            usize::from(is_announced),
             "{scope:?} {listed:?}"
         );
     }
     harness.finish_exemptions(&None);
-    assert_eq!(spoken(&mut harness), [], "no list is in progress");
+    assert_eq!(pod_events(&mut harness), [], "no list is in progress");
 }

@@ -4,7 +4,7 @@ use crate::domain::{
     checks::frequent_restarts::Scope,
     observation::RestartPolicy,
     policy::{Check, Policy},
-    testing::{Harness, Pod, minutes, policy, web},
+    testing::{Harness, Pod, minutes, policy, web, web_named},
 };
 
 use RestartPolicy::{Always, Never, OnFailure};
@@ -19,7 +19,7 @@ fn restart(harness: &mut Harness, pod: &Pod, container: &str, seconds: &[i64]) -
     harness.pod(&pod);
     for second in seconds {
         pod = pod.restarted(container, *second);
-        harness.at(*second).pod(&pod);
+        harness.pod_at(*second, &pod);
     }
     pod
 }
@@ -75,7 +75,7 @@ fn one_that_is_down_answers_for_four_windows() {
         "up: three restarts in half an hour do not reach the limit"
     );
     let down = backs_off(&pod, 11 + 2 * window);
-    harness.at(11 + 2 * window).pod(&down);
+    harness.pod_at(11 + 2 * window, &down);
     assert_eq!(
         harness.firing(),
         ["envoy FrequentRestarts"],
@@ -134,7 +134,7 @@ fn down_is_waiting_or_ended_and_not_finished() {
     ];
     for (pod, expected, why) in table {
         let mut harness = Harness::with(restarts_only());
-        harness.at(100).pod(&pod);
+        harness.pod_at(100, &pod);
         assert_eq!(harness.firing().len(), usize::from(expected), "{why}");
     }
 }
@@ -142,7 +142,7 @@ fn down_is_waiting_or_ended_and_not_finished() {
 #[test]
 fn a_native_sidecar_that_the_kubelet_stops_is_not_down() {
     let job = |policy| {
-        let pod = Pod::named("job-1").native("envoy").regular("app");
+        let pod = web_named("job-1");
         pod.regular("worker").restart_policy(policy)
     };
     let restarted = |policy| {
@@ -182,7 +182,7 @@ fn a_native_sidecar_that_the_kubelet_stops_is_not_down() {
     ];
     for (pod, expected, why) in table {
         let mut harness = Harness::with(restarts_only());
-        harness.at(3010).pod(&pod);
+        harness.pod_at(3010, &pod);
         assert_eq!(harness.firing().len(), usize::from(expected), "{why}");
     }
 }
@@ -233,7 +233,7 @@ fn a_container_that_waits_for_init_containers_is_not_down() {
     ];
     for (pod, expected, why) in table {
         let mut harness = Harness::with(restarts_only());
-        harness.at(130).pod(&pod);
+        harness.pod_at(130, &pod);
         assert_eq!(harness.firing().len(), usize::from(expected), "{why}");
     }
 }
@@ -243,7 +243,7 @@ fn a_native_sidecar_that_exits_0_never_shows_crash_loop_back_off() {
     let exits = |pod: &Pod, second| pod.clone().exits("envoy", 0, second);
     let mut harness = Harness::with(restarts_only());
     let pod = restart(&mut harness, &web(), "envoy", &[100, 700, 1300]);
-    harness.at(1310).pod(&exits(&pod, 1310));
+    harness.pod_at(1310, &exits(&pod, 1310));
     assert_eq!(harness.log(), ["1310 firing envoy FrequentRestarts"]);
 }
 
@@ -282,11 +282,7 @@ fn scope_decides_which_containers_are_checked() {
         for name in ["app", "envoy", "setup", "skipped", "vault-agent"] {
             let mut harness = Harness::with(of(scope));
             restart(&mut harness, &pod(), name, &[10, 20, 30]);
-            let firing: Vec<_> = harness
-                .index
-                .violations()
-                .map(|v| v.container().container.to_string())
-                .collect();
+            let firing: Vec<_> = harness.failing_containers();
             assert!(firing.iter().all(|container| container == name));
             found.extend(firing);
         }
@@ -303,8 +299,7 @@ fn an_init_container_that_completed_after_all_is_not_down() {
     let pod = restart(&mut harness, &pod, "setup", &[10, 20, 30]);
     assert_eq!(harness.firing(), ["setup FrequentRestarts"]);
     harness
-        .at(40)
-        .pod(&pod.exits("setup", 0, 40).ready("setup"))
+        .pod_at(40, &pod.exits("setup", 0, 40).ready("setup"))
         .at(30 * 60);
     assert_eq!(
         harness.firing(),
@@ -317,9 +312,9 @@ fn an_init_container_that_completed_after_all_is_not_down() {
 fn the_detail_has_the_count_and_the_last_exit() {
     let mut harness = Harness::with(restarts_only());
     let pod = restart(&mut harness, &web(), "envoy", &[10, 20, 30]);
-    let detail = |harness: &Harness| harness.report().violations[0].detail.clone();
+    let detail = |harness: &Harness| harness.detail();
     assert_eq!(detail(&harness), "3 restarts in total, last exit code 1 (Error)");
-    harness.at(40).pod(&pod.exits("envoy", 7, 40));
+    harness.pod_at(40, &pod.exits("envoy", 7, 40));
     assert_eq!(
         detail(&harness),
         "3 restarts in total, last exit code 7 (Error), down"

@@ -2,8 +2,8 @@
 
 use crate::domain::{
     index::Index,
-    policy::{Check, PolicyUpdate},
-    testing::{Harness, Pod, Step, at, key, lines, minutes, policy, web},
+    policy::Check,
+    testing::{Harness, Pod, Step, at, key_in, minutes, policy, web},
 };
 
 /// A cause of a hold, with the steps that begin and end it.
@@ -41,7 +41,7 @@ fn holds() -> [Hold; 3] {
 fn unready_until(now: i64) -> (Harness, Pod) {
     let bad = web().unready("envoy");
     let mut harness = Harness::with(policy().only(Check::NotReady));
-    harness.at(0).pod(&web()).at(10).pod(&bad).at(now);
+    harness.pod_at(0, &web()).pod_at(10, &bad).at(now);
     (harness, bad)
 }
 
@@ -143,9 +143,7 @@ fn a_held_pod_can_be_deleted() {
         let (mut harness, bad) = unready_until(400);
         begin(&mut harness, &bad);
         harness.log();
-        harness
-            .at(410)
-            .pod(&bad.clone().with(|pod| pod.terminating = true));
+        harness.pod_at(410, &bad.clone().with(|pod| pod.terminating = true));
         assert_eq!(
             harness.log(),
             ["410 ended envoy NotReady"],
@@ -158,12 +156,10 @@ fn a_held_pod_can_be_deleted() {
 fn a_lost_node_holds_its_pods() {
     let pod = web().regular("worker");
     let mut harness = Harness::with(policy().check(Check::NotReady, |c| c.keep_firing_for = minutes(10)));
-    harness.at(0).pod(&pod).at(10).pod(&pod.clone().unready("envoy"));
+    harness.pod_at(0, &pod).pod_at(10, &pod.clone().unready("envoy"));
     harness
-        .at(400)
-        .pod(&pod)
-        .at(410)
-        .pod(&pod.clone().node_lost())
+        .pod_at(400, &pod)
+        .pod_at(410, &pod.clone().node_lost())
         .at(4000);
     assert_eq!(
         harness.firing(),
@@ -183,7 +179,7 @@ fn a_lost_node_holds_its_pods() {
 }
 
 #[test]
-fn only_the_signs_of_a_lost_node_hold_a_pod() {
+fn a_pod_is_held_if_its_node_is_lost_or_all_its_containers_restart() {
     let with_init = || Pod::named("web-1").init("setup").native("envoy").regular("app");
     let not_ready = |pod: Pod| pod.containers_unready_since(5);
     let table = [
@@ -256,10 +252,10 @@ fn restarts_of_a_held_pod_are_not_counted() {
         harness.pod(&pod);
         for second in [10, 20, 30] {
             pod = pod.restarted("envoy", second);
-            harness.at(second).pod(&sign(pod.clone()));
+            harness.pod_at(second, &sign(pod.clone()));
         }
         pod = pod.oom_killed("envoy", 35).restarted("envoy", 36);
-        harness.at(40).pod(&pod).at(50);
+        harness.pod_at(40, &pod).at(50);
         assert_eq!(
             harness.log(),
             [""; 0],
@@ -272,7 +268,7 @@ fn restarts_of_a_held_pod_are_not_counted() {
         );
         for second in [60, 70, 80] {
             pod = pod.restarted("envoy", second);
-            harness.at(second).pod(&pod);
+            harness.pod_at(second, &pod);
         }
         assert_eq!(
             harness.log(),
@@ -287,7 +283,7 @@ fn a_deadline_in_a_hold_takes_effect_at_its_end_with_or_without_a_tick() {
     let bad = web().unready("envoy");
     for timer_comes in [true, false] {
         let mut harness = Harness::with(policy().only(Check::NotReady));
-        harness.at(0).pod(&web()).at(10).pod(&bad).at(20).hold();
+        harness.pod_at(0, &web()).pod_at(10, &bad).at(20).hold();
         if timer_comes {
             harness.at(310);
         }
@@ -301,40 +297,28 @@ fn a_deadline_in_a_hold_takes_effect_at_its_end_with_or_without_a_tick() {
 }
 
 #[test]
-fn one_watch_holds_its_own_namespace_only() {
+fn a_watch_holds_only_the_pods_of_its_namespace() {
     let scopes = [Some("pay".into()), Some("shop".into())];
-    let mut index = Index::new(scopes.clone(), false);
+    let mut harness = Harness::without_namespaces();
+    harness.index = Index::new(scopes.clone(), false);
     for scope in &scopes {
-        index.begin_resync(scope, at(0));
-        drop(index.finish_resync(scope, at(0)));
+        harness.index.begin_resync(scope, at(0));
+        harness.change(|index, now| index.finish_resync(scope, now));
     }
-    let mut update = |namespace: &str| {
-        let mut key = key("mesh");
-        key.namespace = namespace.into();
-        let update = PolicyUpdate {
-            uid: namespace.into(),
-            key,
-            created: at(0),
-            generation: 1,
-            spec: Ok(policy().only(Check::NotReady)),
-            stored: Vec::new(),
-        };
-        drop(index.apply_policy(update, at(0)));
-    };
-    update("pay");
-    update("shop");
+    for namespace in ["pay", "shop"] {
+        harness.add(key_in(namespace, "mesh"), policy().only(Check::NotReady));
+    }
     let shop = Pod::named("shop-1")
         .in_namespace("shop")
         .native("linkerd")
         .regular("app");
-    for pod in [web(), shop] {
-        drop(index.apply(pod.clone().0, at(0)));
-        let name = pod.0.shape.containers[0].name.clone();
-        drop(index.apply(pod.unready(&name).0, at(10)));
-    }
-    index.hold(&scopes[0], at(20));
-    let effects = index.tick(at(400));
-    assert_eq!(lines(&effects.transitions), ["310 firing linkerd NotReady"]);
-    let effects = index.resume(&scopes[0], at(410));
-    assert_eq!(lines(&effects.transitions), ["410 firing envoy NotReady"]);
+    harness.pod(&web()).pod(&shop);
+    harness
+        .pod_at(10, &web().unready("envoy"))
+        .pod(&shop.unready("linkerd"));
+    harness.at(20).log();
+    harness.index.hold(&scopes[0], at(20));
+    assert_eq!(harness.at(400).log(), ["310 firing linkerd NotReady"]);
+    harness.at(410).change(|index, now| index.resume(&scopes[0], now));
+    assert_eq!(harness.log(), ["410 firing envoy NotReady"]);
 }

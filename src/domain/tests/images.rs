@@ -1,12 +1,8 @@
 //! The versions of sidecar images: what counts, what is listed, and the limits.
 
-mod histories;
-
 use crate::domain::{
-    index::{
-        MAX_VERSIONS, MAX_VERSIONS_PER_NAMESPACE,
-        series::{ImageSeries, SeriesLimits},
-    },
+    index::series::{ImageSeries, SeriesLimits},
+    index::{MAX_VERSIONS, MAX_VERSIONS_PER_NAMESPACE},
     observation::Phase,
     policy::{Mode, PolicyKey},
     summary::Images,
@@ -14,7 +10,7 @@ use crate::domain::{
 };
 
 /// A Pod with a main container and a native sidecar with this image.
-fn pod(name: &str, image: &str) -> Pod {
+pub(super) fn pod(name: &str, image: &str) -> Pod {
     Pod::named(name)
         .of("Pod", name)
         .regular("app")
@@ -117,7 +113,7 @@ fn each_policy_counts_the_pods_that_it_selects() {
     let mut harness = Harness::with(policy());
     harness.namespace("pay", "pay").namespace("shop", "shop");
     let all = cluster_key("all");
-    harness.policy_as(all.clone(), Ok(policy()), Vec::new());
+    harness.add(all.clone(), policy());
     harness.pod(&pod("web-1", "proxy:1.0.0"));
     harness.pod(&pod("web-2", "proxy:1.1.0").in_namespace("shop"));
     let repository = "docker.io/library/proxy";
@@ -129,9 +125,7 @@ fn each_policy_counts_the_pods_that_it_selects() {
     assert_eq!(images_of(&harness, &all), [&*both]);
     for mode in [Mode::Off, Mode::Alert, Mode::Off, Mode::Observe] {
         let edited = policy().with(|policy| policy.mode = mode);
-        harness
-            .policy_as(all.clone(), Ok(edited), Vec::new())
-            .finish_work();
+        harness.add(all.clone(), edited).finish_work();
         let expected = if mode == Mode::Off {
             vec![]
         } else {
@@ -186,7 +180,7 @@ fn the_status_lists_what_most_pods_run() {
 fn a_namespace_cannot_take_the_place_of_others() {
     let mut harness = Harness::with(policy());
     let all = cluster_key("all");
-    harness.policy_as(all.clone(), Ok(policy()), Vec::new());
+    harness.add(all.clone(), policy());
     let tenant = |n: usize| pod(&format!("web-{n}"), &format!("reg.io/own:1.0.{n}")).in_namespace("tenant");
     for n in 0..MAX_VERSIONS_PER_NAMESPACE + 20 {
         harness.pod(&tenant(n));
@@ -234,7 +228,7 @@ fn rows(series: &ImageSeries) -> Vec<String> {
 fn the_metric_is_complete_and_its_series_are_limited() {
     let mut harness = Harness::with(policy());
     let all = cluster_key("all");
-    harness.policy_as(all, Ok(policy()), Vec::new());
+    harness.add(all, policy());
     for n in 0..7 {
         harness.pod(&pod(&format!("web-{n}"), &format!("reg.io/proxy:{n}.0.0")));
     }

@@ -29,17 +29,14 @@ fn an_observed_change_has_the_time_of_its_observation() {
     let mut harness = Harness::with(policy());
     harness
         .pod(&web())
-        .at(500)
-        .pod(&web().unready("envoy").containers_unready_since(490));
+        .pod_at(500, &web().unready("envoy").containers_unready_since(490));
     assert_eq!(
         harness.onset("envoy", Check::NotReady),
         Some(500.0),
         "the onset of an observed change is the time of observation"
     );
     let mut harness = Harness::with(policy());
-    harness
-        .at(500)
-        .pod(&web().unready("envoy").containers_unready_since(490));
+    harness.pod_at(500, &web().unready("envoy").containers_unready_since(490));
     assert_eq!(
         harness.onset("envoy", Check::NotReady),
         Some(490.0),
@@ -154,7 +151,7 @@ fn earlier_restarts_count_in_full_for_a_container_that_is_down() {
     );
 
     let mut harness = Harness::with(policy().only(Check::FrequentRestarts));
-    harness.at(1000).pod(&down(3, 10, 400)).at(400 + 4 * 15 * 60 - 1);
+    harness.pod_at(1000, &down(3, 10, 400)).at(400 + 4 * 15 * 60 - 1);
     assert_eq!(
         harness.firing().len(),
         1,
@@ -170,9 +167,9 @@ fn earlier_restarts_count_in_full_for_a_container_that_is_down() {
 
     let mut harness = Harness::with(policy().only(Check::FrequentRestarts));
     let (two, up) = (down(2, 10, 400), down(2, 10, 400).restarted("envoy", 500));
-    harness.at(450).pod(&two).at(500).pod(&up);
+    harness.pod_at(450, &two).pod_at(500, &up);
     assert_eq!(harness.log(), [""; 0]);
-    harness.at(510).pod(&up.exits("envoy", 1, 510));
+    harness.pod_at(510, &up.exits("envoy", 1, 510));
     assert_eq!(
         harness.log(),
         ["510 firing envoy FrequentRestarts"],
@@ -253,10 +250,8 @@ fn flapping_begins_now() {
     harness.pod(&web());
     for second in [10, 20] {
         harness
-            .at(second)
-            .pod(&web().unready("envoy"))
-            .at(second + 1)
-            .pod(&web());
+            .pod_at(second, &web().unready("envoy"))
+            .pod_at(second + 1, &web());
     }
     harness
         .at(100)

@@ -36,7 +36,7 @@ fn a_memory_kill_fires_at_once_and_lasts_for_keep_firing_for() {
     ];
     for (why, kill) in shown {
         let mut harness = Harness::with(oom());
-        harness.pod(&web()).at(10).pod(&kill(web())).at(1000);
+        harness.pod(&web()).pod_at(10, &kill(web())).at(1000);
         assert_eq!(
             harness.log(),
             ["10 firing envoy OOMKilled", "610 resolved envoy OOMKilled"],
@@ -44,13 +44,13 @@ fn a_memory_kill_fires_at_once_and_lasts_for_keep_firing_for() {
         );
     }
     let mut harness = Harness::with(oom());
-    harness.pod(&web()).at(10).pod(&web().exits("envoy", 137, 9));
+    harness.pod(&web()).pod_at(10, &web().exits("envoy", 137, 9));
     assert_eq!(
         harness.log(),
         [""; 0],
         "exit code 137 alone does not prove an OOM kill"
     );
-    harness.at(20).pod(&web().oom_killed("app", 19));
+    harness.pod_at(20, &web().oom_killed("app", 19));
     assert_eq!(
         harness.log(),
         [""; 0],
@@ -63,7 +63,7 @@ fn an_exit_counts_once_however_long_it_shows() {
     let dead = killed(&web(), 10);
     let up = dead.clone().restarted("envoy", 12);
     let mut harness = Harness::with(oom());
-    harness.pod(&web()).at(10).pod(&dead).at(12).pod(&up);
+    harness.pod(&web()).pod_at(10, &dead).pod_at(12, &up);
     // The exit remains in lastState for hours.
     for second in (60..2000).step_by(60) {
         let flip = if second % 120 == 0 {
@@ -71,7 +71,7 @@ fn an_exit_counts_once_however_long_it_shows() {
         } else {
             up.clone().unready("app")
         };
-        harness.at(second).pod(&flip);
+        harness.pod_at(second, &flip);
     }
     assert_eq!(
         harness.log(),
@@ -84,8 +84,8 @@ fn each_new_exit_starts_the_time_anew() {
     let first = killed(&web(), 10).restarted("envoy", 11);
     let second = killed(&first, 500);
     let mut harness = Harness::with(oom());
-    harness.pod(&web()).at(11).pod(&first).at(500).pod(&second);
-    harness.at(505).pod(&second.clone().backs_off("envoy"));
+    harness.pod(&web()).pod_at(11, &first).pod_at(500, &second);
+    harness.pod_at(505, &second.clone().backs_off("envoy"));
     harness.at(3000);
     assert_eq!(
         harness.log(),
@@ -102,10 +102,8 @@ fn each_new_exit_starts_the_time_anew() {
     };
     harness
         .pod(&web())
-        .at(11)
-        .pod(&blind(&web(), 10))
-        .at(500)
-        .pod(&blind(&web(), 499))
+        .pod_at(11, &blind(&web(), 10))
+        .pod_at(500, &blind(&web(), 499))
         .at(3000);
     assert_eq!(
         harness.log(),
@@ -120,10 +118,8 @@ fn two_kills_may_show_at_once() {
     let mut harness = Harness::with(oom());
     harness
         .pod(&web())
-        .at(20)
-        .pod(&twice)
-        .at(30)
-        .pod(&twice.clone().unready("app"))
+        .pod_at(20, &twice)
+        .pod_at(30, &twice.clone().unready("app"))
         .at(2000);
     assert_eq!(
         harness.log(),
@@ -131,10 +127,8 @@ fn two_kills_may_show_at_once() {
     );
     let mut harness = Harness::with(oom());
     harness
-        .at(300)
-        .pod(&twice)
-        .at(310)
-        .pod(&twice.unready("app"))
+        .pod_at(300, &twice)
+        .pod_at(310, &twice.unready("app"))
         .at(2000);
     assert_eq!(harness.onset("envoy", Check::OOMKilled), None);
     assert_eq!(
@@ -151,10 +145,8 @@ fn a_kill_that_nothing_keeps_fires_and_resolves() {
     let first = killed(&web(), 10).restarted("envoy", 11);
     harness
         .pod(&web())
-        .at(11)
-        .pod(&first)
-        .at(20)
-        .pod(&killed(&first, 20))
+        .pod_at(11, &first)
+        .pod_at(20, &killed(&first, 20))
         .at(30);
     assert_eq!(
         harness.log(),
@@ -174,10 +166,8 @@ fn a_kill_that_nothing_keeps_fires_and_resolves() {
 fn flapping_fires_at_count_and_ends_as_flaps_leave_the_window() {
     let flap = |harness: &mut Harness, second: i64| {
         harness
-            .at(second)
-            .pod(&web().unready("envoy"))
-            .at(second + 5)
-            .pod(&web());
+            .pod_at(second, &web().unready("envoy"))
+            .pod_at(second + 5, &web());
     };
     let mut harness = Harness::with(policy().only(Check::Flapping));
     harness.pod(&web());
@@ -209,10 +199,8 @@ fn flapping_counts_what_its_subject_does() {
     harness.pod(&pod());
     for second in [10, 20] {
         harness
-            .at(second)
-            .pod(&pod().unready("app").unready("istio-proxy"))
-            .at(second + 5)
-            .pod(&pod());
+            .pod_at(second, &pod().unready("app").unready("istio-proxy"))
+            .pod_at(second + 5, &pod());
     }
     assert_eq!(
         harness.firing(),
@@ -220,7 +208,7 @@ fn flapping_counts_what_its_subject_does() {
         "native and classic sidecars, but not the main container"
     );
     assert_eq!(
-        harness.report().violations[0].detail,
+        harness.detail(),
         "ready to unready at least 2 times within 1m without a restart"
     );
 }
@@ -230,8 +218,7 @@ fn a_memory_kill_is_as_old_as_it_is_however_it_comes_to_count() {
     let mut harness = Harness::with(policy().only(Check::NotReady));
     harness
         .pod(&web())
-        .at(10)
-        .pod(&killed(&web(), 7))
+        .pod_at(10, &killed(&web(), 7))
         .at(100)
         .policy(oom());
     assert_eq!(
@@ -245,7 +232,7 @@ fn a_memory_kill_is_as_old_as_it_is_however_it_comes_to_count() {
 fn a_memory_kill_does_not_become_younger_by_a_gap() {
     let with_label = |value| killed(&web(), 7).labels(&[("mesh", value)]);
     let mut harness = Harness::with(oom().with(|p| p.pods = one_of("mesh", "on")));
-    harness.pod(&web()).at(10).pod(&with_label("off"));
+    harness.pod(&web()).pod_at(10, &with_label("off"));
     harness.at(20).hold().at(30).resync([&with_label("on")]);
     assert_eq!(harness.onset("envoy", Check::OOMKilled), Some(10.0));
 }
@@ -254,6 +241,6 @@ fn a_memory_kill_does_not_become_younger_by_a_gap() {
 fn the_detail_of_a_memory_kill_has_the_limit() {
     let limited = web().spec("envoy", |container| container.memory_limit = Some("64Mi".into()));
     let mut harness = Harness::with(oom());
-    harness.pod(&limited).at(10).pod(&killed(&limited, 9));
-    assert_eq!(harness.report().violations[0].detail, "OOM-killed (limit 64Mi)");
+    harness.pod(&limited).pod_at(10, &killed(&limited, 9));
+    assert_eq!(harness.detail(), "OOM-killed (limit 64Mi)");
 }

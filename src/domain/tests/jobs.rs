@@ -3,16 +3,13 @@
 use crate::domain::{
     observation::RestartPolicy,
     policy::Check,
-    testing::{Harness, Pod, policy},
+    testing::{Harness, Pod, policy, web_named},
 };
 
 use RestartPolicy::{Always, Never, OnFailure};
 
 fn job(policy: RestartPolicy) -> Pod {
-    let pod = Pod::named("job-1")
-        .native("envoy")
-        .regular("app")
-        .regular("worker");
+    let pod = web_named("job-1").regular("worker");
     pod.regular("log-sidecar").restart_policy(policy)
 }
 
@@ -44,11 +41,7 @@ fn a_classic_sidecar_that_outlives_every_main_holds_the_job_open() {
     for (pod, expected, why) in table {
         let mut harness = Harness::with(policy().only(Check::JobHeldOpen));
         harness.pod(&pod);
-        let found: Vec<_> = harness
-            .index
-            .violations()
-            .map(|v| v.container().container.to_string())
-            .collect();
+        let found: Vec<_> = harness.failing_containers();
         let classic: &[&str] = if expected { &["log-sidecar"] } else { &[] };
         assert_eq!(found, classic, "{why}; the native sidecar never counts");
     }
@@ -57,7 +50,7 @@ fn a_classic_sidecar_that_outlives_every_main_holds_the_job_open() {
 #[test]
 fn it_may_end_in_its_own_time_first() {
     let mut harness = Harness::with(policy().only(Check::JobHeldOpen));
-    harness.pod(&job(Never)).at(20).pod(&done(job(Never), 0)).at(320);
+    harness.pod(&job(Never)).pod_at(20, &done(job(Never), 0)).at(320);
     assert_eq!(
         harness.log(),
         [
@@ -65,16 +58,13 @@ fn it_may_end_in_its_own_time_first() {
             "320 firing log-sidecar JobHeldOpen"
         ]
     );
-    assert_eq!(
-        harness.report().violations[0].detail,
-        "every main container finished; still runs"
-    );
+    assert_eq!(harness.detail(), "every main container finished; still runs");
     harness.pod(&done(job(Never), 0).exits("log-sidecar", 0, 330));
     assert_eq!(harness.log(), ["320 resolved log-sidecar JobHeldOpen"]);
     let again = done(job(OnFailure), 0).exits("log-sidecar", 1, 330);
     harness.pod(&again).at(420);
     assert_eq!(
-        harness.report().violations[0].detail,
+        harness.detail(),
         "every main container finished; will be restarted"
     );
 }

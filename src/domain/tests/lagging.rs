@@ -4,7 +4,7 @@ use crate::domain::{
     effects::Delivery,
     index::Index,
     policy::{Check, Policy},
-    testing::{Harness, Pod, at, key, policy, seconds, stored, web},
+    testing::{Harness, Pod, at, key, only, policy, seconds, stored, web, web_named},
 };
 
 /// Two replicas that have seen a healthy Pod. The second then receives nothing.
@@ -26,9 +26,9 @@ fn restarts_in_a_checkpoint_count_once_when_the_watch_delivers_them() {
     let (mut leader, mut late) = replicas(Check::FrequentRestarts);
     let once = web().exits("envoy", 1, 10).restarted("envoy", 11);
     let twice = once.clone().exits("envoy", 1, 12).restarted("envoy", 13);
-    leader.at(11).pod(&once).at(13).pod(&twice);
+    leader.pod_at(11, &once).pod_at(13, &twice);
     late.at(20).import(leader.checkpoint());
-    late.at(30).pod(&once).pod(&twice);
+    late.pod_at(30, &once).pod(&twice);
     assert_eq!(late.firing(), [""; 0], "two restarts");
     assert_eq!(
         restarts(&late.index),
@@ -37,7 +37,7 @@ fn restarts_in_a_checkpoint_count_once_when_the_watch_delivers_them() {
     );
     let again = twice.exits("envoy", 1, 40).restarted("envoy", 41);
     for replica in [&mut leader, &mut late] {
-        replica.at(41).pod(&again);
+        replica.pod_at(41, &again);
         assert_eq!(replica.firing().len(), 1, "three restarts");
     }
 }
@@ -46,13 +46,13 @@ fn restarts_in_a_checkpoint_count_once_when_the_watch_delivers_them() {
 fn later_restarts_of_one_update_count() {
     let (mut leader, mut late) = replicas(Check::FrequentRestarts);
     let once = web().exits("envoy", 1, 10).restarted("envoy", 11);
-    leader.at(11).pod(&once);
+    leader.pod_at(11, &once);
     late.at(20).import(leader.checkpoint());
     let pod = once
         .exits("envoy", 1, 21)
         .restarted("envoy", 22)
         .exits("envoy", 1, 23);
-    late.at(30).pod(&pod.clone().restarted("envoy", 24));
+    late.pod_at(30, &pod.clone().restarted("envoy", 24));
     assert_eq!(
         late.firing().len(),
         1,
@@ -74,17 +74,14 @@ fn readiness_changes_in_a_checkpoint_count_once_when_the_watch_delivers_them() {
     late.pod(&web());
     let unready = |since| web().unready("envoy").containers_unready_since(since);
     leader
-        .at(10)
-        .pod(&unready(10))
-        .at(20)
-        .pod(&web())
-        .at(30)
-        .pod(&unready(30));
+        .pod_at(10, &unready(10))
+        .pod_at(20, &web())
+        .pod_at(30, &unready(30));
     late.at(40).import(leader.checkpoint());
-    late.at(50).pod(&unready(10)).pod(&web()).pod(&unready(30));
+    late.pod_at(50, &unready(10)).pod(&web()).pod(&unready(30));
     assert_eq!(late.firing(), [""; 0], "two changes");
     for replica in [&mut leader, &mut late] {
-        replica.at(60).pod(&web()).at(70).pod(&unready(70));
+        replica.pod_at(60, &web()).pod_at(70, &unready(70));
         assert_eq!(replica.firing().len(), 1, "three changes");
     }
 }
@@ -93,8 +90,8 @@ fn readiness_changes_in_a_checkpoint_count_once_when_the_watch_delivers_them() {
 fn the_earlier_of_two_observed_onsets_wins() {
     let (mut leader, mut late) = replicas(Check::NotReady);
     let bad: Pod = web().unready("envoy").containers_unready_since(10);
-    leader.at(10).pod(&bad);
-    late.at(25).pod(&bad);
+    leader.pod_at(10, &bad);
+    late.pod_at(25, &bad);
     assert_eq!(late.onset("envoy", Check::NotReady), Some(25.0));
     leader.at(30);
     late.at(30).import(leader.checkpoint());
@@ -111,15 +108,11 @@ fn the_earlier_of_two_observed_onsets_wins() {
 #[test]
 fn an_earlier_fault_in_an_older_checkpoint_does_not_change_the_onset() {
     let (mut leader, mut late) = replicas(Check::NotReady);
-    leader
-        .at(10)
-        .pod(&web().unready("envoy").containers_unready_since(10));
+    leader.pod_at(10, &web().unready("envoy").containers_unready_since(10));
     let old = leader.checkpoint();
-    late.at(10)
-        .pod(&web().unready("envoy").containers_unready_since(10));
-    late.at(15).pod(&web());
-    late.at(25)
-        .pod(&web().unready("envoy").containers_unready_since(25));
+    late.pod_at(10, &web().unready("envoy").containers_unready_since(10));
+    late.pod_at(15, &web());
+    late.pod_at(25, &web().unready("envoy").containers_unready_since(25));
     late.at(30).import(old);
     assert_eq!(late.onset("envoy", Check::NotReady), Some(25.0));
 }
@@ -130,9 +123,9 @@ fn an_earlier_fault_of_a_late_writer_does_not_change_the_onset() {
     let (mut replica, mut late) = replicas(Check::NotReady);
     let first = web().unready("envoy").containers_unready_since(10);
     let second = web().unready("envoy").containers_unready_since(100);
-    late.at(10).pod(&first);
-    replica.at(10).pod(&first).at(50).pod(&web());
-    replica.at(100).pod(&second);
+    late.pod_at(10, &first);
+    replica.pod_at(10, &first).pod_at(50, &web());
+    replica.pod_at(100, &second);
     for seconds in [150, 320] {
         late.at(seconds);
         replica.at(seconds).import(late.checkpoint());
@@ -159,15 +152,15 @@ fn an_event_in_the_checkpoint_counts_once_when_the_watch_delivers_its_cause() {
         let events = replica.events().into_iter();
         events.map(|event| (event.name, event.delivery)).collect()
     };
-    leader.at(10).pod(&bad).at(20).pod(&web()).at(100);
+    leader.pod_at(10, &bad).pod_at(20, &web()).at(100);
     late.at(100).import(leader.checkpoint());
-    late.at(110).pod(&bad).at(120).pod(&web()).at(200);
+    late.pod_at(110, &bad).pod_at(120, &web()).at(200);
     let once = deliveries(&mut leader);
     assert_eq!(once.len(), 2, "firing and recovered");
     assert_eq!(deliveries(&mut late), once);
     // A second fault in the same second has the same names.
     for replica in [&mut leader, &mut late] {
-        replica.at(210).pod(&bad).at(220).pod(&web()).at(300);
+        replica.pod_at(210, &bad).pod_at(220, &web()).at(300);
         let raised: Vec<_> = deliveries(replica)
             .into_iter()
             .map(|(_, delivery)| delivery)
@@ -178,15 +171,11 @@ fn an_event_in_the_checkpoint_counts_once_when_the_watch_delivers_its_cause() {
 
 #[test]
 fn the_events_of_a_pod_stay_limited_beside_checkpoints() {
-    let at_once = || {
-        policy()
-            .only(Check::NotReady)
-            .check(Check::NotReady, |check| check.hold_for = seconds(2))
-    };
+    let at_once = || only(Check::NotReady, 2);
     let (mut first, mut second) = (Harness::with(at_once()), Harness::with(at_once()));
     let fault = |replica: &mut Harness, since| {
         let bad = web().unready("envoy").containers_unready_since(since);
-        replica.at(since).pod(&bad).at(since + 100).pod(&web());
+        replica.pod_at(since, &bad).pod_at(since + 100, &web());
     };
     for begin in (1000..100_000).step_by(1000) {
         fault(&mut first, begin);
@@ -205,9 +194,9 @@ fn the_events_of_a_pod_stay_limited_beside_checkpoints() {
 fn a_violation_that_fires_in_the_checkpoint_has_no_second_event() {
     let (mut leader, mut late) = replicas(Check::NotReady);
     let bad = web().unready("envoy").containers_unready_since(10);
-    leader.at(10).pod(&bad).at(320);
+    leader.pod_at(10, &bad).at(320);
     assert_eq!(leader.events().len(), 1);
-    late.at(40).pod(&bad).at(320);
+    late.pod_at(40, &bad).at(320);
     assert_eq!(
         late.events(),
         [],
@@ -232,9 +221,7 @@ fn a_checkpoint_of_many_pods_is_joined_in_steps() {
         replica.recounts = false;
         replica.at(second);
         for number in 0..PODS {
-            let pod = Pod::named(&format!("web-{number}"))
-                .native("envoy")
-                .regular("app");
+            let pod = web_named(&format!("web-{number}"));
             replica.pod(&pod.ready("app").unready("envoy").containers_unready_since(10));
         }
         replica.at(30);
@@ -257,11 +244,11 @@ fn a_checkpoint_of_many_pods_is_joined_in_steps() {
 fn keep_firing_for_begins_when_the_first_replica_sees_the_end_of_the_fault() {
     let bad = web().unready("envoy").containers_unready_since(10);
     let mut leader = Harness::with(policy().only(Check::NotReady));
-    leader.pod(&web()).at(10).pod(&bad).at(400);
+    leader.pod(&web()).pod_at(10, &bad).at(400);
     assert_eq!(leader.firing(), ["envoy NotReady"]);
     // The fault ends between the checkpoint and the start of another process.
     let before = leader.checkpoint();
-    leader.at(410).pod(&web());
+    leader.pod_at(410, &web());
     let mut restarted = Harness::starting();
     restarted.at(420).import(before);
     restarted.policy(policy().only(Check::NotReady)).resync([&web()]);
@@ -287,7 +274,7 @@ fn a_violation_that_only_the_checkpoint_explains_goes_on() {
     leader.pod(&web());
     let unready = |since| web().unready("envoy").containers_unready_since(since);
     for since in [10, 20, 30] {
-        leader.at(since).pod(&unready(since)).at(since + 5).pod(&web());
+        leader.pod_at(since, &unready(since)).pod_at(since + 5, &web());
     }
     assert_eq!(leader.events().len(), 1);
     // A new process finds the violation in the status and no checkpoint. It knows no readiness change.

@@ -4,7 +4,7 @@ use super::report::at_once;
 use crate::domain::{
     policy::{Check, Severity},
     summary::ReportedViolation,
-    testing::{Harness, Pod, at, cluster_key, policy, seconds, web},
+    testing::{Harness, Pod, cluster_key, seconds, web_named},
 };
 
 /// Unready Pods of a policy whose check NotReady (Info) fires at once, and whose check MainReadySidecarNotReady (Critical)
@@ -17,8 +17,8 @@ fn with_unready_pods(pods: &[(i64, &str)]) -> Harness {
         });
     let mut harness = Harness::with(policy);
     for (second, name) in pods {
-        let pod = Pod::named(name).native("envoy").regular("app");
-        harness.at(*second).pod(&pod).pod(&pod.unready("envoy"));
+        let pod = web_named(name);
+        harness.pod_at(*second, &pod).pod(&pod.unready("envoy"));
     }
     harness
 }
@@ -102,9 +102,7 @@ fn violations_with_one_onset_are_sorted_by_severity_namespace_workload_pod_conta
         c.severity = Severity::Critical;
     });
     let severe = severe.check(Check::NotReady, |c| c.severity = Severity::Info);
-    harness
-        .policy_as(cluster_key("all"), Ok(severe.clone()), Vec::new())
-        .resync(&pods);
+    harness.add(cluster_key("all"), severe.clone()).resync(&pods);
     let lines = |harness: &Harness| -> Vec<String> {
         let report = harness.index.report(&cluster_key("all")).unwrap();
         let line = |ReportedViolation { violation, .. }: &ReportedViolation| {
@@ -126,7 +124,7 @@ fn violations_with_one_onset_are_sorted_by_severity_namespace_workload_pod_conta
     let expected = [of("Critical", "MainReadySidecarNotReady"), of("Info", "NotReady")].concat();
     assert_eq!(lines(&harness), expected);
     let equal = severe.check(Check::NotReady, |c| c.severity = Severity::Critical);
-    harness.policy_as(cluster_key("all"), Ok(equal), Vec::new());
+    harness.add(cluster_key("all"), equal);
     assert_eq!(
         lines(&harness)[..2],
         ["Critical pay Deployment/a z-1 x NotReady", &expected[0]],
@@ -137,12 +135,7 @@ fn violations_with_one_onset_are_sorted_by_severity_namespace_workload_pod_conta
 #[test]
 fn a_status_lists_twenty_and_counts_the_rest() {
     let pods: Vec<_> = (0..12)
-        .map(|n| {
-            Pod::named(&format!("web-{n:02}"))
-                .native("envoy")
-                .regular("app")
-                .unready("envoy")
-        })
+        .map(|n| web_named(&format!("web-{n:02}")).unready("envoy"))
         .collect();
     let mut harness = Harness::with(at_once());
     harness.resync(&pods[..10]);
@@ -155,33 +148,4 @@ fn a_status_lists_twenty_and_counts_the_rest() {
     assert_eq!((report.violations.len(), report.omitted), (20, 4));
     assert_eq!(report.summary.firing, 24);
     assert_eq!(&*report.violations[19].violation.container().pod, "web-09");
-}
-
-#[test]
-fn a_listed_violation_has_all_its_fields() {
-    let mut harness = Harness::with(policy());
-    harness
-        .pod(&web())
-        .at(10)
-        .pod(&web().unready("envoy").of("StatefulSet", "db"))
-        .at(200);
-    let [first, second] = &harness.report().violations[..] else {
-        panic!("expected two violations")
-    };
-    let (first, second) = (&first.violation, &second.violation);
-    assert_eq!(
-        (first.check, first.firing),
-        (Check::MainReadySidecarNotReady, true)
-    );
-    assert_eq!((second.check, second.firing), (Check::NotReady, false));
-    let container = first.container();
-    assert_eq!(
-        (&*container.workload.to_string(), container.native, first.onset),
-        ("StatefulSet/db", true, at(10))
-    );
-    assert_eq!(
-        (&*container.namespace, &*container.pod, &*container.container),
-        ("pay", "web-1", "envoy")
-    );
-    assert_eq!(first.severity, Severity::Warning);
 }

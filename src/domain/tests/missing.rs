@@ -1,6 +1,5 @@
 //! SidecarMissing: workloads whose Pods lack a sidecar that they must have.
 
-mod histories;
 mod presets;
 mod stored;
 
@@ -9,7 +8,7 @@ use crate::domain::{
     expected::{Condition, Expected, Rule, Sidecar, Source},
     observation::Phase,
     policy::{Check, Mode, Policy},
-    testing::{Harness, Pod, at, cluster_key, key, minutes, policy, seconds},
+    testing::{Harness, Pod, at, cluster_key, key, minutes, policy},
 };
 
 /// A Pod of Deployment/web, created at this second, with only the container `app`.
@@ -36,7 +35,7 @@ fn label(from: Source, key: &str, value: &str) -> Condition {
 }
 
 /// Expects `envoy` in Pods of namespaces with the label `team: pay`, unless the Pod has `mesh: off` or the host network.
-fn expecting() -> Policy {
+pub(super) fn expecting() -> Policy {
     policy().only(Check::SidecarMissing).with(|policy| {
         policy.expected = vec![Expected {
             name: "envoy".into(),
@@ -100,7 +99,7 @@ fn a_workload_whose_pods_lack_the_sidecar_fires_after_the_limit_and_resolves() {
     );
 
     harness.at(1400).delete(&bare("web-1", 1000)).finish_work();
-    assert!(harness.report().violations[0].detail.starts_with("1 of 1 Pods"));
+    assert!(harness.detail().starts_with("1 of 1 Pods"));
     harness.pod(&injected("web-3", 1400)).finish_work();
     assert!(harness.log().is_empty(), "a Pod still lacks it");
     harness.delete(&bare("web-2", 1000)).finish_work();
@@ -239,13 +238,13 @@ fn the_message_tells_pods_from_before_the_policy() {
     harness.namespace("pay", "pay");
     harness.pod(&bare("web-1", -100)).pod(&bare("web-2", 100));
     harness.policy(expecting()).finish_work();
-    let detail = harness.report().violations[0].detail.clone();
+    let detail = harness.detail();
     assert!(
         detail.contains("1 created before the policy, 1 after it"),
         "{detail}"
     );
     harness.delete(&bare("web-2", 100)).finish_work();
-    let detail = harness.report().violations[0].detail.clone();
+    let detail = harness.detail();
     assert!(
         detail.ends_with("kubectl rollout restart deployment/web -n pay"),
         "{detail}"
@@ -270,7 +269,7 @@ fn nothing_changes_while_the_watch_is_held() {
     let mut harness = harness();
     harness.pod(&bare("web-1", 0)).finish_work().at(100).hold();
     harness.log();
-    harness.at(400).pod(&bare("web-2", 400)).finish_work();
+    harness.pod_at(400, &bare("web-2", 400)).finish_work();
     assert!(harness.log().is_empty(), "held");
     harness.at(500).resume().finish_work();
     assert_eq!(harness.log(), ["500 firing envoy SidecarMissing"]);
@@ -310,9 +309,7 @@ fn modes_decide_about_events_and_the_policy_of_a_namespace_sees_only_its_own() {
     harness.pod(&bare("web-2", 0)).finish_work();
     assert_eq!(harness.firing().len(), 1);
     assert!(harness.events().is_empty(), "Observe");
-    harness
-        .policy_as(cluster_key("all"), Ok(expecting()), Vec::new())
-        .finish_work();
+    harness.add(cluster_key("all"), expecting()).finish_work();
     assert_eq!(harness.firing().len(), 3, "the cluster's policy sees both");
     let namespaces: Vec<_> = harness
         .events()
@@ -333,11 +330,7 @@ fn the_series_counts_the_pods_of_the_workload() {
     for n in 0..3 {
         harness.pod(&bare(&format!("web-{n}"), 0));
     }
-    harness.finish_work().at(1000);
-    let now = at(1000) + seconds(1);
-    let series = harness
-        .index
-        .series(&crate::domain::index::series::SeriesLimits::default(), now);
+    let series = harness.finish_work().at(1001).series();
     let [row] = &series.workloads.rows[..] else {
         panic!("one series");
     };

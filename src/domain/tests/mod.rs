@@ -1,7 +1,6 @@
 //! Tests of the evaluation through the index: roles, checks, the state machine, and their effects. Each test verifies
 //! one rule of the design.
 
-mod adopted_pod;
 mod adoption;
 mod after_gap;
 mod clocks;
@@ -26,6 +25,7 @@ mod missing;
 mod not_ready;
 mod notes;
 mod policy_limits;
+mod recounts;
 mod relists;
 mod report;
 mod restart_series;

@@ -3,22 +3,18 @@
 use crate::domain::{
     observation::RestartPolicy,
     policy::{Check, Policy},
-    testing::{Harness, Pod, minutes, policy, web},
+    testing::{Harness, Pod, minutes, only, web},
 };
 
 fn at_once(check: Check) -> Policy {
-    policy().only(check).check(check, |c| c.hold_for = minutes(0))
+    only(check, 0)
 }
 
 /// Returns the containers with a violation of a check.
 fn failing(check: Check, pod: &Pod) -> Vec<String> {
     let mut harness = Harness::with(at_once(check));
     harness.pod(pod);
-    harness
-        .index
-        .violations()
-        .map(|v| v.container().container.to_string())
-        .collect()
+    harness.failing_containers()
 }
 
 fn is_not_ready(pod: &Pod) -> bool {
@@ -207,16 +203,13 @@ fn a_proxy_that_succeeds_is_unready_while_a_main_container_is_left() {
         assert_eq!(both, usize::from(expected && has_ready_main), "{why}");
     }
     let mut harness = Harness::with(at_once(Check::NotReady));
-    harness.at(60).pod(&proxy(never));
+    harness.pod_at(60, &proxy(never));
     assert_eq!(
         harness.onset("istio-proxy", Check::NotReady),
         Some(10.0),
         "the onset is the exit, not the time at which another container became unready"
     );
-    assert_eq!(
-        harness.report().violations[0].detail,
-        "it exited with code 0 (Completed)"
-    );
+    assert_eq!(harness.detail(), "it exited with code 0 (Completed)");
 }
 
 #[test]
@@ -278,7 +271,7 @@ fn the_detail_names_the_ready_mains() {
     let detail = |pod: &Pod| {
         let mut harness = Harness::with(at_once(Check::MainReadySidecarNotReady));
         harness.pod(pod);
-        harness.report().violations[0].detail.clone()
+        harness.detail()
     };
     let pod = two_mains().unready("envoy");
     assert_eq!(
@@ -302,8 +295,8 @@ fn the_detail_gives_the_cause() {
         let mut harness = Harness::with(at_once(Check::NotReady).check(Check::NotReady, |c| {
             c.keep_firing_for = minutes(5);
         }));
-        harness.pod(&web().unready("envoy")).at(1).pod(pod);
-        harness.report().violations[0].detail.clone()
+        harness.pod(&web().unready("envoy")).pod_at(1, pod);
+        harness.detail()
     };
     let crashed = || web().exits("envoy", 1, 10);
     let table = [

@@ -14,7 +14,7 @@ fn notes_of(check: Check, pods: &[(i64, Pod)], end: i64) -> [(&'static str, Stri
 fn notes_under(policy: Policy, pods: &[(i64, Pod)], end: i64) -> [(&'static str, String); 2] {
     let mut harness = Harness::with(policy);
     for (second, pod) in pods {
-        harness.at(*second).pod(pod);
+        harness.pod_at(*second, pod);
     }
     let events = harness.at(end).events();
     let words = |event: &crate::domain::effects::Event| (event.reason, event.note.clone());

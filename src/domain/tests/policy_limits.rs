@@ -6,10 +6,9 @@ use proptest::{collection::vec, prelude::*, test_runner::Config};
 
 use crate::domain::{
     effects::{Change, Effects},
-    index::series::SeriesLimits,
     policy::{Check, Mode, Policy, PolicyKey, PolicyKind, PolicyLimits, PolicyUpdate, Severity},
     summary::Report,
-    testing::{Harness, at, cluster_key, invalid, key, policy, stored, web},
+    testing::{Harness, at, cluster_key, invalid, key, policy, policy_update, stored, web},
 };
 
 /// Creates a harness with these limits and a Pod whose sidecar is not ready.
@@ -19,7 +18,7 @@ fn limited(per_namespace: usize, severity: Severity) -> Harness {
         per_namespace: NonZeroUsize::new(per_namespace).unwrap(),
         severity,
     });
-    harness.resync([&web()]).at(10).pod(&web().unready("envoy"));
+    harness.resync([&web()]).pod_at(10, &web().unready("envoy"));
     harness
 }
 
@@ -30,12 +29,9 @@ fn not_ready() -> Policy {
 /// A policy that was created at this second.
 fn created(name: &str, second: i64, spec: Policy) -> PolicyUpdate {
     PolicyUpdate {
-        key: key(name),
         uid: format!("{name} of {second}").into(),
         created: at(second),
-        generation: 1,
-        spec: Ok(spec),
-        stored: Vec::new(),
+        ..policy_update(key(name), Ok(spec))
     }
 }
 
@@ -94,7 +90,7 @@ fn only_the_oldest_policies_of_a_namespace_are_evaluated() {
     );
     assert_eq!(conditions(&harness, "a")[0], (Some(true), "Evaluating"));
 
-    let series = harness.index.series(&SeriesLimits::default(), harness.now);
+    let series = harness.series();
     assert_eq!(series.excess_policies, 1);
     assert_eq!(
         series.policies.len(),

@@ -2,11 +2,9 @@
 
 use crate::domain::{
     index::Index,
-    policy::{
-        Check, Policy,
-        PolicyKind::{ClusterSidecarPolicy, SidecarPolicy},
-    },
-    testing::{Harness, Pod, at, cluster_key, key, one_of, policy, web},
+    policy::PolicyKind::{ClusterSidecarPolicy, SidecarPolicy},
+    policy::{Check, Policy},
+    testing::{Harness, at, cluster_key, key, one_of, policy, web, web_named},
 };
 
 fn not_ready() -> Policy {
@@ -17,18 +15,17 @@ fn not_ready() -> Policy {
 fn relists_delete_what_they_do_not_bring() {
     let mut harness = Harness::with(not_ready());
     harness.pod(&web().unready("envoy"));
-    harness.policy_as(key("other"), Ok(not_ready()), Vec::new());
-    harness.policy_as(
+    harness.add(key("other"), not_ready());
+    harness.add(
         cluster_key("all"),
-        Ok(not_ready().with(|p| p.namespaces = one_of("team", "pay"))),
-        Vec::new(),
+        not_ready().with(|p| p.namespaces = one_of("team", "pay")),
     );
     let names = |harness: &Harness| -> Vec<String> {
         let names = harness.index.policies().map(|policy| policy.key.name.to_string());
         names.collect()
     };
     harness.index.begin_policy_resync(SidecarPolicy, &None);
-    harness.policy_as(key("other"), Ok(not_ready()), Vec::new());
+    harness.add(key("other"), not_ready());
     let effects = harness.index.finish_policy_resync(SidecarPolicy, &None, at(50));
     assert_eq!(
         names(&harness),
@@ -98,7 +95,7 @@ fn a_list_of_one_namespace_keeps_the_policies_that_it_brings() {
 
 #[test]
 fn a_pod_list_may_begin_twice() {
-    let (a, b) = (web(), Pod::named("web-2").native("envoy").regular("app"));
+    let (a, b) = (web(), web_named("web-2"));
     let mut harness = Harness::with(policy());
     harness.resync([&a, &b]);
     assert_eq!(harness.index.tracked_pods(), 2);

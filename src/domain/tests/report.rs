@@ -4,11 +4,11 @@ use crate::domain::{
     observation::Phase,
     policy::{Check, InvalidSpec, Mode, Policy, Severity},
     summary::{CheckCounts, Report, Summary},
-    testing::{Harness, Pod, at, cluster_key, invalid, key, one_of, policy, seconds, web},
+    testing::{Harness, Pod, at, cluster_key, invalid, key, one_of, policy, seconds, web, web_named},
 };
 
 pub(super) fn at_once() -> Policy {
-    let at_once = |policy: Policy, check| policy.check(check, |c| c.hold_for = seconds(0));
+    let at_once = |policy: Policy, check| policy.hold_for(check, seconds(0));
     Check::ALL.into_iter().fold(policy(), at_once)
 }
 
@@ -79,7 +79,7 @@ fn conditions_report_validity_health_and_matches() {
 }
 
 #[test]
-fn health_is_a_sentence_that_a_person_can_act_on() {
+fn the_message_about_health_names_numbers_checks_and_the_worst_violation() {
     let mut harness = Harness::with(at_once().check(Check::FrequentRestarts, |c| {
         (c.count, c.severity) = (1, Severity::Critical);
     }));
@@ -96,9 +96,10 @@ fn health_is_a_sentence_that_a_person_can_act_on() {
         message(&harness.report(), "TargetsFound"),
         "2 Pods match, with 3 sidecars"
     );
-    harness
-        .at(10)
-        .pod(&second.clone().restarted("istio-proxy", 10).unready("istio-proxy"));
+    harness.pod_at(
+        10,
+        &second.clone().restarted("istio-proxy", 10).unready("istio-proxy"),
+    );
     harness.pod(&web().unready("envoy").unready("app"));
     assert_eq!(
         message(&harness.report(), "SidecarsHealthy"),
@@ -139,10 +140,7 @@ fn the_summary_counts_what_is_evaluated() {
         .spec("istio-proxy", |c| {
             (c.probes.readiness, c.probes.liveness) = (false, true);
         });
-    let done = Pod::named("done")
-        .native("envoy")
-        .regular("app")
-        .with(|pod| pod.phase = Phase::Succeeded);
+    let done = web_named("done").with(|pod| pod.phase = Phase::Succeeded);
     let mut harness = Harness::with(policy());
     harness
         .pod(&bare)
@@ -196,7 +194,7 @@ fn a_status_does_not_change_without_a_cause() {
         Harness::with(at_once().check(Check::OOMKilled, |c| c.keep_firing_for = seconds(86_400)));
     let pod = (1..4).fold(web(), |pod, n| pod.restarted("envoy", n));
     let pod = pod.oom_killed("envoy", 5).restarted("envoy", 6).unready("envoy");
-    harness.pod(&web()).at(10).pod(&pod).at(20).log();
+    harness.pod(&web()).pod_at(10, &pod).at(20).log();
     let before = harness.report();
     assert_eq!(before.violations.len(), 4);
     harness.changed();
@@ -235,13 +233,10 @@ fn a_status_waits_for_the_first_lists() {
         "a hold keeps the report"
     );
 
-    let mut harness = Harness::starting();
-    harness.index = crate::domain::index::Index::new([None], true);
+    let mut harness = Harness::without_namespaces();
     let selecting = policy().with(|p| p.namespaces = one_of("team", "pay"));
-    harness.policy_as(cluster_key("some"), Ok(selecting), Vec::new());
-    harness
-        .policy_as(cluster_key("all"), Ok(policy()), Vec::new())
-        .resync([&web()]);
+    harness.add(cluster_key("some"), selecting);
+    harness.add(cluster_key("all"), policy()).resync([&web()]);
     assert!(
         harness.index.report(&cluster_key("all")).is_some(),
         "an empty selector does not need the namespaces"

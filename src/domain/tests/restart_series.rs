@@ -2,13 +2,13 @@
 
 use crate::domain::{
     policy::Check,
-    testing::{Harness, Pod, key, policy, web},
+    testing::{Harness, Pod, key, policy, web, web_named},
 };
 
 #[test]
 fn restart_series_have_a_reason_and_exist_as_long_as_their_workload() {
     let mut harness = Harness::with(policy().only(Check::FrequentRestarts));
-    let (mut first, second) = (web(), Pod::named("web-2").native("envoy").regular("app"));
+    let (mut first, second) = (web(), web_named("web-2"));
     harness.pod(&first).pod(&second);
     let reasons = [
         ("Error", "Error"),
@@ -21,7 +21,7 @@ fn restart_series_have_a_reason_and_exist_as_long_as_their_workload() {
             .exits_with("envoy", 1, reason, moment)
             .restarted("envoy", moment);
         first = first.restarted("app", moment);
-        harness.at(moment).pod(&first);
+        harness.pod_at(moment, &first);
     }
     let series = |harness: &Harness| -> Vec<String> {
         let lines = harness.index.restarts();
@@ -56,7 +56,7 @@ fn restart_series_have_a_reason_and_exist_as_long_as_their_workload() {
 fn a_series_goes_when_its_last_pod_changes_its_workload() {
     let mut harness = Harness::with(policy().only(Check::FrequentRestarts));
     let pod = web().restarted("envoy", 5);
-    harness.pod(&web()).at(5).pod(&pod);
+    harness.pod(&web()).pod_at(5, &pod);
     assert_eq!(harness.index.restarts().count(), 1);
     harness.pod(&pod.of("ReplicaSet", "web-7d9"));
     assert_eq!(harness.index.restarts().count(), 0);
@@ -71,13 +71,13 @@ fn the_successor_of_a_pod_without_an_owner_begins_a_series_also_in_a_list() {
     let successor = pod.clone().with(|pod| pod.uid = "uid-2".into());
     let counts = |listed: bool| -> Vec<u64> {
         let mut harness = Harness::with(policy().only(Check::FrequentRestarts));
-        harness.pod(&pod).at(5).pod(&pod.clone().restarted("envoy", 5));
+        harness.pod(&pod).pod_at(5, &pod.clone().restarted("envoy", 5));
         if listed {
             harness.resync([&successor]);
         } else {
             harness.delete(&pod).pod(&successor);
         }
-        harness.at(10).pod(&successor.clone().restarted("envoy", 10));
+        harness.pod_at(10, &successor.clone().restarted("envoy", 10));
         harness.index.restarts().map(|series| series.count).collect()
     };
     assert_eq!(counts(false), [1]);
@@ -88,9 +88,9 @@ fn the_successor_of_a_pod_without_an_owner_begins_a_series_also_in_a_list() {
 fn a_restart_counts_under_every_policy_that_calls_the_container_a_sidecar() {
     let mut harness = Harness::with(policy().only(Check::FrequentRestarts));
     let excluding = policy().with(|p| p.sidecars.native = false);
-    harness.policy_as(key("none"), Ok(excluding), Vec::new());
-    harness.policy_as(key("too"), Ok(policy()), Vec::new());
-    harness.pod(&web()).at(10).pod(&web().restarted("envoy", 10));
+    harness.add(key("none"), excluding);
+    harness.add(key("too"), policy());
+    harness.pod(&web()).pod_at(10, &web().restarted("envoy", 10));
     let names: Vec<_> = harness
         .index
         .restarts()

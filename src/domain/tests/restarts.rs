@@ -2,7 +2,7 @@
 
 use crate::domain::{
     policy::{Check, Policy},
-    testing::{Harness, Pod, Step, policy, web},
+    testing::{Harness, Pod, Step, policy, web, web_named},
 };
 
 fn restarts_only() -> Policy {
@@ -38,12 +38,12 @@ fn positive_deltas_count_and_a_decrease_is_a_reset() {
     for (counts, expected, why) in table {
         let mut harness = Harness::with(restarts_only());
         for (second, count) in (0..).zip(counts) {
-            harness.at(10 * second).pod(&jump(&web(), *count));
+            harness.pod_at(10 * second, &jump(&web(), *count));
         }
         assert_eq!(counted(&harness), expected, "{why}");
     }
     let mut harness = Harness::with(restarts_only());
-    harness.pod(&web()).at(10).pod(&jump(&web(), 3));
+    harness.pod(&web()).pod_at(10, &jump(&web(), 3));
     assert_eq!(
         harness.log(),
         ["10 firing envoy FrequentRestarts"],
@@ -71,7 +71,7 @@ fn a_restart_counts_from_running_to_running_with_nothing_between() {
         harness.pod(&pod);
         for second in [10, 20, 30] {
             pod = seen(pod.restarted("envoy", second));
-            harness.at(second).pod(&pod);
+            harness.pod_at(second, &pod);
         }
         assert_eq!(harness.log(), ["30 firing envoy FrequentRestarts"], "{why}");
     }
@@ -85,12 +85,12 @@ fn counts_belong_to_a_pod_and_a_container() {
     harness.pod(&first);
     for second in [10, 20] {
         first = first.restarted("envoy", second);
-        harness.at(second).pod(&first);
+        harness.pod_at(second, &first);
     }
     first = first.restarted("vault-agent", 30);
-    harness.at(30).pod(&first);
-    let second = Pod::named("web-2").native("envoy").regular("app");
-    harness.pod(&second).at(40).pod(&second.restarted("envoy", 40));
+    harness.pod_at(30, &first);
+    let second = web_named("web-2");
+    harness.pod(&second).pod_at(40, &second.restarted("envoy", 40));
     assert_eq!(
         harness.log(),
         [""; 0],
@@ -190,9 +190,9 @@ fn restarts_that_the_pod_did_to_all_its_containers_are_no_sidecars_fault() {
         harness.pod(&pod);
         for second in [10, 20, 30] {
             pod = before(pod, second);
-            harness.at(second).pod(&pod);
+            harness.pod_at(second, &pod);
             pod = after(pod, second + 1);
-            harness.at(second + 1).pod(&pod);
+            harness.pod_at(second + 1, &pod);
         }
         harness.at(50);
         assert_eq!(harness.firing().is_empty(), is_own, "{why}: the window");
@@ -211,7 +211,7 @@ fn a_restart_of_the_pods_own_moves_the_baseline_only() {
     harness.pod(&pod);
     for second in [30, 40] {
         pod = pod.restarted("envoy", second);
-        harness.at(second).pod(&pod);
+        harness.pod_at(second, &pod);
     }
     assert_eq!(
         (counted(&harness), harness.firing().len()),
@@ -228,7 +228,7 @@ fn a_resize_that_stays_in_progress_excuses_one_restart() {
     pod = pod.resizing(2);
     for second in [10, 20, 30, 40] {
         pod = pod.restarted("envoy", second);
-        harness.at(second).pod(&pod);
+        harness.pod_at(second, &pod);
     }
     assert_eq!(counted(&harness), 3, "the first restart belongs to the resize");
     assert_eq!(harness.log(), ["40 firing envoy FrequentRestarts"]);
@@ -262,7 +262,7 @@ fn each_resize_excuses_one_restart() {
         let mut harness = Harness::with(restarts_only());
         harness.pod(&base);
         for (second, pod) in (1..).zip(&pods) {
-            harness.at(10 * second).pod(pod);
+            harness.pod_at(10 * second, pod);
         }
         assert_eq!(counted(&harness), expected, "{why}");
     }
@@ -272,12 +272,12 @@ fn each_resize_excuses_one_restart() {
 fn a_container_whose_sandbox_went_while_it_was_down_is_no_fault() {
     let down = web().exits("envoy", 1, 10);
     let mut harness = Harness::with(restarts_only());
-    harness.pod(&web()).at(10).pod(&down);
+    harness.pod(&web()).pod_at(10, &down);
     let fresh = down
         .restarted("envoy", 20)
         .sandbox(true, 15)
         .status("envoy", |s| s.last_exit = None);
-    harness.at(20).pod(&fresh);
+    harness.pod_at(20, &fresh);
     assert_eq!(counted(&harness), 0, "the ended run started before the sandbox");
 }
 
@@ -311,9 +311,9 @@ fn a_restart_counts_if_the_run_was_seen_in_the_sandbox() {
     for (why, before, expected) in table {
         let mut harness = Harness::with(restarts_only());
         for (second, pod) in (10..).zip(&before) {
-            harness.at(second).pod(pod);
+            harness.pod_at(second, pod);
         }
-        harness.at(20).pod(&ends.clone().restarted("envoy", 11));
+        harness.pod_at(20, &ends.clone().restarted("envoy", 11));
         assert_eq!(counted(&harness), expected, "{why}");
     }
 }
@@ -383,7 +383,7 @@ fn a_container_without_an_earlier_status_is_new() {
         );
     }
     let mut harness = Harness::with(restarts_only());
-    harness.pod(&web().unreported("envoy")).at(100).pod(&looping);
+    harness.pod(&web().unreported("envoy")).pod_at(100, &looping);
     assert_eq!(
         harness.log(),
         [""; 0],

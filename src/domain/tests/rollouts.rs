@@ -5,20 +5,21 @@ mod histories;
 use crate::domain::{
     observation::Phase,
     policy::{Check, Policy},
-    testing::{Harness, Pod, at, policy, seconds},
+    testing::{Harness, Pod, at, only, web_named},
 };
+
+/// A change of the template, and its reversal.
+const NEW: &str = "pod-template-hash 7d9 → 8f2";
+const BACK: &str = "pod-template-hash 8f2 → 7d9";
 
 /// NotReady that fires at once.
 fn strict() -> Policy {
-    let policy = policy().only(Check::NotReady);
-    policy.check(Check::NotReady, |c| c.hold_for = seconds(0))
+    only(Check::NotReady, 0)
 }
 
 /// A Pod of `Deployment/web` with this hash of its template, created in this second. Its sidecar has version 1.
 fn replica(name: &str, hash: &str, created: i64) -> Pod {
-    Pod::named(name)
-        .native("envoy")
-        .regular("app")
+    web_named(name)
         .labels(&[("pod-template-hash", hash)])
         .with(|pod| pod.created = Some(at(created)).into())
 }
@@ -47,17 +48,33 @@ fn hints(harness: &Harness) -> Vec<String> {
 
 /// Starts with a Pod `old` of the template `7d9`, created in second 0.
 fn with_old() -> (Harness, Pod) {
-    let old = replica("old", "7d9", 0);
     let mut harness = Harness::with(strict());
-    harness.pod(&old);
+    let old = create(&mut harness, "old", "7d9", 0);
     (harness, old)
+}
+
+/// Creates a Pod of `Deployment/web` at this second.
+fn create(harness: &mut Harness, name: &str, hash: &str, second: i64) -> Pod {
+    let pod = replica(name, hash, second);
+    harness.pod_at(second, &pod);
+    pod
+}
+
+/// The sidecar of a Pod fails at this second. Returns the hint, such as `5s after pod-template-hash 7d9 → 8f2`.
+fn fail(harness: &mut Harness, pod: &Pod, second: i64) -> String {
+    harness.pod_at(second, &failing(pod, second));
+    let prefix = format!("{} ", pod.0.name);
+    let hint = hints(harness)
+        .into_iter()
+        .find_map(|hint| Some(hint.strip_prefix(&prefix)?.to_owned()));
+    hint.unwrap().trim_start_matches("began ").to_owned()
 }
 
 #[test]
 fn the_event_the_status_and_the_checks_of_the_pod_name_the_rollout() {
     let (mut harness, _) = with_old();
     let new = image(replica("new", "8f2", 100), "registry.example/envoy:1.28.1");
-    harness.at(100).pod(&new).at(140).pod(&failing(&new, 140));
+    harness.pod_at(100, &new).pod_at(140, &failing(&new, 140));
     let hint = "began 40s after pod-template-hash 7d9 → 8f2, envoy 1 → 1.28.1";
     let events = harness.events();
     let note = &events.first().unwrap().note;
@@ -70,34 +87,21 @@ fn the_event_the_status_and_the_checks_of_the_pod_name_the_rollout() {
         .filter(|cause| !cause.is_empty())
         .collect();
     assert_eq!(causes, [format!("its readiness probe fails; {hint}")]);
-    let listed = harness.report().violations;
-    assert_eq!(
-        harness.index.cause(&listed[0].violation),
-        Some(listed[0].detail.clone())
-    );
+    let listed = harness.report().violations.remove(0);
+    assert_eq!(harness.index.cause(&listed.violation), Some(listed.detail));
     harness.at(9000);
-    assert_eq!(
-        hints(&harness),
-        [format!("new {hint}")],
-        "it stays as long as the violation"
-    );
+    // It stays as long as the violation.
+    assert_eq!(hints(&harness), [format!("new {hint}")]);
 }
 
 #[test]
 fn only_pods_of_the_new_template_have_a_hint_and_only_for_ten_minutes() {
     let (mut harness, old) = with_old();
-    let (early, late) = (replica("early", "8f2", 100), replica("late", "8f2", 100));
-    harness.at(100).pod(&early).pod(&late);
-    harness
-        .at(110)
-        .pod(&failing(&old, 110))
-        .pod(&failing(&early, 110));
-    harness.at(701).pod(&failing(&late, 701));
-    let hint = "began 10s after pod-template-hash 7d9 → 8f2";
-    assert_eq!(
-        hints(&harness),
-        [format!("early {hint}"), "late -".into(), "old -".into()]
-    );
+    let early = create(&mut harness, "early", "8f2", 100);
+    let late = create(&mut harness, "late", "8f2", 100);
+    assert_eq!(fail(&mut harness, &old, 110), "-");
+    assert_eq!(fail(&mut harness, &early, 110), format!("10s after {NEW}"));
+    assert_eq!(fail(&mut harness, &late, 701), "-");
 }
 
 #[test]
@@ -106,133 +110,79 @@ fn the_first_template_and_another_workload_have_no_hint() {
     let first = replica("first", "8f2", 100);
     let other = replica("other", "7d9", 0).of("Deployment", "api");
     let bare = replica("bare", "7d9", 0).of("Pod", "bare");
-    harness.at(100).pod(&other).pod(&bare).pod(&first);
+    harness.pod_at(100, &other).pod(&bare).pod(&first);
     let bare = bare.labels(&[("pod-template-hash", "8f2")]);
-    harness
-        .at(110)
-        .pod(&failing(&first, 110))
-        .pod(&failing(&bare, 110));
-    assert_eq!(hints(&harness), ["bare -", "first -"]);
+    assert_eq!(fail(&mut harness, &first, 110), "-");
+    assert_eq!(fail(&mut harness, &bare, 110), "-");
 }
 
 #[test]
 fn a_rollback_is_a_rollout_from_the_template_before() {
     let (mut harness, old) = with_old();
-    let new = replica("new", "8f2", 100);
-    harness.at(100).pod(&new).at(110).delete(&old);
-    let back = replica("back", "7d9", 200);
-    harness.at(200).pod(&back).at(205).pod(&failing(&back, 205));
-    assert_eq!(
-        hints(&harness),
-        ["back began 5s after pod-template-hash 8f2 → 7d9"]
-    );
+    let new = create(&mut harness, "new", "8f2", 100);
+    harness.at(110).delete(&old);
+    let back = create(&mut harness, "back", "7d9", 200);
+    assert_eq!(fail(&mut harness, &back, 205), format!("5s after {BACK}"));
     harness.delete(&new).delete(&back);
-    let again = replica("again", "8f2", 300);
-    harness.at(300).pod(&again).at(303).pod(&failing(&again, 303));
-    assert_eq!(
-        hints(&harness),
-        ["again began 3s after pod-template-hash 7d9 → 8f2"]
-    );
+    let again = create(&mut harness, "again", "8f2", 300);
+    assert_eq!(fail(&mut harness, &again, 303), format!("3s after {NEW}"));
 }
 
 #[test]
 fn a_template_that_still_has_pods_is_not_new() {
     let (mut harness, old) = with_old();
-    let new = replica("new", "8f2", 100);
-    harness.at(100).pod(&new);
+    create(&mut harness, "new", "8f2", 100);
     // A Pod of the old template is replaced while the rollout is stuck.
-    let second = replica("second", "7d9", 200);
-    harness.at(200).pod(&second).at(201).delete(&old);
-    harness.at(210).pod(&failing(&second, 210));
-    assert_eq!(hints(&harness), ["second -"]);
+    let second = create(&mut harness, "second", "7d9", 200);
+    harness.at(201).delete(&old);
+    assert_eq!(fail(&mut harness, &second, 210), "-");
 }
 
 #[test]
 fn the_only_pod_of_a_workload_is_replaced() {
     let (mut harness, old) = with_old();
-    let same = replica("same", "7d9", 100);
-    harness
-        .at(90)
-        .delete(&old)
-        .at(100)
-        .pod(&same)
-        .at(105)
-        .pod(&failing(&same, 105));
-    assert_eq!(hints(&harness), ["same -"], "by one of the same template");
-    let new = replica("new", "8f2", 200);
-    harness
-        .at(190)
-        .delete(&same)
-        .at(200)
-        .pod(&new)
-        .at(205)
-        .pod(&failing(&new, 205));
-    assert_eq!(
-        hints(&harness),
-        ["new began 5s after pod-template-hash 7d9 → 8f2"]
-    );
-    let same = replica("same", "8f2", 300);
-    harness
-        .at(290)
-        .delete(&new)
-        .at(300)
-        .pod(&same)
-        .at(305)
-        .pod(&failing(&same, 305));
-    let hint = "same began 1m45s after pod-template-hash 7d9 → 8f2";
-    assert_eq!(hints(&harness), [hint], "the template stays as old as it is");
-    let (ended, terminating) = (same.clone(), same.clone().with(|pod| pod.terminating = true));
-    let back = replica("back", "7d9", 400);
-    harness
-        .at(390)
-        .pod(&terminating)
-        .at(400)
-        .pod(&back)
-        .delete(&ended);
-    harness.at(405).pod(&failing(&back, 405));
-    assert_eq!(
-        hints(&harness),
-        ["back began 5s after pod-template-hash 8f2 → 7d9"]
-    );
+    harness.at(90).delete(&old);
+    let same = create(&mut harness, "same", "7d9", 100);
+    assert_eq!(fail(&mut harness, &same, 105), "-", "by one of the same template");
+    harness.at(190).delete(&same);
+    let new = create(&mut harness, "new", "8f2", 200);
+    assert_eq!(fail(&mut harness, &new, 205), format!("5s after {NEW}"));
+    harness.at(290).delete(&new);
+    let same = create(&mut harness, "same", "8f2", 300);
+    // The template stays as old as it is.
+    assert_eq!(fail(&mut harness, &same, 305), format!("1m45s after {NEW}"));
+    harness.pod_at(390, &same.clone().with(|pod| pod.terminating = true));
+    let back = create(&mut harness, "back", "7d9", 400);
+    harness.delete(&same);
+    assert_eq!(fail(&mut harness, &back, 405), format!("5s after {BACK}"));
 }
 
 #[test]
 fn finished_pods_do_not_keep_a_template() {
     let (mut harness, old) = with_old();
-    let evicted = old.clone().with(|pod| pod.phase = Phase::Failed);
-    let new = replica("new", "8f2", 100);
-    harness.at(100).pod(&new).pod(&evicted);
-    let back = replica("back", "7d9", 200);
-    harness.at(200).pod(&back).at(205).pod(&failing(&back, 205));
-    assert_eq!(
-        hints(&harness),
-        ["back began 5s after pod-template-hash 8f2 → 7d9"]
-    );
+    create(&mut harness, "new", "8f2", 100);
+    harness.pod(&old.with(|pod| pod.phase = Phase::Failed));
+    let back = create(&mut harness, "back", "7d9", 200);
+    assert_eq!(fail(&mut harness, &back, 205), format!("5s after {BACK}"));
 }
 
 #[test]
 fn an_injected_sidecar_changes_without_a_new_template() {
     let (mut harness, _) = with_old();
     let new = image(replica("new", "7d9", 100), "registry.example/envoy:2");
-    harness.at(100).pod(&new).at(107).pod(&failing(&new, 107));
-    assert_eq!(hints(&harness), ["new began 7s after envoy 1 → 2"]);
+    harness.pod_at(100, &new);
+    assert_eq!(fail(&mut harness, &new, 107), "7s after envoy 1 → 2");
 }
 
 #[test]
 fn the_image_of_a_running_pod_changes() {
     let (mut harness, old) = with_old();
     let patched = image(old.clone(), "registry.example/envoy:2");
-    harness
-        .at(1000)
-        .pod(&patched)
-        .at(1007)
-        .pod(&failing(&patched, 1007));
-    assert_eq!(hints(&harness), ["old began 7s after envoy 1 → 2"]);
+    harness.pod_at(1000, &patched);
+    assert_eq!(fail(&mut harness, &patched, 1007), "7s after envoy 1 → 2");
     let (mut harness, old) = with_old();
-    harness.at(900).pod(&failing(&old, 900));
-    harness
-        .at(1000)
-        .pod(&failing(&image(old, "registry.example/envoy:2"), 900));
+    harness.pod_at(900, &failing(&old, 900));
+    harness.pod_at(1000, &failing(&image(old, "registry.example/envoy:2"), 900));
     assert_eq!(hints(&harness), ["old -"], "the fault is older");
 }
 
@@ -251,34 +201,30 @@ fn other_controllers_write_another_label() {
         .pod(&member("db-1", "db-1", 1));
     let new = member("db-1", "db-2", 100).with(|pod| pod.uid = "new".into());
     harness.at(100).delete(&member("db-1", "db-1", 1)).pod(&new);
-    harness.at(101).pod(&failing(&new, 101));
-    assert_eq!(
-        hints(&harness),
-        ["db-1 began 1s after controller-revision-hash db-1 → db-2"]
-    );
+    let hint = "1s after controller-revision-hash db-1 → db-2";
+    assert_eq!(fail(&mut harness, &new, 101), hint);
 }
 
 #[test]
 fn after_a_restart_the_creation_times_tell_which_template_is_new() {
     let old = replica("old", "7d9", 0);
     let new = failing(&replica("new", "8f2", 100), 110);
-    for pods in [[&old, &new], [&new, &old]] {
+    let listed = |pods: &[&Pod]| {
         let mut harness = Harness::starting();
-        harness.without_tick(120).policy(strict()).resync(pods);
-        let hint = "new began 10s after pod-template-hash 7d9 → 8f2";
-        assert_eq!(hints(&harness), [hint], "in any order of the list");
+        harness
+            .without_tick(120)
+            .policy(strict())
+            .resync(pods.iter().copied());
+        hints(&harness)
+    };
+    let hint = format!("new began 10s after {NEW}");
+    for pods in [[&old, &new], [&new, &old]] {
+        assert_eq!(listed(&pods), [&*hint], "in any order of the list");
     }
-    let mut harness = Harness::starting();
-    harness.without_tick(120).policy(strict()).resync([&new]);
-    assert_eq!(hints(&harness), ["new -"], "the template before is not known");
+    assert_eq!(listed(&[&new]), ["new -"], "the template before is not known");
     let old = failing(&old, 110);
-    let mut harness = Harness::starting();
-    harness.without_tick(120).policy(strict()).resync([&new, &old]);
-    assert_eq!(
-        hints(&harness).last().unwrap(),
-        "old -",
-        "the older template is not new"
-    );
+    // The older template is not new.
+    assert_eq!(listed(&[&new, &old]), [&hint, "old -"]);
 }
 
 #[test]
@@ -293,12 +239,8 @@ fn workloads_of_a_namespace_do_not_displace_those_of_another() {
             .of("Deployment", &workload);
         harness.pod(&pod).delete(&pod);
     }
-    let new = replica("new", "8f2", 100);
-    harness.at(100).pod(&new).at(101).pod(&failing(&new, 101));
-    assert_eq!(
-        hints(&harness),
-        ["new began 1s after pod-template-hash 7d9 → 8f2"]
-    );
+    let new = create(&mut harness, "new", "8f2", 100);
+    assert_eq!(fail(&mut harness, &new, 101), format!("1s after {NEW}"));
 }
 
 #[test]
@@ -307,7 +249,7 @@ fn a_workload_with_many_revisions_at_the_same_time_has_no_hint() {
     for number in 1..9 {
         let pod = replica(&format!("web-{number}"), &format!("hash-{number}"), number);
         harness.recounts = number < 8;
-        harness.at(number).pod(&pod);
+        harness.pod_at(number, &pod);
         if number > 6 {
             harness.pod(&failing(&pod, number));
         }

@@ -63,8 +63,8 @@ fn flaps_are_counted_within_one_run() {
             .check(Check::Flapping, |c| c.count = 2)
     };
     let flap = |harness: &mut Harness, pod: &Pod, second: i64| {
-        harness.at(second).pod(&pod.clone().unready("envoy"));
-        harness.at(second + 1).pod(pod);
+        harness.pod_at(second, &pod.clone().unready("envoy"));
+        harness.pod_at(second + 1, pod);
     };
     let mut harness = Harness::with(flapping(policy()));
     harness.pod(&web());
@@ -92,7 +92,7 @@ fn flaps_are_counted_within_one_run() {
     for (why, change) in explained {
         let mut harness = Harness::with(flapping(policy()));
         for second in [10, 20, 30] {
-            harness.at(second).pod(&web()).at(second + 1).pod(&change(web()));
+            harness.pod_at(second, &web()).pod_at(second + 1, &change(web()));
         }
         assert_eq!(harness.log(), [""; 0], "{why}: a restart is not a flap");
     }

@@ -4,7 +4,7 @@ use crate::domain::{
     index::series::SeriesLimits,
     observation::RestartPolicy,
     policy::{Check, Severity},
-    testing::{Harness, Pod, policy, seconds, web},
+    testing::{Harness, Pod, policy, seconds, web, web_named},
 };
 
 fn limits(pods: usize) -> SeriesLimits {
@@ -14,9 +14,15 @@ fn limits(pods: usize) -> SeriesLimits {
     }
 }
 
+/// A Pod of `Deployment/web` whose sidecar has this image and is not ready.
+fn pod(name: &str, image: &str) -> Pod {
+    let pod = super::images::pod(name, image).of("Deployment", "web");
+    pod.unready("envoy")
+}
+
 /// Formats state, workload, container, image and count of each workload series.
 fn workloads(harness: &mut Harness) -> Vec<String> {
-    let series = harness.index.series(&SeriesLimits::default(), harness.now);
+    let series = harness.series();
     let rows = series.workloads.rows.iter().map(|row| {
         let state = if row.kind.firing { "firing" } else { "pending" };
         let of = row.subject.as_ref().unwrap();
@@ -31,21 +37,12 @@ fn workloads(harness: &mut Harness) -> Vec<String> {
 #[test]
 fn pods_in_violation_are_counted_by_workload_state_and_image() {
     let mut harness = Harness::with(policy().only(Check::NotReady));
-    let pod = |name: &str, image: &str| {
-        Pod::named(name)
-            .regular("app")
-            .native("envoy")
-            .spec("envoy", |container| container.image = image.into())
-            .unready("envoy")
-            .of("Deployment", "web")
-    };
     harness
         .pod(&pod("web-1", "mesh/proxy:1"))
         .pod(&pod("web-2", "mesh/proxy:1"));
     let third = pod("web-3", "mesh/proxy:2");
     harness
-        .at(400)
-        .pod(&third.clone().ready("envoy"))
+        .pod_at(400, &third.clone().ready("envoy"))
         .pod(&third)
         .at(500);
     let expected = [
@@ -62,22 +59,12 @@ fn pods_in_violation_are_counted_by_workload_state_and_image() {
 fn images_that_are_equal_in_a_label_share_a_series() {
     let mut harness = Harness::with(policy().only(Check::NotReady));
     let prefix = format!("mesh/{}", "p".repeat(251));
-    let pod = |name: &str, image: String| {
-        Pod::named(name)
-            .regular("app")
-            .native("envoy")
-            .spec("envoy", |container| container.image = image.as_str().into())
-            .unready("envoy")
-            .of("Deployment", "web")
-    };
-    let [one, other] = [
-        pod("web-1", format!("{prefix}:1")),
-        pod("web-2", format!("{prefix}:2")),
-    ];
+    let one = pod("web-1", &format!("{prefix}:1"));
+    let other = pod("web-2", &format!("{prefix}:2"));
     harness
         .pod(&one)
         .pod(&other)
-        .pod(&pod("web-3", prefix[..255].to_owned()))
+        .pod(&pod("web-3", &prefix[..255]))
         .at(500);
     let shorter = format!("firing Deployment/web envoy {} 1", &prefix[..255]);
     let shared = |pods: usize| format!("firing Deployment/web envoy {prefix} {pods}");
@@ -102,7 +89,7 @@ fn an_oom_kill_has_a_series_for_two_minutes_even_if_its_violation_has_ended() {
     };
     let series = |pods: u32| vec![format!("firing Job/report envoy registry.example/envoy:1 {pods}")];
     let mut harness = Harness::with(quick());
-    harness.at(11).pod(&job("job-1")).pod(&killed("job-1")).at(20);
+    harness.pod_at(11, &job("job-1")).pod(&killed("job-1")).at(20);
     assert_eq!(harness.firing(), [""; 0], "the violation has resolved");
     assert_eq!(workloads(&mut harness), series(1));
     harness
@@ -122,13 +109,12 @@ fn an_oom_kill_has_a_series_for_two_minutes_even_if_its_violation_has_ended() {
 
     let slow = policy().only(Check::OOMKilled);
     let mut harness = Harness::with(slow.clone());
-    harness.at(11).pod(&job("job-1")).pod(&killed("job-1")).at(20);
+    harness.pod_at(11, &job("job-1")).pod(&killed("job-1")).at(20);
     harness.delete(&killed("job-1"));
     assert_eq!(workloads(&mut harness), series(1), "the Pod was deleted");
     let mut harness = Harness::with(slow);
     harness
-        .at(11)
-        .pod(&job("job-1"))
+        .pod_at(11, &job("job-1"))
         .pod(&killed("job-1"))
         .at(11 + 600);
     assert_eq!(
@@ -139,9 +125,9 @@ fn an_oom_kill_has_a_series_for_two_minutes_even_if_its_violation_has_ended() {
 
     let mut harness = Harness::with(quick());
     let pod = web().oom_killed("envoy", 10);
-    harness.at(10).pod(&web()).pod(&pod).at(20);
+    harness.pod_at(10, &web()).pod(&pod).at(20);
     let again = pod.restarted("envoy", 30).oom_killed("envoy", 40);
-    harness.at(40).pod(&again).at(50);
+    harness.pod_at(40, &again).at(50);
     assert_eq!(
         workloads(&mut harness),
         ["firing Deployment/web envoy registry.example/envoy:1 1"],
@@ -160,8 +146,7 @@ fn the_most_severe_and_then_the_oldest_firing_violations_have_series() {
             .regular("istio-proxy");
         harness
             .pod(&pod)
-            .at(second)
-            .pod(&pod.unready("istio-proxy").unready("app"));
+            .pod_at(second, &pod.unready("istio-proxy").unready("app"));
     }
     harness.at(1000);
     let mut names = |limit| -> (Vec<String>, usize) {
@@ -174,11 +159,11 @@ fn the_most_severe_and_then_the_oldest_firing_violations_have_series() {
     assert_eq!(names(2), (oldest(2), 2));
     assert_eq!(names(0), (oldest(0), 4));
 
-    let mut restarted = Pod::named("db-0").native("envoy").regular("app");
+    let mut restarted = web_named("db-0");
     harness.pod(&restarted);
     for second in 1001..=1005 {
         restarted = restarted.restarted("envoy", second);
-        harness.at(second).pod(&restarted);
+        harness.pod_at(second, &restarted);
     }
     let series = harness.index.series(&limits(1), harness.now);
     let [first] = &series.violations[..] else {
@@ -192,7 +177,7 @@ fn the_most_severe_and_then_the_oldest_firing_violations_have_series() {
 fn a_pending_violation_has_no_series_of_its_own() {
     let mut harness = Harness::with(policy().only(Check::NotReady));
     harness.pod(&web().unready("envoy")).at(100);
-    let series = harness.index.series(&SeriesLimits::default(), harness.now);
+    let series = harness.series();
     assert!(series.violations.is_empty() && series.omitted == 0);
     assert_eq!(series.workloads.rows.len(), 1);
 }

@@ -11,8 +11,8 @@ use crate::domain::{
 /// NotReady fires at once and MainReadySidecarNotReady after 10 s.
 fn both() -> Policy {
     policy()
-        .check(Check::NotReady, |c| c.hold_for = seconds(0))
-        .check(Check::MainReadySidecarNotReady, |c| c.hold_for = seconds(10))
+        .hold_for(Check::NotReady, seconds(0))
+        .hold_for(Check::MainReadySidecarNotReady, seconds(10))
 }
 
 #[test]
@@ -29,11 +29,11 @@ fn of_two_checks_that_report_one_fault_only_the_later_one_repeats() {
         ]
     );
     // The main container becomes unready. When its check has resolved, the other one repeats.
-    harness.at(20 + 2 * REPEAT).pod(&bad().unready("app"));
+    harness.pod_at(20 + 2 * REPEAT, &bad().unready("app"));
     harness.at(3 * REPEAT);
     assert_eq!(brief(&harness.events()), ["SidecarContainerNotReady Repeat(4)"]);
     // The main container is ready again, and the check fires later than the other one again.
-    harness.at(3 * REPEAT + 10).pod(&bad());
+    harness.pod_at(3 * REPEAT + 10, &bad());
     harness.at(4 * REPEAT + 30);
     let events = harness.events();
     let reasons: Vec<_> = events.iter().map(|event| event.reason).collect();
@@ -42,7 +42,7 @@ fn of_two_checks_that_report_one_fault_only_the_later_one_repeats() {
 
 #[test]
 fn two_checks_that_fire_together_have_one_repetition() {
-    let together = both().check(Check::MainReadySidecarNotReady, |c| c.hold_for = seconds(0));
+    let together = both().hold_for(Check::MainReadySidecarNotReady, seconds(0));
     let mut harness = failing(together);
     assert_eq!(harness.events().len(), 2, "each has its first Event");
     harness.at(REPEAT);
@@ -64,7 +64,7 @@ fn an_observed_check_does_not_silence_the_other_one() {
             "SidecarContainerNotReady Repeat(2)"
         ]
     );
-    harness.at(REPEAT + 20).pod(&web()).at(2 * REPEAT);
+    harness.pod_at(REPEAT + 20, &web()).at(2 * REPEAT);
     assert_eq!(brief(&harness.events()), ["SidecarRecovered Create"]);
 }
 
@@ -88,7 +88,7 @@ fn one_event_reports_the_recovery_when_neither_check_fires_any_more() {
     ];
     for (policy, second, check, why) in table {
         let mut harness = failing(policy);
-        harness.at(100).pod(&web()).at(1000);
+        harness.pod_at(100, &web()).at(1000);
         let events = harness.events();
         let [not_ready, main_ready, recovered] = &events[..] else {
             panic!("{why}: {events:?}");
@@ -111,7 +111,7 @@ fn one_event_reports_the_recovery_when_neither_check_fires_any_more() {
 #[test]
 fn a_main_container_that_becomes_unready_is_no_recovery_while_the_sidecar_is_unready() {
     let mut harness = failing(both());
-    harness.at(100).pod(&bad().unready("app")).at(1000).events();
+    harness.pod_at(100, &bad().unready("app")).at(1000).events();
     assert_eq!(harness.firing(), ["envoy NotReady"]);
     harness.pod(&web()).at(2000);
     let events = harness.events();
@@ -119,12 +119,12 @@ fn a_main_container_that_becomes_unready_is_no_recovery_while_the_sidecar_is_unr
     assert_eq!(events[0].recovers.len(), 2, "it recovers both");
     // NotReady begins to fire in the step in which the other check resolves.
     let late = both()
-        .check(Check::NotReady, |c| c.hold_for = seconds(300))
+        .hold_for(Check::NotReady, seconds(300))
         .check(Check::MainReadySidecarNotReady, |c| {
             c.keep_firing_for = seconds(200);
         });
     let mut harness = failing(late);
-    harness.at(100).pod(&bad().unready("app")).at(400);
+    harness.pod_at(100, &bad().unready("app")).at(400);
     assert_eq!(
         brief(&harness.events()),
         [

@@ -30,11 +30,7 @@ fn completed(pod: Pod) -> Pod {
 pub(super) fn blocked(policy: Policy, pod: &Pod) -> Option<String> {
     let mut harness = Harness::with(policy);
     harness.pod(pod);
-    let found: Vec<_> = harness
-        .index
-        .violations()
-        .map(|v| v.container().container.to_string())
-        .collect();
+    let found: Vec<_> = harness.failing_containers();
     assert!(found.len() <= 1, "at most one container blocks the start");
     found.into_iter().next()
 }
@@ -190,7 +186,7 @@ fn the_sandbox_must_stand() {
 #[test]
 fn native_sidecars_get_for_and_plain_init_containers_their_own_time() {
     let mut harness = Harness::with(startup_only());
-    harness.at(0).pod(&fresh()).at(30 * 60 - 1);
+    harness.pod_at(0, &fresh()).at(30 * 60 - 1);
     assert_eq!(harness.firing(), [""; 0]);
     harness.at(30 * 60);
     assert_eq!(
@@ -200,7 +196,7 @@ fn native_sidecars_get_for_and_plain_init_containers_their_own_time() {
             "1800 firing setup StartupBlocked"
         ]
     );
-    harness.at(1900).pod(&completed(fresh()));
+    harness.pod_at(1900, &completed(fresh()));
     assert_eq!(
         harness.log(),
         [
@@ -250,7 +246,7 @@ fn an_init_container_that_fails_is_blocked_after_for() {
         assert_eq!(harness.firing(), ["setup StartupBlocked"], "{why}");
     }
     let mut harness = Harness::with(startup_only());
-    harness.pod(&failed(1)).at(600).pod(&failed(3));
+    harness.pod(&failed(1)).pod_at(600, &failed(3));
     assert_eq!(
         harness.log(),
         [
@@ -278,7 +274,7 @@ fn the_detail_gives_the_cause_and_the_waiting_containers() {
     let detail = |pod: &Pod| {
         let mut harness = Harness::with(startup_only());
         harness.pod(pod).at(600);
-        harness.report().violations[0].detail.clone()
+        harness.detail()
     };
     let native = |pod: Pod| completed(pod.spec("envoy", |c| c.probes.startup = true));
     let table = [

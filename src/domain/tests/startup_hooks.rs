@@ -103,7 +103,7 @@ fn a_hook_that_hangs_fires_after_for_and_its_onset_follows_the_init_containers()
             .fold(pod, |pod, name| pod.waiting(name, "PodInitializing"))
     };
     let mut harness = Harness::with(startup_only());
-    harness.at(100).pod(&pod());
+    harness.pod_at(100, &pod());
     assert_eq!(
         harness.onset("istio-proxy", Check::StartupBlocked),
         Some(40.0),
@@ -115,7 +115,7 @@ fn a_hook_that_hangs_fires_after_for_and_its_onset_follows_the_init_containers()
                 Container 'app' waits for it.";
     assert_eq!(harness.events().remove(0).note, note);
     let started = pod().starting("istio-proxy", 350).starting("app", 351);
-    harness.at(352).pod(&started);
+    harness.pod_at(352, &started);
     let note = harness.events().remove(0).note;
     assert!(note.contains("no longer blocks the startup of its Pod"), "{note}");
 }

@@ -63,40 +63,38 @@ fn starts(index: &Index) -> Vec<String> {
 fn a_sidecar_starts_when_the_container_before_it_is_done() {
     let pod = web_with_setup();
     let mut harness = Harness::with(policy());
-    harness.pod(&unbound(&pod)).at(3).pod(&bound(&pod));
+    harness.pod(&unbound(&pod)).pod_at(3, &bound(&pod));
     let waits = waiting(&pod);
     harness
-        .at(4)
-        .pod(&waits)
-        .at(5)
-        .pod(&waits.clone().sandbox(true, 5));
+        .pod_at(4, &waits)
+        .pod_at(5, &waits.clone().sandbox(true, 5));
     let set_up = waits
         .sandbox(true, 5)
         .status("setup", |s| s.state = State::Running(Some(at(6))));
-    harness.at(6).pod(&set_up);
+    harness.pod_at(6, &set_up);
     let set_up = set_up.exits("setup", 0, 10).ready("setup");
-    harness.at(10).pod(&set_up);
+    harness.pod_at(10, &set_up);
     assert!(starts(&harness.index).is_empty());
     let runs = set_up.starting("envoy", 11);
-    harness.at(11).pod(&runs);
+    harness.pod_at(11, &runs);
     assert!(
         starts(&harness.index).is_empty(),
         "its startup probe has not succeeded"
     );
     let started = runs.status("envoy", |s| s.started = true);
-    harness.at(14).pod(&started);
+    harness.pod_at(14, &started);
     assert_eq!(
         starts(&harness.index),
         ["envoy started 1 in 4 s"],
         "since the end of `setup`"
     );
     let ready = started.ready("envoy");
-    harness.at(20).pod(&ready);
+    harness.pod_at(20, &ready);
     let last = ready
         .starting("log-sidecar", 21)
         .status("log-sidecar", |s| (s.started, s.ready) = (true, true))
         .starting("app", 21);
-    harness.at(21).pod(&last);
+    harness.pod_at(21, &last);
     let all = [
         "envoy started 1 in 4 s",
         "envoy ready 1 in 10 s",
@@ -108,7 +106,7 @@ fn a_sidecar_starts_when_the_container_before_it_is_done() {
         all,
         "a classic sidecar can start when the last init container is started"
     );
-    harness.at(30).pod(&last.restarted("envoy", 30)).at(40).pod(&pod);
+    harness.pod_at(30, &last.restarted("envoy", 30)).pod_at(40, &pod);
     assert_eq!(starts(&harness.index), all, "only the first start counts");
 }
 
@@ -116,18 +114,18 @@ fn a_sidecar_starts_when_the_container_before_it_is_done() {
 fn the_first_sidecar_starts_when_the_sandbox_is_ready() {
     let ready = web();
     let mut harness = Harness::with(policy());
-    harness.pod(&bound(&ready)).at(5).pod(&waiting(&ready));
-    harness.at(8).pod(&waiting(&ready).sandbox(true, 8));
-    harness.at(10).pod(&ready);
+    harness.pod(&bound(&ready)).pod_at(5, &waiting(&ready));
+    harness.pod_at(8, &waiting(&ready).sandbox(true, 8));
+    harness.pod_at(10, &ready);
     assert_eq!(
         starts(&harness.index),
         ["envoy started 1 in 2 s", "envoy ready 1 in 2 s"]
     );
     // A kubelet that reports the sandbox together with the container.
     let mut harness = Harness::with(policy());
-    harness.pod(&bound(&ready)).at(5).pod(&waiting(&ready));
-    harness.at(10).pod(&ready.clone().starting("envoy", 10));
-    harness.at(11).pod(&ready);
+    harness.pod(&bound(&ready)).pod_at(5, &waiting(&ready));
+    harness.pod_at(10, &ready.clone().starting("envoy", 10));
+    harness.pod_at(11, &ready);
     assert_eq!(
         starts(&harness.index),
         ["envoy started 1 in 11 s", "envoy ready 1 in 11 s"],
@@ -141,12 +139,11 @@ fn a_sidecar_that_crashes_before_it_is_ready_counts_until_it_is_ready() {
     let mut harness = Harness::with(policy());
     harness
         .pod(&bound(&ready))
-        .at(1)
-        .pod(&waiting(&ready).sandbox(true, 1));
+        .pod_at(1, &waiting(&ready).sandbox(true, 1));
     let crashed = ready.clone().unready("envoy").exits("envoy", 1, 2);
-    harness.at(2).pod(&ready.clone().unready("envoy"));
-    harness.at(3).pod(&crashed).at(4).pod(&crashed.backs_off("envoy"));
-    harness.at(14).pod(&ready.restarted("envoy", 14));
+    harness.pod_at(2, &ready.clone().unready("envoy"));
+    harness.pod_at(3, &crashed).pod_at(4, &crashed.backs_off("envoy"));
+    harness.pod_at(14, &ready.restarted("envoy", 14));
     assert_eq!(
         starts(&harness.index),
         ["envoy started 1 in 1 s", "envoy ready 1 in 13 s"]
@@ -159,21 +156,21 @@ fn pods_that_are_seen_late_do_not_count() {
     let (bound, waiting) = (bound(&ready), waiting(&ready).sandbox(true, 0));
     let nothing: [String; 0] = [];
     let mut harness = Harness::starting();
-    harness.policy(policy()).resync([&bound]).at(5).pod(&ready);
+    harness.policy(policy()).resync([&bound]).pod_at(5, &ready);
     assert_eq!(starts(&harness.index), nothing, "bound in the first list");
     let mut harness = Harness::with(policy());
-    harness.pod(&waiting).at(5).pod(&ready);
+    harness.pod(&waiting).pod_at(5, &ready);
     assert_eq!(
         starts(&harness.index),
         nothing,
         "its containers have statuses already"
     );
     let mut harness = Harness::with(policy());
-    harness.pod(&bound).hold().at(5).pod(&ready).resume();
+    harness.pod(&bound).hold().pod_at(5, &ready).resume();
     assert_eq!(starts(&harness.index), nothing, "ready in a gap");
     let mut harness = Harness::with(policy());
-    harness.pod(&bound).hold().at(5).pod(&waiting).resume();
-    harness.at(9).pod(&ready);
+    harness.pod(&bound).hold().pod_at(5, &waiting).resume();
+    harness.pod_at(9, &ready);
     assert_eq!(starts(&harness.index), nothing, "could start in a gap");
     let mut harness = Harness::with(policy());
     harness
@@ -181,8 +178,7 @@ fn pods_that_are_seen_late_do_not_count() {
         .hold()
         .at(5)
         .resync([&bound])
-        .at(6)
-        .pod(&ready);
+        .pod_at(6, &ready);
     assert_eq!(
         starts(&harness.index),
         ["envoy started 1 in 6 s", "envoy ready 1 in 6 s"],
@@ -225,9 +221,9 @@ fn only_sidecars_of_a_policy_count_and_only_once() {
         harness.resync([]);
         if let Some(policy) = of_namespace {
             harness.policy(policy.clone());
-            harness.policy_as(cluster_key("platform"), Ok(policy), Vec::new());
+            harness.add(cluster_key("platform"), policy);
         }
-        harness.pod(&bound(&ready)).at(5).pod(&ready);
+        harness.pod(&bound(&ready)).pod_at(5, &ready);
         assert_eq!(starts(&harness.index).len(), 2 * expected, "started and ready");
         assert!(
             starts(&harness.index)
@@ -241,7 +237,7 @@ fn only_sidecars_of_a_policy_count_and_only_once() {
 fn the_number_of_containers_with_histograms_of_their_own_is_limited() {
     let mut harness = Harness::starting();
     harness.resync([]);
-    harness.policy_as(cluster_key("platform"), Ok(policy()), Vec::new());
+    harness.add(cluster_key("platform"), policy());
     let mut start = |namespace: &str, container: &str| {
         let ready = Pod::named("web-1")
             .in_namespace(namespace)

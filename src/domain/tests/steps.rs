@@ -2,7 +2,7 @@
 
 use crate::domain::{
     policy::{Check, Policy, Severity},
-    testing::{Harness, Pod, at, cluster_key, key, one_of, policy, seconds},
+    testing::{Harness, Pod, at, cluster_key, key, one_of, policy, seconds, web_named},
 };
 
 fn not_ready(hold_for: i64, severity: Severity) -> Policy {
@@ -12,7 +12,7 @@ fn not_ready(hold_for: i64, severity: Severity) -> Policy {
 }
 
 fn pods(count: usize) -> Vec<Pod> {
-    let pod = |n| Pod::named(&format!("web-{n}")).native("envoy").regular("app");
+    let pod = |n| web_named(&format!("web-{n}"));
     (0..count).map(pod).collect()
 }
 
@@ -79,7 +79,7 @@ fn updates_between_the_steps_are_applied() {
     let (mut harness, pods) = firing();
     harness.policy(not_ready(0, Severity::Critical)).work();
     harness.pod(&pods[9].clone().ready("envoy")).delete(&pods[8]);
-    harness.pod(&Pod::named("new").native("envoy").regular("app").unready("envoy"));
+    harness.pod(&web_named("new").unready("envoy"));
     assert!(harness.index.has_work());
     assert_eq!(
         with(&harness, Severity::Critical),
@@ -109,11 +109,7 @@ fn a_deleted_policy_is_gone_at_once_and_its_pods_are_released_in_steps() {
 fn one_policy_of_many_is_edited_alone() {
     let (mut harness, _) = firing();
     for n in 0..20 {
-        harness.policy_as(
-            cluster_key(&format!("other-{n}")),
-            Ok(not_ready(0, Severity::Info)),
-            Vec::new(),
-        );
+        harness.add(cluster_key(&format!("other-{n}")), not_ready(0, Severity::Info));
     }
     harness.finish_work().units_per_step(25);
     harness.policy(not_ready(0, Severity::Critical));
@@ -125,9 +121,7 @@ fn a_namespace_matches_again_in_steps() {
     let pods = pods(10);
     let mut harness = Harness::starting();
     let of_pay = policy().with(|p| p.namespaces = one_of("team", "pay"));
-    harness
-        .resync(&pods)
-        .policy_as(cluster_key("all"), Ok(of_pay), Vec::new());
+    harness.resync(&pods).add(cluster_key("all"), of_pay);
     let matched = |harness: &Harness| harness.index.policies().map(|policy| policy.pods).sum::<u32>();
     assert_eq!(matched(&harness), 10);
     harness.units_per_step(1).namespace("pay", "none");

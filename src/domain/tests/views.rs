@@ -1,47 +1,46 @@
 //! The values of the metrics.
 
 use crate::domain::{
+    effects::Change,
     histogram::Histogram,
     index::{ContainerClass, VIOLATION_DURATIONS},
     policy::{Check, Mode, Severity},
-    testing::{Harness, Pod, at, cluster_key, invalid, key, policy, seconds, web},
+    testing::{Harness, Pod, at, cluster_key, invalid, key, policy, seconds, violation, web, web_named},
+    violation::Violation,
 };
 
 #[test]
-fn a_violation_has_the_labels_of_its_series() {
+fn the_log_the_metrics_and_the_status_show_the_same_violation() {
     let mut harness = Harness::with(policy().check(Check::NotReady, |c| {
         (c.mode, c.severity) = (Mode::Observe, Severity::Info);
     }));
-    let pod = web().regular("istio-proxy").of("CronJob", "report");
+    let pod = web().regular("istio-proxy").unready("app");
     harness
-        .pod(&pod)
-        .at(10)
-        .pod(&pod.unready("istio-proxy").unready("app"))
+        .pod(&pod.clone().of("CronJob", "report"))
+        .pod_at(10, &pod.clone().unready("envoy"))
         .at(310);
-    let views: Vec<_> = harness.index.violations().collect();
-    let [view] = views[..] else { panic!("{views:?}") };
-    assert_eq!(
-        (&view.policy, view.check, view.severity, view.mode),
-        (&key("mesh"), Check::NotReady, Severity::Info, Mode::Observe)
-    );
-    let container = view.container();
-    assert_eq!((view.firing, view.onset, container.native), (true, at(10), false));
-    assert_eq!(
-        (&*container.namespace, &*container.pod, &*container.container),
-        ("pay", "web-1", "istio-proxy")
-    );
-    assert_eq!(container.workload.to_string(), "CronJob/report");
+    let expected = Violation {
+        severity: Severity::Info,
+        mode: Mode::Observe,
+        onset: at(10),
+        ..violation(Check::NotReady, "envoy")
+    };
+    let fired = harness.transitions().pop().unwrap();
+    assert_eq!((fired.to, fired.at), (Change::Firing, at(310)));
+    assert_eq!(fired.violation, expected);
+    assert_eq!(harness.index.violations().collect::<Vec<_>>(), [&expected]);
+    let listed = harness.report().violations;
+    assert_eq!((listed.len(), &listed[0].violation), (1, &expected));
+    harness.pod_at(400, &pod.unready("istio-proxy")).at(1000);
+    let classic = harness.index.violations().next().unwrap().container();
+    assert_eq!((&*classic.container, classic.native), ("istio-proxy", false));
 }
 
 #[test]
 fn containers_are_counted_by_role_kind_and_readiness() {
     let pod = web().init("setup").regular("istio-proxy").regular("skipped");
     let mut harness = Harness::with(policy().with(|p| p.mains = ["app".into()].into()));
-    let other = Pod::named("web-2")
-        .native("envoy")
-        .regular("app")
-        .unready("envoy")
-        .unreported("app");
+    let other = web_named("web-2").unready("envoy").unreported("app");
     harness.pod(&pod.clone().unready("istio-proxy")).pod(&other);
     let counts = |harness: &Harness| -> Vec<(&'static str, bool, bool, u32)> {
         let view = harness.index.policies().next().unwrap();
@@ -72,17 +71,9 @@ fn containers_are_counted_by_role_kind_and_readiness() {
 #[test]
 fn a_policy_shows_its_mode_its_pods_and_whether_it_is_valid() {
     let mut harness = Harness::with(policy());
-    harness.policy_as(
-        cluster_key("off"),
-        Ok(policy().with(|p| p.mode = Mode::Off)),
-        Vec::new(),
-    );
+    harness.add(cluster_key("off"), policy().with(|p| p.mode = Mode::Off));
     harness.policy_as(key("never"), invalid("no"), Vec::new());
-    harness.policy_as(
-        key("late"),
-        Ok(policy().with(|p| p.mode = Mode::Observe)),
-        Vec::new(),
-    );
+    harness.add(key("late"), policy().with(|p| p.mode = Mode::Observe));
     harness
         .policy_as(key("late"), invalid("no"), Vec::new())
         .pod(&web());
@@ -115,17 +106,15 @@ fn each_firing_counts_once_by_check() {
         assert_eq!(view.fired.map(|(check, _)| check), Check::ALL);
         view.fired.iter().map(|(_, n)| *n).collect()
     };
-    harness.pod(&web()).at(10).pod(&web().unready("envoy")).at(19);
+    harness.pod(&web()).pod_at(10, &web().unready("envoy")).at(19);
     assert_eq!(
         fired(&harness),
         [0; Check::ALL.len()],
         "a pending violation has not fired"
     );
     harness
-        .at(25)
-        .pod(&web())
-        .at(60)
-        .pod(&web().unready("envoy"))
+        .pod_at(25, &web())
+        .pod_at(60, &web().unready("envoy"))
         .at(75)
         .delete(&web());
     assert_eq!(
@@ -143,11 +132,10 @@ fn durations_are_of_resolved_violations_from_onset_to_resolution() {
     let mut harness = Harness::with(quick);
     harness.pod(&web());
     for (from, to) in [(10, 15), (100, 106), (1000, 1015), (2000, 102_000)] {
-        harness.at(from).pod(&web().unready("envoy")).at(to).pod(&web());
+        harness.pod_at(from, &web().unready("envoy")).pod_at(to, &web());
     }
     harness
-        .at(200_000)
-        .pod(&web().unready("envoy"))
+        .pod_at(200_000, &web().unready("envoy"))
         .at(200_010)
         .delete(&web());
     let Histogram { bounds, counts, sum } = harness.index.durations();

@@ -2,18 +2,18 @@
 
 use crate::domain::{
     index::Index,
-    policy::{Check, Policy, PolicyKey, PolicyUpdate},
-    testing::{Harness, Pod, at, cluster_key, key, one_of, policy, seconds, stored, web},
+    policy::{Check, Policy},
+    testing::{
+        Harness, at, cluster_key, key, key_in, one_of, only, policy, policy_update, stored, web, web_named,
+    },
 };
 
 fn at_once() -> Policy {
-    policy()
-        .only(Check::NotReady)
-        .check(Check::NotReady, |c| c.hold_for = seconds(0))
+    only(Check::NotReady, 0)
 }
 
 #[test]
-fn an_answer_to_a_resumed_watch_ends_no_list() {
+fn an_answer_to_a_resumed_watch_does_not_end_a_list() {
     let bad = web().unready("envoy");
     let mut harness = Harness::starting();
     harness.policy(at_once()).pod(&bad).resume();
@@ -38,7 +38,7 @@ fn an_answer_to_a_resumed_watch_ends_no_list() {
 }
 
 #[test]
-fn a_pod_that_is_deleted_waits_no_more() {
+fn a_deleted_pod_does_not_wait() {
     let mut harness = Harness::with(at_once());
     harness
         .pod(&web())
@@ -50,7 +50,7 @@ fn a_pod_that_is_deleted_waits_no_more() {
 }
 
 #[test]
-fn violations_of_a_status_are_taken_over_when_a_hold_ends() {
+fn violations_of_a_status_are_adopted_when_a_hold_ends() {
     let mut harness = Harness::starting();
     harness.resync([&web()]).at(1000).hold();
     let was = vec![stored(Check::NotReady, "envoy", true, 500)];
@@ -60,28 +60,13 @@ fn violations_of_a_status_are_taken_over_when_a_hold_ends() {
     assert_eq!(harness.onset("envoy", Check::NotReady), Some(500.0));
 }
 
-fn in_namespace(namespace: &str) -> PolicyKey {
-    let namespace = namespace.into();
-    PolicyKey {
-        namespace,
-        ..key("mesh")
-    }
-}
-
 #[test]
-fn the_first_list_of_a_scope_is_news_to_the_policies_that_see_it() {
+fn the_first_list_of_a_scope_changes_the_status_of_its_policies() {
     let scopes = [Some("pay".into()), Some("shop".into())];
     let mut index = Index::new(scopes.clone(), false);
-    let all = [in_namespace("pay"), in_namespace("shop"), cluster_key("all")];
+    let all = [key_in("pay", "mesh"), key_in("shop", "mesh"), cluster_key("all")];
     for key in &all {
-        let update = PolicyUpdate {
-            key: key.clone(),
-            uid: key.to_string().into(),
-            created: at(0),
-            generation: 1,
-            spec: Ok(policy()),
-            stored: Vec::new(),
-        };
+        let update = policy_update(key.clone(), Ok(policy()));
         drop(index.apply_policy(update, at(0)));
     }
     let known = |index: &Index| all.each_ref().map(|key| index.report(key).is_some());
@@ -91,14 +76,14 @@ fn the_first_list_of_a_scope_is_news_to_the_policies_that_see_it() {
         (changed, known(&index))
     };
     let (changed, known) = list(&scopes[0]);
-    assert_eq!(changed, [in_namespace("pay"), cluster_key("all")]);
+    assert_eq!(changed, [key_in("pay", "mesh"), cluster_key("all")]);
     assert_eq!(
         known,
         [true, false, false],
         "a cluster policy waits for every watch"
     );
     let (changed, known) = list(&scopes[1]);
-    assert_eq!(changed, [in_namespace("shop"), cluster_key("all")]);
+    assert_eq!(changed, [key_in("shop", "mesh"), cluster_key("all")]);
     assert_eq!(known, [true, true, true]);
     assert_eq!(
         list(&scopes[0]).0,
@@ -108,25 +93,17 @@ fn the_first_list_of_a_scope_is_news_to_the_policies_that_see_it() {
 }
 
 #[test]
-fn the_first_list_of_namespaces_is_news_to_policies_of_the_cluster() {
-    let mut harness = Harness::starting();
-    harness.index = Index::new([None], true);
+fn the_first_list_of_namespaces_changes_the_status_of_cluster_policies() {
+    let mut harness = Harness::without_namespaces();
     let selecting = |team| at_once().with(|p| p.namespaces = one_of("team", team));
     harness
-        .policy_as(cluster_key("some"), Ok(selecting("pay")), Vec::new())
-        .policy_as(cluster_key("none"), Ok(selecting("shop")), Vec::new())
+        .add(cluster_key("some"), selecting("pay"))
+        .add(cluster_key("none"), selecting("shop"))
         .policy(at_once());
-    harness.resync([&web().unready("envoy")]).log();
+    harness.resync([&web().unready("envoy")]).changed();
     let list = |harness: &mut Harness| {
-        harness.index.begin_namespace_resync();
-        let labels = std::sync::Arc::new([("team", "pay")].into_iter().collect());
-        drop(harness.index.apply_namespace(&"pay".into(), labels, at(0)));
-        let effects = harness.index.finish_namespace_resync(at(0));
-        harness.index.assert_counts();
-        let cluster = effects
-            .changed
-            .into_iter()
-            .filter(|changed| *changed != key("mesh"));
+        let changed = harness.list_namespaces(&["pay"]).changed().into_iter();
+        let cluster = changed.filter(|changed| *changed != key("mesh"));
         cluster.collect::<Vec<_>>()
     };
     assert_eq!(list(&mut harness), [cluster_key("none"), cluster_key("some")]);
@@ -144,24 +121,17 @@ fn the_first_list_of_namespaces_is_news_to_policies_of_the_cluster() {
 
 #[test]
 fn a_namespace_is_kept_for_its_pods_and_for_its_labels() {
-    let other = Pod::named("web-2")
-        .native("envoy")
-        .regular("app")
-        .unready("envoy");
+    let other = web_named("web-2").unready("envoy");
     let mut harness = Harness::with(at_once());
     harness.pod(&web()).pod(&other).delete(&web());
     assert_eq!((harness.index.tracked_pods(), harness.firing().len()), (1, 1));
 
-    let mut harness = Harness::starting();
-    harness.index = Index::new([None], true);
-    harness.policy_as(
+    let mut harness = Harness::without_namespaces();
+    harness.add(
         cluster_key("pay"),
-        Ok(at_once().with(|p| p.namespaces = one_of("team", "pay"))),
-        Vec::new(),
+        at_once().with(|p| p.namespaces = one_of("team", "pay")),
     );
-    harness.index.begin_namespace_resync();
-    harness.namespace("pay", "pay");
-    drop(harness.index.finish_namespace_resync(at(0)));
+    harness.list_namespaces(&["pay"]);
     harness.resync([&web()]).delete(&web()).pod(&other);
     assert_eq!(
         harness.firing(),

@@ -2,11 +2,10 @@
 
 use proptest::{collection, prelude::*};
 
-use super::edited;
 use crate::domain::{
     effects::{Event, Transition},
     policy::{AllowedExemptions, Check, Policy},
-    testing::{Harness, Pod, at, cluster_key, one_of, policy, seconds},
+    testing::{Harness, Pod, at, cluster_key, edited_exemption, one_of, policy, seconds},
 };
 
 #[derive(Clone, Debug)]
@@ -52,7 +51,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn spec() -> Policy {
-    policy().check(Check::NotReady, |c| c.hold_for = seconds(60))
+    policy().hold_for(Check::NotReady, seconds(60))
 }
 
 /// The same for all namespaces. It allows the exemptions of the namespaces of team `pay` for this number of seconds.
@@ -74,7 +73,7 @@ struct Outcome {
 
 fn run(steps: &[Step], units: usize, exempts: bool, allows: bool) -> (Outcome, Vec<String>, u32) {
     let mut harness = Harness::with(spec());
-    harness.policy_as(cluster_key("all"), Ok(cluster_spec(None)), Vec::new());
+    harness.add(cluster_key("all"), cluster_spec(None));
     harness.units_per_step(units);
     let mut now = 0;
     for step in steps {
@@ -83,14 +82,12 @@ fn run(steps: &[Step], units: usize, exempts: bool, allows: bool) -> (Outcome, V
             Step::Delete(number) => harness.delete(&pod(*number, true)),
             Step::Exempt(number, until, all) if exempts => {
                 let checks = if *all { Vec::new() } else { vec![Check::NotReady] };
-                harness.exempt(edited(&format!("e{number}"), |spec| {
+                harness.exempt(edited_exemption(&format!("e{number}"), |spec| {
                     (spec.until, spec.checks) = (at(*until), checks);
                 }))
             }
             Step::EndExemption(number) if exempts => harness.end_exemption(&format!("e{number}")),
-            Step::Allow(allowed_for) if allows => {
-                harness.policy_as(cluster_key("all"), Ok(cluster_spec(*allowed_for)), Vec::new())
-            }
+            Step::Allow(allowed_for) if allows => harness.add(cluster_key("all"), cluster_spec(*allowed_for)),
             Step::Label(is_allowed) => harness.namespace("pay", if *is_allowed { "pay" } else { "other" }),
             Step::Exempt(..) | Step::EndExemption(_) | Step::Allow(_) => &mut harness,
             Step::Hold => harness.hold(),

@@ -1,30 +1,25 @@
 //! The limits on the exemptions of a namespace.
 
-use super::{edited, exemption, failing, key_of, not_ready, until};
+use super::{failing, not_ready, until};
 use crate::domain::{
     exemption::{
         ExemptedPods, ExemptionState, ExemptionUpdate, MAX_EXEMPTIONS_PER_NAMESPACE, MAX_KNOWN_PER_NAMESPACE,
     },
-    testing::{Harness, at, one_of},
+    testing::{Harness, at, edited_exemption, exemption, exemption_key, one_of},
 };
 
 /// An exemption of other Pods, created at this second.
 fn other(second: i64) -> ExemptionUpdate {
     ExemptionUpdate {
         created: at(second),
-        ..edited(&format!("other-{second}"), |spec| {
+        ..edited_exemption(&format!("other-{second}"), |spec| {
             spec.pods = ExemptedPods::Selected(one_of("app", "db"));
         })
     }
 }
 
 fn state(harness: &Harness, name: &str) -> Option<ExemptionState> {
-    Some(harness.index.exemption_report(&key_of(name))?.state)
-}
-
-/// Whether the index has requested a list since the last call.
-fn relists(harness: &mut Harness) -> bool {
-    harness.relists()
+    Some(harness.index.exemption_report(&exemption_key(name))?.state)
 }
 
 #[test]
@@ -45,10 +40,10 @@ fn the_oldest_exemptions_of_a_namespace_have_an_effect() {
         state(&harness, "other-99"),
         Some(ExemptionState::Active(at(1000)))
     );
-    assert!(!relists(&mut harness));
+    assert!(!harness.relists());
 
     harness.end_exemption("other-7").at(100);
-    assert!(relists(&mut harness), "its spec has to be read");
+    assert!(harness.relists(), "its spec has to be read");
     assert_eq!(state(&harness, "young"), None);
     harness.exempt(young.clone());
     assert_eq!(harness.firing(), [""; 0]);
@@ -66,13 +61,13 @@ fn the_oldest_exemptions_of_a_namespace_have_an_effect() {
         generation: 2,
         ..young
     });
-    let report = harness.index.exemption_report(&key_of("young")).unwrap();
+    let report = harness.index.exemption_report(&exemption_key("young")).unwrap();
     assert_eq!((report.generation, report.state), (2, ExemptionState::OverLimit));
 
     harness.end_exemption("other-8").at(129);
-    assert!(!relists(&mut harness), "not more often than every 30 seconds");
+    assert!(!harness.relists(), "not more often than every 30 seconds");
     harness.at(130);
-    assert!(relists(&mut harness));
+    assert!(harness.relists());
 }
 
 #[test]

@@ -1,19 +1,17 @@
 //! Exemptions and the processes that follow.
 
-use super::{bad, brief, exempted, exemption, failing, key_of, not_ready, spoken, until};
+use super::{bad, brief, failing, not_ready, pod_events, until};
 use crate::domain::{
     exemption::{EXEMPTION_ENDED, ExemptionUpdate},
-    testing::{Harness, at, key},
+    index::Index,
+    testing::{Harness, at, exemption, exemption_key, key},
 };
 
 /// A process that starts now, with this list of exemptions and without a list of Pods.
 fn starting(before: &Harness, exemptions: impl IntoIterator<Item = ExemptionUpdate>) -> Harness {
     let mut harness = before.successor();
-    harness.index = std::mem::replace(
-        &mut harness.index,
-        crate::domain::index::Index::new([None], false),
-    )
-    .awaiting_exemptions();
+    let index = std::mem::replace(&mut harness.index, Index::new([None], false));
+    harness.index = index.awaiting_exemptions();
     harness.index.begin_exemption_resync(&None);
     for exemption in exemptions {
         harness.exempt(exemption);
@@ -22,7 +20,7 @@ fn starting(before: &Harness, exemptions: impl IntoIterator<Item = ExemptionUpda
 }
 
 #[test]
-fn a_new_process_says_nothing_about_what_is_exempt() {
+fn a_new_process_does_not_announce_what_is_exempt() {
     let mut before = failing(not_ready());
     before.at(100).exempt(exemption("snooze")).at(200);
     let checkpoint = before.checkpoint();
@@ -36,10 +34,13 @@ fn a_new_process_says_nothing_about_what_is_exempt() {
             .policy(not_ready())
             .resync([&bad().containers_unready_since(10)]);
         harness.at(999);
-        assert_eq!((spoken(&mut harness), harness.firing()), (Vec::new(), Vec::new()));
-        assert_eq!(exempted(&harness), 1);
+        assert_eq!(
+            (pod_events(&mut harness), harness.firing()),
+            (Vec::new(), Vec::new())
+        );
+        assert_eq!(harness.exempted(), 1);
         harness.at(1000);
-        assert_eq!(spoken(&mut harness).len(), 1);
+        assert_eq!(pod_events(&mut harness).len(), 1);
         assert_eq!(harness.firing(), ["envoy NotReady"]);
     }
 }
@@ -59,8 +60,8 @@ fn the_pods_wait_for_the_first_list_of_exemptions() {
         .exempt(exemption("snooze"))
         .finish_exemptions(&None)
         .at(130);
-    assert_eq!(spoken(&mut harness), []);
-    assert_eq!((harness.firing(), exempted(&harness)), (Vec::new(), 1));
+    assert_eq!(pod_events(&mut harness), []);
+    assert_eq!((harness.firing(), harness.exempted()), (Vec::new(), 1));
     assert!(harness.index.report(&key("mesh")).is_some());
 }
 
@@ -73,15 +74,18 @@ fn the_pods_wait_for_thirty_seconds_at_most() {
     harness.policy(not_ready()).at(110).resync([&pod]).at(139);
     assert_eq!(harness.events(), []);
     harness.at(140).finish_work();
-    assert_eq!(brief(&spoken(&mut harness)), ["SidecarContainerNotReady Create"]);
+    assert_eq!(
+        brief(&pod_events(&mut harness)),
+        ["SidecarContainerNotReady Create"]
+    );
 }
 
 #[test]
-fn what_ended_while_no_process_ran_speaks_once() {
+fn an_end_while_no_process_ran_is_announced_once() {
     for announced in [true, false] {
         let pod = bad().containers_unready_since(10);
         let mut before = Harness::with(not_ready());
-        before.pod(&bad().ready("envoy")).at(10).pod(&pod);
+        before.pod(&bad().ready("envoy")).pod_at(10, &pod);
         if announced {
             before.at(100);
         }
@@ -117,7 +121,7 @@ fn what_ended_while_no_process_ran_speaks_once() {
 }
 
 #[test]
-fn a_new_process_does_not_repeat_that_an_exemption_hides() {
+fn a_new_process_does_not_repeat_the_event_of_an_active_exemption() {
     let before = failing(not_ready());
     let hid = ExemptionUpdate {
         hid: Some(key("mesh")),
@@ -126,7 +130,7 @@ fn a_new_process_does_not_repeat_that_an_exemption_hides() {
     let mut harness = starting(&before, [hid]);
     harness.policy(not_ready()).finish_exemptions(&None);
     harness.resync([&bad().containers_unready_since(10)]).at(500);
-    assert_eq!((harness.events(), exempted(&harness)), (Vec::new(), 1));
+    assert_eq!((harness.events(), harness.exempted()), (Vec::new(), 1));
     harness.at(1000);
     assert_eq!(
         brief(&harness.events()),
@@ -136,6 +140,6 @@ fn a_new_process_does_not_repeat_that_an_exemption_hides() {
         ]
     );
     harness.exempt(until("snooze", 2000)).at(1500);
-    let state = harness.index.exemption_report(&key_of("snooze")).unwrap();
+    let state = harness.index.exemption_report(&exemption_key("snooze")).unwrap();
     assert_eq!(state.hides, 1);
 }

@@ -1,20 +1,21 @@
 //! The status of exemptions and their Events.
 
-use super::{bad, edited, exemption, failing, key_of, not_ready, until};
+use super::{Edit, bad, failing, not_ready, until};
 use crate::domain::{
     exemption::{
-        EXEMPTION_ACTIVE, EXEMPTION_ENDED, ExemptionReport, ExemptionState, ExemptionUpdate, LISTED_HIDDEN,
+        EXEMPTION_ACTIVE, EXEMPTION_ENDED, ExemptedPods, ExemptionReport, ExemptionState, ExemptionUpdate,
+        LISTED_HIDDEN,
     },
     policy::{Check, InvalidSpec},
-    testing::{Harness, Pod, at, web},
+    testing::{Harness, Pod, at, edited_exemption, exemption, exemption_key, one_of, web},
 };
 
 fn report(harness: &Harness) -> ExemptionReport {
-    harness.index.exemption_report(&key_of("snooze")).unwrap()
+    harness.index.exemption_report(&exemption_key("snooze")).unwrap()
 }
 
 /// The Events about the exemption since the last call.
-fn told(harness: &mut Harness) -> Vec<(&'static str, String)> {
+fn exemption_events(harness: &mut Harness) -> Vec<(&'static str, String)> {
     let mut events = harness.events();
     events.retain(|event| &*event.regarding.kind == "SidecarExemption");
     for event in &events {
@@ -40,7 +41,7 @@ fn a_report_lists_what_is_hidden_now() {
     assert_eq!(report(&harness).state, ExemptionState::Active(at(1000)));
     harness.changed_exemptions();
     harness.at(70);
-    assert_eq!(harness.changed_exemptions(), [key_of("snooze")]);
+    assert_eq!(harness.changed_exemptions(), [exemption_key("snooze")]);
     let listed = report(&harness);
     assert_eq!(listed.hides, 1);
     let hidden = &listed.hidden[0];
@@ -67,23 +68,23 @@ fn a_report_lists_what_is_hidden_now() {
 }
 
 #[test]
-fn an_exemption_without_pods_ends_by_itself() {
+fn an_exemption_without_pods_ends_too() {
     let mut harness = Harness::with(not_ready());
     harness.exempt(exemption("snooze")).changed_exemptions();
     harness.at(999);
     assert_eq!(harness.changed_exemptions(), []);
     harness.at(1000);
-    assert_eq!(harness.changed_exemptions(), [key_of("snooze")]);
+    assert_eq!(harness.changed_exemptions(), [exemption_key("snooze")]);
     assert_eq!(report(&harness).state, ExemptionState::Ended(at(1000)));
     assert_eq!(harness.events(), [], "it has hidden nothing");
     assert_eq!(harness.index.next_deadline(), None);
 }
 
 #[test]
-fn it_has_an_event_when_it_begins_to_hide_and_when_it_ends() {
+fn an_exemption_has_an_event_when_it_begins_to_hide_and_when_it_ends() {
     let mut harness = failing(not_ready());
     harness.exempt(exemption("snooze")).at(69);
-    assert_eq!(told(&mut harness), []);
+    assert_eq!(exemption_events(&mut harness), []);
     harness.at(70);
     let note = format!(
         "It hides firing violations of SidecarPolicy pay/mesh until {}; the first is NotReady of container 'envoy' in \
@@ -92,29 +93,39 @@ fn it_has_an_event_when_it_begins_to_hide_and_when_it_ends() {
         web().0.name,
         at(10)
     );
-    assert_eq!(told(&mut harness), [(EXEMPTION_ACTIVE, note)]);
+    assert_eq!(exemption_events(&mut harness), [(EXEMPTION_ACTIVE, note)]);
     // A violation that comes and goes has no further Event.
-    harness.pod(&bad().ready("envoy")).at(200).pod(&bad()).at(400);
+    harness.pod(&bad().ready("envoy")).pod_at(200, &bad()).at(400);
     harness.exempt(until("snooze", 2000)).at(1999);
-    assert_eq!((told(&mut harness), report(&harness).hides), (Vec::new(), 1));
+    assert_eq!(
+        (exemption_events(&mut harness), report(&harness).hides),
+        (Vec::new(), 1)
+    );
     harness.at(2000);
-    let ended = told(&mut harness);
+    let ended = exemption_events(&mut harness);
     assert_eq!(ended.len(), 1);
     assert_eq!(ended[0].0, EXEMPTION_ENDED);
     assert!(ended[0].1.contains(&at(2000).to_string()), "{ended:?}");
     harness.exempt(until("snooze", 3000)).at(2500);
-    assert_eq!(told(&mut harness).len(), 1, "it begins again");
+    assert_eq!(exemption_events(&mut harness).len(), 1, "it begins again");
     harness.end_exemption("snooze").at(4000);
-    assert_eq!(told(&mut harness), [], "a deleted object has no Event");
+    assert_eq!(
+        exemption_events(&mut harness),
+        [],
+        "a deleted object has no Event"
+    );
 }
 
 #[test]
-fn an_edit_that_ends_it_has_an_event() {
+fn an_edit_that_ends_an_exemption_has_an_event() {
     let mut harness = failing(not_ready());
     harness.exempt(exemption("snooze")).at(100);
-    told(&mut harness);
+    exemption_events(&mut harness);
     harness.exempt(until("snooze", 90));
-    let reasons: Vec<_> = told(&mut harness).into_iter().map(|(reason, _)| reason).collect();
+    let reasons: Vec<_> = exemption_events(&mut harness)
+        .into_iter()
+        .map(|(reason, _)| reason)
+        .collect();
     assert_eq!(reasons, [EXEMPTION_ENDED]);
     assert_eq!(report(&harness).state, ExemptionState::Ended(at(90)));
     assert_eq!(harness.firing(), ["envoy NotReady"]);
@@ -142,8 +153,8 @@ fn an_invalid_exemption_has_no_effect() {
 
 #[test]
 fn an_edit_and_its_reversal_change_nothing() {
-    let edits: [fn(&mut super::Exemption); 5] = [
-        |spec| spec.pods = super::ExemptedPods::Selected(super::one_of("app", "db")),
+    let edits: [Edit; 5] = [
+        |spec| spec.pods = ExemptedPods::Selected(one_of("app", "db")),
         |spec| spec.containers = vec!["other".into()],
         |spec| spec.checks = vec![Check::Flapping],
         |spec| spec.until = at(50),
@@ -153,7 +164,7 @@ fn an_edit_and_its_reversal_change_nothing() {
         let mut harness = failing(not_ready());
         harness.exempt(exemption("snooze")).at(100);
         let before = (report(&harness), harness.firing());
-        harness.exempt(edited("snooze", edit));
+        harness.exempt(edited_exemption("snooze", edit));
         let is_reason = n == 4;
         assert_eq!(report(&harness).hides, u32::from(is_reason), "edit {n}");
         harness.exempt(exemption("snooze"));

@@ -1,11 +1,12 @@
 //! What people see of the violations that an exemption hides.
 
-use super::{bad, edited, exemption, failing, not_ready};
+use super::{bad, failing, not_ready};
 use crate::domain::{
-    index::{HidingExemption, check_states::State},
+    index::HidingExemption,
+    index::check_states::State,
     policy::{AllowedExemptions, Check},
     selector::Selector,
-    testing::{Harness, at, cluster_key, seconds},
+    testing::{Harness, at, cluster_key, edited_exemption, exemption, seconds},
 };
 
 /// The violations that are hidden.
@@ -76,7 +77,7 @@ fn a_hidden_violation_has_its_exemption_until_the_end() {
 fn of_two_exemptions_the_one_that_hides_is_named() {
     let mut harness = failing(not_ready());
     harness.exempt(exemption("first"));
-    harness.exempt(edited("longer", |spec| {
+    harness.exempt(edited_exemption("longer", |spec| {
         spec.until = at(2000);
         spec.reason = "not yet".into();
     }));
@@ -95,10 +96,8 @@ fn the_end_is_the_one_that_the_policy_allows() {
         });
     });
     let mut harness = Harness::starting();
-    harness
-        .resync([])
-        .policy_as(cluster_key("all"), Ok(policy), Vec::new());
-    harness.pod(&bad().ready("envoy")).at(10).pod(&bad());
+    harness.resync([]).add(cluster_key("all"), policy);
+    harness.pod(&bad().ready("envoy")).pod_at(10, &bad());
     harness.exempt(exemption("snooze")).at(299);
     let snooze = Some("SidecarExemption pay/snooze until 300: vendor".to_owned());
     assert_eq!(state(&harness).1, snooze);

@@ -51,28 +51,28 @@ fn reports(index: &Index) -> Vec<Option<Report>> {
 
 /// One input of a starting operator.
 #[derive(Clone, Debug)]
-enum Fact {
+enum Input {
     Pod(Box<Pod>),
     Policy(PolicyKey, usize),
     Namespace(bool),
 }
 
-fn facts(player: &Player) -> Vec<Fact> {
+fn inputs(player: &Player) -> Vec<Input> {
     let pods = player
         .pods
         .iter()
         .flatten()
-        .map(|pod| Fact::Pod(Box::new(pod.clone())));
+        .map(|pod| Input::Pod(Box::new(pod.clone())));
     let policies = player.policies.iter().enumerate();
-    let policies = policies.filter_map(|(number, of)| Some(Fact::Policy(policy_key(number), (*of)?)));
+    let policies = policies.filter_map(|(number, of)| Some(Input::Policy(policy_key(number), (*of)?)));
     pods.chain(policies)
-        .chain([Fact::Namespace(player.team)])
+        .chain([Input::Namespace(player.team)])
         .collect()
 }
 
-/// Starts an operator that receives the facts in this order, during or after the list, and does long work in steps of
+/// Starts an operator that receives the inputs in this order, during or after the list, and does long work in steps of
 /// this size.
-fn started(player: &Player, facts: &[Fact], while_listing: bool, units: usize) -> Harness {
+fn started(player: &Player, inputs: &[Input], while_listing: bool, units: usize) -> Harness {
     let mut harness = Harness::starting();
     harness.recounts = false;
     harness.units_per_step(units);
@@ -83,11 +83,11 @@ fn started(player: &Player, facts: &[Fact], while_listing: bool, units: usize) -
         harness.namespace("pay", if player.team { "pay" } else { "none" });
         harness.finish_resync();
     }
-    for fact in facts {
-        match fact {
-            Fact::Pod(pod) => harness.pod(pod),
-            Fact::Policy(key, of) => harness.policy_as(key.clone(), Ok(version(*of)), Vec::new()),
-            Fact::Namespace(team) => harness.namespace("pay", if *team { "pay" } else { "none" }),
+    for input in inputs {
+        match input {
+            Input::Pod(pod) => harness.pod(pod),
+            Input::Policy(key, of) => harness.add(key.clone(), version(*of)),
+            Input::Namespace(team) => harness.namespace("pay", if *team { "pay" } else { "none" }),
         };
     }
     if while_listing {
@@ -112,7 +112,7 @@ proptest! {
         player.harness.units_per_step(units);
         player.play_all(&steps).play(&Step::Relist(false));
         player.harness.finish_work();
-        let fresh = started(&player, &facts(&player), true, usize::MAX);
+        let fresh = started(&player, &inputs(&player), true, usize::MAX);
         prop_assert_eq!(coverage(&player.harness.index), coverage(&fresh.index));
         prop_assert_eq!(player.harness.index.tracked_pods(), fresh.index.tracked_pods());
     }
@@ -126,9 +126,9 @@ proptest! {
     ) {
         let mut player = Player::new(Pace::Timely);
         player.play_all(&steps);
-        let facts = facts(&player);
-        let shuffled: Vec<_> = order.into_iter().filter_map(|at| facts.get(at).cloned()).collect();
-        let mut one = started(&player, &facts, true, usize::MAX);
+        let inputs = inputs(&player);
+        let shuffled: Vec<_> = order.into_iter().filter_map(|at| inputs.get(at).cloned()).collect();
+        let mut one = started(&player, &inputs, true, usize::MAX);
         let mut other = started(&player, &shuffled, while_listing, units);
         prop_assert_eq!(reports(&one.index), reports(&other.index));
         prop_assert_eq!(sorted(one.events()), sorted(other.events()));
@@ -162,17 +162,17 @@ proptest! {
     }
 
     #[test]
-    fn an_edit_that_covers_less_for_a_moment_loses_only_what_fades(
+    fn an_edit_that_covers_less_for_a_moment_ends_only_violations_without_a_fault(
         steps in history(), number in 0..POLICIES, of in 4..9usize,
     ) {
         let mut player = Player::new(Pace::Timely);
         player.play_all(&steps).play(&Step::Relist(false));
         player.play(&Step::Policy(number, 0));
-        let (covered, fading) = (coverage(&player.harness.index), player.harness.index.kept_firing());
+        let (covered, without_fault) = (coverage(&player.harness.index), player.harness.index.kept_firing());
         let held: Vec<_> = player.pods.iter().flatten().filter(|pod| pod.0.is_held()).map(|p| p.0.uid.clone()).collect();
         let kept = |index: &Index| -> BTreeSet<_> {
             let places = index.states().map(|(place, _)| place);
-            places.filter(|place| !fading.contains(place) && !uid_of(place).is_some_and(|uid| held.contains(uid))).collect()
+            places.filter(|place| !without_fault.contains(place) && !uid_of(place).is_some_and(|uid| held.contains(uid))).collect()
         };
         let before = kept(&player.harness.index);
         player.play(&Step::Policy(number, of));

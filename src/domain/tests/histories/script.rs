@@ -7,7 +7,7 @@ use crate::domain::{
     checks::frequent_restarts::Scope,
     observation::{ContainerStatus, Phase, RestartPolicy, State},
     policy::{Check, Mode, Policy, PolicyKey, Severity},
-    testing::{Harness, Pod, at, cluster_key, invalid, key, one_of, policy, seconds},
+    testing::{Harness, Pod, at, cluster_key, invalid, key, key_in, one_of, policy, seconds, web_named},
 };
 
 /// The number of Pods.
@@ -118,10 +118,7 @@ pub(super) fn history_in_seconds() -> impl Strategy<Value = Vec<Step>> {
 pub(super) fn policy_key(number: usize) -> PolicyKey {
     match number {
         0 => key("mesh"),
-        1 => PolicyKey {
-            namespace: "shop".into(),
-            ..key("mesh")
-        },
+        1 => key_in("shop", "mesh"),
         _ => cluster_key("platform"),
     }
 }
@@ -143,8 +140,7 @@ pub(super) fn version(number: usize) -> Policy {
             p.checks.startup_blocked.limits.init_containers_for,
         ) = (seconds(9), seconds(8));
     });
-    let not_ready =
-        |policy: Policy, hold_for| policy.check(Check::NotReady, |c| c.hold_for = seconds(hold_for));
+    let not_ready = |policy: Policy, hold_for| policy.hold_for(Check::NotReady, seconds(hold_for));
     match number {
         0 => base,
         1 => not_ready(base, 0).check(Check::OOMKilled, |c| c.severity = Severity::Critical),
@@ -159,26 +155,20 @@ pub(super) fn version(number: usize) -> Policy {
 }
 
 /// The initial Pod with this number.
-fn newborn(place: usize, birth: usize) -> Pod {
+fn initial(place: usize, creation: usize) -> Pod {
     let name = format!("pod-{place}");
     let pod = match place {
-        0 | 1 => Pod::named(&name).native("envoy").regular("app"),
         2 => Pod::named(&name)
             .init("setup")
             .native("envoy")
             .regular("app")
-            .regular("log-sidecar"),
-        _ => Pod::named(&name)
-            .native("envoy")
-            .regular("app")
-            .in_namespace("shop"),
+            .regular("log-sidecar")
+            .restart_policy(RestartPolicy::OnFailure)
+            .of("Job", "report"),
+        3 => web_named(&name).in_namespace("shop"),
+        _ => web_named(&name),
     };
-    let pod = if place == 2 {
-        pod.restart_policy(RestartPolicy::OnFailure).of("Job", "report")
-    } else {
-        pod
-    };
-    pod.with(|pod| pod.uid = format!("{name}-{birth}").into())
+    pod.with(|pod| pod.uid = format!("{name}-{creation}").into())
 }
 
 fn reported(pod: Pod, name: &str, place: usize) -> Pod {
@@ -249,7 +239,7 @@ pub(super) struct Player {
     pub(super) pods: [Option<Pod>; PODS],
     pub(super) policies: [Option<usize>; POLICIES],
     pub(super) team: bool,
-    pub(super) births: [usize; PODS],
+    pub(super) creations: [usize; PODS],
     pub(super) pace: Pace,
     /// The Pods that changed while the watch was broken, with the UIDs of deleted ones. `None` while it works.
     pub(super) missed: Option<Vec<(usize, Option<Pod>)>>,
@@ -263,7 +253,7 @@ impl Player {
             pods: Default::default(),
             policies: [None; POLICIES],
             team: true,
-            births: [0; PODS],
+            creations: [0; PODS],
             pace,
             missed: None,
         };
@@ -288,20 +278,19 @@ impl Player {
             Step::Pod(place, change) => {
                 let second = self.harness.now.duration_since(at(0)).as_secs();
                 let pod = self.pods[*place].clone().unwrap_or_else(|| {
-                    self.births[*place] += 1;
-                    newborn(*place, self.births[*place])
+                    self.creations[*place] += 1;
+                    initial(*place, self.creations[*place])
                 });
                 self.pods[*place] = Some(changed(&pod, change, second));
-                self.tell(*place, None);
+                self.deliver(*place, None);
             }
             Step::Delete(place) => {
                 let gone = self.pods[*place].take();
-                self.tell(*place, gone);
+                self.deliver(*place, gone);
             }
             Step::Policy(number, of) => {
                 self.policies[*number] = Some(*of);
-                self.harness
-                    .policy_as(policy_key(*number), Ok(version(*of)), Vec::new());
+                self.harness.add(policy_key(*number), version(*of));
             }
             Step::Invalid(number) => {
                 if self.policies[*number].is_some() {
@@ -334,7 +323,7 @@ impl Player {
         };
     }
 
-    fn tell(&mut self, place: usize, gone: Option<Pod>) {
+    fn deliver(&mut self, place: usize, gone: Option<Pod>) {
         if let Some(missed) = &mut self.missed {
             missed.push((place, gone));
             return;
@@ -351,7 +340,7 @@ impl Player {
     pub(super) fn resume(&mut self) {
         self.harness.resume();
         for (place, gone) in self.missed.take().unwrap_or_default() {
-            self.tell(place, gone);
+            self.deliver(place, gone);
         }
     }
 

@@ -7,7 +7,7 @@ use crate::domain::{
     checkpoint::Checkpoint,
     effects::{Event, Transition},
     policy::{PolicyKey, PolicyUpdate},
-    testing::at,
+    testing::policy_update,
     violation::{StoredViolation, Violation},
 };
 
@@ -31,12 +31,9 @@ impl Player {
             let key = policy_key(number);
             let listed = old.report(&key).unwrap().violations.into_iter();
             harness.listed_policy(PolicyUpdate {
-                uid: format!("uid-of-{key}").into(),
-                created: at(0),
                 generation: generations.get(&key).copied().unwrap_or(0),
-                spec: Ok(version(*of)),
                 stored: listed.map(|listed| in_status(&listed.violation)).collect(),
-                key,
+                ..policy_update(key, Ok(version(*of)))
             });
         }
         harness.resync(self.pods.iter().flatten());
@@ -45,7 +42,7 @@ impl Player {
             pods: self.pods.clone(),
             policies: self.policies,
             team: self.team,
-            births: self.births,
+            creations: self.creations,
             pace: self.pace,
             missed: None,
         }
@@ -57,15 +54,7 @@ impl Player {
         let mut transitions = harness.transitions();
         transitions.sort_by_key(|t| (t.at, t.violation.key()));
         let mut events = harness.events();
-        events.sort_by_key(|e| {
-            (
-                e.at,
-                e.regarding.uid.clone(),
-                e.policy.clone(),
-                e.regarding.clone(),
-                e.name.clone(),
-            )
-        });
+        events.sort_by_key(|e| (e.at, e.regarding.clone(), e.policy.clone(), e.name.clone()));
         let mut left: Vec<_> = harness.index.violations().map(|v| format!("{v:?}")).collect();
         left.sort_unstable();
         (transitions, events, left)

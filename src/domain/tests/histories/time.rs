@@ -27,7 +27,7 @@ proptest! {
     #![proptest_config(few(24))]
 
     #[test]
-    fn deadlines_tell_all_that_polling_would(steps in history()) {
+    fn deadlines_have_the_effects_of_polling(steps in history()) {
         prop_assert_eq!(outcome(Pace::Timely, &steps), outcome(Pace::Polling, &steps));
     }
 

@@ -73,7 +73,7 @@ proptest! {
     #![proptest_config(few(32))]
 
     #[test]
-    fn a_neighbour_namespace_leaves_no_trace(steps in history(), number in 0..2usize) {
+    fn another_namespace_has_no_effect(steps in history(), number in 0..2usize) {
         // The last Pod is in `shop`, the others are in `pay`.
         let is_neighbour = |place: usize| (place == 3) == (number == 0);
         let selected = |step: &Step| match step {
@@ -85,7 +85,7 @@ proptest! {
     }
 
     #[test]
-    fn other_policies_leave_no_trace(steps in history(), number in 0..3usize) {
+    fn other_policies_have_no_effect(steps in history(), number in 0..3usize) {
         let selected = |step: &Step| match step {
             Step::Policy(other, _) | Step::Invalid(other) | Step::DeletePolicy(other) => *other == number,
             _ => true,
@@ -95,7 +95,7 @@ proptest! {
     }
 
     #[test]
-    fn events_are_named_and_counted_so_that_each_stands_once(steps in history()) {
+    fn each_event_name_belongs_to_one_violation_and_its_count_only_increases(steps in history()) {
         let mut player = Player::new(Pace::Timely);
         player.play_all(&steps).play(&Step::Wait(300));
         let mut owners = BTreeMap::new();

@@ -1,5 +1,7 @@
 //! The rules of the presets, by the tables in the documentation of each project.
 
+use std::collections::BTreeMap;
+
 use super::bare;
 use crate::domain::{
     expected::{Expectation, Expected, Preset, Rule},
@@ -7,171 +9,136 @@ use crate::domain::{
     testing::{Pod, minutes},
 };
 
-/// Which values of an annotation of the Pod require the sidecar, in a namespace with these labels and annotations.
-fn check_values(preset: Preset, namespace: &NamespaceMetadata, key: &str, values: &[(&str, bool)]) {
-    for (value, expected) in values {
-        let pod = annotated(&[(key, value)]);
-        let found = requires(preset, &pod, namespace);
-        assert_eq!(found, *expected, "{preset:?} {key}: {value:?}");
+/// Checks which values of an annotation of the Pod require the sidecar.
+fn check_values(preset: Preset, namespace: &NamespaceMetadata, key: &str, yes: &[&str], no: &[&str]) {
+    for value in yes.iter().chain(no) {
+        let found = requires(preset, &annotated(&[(key, value)]), namespace);
+        assert_eq!(found, yes.contains(value), "{preset:?} {key}: {value:?}");
     }
 }
 
 fn annotated(annotations: &[(&str, &str)]) -> Pod {
-    bare("web-1", 0).with(|pod| pod.annotations = std::sync::Arc::new(annotations.iter().copied().collect()))
+    bare("web-1", 0).annotations(annotations)
 }
 
-type Pairs = &'static [(&'static str, &'static str)];
+/// A namespace with this annotation.
+fn annotated_namespace(key: &str, value: &str) -> NamespaceMetadata {
+    NamespaceMetadata {
+        annotations: [(key, value)].into_iter().collect(),
+        ..NamespaceMetadata::default()
+    }
+}
 
-/// The labels and annotations of a namespace, those of a Pod, and whether the sidecar is required.
-type Row = (Pairs, Pairs, Pairs, Pairs, bool);
-
-fn requires(preset: Preset, pod: &Pod, namespace: &NamespaceMetadata) -> bool {
+fn expectation(preset: Preset, pod: &Pod, namespace: &NamespaceMetadata) -> Expectation {
     let expected = [Expected {
         name: "proxy".into(),
         rule: Rule::Preset(preset),
         hold_for: minutes(5),
     }];
-    let found = Expectation::of(&expected, &pod.0, Some(namespace));
+    Expectation::of(&expected, &pod.0, Some(namespace))
+}
+
+fn requires(preset: Preset, pod: &Pod, namespace: &NamespaceMetadata) -> bool {
+    let found = expectation(preset, pod, namespace);
     assert_eq!(found.required, found.lacking, "the Pod has no sidecar");
     found.required == 1
 }
 
-fn check(preset: Preset, table: &[Row]) {
-    for (labels, annotations, pod_labels, pod_annotations, expected) in table {
+/// Checks a table. A row says whether the sidecar is required, and lists labels and annotations of the Pod and of its namespace.
+fn check(preset: Preset, table: &str) {
+    for row in table.lines().map(str::trim).filter(|row| !row.is_empty()) {
+        let (answer, metadata) = row.split_once(':').unwrap_or((row, ""));
+        let expected = answer == "yes";
+        assert!(expected || answer == "no", "{row}");
+        let mut by_place: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::new();
+        for item in metadata.split_terminator(';') {
+            let (place, pair) = item.trim().rsplit_once(' ').unwrap();
+            by_place
+                .entry(place)
+                .or_default()
+                .push(pair.split_once('=').unwrap());
+        }
+        let mut of = |place| by_place.remove(place).unwrap_or_default();
         let namespace = NamespaceMetadata {
-            labels: labels.iter().copied().collect(),
-            annotations: annotations.iter().copied().collect(),
+            labels: of("namespace label").into_iter().collect(),
+            annotations: of("namespace annotation").into_iter().collect(),
         };
-        let pod = bare("web-1", 0)
-            .labels(pod_labels)
-            .with(|pod| pod.annotations = std::sync::Arc::new(pod_annotations.iter().copied().collect()));
-        let row = (labels, annotations, pod_labels, pod_annotations);
-        assert_eq!(
-            requires(preset, &pod, &namespace),
-            *expected,
-            "{preset:?} {row:?}"
-        );
+        let pod = annotated(&of("annotation")).labels(&of("label"));
+        assert!(by_place.is_empty(), "{row}");
+        assert_eq!(requires(preset, &pod, &namespace), expected, "{preset:?} {row}");
         let name = preset.container();
         for sidecar in [pod.clone().regular(name), pod.native(name)] {
-            let entry = Expected {
-                name: "proxy".into(),
-                rule: Rule::Preset(preset),
-                hold_for: minutes(5),
-            };
-            let found = Expectation::of(&[entry], &sidecar.0, Some(&namespace));
-            assert_eq!(
-                (found.required == 1, found.lacking),
-                (*expected, 0),
-                "with the sidecar: {row:?}"
-            );
+            let found = expectation(preset, &sidecar, &namespace);
+            let found = (found.required == 1, found.lacking);
+            assert_eq!(found, (expected, 0), "{preset:?} with the sidecar: {row}");
         }
     }
 }
 
 #[test]
 fn istio() {
-    const INJECT: &str = "sidecar.istio.io/inject";
     check(
         Preset::Istio,
-        &[
-            (&[], &[], &[], &[], false),
-            (&[("istio-injection", "enabled")], &[], &[], &[], true),
-            (
-                &[("istio-injection", "disabled")],
-                &[],
-                &[(INJECT, "true")],
-                &[],
-                false,
-            ),
-            (
-                &[("istio-injection", "enabled")],
-                &[],
-                &[(INJECT, "false")],
-                &[],
-                false,
-            ),
-            (
-                &[("istio-injection", "enabled")],
-                &[],
-                &[],
-                &[(INJECT, "false")],
-                false,
-            ),
-            (
-                &[("istio-injection", "enabled")],
-                &[],
-                &[(INJECT, "true")],
-                &[(INJECT, "false")],
-                true,
-            ),
-            (&[("istio.io/rev", "1-27")], &[], &[], &[], true),
-            (
-                &[("istio.io/rev", "1-27"), ("istio-injection", "disabled")],
-                &[],
-                &[],
-                &[],
-                false,
-            ),
-            (&[], &[], &[(INJECT, "true")], &[], true),
-            (&[], &[], &[("istio.io/rev", "1-27")], &[], true),
-            (
-                &[],
-                &[],
-                &[("istio.io/rev", "1-27"), (INJECT, "false")],
-                &[],
-                false,
-            ),
-            (&[], &[], &[], &[(INJECT, "true")], false),
-        ],
+        "
+        no
+        yes: namespace label istio-injection=enabled
+        no: namespace label istio-injection=disabled; label sidecar.istio.io/inject=true
+        no: namespace label istio-injection=enabled; label sidecar.istio.io/inject=false
+        no: namespace label istio-injection=enabled; annotation sidecar.istio.io/inject=false
+        yes: namespace label istio-injection=enabled; label sidecar.istio.io/inject=true; annotation sidecar.istio.io/inject=false
+        yes: namespace label istio.io/rev=1-27
+        no: namespace label istio.io/rev=1-27; namespace label istio-injection=disabled
+        yes: label sidecar.istio.io/inject=true
+        yes: label istio.io/rev=1-27
+        no: label istio.io/rev=1-27; label sidecar.istio.io/inject=false
+        no: annotation sidecar.istio.io/inject=true
+        ",
     );
     let injected: NamespaceMetadata = [("istio-injection", "enabled")].into_iter().collect();
     let host = bare("web-1", 0).with(|pod| pod.host_network = true);
     assert!(!requires(Preset::Istio, &host, &injected), "host network");
-    for ignored in [
-        "kube-node-lease",
-        "kube-public",
-        "kube-system",
-        "local-path-storage",
+    for (namespace, expected) in [
+        ("kube-node-lease", false),
+        ("kube-public", false),
+        ("kube-system", false),
+        ("local-path-storage", false),
+        ("istio-system", true),
     ] {
-        let system = bare("web-1", 0).in_namespace(ignored);
-        assert!(!requires(Preset::Istio, &system, &injected), "{ignored}");
+        let system = bare("web-1", 0).in_namespace(namespace);
+        assert_eq!(
+            requires(Preset::Istio, &system, &injected),
+            expected,
+            "{namespace}"
+        );
     }
-    let control_plane = bare("web-1", 0).in_namespace("istio-system");
-    assert!(requires(Preset::Istio, &control_plane, &injected));
 }
 
 #[test]
 fn values_of_istio() {
     const INJECT: &str = "sidecar.istio.io/inject";
     let injected: NamespaceMetadata = [("istio-injection", "enabled")].into_iter().collect();
-    let values = [
-        ("true", true),
-        ("True", true),
-        ("y", true),
-        ("YES", true),
-        ("on", true),
-        ("", true),
-        ("1", false),
-        ("t", false),
-        ("false", false),
-        ("no", false),
-        ("off", false),
-    ];
-    check_values(Preset::Istio, &injected, INJECT, &values);
-    for (value, expected) in values {
+    let (yes, no) = (
+        ["true", "True", "y", "YES", "on", ""],
+        ["1", "t", "false", "no", "off"],
+    );
+    check_values(Preset::Istio, &injected, INJECT, &yes, &no);
+    for value in yes.into_iter().chain(no) {
         let pod = annotated(&[(INJECT, "false")]).labels(&[(INJECT, value)]);
-        assert_eq!(requires(Preset::Istio, &pod, &injected), expected, "{value:?}");
+        assert_eq!(
+            requires(Preset::Istio, &pod, &injected),
+            yes.contains(&value),
+            "{value:?}"
+        );
     }
     // Without a label of the namespace the webhook is called for one text only.
     let none = NamespaceMetadata::default();
-    for (value, _) in values {
+    for value in yes.into_iter().chain(no) {
         let pod = bare("web-1", 0).labels(&[(INJECT, value)]);
         assert_eq!(requires(Preset::Istio, &pod, &none), value == "true", "{value:?}");
         let pod = bare("web-1", 0).labels(&[(INJECT, value), ("istio.io/rev", "canary")]);
-        let expected = !["1", "t", "false", "no", "off"].contains(&value);
         assert_eq!(
             requires(Preset::Istio, &pod, &none),
-            expected,
+            yes.contains(&value),
             "revision {value:?}"
         );
     }
@@ -179,61 +146,35 @@ fn values_of_istio() {
 
 #[test]
 fn linkerd() {
-    const INJECT: &str = "linkerd.io/inject";
     check(
         Preset::Linkerd,
-        &[
-            (&[], &[], &[], &[], false),
-            (&[], &[(INJECT, "enabled")], &[], &[], true),
-            (&[], &[(INJECT, "ingress")], &[], &[], true),
-            (&[], &[(INJECT, "enabled")], &[], &[(INJECT, "enabled")], true),
-            (&[], &[(INJECT, "enabled")], &[], &[(INJECT, "disabled")], false),
-            (&[], &[(INJECT, "disabled")], &[], &[(INJECT, "enabled")], true),
-            (&[], &[(INJECT, "disabled")], &[], &[], false),
-            (&[], &[], &[], &[(INJECT, "enabled")], true),
-            (&[], &[], &[], &[(INJECT, "yes")], false),
-            (
-                &[("config.linkerd.io/admission-webhooks", "disabled")],
-                &[(INJECT, "enabled")],
-                &[],
-                &[],
-                false,
-            ),
-            (&[(INJECT, "enabled")], &[], &[], &[], false),
-        ],
+        "
+        no
+        yes: namespace annotation linkerd.io/inject=enabled
+        yes: namespace annotation linkerd.io/inject=ingress
+        yes: namespace annotation linkerd.io/inject=enabled; annotation linkerd.io/inject=enabled
+        no: namespace annotation linkerd.io/inject=enabled; annotation linkerd.io/inject=disabled
+        yes: namespace annotation linkerd.io/inject=disabled; annotation linkerd.io/inject=enabled
+        no: namespace annotation linkerd.io/inject=disabled
+        yes: annotation linkerd.io/inject=enabled
+        no: annotation linkerd.io/inject=yes
+        no: namespace label config.linkerd.io/admission-webhooks=disabled; namespace annotation linkerd.io/inject=enabled
+        no: namespace label linkerd.io/inject=enabled
+        ",
     );
-    let host = bare("web-1", 0).with(|pod| {
-        pod.host_network = true;
-        pod.annotations = std::sync::Arc::new([(INJECT, "enabled")].into_iter().collect());
-    });
-    assert!(
-        !requires(Preset::Linkerd, &host, &NamespaceMetadata::default()),
-        "host network"
-    );
+    let host = annotated(&[("linkerd.io/inject", "enabled")]).with(|pod| pod.host_network = true);
+    let none = NamespaceMetadata::default();
+    assert!(!requires(Preset::Linkerd, &host, &none), "host network");
 }
 
 #[test]
 fn what_linkerd_excludes() {
     const INJECT: &str = "linkerd.io/inject";
     let none = NamespaceMetadata::default();
-    check_values(
-        Preset::Linkerd,
-        &none,
-        INJECT,
-        &[
-            ("enabled", true),
-            ("ingress", true),
-            ("disabled", false),
-            ("Enabled", false),
-            ("true", false),
-            ("", false),
-        ],
-    );
-    let invalid = NamespaceMetadata {
-        annotations: [(INJECT, "true")].into_iter().collect(),
-        ..NamespaceMetadata::default()
-    };
-    check_values(Preset::Linkerd, &invalid, INJECT, &[("enabled", false)]);
+    let (yes, no) = (["enabled", "ingress"], ["disabled", "Enabled", "true", ""]);
+    check_values(Preset::Linkerd, &none, INJECT, &yes, &no);
+    let invalid = annotated_namespace(INJECT, "true");
+    check_values(Preset::Linkerd, &invalid, INJECT, &[], &["enabled"]);
 
     let pod = annotated(&[(INJECT, "enabled")]);
     assert!(requires(Preset::Linkerd, &pod, &none));
@@ -257,37 +198,28 @@ fn what_linkerd_excludes() {
 #[test]
 fn vault() {
     const INJECT: &str = "vault.hashicorp.com/agent-inject";
-    const INIT_ONLY: &str = "vault.hashicorp.com/agent-pre-populate-only";
     check(
         Preset::Vault,
-        &[
-            (&[], &[], &[], &[], false),
-            (&[], &[], &[], &[(INJECT, "true")], true),
-            (&[], &[], &[], &[(INJECT, "false")], false),
-            (&[], &[], &[], &[(INJECT, "true"), (INIT_ONLY, "true")], false),
-            (&[], &[], &[], &[(INJECT, "true"), (INIT_ONLY, "false")], true),
-            (&[], &[(INJECT, "true")], &[], &[], false),
-        ],
+        "
+        no
+        yes: annotation vault.hashicorp.com/agent-inject=true
+        no: annotation vault.hashicorp.com/agent-inject=false
+        no: annotation vault.hashicorp.com/agent-inject=true; annotation vault.hashicorp.com/agent-pre-populate-only=true
+        yes: annotation vault.hashicorp.com/agent-inject=true; annotation vault.hashicorp.com/agent-pre-populate-only=false
+        no: namespace annotation vault.hashicorp.com/agent-inject=true
+        ",
     );
     let none = NamespaceMetadata::default();
-    let values = [
-        ("1", true),
-        ("t", true),
-        ("T", true),
-        ("true", true),
-        ("TRUE", true),
-        ("True", true),
-        ("tRUE", false),
-        ("yes", false),
-        ("on", false),
-        ("0", false),
-        ("F", false),
-        ("", false),
-    ];
-    check_values(Preset::Vault, &none, INJECT, &values);
-    for (value, is_true) in values {
-        let pod = annotated(&[(INJECT, "true"), (INIT_ONLY, value)]);
-        assert_eq!(requires(Preset::Vault, &pod, &none), !is_true, "{value:?}");
+    let yes = ["1", "t", "T", "true", "TRUE", "True"];
+    let no = ["tRUE", "yes", "on", "0", "F", ""];
+    check_values(Preset::Vault, &none, INJECT, &yes, &no);
+    for value in yes.into_iter().chain(no) {
+        let pod = annotated(&[
+            (INJECT, "true"),
+            ("vault.hashicorp.com/agent-pre-populate-only", value),
+        ]);
+        let expected = !yes.contains(&value);
+        assert_eq!(requires(Preset::Vault, &pod, &none), expected, "{value:?}");
     }
     for namespace in ["kube-public", "kube-system"] {
         let pod = annotated(&[(INJECT, "true")]).in_namespace(namespace);
@@ -297,35 +229,20 @@ fn vault() {
 
 #[test]
 fn dapr() {
-    const ENABLED: &str = "dapr.io/enabled";
     check(
         Preset::Dapr,
-        &[
-            (&[], &[], &[], &[], false),
-            (&[], &[], &[], &[(ENABLED, "true")], true),
-            (&[], &[], &[], &[(ENABLED, "yes")], true),
-            (&[], &[], &[], &[(ENABLED, "false")], false),
-            (&[], &[(ENABLED, "true")], &[], &[], false),
-        ],
+        "
+        no
+        yes: annotation dapr.io/enabled=true
+        yes: annotation dapr.io/enabled=yes
+        no: annotation dapr.io/enabled=false
+        no: namespace annotation dapr.io/enabled=true
+        ",
     );
-    check_values(
-        Preset::Dapr,
-        &NamespaceMetadata::default(),
-        ENABLED,
-        &[
-            ("y", true),
-            ("Yes", true),
-            ("TRUE", true),
-            ("t", true),
-            ("on", true),
-            ("1", true),
-            (" true ", true),
-            ("enabled", false),
-            ("0", false),
-            ("n", false),
-            ("", false),
-        ],
-    );
+    let yes = ["y", "Yes", "TRUE", "t", "on", "1", " true "];
+    let no = ["enabled", "0", "n", ""];
+    let none = NamespaceMetadata::default();
+    check_values(Preset::Dapr, &none, "dapr.io/enabled", &yes, &no);
 }
 
 #[test]
@@ -333,50 +250,32 @@ fn opentelemetry() {
     const INJECT: &str = "sidecar.opentelemetry.io/inject";
     check(
         Preset::OpenTelemetry,
-        &[
-            (&[], &[], &[], &[], false),
-            (&[], &[], &[], &[(INJECT, "true")], true),
-            (&[], &[], &[], &[(INJECT, "my-collector")], true),
-            (&[], &[], &[], &[(INJECT, "False")], false),
-            (&[], &[(INJECT, "true")], &[], &[], true),
-            (&[], &[(INJECT, "true")], &[], &[(INJECT, "false")], false),
-            (&[], &[(INJECT, "false")], &[], &[(INJECT, "true")], true),
-            (&[], &[(INJECT, "false")], &[], &[], false),
-        ],
+        "
+        no
+        yes: annotation sidecar.opentelemetry.io/inject=true
+        yes: annotation sidecar.opentelemetry.io/inject=my-collector
+        no: annotation sidecar.opentelemetry.io/inject=False
+        yes: namespace annotation sidecar.opentelemetry.io/inject=true
+        no: namespace annotation sidecar.opentelemetry.io/inject=true; annotation sidecar.opentelemetry.io/inject=false
+        yes: namespace annotation sidecar.opentelemetry.io/inject=false; annotation sidecar.opentelemetry.io/inject=true
+        no: namespace annotation sidecar.opentelemetry.io/inject=false
+        ",
     );
-    let of_namespace = |value: &str| NamespaceMetadata {
-        annotations: [(INJECT, value)].into_iter().collect(),
-        ..NamespaceMetadata::default()
-    };
-    let values = [
-        ("true", true),
-        ("TRUE", true),
-        ("collector", true),
-        ("observability/collector", true),
-        ("no", true),
-        ("false", false),
-        ("FALSE", false),
-    ];
+    let preset = Preset::OpenTelemetry;
+    let yes = ["true", "TRUE", "collector", "observability/collector", "no"];
     for namespace in ["true", "false", "collector", ""] {
-        check_values(Preset::OpenTelemetry, &of_namespace(namespace), INJECT, &values);
+        let namespace = annotated_namespace(INJECT, namespace);
+        check_values(preset, &namespace, INJECT, &yes, &["false", "FALSE"]);
     }
     check_values(
-        Preset::OpenTelemetry,
-        &of_namespace("collector"),
+        preset,
+        &annotated_namespace(INJECT, "collector"),
         INJECT,
-        &[("", true)],
+        &[""],
+        &[],
     );
-    check_values(
-        Preset::OpenTelemetry,
-        &of_namespace("False"),
-        INJECT,
-        &[("", false)],
-    );
-    // Auto-instrumentation injects an init container, no sidecar.
-    check_values(
-        Preset::OpenTelemetry,
-        &NamespaceMetadata::default(),
-        "instrumentation.opentelemetry.io/inject-java",
-        &[("true", false)],
-    );
+    check_values(preset, &annotated_namespace(INJECT, "False"), INJECT, &[], &[""]);
+    // Auto-instrumentation injects an init container, not a sidecar.
+    let java = "instrumentation.opentelemetry.io/inject-java";
+    check_values(preset, &NamespaceMetadata::default(), java, &[], &["true"]);
 }

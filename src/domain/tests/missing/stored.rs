@@ -8,7 +8,7 @@ use crate::domain::{
     effects::Delivery,
     observation::Workload,
     policy::Check,
-    testing::{Harness, at, key, stored_about},
+    testing::{Harness, at, stored_about},
     violation::{StoredViolation, SubjectKey, WorkloadSubject},
 };
 
@@ -26,15 +26,8 @@ fn stored(firing: bool, onset: i64) -> StoredViolation {
 
 /// A process that starts at second 1000 with a status or a checkpoint.
 fn restarted(stored: Vec<StoredViolation>, checkpoint: Option<Checkpoint>) -> Harness {
-    let mut harness = Harness::starting();
-    harness.at(1000);
-    if let Some(checkpoint) = checkpoint {
-        harness.index.import(checkpoint, at(1000));
-    }
-    harness.policy_as(key("mesh"), Ok(expecting()), stored);
-    harness.resync([&bare("web-1", 900), &bare("web-2", 900)]);
-    harness.finish_work();
-    harness
+    let pods = [bare("web-1", 900), bare("web-2", 900)];
+    Harness::restarted(1000, expecting(), (stored, checkpoint), &pods)
 }
 
 #[test]
@@ -66,8 +59,7 @@ fn a_checkpoint_continues_the_violation_and_its_event() {
     let mut first = Harness::with(expecting());
     first.namespace("pay", "pay");
     first
-        .at(100)
-        .pod(&bare("web-1", 100))
+        .pod_at(100, &bare("web-1", 100))
         .pod(&bare("web-2", 100))
         .finish_work();
     let announced = first.at(900).events();
@@ -78,8 +70,7 @@ fn a_checkpoint_continues_the_violation_and_its_event() {
     assert_eq!(harness.onset("envoy", Check::SidecarMissing), Some(100.0));
     assert!(harness.events().is_empty(), "announced before");
     harness
-        .at(1100)
-        .pod(&injected("web-1", 900))
+        .pod_at(1100, &injected("web-1", 900))
         .pod(&injected("web-2", 900))
         .finish_work();
     let recovery = &harness.events()[0];
@@ -91,7 +82,7 @@ fn a_standby_joins_the_event_of_the_leader() {
     let start = || {
         let mut harness = Harness::with(expecting());
         harness.namespace("pay", "pay");
-        harness.at(100).pod(&bare("web-1", 100)).finish_work();
+        harness.pod_at(100, &bare("web-1", 100)).finish_work();
         harness
     };
     let (mut leader, mut standby) = (start(), start());
