@@ -227,34 +227,20 @@ mod tests {
 
     #[test]
     fn common_sidecars_are_in_the_catalogue() {
+        #[rustfmt::skip]
         let table = [
             ("sidecar", "own/thing", true, "the name says it"),
             ("log-sidecar", "own/thing", true, "the end of the name says it"),
             ("sidecar-log", "own/thing", false, "the beginning does not"),
             ("istio-proxy", "own/mirror", true, "by name"),
-            (
-                "proxy",
-                "gcr.io/istio-release/proxyv2:1.24",
-                true,
-                "by image in another project",
-            ),
+            ("proxy", "gcr.io/istio-release/proxyv2:1.24", true, "by image in another project"),
             ("p", "docker.io/istio/proxyv2:1.24", true, "by image"),
-            (
-                "p",
-                "cr.l5d.io/linkerd/proxy:edge",
-                true,
-                "by image with a registry",
-            ),
+            ("p", "cr.l5d.io/linkerd/proxy:edge", true, "by image with a registry"),
             ("logs", "fluent/fluent-bit", true, "by image without a registry"),
-            (
-                "agent",
-                "public.ecr.aws/aws-observability/aws-otel-collector:v0",
-                true,
-                "cloud agents",
-            ),
+            ("agent", "public.ecr.aws/aws-observability/aws-otel-collector:v0", true, "cloud agents"),
             ("agent", "gcr.io/datadoghq/agent:7", true, "Datadog"),
             ("app", "mycorp/payments", false, "an app"),
-            ("agent", "mycorp/agent", false, "somebody's own agent"),
+            ("agent", "mycorp/agent", false, "an agent of another owner"),
             ("web", "nginx", false, "an NGINX is an app"),
             ("vault", "hashicorp/vault:1", false, "a Vault server"),
         ];
@@ -305,33 +291,15 @@ mod tests {
 
     #[test]
     fn companions_belong_to_their_program() {
+        #[rustfmt::skip]
         let table = [
-            (
-                ("envoy", "x"),
-                ("shutdown-manager", "x"),
-                true,
-                "Contour, by name",
-            ),
-            (
-                ("proxy", "docker.io/envoyproxy/envoy:v1"),
-                ("manager", "ghcr.io/projectcontour/contour:v1"),
-                true,
-                "Contour, by image",
-            ),
+            (("envoy", "x"), ("shutdown-manager", "x"), true, "Contour, by name"),
+            (("proxy", "docker.io/envoyproxy/envoy:v1"), ("manager", "ghcr.io/projectcontour/contour:v1"), true,
+                "Contour, by image"),
             (("opa", "x"), ("mgmt", "openpolicyagent/kube-mgmt:9"), true, "OPA"),
-            (
-                ("pgbouncer", "x"),
-                ("metrics", "quay.io/prometheuscommunity/pgbouncer-exporter:v0"),
-                true,
-                "PgBouncer",
-            ),
+            (("pgbouncer", "x"), ("metrics", "quay.io/prometheuscommunity/pgbouncer-exporter:v0"), true, "PgBouncer"),
             (("opa", "x"), ("mgmt", "x"), false, "an app with the name mgmt"),
-            (
-                ("opa", "x"),
-                ("shutdown-manager", "x"),
-                false,
-                "a companion of another program",
-            ),
+            (("opa", "x"), ("shutdown-manager", "x"), false, "a companion of another program"),
             (("envoy", "x"), ("app", "x"), false, "an app"),
         ];
         for (program, other, expected, why) in table {

@@ -164,6 +164,15 @@ pub struct Shape {
     pub containers: Box<[Container]>,
 }
 
+impl Shape {
+    /// The index of the container with this name.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.containers
+            .iter()
+            .position(|container| *container.name == *name)
+    }
+}
+
 /// A container of the spec.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Container {
@@ -366,10 +375,7 @@ impl Observation {
 
     /// Whether the Pod is evaluated: it is on a node, has not ended and is not being deleted or evicted.
     pub fn is_evaluated(&self) -> bool {
-        self.scheduled
-            && !self.terminating
-            && !self.conditions.disruption_target
-            && !matches!(self.phase, Phase::Succeeded | Phase::Failed)
+        self.scheduled && !self.is_ending() && !self.conditions.disruption_target
     }
 
     /// Whether the container statuses are not reliable now: all containers are being restarted together, or the node is

@@ -105,16 +105,11 @@ mod tests {
     #[test]
     fn an_api_time_keeps_whole_seconds() {
         let time = |text: &str| text.parse::<Timestamp>().unwrap();
+        #[rustfmt::skip]
         let table = [
             (None, None),
-            (
-                Some(time("1970-01-01T00:00:00Z")),
-                Some(time("1970-01-01T00:00:00Z")),
-            ),
-            (
-                Some(time("2026-11-20T10:42:07.9Z")),
-                Some(time("2026-11-20T10:42:07Z")),
-            ),
+            (Some(time("1970-01-01T00:00:00Z")), Some(time("1970-01-01T00:00:00Z"))),
+            (Some(time("2026-11-20T10:42:07.9Z")), Some(time("2026-11-20T10:42:07Z"))),
             (Some(Timestamp::MIN), Some(Timestamp::MIN)),
         ];
         for (given, kept) in table {

@@ -96,6 +96,15 @@ impl Tracked {
         self.rollout.as_ref()?.hint(self.onset, &container.name)
     }
 
+    /// The state change when the fault has been gone for long enough.
+    pub(super) fn end_of_fault(&self) -> Change {
+        if self.is_firing() {
+            Change::Resolved
+        } else {
+            Change::Cleared
+        }
+    }
+
     fn key(&self) -> (u16, Check) {
         (self.container, self.check)
     }
@@ -222,12 +231,9 @@ pub fn advance(
                         .gone_since
                         .is_some_and(|gone| later(gone, keep) <= view.now))
         };
-        changed.extend(tracked.extract_if(.., ends).map(|violation| {
-            let change = if violation.is_firing() {
-                Change::Resolved
-            } else {
-                Change::Cleared
-            };
+        let ended = tracked.extract_if(.., ends);
+        changed.extend(ended.map(|violation| {
+            let change = violation.end_of_fault();
             (violation, change)
         }));
     }

@@ -14,10 +14,10 @@ use crate::domain::{
 
 /// The time within which the workloads begin to fail.
 pub const WINDOW: SignedDuration = SignedDuration::from_mins(10);
-/// One of so many workloads that use the image must fail: 20 %.
+/// One of this many workloads that use the image must fail: 20 %.
 pub const ONE_OF: u64 = 5;
-/// Workloads of one namespace count as at most so many workloads in this share under a `ClusterSidecarPolicy`, so that a tenant
-/// cannot hide a fault by workloads of its own.
+/// Under a `ClusterSidecarPolicy` the workloads of one namespace count as at most this many in the share, so that a tenant
+/// cannot hide a fault with its own workloads.
 pub const COUNTED_PER_NAMESPACE: usize = 20;
 /// The number of workloads that a message lists.
 pub const LISTED_WORKLOADS: usize = 3;

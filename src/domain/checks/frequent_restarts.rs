@@ -94,7 +94,7 @@ impl super::Rule for Rule {
     }
 
     fn detail(&self, context: &MessageContext<'_>) -> String {
-        let Some((_, status)) = context.view.container(context.container_idx) else {
+        let Some(status) = context.view.status(context.container_idx) else {
             return String::new();
         };
         let last = context
@@ -115,10 +115,8 @@ impl super::Rule for Rule {
             .view
             .history(context.container_idx)
             .map_or(0, |history| history.restarts_within(window, context.view.now));
-        let total = context
-            .view
-            .container(context.container_idx)
-            .map_or(0, |(_, status)| status.restart_count);
+        let status = context.view.status(context.container_idx);
+        let total = status.map_or(0, |status| status.restart_count);
         let (label, window_text, policy) = (context.label(), Human(window), context.policy);
         let fact = if recent >= count {
             format!(
@@ -147,10 +145,9 @@ impl super::Rule for Rule {
     /// The number of restarts divided by `count`. A new episode after a recovery has at least `count` more restarts.
     fn episode(&self, context: &MessageContext<'_>) -> String {
         let count = limits(context.view).count.max(1);
-        context
-            .view
-            .container(context.container_idx)
-            .map_or(0, |(_, status)| status.restart_count / count)
+        let status = context.view.status(context.container_idx);
+        status
+            .map_or(0, |status| status.restart_count / count)
             .to_string()
     }
 }

@@ -61,7 +61,7 @@ impl super::Rule for Rule {
         let since = last_main_finished(view);
         let holds_open = |container_idx: &usize| {
             self.covers(view, *container_idx)
-                && view.container(*container_idx).is_some()
+                && view.status(*container_idx).is_some()
                 && !view.is_finished(*container_idx)
         };
         let sidecars = view.roles.with(Role::Sidecar).filter(holds_open);
@@ -115,9 +115,7 @@ fn last_main_finished(view: &View<'_>) -> Option<Timestamp> {
 }
 
 fn state(context: &MessageContext<'_>) -> &'static str {
-    let runs = context
-        .view
-        .container(context.container_idx)
-        .is_some_and(|(_, s)| matches!(s.state, State::Running(_)));
+    let status = context.view.status(context.container_idx);
+    let runs = status.is_some_and(|status| matches!(status.state, State::Running(_)));
     if runs { "still runs" } else { "will be restarted" }
 }

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use crate::domain::{
-    observation::{Container, ContainerKind, ContainerStatus, Exit, State},
+    observation::{Container, ContainerKind, ContainerStatus, Exit, State, Workload},
     roles::Role,
     time::{Clock, Human},
 };
@@ -55,16 +55,13 @@ impl MessageContext<'_> {
 
     /// The exit of the latest run that ended: `last exit code 1 (Error)`.
     pub(super) fn last_exit(&self) -> Option<String> {
-        let (_, status) = self.view.container(self.container_idx)?;
-        status
-            .latest_exit()
-            .map(|exit| format!("last exit code {}", exit_text(exit)))
+        let exit = self.view.status(self.container_idx)?.latest_exit()?;
+        Some(format!("last exit code {}", exit_text(exit)))
     }
 
     /// The exit of the latest run that ended, with its time: `last exit code 1 (Error) at 10:41:55Z`.
     pub(super) fn last_exit_at(&self) -> Option<String> {
-        let (_, status) = self.view.container(self.container_idx)?;
-        let at = status.latest_exit()?.finished_at;
+        let at = self.view.status(self.container_idx)?.latest_exit()?.finished_at;
         let exit = self.last_exit()?;
         Some(at.map_or(exit.clone(), |at| format!("{exit} at {}", Clock(at))))
     }
@@ -133,4 +130,20 @@ pub(super) fn name_list<'a>(names: impl Iterator<Item = &'a str>) -> String {
         [most @ .., last] if names.len() <= SHOWN => format!("{} and {last}", most.join(", ")),
         [first, second, ..] => format!("{first}, {second} and {} more", names.len() - 2),
     }
+}
+
+/// The limit that a fault of a workload or an image has exceeded: ` for more than 5m`. Empty without a limit.
+pub(super) fn for_more_than(hold_for: SignedDuration) -> String {
+    if hold_for.is_zero() {
+        String::new()
+    } else {
+        format!(" for more than {}", Human(hold_for))
+    }
+}
+
+/// The command that restarts a workload, if `kubectl` can restart workloads of its kind.
+pub(super) fn restart_command(workload: &Workload, namespace: &str) -> Option<String> {
+    let kind = workload.kind.to_ascii_lowercase();
+    let can_restart = ["deployment", "statefulset", "daemonset"].contains(&&*kind);
+    can_restart.then(|| format!("kubectl rollout restart {kind}/{} -n {namespace}", workload.name))
 }

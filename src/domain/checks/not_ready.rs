@@ -81,8 +81,8 @@ impl super::Rule for Rule {
 pub(super) fn readiness_recovered(context: &MessageContext<'_>) -> String {
     let view = context.view;
     let is_ready = view
-        .container(context.container_idx)
-        .is_some_and(|(_, status)| status.ready);
+        .status(context.container_idx)
+        .is_some_and(|status| status.ready);
     let state = match () {
         () if is_ready => "is ready now",
         () if view.mains_finished() => "is no longer needed, because all main containers have finished,",

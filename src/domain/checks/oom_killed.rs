@@ -79,8 +79,7 @@ impl super::Rule for Rule {
 
     /// The identity of the run that was killed.
     fn episode(&self, context: &MessageContext<'_>) -> String {
-        let status = context.view.container(context.container_idx);
-        match status.and_then(|(_, status)| oom_exit(status)) {
+        match context.view.status(context.container_idx).and_then(oom_exit) {
             Some(exit) if exit.run != 0 => format!("{:x}", exit.run),
             Some(exit) => exit.finished_at.map(|at| at.to_string()).unwrap_or_default(),
             None => String::new(),

@@ -4,7 +4,10 @@
 
 use jiff::SignedDuration;
 
-use super::Settings;
+use super::{
+    Settings,
+    messages::{for_more_than, restart_command},
+};
 use crate::domain::{observation::Workload, policy::PolicyKey, time::Human};
 
 /// The limits of SidecarMissing. Each entry of `spec.expected` has its own.
@@ -54,11 +57,7 @@ impl MissingFacts<'_> {
             ..
         } = self;
         let counts = self.counts();
-        let limit = if hold_for.is_zero() {
-            String::new()
-        } else {
-            format!(" for more than {}", Human(hold_for))
-        };
+        let limit = for_more_than(hold_for);
         let advice = self.advice();
         format!(
             "{counts} of {workload} lack the sidecar '{sidecar}'{limit}, which {policy} expects in them, such as Pod \
@@ -96,14 +95,9 @@ impl MissingFacts<'_> {
                 format!("{before} created before the policy, {after} after it, so examine the injector")
             }
         };
-        let kind = workload.kind.to_ascii_lowercase();
-        if ["deployment", "statefulset", "daemonset"].contains(&&*kind) {
-            let name = &workload.name;
-            format!(
-                "{when}; restart the workload to inject it: kubectl rollout restart {kind}/{name} -n {namespace}"
-            )
-        } else {
-            format!("{when}; a Pod gets the sidecar only when it is created")
+        match restart_command(workload, namespace) {
+            Some(command) => format!("{when}; restart the workload to inject it: {command}"),
+            None => format!("{when}; a Pod gets the sidecar only when it is created"),
         }
     }
 }

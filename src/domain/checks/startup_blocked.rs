@@ -159,7 +159,7 @@ fn first_hook_before_main(view: &View<'_>) -> Option<usize> {
 fn held_by_hook<'a>(view: &View<'a>) -> Option<(usize, &'a ContainerStatus)> {
     let idx = first_hook_before_main(view)?;
     let is_waiting = |idx: usize| {
-        let status = view.container(idx).map(|(_, status)| status);
+        let status = view.status(idx);
         status.filter(|status| status.waits_to_be_created() && !status.has_run())
     };
     let status = is_waiting(idx)?;
@@ -174,7 +174,7 @@ fn held_by_hook<'a>(view: &View<'a>) -> Option<(usize, &'a ContainerStatus)> {
 /// check does not matter.
 fn fails_repeatedly(view: &View<'_>, container_idx: usize) -> bool {
     let count = view.policy.checks.frequent_restarts.limits.count;
-    view.container(container_idx).is_some_and(|(_, status)| {
+    view.status(container_idx).is_some_and(|status| {
         let is_running = matches!(status.state, State::Running(_));
         let failures = status.restart_count.saturating_add(u32::from(!is_running));
         failures > count && status.latest_exit().is_some_and(|exit| exit.code != 0)
@@ -186,8 +186,7 @@ fn fails_repeatedly(view: &View<'_>, container_idx: usize) -> bool {
 fn previous_done(view: &View<'_>, container_idx: usize) -> Option<Timestamp> {
     let is_init = |idx: &usize| view.kind(*idx).is_some_and(|kind| kind != ContainerKind::Regular);
     let previous = (0..container_idx).rev().find(is_init)?;
-    let (_, previous) = view.container(previous)?;
-    match &previous.state {
+    match &view.status(previous)?.state {
         State::Terminated(exit) => exit.finished_at,
         State::Running(since) => *since,
         State::Waiting(_) => None,

@@ -5,7 +5,10 @@
 
 use jiff::SignedDuration;
 
-use super::Settings;
+use super::{
+    Settings,
+    messages::{for_more_than, restart_command},
+};
 use crate::domain::{
     observation::Workload,
     policy::{Mode, PolicyKey, PolicyKind},
@@ -67,11 +70,7 @@ impl DriftFacts<'_> {
     /// namespaces.
     pub fn note(&self, policy: &PolicyKey, hold_for: SignedDuration) -> String {
         let number = self.versions.len();
-        let limit = if hold_for.is_zero() {
-            String::new()
-        } else {
-            format!(" for more than {}", Human(hold_for))
-        };
+        let limit = for_more_than(hold_for);
         let behind = match policy.kind {
             PolicyKind::SidecarPolicy => self.behind(),
             PolicyKind::ClusterSidecarPolicy if self.laggards.is_some() => {
@@ -123,12 +122,10 @@ impl DriftFacts<'_> {
 
 /// How the first workload that can be restarted gets the new version.
 fn advice(listed: &[(&str, &Workload)]) -> String {
-    let restarted = listed.iter().find_map(|(namespace, workload)| {
-        let kind = workload.kind.to_ascii_lowercase();
-        let is_restarted = ["deployment", "statefulset", "daemonset"].contains(&&*kind);
-        is_restarted.then(|| format!("kubectl rollout restart {kind}/{} -n {namespace}", workload.name))
-    });
-    let injected = match restarted {
+    let mut commands = listed
+        .iter()
+        .filter_map(|(namespace, workload)| restart_command(workload, namespace));
+    let injected = match commands.next() {
         Some(command) => format!("an injected sidecar gets the new version with new Pods: {command}"),
         None => "an injected sidecar gets the new version with new Pods".to_owned(),
     };

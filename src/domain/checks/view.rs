@@ -31,6 +31,10 @@ impl<'a> View<'a> {
         self.pod.container(container_idx)
     }
 
+    pub(super) fn status(&self, container_idx: usize) -> Option<&'a ContainerStatus> {
+        self.pod.statuses.get(container_idx)?.as_ref()
+    }
+
     pub(super) fn kind(&self, container_idx: usize) -> Option<ContainerKind> {
         Some(self.pod.shape.containers.get(container_idx)?.kind)
     }
@@ -63,7 +67,7 @@ impl<'a> View<'a> {
 
     /// Whether the container waits because an init container before it has to run again, for example in a new sandbox.
     fn waits_for_init_containers(&self, container_idx: usize) -> bool {
-        let Some((_, status)) = self.container(container_idx) else {
+        let Some(status) = self.status(container_idx) else {
             return false;
         };
         let Some((blocking, _)) = self.first_init_not_done().filter(|(idx, _)| *idx < container_idx) else {
@@ -88,8 +92,8 @@ impl<'a> View<'a> {
     /// from running is not down.
     pub(super) fn is_down(&self, container_idx: usize) -> bool {
         let not_running = self
-            .container(container_idx)
-            .is_some_and(|(_, status)| match status.state {
+            .status(container_idx)
+            .is_some_and(|status| match status.state {
                 State::Running(_) => false,
                 State::Waiting(_) => true,
                 State::Terminated(_) => !self.is_finished(container_idx),
@@ -109,7 +113,7 @@ impl<'a> View<'a> {
             .enumerate()
             .filter(|(_, container)| container.kind != ContainerKind::Regular);
         for (container_idx, container) in inits {
-            let (_, status) = self.container(container_idx)?;
+            let status = self.status(container_idx)?;
             if !status.is_done(container.kind) {
                 return Some((container_idx, status));
             }
@@ -118,10 +122,8 @@ impl<'a> View<'a> {
     }
 
     fn main_has_run(&self) -> bool {
-        self.roles.with(Role::Main).any(|container_idx| {
-            self.container(container_idx)
-                .is_some_and(|(_, status)| status.has_run())
-        })
+        let mut mains = self.roles.with(Role::Main);
+        mains.any(|container_idx| self.status(container_idx).is_some_and(ContainerStatus::has_run))
     }
 
     /// The main containers that are ready.
@@ -169,8 +171,7 @@ impl<'a> View<'a> {
             .containers_ready
             .filter(|c| others_are_ready && !c.holds);
         let status = self
-            .container(container_idx)
-            .map(|(_, status)| status)
+            .status(container_idx)
             .filter(|status| status.restart_count == 0);
         condition
             .and_then(|c| c.since.get())

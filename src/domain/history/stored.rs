@@ -90,7 +90,7 @@ impl History {
             let container = Self::of(history, pod, container_idx);
             container.count_prior_since(state, as_of);
             let ahead = status.zip(state.seen).map_or(0, |(status, seen)| {
-                // A status can lose its count. Restarts that this process has observed come no more.
+                // A status can lose its count. The watch does not deliver again the restarts that this process has observed.
                 let observed = container.restarts.iter().map(|restart| restart.total).max();
                 let is_ahead = seen.restart_count > status.restart_count.max(observed.unwrap_or(0));
                 if is_ahead { seen.restart_count } else { 0 }

@@ -20,7 +20,7 @@ use crate::domain::{
     observation::Observation,
     policy::{Check, Mode},
     time::later,
-    tracker::{Tracked, visible_after},
+    tracker::Tracked,
     violation::{StoredViolation, SubjectKey},
 };
 
@@ -47,7 +47,10 @@ pub(super) fn adopt(
             .extract_if(.., |stored| belongs_to(stored, &pod.observation))
             .collect();
         for stored in stored {
-            let Some(container_idx) = container_idx(&stored, &pod.observation) else {
+            let SubjectKey::Container { container, .. } = &stored.key.subject else {
+                continue;
+            };
+            let Some(container_idx) = pod.observation.shape.position(container) else {
                 continue;
             };
             if stored.key.check == Check::OOMKilled {
@@ -71,7 +74,7 @@ pub(super) fn adopt(
                 written: &mut findings.written,
                 events: &mut Vec::new(),
             };
-            planner.take_over(&mut violation);
+            planner.adopt(&mut violation);
             let mut tracked = findings.take(id);
             tracked.insert(position, violation);
             findings.put(id, tracked, None);
@@ -87,8 +90,7 @@ pub(super) fn continue_violation(
     now: Timestamp,
 ) {
     let FromCheckpoint { id, state, as_of } = stored;
-    let mut containers = pod.observation.shape.containers.iter();
-    let Some(container_idx) = containers.position(|container| container.name == id.container) else {
+    let Some(container_idx) = pod.observation.shape.position(&id.container) else {
         return;
     };
     let Ok(container) = u16::try_from(container_idx) else {
@@ -163,13 +165,6 @@ fn belongs_to(stored: &StoredViolation, pod: &Observation) -> bool {
     is_same_pod && *namespace == pod.namespace && *name == pod.name
 }
 
-fn container_idx(stored: &StoredViolation, pod: &Observation) -> Option<usize> {
-    let SubjectKey::Container { container, .. } = &stored.key.subject else {
-        return None;
-    };
-    pod.shape.containers.iter().position(|c| c.name == *container)
-}
-
 /// The tracked violation for a stored one, and its position in the list. `None` if it is in the list already, or if the
 /// policy does not cover the container.
 fn to_tracked(
@@ -188,21 +183,9 @@ fn to_tracked(
         return None;
     }
     let hold_for = rule.hold_for(view, container_idx);
-    let firing_since = firing.then(|| later(*onset, hold_for).min(view.now));
     let violation = Tracked {
         container,
-        check: key.check,
-        onset: *onset,
-        observed: true,
-        firing_since,
-        gone_since: None,
-        event: None,
-        other_event: None,
-        visible: *firing || later(*onset, visible_after(hold_for)) <= view.now,
-        rollout: None,
-        rollout_known: false,
-        counted: *firing,
-        exempt: None,
+        ..Tracked::of_status(key.check, (*firing, *onset), hold_for, view.now)
     };
     Some((position, violation))
 }
@@ -221,7 +204,7 @@ impl Index {
         } = self;
         for (id, policy) in policies
             .iter_mut()
-            .filter(|(_, policy)| !policy.taken_over && policy.standing != Standing::Waiting)
+            .filter(|(_, policy)| !policy.adoption_ended && policy.standing != Standing::Waiting)
         {
             let namespaces = watches.namespaces_synced || !policy.needs_namespaces();
             if namespaces
@@ -232,7 +215,7 @@ impl Index {
             {
                 policy.stored = Stored::default();
                 policy.covered_until = None;
-                policy.taken_over = true;
+                policy.adoption_ended = true;
             }
         }
         if watches.is_released("")

@@ -1,8 +1,8 @@
 //! CommonCause: images that fail the same check in several workloads since about the same time.
 //!
 //! [`FailingImages`] keeps, for a policy with the check, when each workload began to fail which check with which image. It changes
-//! with the firing violations of the Pods, so with those that a later process took over, too. The number of workloads that use an
-//! image is that of [`ImageCounts`].
+//! with the firing violations of the Pods, including those that a later process adopted. [`ImageCounts`] has the number of workloads
+//! that use an image.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -29,7 +29,7 @@ use crate::domain::{
     violation::Subject,
 };
 
-/// The least time between two evaluations of an image, because an evaluation visits all its workloads.
+/// The minimum time between two evaluations of an image, because an evaluation visits all its workloads.
 const EVALUATED_EVERY: SignedDuration = SignedDuration::from_secs(1);
 /// The weight of a workload in the share of the workloads that fail.
 const FULL_WEIGHT: u64 = 1_000_000;

@@ -1,4 +1,4 @@
-//! Read access to the state of every check of one Pod, for people who ask why something is reported or not.
+//! Read access to the state of every check of one Pod. It explains why a violation is reported or not.
 
 use jiff::Timestamp;
 

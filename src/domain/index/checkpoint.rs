@@ -160,7 +160,7 @@ impl Index {
         for policy in checkpoint.policies.values_mut() {
             policy.as_of = policy.as_of.min(now);
         }
-        // Of an earlier checkpoint that has been used up, the time must not remain.
+        // The time of an earlier checkpoint that has been used up must not remain.
         if self.restored.is_empty() && self.restored.policies.is_empty() {
             self.restored = checkpoint;
         } else {
@@ -176,7 +176,7 @@ impl Index {
 
     /// Moves the stored violations of a policy to its entry, unless its Pods have been evaluated already.
     pub(super) fn claim_restored(&mut self, policy: &mut PolicyEntry) {
-        if policy.taken_over {
+        if policy.adoption_ended {
             return;
         }
         let state = self.restored.policies.remove(&policy.uid);

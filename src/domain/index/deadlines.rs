@@ -29,7 +29,7 @@ impl Index {
         while units > 0
             && let Some((at, id)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now)
         {
-            // The end of an exemption comes before the Pods that speak because of it.
+            // An exemption ends before the Pods whose violations it hid are evaluated.
             self.end_exemptions(at, &mut effects);
             units = units.saturating_sub(self.reach_deadline(id, at, &mut effects));
         }

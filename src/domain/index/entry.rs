@@ -52,8 +52,8 @@ pub(super) struct PolicyEntry {
     pub(super) deleted: bool,
     /// The violations that an earlier operator process stored, until every Pod has been evaluated.
     pub(super) stored: Stored,
-    /// Every Pod has been evaluated. Nothing that an earlier process stored is taken over any more.
-    pub(super) taken_over: bool,
+    /// Every Pod has been evaluated. Nothing that an earlier process stored is adopted any more.
+    pub(super) adoption_ended: bool,
     /// The time of a checkpoint that lists every violation under the latest version: other faults began later. `None`
     /// without such a checkpoint, and after every Pod has been evaluated.
     pub(super) covered_until: Option<Timestamp>,
@@ -94,7 +94,7 @@ impl PolicyEntry {
             latest: None,
             deleted: false,
             stored: Stored::from_status(stored),
-            taken_over: false,
+            adoption_ended: false,
             covered_until: None,
             counts: Counts::default(),
             images: ImageCounts::default(),

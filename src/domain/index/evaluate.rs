@@ -275,7 +275,7 @@ fn evaluate(
     let (mut changed, mut deadline) = tracker::advance(&mut tracked, &view, observed);
     find_rollouts(&mut tracked, observation, workloads);
     let marked = exemptions.mark(matched.exempt_for, observation, (&mut tracked, &mut changed), now);
-    for check in marked.spoke {
+    for check in marked.announced {
         policy.count_fired(check);
     }
     if let Some(at) = marked.next {

@@ -16,7 +16,7 @@ use crate::domain::{
     effects::{Change, Delivery, Event, RECOVERED, Regarding},
     hash::stable_hash,
     observation::ContainerKind,
-    policy::{Check, Mode},
+    policy::{Check, Mode, Policy},
     time::later,
     tracker::{Changed, FiringEvent, Tracked, keep_earliest},
 };
@@ -58,7 +58,7 @@ impl EventPlanner<'_> {
                 .iter()
                 .copied()
                 .find(|other| is_same_fault(violation, other));
-            // Of two violations that end together, the first in the order of the API reports the recovery.
+            // If two violations end together, the first in the order of the API reports the recovery.
             if other.is_none_or(|other| violation.check < other.check) && self.view.policy.recovery_events {
                 self.push_recovery(violation, other);
             }
@@ -121,31 +121,19 @@ impl EventPlanner<'_> {
             if !self.alerts(violation) {
                 continue;
             }
-            let due = repeats(violation, period, self.view.now);
-            match violation.event {
-                None if violation.gone_since.is_some() => continue,
-                None => {
-                    let hash = self.hash(violation, "firing");
-                    let (delivery, before) = self.next_delivery(hash);
-                    self.push_firing(violation, hash, delivery);
-                    violation.event = Some(FiringEvent {
-                        hash,
-                        before,
-                        repeats: due,
-                    });
+            let is_new = violation.event.is_none();
+            if is_new && violation.gone_since.is_some() {
+                continue;
+            }
+            let (policy, view) = (self.policy, self.view);
+            let hash = || event_hash(policy, view, violation, "firing");
+            let due = due_event(violation, (period, view.now), self.written, hash);
+            let is_superseded = superseded.contains(&(violation.container, violation.check));
+            if let Some((event, delivery)) = due {
+                violation.event = Some(event);
+                if is_new || !is_superseded {
+                    self.push_firing(violation, event.hash, delivery);
                 }
-                Some(event) if due > event.repeats => {
-                    let count = event.before.saturating_add(1).saturating_add(due);
-                    self.record(event.hash, count);
-                    if !superseded.contains(&(violation.container, violation.check)) {
-                        self.push_firing(violation, event.hash, Delivery::Repeat(count));
-                    }
-                    violation.event = Some(FiringEvent {
-                        repeats: due,
-                        ..event
-                    });
-                }
-                Some(_) => {}
             }
             keep_next_repetition(violation, period, self.view.now, &mut next);
         }
@@ -154,11 +142,11 @@ impl EventPlanner<'_> {
 
     /// Records that an earlier operator process has written the Event of a firing violation. That process also wrote the
     /// status from which the violation comes.
-    pub(super) fn take_over(&mut self, violation: &mut Tracked) {
+    pub(super) fn adopt(&mut self, violation: &mut Tracked) {
         if violation.is_firing() && self.alerts(violation) {
             let hash = self.hash(violation, "firing");
             let period = self.view.policy.repeat_period;
-            take_over(violation, hash, period, self.view.now, self.written);
+            adopt(violation, hash, period, self.view.now, self.written);
         }
     }
 
@@ -174,10 +162,6 @@ impl EventPlanner<'_> {
         next_delivery(self.written, hash)
     }
 
-    fn record(&mut self, hash: u64, times: u32) {
-        record(self.written, hash, times);
-    }
-
     fn push_firing(&mut self, violation: &Tracked, hash: u64, delivery: Delivery) {
         let rule = rule(violation.check);
         let mut note = rule.note(&self.context(violation));
@@ -186,10 +170,7 @@ impl EventPlanner<'_> {
             note.push_str(&hint);
             note.push('.');
         }
-        if !self.view.policy.runbook_url.is_empty() {
-            note.push_str(" Runbook: ");
-            note.push_str(&self.view.policy.runbook_url);
-        }
+        add_runbook(&mut note, self.view.policy);
         self.push(
             violation,
             (hash, delivery),
@@ -273,6 +254,43 @@ fn context<'a>(policy: &'a PolicyEntry, view: &'a View<'a>, violation: &Tracked)
     }
 }
 
+/// The Event of a firing violation that is due now, and its delivery: the first one, or a repetition. Records the write. `hash`
+/// computes the hash in the name of the first one.
+pub(super) fn due_event(
+    violation: &Tracked,
+    (period, now): (SignedDuration, Timestamp),
+    written: &mut Box<[WrittenEvent]>,
+    hash: impl FnOnce() -> u64,
+) -> Option<(FiringEvent, Delivery)> {
+    let repeats = repeats(violation, period, now);
+    match violation.event {
+        None => {
+            let hash = hash();
+            let (delivery, before) = next_delivery(written, hash);
+            let event = FiringEvent {
+                hash,
+                before,
+                repeats,
+            };
+            Some((event, delivery))
+        }
+        Some(event) if repeats > event.repeats => {
+            let count = event.before.saturating_add(1).saturating_add(repeats);
+            record(written, event.hash, count);
+            Some((FiringEvent { repeats, ..event }, Delivery::Repeat(count)))
+        }
+        Some(_) => None,
+    }
+}
+
+/// Adds the runbook of the policy to a note.
+pub(super) fn add_runbook(note: &mut String, policy: &Policy) {
+    if !policy.runbook_url.is_empty() {
+        note.push_str(" Runbook: ");
+        note.push_str(&policy.runbook_url);
+    }
+}
+
 /// The delivery of the next Event with this hash, and the number of times that it was written before. Records the write.
 /// If a checkpoint has counted this Event already, the number stays the same.
 pub(super) fn next_delivery(written: &mut Box<[WrittenEvent]>, hash: u64) -> (Delivery, u32) {
@@ -289,7 +307,7 @@ pub(super) fn next_delivery(written: &mut Box<[WrittenEvent]>, hash: u64) -> (De
 }
 
 /// Records the number of times that an Event was written.
-pub(super) fn record(written: &mut Box<[WrittenEvent]>, hash: u64, times: u32) {
+fn record(written: &mut Box<[WrittenEvent]>, hash: u64, times: u32) {
     edit(written, |written| {
         written.retain(|event| event.hash != hash);
         let excess = (written.len() + 1).saturating_sub(WRITTEN_LIMIT);
@@ -308,7 +326,7 @@ fn is_same_fault(violation: &Tracked, other: &Tracked) -> bool {
 }
 
 /// The number of repetitions that are due by `now`.
-pub(super) fn repeats(violation: &Tracked, period: SignedDuration, now: Timestamp) -> u32 {
+fn repeats(violation: &Tracked, period: SignedDuration, now: Timestamp) -> u32 {
     let since = violation.firing_since.unwrap_or(now);
     let times = now.duration_since(since).as_millis() / period.as_millis().max(1);
     u32::try_from(times).unwrap_or(0)
@@ -330,7 +348,7 @@ pub(super) fn keep_next_repetition(
 }
 
 /// Records that an earlier process has written the Event with this hash, and its repetitions until `now`.
-pub(super) fn take_over(
+pub(super) fn adopt(
     violation: &mut Tracked,
     hash: u64,
     period: SignedDuration,

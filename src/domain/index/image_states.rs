@@ -1,8 +1,9 @@
 //! The violations of the checks on images: VersionDrift and CommonCause.
 //!
-//! [`ImageCounts`](super::images::ImageCounts) keeps the workloads of each version for the policies with such a check, with each Pod that comes, changes and
-//! goes, and [`FailingImages`](super::causes::FailingImages) those that fail. A repository whose facts change is queued. [`Index::work`] evaluates it after all
-//! other work, so that all Pods of an edit or a list are known; while a watch of its Pods is held, it waits.
+//! [`ImageCounts`](super::images::ImageCounts) keeps the workloads of each version for the policies with such a check, with each
+//! Pod that comes, changes and goes. [`FailingImages`](super::causes::FailingImages) keeps those that fail. A repository whose
+//! facts change is queued. [`Index::work`] evaluates it after all other work, so that all Pods of an edit or a list are known.
+//! While a watch of its Pods is held, it waits.
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Index,
@@ -20,7 +20,8 @@ use crate::domain::{
     effects::Effects,
     history::History,
     policy::{Check, Severity},
-    tracker::Tracked,
+    time::later,
+    tracker::{Tracked, visible_after},
 };
 
 impl Index {
@@ -110,8 +111,7 @@ impl PodEntry {
         let mut recoveries = Vec::new();
         let number = matched.version.policy;
         for (id, state) in stored {
-            let mut containers = self.observation.shape.containers.iter();
-            let Some(container_idx) = containers.position(|container| container.name == id.container) else {
+            let Some(container_idx) = self.observation.shape.position(&id.container) else {
                 continue;
             };
             let check = id.check;
@@ -142,6 +142,21 @@ impl PodEntry {
 }
 
 impl Tracked {
+    /// The violation of the first container, or of a workload, in the status of a policy: whether it fired, and its onset.
+    pub(super) fn of_status(
+        check: Check,
+        (firing, onset): (bool, Timestamp),
+        hold_for: SignedDuration,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            firing_since: firing.then(|| later(onset, hold_for).min(now)),
+            visible: firing || later(onset, visible_after(hold_for)) <= now,
+            counted: firing,
+            ..Self::since(check, onset)
+        }
+    }
+
     /// The violation of the first container, or of a workload, that a checkpoint contains.
     pub(super) fn continued(check: Check, state: &ViolationState, now: Timestamp) -> Self {
         Self {

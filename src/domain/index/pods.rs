@@ -126,7 +126,7 @@ impl Findings {
         });
     }
 
-    /// Counts the Events of the present violations as those of this process: their causes come no more.
+    /// Counts the Events of the present violations as those of this process: the watch does not deliver their causes again.
     pub(super) fn own_present_events(&mut self) {
         let tracked = self.by_policy.iter().flat_map(|finding| &finding.tracked);
         let present: Vec<u64> = tracked

@@ -1,6 +1,6 @@
 //! The limits on `SidecarPolicy` objects, which the editors of a namespace create.
 //!
-//! Of each namespace the oldest policies are active, up to a limit. Every policy counts, also an invalid one or one with
+//! The oldest policies of each namespace are active, up to a limit. Every policy counts, also an invalid one or one with
 //! the mode Off, so an edit never activates or deactivates a policy. Which policies are active follows from the existing
 //! policies alone, whatever the order of their creation and deletion. A creation or deletion changes at most one other
 //! policy.

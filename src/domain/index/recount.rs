@@ -17,6 +17,7 @@ use super::{
     missing::Missing,
     pods::{PodEntry, PodId, Selected},
     series::WorkloadCounts,
+    subjects::Shown,
     workloads::{WorkloadKey, Workloads},
 };
 use crate::domain::{
@@ -134,23 +135,18 @@ impl Index {
                 }
             }
             policy.recent_kills.count(&mut workloads);
-            for (key, facts) in self.missing.facts.iter().filter(|(key, _)| key.policy == *id) {
-                let Some(shown) = &facts.state.shown else { continue };
-                assert_eq!(shown.violation.subject, Subject::Workload(key.subject.clone()));
-                counts.add_subject(&shown.violation);
-                if let Some((series, pods)) = &shown.series {
-                    workloads.add(series.clone(), *pods);
-                }
-                violations.insert(shown.violation.clone());
-            }
-            for (_, state) in self
-                .image_states
-                .states
-                .iter()
+            let facts = self.missing.facts.iter();
+            let of_workloads = facts
                 .filter(|(key, _)| key.policy == *id)
+                .map(|(_, facts)| &facts.state);
+            let states = self.image_states.states.iter();
+            let of_images = states
+                .filter(|(key, _)| key.policy == *id)
+                .map(|(_, state)| state);
+            for shown in of_workloads
+                .chain(of_images)
+                .filter_map(|state| state.shown.as_ref())
             {
-                assert_eq!(state.tracked.is_some(), state.shown.is_some());
-                let Some(shown) = &state.shown else { continue };
                 counts.add_subject(&shown.violation);
                 if let Some((series, pods)) = &shown.series {
                     workloads.add(series.clone(), *pods);
@@ -198,10 +194,7 @@ impl Index {
             failing.entry(repository).or_default().insert(version);
         }
         failing.retain(|_, versions| versions.len() > 1);
-        let states = self.image_states.states.iter();
-        let states = states.filter(|(key, _)| (key.policy, key.check) == (id, Check::VersionDrift));
-        let tracked = states.filter(|(_, state)| state.tracked.is_some());
-        let tracked: BTreeSet<_> = tracked.map(|(key, _)| key.subject.repository.clone()).collect();
+        let tracked = self.tracked_images(id, Check::VersionDrift);
         assert_eq!(tracked, failing.into_keys().collect(), "{}", policy.key);
     }
 
@@ -218,10 +211,7 @@ impl Index {
         if self.has_work() || !self.watches.is_released(&policy.key.namespace) {
             return;
         }
-        let states = self.image_states.states.iter();
-        let states = states.filter(|(key, _)| (key.policy, key.check) == (id, Check::CommonCause));
-        let tracked = states.filter(|(_, state)| state.tracked.is_some());
-        let mut tracked: BTreeSet<_> = tracked.map(|(key, _)| key.subject.repository.clone()).collect();
+        let mut tracked = self.tracked_images(id, Check::CommonCause);
         let spec = policy.spec().filter(|spec| causes::is_on(spec));
         let limits = spec.map(|spec| (policy.key.kind, &spec.checks.common_cause.limits));
         let mut caused: BTreeSet<_> = failing
@@ -241,6 +231,14 @@ impl Index {
         assert_eq!(tracked, caused, "{}", policy.key);
     }
 
+    /// The repositories with a violation under a check of a policy.
+    fn tracked_images(&self, id: PolicyId, check: Check) -> BTreeSet<Arc<str>> {
+        let states = self.image_states.states.iter();
+        let of_check = states.filter(|(key, _)| (key.policy, key.check) == (id, check));
+        let tracked = of_check.filter(|(_, state)| state.tracked.is_some());
+        tracked.map(|(key, _)| key.subject.repository.clone()).collect()
+    }
+
     fn assert_workloads(&self) {
         for (key, facts) in &self.missing.facts {
             let is_settled = !self.has_work();
@@ -249,24 +247,28 @@ impl Index {
                 facts.required > 0 || !is_settled || is_held,
                 "{key:?} has no Pods"
             );
-            assert_eq!(
-                facts.state.tracked.is_some(),
-                facts.state.shown.is_some(),
-                "{key:?}"
-            );
+            let shown = facts.state.shown.as_ref();
+            assert_eq!(facts.state.tracked.is_some(), shown.is_some(), "{key:?}");
+            if let Some(Shown { violation, .. }) = shown {
+                assert_eq!(violation.subject, Subject::Workload(key.subject.clone()));
+            }
             if is_settled && !is_held {
                 assert_eq!(
                     facts.state.tracked.is_some(),
                     !facts.lacking.is_empty(),
                     "{key:?}"
                 );
-                let shown = facts.state.shown.as_ref().and_then(|shown| shown.series.as_ref());
-                let pods = shown.map(|(_, pods)| *pods);
+                let pods = shown
+                    .and_then(|shown| shown.series.as_ref())
+                    .map(|(_, pods)| *pods);
                 assert!(
                     pods.is_none_or(|pods| pods == facts.lacking.len() as u64),
                     "{key:?}"
                 );
             }
+        }
+        for (key, state) in &self.image_states.states {
+            assert_eq!(state.tracked.is_some(), state.shown.is_some(), "{key:?}");
         }
         let mut with_deadline = self.missing.queue.assert_deadlines();
         assert!(with_deadline.all(|key| self.missing.facts.contains_key(key)));

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use super::{matches::MatchSet, pods::PodId};
 use crate::domain::{
     histogram::Histogram,
-    observation::{ContainerKind, Observation, Phase},
+    observation::{ContainerKind, Observation},
     roles::Role,
 };
 
@@ -220,9 +220,7 @@ fn is_bound_now(before: Option<&Observation>, next: &Observation) -> bool {
 
 /// Whether the containers of a Pod do not start any more.
 fn is_over(pod: &Observation) -> bool {
-    pod.terminating
-        || pod.conditions.disruption_target
-        || matches!(pod.phase, Phase::Succeeded | Phase::Failed)
+    pod.is_ending() || pod.conditions.disruption_target
 }
 
 /// The container that has to be done before this one can start.

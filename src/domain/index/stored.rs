@@ -10,7 +10,7 @@ use crate::domain::{
     violation::StoredViolation,
 };
 
-/// Stored violations that no Pod has taken over yet.
+/// Stored violations that no Pod has adopted yet.
 #[derive(Debug, Default)]
 pub(super) struct Stored {
     /// From the status.

@@ -181,13 +181,7 @@ fn advance(
     deadline: &mut Option<Timestamp>,
 ) -> (Option<Tracked>, Option<Change>) {
     if facts.failing() == 0 {
-        let change = before.as_ref().map(|tracked| {
-            if tracked.is_firing() {
-                Change::Resolved
-            } else {
-                Change::Cleared
-            }
-        });
+        let change = before.as_ref().map(Tracked::end_of_fault);
         return (before, change);
     }
     let is_new = before.is_none();

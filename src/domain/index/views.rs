@@ -86,8 +86,7 @@ impl Index {
         };
         let pod = self.pods.get(&self.pod_id(&subject.namespace, &subject.uid)?)?;
         let matched = pod.matches.get(id)?;
-        let mut containers = pod.observation.shape.containers.iter();
-        let container_idx = containers.position(|container| container.name == subject.container)?;
+        let container_idx = pod.observation.shape.position(&subject.container)?;
         let view = pod.view(matched, self.latest);
         let detail = rule(violation.check).detail(&MessageContext {
             view: &view,

@@ -145,8 +145,8 @@ impl Workloads {
         revisions.rollout_to(Revision::key_of(pod))
     }
 
-    /// Keeps the revisions of a workload without Pods. Of too many, the oldest of the namespace that has the most is dropped,
-    /// so that no tenant can displace those of the others.
+    /// Keeps the revisions of a workload without Pods. If there are too many, the oldest of the namespace that has the most is
+    /// dropped, so that no tenant can displace those of the others.
     fn keep_ended(&mut self, (namespace, workload): &WorkloadKey, revisions: Box<Revisions>) {
         let of_namespace = self.ended.entry(Arc::clone(namespace)).or_default();
         of_namespace.push_back((Arc::clone(workload), revisions));

@@ -203,27 +203,15 @@ mod tests {
             }),
             ..of(policy, None)
         };
+        #[rustfmt::skip]
         let table = [
-            (
-                image("pay", "reg.io:5000/mesh/proxy", key("mesh")),
-                "SidecarPolicy/pay/mesh/NotReady/Image/pay///reg.io:5000%2Fmesh%2Fproxy",
-            ),
-            (
-                image("", "a%2Fb/%25c", cluster_key("all")),
-                "ClusterSidecarPolicy//all/NotReady/Image////a%252Fb%2F%2525c",
-            ),
-            (
-                workload,
-                "SidecarPolicy/pay/mesh/NotReady/Workload/pay/Deployment/web/envoy",
-            ),
-            (
-                of(key("mesh"), Some("u-1")),
-                "SidecarPolicy/pay/mesh/NotReady/Container/pay/web-1/u-1/envoy",
-            ),
-            (
-                of(cluster_key("all"), None),
-                "ClusterSidecarPolicy//all/NotReady/Container/pay/web-1//envoy",
-            ),
+            (image("pay", "reg.io:5000/mesh/proxy", key("mesh")),
+                "SidecarPolicy/pay/mesh/NotReady/Image/pay///reg.io:5000%2Fmesh%2Fproxy"),
+            (image("", "a%2Fb/%25c", cluster_key("all")),
+                "ClusterSidecarPolicy//all/NotReady/Image////a%252Fb%2F%2525c"),
+            (workload, "SidecarPolicy/pay/mesh/NotReady/Workload/pay/Deployment/web/envoy"),
+            (of(key("mesh"), Some("u-1")), "SidecarPolicy/pay/mesh/NotReady/Container/pay/web-1/u-1/envoy"),
+            (of(cluster_key("all"), None), "ClusterSidecarPolicy//all/NotReady/Container/pay/web-1//envoy"),
         ];
         for (key, text) in table {
             assert_eq!(key.to_string(), text);

@@ -12,8 +12,8 @@ use crate::domain::{
     time::later,
 };
 
-/// The maximum time that the Pods of a complete list wait for the first list of exemptions. After it, violations are
-/// announced, also those that are exempt: silence without an end is worse.
+/// The maximum time that the Pods of a complete list wait for the first list of exemptions. Violations are announced after it,
+/// also those that are exempt: a list that never completes must not suppress all Events.
 pub(crate) const MAX_WAIT: SignedDuration = SignedDuration::from_secs(30);
 
 impl Exemptions {

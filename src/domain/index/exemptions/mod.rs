@@ -4,7 +4,7 @@
 //! of the exemption, which is one of the Pod's deadlines. The exemption has a deadline of its own for its status and its
 //! Event. A violation of a held Pod does not change until the end of the hold.
 //!
-//! Of each namespace the oldest exemptions have an effect, up to a limit. Those above it are kept without their spec. When one
+//! The oldest exemptions of each namespace have an effect, up to a limit. Those above it are kept without their spec. When one
 //! of them takes a place, the list is read again.
 
 mod apply;
@@ -117,7 +117,7 @@ pub(super) struct Marked {
     /// A violation is exempt now and was not before, or the reverse.
     pub(super) is_changed: bool,
     /// The checks whose violations fire, are no longer exempt, and were never counted.
-    pub(super) spoke: Vec<Check>,
+    pub(super) announced: Vec<Check>,
     /// The next time at which an exemption of these violations ends.
     pub(super) next: Option<Timestamp>,
 }
@@ -175,7 +175,7 @@ impl Exemptions {
             let covering = exemptions
                 .iter()
                 .filter(|(_, _, exemption)| exemption.covers(container, violation.check));
-            // Of equal ends, the oldest exemption.
+            // If the ends are equal, the oldest exemption hides it.
             let last = covering.rev().max_by_key(|(_, end, _)| *end);
             if let Some((_, end, _)) = last {
                 keep_earliest(&mut marked.next, *end, now);
@@ -196,7 +196,7 @@ impl Exemptions {
             if was_exempt && !violation.is_exempt() {
                 violation.event = None;
                 if violation.is_firing() && !std::mem::replace(&mut violation.counted, true) {
-                    marked.spoke.push(violation.check);
+                    marked.announced.push(violation.check);
                 }
             }
         }

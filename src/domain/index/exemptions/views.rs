@@ -1,4 +1,4 @@
-//! Read access to the violations that exemptions hide, for people who ask what is not reported.
+//! Read access to the violations that exemptions hide.
 
 use jiff::{SignedDuration, Timestamp};
 

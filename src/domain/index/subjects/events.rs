@@ -13,12 +13,13 @@ use crate::domain::{
     index::{
         entry::PolicyEntry,
         event_planner::{
-            NOTE_LIMIT, RESOLVED, event_name, keep_next_repetition, next_delivery, record, repeats, take_over,
+            NOTE_LIMIT, RESOLVED, add_runbook, adopt, due_event, event_name, keep_next_repetition,
+            next_delivery,
         },
         pods::WrittenEvent,
     },
     policy::{Mode, Policy, PolicyKey, PolicyKind},
-    tracker::{FiringEvent, Tracked},
+    tracker::Tracked,
     violation::Subject,
 };
 
@@ -49,37 +50,20 @@ impl SubjectEvents<'_> {
             return;
         }
         let period = self.spec.repeat_period;
-        let due = repeats(tracked, period, self.now);
-        match tracked.event {
-            None => {
-                let hash = self.firing_hash();
-                let (delivery, before) = next_delivery(self.written, hash);
-                self.push_firing(hash, delivery);
-                tracked.event = Some(FiringEvent {
-                    hash,
-                    before,
-                    repeats: due,
-                });
-            }
-            Some(event) if due > event.repeats => {
-                let count = event.before.saturating_add(1).saturating_add(due);
-                record(self.written, event.hash, count);
-                self.push_firing(event.hash, Delivery::Repeat(count));
-                tracked.event = Some(FiringEvent {
-                    repeats: due,
-                    ..event
-                });
-            }
-            Some(_) => {}
+        let hash = self.firing_hash();
+        let due = due_event(tracked, (period, self.now), self.written, || hash);
+        if let Some((event, delivery)) = due {
+            tracked.event = Some(event);
+            self.push_firing(event.hash, delivery);
         }
         keep_next_repetition(tracked, period, self.now, next);
     }
 
     /// Records that an earlier process has written the Event of a firing violation.
-    pub(super) fn take_over(&mut self, tracked: &mut Tracked) {
+    pub(super) fn adopt(&mut self, tracked: &mut Tracked) {
         if tracked.is_firing() && self.alerts() {
             let hash = self.firing_hash();
-            take_over(tracked, hash, self.spec.repeat_period, self.now, self.written);
+            adopt(tracked, hash, self.spec.repeat_period, self.now, self.written);
         }
     }
 
@@ -102,10 +86,7 @@ impl SubjectEvents<'_> {
 
     fn push_firing(&mut self, hash: u64, delivery: Delivery) {
         let mut note = self.facts.note(&self.policy.key);
-        if !self.spec.runbook_url.is_empty() {
-            note.push_str(" Runbook: ");
-            note.push_str(&self.spec.runbook_url);
-        }
+        add_runbook(&mut note, self.spec);
         let reason = rule(self.facts.check()).reason();
         self.push((hash, delivery), (reason, true), note, Vec::new());
     }

@@ -16,8 +16,7 @@ use crate::domain::{
         pods::Findings,
     },
     policy::{Check, Policy},
-    time::later,
-    tracker::{Tracked, visible_after},
+    tracker::Tracked,
     violation::Subject,
 };
 
@@ -72,14 +71,8 @@ impl SubjectState {
         if let Some(stored) = stored {
             self.tracked = Some(Tracked::continued(check, &stored, now));
         } else if let Some(stored) = of_status {
-            let hold_for = facts.hold_for();
-            let firing_since = stored.firing.then(|| later(stored.onset, hold_for).min(now));
-            let mut tracked = Tracked {
-                firing_since,
-                visible: stored.firing || later(stored.onset, visible_after(hold_for)) <= now,
-                counted: stored.firing,
-                ..Tracked::since(check, stored.onset.min(now))
-            };
+            let state = (stored.firing, stored.onset.min(now));
+            let mut tracked = Tracked::of_status(check, state, facts.hold_for(), now);
             let mut planner = SubjectEvents {
                 policy,
                 spec,
@@ -88,7 +81,7 @@ impl SubjectState {
                 now,
                 events: &mut Vec::new(),
             };
-            planner.take_over(&mut tracked);
+            planner.adopt(&mut tracked);
             self.tracked = Some(tracked);
         }
     }
@@ -150,7 +143,7 @@ impl SubjectState {
         self.written = findings.written;
         let present = self.tracked.as_ref().and_then(|tracked| tracked.event);
         for event in &mut self.written {
-            // The causes of present Events come no more.
+            // The watch does not deliver the causes of present Events again.
             event.joined &= present.is_none_or(|present| present.hash != event.hash);
         }
     }
