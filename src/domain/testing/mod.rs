@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 pub(crate) use self::{
     exemption::{edited_exemption, exemption, exemption_key},
     harness::{Harness, lines},
-    pod::{Pod, web, web_named},
+    pod::{Pod, unready_since, web, web_named},
     policy::{
         cluster_key, invalid, key, key_in, one_of, only, policy, policy_update, stored, stored_about,
         violation,

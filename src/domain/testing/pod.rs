@@ -22,6 +22,11 @@ pub(crate) fn web_named(name: &str) -> Pod {
     Pod::named(name).native("envoy").regular("app")
 }
 
+/// The Pod of most tests, whose sidecar has been unready since this second.
+pub(crate) fn unready_since(second: i64) -> Pod {
+    web().unready("envoy").containers_unready_since(second)
+}
+
 impl Pod {
     /// A running Pod of `Deployment/web` without containers, in the namespace `pay`, created at second 0.
     pub(crate) fn named(name: &str) -> Self {
@@ -164,8 +169,7 @@ impl Pod {
     // The status.
 
     fn index(&self, name: &str) -> usize {
-        let mut containers = self.0.shape.containers.iter();
-        containers.position(|container| &*container.name == name).unwrap()
+        self.0.shape.position(name).unwrap()
     }
 
     /// Changes the conditions.

@@ -177,30 +177,13 @@ fn violations_of_missing_containers_are_not_adopted() {
 /// The UID decides, whatever the clocks showed. A status without UIDs is one of version 0.1.
 #[test]
 fn a_violation_is_adopted_only_by_the_pod_with_its_uid() {
+    #[rustfmt::skip]
     let table = [
         (Some("u-1"), "u-1", 0, true, "the same Pod"),
-        (
-            Some("u-1"),
-            "u-1",
-            503,
-            true,
-            "the same Pod, created by a clock that was ahead",
-        ),
-        (
-            Some("u-1"),
-            "u-2",
-            497,
-            false,
-            "its successor, created by a clock that was behind",
-        ),
+        (Some("u-1"), "u-1", 503, true, "the same Pod, created by a clock that was ahead"),
+        (Some("u-1"), "u-2", 497, false, "its successor, created by a clock that was behind"),
         (None, "u-1", 0, true, "a status without UIDs"),
-        (
-            None,
-            "u-1",
-            503,
-            false,
-            "a status without UIDs, and a younger Pod",
-        ),
+        (None, "u-1", 503, false, "a status without UIDs, and a younger Pod"),
     ];
     for (stored_uid, uid, created, expected, why) in table {
         let listed = firing(Check::NotReady).into_iter().map(|mut violation| {

@@ -2,12 +2,11 @@
 
 use crate::domain::{
     policy::Check,
-    testing::{Harness, Pod, key, minutes, one_of, policy, web},
+    testing::{Harness, Pod, key, minutes, one_of, policy, unready_since, web},
 };
 
 #[test]
 fn no_onset_after_a_gap_is_before_the_last_sync() {
-    let bad = |since| web().unready("envoy").containers_unready_since(since);
     let table = [
         (700, 700.0, "within the gap"),
         (100, 500.0, "before the last sync"),
@@ -18,9 +17,9 @@ fn no_onset_after_a_gap_is_before_the_last_sync() {
             let mut harness = Harness::with(policy().only(Check::NotReady));
             harness.pod(&web()).at(500).hold().at(1000);
             if relist {
-                harness.resync([&bad(since)]);
+                harness.resync([&unready_since(since)]);
             } else {
-                harness.pod(&bad(since)).resume();
+                harness.pod(&unready_since(since)).resume();
             }
             assert_eq!(
                 harness.onset("envoy", Check::NotReady),
@@ -38,7 +37,7 @@ fn no_onset_after_a_gap_is_before_the_last_sync() {
         .begin_resync()
         .at(800)
         .begin_resync();
-    harness.pod_at(1000, &bad(550)).finish_resync();
+    harness.pod_at(1000, &unready_since(550)).finish_resync();
     assert_eq!(
         harness.onset("envoy", Check::NotReady),
         Some(550.0),
@@ -57,17 +56,13 @@ fn no_onset_after_a_gap_is_before_the_last_sync() {
 #[test]
 fn a_pod_created_in_a_gap_is_new() {
     let mut harness = Harness::with(policy().only(Check::NotReady));
-    harness
-        .at(500)
-        .hold()
-        .at(1000)
-        .resync([&web().unready("envoy").containers_unready_since(450)]);
+    harness.at(500).hold().at(1000).resync([&unready_since(450)]);
     assert_eq!(harness.onset("envoy", Check::NotReady), Some(450.0));
 }
 
 #[test]
 fn a_later_policy_observes_pods_for_the_first_time() {
-    let bad = web().unready("envoy").containers_unready_since(300);
+    let bad = unready_since(300);
     let mut harness = Harness::with(policy().with(|p| p.pods = one_of("app", "web")));
     harness.pod(&web()).pod_at(310, &bad).at(1000);
     assert_eq!(harness.log(), [""; 0]);
@@ -90,7 +85,7 @@ fn a_later_policy_observes_pods_for_the_first_time() {
 #[test]
 fn each_policy_has_its_own_first_observation() {
     let labels = |pod: Pod| pod.labels(&[("app", "web")]);
-    let bad = web().unready("envoy").containers_unready_since(300);
+    let bad = unready_since(300);
     let mut harness = Harness::with(policy().only(Check::NotReady));
     let other = policy()
         .only(Check::JobHeldOpen)

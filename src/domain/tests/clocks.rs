@@ -2,7 +2,7 @@
 
 use crate::domain::{
     policy::{Check, Policy},
-    testing::{Harness, Pod, only, policy, seconds, web},
+    testing::{Harness, Pod, only, policy, seconds, unready_since, web},
 };
 
 /// The seconds by which the clock of the second replica is ahead. This is longer than the windows of the checks.
@@ -71,13 +71,16 @@ fn observed_restarts_stay_in_the_window() {
 fn observed_readiness_changes_stay_in_the_window() {
     let limits = |policy: &mut Policy| policy.checks.flapping.limits.count = 3;
     let mut replicas = Replicas::with(|| policy().only(Check::Flapping).with(limits));
-    let unready = |since| web().unready("envoy").containers_unready_since(since);
     for since in [10, 20] {
-        replicas.at(since).pod(&unready(since)).at(since + 5).pod(&web());
+        replicas
+            .at(since)
+            .pod(&unready_since(since))
+            .at(since + 5)
+            .pod(&web());
     }
     replicas.at(28).checkpoint();
     assert_eq!(replicas.firing(), [""; 0], "two changes");
-    replicas.at(30).pod(&unready(30));
+    replicas.at(30).pod(&unready_since(30));
     assert_eq!(replicas.firing().len(), 1, "three changes");
     replicas.at(50).checkpoint();
     assert_eq!(replicas.firing().len(), 1);
@@ -87,9 +90,7 @@ fn observed_readiness_changes_stay_in_the_window() {
 fn an_observed_onset_holds() {
     let hour = || only(Check::NotReady, 3600);
     let mut replicas = Replicas::with(hour);
-    replicas
-        .at(10)
-        .pod(&web().unready("envoy").containers_unready_since(10));
+    replicas.at(10).pod(&unready_since(10));
     // By now the leader's clock shows more than the onset that the second replica has.
     replicas.at(AHEAD + 100).checkpoint();
     replicas.at(3600);
@@ -108,9 +109,7 @@ fn an_observed_end_holds() {
     // One fault is shorter than the difference of the clocks, the other is longer.
     for end in [50, AHEAD + 500] {
         let mut replicas = Replicas::with(hour);
-        replicas
-            .at(10)
-            .pod(&web().unready("envoy").containers_unready_since(10));
+        replicas.at(10).pod(&unready_since(10));
         replicas.at(end).pod(&web());
         // By now the leader's clock shows more than the end that the second replica has.
         replicas.at(end + AHEAD + 100).checkpoint();
@@ -123,7 +122,7 @@ fn an_observed_end_holds() {
 
 #[test]
 fn a_late_observation_is_no_other_clock() {
-    let bad = web().unready("envoy").containers_unready_since(10);
+    let bad = unready_since(10);
     // The time of the observation, of the checkpoint and of its arrival, and the onset.
     for (observed, written, arrives, onset) in [
         (500, 550, 560, 10.0),

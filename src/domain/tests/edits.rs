@@ -70,17 +70,12 @@ fn an_edit_moves_deadlines() {
 fn violations_outside_an_edited_policy_end_without_events() {
     let excluding = only(Check::NotReady, 60)
         .with(|p| p.sidecars.exclude_pattern = Some(Pattern::parse("env.*").unwrap()));
+    #[rustfmt::skip]
     let table = [
         (excluding, "the container is no longer a sidecar"),
         (policy().only(Check::JobHeldOpen), "the check is off"),
-        (
-            only(Check::NotReady, 60).with(|p| p.mode = Mode::Off),
-            "the policy is off",
-        ),
-        (
-            only(Check::NotReady, 60).with(|p| p.pods = one_of("app", "other")),
-            "the Pod no longer matches",
-        ),
+        (only(Check::NotReady, 60).with(|p| p.mode = Mode::Off), "the policy is off"),
+        (only(Check::NotReady, 60).with(|p| p.pods = one_of("app", "other")), "the Pod no longer matches"),
     ];
     for (edited, why) in table {
         let mut harness = failing(only(Check::NotReady, 60));
@@ -273,39 +268,15 @@ fn selectors_decide_which_pods_a_policy_matches() {
     };
     let namespaces = |team| policy().with(|p| p.namespaces = one_of("team", team));
     let pods = |app| policy().with(|p| p.pods = one_of("app", app));
+    #[rustfmt::skip]
     let table = [
-        (
-            key("m"),
-            policy(),
-            "web-1",
-            "a SidecarPolicy matches its own namespace",
-        ),
-        (
-            key("m"),
-            namespaces("shop"),
-            "web-1",
-            "a SidecarPolicy has no namespaceSelector",
-        ),
+        (key("m"), policy(), "web-1", "a SidecarPolicy matches its own namespace"),
+        (key("m"), namespaces("shop"), "web-1", "a SidecarPolicy has no namespaceSelector"),
         (key("m"), pods("web"), "web-1", "Pods with the label"),
         (key("m"), pods("db"), "", "Pods without the label do not match"),
-        (
-            cluster_key("m"),
-            policy(),
-            "web-1 shop-1",
-            "an empty namespaceSelector matches all namespaces",
-        ),
-        (
-            cluster_key("m"),
-            namespaces("shop"),
-            "shop-1",
-            "namespaces with the label match",
-        ),
-        (
-            cluster_key("m"),
-            namespaces("pay").with(|p| p.pods = one_of("app", "db")),
-            "",
-            "both selectors must match",
-        ),
+        (cluster_key("m"), policy(), "web-1 shop-1", "an empty namespaceSelector matches all namespaces"),
+        (cluster_key("m"), namespaces("shop"), "shop-1", "namespaces with the label match"),
+        (cluster_key("m"), namespaces("pay").with(|p| p.pods = one_of("app", "db")), "", "both selectors must match"),
     ];
     for (key, policy, expected, why) in table {
         assert_eq!(seen(key, policy), expected, "{why}");

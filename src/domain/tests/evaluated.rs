@@ -3,7 +3,7 @@
 use crate::domain::{
     observation::Phase,
     policy::Check,
-    testing::{Harness, Pod, Step, minutes, policy, web},
+    testing::{Harness, Pod, Step, minutes, policy, unready_since, web},
 };
 
 /// Every reason not to evaluate a Pod.
@@ -150,7 +150,7 @@ fn changes_of_a_pod_that_is_not_evaluated_are_not_counted_later() {
 
 #[test]
 fn a_fault_that_a_pod_comes_back_with_begins_then() {
-    let bad = web().unready("envoy").containers_unready_since(5);
+    let bad = unready_since(5);
     let mut harness = Harness::with(policy().only(Check::NotReady));
     harness.pod_at(10, &bad.clone().conditions(|c| c.disruption_target = true));
     harness.pod_at(600, &bad);

@@ -6,7 +6,7 @@ use crate::domain::{
     effects::Event,
     observation::{Exit, RestartPolicy, State},
     policy::{Check, Policy, PolicyUpdate},
-    testing::{Harness, Pod, at, key, policy, policy_update, seconds, web, web_named},
+    testing::{Harness, Pod, at, key, policy, policy_update, seconds, unready_since, web, web_named},
 };
 
 fn at_once(check: Check) -> Policy {
@@ -30,7 +30,7 @@ fn first_name(check: Check, pods: &[Pod]) -> String {
 }
 
 fn bad() -> Pod {
-    web().unready("envoy").containers_unready_since(50)
+    unready_since(50)
 }
 
 #[test]
@@ -90,49 +90,15 @@ fn each_check_distinguishes_episodes_by_fields_of_the_pod() {
             .restart_policy(RestartPolicy::Never);
         vec![pod.exits("app", 0, second)]
     };
+    #[rustfmt::skip]
     let table = [
-        (
-            Check::NotReady,
-            vec![bad()],
-            vec![bad().containers_unready_since(60)],
-            true,
-            "ContainersReady",
-        ),
-        (
-            Check::NotReady,
-            vec![bad()],
-            vec![bad().unready("app")],
-            false,
-            "no other condition",
-        ),
-        (
-            Check::MainReadySidecarNotReady,
-            vec![bad()],
-            vec![bad().containers_unready_since(60)],
-            true,
-            "ContainersReady",
-        ),
-        (
-            Check::Flapping,
-            flapping(50),
-            flapping(60),
-            true,
-            "ContainersReady",
-        ),
-        (
-            Check::FrequentRestarts,
-            vec![web(), restarted(1)],
-            vec![web(), restarted(2)],
-            true,
-            "restartCount / count",
-        ),
-        (
-            Check::OOMKilled,
-            vec![web(), killed(7)],
-            vec![web(), killed(8)],
-            true,
-            "the exit's containerID",
-        ),
+        (Check::NotReady, vec![bad()], vec![bad().containers_unready_since(60)], true, "ContainersReady"),
+        (Check::NotReady, vec![bad()], vec![bad().unready("app")], false, "no other condition"),
+        (Check::MainReadySidecarNotReady, vec![bad()], vec![bad().containers_unready_since(60)], true,
+            "ContainersReady"),
+        (Check::Flapping, flapping(50), flapping(60), true, "ContainersReady"),
+        (Check::FrequentRestarts, vec![web(), restarted(1)], vec![web(), restarted(2)], true, "restartCount / count"),
+        (Check::OOMKilled, vec![web(), killed(7)], vec![web(), killed(8)], true, "the exit's containerID"),
         (Check::StartupBlocked, blocked(0), blocked(10), false, "none"),
         (Check::JobHeldOpen, job(10), job(20), false, "none"),
     ];
@@ -243,21 +209,14 @@ fn names_do_not_change_with_versions() {
         .regular("envoy")
         .restart_policy(RestartPolicy::Never)
         .exits("app", 0, 10);
+    #[rustfmt::skip]
     let table = [
         (Check::NotReady, bad(), "fe0254b54fdfdb85"),
         (Check::MainReadySidecarNotReady, bad(), "2267660d29096906"),
-        (
-            Check::StartupBlocked,
-            web().uninitialized().starting("envoy", 0),
-            "34bbfab3fdb410e4",
-        ),
+        (Check::StartupBlocked, web().uninitialized().starting("envoy", 0), "34bbfab3fdb410e4"),
         (Check::JobHeldOpen, job, "d29ad299255493c7"),
         (Check::OOMKilled, web().oom_killed("envoy", 5), "f3f82fbe028ead79"),
-        (
-            Check::FrequentRestarts,
-            web().restarted("envoy", 5),
-            "16627b34df87786c",
-        ),
+        (Check::FrequentRestarts, web().restarted("envoy", 5), "16627b34df87786c"),
     ];
     let names = table
         .each_ref()

@@ -3,7 +3,7 @@
 use crate::domain::{
     effects::{Delivery, Event},
     policy::{Check, Mode, Policy},
-    testing::{Harness, Pod, at, key, minutes, only, policy, seconds, web},
+    testing::{Harness, Pod, at, key, minutes, only, policy, seconds, unready_since, web},
 };
 
 pub(super) const REPEAT: i64 = 50 * 60;
@@ -14,7 +14,7 @@ fn not_ready() -> Policy {
 }
 
 pub(super) fn bad() -> Pod {
-    web().unready("envoy").containers_unready_since(0)
+    unready_since(0)
 }
 
 pub(super) fn failing(policy: Policy) -> Harness {

@@ -117,22 +117,15 @@ fn an_exemption_covers_only_its_pods_containers_and_checks() {
             name: name.into(),
         })
     }
+    #[rustfmt::skip]
     let table: [(&str, Edit, bool); 8] = [
         ("all", |_| (), true),
-        (
-            "labels",
-            |e| e.pods = ExemptedPods::Selected(one_of("app", "db")),
-            false,
-        ),
+        ("labels", |e| e.pods = ExemptedPods::Selected(one_of("app", "db")), false),
         ("its workload", |e| e.pods = of("Deployment", "web"), true),
         ("another workload", |e| e.pods = of("Deployment", "other"), false),
         ("its container", |e| e.containers = vec!["envoy".into()], true),
         ("another container", |e| e.containers = vec!["app".into()], false),
-        (
-            "its check",
-            |e| e.checks = vec![Check::Flapping, Check::NotReady],
-            true,
-        ),
+        ("its check", |e| e.checks = vec![Check::Flapping, Check::NotReady], true),
         ("another check", |e| e.checks = vec![Check::Flapping], false),
     ];
     for (why, edit, is_covered) in table {

@@ -27,19 +27,12 @@ fn restart(harness: &mut Harness, pod: &Pod, container: &str, seconds: &[i64]) -
 #[test]
 fn as_many_restarts_as_count_within_the_window_fire_at_once() {
     let minute = 60;
+    #[rustfmt::skip]
     let table: [(&[i64], bool, &str); 4] = [
         (&[10, 20], false, "one restart less than count"),
         (&[10, 20, 30], true, "exactly count restarts"),
-        (
-            &[10, 20, 10 + 15 * minute - 1],
-            true,
-            "the first restart is within the window for one more second",
-        ),
-        (
-            &[10, 20, 10 + 15 * minute],
-            false,
-            "the first restart has just left the window",
-        ),
+        (&[10, 20, 10 + 15 * minute - 1], true, "the first restart is within the window for one more second"),
+        (&[10, 20, 10 + 15 * minute], false, "the first restart has just left the window"),
     ];
     for (seconds, fires, why) in table {
         let mut harness = Harness::with(restarts_only());
@@ -99,35 +92,14 @@ fn down_is_waiting_or_ended_and_not_finished() {
             .restart_policy(policy)
     };
     let pod = |policy| job(policy).status("envoy", |s| s.restart_count = 3);
+    #[rustfmt::skip]
     let table = [
-        (
-            pod(Always).exits("envoy", 1, 10),
-            true,
-            "terminated, to be restarted",
-        ),
-        (
-            pod(Always).exits("envoy", 0, 10),
-            true,
-            "terminated with exit 0, before CrashLoopBackOff",
-        ),
-        (
-            pod(Always).exits("envoy", 1, 10).backs_off("envoy"),
-            true,
-            "waiting",
-        ),
-        (
-            pod(Always).exits("envoy", 1, 10).waiting("envoy", ""),
-            false,
-            "waiting without a last exit",
-        ),
-        (
-            pod(Always)
-                .exits("envoy", 1, 10)
-                .backs_off("envoy")
-                .waiting("envoy", "RunContainerError"),
-            true,
-            "waiting with any reason",
-        ),
+        (pod(Always).exits("envoy", 1, 10), true, "terminated, to be restarted"),
+        (pod(Always).exits("envoy", 0, 10), true, "terminated with exit 0, before CrashLoopBackOff"),
+        (pod(Always).exits("envoy", 1, 10).backs_off("envoy"), true, "waiting"),
+        (pod(Always).exits("envoy", 1, 10).waiting("envoy", ""), false, "waiting without a last exit"),
+        (pod(Always).exits("envoy", 1, 10).backs_off("envoy").waiting("envoy", "RunContainerError"), true,
+            "waiting with any reason"),
         (pod(OnFailure).exits("envoy", 0, 10), false, "finished"),
         (pod(Never).exits("envoy", 1, 10), false, "finished with an error"),
         (pod(Always).restarted("envoy", 10), false, "up"),
@@ -151,34 +123,16 @@ fn a_native_sidecar_that_the_kubelet_stops_is_not_down() {
             .fold(job(policy), |pod, second| pod.restarted("envoy", *second))
     };
     let done = |pod: Pod| pod.exits("app", 0, 3000).exits("worker", 0, 3000);
+    #[rustfmt::skip]
     let table = [
-        (
-            done(restarted(Never)).exits("envoy", 137, 3008),
-            false,
-            "all regular containers have finished",
-        ),
-        (
-            done(restarted(OnFailure)).exits("envoy", 0, 3008),
-            false,
-            "all regular containers have finished, under OnFailure",
-        ),
-        (
-            restarted(Never).exits("app", 0, 3000).exits("envoy", 1, 3008),
-            true,
-            "one regular container still runs",
-        ),
-        (
-            done(restarted(Never).regular("log-sidecar")).exits("envoy", 1, 3008),
-            true,
-            "a classic sidecar holds the Job open, so the kubelet restarts the native sidecar",
-        ),
-        (
-            done(restarted(OnFailure))
-                .exits("worker", 1, 3000)
-                .exits("envoy", 1, 3008),
-            true,
-            "a main container will be restarted",
-        ),
+        (done(restarted(Never)).exits("envoy", 137, 3008), false, "all regular containers have finished"),
+        (done(restarted(OnFailure)).exits("envoy", 0, 3008), false,
+            "all regular containers have finished, under OnFailure"),
+        (restarted(Never).exits("app", 0, 3000).exits("envoy", 1, 3008), true, "one regular container still runs"),
+        (done(restarted(Never).regular("log-sidecar")).exits("envoy", 1, 3008), true,
+            "a classic sidecar holds the Job open, so the kubelet restarts the native sidecar"),
+        (done(restarted(OnFailure)).exits("worker", 1, 3000).exits("envoy", 1, 3008), true,
+            "a main container will be restarted"),
     ];
     for (pod, expected, why) in table {
         let mut harness = Harness::with(restarts_only());
@@ -198,38 +152,18 @@ fn a_container_that_waits_for_init_containers_is_not_down() {
     };
     let waiting = || pod().waiting("istio-proxy", "PodInitializing");
     let crashed = || pod().exits("istio-proxy", 1, 120);
+    #[rustfmt::skip]
     let table = [
         (pod(), true, "it is down by itself"),
-        (
-            pod().starting("setup", 101),
-            false,
-            "a plain init container runs again",
-        ),
-        (
-            waiting().starting("setup", 101).uninitialized(),
-            false,
-            "it waits to be created while a plain init container runs again",
-        ),
-        (
-            pod().waiting("setup", "PodInitializing"),
-            false,
-            "a plain init container waits to run again",
-        ),
-        (
-            pod().starting("envoy", 101),
-            false,
-            "it ended in an earlier sandbox, and the native sidecar has not started in this one",
-        ),
-        (
-            waiting().starting("envoy", 101).uninitialized(),
-            false,
-            "it waits to be created while the native sidecar starts again",
-        ),
-        (
-            crashed().starting("envoy", 101),
-            true,
-            "both crash in the same sandbox",
-        ),
+        (pod().starting("setup", 101), false, "a plain init container runs again"),
+        (waiting().starting("setup", 101).uninitialized(), false,
+            "it waits to be created while a plain init container runs again"),
+        (pod().waiting("setup", "PodInitializing"), false, "a plain init container waits to run again"),
+        (pod().starting("envoy", 101), false,
+            "it ended in an earlier sandbox, and the native sidecar has not started in this one"),
+        (waiting().starting("envoy", 101).uninitialized(), false,
+            "it waits to be created while the native sidecar starts again"),
+        (crashed().starting("envoy", 101), true, "both crash in the same sandbox"),
     ];
     for (pod, expected, why) in table {
         let mut harness = Harness::with(restarts_only());

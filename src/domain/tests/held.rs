@@ -182,55 +182,19 @@ fn a_lost_node_holds_its_pods() {
 fn a_pod_is_held_if_its_node_is_lost_or_all_its_containers_restart() {
     let with_init = || Pod::named("web-1").init("setup").native("envoy").regular("app");
     let not_ready = |pod: Pod| pod.containers_unready_since(5);
+    #[rustfmt::skip]
     let table = [
-        (
-            web().node_lost(),
-            true,
-            "Ready=False without a reason, and nothing else is unready",
-        ),
-        (
-            with_init().node_lost(),
-            true,
-            "a completed init container counts as ready",
-        ),
+        (web().node_lost(), true, "Ready=False without a reason, and nothing else is unready"),
+        (with_init().node_lost(), true, "a completed init container counts as ready"),
         (web(), false, "Ready=True"),
-        (
-            not_ready(web().node_lost()),
-            false,
-            "ContainersReady=False comes from the kubelet",
-        ),
-        (
-            web().node_lost().conditions(|c| c.containers_ready = None),
-            false,
-            "no ContainersReady condition",
-        ),
-        (
-            web().unready("envoy").node_lost(),
-            false,
-            "an unready sidecar was unready before",
-        ),
-        (
-            web().unready("app").node_lost(),
-            false,
-            "an unready main container was unready before",
-        ),
-        (
-            web().unreported("envoy").node_lost(),
-            false,
-            "a container without a status",
-        ),
-        (
-            web().conditions(|c| c.all_containers_restarting = true),
-            true,
-            "all containers restart",
-        ),
-        (
-            web()
-                .unready("envoy")
-                .conditions(|c| c.all_containers_restarting = true),
-            true,
-            "all containers restart, and one is unready",
-        ),
+        (not_ready(web().node_lost()), false, "ContainersReady=False comes from the kubelet"),
+        (web().node_lost().conditions(|c| c.containers_ready = None), false, "no ContainersReady condition"),
+        (web().unready("envoy").node_lost(), false, "an unready sidecar was unready before"),
+        (web().unready("app").node_lost(), false, "an unready main container was unready before"),
+        (web().unreported("envoy").node_lost(), false, "a container without a status"),
+        (web().conditions(|c| c.all_containers_restarting = true), true, "all containers restart"),
+        (web().unready("envoy").conditions(|c| c.all_containers_restarting = true), true,
+            "all containers restart, and one is unready"),
         (web().resizing(2), false, "a resize does not hold the Pod"),
     ];
     for (pod, expected, why) in table {

@@ -3,7 +3,7 @@
 use crate::domain::{
     observation::{Exit, RestartPolicy, State},
     policy::{Check, Policy},
-    testing::{Harness, Pod, at, policy, web},
+    testing::{Harness, Pod, at, policy, unready_since, web},
 };
 
 /// Returns the onset of a fault that the operator first observes at second 1000.
@@ -27,16 +27,14 @@ fn started(pod: Pod, name: &str, second: i64) -> Pod {
 #[test]
 fn an_observed_change_has_the_time_of_its_observation() {
     let mut harness = Harness::with(policy());
-    harness
-        .pod(&web())
-        .pod_at(500, &web().unready("envoy").containers_unready_since(490));
+    harness.pod(&web()).pod_at(500, &unready_since(490));
     assert_eq!(
         harness.onset("envoy", Check::NotReady),
         Some(500.0),
         "the onset of an observed change is the time of observation"
     );
     let mut harness = Harness::with(policy());
-    harness.pod_at(500, &web().unready("envoy").containers_unready_since(490));
+    harness.pod_at(500, &unready_since(490));
     assert_eq!(
         harness.onset("envoy", Check::NotReady),
         Some(490.0),
@@ -46,7 +44,7 @@ fn an_observed_change_has_the_time_of_its_observation() {
 
 #[test]
 fn not_ready_is_bound_by_containers_ready_and_by_the_first_start() {
-    let bad = || web().unready("envoy").containers_unready_since(700);
+    let bad = || unready_since(700);
     let restarted = |pod: Pod| pod.status("envoy", |s| s.restart_count = 1);
     #[rustfmt::skip]
     let table = [

@@ -4,7 +4,7 @@ use crate::domain::{
     effects::Delivery,
     index::Index,
     policy::{Check, Policy},
-    testing::{Harness, Pod, at, key, only, policy, seconds, stored, web, web_named},
+    testing::{Harness, Pod, at, key, only, policy, seconds, stored, unready_since, web, web_named},
 };
 
 /// Two replicas that have seen a healthy Pod. The second then receives nothing.
@@ -72,16 +72,17 @@ fn readiness_changes_in_a_checkpoint_count_once_when_the_watch_delivers_them() {
     leader.pod(&web());
     let mut late = Harness::with(flapping());
     late.pod(&web());
-    let unready = |since| web().unready("envoy").containers_unready_since(since);
     leader
-        .pod_at(10, &unready(10))
+        .pod_at(10, &unready_since(10))
         .pod_at(20, &web())
-        .pod_at(30, &unready(30));
+        .pod_at(30, &unready_since(30));
     late.at(40).import(leader.checkpoint());
-    late.pod_at(50, &unready(10)).pod(&web()).pod(&unready(30));
+    late.pod_at(50, &unready_since(10))
+        .pod(&web())
+        .pod(&unready_since(30));
     assert_eq!(late.firing(), [""; 0], "two changes");
     for replica in [&mut leader, &mut late] {
-        replica.pod_at(60, &web()).pod_at(70, &unready(70));
+        replica.pod_at(60, &web()).pod_at(70, &unready_since(70));
         assert_eq!(replica.firing().len(), 1, "three changes");
     }
 }
@@ -89,7 +90,7 @@ fn readiness_changes_in_a_checkpoint_count_once_when_the_watch_delivers_them() {
 #[test]
 fn the_earlier_of_two_observed_onsets_wins() {
     let (mut leader, mut late) = replicas(Check::NotReady);
-    let bad: Pod = web().unready("envoy").containers_unready_since(10);
+    let bad: Pod = unready_since(10);
     leader.pod_at(10, &bad);
     late.pod_at(25, &bad);
     assert_eq!(late.onset("envoy", Check::NotReady), Some(25.0));
@@ -108,11 +109,11 @@ fn the_earlier_of_two_observed_onsets_wins() {
 #[test]
 fn an_earlier_fault_in_an_older_checkpoint_does_not_change_the_onset() {
     let (mut leader, mut late) = replicas(Check::NotReady);
-    leader.pod_at(10, &web().unready("envoy").containers_unready_since(10));
+    leader.pod_at(10, &unready_since(10));
     let old = leader.checkpoint();
-    late.pod_at(10, &web().unready("envoy").containers_unready_since(10));
+    late.pod_at(10, &unready_since(10));
     late.pod_at(15, &web());
-    late.pod_at(25, &web().unready("envoy").containers_unready_since(25));
+    late.pod_at(25, &unready_since(25));
     late.at(30).import(old);
     assert_eq!(late.onset("envoy", Check::NotReady), Some(25.0));
 }
@@ -121,8 +122,8 @@ fn an_earlier_fault_in_an_older_checkpoint_does_not_change_the_onset() {
 fn an_earlier_fault_of_a_late_writer_does_not_change_the_onset() {
     // The end of the first fault and the second fault have not reached the writer.
     let (mut replica, mut late) = replicas(Check::NotReady);
-    let first = web().unready("envoy").containers_unready_since(10);
-    let second = web().unready("envoy").containers_unready_since(100);
+    let first = unready_since(10);
+    let second = unready_since(100);
     late.pod_at(10, &first);
     replica.pod_at(10, &first).pod_at(50, &web());
     replica.pod_at(100, &second);
@@ -144,7 +145,7 @@ fn an_event_in_the_checkpoint_counts_once_when_the_watch_delivers_its_cause() {
         })
     };
     let (mut leader, mut late) = (Harness::with(at_once()), Harness::with(at_once()));
-    let bad = web().unready("envoy").containers_unready_since(10);
+    let bad = unready_since(10);
     for replica in [&mut leader, &mut late] {
         replica.pod(&web());
     }
@@ -174,7 +175,7 @@ fn the_events_of_a_pod_stay_limited_beside_checkpoints() {
     let at_once = || only(Check::NotReady, 2);
     let (mut first, mut second) = (Harness::with(at_once()), Harness::with(at_once()));
     let fault = |replica: &mut Harness, since| {
-        let bad = web().unready("envoy").containers_unready_since(since);
+        let bad = unready_since(since);
         replica.pod_at(since, &bad).pod_at(since + 100, &web());
     };
     for begin in (1000..100_000).step_by(1000) {
@@ -193,7 +194,7 @@ fn the_events_of_a_pod_stay_limited_beside_checkpoints() {
 #[test]
 fn a_violation_that_fires_in_the_checkpoint_has_no_second_event() {
     let (mut leader, mut late) = replicas(Check::NotReady);
-    let bad = web().unready("envoy").containers_unready_since(10);
+    let bad = unready_since(10);
     leader.pod_at(10, &bad).at(320);
     assert_eq!(leader.events().len(), 1);
     late.pod_at(40, &bad).at(320);
@@ -242,7 +243,7 @@ fn a_checkpoint_of_many_pods_is_joined_in_steps() {
 
 #[test]
 fn keep_firing_for_begins_when_the_first_replica_sees_the_end_of_the_fault() {
-    let bad = web().unready("envoy").containers_unready_since(10);
+    let bad = unready_since(10);
     let mut leader = Harness::with(policy().only(Check::NotReady));
     leader.pod(&web()).pod_at(10, &bad).at(400);
     assert_eq!(leader.firing(), ["envoy NotReady"]);
@@ -272,9 +273,10 @@ fn keep_firing_for_begins_when_the_first_replica_sees_the_end_of_the_fault() {
 fn a_violation_that_only_the_checkpoint_explains_goes_on() {
     let mut leader = Harness::with(flapping());
     leader.pod(&web());
-    let unready = |since| web().unready("envoy").containers_unready_since(since);
     for since in [10, 20, 30] {
-        leader.pod_at(since, &unready(since)).pod_at(since + 5, &web());
+        leader
+            .pod_at(since, &unready_since(since))
+            .pod_at(since + 5, &web());
     }
     assert_eq!(leader.events().len(), 1);
     // A new process finds the violation in the status and no checkpoint. It knows no readiness change.

@@ -15,58 +15,21 @@ fn timed(hold_for: i64, keep_firing_for: i64) -> Policy {
 #[test]
 fn a_fault_is_pending_for_hold_for_and_fires_until_it_has_been_gone_for_keep_firing_for() {
     // `for`, `keepFiringFor`, the seconds at which envoy becomes unready, ready, unready, and so on, and the transitions.
+    #[rustfmt::skip]
     let table: [(i64, i64, &[i64], &str, &str); 9] = [
         (60, 30, &[10], "10 pending, 70 firing", "the fault lasts"),
-        (
-            60,
-            30,
-            &[10, 69],
-            "10 pending, 69 cleared",
-            "the fault ends while pending",
-        ),
-        (
-            60,
-            30,
-            &[10, 70],
-            "10 pending, 70 firing, 100 resolved",
-            "a deadline acts before an update at the same time",
-        ),
+        (60, 30, &[10, 69], "10 pending, 69 cleared", "the fault ends while pending"),
+        (60, 30, &[10, 70], "10 pending, 70 firing, 100 resolved",
+            "a deadline acts before an update at the same time"),
         (0, 30, &[10], "10 firing", "for: 0s fires at once"),
-        (
-            60,
-            30,
-            &[10, 80],
-            "10 pending, 70 firing, 110 resolved",
-            "the violation resolves after keepFiringFor",
-        ),
-        (
-            60,
-            0,
-            &[10, 80],
-            "10 pending, 70 firing, 80 resolved",
-            "keepFiringFor: 0s resolves at once",
-        ),
-        (
-            60,
-            30,
-            &[10, 80, 100, 120],
-            "10 pending, 70 firing, 150 resolved",
-            "a fault that returns within keepFiringFor keeps firing",
-        ),
-        (
-            60,
-            30,
-            &[10, 80, 110],
-            "10 pending, 70 firing, 110 resolved, 110 pending, 170 firing",
-            "a fault that returns after keepFiringFor is a new violation",
-        ),
-        (
-            60,
-            30,
-            &[10, 40, 50],
-            "10 pending, 40 cleared, 50 pending, 110 firing",
-            "keepFiringFor does not apply to a pending violation",
-        ),
+        (60, 30, &[10, 80], "10 pending, 70 firing, 110 resolved", "the violation resolves after keepFiringFor"),
+        (60, 0, &[10, 80], "10 pending, 70 firing, 80 resolved", "keepFiringFor: 0s resolves at once"),
+        (60, 30, &[10, 80, 100, 120], "10 pending, 70 firing, 150 resolved",
+            "a fault that returns within keepFiringFor keeps firing"),
+        (60, 30, &[10, 80, 110], "10 pending, 70 firing, 110 resolved, 110 pending, 170 firing",
+            "a fault that returns after keepFiringFor is a new violation"),
+        (60, 30, &[10, 40, 50], "10 pending, 40 cleared, 50 pending, 110 firing",
+            "keepFiringFor does not apply to a pending violation"),
     ];
     for (hold_for, keep, changes, expected, why) in table {
         let mut harness = Harness::with(timed(hold_for, keep));

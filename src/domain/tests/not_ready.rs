@@ -28,45 +28,18 @@ fn two_mains() -> Pod {
 #[test]
 fn an_unready_sidecar_of_an_initialized_pod_fails_while_a_main_is_left() {
     let done = |name: &str, pod: Pod| pod.exits(name, 0, 10);
+    #[rustfmt::skip]
     let table = [
         (web(), false, "the sidecar is ready"),
         (web().unready("envoy"), true, "the sidecar is unready"),
-        (
-            web().unready("envoy").uninitialized(),
-            false,
-            "the Pod is not initialized",
-        ),
-        (
-            done("app", two_mains()).unready("envoy"),
-            true,
-            "not every main has finished",
-        ),
-        (
-            done("worker", done("app", two_mains())).unready("envoy"),
-            false,
-            "every main has finished",
-        ),
-        (
-            web().unready("envoy").unready("app"),
-            true,
-            "the state of the main does not matter",
-        ),
+        (web().unready("envoy").uninitialized(), false, "the Pod is not initialized"),
+        (done("app", two_mains()).unready("envoy"), true, "not every main has finished"),
+        (done("worker", done("app", two_mains())).unready("envoy"), false, "every main has finished"),
+        (web().unready("envoy").unready("app"), true, "the state of the main does not matter"),
         (web().unready("app"), false, "an unready main is not a sidecar"),
-        (
-            web().unready("envoy").conditions(|c| c.containers_ready = None),
-            true,
-            "the container status decides",
-        ),
-        (
-            web().unreported("envoy"),
-            false,
-            "a sidecar without a status is unknown",
-        ),
-        (
-            web().unready("envoy").unreported("app"),
-            true,
-            "a main without a status has not finished",
-        ),
+        (web().unready("envoy").conditions(|c| c.containers_ready = None), true, "the container status decides"),
+        (web().unreported("envoy"), false, "a sidecar without a status is unknown"),
+        (web().unready("envoy").unreported("app"), true, "a main without a status has not finished"),
     ];
     for (pod, expected, why) in table {
         assert_eq!(is_not_ready(&pod), expected, "{why}");
@@ -82,63 +55,20 @@ fn a_sidecar_is_unready_unless_it_is_being_created_and_no_main_container_has_sta
             .restart_policy(policy)
     };
     let making = |reason: &str| web().waiting("envoy", reason).waiting("app", "PodInitializing");
+    #[rustfmt::skip]
     let table = [
-        (
-            classic(RestartPolicy::OnFailure).exits("envoy", 0, 10),
-            true,
-            "a proxy that finished with exit 0",
-        ),
-        (
-            classic(RestartPolicy::Never).exits("envoy", 1, 10),
-            true,
-            "finished with exit 1",
-        ),
-        (
-            classic(RestartPolicy::Always).exits("envoy", 0, 10),
-            true,
-            "terminated, to be restarted",
-        ),
-        (
-            web().exits("envoy", 0, 10),
-            true,
-            "a native sidecar is never finished",
-        ),
-        (
-            making("ContainerCreating"),
-            false,
-            "the sidecar is being created, and no main has started",
-        ),
-        (
-            making("PodInitializing"),
-            false,
-            "the sidecar is being initialized",
-        ),
-        (
-            making("RestartingAllContainers"),
-            false,
-            "all containers are restarting",
-        ),
+        (classic(RestartPolicy::OnFailure).exits("envoy", 0, 10), true, "a proxy that finished with exit 0"),
+        (classic(RestartPolicy::Never).exits("envoy", 1, 10), true, "finished with exit 1"),
+        (classic(RestartPolicy::Always).exits("envoy", 0, 10), true, "terminated, to be restarted"),
+        (web().exits("envoy", 0, 10), true, "a native sidecar is never finished"),
+        (making("ContainerCreating"), false, "the sidecar is being created, and no main has started"),
+        (making("PodInitializing"), false, "the sidecar is being initialized"),
+        (making("RestartingAllContainers"), false, "all containers are restarting"),
         (making("ImagePullBackOff"), true, "any other reason counts"),
-        (
-            making("ContainerCreating").ready("app").starting("app", 5),
-            true,
-            "a main has started",
-        ),
-        (
-            making("ContainerCreating").exits_with("app", 1, "Error", 5),
-            true,
-            "a main has started and terminated",
-        ),
-        (
-            making("ContainerCreating").status("app", |s| s.restart_count = 1),
-            true,
-            "a main has been restarted",
-        ),
-        (
-            making("ContainerCreating").exits("app", 1, 5).backs_off("app"),
-            true,
-            "a main waits for its next run",
-        ),
+        (making("ContainerCreating").ready("app").starting("app", 5), true, "a main has started"),
+        (making("ContainerCreating").exits_with("app", 1, "Error", 5), true, "a main has started and terminated"),
+        (making("ContainerCreating").status("app", |s| s.restart_count = 1), true, "a main has been restarted"),
+        (making("ContainerCreating").exits("app", 1, 5).backs_off("app"), true, "a main waits for its next run"),
     ];
     for (pod, expected, why) in table {
         assert_eq!(is_not_ready(&pod), expected, "{why}");
@@ -157,40 +87,18 @@ fn a_proxy_that_succeeds_is_unready_while_a_main_container_is_left() {
     };
     let proxy = |policy| with("istio-proxy", policy);
     let (on_failure, never) = (RestartPolicy::OnFailure, RestartPolicy::Never);
+    #[rustfmt::skip]
     let table = [
         (proxy(on_failure), true, "a proxy under OnFailure"),
         (proxy(never), true, "a proxy under Never"),
-        (
-            proxy(RestartPolicy::Always),
-            true,
-            "a proxy that will be restarted",
-        ),
-        (
-            with("fetch-sidecar", never),
-            false,
-            "a helper that is not in the catalogue",
-        ),
+        (proxy(RestartPolicy::Always), true, "a proxy that will be restarted"),
+        (with("fetch-sidecar", never), false, "a helper that is not in the catalogue"),
         (with("fluent-bit", never), false, "a log shipper"),
-        (
-            with("helper", never).spec("helper", |c| c.image = "istio/proxyv2:1.28.0".into()),
-            true,
-            "a proxy by its image",
-        ),
-        (
-            proxy(never).exits("app", 0, 12),
-            false,
-            "every main container has finished",
-        ),
-        (
-            proxy(never).waiting("app", "ContainerCreating"),
-            false,
-            "no main container has begun",
-        ),
-        (
-            proxy(on_failure).exits("app", 1, 12).backs_off("app"),
-            true,
-            "the main container will be restarted",
-        ),
+        (with("helper", never).spec("helper", |c| c.image = "istio/proxyv2:1.28.0".into()), true,
+            "a proxy by its image"),
+        (proxy(never).exits("app", 0, 12), false, "every main container has finished"),
+        (proxy(never).waiting("app", "ContainerCreating"), false, "no main container has begun"),
+        (proxy(on_failure).exits("app", 1, 12).backs_off("app"), true, "the main container will be restarted"),
     ];
     for (pod, expected, why) in table {
         assert_eq!(
@@ -233,32 +141,15 @@ fn only_sidecars_have_violations() {
 #[test]
 fn main_ready_sidecar_not_ready_needs_a_ready_main() {
     let fails = |pod: &Pod| failing(Check::MainReadySidecarNotReady, pod) == ["envoy"];
+    #[rustfmt::skip]
     let table = [
         (web().unready("envoy"), true, "the main is ready"),
         (web().unready("envoy").unready("app"), false, "no main is ready"),
-        (
-            two_mains().unready("envoy").unready("app"),
-            true,
-            "one ready main is enough",
-        ),
-        (
-            web().unready("envoy").unready("app").init("setup"),
-            false,
-            "a completed init container is not a main",
-        ),
-        (
-            web().unready("envoy").uninitialized(),
-            false,
-            "the Pod is not initialized, as for NotReady",
-        ),
-        (
-            two_mains()
-                .exits("app", 0, 5)
-                .exits("worker", 0, 5)
-                .unready("envoy"),
-            false,
-            "every main has finished, as for NotReady",
-        ),
+        (two_mains().unready("envoy").unready("app"), true, "one ready main is enough"),
+        (web().unready("envoy").unready("app").init("setup"), false, "a completed init container is not a main"),
+        (web().unready("envoy").uninitialized(), false, "the Pod is not initialized, as for NotReady"),
+        (two_mains().exits("app", 0, 5).exits("worker", 0, 5).unready("envoy"), false,
+            "every main has finished, as for NotReady"),
         (web(), false, "the sidecar is ready"),
     ];
     for (pod, expected, why) in table {
@@ -299,46 +190,21 @@ fn the_detail_gives_the_cause() {
         harness.detail()
     };
     let crashed = || web().exits("envoy", 1, 10);
+    #[rustfmt::skip]
     let table = [
         (web().unready("envoy"), "its readiness probe fails"),
-        (
-            web()
-                .unready("envoy")
-                .spec("envoy", |c| c.probes.readiness = false),
-            "it runs but is not ready",
-        ),
-        (
-            web()
-                .starting("envoy", 1)
-                .spec("envoy", |c| c.probes.startup = true),
-            "its startup probe fails",
-        ),
+        (web().unready("envoy").spec("envoy", |c| c.probes.readiness = false), "it runs but is not ready"),
+        (web().starting("envoy", 1).spec("envoy", |c| c.probes.startup = true), "its startup probe fails"),
         (web().starting("envoy", 1), "it runs but is not started"),
-        (
-            web().waiting("envoy", "ImagePullBackOff"),
-            "it is waiting: ImagePullBackOff",
-        ),
-        (
-            web().waiting("envoy", "ContainerCreating"),
-            "it has not been created yet",
-        ),
+        (web().waiting("envoy", "ImagePullBackOff"), "it is waiting: ImagePullBackOff"),
+        (web().waiting("envoy", "ContainerCreating"), "it has not been created yet"),
         (web().waiting("envoy", ""), "it has not been created yet"),
         (crashed(), "it exited with code 1 (Error)"),
-        (
-            crashed().backs_off("envoy"),
-            "it is waiting: CrashLoopBackOff, last exit code 1 (Error)",
-        ),
-        (
-            crashed().restarted("envoy", 11).unready("envoy"),
-            "its readiness probe fails, 1 restart, last exit code 1 (Error)",
-        ),
-        (
-            crashed()
-                .restarted("envoy", 11)
-                .restarted("envoy", 12)
-                .exits_with("envoy", 3, "", 13),
-            "it exited with code 3, 2 restarts",
-        ),
+        (crashed().backs_off("envoy"), "it is waiting: CrashLoopBackOff, last exit code 1 (Error)"),
+        (crashed().restarted("envoy", 11).unready("envoy"),
+            "its readiness probe fails, 1 restart, last exit code 1 (Error)"),
+        (crashed().restarted("envoy", 11).restarted("envoy", 12).exits_with("envoy", 3, "", 13),
+            "it exited with code 3, 2 restarts"),
         (web(), "it is ready now"),
     ];
     for (pod, expected) in table {

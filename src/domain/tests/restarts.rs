@@ -105,40 +105,17 @@ fn generation(second: i64) -> u32 {
 #[test]
 fn restarts_that_the_pod_did_to_all_its_containers_are_no_sidecars_fault() {
     type StepAt = fn(Pod, i64) -> Pod;
+    #[rustfmt::skip]
     let own: [(&str, bool, StepAt, StepAt); 10] = [
-        (
-            "an ordinary restart",
-            false,
-            |p, _| p,
-            |p, t| p.restarted("envoy", t),
-        ),
-        (
-            "PodResizeInProgress now, with a new generation each time",
-            true,
-            |p, _| p.restarts_on_resize("envoy"),
-            |p, t| p.restarted("envoy", t).resizing(generation(t)),
-        ),
-        (
-            "PodResizeInProgress just before",
-            true,
-            |p, t| p.restarts_on_resize("envoy").resizing(generation(t)),
-            |p, t| p.restarted("envoy", t).resized(),
-        ),
-        (
-            "PodResizeInProgress, but a resize does not restart the container",
-            false,
-            |p, t| p.resizing(generation(t)),
-            |p, t| p.restarted("envoy", t),
-        ),
-        (
-            "AllContainersRestarting just before",
-            true,
-            |p, _| p.conditions(|c| c.all_containers_restarting = true),
-            |p, t| {
-                p.restarted("envoy", t)
-                    .conditions(|c| c.all_containers_restarting = false)
-            },
-        ),
+        ("an ordinary restart", false, |p, _| p, |p, t| p.restarted("envoy", t)),
+        ("PodResizeInProgress now, with a new generation each time", true, |p, _| p.restarts_on_resize("envoy"),
+            |p, t| p.restarted("envoy", t).resizing(generation(t))),
+        ("PodResizeInProgress just before", true, |p, t| p.restarts_on_resize("envoy").resizing(generation(t)),
+            |p, t| p.restarted("envoy", t).resized()),
+        ("PodResizeInProgress, but a resize does not restart the container", false, |p, t| p.resizing(generation(t)),
+            |p, t| p.restarted("envoy", t)),
+        ("AllContainersRestarting just before", true, |p, _| p.conditions(|c| c.all_containers_restarting = true),
+            |p, t| p.restarted("envoy", t).conditions(|c| c.all_containers_restarting = false)),
         (
             "exit reason RestartingAllContainers",
             true,
@@ -151,28 +128,12 @@ fn restarts_that_the_pod_did_to_all_its_containers_are_no_sidecars_fault() {
                 })
             },
         ),
-        (
-            "a sandbox younger than the run that ended",
-            true,
-            |p, _| p,
-            |p, t| p.restarted("envoy", t).sandbox(true, t),
-        ),
-        (
-            "a sandbox that a slow kubelet reports after the start of the run",
-            false,
-            |p, _| p,
-            |p, t| p.restarted("envoy", t).sandbox(true, t - 5),
-        ),
-        (
-            "a younger sandbox, without lastState",
-            true,
-            |p, _| p,
-            |p, t| {
-                p.restarted("envoy", t)
-                    .sandbox(true, t)
-                    .status("envoy", |s| s.last_exit = None)
-            },
-        ),
+        ("a sandbox younger than the run that ended", true, |p, _| p,
+            |p, t| p.restarted("envoy", t).sandbox(true, t)),
+        ("a sandbox that a slow kubelet reports after the start of the run", false, |p, _| p,
+            |p, t| p.restarted("envoy", t).sandbox(true, t - 5)),
+        ("a younger sandbox, without lastState", true, |p, _| p,
+            |p, t| p.restarted("envoy", t).sandbox(true, t).status("envoy", |s| s.last_exit = None)),
         (
             "a younger sandbox, but the ended run has no start time",
             false,
@@ -237,26 +198,12 @@ fn a_resize_that_stays_in_progress_excuses_one_restart() {
 #[test]
 fn each_resize_excuses_one_restart() {
     let base = web().restarts_on_resize("envoy");
+    #[rustfmt::skip]
     let table: [(&str, u64, Vec<Pod>); 3] = [
-        (
-            "a jump by three during one resize",
-            2,
-            vec![jump(&base, 3).resizing(2)],
-        ),
-        (
-            "a jump by two between two resizes",
-            0,
-            vec![base.clone().resizing(2), jump(&base, 2).resizing(3)],
-        ),
-        (
-            "the second restart follows the second resize",
-            0,
-            vec![
-                base.clone().resizing(2),
-                jump(&base, 1).resizing(3),
-                jump(&base, 2).resizing(3),
-            ],
-        ),
+        ("a jump by three during one resize", 2, vec![jump(&base, 3).resizing(2)]),
+        ("a jump by two between two resizes", 0, vec![base.clone().resizing(2), jump(&base, 2).resizing(3)]),
+        ("the second restart follows the second resize", 0,
+            vec![base.clone().resizing(2), jump(&base, 1).resizing(3), jump(&base, 2).resizing(3)]),
     ];
     for (why, expected, pods) in table {
         let mut harness = Harness::with(restarts_only());
@@ -288,20 +235,13 @@ fn a_restart_counts_if_the_run_was_seen_in_the_sandbox() {
     let runs = |sandbox: bool, since| web().starting("envoy", 9).sandbox(sandbox, since);
     let ends = runs(true, 10).exits("envoy", 1, 10);
     let lost = runs(true, 5).exits("envoy", 1, 10);
+    #[rustfmt::skip]
     let table = [
         ("seen to run and to end", vec![runs(true, 10), ends.clone()], 1),
         ("seen to run", vec![runs(true, 10)], 1),
         ("not seen to run in it", vec![ends.clone()], 0),
-        (
-            "ends without its sandbox",
-            vec![lost.clone(), lost.sandbox(true, 10)],
-            0,
-        ),
-        (
-            "shown in the next sandbox",
-            vec![runs(true, 9), runs(true, 10)],
-            0,
-        ),
+        ("ends without its sandbox", vec![lost.clone(), lost.sandbox(true, 10)], 0),
+        ("shown in the next sandbox", vec![runs(true, 9), runs(true, 10)], 0),
         (
             "shown without a sandbox and in the next one",
             vec![runs(true, 9), runs(false, 10), runs(true, 10), ends.clone()],

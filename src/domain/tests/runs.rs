@@ -76,18 +76,13 @@ fn flaps_are_counted_within_one_run() {
         "each change from ready to unready is a flap"
     );
 
+    #[rustfmt::skip]
     let explained: [(&str, Step); 4] = [
         ("the container exits", |pod| pod.exits("envoy", 1, 10)),
-        ("a new run, by restartCount", |pod| {
-            pod.unready("envoy").status("envoy", |s| s.restart_count += 1)
-        }),
-        ("a new run, by containerID", |pod| {
-            pod.unready("envoy").status("envoy", |s| s.run += 7)
-        }),
-        ("a new run, by startedAt", |pod| {
-            pod.unready("envoy")
-                .status("envoy", |s| s.state = State::Running(Some(at(9))))
-        }),
+        ("a new run, by restartCount", |pod| pod.unready("envoy").status("envoy", |s| s.restart_count += 1)),
+        ("a new run, by containerID", |pod| pod.unready("envoy").status("envoy", |s| s.run += 7)),
+        ("a new run, by startedAt",
+            |pod| pod.unready("envoy").status("envoy", |s| s.state = State::Running(Some(at(9))))),
     ];
     for (why, change) in explained {
         let mut harness = Harness::with(flapping(policy()));

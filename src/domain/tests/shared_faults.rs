@@ -71,20 +71,12 @@ fn an_observed_check_does_not_silence_the_other_one() {
 #[test]
 fn one_event_reports_the_recovery_when_neither_check_fires_any_more() {
     let keep = |check, minutes_kept| both().check(check, move |c| c.keep_firing_for = minutes(minutes_kept));
+    #[rustfmt::skip]
     let table = [
         (both(), 100 + 120, "NotReady", "both resolve together"),
-        (
-            keep(Check::NotReady, 5),
-            100 + 300,
-            "NotReady",
-            "NotReady resolves last",
-        ),
-        (
-            keep(Check::MainReadySidecarNotReady, 5),
-            100 + 300,
-            "MainReadySidecarNotReady",
-            "MainReadySidecarNotReady resolves last",
-        ),
+        (keep(Check::NotReady, 5), 100 + 300, "NotReady", "NotReady resolves last"),
+        (keep(Check::MainReadySidecarNotReady, 5), 100 + 300, "MainReadySidecarNotReady",
+            "MainReadySidecarNotReady resolves last"),
     ];
     for (policy, second, check, why) in table {
         let mut harness = failing(policy);

@@ -38,83 +38,25 @@ pub(super) fn blocked(policy: Policy, pod: &Pod) -> Option<String> {
 #[test]
 fn the_first_init_container_that_is_not_done_is_the_subject() {
     let excluding = |name: &str| startup_only().with(|p| p.sidecars.exclude_names = [name.into()].into());
+    #[rustfmt::skip]
     let table = [
         (startup_only(), fresh(), Some("setup"), "no container is done"),
-        (
-            startup_only(),
-            fresh().starting("setup", 1),
-            Some("setup"),
-            "a plain init container runs",
-        ),
-        (
-            startup_only(),
-            fresh().starting("setup", 1).exits("setup", 1, 2),
-            Some("setup"),
-            "a plain init container has failed",
-        ),
-        (
-            startup_only(),
-            completed(fresh()),
-            Some("envoy"),
-            "a plain init container with exit 0 is done",
-        ),
-        (
-            startup_only(),
-            completed(fresh()).starting("envoy", 1),
-            Some("envoy"),
-            "a native sidecar has not started",
-        ),
-        (
-            startup_only(),
-            completed(fresh())
-                .starting("envoy", 1)
-                .status("envoy", |s| s.started = true),
-            None,
-            "a started native sidecar is done, even if unready",
-        ),
-        (
-            startup_only(),
-            completed(fresh()).conditions(|c| c.initialized = true),
-            None,
-            "Initialized=True",
-        ),
-        (
-            startup_only(),
-            fresh().with(|p| p.scheduled = false),
-            None,
-            "the Pod has no node",
-        ),
-        (
-            startup_only(),
-            fresh().unreported("setup"),
-            None,
-            "a container without a status hides the later ones",
-        ),
-        (
-            startup_only(),
-            completed(fresh()).unreported("envoy"),
-            None,
-            "a later container has no status",
-        ),
+        (startup_only(), fresh().starting("setup", 1), Some("setup"), "a plain init container runs"),
+        (startup_only(), fresh().starting("setup", 1).exits("setup", 1, 2), Some("setup"),
+            "a plain init container has failed"),
+        (startup_only(), completed(fresh()), Some("envoy"), "a plain init container with exit 0 is done"),
+        (startup_only(), completed(fresh()).starting("envoy", 1), Some("envoy"), "a native sidecar has not started"),
+        (startup_only(), completed(fresh()).starting("envoy", 1).status("envoy", |s| s.started = true), None,
+            "a started native sidecar is done, even if unready"),
+        (startup_only(), completed(fresh()).conditions(|c| c.initialized = true), None, "Initialized=True"),
+        (startup_only(), fresh().with(|p| p.scheduled = false), None, "the Pod has no node"),
+        (startup_only(), fresh().unreported("setup"), None, "a container without a status hides the later ones"),
+        (startup_only(), completed(fresh()).unreported("envoy"), None, "a later container has no status"),
         (excluding("setup"), fresh(), None, "the policy excludes it"),
-        (
-            excluding("envoy"),
-            completed(fresh()),
-            None,
-            "the policy excludes a native sidecar",
-        ),
-        (
-            excluding("envoy"),
-            fresh(),
-            Some("setup"),
-            "a later one is excluded",
-        ),
-        (
-            startup_only().with(|p| p.sidecars.native = false),
-            completed(fresh()),
-            None,
-            "native: Exclude excludes native sidecars",
-        ),
+        (excluding("envoy"), completed(fresh()), None, "the policy excludes a native sidecar"),
+        (excluding("envoy"), fresh(), Some("setup"), "a later one is excluded"),
+        (startup_only().with(|p| p.sidecars.native = false), completed(fresh()), None,
+            "native: Exclude excludes native sidecars"),
     ];
     for (policy, pod, expected, why) in table {
         assert_eq!(blocked(policy, &pod).as_deref(), expected, "{why}");
@@ -140,43 +82,19 @@ fn the_first_init_container_that_is_not_done_is_the_subject() {
 #[test]
 fn the_sandbox_must_stand() {
     let absent = |pod: Pod| pod.conditions(|c| c.sandbox_ready = None);
+    #[rustfmt::skip]
     let table = [
         (fresh().sandbox(true, 0), true, "the sandbox is ready"),
-        (
-            fresh().starting("setup", 1).sandbox(false, 0),
-            false,
-            "the sandbox is not ready",
-        ),
-        (
-            absent(fresh()),
-            false,
-            "no condition, and the container has not been created",
-        ),
-        (
-            absent(fresh().waiting("setup", "ContainerCreating")),
-            false,
-            "no condition, and the container is being created",
-        ),
-        (
-            absent(fresh().waiting("setup", "ImagePullBackOff")),
-            true,
-            "no condition, but the image pull shows a sandbox",
-        ),
-        (
-            absent(fresh().starting("setup", 1)),
-            true,
-            "no condition, but the container runs",
-        ),
-        (
-            absent(fresh().exits("setup", 1, 1).backs_off("setup")),
-            true,
-            "no condition, but the container has run",
-        ),
-        (
-            absent(fresh().status("setup", |s| s.restart_count = 1)),
-            true,
-            "no condition, but the container has been restarted",
-        ),
+        (fresh().starting("setup", 1).sandbox(false, 0), false, "the sandbox is not ready"),
+        (absent(fresh()), false, "no condition, and the container has not been created"),
+        (absent(fresh().waiting("setup", "ContainerCreating")), false,
+            "no condition, and the container is being created"),
+        (absent(fresh().waiting("setup", "ImagePullBackOff")), true,
+            "no condition, but the image pull shows a sandbox"),
+        (absent(fresh().starting("setup", 1)), true, "no condition, but the container runs"),
+        (absent(fresh().exits("setup", 1, 1).backs_off("setup")), true, "no condition, but the container has run"),
+        (absent(fresh().status("setup", |s| s.restart_count = 1)), true,
+            "no condition, but the container has been restarted"),
     ];
     for (pod, expected, why) in table {
         assert_eq!(blocked(startup_only(), &pod).is_some(), expected, "{why}");
@@ -215,27 +133,15 @@ fn an_init_container_that_fails_is_blocked_after_for() {
         let pod = fresh().starting("setup", 1).exits("setup", 1, 2);
         pod.status("setup", |status| status.restart_count = times)
     };
+    #[rustfmt::skip]
     let table = [
         (failed(3), 300, "as many restarts as FrequentRestarts allows"),
         (failed(3).backs_off("setup"), 300, "it backs off"),
-        (
-            failed(4).backs_off("setup").starting("setup", 4),
-            300,
-            "it runs again after more failures",
-        ),
-        (
-            failed(3).backs_off("setup").starting("setup", 4),
-            1800,
-            "the run after the last restart that is allowed can still succeed",
-        ),
+        (failed(4).backs_off("setup").starting("setup", 4), 300, "it runs again after more failures"),
+        (failed(3).backs_off("setup").starting("setup", 4), 1800,
+            "the run after the last restart that is allowed can still succeed"),
         (failed(2), 1800, "fewer restarts"),
-        (
-            failed(3)
-                .backs_off("setup")
-                .status("setup", |s| s.last_exit = None),
-            1800,
-            "the last exit is unknown",
-        ),
+        (failed(3).backs_off("setup").status("setup", |s| s.last_exit = None), 1800, "the last exit is unknown"),
         (fresh().starting("setup", 1), 1800, "it runs for a long time"),
     ];
     for (pod, expected, why) in table {
@@ -277,30 +183,15 @@ fn the_detail_gives_the_cause_and_the_waiting_containers() {
         harness.detail()
     };
     let native = |pod: Pod| completed(pod.spec("envoy", |c| c.probes.startup = true));
+    #[rustfmt::skip]
     let table = [
-        (
-            fresh(),
-            "its image is still being pulled, or its postStart hook has not returned; blocked: 'envoy' and 'app'",
-        ),
-        (
-            fresh().starting("setup", 1),
-            "it runs and does not exit; blocked: 'envoy' and 'app'",
-        ),
-        (
-            native(fresh()).starting("envoy", 1),
-            "its startup probe fails; blocked: 'app'",
-        ),
-        (
-            native(fresh())
-                .starting("envoy", 1)
-                .restarted("envoy", 2)
-                .starting("envoy", 2),
-            "its startup probe fails, 1 restart, last exit code 1 (Error); blocked: 'app'",
-        ),
-        (
-            native(fresh()).waiting("envoy", "ErrImagePull"),
-            "it is waiting: ErrImagePull; blocked: 'app'",
-        ),
+        (fresh(),
+            "its image is still being pulled, or its postStart hook has not returned; blocked: 'envoy' and 'app'"),
+        (fresh().starting("setup", 1), "it runs and does not exit; blocked: 'envoy' and 'app'"),
+        (native(fresh()).starting("envoy", 1), "its startup probe fails; blocked: 'app'"),
+        (native(fresh()).starting("envoy", 1).restarted("envoy", 2).starting("envoy", 2),
+            "its startup probe fails, 1 restart, last exit code 1 (Error); blocked: 'app'"),
+        (native(fresh()).waiting("envoy", "ErrImagePull"), "it is waiting: ErrImagePull; blocked: 'app'"),
     ];
     for (pod, expected) in table {
         assert_eq!(detail(&pod), expected);

@@ -20,64 +20,25 @@ fn unstarted(names: &[&str], hook: &str) -> Pod {
 #[test]
 fn a_classic_sidecar_with_a_post_start_hook_blocks_the_containers_after_it() {
     let pod = || unstarted(&["istio-proxy", "app"], "istio-proxy");
+    #[rustfmt::skip]
     let table = [
         (pod(), Some("istio-proxy"), "no container has begun"),
-        (
-            pod()
-                .waiting("istio-proxy", "PodInitializing")
-                .waiting("app", "PodInitializing"),
-            Some("istio-proxy"),
-            "the Pod has init containers",
-        ),
-        (
-            pod().spec("istio-proxy", |c| c.has_post_start = false),
-            None,
-            "no postStart hook",
-        ),
-        (
-            unstarted(&["istio-proxy", "app"], "app"),
-            None,
-            "the hook of a main container",
-        ),
-        (
-            unstarted(&["app", "istio-proxy"], "istio-proxy"),
-            None,
-            "no main container comes after it",
-        ),
+        (pod().waiting("istio-proxy", "PodInitializing").waiting("app", "PodInitializing"), Some("istio-proxy"),
+            "the Pod has init containers"),
+        (pod().spec("istio-proxy", |c| c.has_post_start = false), None, "no postStart hook"),
+        (unstarted(&["istio-proxy", "app"], "app"), None, "the hook of a main container"),
+        (unstarted(&["app", "istio-proxy"], "istio-proxy"), None, "no main container comes after it"),
         (pod().sandbox(false, 0), None, "the sandbox is not ready"),
-        (
-            pod().conditions(|c| c.sandbox_ready = None),
-            None,
-            "an old kubelet does not report the sandbox",
-        ),
+        (pod().conditions(|c| c.sandbox_ready = None), None, "an old kubelet does not report the sandbox"),
         (pod().uninitialized(), None, "the Pod is not initialized"),
         (pod().starting("istio-proxy", 5), None, "it runs"),
-        (
-            pod().waiting("istio-proxy", "ImagePullBackOff"),
-            None,
-            "it waits for another reason",
-        ),
+        (pod().waiting("istio-proxy", "ImagePullBackOff"), None, "it waits for another reason"),
         (pod().starting("app", 5), None, "a container after it has begun"),
-        (
-            pod().waiting("app", "ErrImagePull"),
-            None,
-            "the kubelet has tried to start a container after it",
-        ),
-        (
-            pod().unreported("app"),
-            None,
-            "a container after it has no status",
-        ),
-        (
-            pod().status("istio-proxy", |s| s.restart_count = 1),
-            None,
-            "it has run before",
-        ),
-        (
-            unstarted(&["fluent-bit", "istio-proxy", "app"], "istio-proxy"),
-            Some("istio-proxy"),
-            "the statuses of earlier containers are as old",
-        ),
+        (pod().waiting("app", "ErrImagePull"), None, "the kubelet has tried to start a container after it"),
+        (pod().unreported("app"), None, "a container after it has no status"),
+        (pod().status("istio-proxy", |s| s.restart_count = 1), None, "it has run before"),
+        (unstarted(&["fluent-bit", "istio-proxy", "app"], "istio-proxy"), Some("istio-proxy"),
+            "the statuses of earlier containers are as old"),
         (
             unstarted(&["istio-proxy", "vault-agent", "app"], "istio-proxy")
                 .spec("vault-agent", |c| c.has_post_start = true),
