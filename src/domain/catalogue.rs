@@ -22,10 +22,13 @@ enum Class {
     Extension,
 }
 
+/// Container names, or globs over image repositories.
+type Texts = &'static [&'static str];
+
 /// Exact container names, and globs over image repositories.
 struct Matcher {
-    names: &'static [&'static str],
-    images: &'static [&'static str],
+    names: Texts,
+    images: Texts,
 }
 
 impl Matcher {
@@ -93,8 +96,8 @@ fn entries(name: &str, image: &Repository<'_>) -> impl Iterator<Item = &'static 
 impl Entry {
     const fn new(
         (title, pattern, class): (&'static str, Pattern, Class),
-        names: &'static [&'static str],
-        images: &'static [&'static str],
+        names: Texts,
+        images: Texts,
     ) -> Self {
         Self {
             description: Description { title, pattern },
@@ -105,7 +108,7 @@ impl Entry {
     }
 
     /// Sets the names and images of the companions.
-    const fn with_companions(self, names: &'static [&'static str], images: &'static [&'static str]) -> Self {
+    const fn with_companions(self, names: Texts, images: Texts) -> Self {
         Self {
             companions: Matcher { names, images },
             ..self
@@ -113,30 +116,15 @@ impl Entry {
     }
 }
 
-const fn ambassador(
-    title: &'static str,
-    pattern: Pattern,
-    names: &'static [&'static str],
-    images: &'static [&'static str],
-) -> Entry {
+const fn ambassador(title: &'static str, pattern: Pattern, names: Texts, images: Texts) -> Entry {
     Entry::new((title, pattern, Class::Ambassador), names, images)
 }
 
-const fn adapter(
-    title: &'static str,
-    pattern: Pattern,
-    names: &'static [&'static str],
-    images: &'static [&'static str],
-) -> Entry {
+const fn adapter(title: &'static str, pattern: Pattern, names: Texts, images: Texts) -> Entry {
     Entry::new((title, pattern, Class::Adapter), names, images)
 }
 
-const fn extension(
-    title: &'static str,
-    pattern: Pattern,
-    names: &'static [&'static str],
-    images: &'static [&'static str],
-) -> Entry {
+const fn extension(title: &'static str, pattern: Pattern, names: Texts, images: Texts) -> Entry {
     Entry::new((title, pattern, Class::Extension), names, images)
 }
 

@@ -106,9 +106,8 @@ impl History {
     /// Adds the first observation of a Pod.
     pub fn begin(history: &mut Option<Box<Self>>, first: &Observation, now: Timestamp) {
         for (container_idx, status) in first.statuses.iter().enumerate() {
-            let container = status.as_ref().map(|status| ContainerHistory::first(status, now));
-            if let Some(container) = container.filter(|container| *container != ContainerHistory::default()) {
-                *Self::of(history, first, container_idx) = container;
+            if let Some(status) = status {
+                Self::begin_container(history, first, (container_idx, status), now);
             }
         }
     }

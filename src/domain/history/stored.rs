@@ -64,14 +64,22 @@ impl History {
                         container.advance_since(seen, (first, container_idx, status), (now, as_of));
                     }
                 }
-                (None, Some(status)) => {
-                    let container = ContainerHistory::first(status, now);
-                    if container != ContainerHistory::default() {
-                        *Self::of(history, first, container_idx) = container;
-                    }
-                }
+                (None, Some(status)) => Self::begin_container(history, first, (container_idx, status), now),
                 (None, None) => {}
             }
+        }
+    }
+
+    /// Adds the first observation of a container.
+    pub(super) fn begin_container(
+        history: &mut Option<Box<Self>>,
+        first: &Observation,
+        (container_idx, status): (usize, &ContainerStatus),
+        now: Timestamp,
+    ) {
+        let container = ContainerHistory::first(status, now);
+        if container != ContainerHistory::default() {
+            *Self::of(history, first, container_idx) = container;
         }
     }
 

@@ -1,8 +1,8 @@
 //! CommonCause: images that fail the same check in several workloads since about the same time.
 //!
 //! [`FailingImages`] keeps, for a policy with the check, when each workload began to fail which check with which image. It changes
-//! with the firing violations of the Pods, including those that a later process adopted. [`ImageCounts`] has the number of workloads
-//! that use an image.
+//! with the firing violations of the Pods, including those that a later process adopted. [`ImageCounts`] has the number of
+//! workloads that use an image.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

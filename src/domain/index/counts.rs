@@ -127,11 +127,7 @@ impl Counts {
 
     /// The number of firing violations that are exempt, by check.
     pub(super) fn exempted(&self) -> [(Check, u32); Check::ALL.len()] {
-        let mut exempted = Check::ALL.map(|check| (check, 0));
-        for ((_, count), n) in exempted.iter_mut().zip(self.exempted) {
-            *count = n;
-        }
-        exempted
+        pairs(Check::ALL, self.exempted)
     }
 
     /// Adds the violation of a workload or an image.
@@ -197,12 +193,14 @@ impl Counts {
 
     /// The containers by class.
     pub(super) fn containers(&self) -> [(ContainerClass, u32); ContainerClass::ALL.len()] {
-        let mut counts = ContainerClass::ALL.map(|class| (class, 0));
-        for ((_, count), n) in counts.iter_mut().zip(self.containers) {
-            *count = n;
-        }
-        counts
+        pairs(ContainerClass::ALL, self.containers)
     }
+}
+
+/// Joins each key with its value.
+pub(super) fn pairs<K, V: Default, const N: usize>(keys: [K; N], values: [V; N]) -> [(K, V); N] {
+    let mut values = values.into_iter();
+    keys.map(|key| (key, values.next().unwrap_or_default()))
 }
 
 /// The upper bounds of the durations of violations, from 5 seconds to a day.

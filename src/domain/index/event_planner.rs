@@ -254,8 +254,8 @@ fn context<'a>(policy: &'a PolicyEntry, view: &'a View<'a>, violation: &Tracked)
     }
 }
 
-/// The Event of a firing violation that is due now, and its delivery: the first one, or a repetition. Records the write. `hash`
-/// computes the hash in the name of the first one.
+/// The Event of a firing violation that is due now, and its delivery: the first one, or a repetition. Records the write.
+/// `hash` computes the hash in the name of the first one.
 pub(super) fn due_event(
     violation: &Tracked,
     (period, now): (SignedDuration, Timestamp),

@@ -22,7 +22,7 @@ pub use images::{ImageRow, ImageSeries};
 
 use jiff::Timestamp;
 
-use super::{ContainerClass, Index, StartupDurations, entry::PolicyEntry};
+use super::{ContainerClass, Index, StartupDurations, counts::pairs, entry::PolicyEntry};
 use crate::domain::{
     histogram::Histogram,
     observation::{Observation, Workload},
@@ -105,17 +105,13 @@ pub struct PolicySeries {
 
 impl PolicySeries {
     pub(super) fn of(entry: &PolicyEntry) -> Self {
-        let mut fired = Check::ALL.map(|check| (check, 0));
-        for ((_, count), n) in fired.iter_mut().zip(entry.fired) {
-            *count = n;
-        }
         Self {
             key: entry.key.clone(),
             ready: entry.invalid.is_none(),
             mode: entry.spec().map_or(Mode::Off, |spec| spec.mode),
             pods: entry.counts.summary().pods,
             containers: entry.counts.containers(),
-            fired,
+            fired: pairs(Check::ALL, entry.fired),
             exempted: entry.counts.exempted(),
         }
     }

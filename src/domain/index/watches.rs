@@ -99,6 +99,11 @@ impl Watches {
             .map(|(_, watch)| watch)
     }
 
+    /// The watch of a scope, unless it is held.
+    fn released_mut(&mut self, scope: &Scope) -> Option<&mut PodWatch> {
+        self.pods.get_mut(scope).filter(|watch| watch.held.is_none())
+    }
+
     /// The time of the last data about the Pods of a namespace, if their watch is held.
     pub(super) fn held_since(&self, namespace: &str) -> Option<Timestamp> {
         self.watch(namespace).and_then(|watch| watch.held)
@@ -325,11 +330,7 @@ impl Index {
         now: Timestamp,
         effects: &mut Effects,
     ) -> usize {
-        let watch = self
-            .watches
-            .pods
-            .get_mut(scope)
-            .filter(|watch| watch.held.is_none());
+        let watch = self.watches.released_mut(scope);
         let Some(Waiting {
             observed,
             unevaluated,
@@ -344,12 +345,7 @@ impl Index {
 
     /// Completes the evaluation of the waiting Pods. After the first time the statuses of the policies can be written.
     pub(super) fn finish_release(&mut self, scope: &Scope, effects: &mut Effects) {
-        let Some(watch) = self
-            .watches
-            .pods
-            .get_mut(scope)
-            .filter(|watch| watch.held.is_none())
-        else {
+        let Some(watch) = self.watches.released_mut(scope) else {
             return;
         };
         if std::mem::replace(&mut watch.synced, true) {

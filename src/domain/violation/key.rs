@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_key_is_an_error() {
+    fn a_text_that_is_not_a_key_is_an_error() {
         for text in [
             "",
             "SidecarPolicy/pay/mesh/NotReady",
