@@ -102,11 +102,6 @@ impl Harness {
         self.finish_work()
     }
 
-    /// Applies a policy as a list delivers it to a new process.
-    pub(crate) fn listed_policy(&mut self, update: PolicyUpdate) -> &mut Self {
-        self.change(|index, now| index.apply_policy(update, now))
-    }
-
     pub(crate) fn exempt(&mut self, exemption: ExemptionUpdate) -> &mut Self {
         self.change(|index, now| index.apply_exemption(exemption, now))
     }
@@ -185,6 +180,20 @@ impl Harness {
     /// Advances the clock to this second, and applies a Pod.
     pub(crate) fn pod_at(&mut self, second: i64, pod: &Pod) -> &mut Self {
         self.at(second).pod(pod)
+    }
+
+    /// Restarts a container of a Pod at each of these seconds. Returns the Pod after them.
+    pub(crate) fn restarts(
+        &mut self,
+        pod: Pod,
+        container: &str,
+        seconds: impl IntoIterator<Item = i64>,
+    ) -> Pod {
+        seconds.into_iter().fold(pod, |pod, second| {
+            let pod = pod.restarted(container, second);
+            self.pod_at(second, &pod);
+            pod
+        })
     }
 
     /// Applies a new version of `SidecarPolicy pay/mesh`.

@@ -28,7 +28,7 @@ fn firing(check: Check) -> Vec<StoredViolation> {
 }
 
 #[test]
-fn a_firing_violation_is_adopted_as_it_stands_and_sends_nothing() {
+fn a_firing_violation_is_adopted_without_an_event() {
     let mut harness = restart(not_ready(), firing(Check::NotReady), &bad());
     assert_eq!(harness.firing(), ["envoy NotReady"]);
     assert_eq!(
@@ -174,7 +174,7 @@ fn violations_of_missing_containers_are_not_adopted() {
     }
 }
 
-/// The UID decides, whatever the clocks showed. A status without UIDs is one of version 0.1.
+/// The UID decides, whatever the clocks show. A status without UIDs is one of version 0.1.
 #[test]
 fn a_violation_is_adopted_only_by_the_pod_with_its_uid() {
     #[rustfmt::skip]
@@ -311,7 +311,7 @@ fn a_status_is_read_only_once() {
 }
 
 #[test]
-fn a_memory_kill_is_adopted_with_the_time_it_has_left() {
+fn an_adopted_oom_kill_fires_for_the_rest_of_keep_firing_for() {
     let kill = |since| vec![stored(Check::OOMKilled, "envoy", true, since)];
     let oom = || policy().only(Check::OOMKilled);
     let mut harness = restart(oom(), kill(500), &web());

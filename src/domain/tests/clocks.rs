@@ -121,7 +121,7 @@ fn an_observed_end_holds() {
 }
 
 #[test]
-fn a_late_observation_is_no_other_clock() {
+fn a_late_observation_is_not_another_clock() {
     let bad = unready_since(10);
     // The time of the observation, of the checkpoint and of its arrival, and the onset.
     for (observed, written, arrives, onset) in [

@@ -142,7 +142,7 @@ fn each_image_has_its_own_event_and_series() {
 }
 
 #[test]
-fn a_short_rollout_is_no_violation() {
+fn a_short_rollout_is_not_a_violation() {
     let mut harness = two_versions();
     harness
         .pod_at(HOUR - 10, &pod("web-1", "web", "1.1.0"))

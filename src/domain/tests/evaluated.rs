@@ -7,7 +7,7 @@ use crate::domain::{
 };
 
 /// Every reason not to evaluate a Pod.
-fn ways_out() -> [(&'static str, Step); 5] {
+fn not_evaluated() -> [(&'static str, Step); 5] {
     [
         ("phase Succeeded", |pod| pod.with(|o| o.phase = Phase::Succeeded)),
         ("phase Failed", |pod| pod.with(|o| o.phase = Phase::Failed)),
@@ -21,9 +21,9 @@ fn ways_out() -> [(&'static str, Step); 5] {
 
 #[test]
 fn a_pod_that_is_not_evaluated_violates_nothing() {
-    for (why, leaves) in ways_out() {
+    for (why, change) in not_evaluated() {
         let mut harness = Harness::with(policy());
-        harness.pod_at(10, &leaves(web().unready("envoy"))).at(4000);
+        harness.pod_at(10, &change(web().unready("envoy"))).at(4000);
         assert_eq!(harness.log(), [""; 0], "{why}");
         assert_eq!(harness.report().summary.pods, 0, "{why}: the Pod is not counted");
     }
@@ -38,7 +38,7 @@ fn a_pod_that_is_not_evaluated_violates_nothing() {
 
 #[test]
 fn everything_ends_when_a_pod_is_no_longer_evaluated() {
-    for (why, leaves) in ways_out() {
+    for (why, change) in not_evaluated() {
         let mut harness = Harness::with(policy().check(Check::NotReady, |c| c.keep_firing_for = minutes(60)));
         harness
             .pod_at(0, &web())
@@ -47,7 +47,7 @@ fn everything_ends_when_a_pod_is_no_longer_evaluated() {
         assert_eq!((harness.firing().len(), harness.pending().len()), (1, 1));
         harness.log();
         harness.events();
-        harness.pod_at(210, &leaves(web().unready("envoy")));
+        harness.pod_at(210, &change(web().unready("envoy")));
         let expected = [
             "210 ended envoy NotReady",
             "210 ended envoy MainReadySidecarNotReady",
@@ -98,22 +98,15 @@ fn counts_are_dropped_when_a_pod_is_not_evaluated() {
     let mut pod = web();
     let mut harness = Harness::with(policy());
     harness.pod(&pod);
-    for second in [10, 20] {
-        pod = pod.restarted("envoy", second);
-        harness.pod_at(second, &pod);
-    }
+    pod = harness.restarts(pod, "envoy", [10, 20]);
     harness.pod_at(30, &evicted(pod.clone())).pod_at(40, &pod);
-    pod = pod.restarted("envoy", 50);
-    harness.pod_at(50, &pod);
+    pod = harness.restarts(pod, "envoy", [50]);
     assert_eq!(
         harness.log(),
         [""; 0],
         "restarts before the eviction do not count"
     );
-    for second in [60, 70] {
-        pod = pod.restarted("envoy", second);
-        harness.pod_at(second, &pod);
-    }
+    harness.restarts(pod, "envoy", [60, 70]);
     assert_eq!(
         harness.log(),
         ["70 firing envoy FrequentRestarts"],
@@ -149,7 +142,7 @@ fn changes_of_a_pod_that_is_not_evaluated_are_not_counted_later() {
 }
 
 #[test]
-fn a_fault_that_a_pod_comes_back_with_begins_then() {
+fn a_fault_of_a_pod_that_is_evaluated_again_begins_then() {
     let bad = unready_since(5);
     let mut harness = Harness::with(policy().only(Check::NotReady));
     harness.pod_at(10, &bad.clone().conditions(|c| c.disruption_target = true));

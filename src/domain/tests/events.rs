@@ -117,7 +117,7 @@ fn the_stricter_mode_decides_whether_there_are_events() {
 }
 
 #[test]
-fn a_mode_may_change_while_a_violation_fires() {
+fn a_mode_can_change_while_a_violation_fires() {
     let observing = || not_ready().with(|p| p.mode = Mode::Observe);
     let mut harness = failing(observing());
     harness.at(100).policy(not_ready());
@@ -148,7 +148,7 @@ fn a_mode_may_change_while_a_violation_fires() {
 }
 
 #[test]
-fn recovery_events_can_be_put_off() {
+fn recovery_events_can_be_disabled() {
     let mut harness = failing(not_ready().with(|p| p.recovery_events = false));
     harness.pod_at(10, &web()).at(1000);
     assert_eq!(brief(&harness.events()), ["SidecarContainerNotReady Create"]);
@@ -210,7 +210,7 @@ fn events_are_repeated_during_keep_firing_for() {
 }
 
 #[test]
-fn a_new_episode_under_an_old_name_raises_that_event() {
+fn a_new_episode_with_an_old_name_raises_the_count_of_that_event() {
     let blocked = || {
         web()
             .uninitialized()
@@ -242,7 +242,7 @@ fn a_new_episode_under_an_old_name_raises_that_event() {
 }
 
 #[test]
-fn a_new_episode_under_a_new_name_is_a_new_event() {
+fn a_new_episode_with_a_new_name_has_a_new_event() {
     let mut harness = failing(not_ready());
     harness.pod_at(
         10,

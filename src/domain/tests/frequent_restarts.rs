@@ -15,13 +15,17 @@ fn restarts_only() -> Policy {
 
 /// Restarts a container at each of these seconds.
 fn restart(harness: &mut Harness, pod: &Pod, container: &str, seconds: &[i64]) -> Pod {
-    let mut pod = pod.clone();
-    harness.pod(&pod);
-    for second in seconds {
-        pod = pod.restarted(container, *second);
-        harness.pod_at(*second, &pod);
+    harness.pod(pod);
+    harness.restarts(pod.clone(), container, seconds.iter().copied())
+}
+
+/// Checks a table: whether the check fires if the Pod is first observed at this second.
+fn check<const N: usize>(second: i64, table: [(Pod, bool, &str); N]) {
+    for (pod, expected, why) in table {
+        let mut harness = Harness::with(restarts_only());
+        harness.pod_at(second, &pod);
+        assert_eq!(harness.firing().len(), usize::from(expected), "{why}");
     }
-    pod
 }
 
 #[test]
@@ -42,7 +46,7 @@ fn as_many_restarts_as_count_within_the_window_fire_at_once() {
 }
 
 #[test]
-fn one_that_is_up_recovers_as_restarts_leave_the_window() {
+fn a_container_that_is_up_recovers_when_restarts_leave_the_window() {
     let mut harness = Harness::with(restarts_only());
     restart(&mut harness, &web(), "envoy", &[10, 20, 30, 40]);
     harness.at(9000);
@@ -57,7 +61,7 @@ fn one_that_is_up_recovers_as_restarts_leave_the_window() {
 }
 
 #[test]
-fn one_that_is_down_answers_for_four_windows() {
+fn the_restarts_of_a_container_that_is_down_count_for_four_windows() {
     let backs_off = |pod: &Pod, second| pod.clone().exits("envoy", 1, second).backs_off("envoy");
     let window = 15 * 60;
     let mut harness = Harness::with(restarts_only());
@@ -104,11 +108,7 @@ fn down_is_waiting_or_ended_and_not_finished() {
         (pod(Never).exits("envoy", 1, 10), false, "finished with an error"),
         (pod(Always).restarted("envoy", 10), false, "up"),
     ];
-    for (pod, expected, why) in table {
-        let mut harness = Harness::with(restarts_only());
-        harness.pod_at(100, &pod);
-        assert_eq!(harness.firing().len(), usize::from(expected), "{why}");
-    }
+    check(100, table);
 }
 
 #[test]
@@ -118,9 +118,8 @@ fn a_native_sidecar_that_the_kubelet_stops_is_not_down() {
         pod.regular("worker").restart_policy(policy)
     };
     let restarted = |policy| {
-        [10, 20 * 60, 40 * 60]
-            .iter()
-            .fold(job(policy), |pod, second| pod.restarted("envoy", *second))
+        let seconds = [10, 20 * 60, 40 * 60].into_iter();
+        seconds.fold(job(policy), |pod, second| pod.restarted("envoy", second))
     };
     let done = |pod: Pod| pod.exits("app", 0, 3000).exits("worker", 0, 3000);
     #[rustfmt::skip]
@@ -134,11 +133,7 @@ fn a_native_sidecar_that_the_kubelet_stops_is_not_down() {
         (done(restarted(OnFailure)).exits("worker", 1, 3000).exits("envoy", 1, 3008), true,
             "a main container will be restarted"),
     ];
-    for (pod, expected, why) in table {
-        let mut harness = Harness::with(restarts_only());
-        harness.pod_at(3010, &pod);
-        assert_eq!(harness.firing().len(), usize::from(expected), "{why}");
-    }
+    check(3010, table);
 }
 
 #[test]
@@ -165,11 +160,7 @@ fn a_container_that_waits_for_init_containers_is_not_down() {
             "it waits to be created while the native sidecar starts again"),
         (crashed().starting("envoy", 101), true, "both crash in the same sandbox"),
     ];
-    for (pod, expected, why) in table {
-        let mut harness = Harness::with(restarts_only());
-        harness.pod_at(130, &pod);
-        assert_eq!(harness.firing().len(), usize::from(expected), "{why}");
-    }
+    check(130, table);
 }
 
 #[test]
@@ -182,7 +173,7 @@ fn a_native_sidecar_that_exits_0_never_shows_crash_loop_back_off() {
 }
 
 #[test]
-fn count_and_window_are_the_policys() {
+fn the_policy_sets_count_and_window() {
     let quick = restarts_only().check(Check::FrequentRestarts, |c| (c.count, c.window) = (1, minutes(1)));
     let mut harness = Harness::with(quick);
     restart(&mut harness, &web(), "envoy", &[10]);
@@ -225,7 +216,7 @@ fn scope_decides_which_containers_are_checked() {
 }
 
 #[test]
-fn an_init_container_that_completed_after_all_is_not_down() {
+fn an_init_container_that_has_completed_is_not_down() {
     let pod = Pod::named("web-1").init("setup").regular("app");
     let mut harness = Harness::with(
         restarts_only().with(|p| p.checks.frequent_restarts.limits.scope = Scope::AllContainers),
@@ -246,11 +237,10 @@ fn an_init_container_that_completed_after_all_is_not_down() {
 fn the_detail_has_the_count_and_the_last_exit() {
     let mut harness = Harness::with(restarts_only());
     let pod = restart(&mut harness, &web(), "envoy", &[10, 20, 30]);
-    let detail = |harness: &Harness| harness.detail();
-    assert_eq!(detail(&harness), "3 restarts in total, last exit code 1 (Error)");
+    assert_eq!(harness.detail(), "3 restarts in total, last exit code 1 (Error)");
     harness.pod_at(40, &pod.exits("envoy", 7, 40));
     assert_eq!(
-        detail(&harness),
+        harness.detail(),
         "3 restarts in total, last exit code 7 (Error), down"
     );
 }

@@ -230,10 +230,7 @@ fn restarts_of_a_held_pod_are_not_counted() {
             0,
             "{name}: restarts are not in the series"
         );
-        for second in [60, 70, 80] {
-            pod = pod.restarted("envoy", second);
-            harness.pod_at(second, &pod);
-        }
+        harness.restarts(pod, "envoy", [60, 70, 80]);
         assert_eq!(
             harness.log(),
             ["80 firing envoy FrequentRestarts"],

@@ -7,7 +7,7 @@ use crate::domain::{
 };
 
 /// Returns the onset of a fault that the operator first observes at second 1000.
-fn first_look(policy: Policy, pod: &Pod, container: &str, check: Check) -> Option<f64> {
+fn first_onset(policy: Policy, pod: &Pod, container: &str, check: Check) -> Option<f64> {
     let mut harness = Harness::starting();
     harness.policy(policy.only(check));
     harness.at(1000).begin_resync().pod(pod);
@@ -63,7 +63,7 @@ fn not_ready_is_bound_by_containers_ready_and_by_the_first_start() {
         (restarted(web().unready("envoy")), 1000.0, "ContainersReady=True is not a bound"),
     ];
     for (pod, expected, why) in table {
-        let onset = first_look(policy(), &pod, "envoy", Check::NotReady);
+        let onset = first_onset(policy(), &pod, "envoy", Check::NotReady);
         assert_eq!(onset, Some(expected), "{why}");
     }
 }
@@ -87,13 +87,13 @@ fn main_ready_sidecar_not_ready_is_bound_by_the_earliest_ready_main_too() {
         ),
     ];
     for (pod, expected, why) in table {
-        let onset = first_look(policy(), &pod, "envoy", Check::MainReadySidecarNotReady);
+        let onset = first_onset(policy(), &pod, "envoy", Check::MainReadySidecarNotReady);
         assert_eq!(onset, Some(expected), "{why}");
     }
     let unready_main = started(mains(0, 900), "app", 800)
         .unready("app")
         .status("envoy", |s| s.restart_count = 1);
-    let onset = first_look(policy(), &unready_main, "envoy", Check::MainReadySidecarNotReady);
+    let onset = first_onset(policy(), &unready_main, "envoy", Check::MainReadySidecarNotReady);
     assert_eq!(onset, Some(900.0), "an unready main container is not a bound");
 }
 
@@ -108,7 +108,7 @@ fn frequent_restarts_began_with_the_last_exit() {
     ];
     for (pod, expected, why) in table {
         assert_eq!(
-            first_look(policy(), &pod, "envoy", Check::FrequentRestarts),
+            first_onset(policy(), &pod, "envoy", Check::FrequentRestarts),
             expected,
             "{why}"
         );
@@ -122,7 +122,7 @@ fn earlier_restarts_count_in_full_for_a_container_that_is_down() {
             .exits("envoy", 1, ended)
             .status("envoy", |s| s.restart_count = count)
     };
-    let finds = |pod: &Pod| first_look(policy(), pod, "envoy", Check::FrequentRestarts).is_some();
+    let finds = |pod: &Pod| first_onset(policy(), pod, "envoy", Check::FrequentRestarts).is_some();
     assert!(finds(&down(3, 10, 900)), "restartCount has reached count");
     assert!(!finds(&down(2, 10, 900)), "restartCount has not reached count");
     assert!(
@@ -202,7 +202,7 @@ fn startup_blocked_is_bound_by_the_sandbox_and_by_the_container_before() {
     ];
     for (pod, expected, why) in table {
         assert_eq!(
-            first_look(policy(), &pod, "envoy", Check::StartupBlocked),
+            first_onset(policy(), &pod, "envoy", Check::StartupBlocked),
             expected,
             "{why}"
         );
@@ -218,15 +218,15 @@ fn job_held_open_began_when_the_last_main_finished() {
         .restart_policy(RestartPolicy::Never);
     let pod = job.exits("app", 0, 800).exits("worker", 1, 600);
     assert_eq!(
-        first_look(policy(), &pod, "istio-proxy", Check::JobHeldOpen),
+        first_onset(policy(), &pod, "istio-proxy", Check::JobHeldOpen),
         Some(800.0)
     );
 }
 
 #[test]
-fn a_memory_kill_began_when_it_finished_if_that_is_not_too_long_ago() {
+fn the_onset_of_a_recent_oom_kill_is_the_end_of_the_run() {
     let killed = |second| web().oom_killed("envoy", second).restarted("envoy", second + 1);
-    let onset = |pod: &Pod| first_look(policy(), pod, "envoy", Check::OOMKilled);
+    let onset = |pod: &Pod| first_onset(policy(), pod, "envoy", Check::OOMKilled);
     assert_eq!(onset(&killed(900)), Some(900.0));
     assert_eq!(
         onset(&killed(401)),
@@ -239,7 +239,7 @@ fn a_memory_kill_began_when_it_finished_if_that_is_not_too_long_ago() {
 }
 
 #[test]
-fn flapping_begins_now() {
+fn the_onset_of_flapping_is_now() {
     // Flaps must be observed, so only an edit can find flapping at once.
     let twice = policy()
         .only(Check::Flapping)

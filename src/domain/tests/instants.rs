@@ -14,7 +14,7 @@ fn killed(pod: &Pod, second: i64) -> Pod {
 }
 
 #[test]
-fn a_memory_kill_fires_at_once_and_lasts_for_keep_firing_for() {
+fn an_oom_kill_fires_at_once_and_lasts_for_keep_firing_for() {
     type Kill = fn(Pod) -> Pod;
     let shown: [(&str, Kill); 4] = [
         ("state", |pod| pod.oom_killed("envoy", 9)),
@@ -59,7 +59,7 @@ fn a_memory_kill_fires_at_once_and_lasts_for_keep_firing_for() {
 }
 
 #[test]
-fn an_exit_counts_once_however_long_it_shows() {
+fn an_exit_counts_once_while_the_status_shows_it() {
     let dead = killed(&web(), 10);
     let up = dead.clone().restarted("envoy", 12);
     let mut harness = Harness::with(oom());
@@ -80,7 +80,7 @@ fn an_exit_counts_once_however_long_it_shows() {
 }
 
 #[test]
-fn each_new_exit_starts_the_time_anew() {
+fn each_new_oom_kill_restarts_keep_firing_for() {
     let first = killed(&web(), 10).restarted("envoy", 11);
     let second = killed(&first, 500);
     let mut harness = Harness::with(oom());
@@ -113,7 +113,7 @@ fn each_new_exit_starts_the_time_anew() {
 }
 
 #[test]
-fn two_kills_may_show_at_once() {
+fn a_status_can_show_two_oom_kills() {
     let twice = killed(&killed(&web(), 10).restarted("envoy", 11), 12);
     let mut harness = Harness::with(oom());
     harness
@@ -139,7 +139,7 @@ fn two_kills_may_show_at_once() {
 }
 
 #[test]
-fn a_kill_that_nothing_keeps_fires_and_resolves() {
+fn an_oom_kill_fires_also_with_a_keep_firing_for_of_zero() {
     let keep_nothing = oom().check(Check::OOMKilled, |c| c.keep_firing_for = seconds(0));
     let mut harness = Harness::with(keep_nothing);
     let first = killed(&web(), 10).restarted("envoy", 11);
@@ -186,7 +186,7 @@ fn flapping_fires_at_count_and_ends_as_flaps_leave_the_window() {
 }
 
 #[test]
-fn flapping_counts_what_its_subject_does() {
+fn flapping_counts_the_changes_of_sidecars() {
     let quick = policy().only(Check::Flapping).check(Check::Flapping, |c| {
         (c.count, c.window) = (2, minutes(1));
     });
@@ -214,7 +214,7 @@ fn flapping_counts_what_its_subject_does() {
 }
 
 #[test]
-fn a_memory_kill_is_as_old_as_it_is_however_it_comes_to_count() {
+fn an_oom_kill_keeps_its_time_under_a_later_policy() {
     let mut harness = Harness::with(policy().only(Check::NotReady));
     harness
         .pod(&web())
@@ -229,7 +229,7 @@ fn a_memory_kill_is_as_old_as_it_is_however_it_comes_to_count() {
 }
 
 #[test]
-fn a_memory_kill_does_not_become_younger_by_a_gap() {
+fn a_gap_does_not_change_the_time_of_an_oom_kill() {
     let with_label = |value| killed(&web(), 7).labels(&[("mesh", value)]);
     let mut harness = Harness::with(oom().with(|p| p.pods = one_of("mesh", "on")));
     harness.pod(&web()).pod_at(10, &with_label("off"));
@@ -238,7 +238,7 @@ fn a_memory_kill_does_not_become_younger_by_a_gap() {
 }
 
 #[test]
-fn the_detail_of_a_memory_kill_has_the_limit() {
+fn the_detail_of_an_oom_kill_has_the_limit() {
     let limited = web().spec("envoy", |container| container.memory_limit = Some("64Mi".into()));
     let mut harness = Harness::with(oom());
     harness.pod(&limited).pod_at(10, &killed(&limited, 9));

@@ -48,7 +48,7 @@ fn a_classic_sidecar_that_outlives_every_main_holds_the_job_open() {
 }
 
 #[test]
-fn it_may_end_in_its_own_time_first() {
+fn a_sidecar_can_end_within_hold_for() {
     let mut harness = Harness::with(policy().only(Check::JobHeldOpen));
     harness.pod(&job(Never)).pod_at(20, &done(job(Never), 0)).at(320);
     assert_eq!(

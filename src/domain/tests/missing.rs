@@ -231,7 +231,7 @@ fn an_edit_of_the_limit_keeps_the_onset() {
 }
 
 #[test]
-fn the_message_tells_pods_from_before_the_policy() {
+fn the_message_distinguishes_pods_created_before_the_policy() {
     let mut harness = Harness::starting();
     harness.resync([]);
     harness.at(500);
@@ -253,7 +253,7 @@ fn the_message_tells_pods_from_before_the_policy() {
 }
 
 #[test]
-fn an_ended_workload_is_no_recovery() {
+fn the_end_of_a_workload_is_not_a_recovery() {
     let mut harness = harness();
     harness.pod(&bare("web-1", 0)).finish_work().at(400);
     harness.log();

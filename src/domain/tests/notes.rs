@@ -87,7 +87,7 @@ fn main_ready_sidecar_not_ready() {
 }
 
 #[test]
-fn readiness_may_end_in_other_ways_than_being_ready() {
+fn a_readiness_fault_can_end_while_the_sidecar_is_not_ready() {
     let job = || {
         Pod::named("web-1")
             .regular("app")

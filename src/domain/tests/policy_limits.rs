@@ -143,7 +143,7 @@ fn other_namespaces_and_cluster_policies_do_not_count() {
 }
 
 #[test]
-fn an_edit_changes_no_other_policy_and_a_policy_above_the_limit_costs_nothing() {
+fn an_edit_changes_no_other_policy_and_a_policy_above_the_limit_changes_only_its_status() {
     let mut harness = limited(1, Severity::Critical);
     apply(&mut harness, created("a", 1, not_ready()));
     let new = effects_of(&mut harness, created("b", 2, not_ready()));

@@ -12,7 +12,7 @@ fn not_ready() -> Policy {
 }
 
 #[test]
-fn relists_delete_what_they_do_not_bring() {
+fn a_list_deletes_the_policies_and_namespaces_that_it_does_not_contain() {
     let mut harness = Harness::with(not_ready());
     harness.pod(&web().unready("envoy"));
     harness.add(key("other"), not_ready());
@@ -80,7 +80,7 @@ fn relists_delete_what_they_do_not_bring() {
 }
 
 #[test]
-fn a_list_of_one_namespace_keeps_the_policies_that_it_brings() {
+fn a_list_of_one_namespace_keeps_the_policies_that_it_contains() {
     let mut harness = Harness::starting();
     let scopes = [Some("pay".into()), Some("shop".into())];
     harness.index = Index::new(scopes.clone(), false);
@@ -94,7 +94,7 @@ fn a_list_of_one_namespace_keeps_the_policies_that_it_brings() {
 }
 
 #[test]
-fn a_pod_list_may_begin_twice() {
+fn a_pod_list_can_begin_twice() {
     let (a, b) = (web(), web_named("web-2"));
     let mut harness = Harness::with(policy());
     harness.resync([&a, &b]);

@@ -53,7 +53,7 @@ fn restart_series_have_a_reason_and_exist_as_long_as_their_workload() {
 }
 
 #[test]
-fn a_series_goes_when_its_last_pod_changes_its_workload() {
+fn a_series_ends_when_its_last_pod_changes_its_workload() {
     let mut harness = Harness::with(policy().only(Check::FrequentRestarts));
     let pod = web().restarted("envoy", 5);
     harness.pod(&web()).pod_at(5, &pod);
@@ -85,7 +85,7 @@ fn the_successor_of_a_pod_without_an_owner_begins_a_series_also_in_a_list() {
 }
 
 #[test]
-fn a_restart_counts_under_every_policy_that_calls_the_container_a_sidecar() {
+fn a_restart_counts_under_every_policy_for_which_the_container_is_a_sidecar() {
     let mut harness = Harness::with(policy().only(Check::FrequentRestarts));
     let excluding = policy().with(|p| p.sidecars.native = false);
     harness.add(key("none"), excluding);

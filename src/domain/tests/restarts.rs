@@ -52,7 +52,7 @@ fn positive_deltas_count_and_a_decrease_is_a_reset() {
 }
 
 #[test]
-fn a_restart_counts_from_running_to_running_with_nothing_between() {
+fn a_restart_without_a_status_in_between_counts() {
     let table: [(&str, Step); 3] = [
         ("with the end of the run in lastState", |pod| pod),
         ("with an empty lastState", |pod| {
@@ -83,10 +83,7 @@ fn counts_belong_to_a_pod_and_a_container() {
     let mut harness = Harness::with(restarts_only());
     let mut first = pod();
     harness.pod(&first);
-    for second in [10, 20] {
-        first = first.restarted("envoy", second);
-        harness.pod_at(second, &first);
-    }
+    first = harness.restarts(first, "envoy", [10, 20]);
     first = first.restarted("vault-agent", 30);
     harness.pod_at(30, &first);
     let second = web_named("web-2");
@@ -103,7 +100,7 @@ fn generation(second: i64) -> u32 {
 }
 
 #[test]
-fn restarts_that_the_pod_did_to_all_its_containers_are_no_sidecars_fault() {
+fn restarts_that_the_pod_causes_do_not_count() {
     type StepAt = fn(Pod, i64) -> Pod;
     #[rustfmt::skip]
     let own: [(&str, bool, StepAt, StepAt); 10] = [
@@ -162,7 +159,7 @@ fn restarts_that_the_pod_did_to_all_its_containers_are_no_sidecars_fault() {
 }
 
 #[test]
-fn a_restart_of_the_pods_own_moves_the_baseline_only() {
+fn a_restart_that_the_pod_causes_moves_only_the_baseline() {
     let mut pod = web().restarts_on_resize("envoy");
     let mut harness = Harness::with(restarts_only());
     harness.pod(&pod).at(10);
@@ -170,10 +167,7 @@ fn a_restart_of_the_pods_own_moves_the_baseline_only() {
     harness.pod(&pod).at(20);
     pod = pod.resized();
     harness.pod(&pod);
-    for second in [30, 40] {
-        pod = pod.restarted("envoy", second);
-        harness.pod_at(second, &pod);
-    }
+    harness.restarts(pod, "envoy", [30, 40]);
     assert_eq!(
         (counted(&harness), harness.firing().len()),
         (2, 0),
@@ -187,10 +181,7 @@ fn a_resize_that_stays_in_progress_excuses_one_restart() {
     let mut harness = Harness::with(restarts_only());
     harness.pod(&pod);
     pod = pod.resizing(2);
-    for second in [10, 20, 30, 40] {
-        pod = pod.restarted("envoy", second);
-        harness.pod_at(second, &pod);
-    }
+    harness.restarts(pod, "envoy", [10, 20, 30, 40]);
     assert_eq!(counted(&harness), 3, "the first restart belongs to the resize");
     assert_eq!(harness.log(), ["40 firing envoy FrequentRestarts"]);
 }
@@ -216,7 +207,7 @@ fn each_resize_excuses_one_restart() {
 }
 
 #[test]
-fn a_container_whose_sandbox_went_while_it_was_down_is_no_fault() {
+fn a_restart_in_a_new_sandbox_does_not_count_for_a_container_that_was_down() {
     let down = web().exits("envoy", 1, 10);
     let mut harness = Harness::with(restarts_only());
     harness.pod(&web()).pod_at(10, &down);

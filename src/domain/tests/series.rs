@@ -159,12 +159,9 @@ fn the_most_severe_and_then_the_oldest_firing_violations_have_series() {
     assert_eq!(names(2), (oldest(2), 2));
     assert_eq!(names(0), (oldest(0), 4));
 
-    let mut restarted = web_named("db-0");
+    let restarted = web_named("db-0");
     harness.pod(&restarted);
-    for second in 1001..=1005 {
-        restarted = restarted.restarted("envoy", second);
-        harness.pod_at(second, &restarted);
-    }
+    harness.restarts(restarted, "envoy", 1001..=1005);
     let series = harness.index.series(&limits(1), harness.now);
     let [first] = &series.violations[..] else {
         panic!("{series:?}")

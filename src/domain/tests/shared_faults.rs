@@ -101,7 +101,7 @@ fn one_event_reports_the_recovery_when_neither_check_fires_any_more() {
 }
 
 #[test]
-fn a_main_container_that_becomes_unready_is_no_recovery_while_the_sidecar_is_unready() {
+fn a_main_container_that_becomes_unready_is_not_a_recovery_while_the_sidecar_is_unready() {
     let mut harness = failing(both());
     harness.pod_at(100, &bad().unready("app")).at(1000).events();
     assert_eq!(harness.firing(), ["envoy NotReady"]);

@@ -80,7 +80,7 @@ fn the_first_init_container_that_is_not_done_is_the_subject() {
 }
 
 #[test]
-fn the_sandbox_must_stand() {
+fn the_sandbox_must_be_ready() {
     let absent = |pod: Pod| pod.conditions(|c| c.sandbox_ready = None);
     #[rustfmt::skip]
     let table = [
@@ -102,7 +102,7 @@ fn the_sandbox_must_stand() {
 }
 
 #[test]
-fn native_sidecars_get_for_and_plain_init_containers_their_own_time() {
+fn for_applies_to_native_sidecars_and_init_containers_for_to_plain_init_containers() {
     let mut harness = Harness::with(startup_only());
     harness.pod_at(0, &fresh()).at(30 * 60 - 1);
     assert_eq!(harness.firing(), [""; 0]);

@@ -136,7 +136,7 @@ fn a_namespace_matches_again_in_steps() {
     assert_eq!(matched(&harness), 10);
 }
 
-/// Ten unready Pods, of which a complete list does not contain the first five.
+/// Delivers a complete list of ten Pods without the first five.
 fn listed(harness: &mut Harness, pods: &[Pod]) {
     harness.begin_resync();
     for pod in &pods[5..] {

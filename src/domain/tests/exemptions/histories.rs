@@ -146,7 +146,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn an_exemption_changes_nothing_but_what_it_covers(
+    fn an_exemption_changes_only_what_it_covers(
         steps in collection::vec(step(), 1..50), units in 1..40usize, allows: bool,
     ) {
         // The harness compares all counts with a recount after each step.

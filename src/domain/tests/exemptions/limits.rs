@@ -49,7 +49,7 @@ fn the_oldest_exemptions_of_a_namespace_have_an_effect() {
     assert_eq!(harness.firing(), [""; 0]);
     assert_eq!(state(&harness, "young"), Some(ExemptionState::Active(at(1000))));
 
-    // An older one, that the API server lists later, takes the last place.
+    // An older exemption that the API server lists later takes the last place.
     let old = ExemptionUpdate {
         created: at(-1),
         ..other(-1)

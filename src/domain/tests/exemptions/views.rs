@@ -1,4 +1,4 @@
-//! What people see of the violations that an exemption hides.
+//! The views of the violations that an exemption hides.
 
 use super::{bad, failing, not_ready};
 use crate::domain::{

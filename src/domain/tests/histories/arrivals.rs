@@ -140,7 +140,7 @@ proptest! {
     }
 
     #[test]
-    fn an_edit_that_is_taken_back_changes_nothing(
+    fn an_edit_and_its_reversal_change_nothing(
         steps in history(), number in 0..POLICIES, of in 1..4usize, units in 1..20usize,
     ) {
         let play = |edited: bool| {

@@ -30,11 +30,12 @@ impl Player {
             let Some(of) = of else { continue };
             let key = policy_key(number);
             let listed = old.report(&key).unwrap().violations.into_iter();
-            harness.listed_policy(PolicyUpdate {
+            let update = PolicyUpdate {
                 generation: generations.get(&key).copied().unwrap_or(0),
                 stored: listed.map(|listed| in_status(&listed.violation)).collect(),
                 ..policy_update(key, Ok(version(*of)))
-            });
+            };
+            harness.change(|index, now| index.apply_policy(update, now));
         }
         harness.resync(self.pods.iter().flatten());
         Self {

@@ -55,7 +55,7 @@ proptest! {
     }
 
     #[test]
-    fn a_restarted_operator_takes_over(steps in history_in_seconds()) {
+    fn a_restarted_operator_adopts_violations(steps in history_in_seconds()) {
         let mut player = Player::new(Pace::Timely);
         player.play_all(&steps);
         player.play(&Step::Relist(false));

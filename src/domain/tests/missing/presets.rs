@@ -44,7 +44,8 @@ fn requires(preset: Preset, pod: &Pod, namespace: &NamespaceMetadata) -> bool {
     found.required == 1
 }
 
-/// Checks a table. A row says whether the sidecar is required, and lists labels and annotations of the Pod and of its namespace.
+/// Checks a table. A row says whether the sidecar is required, and lists labels and annotations of the Pod and of its
+/// namespace.
 fn check(preset: Preset, table: &str) {
     for row in table.lines().map(str::trim).filter(|row| !row.is_empty()) {
         let (answer, metadata) = row.split_once(':').unwrap_or((row, ""));
@@ -168,7 +169,7 @@ fn linkerd() {
 }
 
 #[test]
-fn what_linkerd_excludes() {
+fn pods_that_linkerd_excludes() {
     const INJECT: &str = "linkerd.io/inject";
     let none = NamespaceMetadata::default();
     let (yes, no) = (["enabled", "ingress"], ["disabled", "Enabled", "true", ""]);
