@@ -233,7 +233,7 @@ impl Harness {
 
     /// Does one step of long work.
     pub(crate) fn work(&mut self) -> &mut Self {
-        self.change(|index, now| index.work(now))
+        self.change(Index::work)
     }
 
     pub(crate) fn finish_work(&mut self) -> &mut Self {

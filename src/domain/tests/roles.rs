@@ -26,8 +26,8 @@ fn mains(names: &[&str]) -> Policy {
     policy().with(|policy| policy.mains = names.iter().copied().map(Box::from).collect())
 }
 
-fn pattern(source: &str) -> Option<Pattern> {
-    Some(Pattern::parse(source).unwrap())
+fn pattern(source: &str) -> Pattern {
+    Pattern::parse(source).unwrap()
 }
 
 /// Checks the roles of the containers of a Pod. A row has the policy and the roles, such as `app Main, helper=acme/agent:3
@@ -67,7 +67,7 @@ fn sidecars_are_found_by_rule() {
         (policy(), "app Main, helper Main", "native sidecars are sidecars"),
         (rules(|r| r.native = false), "agent Ignored, app Main, helper Main", "native: Exclude ignores native sidecars"),
         (named(&["helper"]), "app Main, helper Sidecar", "a rule by name"),
-        (rules(|r| r.name_pattern = pattern("help.*")), "app Main, helper Sidecar", "a rule by name pattern"),
+        (rules(|r| r.name_pattern = Some(pattern("help.*"))), "app Main, helper Sidecar", "a rule by name pattern"),
         (rules(|r| r.images = vec![Glob::new("acme/*")]), "app Main, helper=acme/agent:3 Sidecar", "a rule by image"),
         (policy(), "app Main, helper=fluent/fluent-bit:3 Sidecar", "a catalogue entry by image"),
         (policy(), "app Main, istio-proxy Sidecar", "a catalogue entry by name"),
@@ -76,13 +76,13 @@ fn sidecars_are_found_by_rule() {
             "a container needs only one matching rule"),
         (named(&["setup"]).with(|p| p.sidecars.images = vec![Glob::new("*")]), "app= Main",
             "plain init containers are never sidecars"),
-        (rules(|r| r.name_pattern = pattern("agent")), "app Main", "a native sidecar that a rule also names"),
+        (rules(|r| r.name_pattern = Some(pattern("agent"))), "app Main", "a native sidecar that a rule also names"),
     ]);
 }
 
 #[test]
 fn exclude_precedes_main_names_which_precede_the_sidecar_rules() {
-    let by_pattern = rules(|r| r.exclude_pattern = pattern("istio-.*|ag.*"));
+    let by_pattern = rules(|r| r.exclude_pattern = Some(pattern("istio-.*|ag.*")));
     #[rustfmt::skip]
     check([
         (excluded(&["agent"]), "agent Ignored, app Main, istio-proxy Sidecar", "exclude of a native sidecar"),
