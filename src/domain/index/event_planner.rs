@@ -283,12 +283,15 @@ pub(super) fn due_event(
     }
 }
 
-/// Adds the runbook of the policy to a note.
+/// Adds the runbook of the policy to a note. Cuts a note that is too long before the URL, which is useless without its end.
 pub(super) fn add_runbook(note: &mut String, policy: &Policy) {
-    if !policy.runbook_url.is_empty() {
-        note.push_str(" Runbook: ");
-        note.push_str(&policy.runbook_url);
+    if policy.runbook_url.is_empty() {
+        return;
     }
+    let runbook = format!(" Runbook: {}", policy.runbook_url);
+    let room = NOTE_LIMIT.saturating_sub(runbook.len()).max(NOTE_LIMIT / 4);
+    note.truncate(note.floor_char_boundary(room));
+    note.push_str(&runbook);
 }
 
 /// The delivery of the next Event with this hash, and the number of times that it was written before. Records the write.
@@ -371,4 +374,20 @@ pub(super) fn event_name(pod: &str, hash: u64) -> String {
         .get(..pod.floor_char_boundary(NAME_LIMIT - HASH))
         .unwrap_or_default();
     format!("{}.{hash:016x}", cut.trim_end_matches(['.', '-']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::testing::policy;
+
+    #[test]
+    fn a_long_note_ends_with_the_whole_url_of_the_runbook() {
+        let url = format!("https://example/{}", "x".repeat(496));
+        let policy = policy().with(|p| p.runbook_url = url.as_str().into());
+        let mut note = "€".repeat(300);
+        add_runbook(&mut note, &policy);
+        assert_eq!(note, format!("{} Runbook: {url}", "€".repeat(167)));
+        assert!(note.len() <= NOTE_LIMIT);
+    }
 }
