@@ -5,7 +5,9 @@
 //! | [`process`] | child processes, programs on the PATH, temporary directories, free ports | |
 //! | [`project`] | the work tree, and cargo builds in it | `process` |
 //! | [`http`] | HTTP client for loopback endpoints | |
+//! | [`tls`] | TLS settings of servers and clients | |
 //! | [`tools`] | finds or builds etcd, kube-apiserver, kubelet, Helm, Prometheus | `process` |
+//! | [`promtool`] | checks metrics and rules of Prometheus | `tools` |
 //! | [`cluster`] | etcd and kube-apiserver on loopback; kubectl, kubeconfigs, tokens | `tools` |
 //! | [`images`] | container images of the operator and of the test workload | `project` |
 //! | [`node`] | a real node: kubelet and containerd in their own Linux namespaces | `cluster`, `images` |
@@ -37,9 +39,11 @@ pub mod operator;
 pub mod poll;
 pub mod process;
 pub mod project;
+pub mod promtool;
 pub mod scenario;
 pub mod simulated_kubelet;
 pub mod soak;
+pub mod tls;
 pub mod tools;
 
 pub use cluster::{AuditLog, Cluster, ControlPlane, TokenKubeconfig, shared};

@@ -17,6 +17,18 @@ pub fn repository() -> &'static Path {
         .unwrap_or(Path::new("."))
 }
 
+/// The text of a file of the repository.
+pub fn read(path: impl AsRef<Path>) -> Result<String> {
+    let path = repository().join(path);
+    std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+}
+
+/// The content of a file of the repository in YAML or JSON, with one document.
+pub fn read_yaml(path: impl AsRef<Path>) -> Result<Value> {
+    let path = path.as_ref();
+    serde_saphyr::from_str(&read(path)?).with_context(|| format!("parse {}", path.display()))
+}
+
 /// A command of cargo with `--locked`, at the root of the repository.
 pub(crate) fn cargo(command: &str) -> Result<Spec> {
     let cargo = env::var_os("CARGO").map(PathBuf::from);

@@ -17,10 +17,9 @@
 //! let mut pod = kubelet.run(&namespace, spec).await?; // everything runs and is ready
 //! pod.step(Step::Unready("istio-proxy")).await?;
 //! pod.step(Step::Ready("istio-proxy")).await?;
-//! pod.crash("istio-proxy", 1).await?; // exits 1 and is restarted at once
-//! pod.crash("istio-proxy", 1).await?; // exits 1, CrashLoopBackOff
-//! pod.step(Step::Start("istio-proxy")).await?;
-//! pod.remove().await?;
+//! pod.steps(&[Step::Exit("istio-proxy", 1), Step::Start("istio-proxy")]).await?; // restarted at once
+//! pod.steps(&[Step::Exit("istio-proxy", 1), Step::BackOff("istio-proxy")]).await?; // CrashLoopBackOff
+//! pod.remove_now().await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -30,9 +29,9 @@
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub use testkit::kubelet::{Container, Kind, PodSpec, PodState, RestartPolicy, Step};
 
@@ -75,10 +74,8 @@ impl SimulatedKubelet {
 
     fn pod(&self, namespace: &str, spec: PodSpec, uid: String) -> SimulatedPod {
         SimulatedPod {
-            client: self.client.clone(),
             pods: Api::namespaced(self.client.clone(), namespace),
             state: PodState::new(&spec, namespace, &uid),
-            namespace: namespace.into(),
             spec,
             uid,
         }
@@ -86,18 +83,19 @@ impl SimulatedKubelet {
 
     /// Creates a Pod and starts it: all containers run and are ready.
     pub async fn run(&self, namespace: &str, spec: PodSpec) -> Result<SimulatedPod> {
-        let mut pod = self.create(namespace, spec).await?;
-        pod.run().await?;
+        let mut pod = self.create(namespace, spec.clone()).await?;
+        if spec.node().is_none() {
+            pod.schedule().await?;
+        }
+        pod.steps(&spec.healthy_start()).await?;
         Ok(pod)
     }
 }
 
 /// A Pod in the cluster. Dropping the handle does not change the Pod.
 pub struct SimulatedPod {
-    client: Client,
     pods: Api<Pod>,
     state: PodState,
-    namespace: String,
     spec: PodSpec,
     uid: String,
 }
@@ -108,11 +106,6 @@ impl SimulatedPod {
         &self.spec.name
     }
 
-    /// The Pod in the API server.
-    pub async fn get(&self) -> Result<Pod> {
-        Ok(self.pods.get(self.name()).await?)
-    }
-
     /// Binds it to a node, as the scheduler does.
     pub async fn schedule(&mut self) -> Result<()> {
         let body = json!({
@@ -121,31 +114,12 @@ impl SimulatedPod {
             "metadata": {"name": self.name(), "uid": self.uid},
             "target": {"apiVersion": "v1", "kind": "Node", "name": NODE},
         });
-        let path = format!(
-            "/api/v1/namespaces/{}/pods/{}/binding",
-            self.namespace,
-            self.name()
-        );
-        let request = http::Request::post(path)
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .body(serde_json::to_vec(&body)?)?;
-        self.client
-            .request_text(request)
-            .await
-            .with_context(|| format!("bind Pod {}", self.name()))?;
+        let params = PostParams::default();
+        let bound = self
+            .pods
+            .create_subresource("binding", self.name(), &params, &body);
+        let _status: Value = bound.await.with_context(|| format!("bind Pod {}", self.name()))?;
         self.state.scheduled(Timestamp::now());
-        Ok(())
-    }
-
-    /// Schedules it if necessary and applies the steps of [`PodSpec::healthy_start`].
-    pub async fn run(&mut self) -> Result<()> {
-        if self.spec.node().is_none() {
-            self.schedule().await?;
-        }
-        let spec = self.spec.clone();
-        for step in spec.healthy_start() {
-            self.step(step).await?;
-        }
         Ok(())
     }
 
@@ -170,47 +144,15 @@ impl SimulatedPod {
         self.write().await
     }
 
-    /// A container exits with this code. The kubelet restarts it immediately the first time, and later after a back-off, which
-    /// [`Step::Start`] ends.
-    pub async fn crash(&mut self, container: &str, exit_code: i32) -> Result<()> {
-        let first = self.state.restarts(container) == Some(0);
-        self.step(Step::Exit(container, exit_code)).await?;
-        if first {
-            self.step(Step::Start(container)).await?;
-        } else if self.state.shows_back_off(container) {
-            self.step(Step::BackOff(container)).await?;
-        }
-        Ok(())
-    }
-
-    /// Deletes it as a user does: it gets a `deletionTimestamp`, and its containers run until [`SimulatedPod::end`].
-    pub async fn delete(&mut self) -> Result<()> {
-        self.pods.delete(self.name(), &self.delete_params(30)).await?;
-        self.see_deletion().await
-    }
-
-    /// Ends a deleted Pod: all containers exit with the given codes or 0, and the object is removed.
-    pub async fn end(mut self, exit_codes: &[(&str, i32)]) -> Result<()> {
-        self.step(Step::End(exit_codes)).await?;
-        self.remove_now().await
-    }
-
-    /// Deletes it gracefully and ends it.
-    pub async fn remove(mut self) -> Result<()> {
-        self.delete().await?;
-        self.end(&[]).await
-    }
-
     /// Removes the object immediately (`kubectl delete --force`).
     pub async fn remove_now(self) -> Result<()> {
-        self.pods.delete(self.name(), &self.delete_params(0)).await?;
+        let uid = Preconditions {
+            uid: Some(self.uid.clone()),
+            resource_version: None,
+        };
+        let now = DeleteParams::default().grace_period(0).preconditions(uid);
+        self.pods.delete(self.name(), &now).await?;
         Ok(())
-    }
-
-    async fn see_deletion(&mut self) -> Result<()> {
-        let generation = self.get().await?.metadata.generation.unwrap_or(2);
-        self.state.deleted(generation, Timestamp::now());
-        self.write().await
     }
 
     async fn write(&self) -> Result<()> {
@@ -221,17 +163,5 @@ impl SimulatedPod {
             .await
             .with_context(|| format!("write the status of Pod {}", self.name()))?;
         Ok(())
-    }
-
-    fn delete_params(&self, grace: u32) -> DeleteParams {
-        let uid = kube::api::Preconditions {
-            uid: Some(self.uid.clone()),
-            resource_version: None,
-        };
-        DeleteParams {
-            grace_period_seconds: Some(grace),
-            preconditions: Some(uid),
-            ..DeleteParams::default()
-        }
     }
 }

@@ -135,19 +135,6 @@ impl ControlPlane {
         self.client_of(&self.admin()).await
     }
 
-    /// A client that impersonates this user and these groups.
-    pub async fn client_as(&self, user: &str, groups: &[&str]) -> Result<Client> {
-        let admin = self.pki.admin.clone();
-        let groups = groups.iter().map(ToString::to_string).collect();
-        self.client_of(&User::Impersonated {
-            public: admin.public,
-            key: admin.key,
-            user: user.into(),
-            groups,
-        })
-        .await
-    }
-
     /// A client with this bearer token.
     pub async fn client_with_token(&self, token: &str) -> Result<Client> {
         self.client_of(&User::Token(token.into())).await
@@ -161,6 +148,11 @@ impl ControlPlane {
     /// See [`Cluster::kubectl`]; with the credentials of the administrator.
     pub async fn kubectl(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String> {
         self.cluster().kubectl(args).await
+    }
+
+    /// See [`Cluster::kubectl_line`].
+    pub async fn kubectl_line(&self, line: &str) -> Result<String> {
+        self.cluster().kubectl_line(line).await
     }
 
     /// See [`Cluster::kubectl_with_input`].
@@ -297,12 +289,9 @@ impl ControlPlane {
         }
     }
 
-    fn kubeconfig_of(&self, user: &User) -> serde_json::Value {
-        kubeconfig::kubeconfig(&self.url, &self.pki.ca, user)
-    }
-
     async fn client_of(&self, user: &User) -> Result<Client> {
-        kubeconfig::client(self.kubeconfig_of(user)).await
+        let kubeconfig = kubeconfig::kubeconfig(&self.url, &self.pki.ca, user);
+        kubeconfig::client(serde_json::from_value(kubeconfig)?).await
     }
 
     async fn wait_until_ready(&mut self) -> Result<()> {

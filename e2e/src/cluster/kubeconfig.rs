@@ -18,13 +18,6 @@ pub(crate) enum User {
     Token(String),
     /// A file that clients read again from time to time, so that the token can be replaced.
     TokenFile(PathBuf),
-    /// An administrator who impersonates another user.
-    Impersonated {
-        public: PathBuf,
-        key: PathBuf,
-        user: String,
-        groups: Vec<String>,
-    },
 }
 
 pub(crate) fn kubeconfig(url: &str, ca: &Path, user: &User) -> Value {
@@ -32,14 +25,6 @@ pub(crate) fn kubeconfig(url: &str, ca: &Path, user: &User) -> Value {
         User::Certificate { public, key } => json!({"client-certificate": public, "client-key": key}),
         User::Token(token) => json!({"token": token}),
         User::TokenFile(path) => json!({"tokenFile": path}),
-        User::Impersonated {
-            public,
-            key,
-            user,
-            groups,
-        } => {
-            json!({"client-certificate": public, "client-key": key, "as": user, "as-groups": groups})
-        }
     };
     json!({
         "apiVersion": "v1",
@@ -57,8 +42,7 @@ pub(crate) fn write(path: &Path, kubeconfig: &Value) -> Result<()> {
 }
 
 /// A client without the retries of kube, which would hide 429 and 503 from a test.
-pub(crate) async fn client(kubeconfig: Value) -> Result<Client> {
-    let kubeconfig: Kubeconfig = serde_json::from_value(kubeconfig)?;
+pub(crate) async fn client(kubeconfig: Kubeconfig) -> Result<Client> {
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     config.default_retry = false;
     Ok(Client::try_from(config)?)

@@ -21,6 +21,7 @@ use tokio::io::AsyncWriteExt;
 use super::kubeconfig;
 use crate::poll::eventually;
 use crate::process::programs::stdout;
+use crate::project::repository;
 
 const ACCOUNT_WITHIN: Duration = Duration::from_mins(1);
 const SERVED_WITHIN: Duration = Duration::from_secs(30);
@@ -96,9 +97,15 @@ impl Cluster {
             .with_context(|| format!("namespace {name} has no ServiceAccount"))
     }
 
-    /// Runs kubectl and returns its output. An error contains its error message.
+    /// Runs kubectl at the root of the repository and returns its output. An error contains its error message.
     pub async fn kubectl(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String> {
         self.kubectl_with_input(args, "").await
+    }
+
+    /// Runs kubectl with the words of a command line, such as `get pods --output=name`. It has no quotes: no argument contains
+    /// a space.
+    pub async fn kubectl_line(&self, line: &str) -> Result<String> {
+        self.kubectl(line.split_whitespace()).await
     }
 
     /// Runs kubectl with this standard input, for `-f -`.
@@ -112,6 +119,7 @@ impl Cluster {
         let mut command = tokio::process::Command::new(&self.kubectl);
         command
             .args(&args)
+            .current_dir(repository())
             .env("KUBECONFIG", &self.kubeconfig)
             // its discovery cache, which is valid for one server
             .env("KUBECACHEDIR", self.cache.join(changes.to_string()))

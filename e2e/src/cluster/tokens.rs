@@ -8,15 +8,16 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
+use kube::config::Kubeconfig;
+use kube::{Api, Client};
 use serde_json::json;
 
 use super::control_plane::ControlPlane;
 use super::kubeconfig::{self, User};
 
 /// Shortest lifetime of a token that the API server accepts.
-pub const SHORTEST_TOKEN_LIFE: Duration = Duration::from_mins(10);
+const SHORTEST_TOKEN_LIFE: Duration = Duration::from_mins(10);
 
 /// A kubeconfig file with the token in a separate file.
 #[derive(Debug, Clone)]
@@ -29,6 +30,11 @@ impl TokenKubeconfig {
     /// The kubeconfig file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// A client with the token. Like the kubeconfig, it reads the file again from time to time.
+    pub async fn client(&self) -> Result<Client> {
+        kubeconfig::client(Kubeconfig::read_from(&self.path)?).await
     }
 
     /// Replaces the token atomically. Clients read it again within about a minute.

@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 
 pub use crate::http::Answer;
 use crate::http::{get, get_body};
+use crate::process::stats::resident_mb;
 use crate::process::{Process, Scratch, Spec, free_ports, wait_until_ready};
 pub use crate::project::repository;
 use crate::project::{self, cargo_build};
@@ -119,6 +120,11 @@ impl Operator {
         self.process.id()
     }
 
+    /// Its resident set, in MB.
+    pub fn resident_mb(&self) -> Result<f64> {
+        resident_mb(self.id())
+    }
+
     /// The process, to freeze or kill.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
@@ -133,24 +139,16 @@ impl Operator {
 /// Installs the CRDs in `crds/`.
 pub async fn install_crds(plane: &ControlPlane) -> Result<()> {
     for kind in ["sidecarpolicies", "clustersidecarpolicies", "sidecarexemptions"] {
-        let file = repository().join(format!("crds/sidewatch.dev_{kind}.yaml"));
-        let manifest = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-        plane.apply(&manifest).await?;
+        plane
+            .apply(&project::read(format!("crds/sidewatch.dev_{kind}.yaml"))?)
+            .await?;
     }
     Ok(())
 }
 
 /// Applies `config/rbac`: namespace, ServiceAccount, roles and bindings.
 pub async fn install_rbac(plane: &ControlPlane) -> Result<()> {
-    let directory = repository().join("config/rbac");
-    plane
-        .kubectl([
-            Path::new("apply").as_os_str(),
-            "-k".as_ref(),
-            directory.as_os_str(),
-        ])
-        .await
-        .map(drop)
+    plane.kubectl_line("apply -k config/rbac").await.map(drop)
 }
 
 /// Path of the operator's binary, which is built once; `SIDEWATCH_BINARY` names another one.

@@ -21,7 +21,7 @@ pub mod programs;
 mod scratch;
 pub(crate) mod stats;
 
-pub use scratch::Scratch;
+pub use scratch::{Scratch, copy_directory};
 
 /// Runs the command after a line of input, which is sent when the watchdog runs. If this process dies before, `read` fails.
 const WAIT_FOR_WATCHDOG: &str = r#"read -r _ && exec "$@" </dev/null"#;
@@ -284,7 +284,7 @@ impl Drop for Process {
 
 /// Waits until `probe` succeeds and returns its value. Fails when one of the processes exits or the time is over; the error
 /// quotes the log of the last process.
-pub(crate) async fn wait_until_ready<T, F>(
+pub async fn wait_until_ready<T, F>(
     processes: &mut [&mut Process],
     timeout: Duration,
     mut probe: impl FnMut() -> F,

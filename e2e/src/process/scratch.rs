@@ -3,7 +3,7 @@
 //! Only this user can read a [`Scratch`] directory. A watchdog removes it when the handle is dropped or this process dies
 //! without running destructors: by SIGKILL, or because a `static` holds the handle.
 
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -51,4 +51,19 @@ impl Scratch {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Copies a directory with everything in it.
+pub fn copy_directory(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("create {}", to.display()))?;
+    for entry in fs::read_dir(from).with_context(|| format!("read {}", from.display()))? {
+        let entry = entry?;
+        let copied = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_directory(&entry.path(), &copied)?;
+        } else {
+            fs::copy(entry.path(), &copied).with_context(|| format!("copy {}", entry.path().display()))?;
+        }
+    }
+    Ok(())
 }

@@ -3,21 +3,26 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use e2e::{ControlPlane, compat::RESTART_RULES, poll::eventually, project::repository};
+use e2e::{ControlPlane, compat::RESTART_RULES, poll::eventually};
 use http::{Method, Request, StatusCode, header};
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
 use testkit::lint_fixtures::{CLASSIC_IN_JOB, ENDLESS_INIT, PORT_CONFLICT, object};
 
+/// The Pod, or the template of the Pods of a workload.
+fn template(object: &mut Value) -> &mut Value {
+    match object["kind"].as_str() {
+        Some("Pod") => object,
+        Some("CronJob") => &mut object["spec"]["jobTemplate"]["spec"]["template"],
+        _ => &mut object["spec"]["template"],
+    }
+}
+
 /// Returns an object that the API server accepts: containers have an image, and workloads a selector.
 fn complete(kind: &str, spec: &str) -> Value {
     let mut object: Value = serde_saphyr::from_str(&object(kind, spec)).unwrap();
     object["metadata"]["namespace"] = json!("default");
-    let template = match kind {
-        "Pod" => &mut object,
-        "CronJob" => &mut object["spec"]["jobTemplate"]["spec"]["template"],
-        _ => &mut object["spec"]["template"],
-    };
+    let template = template(&mut object);
     let spec = &mut template["spec"];
     for list in ["initContainers", "containers"] {
         for container in spec[list].as_array_mut().into_iter().flatten() {
@@ -29,37 +34,30 @@ fn complete(kind: &str, spec: &str) -> Value {
     if spec.get("initContainers").is_some_and(Value::is_null) {
         spec.as_object_mut().unwrap().remove("initContainers");
     }
-    let labels = json!({"app": "web"});
-    match kind {
-        "Pod" => object["apiVersion"] = json!("v1"),
-        "Deployment" => {
-            template["metadata"] = json!({"labels": labels});
-            object["spec"]["selector"] = json!({"matchLabels": labels});
-            object["apiVersion"] = json!("apps/v1");
-        }
-        _ => {
-            spec["restartPolicy"] = json!("Never");
-            if kind == "CronJob" {
-                object["spec"]["schedule"] = json!("* * * * *");
-            }
-            object["apiVersion"] = json!("batch/v1");
-        }
+    if kind.ends_with("Job") {
+        spec["restartPolicy"] = json!("Never");
     }
+    let labels = json!({"app": "web"});
+    if kind == "Deployment" {
+        template["metadata"] = json!({"labels": labels});
+        object["spec"]["selector"] = json!({"matchLabels": labels});
+    }
+    if kind == "CronJob" {
+        object["spec"]["schedule"] = json!("* * * * *");
+    }
+    object["apiVersion"] = json!(match kind {
+        "Pod" => "v1",
+        "Deployment" => "apps/v1",
+        _ => "batch/v1",
+    });
     object
 }
 
 /// Reports whether a main container has its own restart policy.
-fn has_restart_rules(object: &Value) -> bool {
-    let template = match object["kind"].as_str() {
-        Some("Pod") => object,
-        Some("CronJob") => &object["spec"]["jobTemplate"]["spec"]["template"],
-        _ => &object["spec"]["template"],
-    };
-    let containers = template["spec"]["containers"].as_array();
-    containers
-        .into_iter()
-        .flatten()
-        .any(|container| container.get("restartPolicy").is_some())
+fn has_restart_rules(mut object: Value) -> bool {
+    let containers = template(&mut object)["spec"]["containers"].as_array();
+    let mut containers = containers.into_iter().flatten();
+    containers.any(|container| container.get("restartPolicy").is_some())
 }
 
 /// Writes an object, and returns the warnings of the policies.
@@ -69,18 +67,17 @@ async fn warnings(
     object: &Value,
     query: &str,
 ) -> anyhow::Result<Vec<String>> {
-    let (api, plural) = match object["kind"].as_str().unwrap() {
-        "Pod" => ("api/v1", "pods"),
-        "Deployment" => ("apis/apps/v1", "deployments"),
-        "Job" => ("apis/batch/v1", "jobs"),
-        "CronJob" => ("apis/batch/v1", "cronjobs"),
-        other => panic!("{other}"),
-    };
+    let (version, kind) = (
+        object["apiVersion"].as_str().unwrap(),
+        object["kind"].as_str().unwrap(),
+    );
+    let api = if version == "v1" { "api" } else { "apis" };
+    let plural = format!("{}s", kind.to_lowercase());
     let name = if method == Method::PUT { "/web" } else { "" };
     let request = Request::builder()
         .method(method)
         .uri(format!(
-            "/{api}/namespaces/default/{plural}{name}?fieldValidation=Strict{query}"
+            "/{api}/{version}/namespaces/default/{plural}{name}?fieldValidation=Strict{query}"
         ))
         .header(header::CONTENT_TYPE, "application/json")
         .body(Body::from(object.to_string().into_bytes()))?;
@@ -100,11 +97,7 @@ async fn warnings(
 
 async fn plane() -> (ControlPlane, Client) {
     let plane = ControlPlane::start().await.unwrap();
-    let directory = repository().join("config/admission");
-    plane
-        .kubectl(["apply", "-k", directory.to_str().unwrap()])
-        .await
-        .unwrap();
+    plane.kubectl_line("apply -k config/admission").await.unwrap();
     let client = plane.client().await.unwrap();
     // The API server reads policies by a watch.
     for fixtures in [ENDLESS_INIT, CLASSIC_IN_JOB, PORT_CONFLICT] {
@@ -129,7 +122,7 @@ async fn policies_warn_where_lint_finds_the_fault() {
             let good = fixtures.good.iter().map(|spec| (*spec, 0));
             for (spec, expected) in bad.chain(good) {
                 let object = complete(kind, spec);
-                if has_restart_rules(&object) && !RESTART_RULES.is_selected().unwrap() {
+                if has_restart_rules(object.clone()) && !RESTART_RULES.is_selected().unwrap() {
                     continue;
                 }
                 let warnings = warnings(&client, Method::POST, &object, "&dryRun=All")
@@ -151,8 +144,7 @@ async fn policies_warn_where_lint_finds_the_fault() {
 }
 
 async fn a_warning_is_not_repeated(client: &Client) {
-    let write =
-        async |method, object: &Value, query: &str| warnings(client, method, object, query).await.unwrap();
+    let write = async |method, object: &Value, query| warnings(client, method, object, query).await.unwrap();
     let mut pod = complete("Pod", PORT_CONFLICT.bad[0].0);
     pod["metadata"]["annotations"] =
         json!({"sidewatch.dev/ignore": "SC010: x\nSC012/b: started one after the other"});

@@ -7,13 +7,17 @@ use e2e::{
     operator::binary,
     poll::eventually,
     process::Scratch,
-    project::repository,
-    simulated_kubelet::{Container, PodSpec, SimulatedKubelet},
+    project::read,
+    simulated_kubelet::{Container, PodSpec, SimulatedKubelet, Step},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::policy_specs::plane;
+
+/// A policy with default settings.
+pub(crate) const POLICY: &str =
+    "{apiVersion: sidewatch.dev/v1alpha1, kind: SidecarPolicy, metadata: {name: mesh}}";
 
 /// What a run has printed, and its exit code.
 #[derive(Debug)]
@@ -23,9 +27,23 @@ pub(crate) struct Run {
     pub(crate) stderr: String,
 }
 
-pub(crate) async fn sidewatch(kubeconfig: &Path, args: &[&str]) -> Run {
+impl Run {
+    /// The output of a run with `-o json`.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// Runs a command line. No argument contains a space.
+pub(crate) async fn sidewatch(kubeconfig: &Path, line: &str) -> Run {
     let mut command = Command::new(binary().await.unwrap());
-    finish(command.args(args).arg("--kubeconfig").arg(kubeconfig)).await
+    finish(
+        command
+            .args(line.split_whitespace())
+            .arg("--kubeconfig")
+            .arg(kubeconfig),
+    )
+    .await
 }
 
 /// Runs a command without standard input.
@@ -48,20 +66,18 @@ pub(crate) async fn finish(command: &mut Command) -> Run {
 /// Creates a namespace with one Pod whose sidecar is not ready, and a policy that does not report it.
 pub(crate) async fn namespace_with_violation(plane: &ControlPlane) -> String {
     let namespace = plane.namespace("cli").await.unwrap();
-    let policy = "{apiVersion: sidewatch.dev/v1alpha1, kind: SidecarPolicy, metadata: {name: mesh}}";
-    plane.apply_in(&namespace, policy).await.unwrap();
+    plane.apply_in(&namespace, POLICY).await.unwrap();
     let pod = PodSpec::new("web")
         .label("app", "web")
         .container(Container::native("proxy").readiness_probe())
         .container(Container::regular("app").readiness_probe());
     let kubelet = SimulatedKubelet::new(plane.client().await.unwrap());
     let mut pod = kubelet.run(&namespace, pod).await.unwrap();
-    pod.step(e2e::simulated_kubelet::Step::Unready("proxy"))
-        .await
-        .unwrap();
+    pod.step(Step::Unready("proxy")).await.unwrap();
     namespace
 }
 
+/// Writes a policy that reports the violation, and returns the path.
 pub(crate) fn policy(directory: &Scratch) -> String {
     let path = directory.path().join("policy.yaml");
     let policy = "{apiVersion: sidewatch.dev/v1alpha1, kind: SidecarPolicy, metadata: {name: mesh}, \
@@ -72,28 +88,14 @@ pub(crate) fn policy(directory: &Scratch) -> String {
 
 /// The changes and checks in the output of `simulate -o json`.
 fn violations(run: &Run) -> Vec<String> {
-    let output: Value =
-        serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {}", run.stderr));
     let row =
         |row: &Value| format!("{} {} {}", row["difference"], row["check"], row["container"]).replace('"', "");
-    output["violations"].as_array().unwrap().iter().map(row).collect()
-}
-
-#[tokio::test]
-async fn a_policy_is_compared_with_the_policy_in_force() {
-    let (plane, _) = plane().await;
-    let (namespace, directory) = (namespace_with_violation(plane).await, Scratch::new().unwrap());
-    let policy = policy(&directory);
-    let args = ["simulate", "-p", &policy, "-n", &namespace, "-o", "json"];
-    let run = sidewatch(plane.kubeconfig_path(), &args).await;
-    assert_eq!(violations(&run), ["new NotReady proxy"], "{}", run.stderr);
-    assert_eq!(run.code, Some(1));
-    let run = sidewatch(
-        plane.kubeconfig_path(),
-        &[&args[..], &["-l", "app=other"]].concat(),
-    )
-    .await;
-    assert_eq!((violations(&run).len(), run.code), (0, Some(0)), "{}", run.stderr);
+    run.json()["violations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(row)
+        .collect()
 }
 
 #[tokio::test]
@@ -101,74 +103,58 @@ async fn a_recording_of_a_cluster_is_evaluated_without_it() {
     let (plane, _) = plane().await;
     let (namespace, directory) = (namespace_with_violation(plane).await, Scratch::new().unwrap());
     let (policy, file) = (policy(&directory), directory.path().join("pods.jsonl"));
-    let file = file.display().to_string();
-    let run = sidewatch(
-        plane.kubeconfig_path(),
-        &["record", "-n", &namespace, "--for", "2s", "-o", &file],
-    )
-    .await;
+    let file = file.display();
+    let record = format!("record -n {namespace} --for 2s -o {file}");
+    let run = sidewatch(plane.kubeconfig_path(), &record).await;
     assert_eq!(run.code, Some(0), "{}", run.stderr);
-    let args = ["simulate", "-p", &policy, "--record", &file, "-o", "json"];
-    let run = sidewatch(Path::new("/missing"), &args).await;
+    let simulate = format!("simulate -p {policy} --record {file} -o json");
+    let run = sidewatch(Path::new("/missing"), &simulate).await;
     assert_eq!(violations(&run), ["null NotReady proxy"], "{}", run.stderr);
 }
 
 /// Creates a namespace with one workload of each kind, and a Pod that a ReplicaSet controls. Each has one finding: SC011.
 async fn workloads(plane: &ControlPlane) -> String {
     let namespace = plane.namespace("lint").await.unwrap();
-    let resources =
-        "resources: {requests: {cpu: 50m}, limits: {memory: 128Mi}}, readinessProbe: {tcpSocket: {port: 1}}";
-    let containers = format!(
-        "containers: [{{name: app, image: app}}, {{name: fluent-bit, image: fluent/fluent-bit, {resources}}}]"
-    );
-    let template =
-        |more: &str| format!("template: {{metadata: {{labels: {{a: b}}}}, spec: {{{more}{containers}}}}}");
-    let selected = format!("selector: {{matchLabels: {{a: b}}}}, {}", template(""));
-    let job =
-        template("restartPolicy: Never, ").replacen("fluent-bit,", "fluent-bit, env: [{name: ONESHOT}],", 1);
-    let owner =
-        "ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: web, uid: '1', controller: true}]";
-    let object = |group: &str, kind: &str, metadata: &str, spec: &str| {
-        format!("{{apiVersion: {group}, kind: {kind}, metadata: {{{metadata}}}, spec: {{{spec}}}}}")
+    let sidecar = json!({
+        "name": "fluent-bit", "image": "fluent/fluent-bit", "readinessProbe": {"tcpSocket": {"port": 1}},
+        "resources": {"requests": {"cpu": "50m"}, "limits": {"memory": "128Mi"}},
+    });
+    let template = json!({
+        "metadata": {"labels": {"a": "b"}},
+        "spec": {"containers": [{"name": "app", "image": "app"}, sidecar]},
+    });
+    let object = |group: &str, kind: &str, spec: Value| {
+        let metadata = json!({"name": "web", "labels": {"kind": kind}});
+        json!({"apiVersion": group, "kind": kind, "metadata": metadata, "spec": spec})
     };
-    let objects = [
-        object(
-            "apps/v1",
-            "Deployment",
-            "name: web, labels: {tier: front}",
-            &selected,
-        ),
-        object("apps/v1", "StatefulSet", "name: web", &selected),
-        object("apps/v1", "DaemonSet", "name: web", &selected),
-        object("apps/v1", "ReplicaSet", "name: web", &selected),
-        object("batch/v1", "Job", "name: web", &job),
-        object(
-            "batch/v1",
-            "CronJob",
-            "name: web",
-            &format!("schedule: '* * * * *', jobTemplate: {{spec: {{{job}}}}}"),
-        ),
-        object("v1", "Pod", "name: web", &containers),
-        object("v1", "Pod", &format!("name: web-1, {owner}"), &containers),
-    ];
-    plane
-        .apply_in(&namespace, &objects.join("\n---\n"))
-        .await
-        .unwrap();
+    let selected = json!({"selector": {"matchLabels": {"a": "b"}}, "template": template});
+    let kinds = ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"];
+    let mut objects = kinds
+        .map(|kind| object("apps/v1", kind, selected.clone()))
+        .to_vec();
+    let mut controlled = object("v1", "Pod", template["spec"].clone());
+    objects.push(controlled.clone());
+    controlled["metadata"]["name"] = json!("web-1");
+    controlled["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "1", "controller": true}]);
+    objects.push(controlled);
+    let mut job = json!({"template": template});
+    job["template"]["spec"]["restartPolicy"] = json!("Never");
+    job["template"]["spec"]["containers"][1]["env"] = json!([{"name": "ONESHOT"}]);
+    objects.push(object("batch/v1", "Job", job.clone()));
+    let cron_job = json!({"schedule": "* * * * *", "jobTemplate": {"spec": job}});
+    objects.push(object("batch/v1", "CronJob", cron_job));
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+    plane.apply_in(&namespace, &list.to_string()).await.unwrap();
     namespace
 }
 
 /// The findings in the output of `lint -o json`.
 fn findings(run: &Run) -> Vec<String> {
-    let output: Value =
-        serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {}", run.stderr));
+    let output = run.json();
     let findings = output["findings"].as_array().unwrap().iter();
+    let fields = ["code", "kind", "name", "path"];
     let mut findings: Vec<_> = findings
-        .map(|f| {
-            ["code", "kind", "name", "path"]
-                .map(|key| f[key].as_str().unwrap())
-                .join(" ")
-        })
+        .map(|finding| fields.map(|field| finding[field].as_str().unwrap()).join(" "))
         .collect();
     findings.sort();
     findings
@@ -178,8 +164,8 @@ fn findings(run: &Run) -> Vec<String> {
 async fn workloads_of_a_cluster_are_examined() {
     let (plane, _) = plane().await;
     let namespace = workloads(plane).await;
-    let args = ["lint", "--live", "-n", &namespace, "-o", "json"];
-    let run = sidewatch(plane.kubeconfig_path(), &args).await;
+    let lint = format!("lint --live -n {namespace} -o json");
+    let run = sidewatch(plane.kubeconfig_path(), &lint).await;
     let image = "spec.containers[1].image";
     let expected = [
         format!("SC011 CronJob web spec.jobTemplate.spec.template.{image}"),
@@ -192,59 +178,54 @@ async fn workloads_of_a_cluster_are_examined() {
     ];
     assert_eq!(findings(&run), expected, "{}", run.stderr);
     assert_eq!((run.code, run.stderr.as_str()), (Some(1), ""));
-    let selected = [&args[..], &["-l", "tier=front"]].concat();
+    let selected = format!("{lint} -l kind=Deployment");
     let run = sidewatch(plane.kubeconfig_path(), &selected).await;
-    assert_eq!(
-        findings(&run),
-        [format!("SC011 Deployment web spec.template.{image}")],
-        "{}",
-        run.stderr
-    );
+    assert_eq!(findings(&run), expected[2..3], "{}", run.stderr);
 }
 
 #[tokio::test]
 async fn the_role_for_users_of_the_command_line_is_sufficient() {
     let (plane, _) = plane().await;
     let (namespace, directory) = (namespace_with_violation(plane).await, Scratch::new().unwrap());
-    let policy = policy(&directory);
     let files = plane.kubeconfig_for(&namespace, "reader").await.unwrap();
-    let args = ["simulate", "-p", &policy, "-n", &namespace, "-o", "json"];
-    let run = sidewatch(files.path(), &args).await;
+    let simulate = format!("simulate -p {} -n {namespace} -o json", policy(&directory));
+    let run = sidewatch(files.path(), &simulate).await;
     assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{}", run.stderr);
     assert!(run.stderr.contains("error: cannot list pods"), "{}", run.stderr);
 
-    let role = std::fs::read_to_string(repository().join("config/rbac/cli_user_role.yaml")).unwrap();
-    let binding = format!(
-        "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: {namespace}}}\n\
-         roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: sidewatch-cli}}\n\
-         subjects: [{{kind: ServiceAccount, name: reader, namespace: {namespace}}}]\n"
+    plane
+        .apply(&read("config/rbac/cli_user_role.yaml").unwrap())
+        .await
+        .unwrap();
+    let bind = format!(
+        "create clusterrolebinding {namespace} --clusterrole=sidewatch-cli --serviceaccount={namespace}:reader"
     );
-    plane.apply(&(role + &binding)).await.unwrap();
+    plane.kubectl_line(&bind).await.unwrap();
     let one_list = "note: one list shows only the present";
     // The authorizer of the API server follows by a watch.
-    eventually(Duration::from_secs(20), || async {
-        let run = sidewatch(files.path(), &args).await;
-        let notes = run
-            .stderr
-            .lines()
-            .filter(|line| !line.starts_with(one_list))
-            .count();
+    let run = eventually(Duration::from_secs(20), || async {
+        let run = sidewatch(files.path(), &simulate).await;
+        let notes = run.stderr.lines().filter(|line| !line.starts_with(one_list));
         // A SidecarPolicy without a namespace has a note of its own.
-        anyhow::ensure!(run.code == Some(1) && notes == 1, "{}", run.stderr);
-        Ok(())
+        anyhow::ensure!(run.code == Some(1) && notes.count() == 1, "{}", run.stderr);
+        Ok(run)
     })
     .await
     .unwrap();
-    let table: [(&[&str], usize); 4] = [
-        (&["lint", "--live"], 0),
-        (&["top"], 0),
-        (&["versions"], 0),
-        // One list shows only the present.
-        (&["explain", "web"], 1),
-    ];
-    for (args, notes) in table {
-        let run = sidewatch(files.path(), &[args, &["-n", &namespace]].concat()).await;
-        assert!(matches!(run.code, Some(0 | 1)), "{args:?}: {run:?}");
-        assert_eq!(run.stderr.lines().count(), notes, "{args:?}: {run:?}");
+    assert_eq!(
+        violations(&run),
+        ["new NotReady proxy"],
+        "compared with the policy in force"
+    );
+    // One list shows only the present.
+    for (command, notes) in [
+        ("lint --live", 0),
+        ("top", 0),
+        ("versions", 0),
+        ("explain web", 1),
+    ] {
+        let run = sidewatch(files.path(), &format!("{command} -n {namespace}")).await;
+        assert!(matches!(run.code, Some(0 | 1)), "{command}: {run:?}");
+        assert_eq!(run.stderr.lines().count(), notes, "{command}: {run:?}");
     }
 }

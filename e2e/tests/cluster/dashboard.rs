@@ -1,24 +1,20 @@
 //! The Grafana dashboard: every panel uses the variables, and its values are correct with several replicas and clusters.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::process::Command;
 
-use e2e::process::Scratch;
-use e2e::project::repository;
-use e2e::tools::{self, Tool};
+use e2e::project::{read, read_yaml};
+use e2e::promtool::test_rules;
 use regex::Regex;
 use serde_json::{Value, json};
 
 const VARIABLES: [&str; 4] = ["cluster", "namespace", "policy", "severity"];
 
-fn dashboard() -> Value {
-    let file = repository().join("config/prometheus/dashboard.json");
-    serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
+pub(crate) fn dashboard() -> Value {
+    read_yaml("config/prometheus/dashboard.json").unwrap()
 }
 
 /// Titles of panels, with their expressions.
-fn expressions(dashboard: &Value) -> Vec<(String, String)> {
+pub(crate) fn expressions(dashboard: &Value) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for panel in dashboard["panels"].as_array().unwrap() {
         let title = panel["title"].as_str().unwrap();
@@ -43,17 +39,17 @@ pub(crate) fn substituted(expression: &str, selected: &[(&str, &str)]) -> String
     expression
 }
 
-/// Labels of each metric, as `docs/metrics.md` lists them.
-fn documented_labels() -> BTreeMap<String, BTreeSet<String>> {
-    let page = fs::read_to_string(repository().join("docs/metrics.md")).unwrap();
+/// Type and labels of each metric, as `docs/metrics.md` lists them.
+pub(crate) fn documented_metrics() -> BTreeMap<String, (String, BTreeSet<String>)> {
     let words = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
-    page.lines()
-        .filter(|line| line.starts_with("| `sidewatch_"))
-        .map(|line| {
-            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-            (cells[1].trim_matches('`').to_owned(), words(cells[3]))
-        })
-        .collect()
+    let page = read("docs/metrics.md").unwrap();
+    let rows = page.lines().filter(|line| line.starts_with("| `sidewatch_"));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let name = cells[1].trim_matches('`').to_owned();
+        (name, (cells[2].to_owned(), words(cells[3])))
+    })
+    .collect()
 }
 
 /// The matchers that a selector of a metric with these labels must have. Every target has the label `cluster`, or none has.
@@ -76,7 +72,7 @@ fn matchers(labels: &BTreeSet<String>) -> Vec<&'static str> {
 
 #[test]
 fn every_selector_uses_every_variable_that_its_metric_has_a_label_for() {
-    let documented = documented_labels();
+    let documented = documented_metrics();
     let metric = Regex::new(r"\b((?:sidewatch|process)_[a-z_]+)(?:\{([^}]*)\})?").unwrap();
     let mut used = BTreeSet::new();
     for (panel, expression) in expressions(&dashboard()) {
@@ -86,7 +82,7 @@ fn every_selector_uses_every_variable_that_its_metric_has_a_label_for() {
                 name.strip_suffix(part)
                     .filter(|name| documented.contains_key(*name))
             });
-            let labels = documented
+            let (_, labels) = documented
                 .get(family.unwrap_or(name))
                 .cloned()
                 .unwrap_or_default();
@@ -125,36 +121,6 @@ fn every_variable_is_defined_and_selects_all_by_default() {
     }
 }
 
-#[test]
-fn promtool_parses_every_expression() {
-    let rules: Vec<_> = expressions(&dashboard())
-        .iter()
-        .enumerate()
-        .map(|(n, (_, expression))| {
-            json!({"record": format!("dashboard:{n}"), "expr": substituted(expression, &[])})
-        })
-        .collect();
-    assert!(rules.len() > 25, "{} expressions", rules.len());
-    promtool(
-        &["check", "rules"],
-        &json!({"groups": [{"name": "dashboard", "rules": rules}]}),
-    );
-}
-
-fn promtool(args: &[&str], file: &Value) {
-    let dir = Scratch::new().unwrap();
-    let path = dir.path().join("file.yaml");
-    fs::write(&path, file.to_string()).unwrap();
-    let tools = tools::ensure(&[Tool::Promtool]).unwrap();
-    let output = Command::new(tools.path(Tool::Promtool).unwrap())
-        .args(args)
-        .arg(path)
-        .output()
-        .unwrap();
-    let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-    assert!(output.status.success(), "{}", text.concat());
-}
-
 /// Series of two clusters with two replicas each. The second replica of a cluster is a scrape behind.
 fn two_clusters() -> Vec<Value> {
     let mut series = Vec::new();
@@ -171,7 +137,7 @@ fn two_clusters() -> Vec<Value> {
             );
             let restarts = format!(
                 "{policy},namespace=\"pay\",workload_kind=\"Deployment\",workload=\"web\",container=\"envoy\",\
-                 reason=\"Error\""
+                 reason=\"Error\",{target}"
             );
             let mut add = |name: &str, labels: &str, values: &str| {
                 let values = format!("{late}{values}");
@@ -197,24 +163,14 @@ fn two_clusters() -> Vec<Value> {
                 &format!("resource=\"pods\",{own}"),
                 "1x40",
             );
-            add(
-                "sidewatch_violations_total",
-                &format!("{policy},check=\"NotReady\",{own}"),
-                "0+1x40",
-            );
-            add(
-                "sidewatch_sidecar_restarts_total",
-                &format!("{restarts},{target}"),
-                "0+1x40",
-            );
+            let announced = format!("{policy},check=\"NotReady\",{own}");
+            add("sidewatch_violations_total", &announced, "0+1x40");
+            add("sidewatch_sidecar_restarts_total", &restarts, "0+1x40");
             add("sidewatch_violation_duration_seconds_count", &own, "0+1x40");
             for (le, count) in [("5", "0x40"), ("10", "2x40"), ("+Inf", "2x40")] {
                 let starts = format!("container=\"envoy\",until=\"ready\",le=\"{le}\",{own}");
-                add(
-                    "sidewatch_sidecar_startup_seconds_bucket",
-                    &starts,
-                    &format!("_x25 {count}"),
-                );
+                let values = format!("_x25 {count}");
+                add("sidewatch_sidecar_startup_seconds_bucket", &starts, &values);
             }
             add(
                 "sidewatch_build_info",
@@ -226,18 +182,6 @@ fn two_clusters() -> Vec<Value> {
     series
 }
 
-/// Pods by version in the cluster `east`.
-const VERSIONS: [(&str, f64); 2] = [
-    (
-        r#"{cluster="east", repository="reg.io/envoy", version="1.28.1"}"#,
-        3.0,
-    ),
-    (
-        r#"{cluster="east", repository="reg.io/envoy", version="1.27.4"}"#,
-        1.0,
-    ),
-];
-
 /// A panel, the selected variables, and the labels and values of the result at minute 15.
 type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [(&'a str, f64)]);
 
@@ -246,6 +190,7 @@ fn replicas_count_once_and_clusters_add_up() {
     let expressions: BTreeMap<String, String> = expressions(&dashboard()).into_iter().collect();
     let east = &[("cluster", "east")][..];
     let critical = &[("severity", "critical")][..];
+    #[rustfmt::skip]
     let table: [Row; 23] = [
         ("Firing", &[], &[("{}", 6.0)]),
         ("Firing", east, &[("{}", 3.0)]),
@@ -261,57 +206,28 @@ fn replicas_count_once_and_clusters_add_up() {
         ("Invalid policies", &[], &[("{}", 2.0)]),
         ("Invalid policies", &[("policy", "mesh")], &[("{}", 0.0)]),
         ("Firing by check", &[], &[(r#"{check="NotReady"}"#, 6.0)]),
-        (
-            "Sidecars by kind and readiness",
-            east,
-            &[
-                (r#"{native="true", ready="false"}"#, 1.0),
-                (r#"{native="true", ready="true"}"#, 3.0),
-            ],
-        ),
-        (
-            "Workloads with the most Pods in violation",
-            &[],
-            &[
-                (
-                    r#"{cluster="east", namespace="pay", workload_kind="Deployment", workload="web"}"#,
-                    3.0,
-                ),
-                (
-                    r#"{cluster="west", namespace="pay", workload_kind="Deployment", workload="web"}"#,
-                    3.0,
-                ),
-            ],
-        ),
-        (
-            "Violations that started firing",
-            east,
-            &[(r#"{check="NotReady"}"#, 10.0)],
-        ),
+        ("Sidecars by kind and readiness", east, &[
+            (r#"{native="true", ready="false"}"#, 1.0),
+            (r#"{native="true", ready="true"}"#, 3.0),
+        ]),
+        ("Workloads with the most Pods in violation", &[], &[
+            (r#"{cluster="east", namespace="pay", workload_kind="Deployment", workload="web"}"#, 3.0),
+            (r#"{cluster="west", namespace="pay", workload_kind="Deployment", workload="web"}"#, 3.0),
+        ]),
+        ("Violations that started firing", east, &[(r#"{check="NotReady"}"#, 10.0)]),
         ("By reason", &[], &[(r#"{reason="Error"}"#, 20.0)]),
         ("Resolved", &[], &[("{}", 20.0)]),
         // A series starts with the first start of a sidecar.
         ("Median until ready", &[], &[(r#"{container="envoy"}"#, 7.5)]),
-        ("Pods by version", east, &VERSIONS),
-        (
-            "Versions per sidecar",
-            east,
-            &[(r#"{cluster="east", repository="reg.io/envoy"}"#, 2.0)],
-        ),
-        (
-            "Watches in sync",
-            &[],
-            &[
-                (
-                    r#"{cluster="east", namespace="sidewatch-system", resource="pods"}"#,
-                    1.0,
-                ),
-                (
-                    r#"{cluster="west", namespace="sidewatch-system", resource="pods"}"#,
-                    1.0,
-                ),
-            ],
-        ),
+        ("Pods by version", east, &[
+            (r#"{cluster="east", repository="reg.io/envoy", version="1.28.1"}"#, 3.0),
+            (r#"{cluster="east", repository="reg.io/envoy", version="1.27.4"}"#, 1.0),
+        ]),
+        ("Versions per sidecar", east, &[(r#"{cluster="east", repository="reg.io/envoy"}"#, 2.0)]),
+        ("Watches in sync", &[], &[
+            (r#"{cluster="east", namespace="sidewatch-system", resource="pods"}"#, 1.0),
+            (r#"{cluster="west", namespace="sidewatch-system", resource="pods"}"#, 1.0),
+        ]),
     ];
     let cases: Vec<_> = table
         .iter()
@@ -331,7 +247,7 @@ fn replicas_count_once_and_clusters_add_up() {
         "evaluation_interval": "30s",
         "tests": [{"interval": "30s", "input_series": two_clusters(), "promql_expr_test": cases}],
     });
-    promtool(&["test", "rules"], &tests);
+    test_rules(&json!({"groups": []}), &tests).unwrap();
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::core::Status;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use sidewatch::api::{
@@ -12,7 +11,7 @@ use sidewatch::api::{
 };
 use sidewatch::lint::Linter;
 
-use crate::policy_specs::{Kind, plane, try_create};
+use crate::policy_specs::{Kind, causes, condition, plane, try_create, words};
 
 const EXEMPTION: Kind = (
     "SidecarExemption",
@@ -138,19 +137,6 @@ fn lint(spec: &Value) -> BTreeSet<&'static str> {
     report.findings.iter().map(|finding| finding.code).collect()
 }
 
-/// The fields and messages of a rejection. An unknown field has no causes.
-fn causes(status: &Status) -> Vec<(String, String)> {
-    let causes = status.details.iter().flat_map(|details| &details.causes);
-    let causes: Vec<_> = causes
-        .filter(|cause| !cause.message.contains("some validation rules were not checked"))
-        .map(|cause| (cause.field.clone(), cause.message.clone()))
-        .collect();
-    if causes.is_empty() {
-        return vec![(String::new(), status.message.clone())];
-    }
-    causes
-}
-
 #[tokio::test]
 async fn invalid_exemptions_are_rejected_with_the_field() {
     let (_, client) = plane().await;
@@ -173,13 +159,6 @@ async fn invalid_exemptions_are_rejected_with_the_field() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn condition(status: &str, reason: &str) -> Value {
-    json!({
-        "type": "Active", "status": status, "reason": reason, "message": "",
-        "lastTransitionTime": "2026-01-02T03:04:05Z", "observedGeneration": 1,
-    })
-}
-
 /// A status with the maximum lengths of the schema.
 fn full_status() -> SidecarExemptionStatus {
     let hidden = HiddenViolation {
@@ -192,7 +171,7 @@ fn full_status() -> SidecarExemptionStatus {
     };
     SidecarExemptionStatus {
         observed_generation: Some(1),
-        conditions: serde_json::from_value(json!([condition("True", "Active")])).unwrap(),
+        conditions: serde_json::from_value(json!([condition("Active", "True", "")])).unwrap(),
         workload: "ä".repeat(MAX_SHOWN),
         checks: "ä".repeat(MAX_SHOWN),
         hides: 11,
@@ -237,12 +216,6 @@ async fn the_status_is_written_and_read_back_as_it_is() {
     assert_eq!(apply(&quiet).await.status, Some(quiet), "removed fields are gone");
 }
 
-/// Words of each line.
-fn words(printed: &str) -> Vec<Vec<&str>> {
-    let lines = printed.lines();
-    lines.map(|line| line.split_whitespace().collect()).collect()
-}
-
 #[tokio::test]
 async fn kubectl_shows_what_an_exemption_hides() {
     let (plane, client) = plane().await;
@@ -252,12 +225,12 @@ async fn kubectl_shows_what_an_exemption_hides() {
     let exemption = SidecarExemption::new("vendor", serde_json::from_value(exemption).unwrap());
     let (workload, checks) = (exemption.spec.shown_workload(), exemption.spec.shown_checks());
     api.create(&PostParams::default(), &exemption).await.unwrap();
-    let get = async |args: &[&str]| {
-        let all = [["get", "--namespace", &namespace].as_slice(), args].concat();
-        plane.kubectl(all).await.unwrap()
+    let get = async |args: &str| {
+        let line = format!("get --namespace {namespace} {args}");
+        plane.kubectl_line(&line).await.unwrap()
     };
     let header = ["NAME", "WORKLOAD", "CHECKS", "UNTIL", "ACTIVE", "HIDES", "AGE"];
-    let printed = get(&["scex"]).await;
+    let printed = get("scex").await;
     assert_eq!(words(&printed)[0], header, "{printed}");
     assert_eq!(
         words(&printed)[1][..2],
@@ -266,12 +239,12 @@ async fn kubectl_shows_what_an_exemption_hides() {
     );
 
     let status = json!({ "status": {
-        "conditions": [condition("True", "Active")], "workload": workload, "checks": checks, "hides": 3,
+        "conditions": [condition("Active", "True", "")], "workload": workload, "checks": checks, "hides": 3,
     }});
     api.patch_status("vendor", &PatchParams::default(), &Patch::Merge(status))
         .await
         .unwrap();
-    let printed = get(&["sidecarexemptions"]).await;
+    let printed = get("sidecarexemptions").await;
     let expected = [
         "vendor",
         "Deployment/checkout",
@@ -281,15 +254,15 @@ async fn kubectl_shows_what_an_exemption_hides() {
         "3",
     ];
     assert_eq!(words(&printed)[1][..6], expected, "{printed}");
-    let printed = get(&["scex", "--output=wide"]).await;
+    let printed = get("scex --output=wide").await;
     assert_eq!(words(&printed)[0][7..], ["REASON"], "{printed}");
     assert!(printed.trim_end().ends_with("the vendor fixes it"), "{printed}");
-    let category = get(&["sidecars", "--output=name"]).await;
+    let category = get("sidecars --output=name").await;
     assert!(
         category.contains("sidecarexemption.sidewatch.dev/vendor"),
         "{category}"
     );
-    let explained = plane.kubectl(["explain", "scex.spec.until"]).await.unwrap();
+    let explained = plane.kubectl_line("explain scex.spec.until").await.unwrap();
     let explained = words(&explained).concat().join(" ");
     assert!(
         explained.contains("The time at which the exemption ends"),

@@ -3,17 +3,13 @@
 use std::process::Command;
 
 use e2e::process::Scratch;
-use e2e::project::repository;
-
-fn read(path: &str) -> String {
-    std::fs::read_to_string(repository().join(path)).unwrap()
-}
+use e2e::project::{read, repository};
 
 #[test]
 fn the_compiler_is_the_pinned_one() {
-    let toolchain = read("rust-toolchain.toml");
+    let toolchain = read("rust-toolchain.toml").unwrap();
     let channel = toolchain.split('"').nth(1).unwrap();
-    let dockerfile = read("Dockerfile");
+    let dockerfile = read("Dockerfile").unwrap();
     assert!(
         dockerfile.contains(&format!("FROM rust:{channel}-")),
         "the Dockerfile compiles with another Rust than {channel}"
@@ -24,7 +20,7 @@ fn the_compiler_is_the_pinned_one() {
 #[test]
 fn cargo_finds_everything_in_the_build_context() {
     let context = Scratch::new().unwrap();
-    let ignore = read(".dockerignore");
+    let ignore = read(".dockerignore").unwrap();
     let kept: Vec<_> = ignore.lines().filter_map(|line| line.strip_prefix('!')).collect();
     // a shell expands patterns such as `tests/*.rs`
     let copy = format!("cp -r --parents {} {}", kept.join(" "), context.path().display());
@@ -35,13 +31,7 @@ fn cargo_finds_everything_in_the_build_context() {
     assert!(copied.unwrap().success(), "{copy}");
 
     let output = Command::new(env!("CARGO"))
-        .args([
-            "metadata",
-            "--locked",
-            "--offline",
-            "--no-deps",
-            "--format-version=1",
-        ])
+        .args("metadata --locked --offline --no-deps --format-version=1".split(' '))
         .current_dir(context.path())
         .output()
         .unwrap();

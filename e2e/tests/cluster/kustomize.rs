@@ -5,24 +5,20 @@ use std::time::Duration;
 use anyhow::Context;
 use e2e::ControlPlane;
 use e2e::compat::SELECTABLE_FIELDS;
-use e2e::operator::{NAMESPACE, Operator, SERVICE_ACCOUNT, repository};
+use e2e::operator::{NAMESPACE, Operator, SERVICE_ACCOUNT};
 use e2e::poll;
 use e2e::simulated_kubelet::{Container, PodSpec, RestartPolicy, SimulatedKubelet, Step};
 use serde_json::{Value, json};
 use sidewatch::domain::checks::rule;
 use sidewatch::domain::policy::Check;
 
+use crate::policy_specs;
+
 const SOON: Duration = Duration::from_mins(1);
 
-async fn apply(plane: &ControlPlane, directory: &str, flags: &[&str]) -> String {
-    let directory = repository().join("config").join(directory);
-    let args = [&["apply", "-k", directory.to_str().unwrap()], flags].concat();
-    plane.kubectl(args).await.unwrap()
-}
-
-async fn get(plane: &ControlPlane, args: &[&str]) -> Value {
-    let args = [&["get", "--output=json"], args].concat();
-    serde_json::from_str(&plane.kubectl(args).await.unwrap()).unwrap()
+async fn get(plane: &ControlPlane, args: &str) -> Value {
+    let printed = plane.kubectl_line(&format!("get --output=json {args}")).await;
+    serde_json::from_str(&printed.unwrap()).unwrap()
 }
 
 /// Waits until `look` finds a value.
@@ -38,12 +34,17 @@ async fn one_command_installs() {
         .start_controllers(&["deployment-controller", "replicaset-controller"])
         .await
         .unwrap();
-    let applied = apply(&plane, "default", &[]).await;
+    let applied = plane.kubectl_line("apply -k config/default").await.unwrap();
     assert!(
         applied.lines().all(|line| line.ends_with(" created")),
         "{applied}"
     );
-    for line in apply(&plane, "default", &[]).await.lines() {
+    for line in plane
+        .kubectl_line("apply -k config/default")
+        .await
+        .unwrap()
+        .lines()
+    {
         // kubectl always sends the selector of a PodDisruptionBudget.
         let is_budget = line.starts_with("poddisruptionbudget.policy/");
         // An API server without selectable fields removes them from the CRDs.
@@ -55,18 +56,16 @@ async fn one_command_installs() {
         );
     }
 
-    let token = plane
-        .token(NAMESPACE, SERVICE_ACCOUNT, Duration::from_hours(1))
-        .await;
-    let kubeconfig = plane.kubeconfig_for_token(&token.unwrap()).unwrap();
+    let hour = Duration::from_hours(1);
+    let token = plane.token(NAMESPACE, SERVICE_ACCOUNT, hour).await.unwrap();
+    let kubeconfig = plane.kubeconfig_for_token(&token).unwrap();
     let mut operator = Operator::start(&plane, kubeconfig.path(), &[]).await.unwrap();
     operator.wait_until_ready().await.unwrap();
 
     // The namespace enforces the restricted Pod Security Standard, so an existing Pod satisfies it.
-    let namespace = ["namespace", NAMESPACE];
-    let labels = &get(&plane, &namespace).await["metadata"]["labels"];
+    let labels = &get(&plane, &format!("namespace {NAMESPACE}")).await["metadata"]["labels"];
     assert_eq!(labels["pod-security.kubernetes.io/enforce"], "restricted");
-    let pods = ["pods", "--namespace", NAMESPACE];
+    let pods = format!("pods --namespace {NAMESPACE}");
     let pod = eventually("a Pod of the Deployment", || async {
         get(&plane, &pods).await["items"].get(0).cloned()
     });
@@ -74,33 +73,30 @@ async fn one_command_installs() {
     assert_eq!(pod["spec"]["serviceAccountName"], SERVICE_ACCOUNT);
 }
 
-/// Creates a Pod that fails a check and returns the faulty container.
+/// Creates a Pod that fails a check and returns the faulty container, or an empty name if the violation is about an image.
 async fn fail(kubelet: &SimulatedKubelet, namespace: &str, check: Check) -> &'static str {
-    let proxied = || {
-        PodSpec::new("web")
-            .container(Container::native("istio-proxy").readiness_probe().startup_probe())
-            .container(Container::regular("app").readiness_probe())
+    let proxied = PodSpec::new("web")
+        .container(Container::native("istio-proxy").readiness_probe().startup_probe())
+        .container(Container::regular("app").readiness_probe());
+    let (unready, ready) = (Step::Unready("istio-proxy"), Step::Ready("istio-proxy"));
+    let run = async |spec: PodSpec, steps: &[Step<'_>]| {
+        let mut pod = kubelet.run(namespace, spec).await.unwrap();
+        pod.steps(steps).await.unwrap();
     };
     match check {
         Check::NotReady | Check::MainReadySidecarNotReady => {
-            let mut pod = kubelet.run(namespace, proxied()).await.unwrap();
-            pod.step(Step::Unready("istio-proxy")).await.unwrap();
+            run(proxied, &[unready]).await;
             "istio-proxy"
         }
         Check::FrequentRestarts => {
-            let mut pod = kubelet.run(namespace, proxied()).await.unwrap();
-            for _ in 0..3 {
-                pod.step(Step::Exit("app", 1)).await.unwrap();
-                pod.step(Step::Start("app")).await.unwrap();
-            }
+            run(proxied, &[Step::Exit("app", 1), Step::Start("app")].repeat(3)).await;
             "app"
         }
         Check::StartupBlocked => {
-            let mut pod = kubelet.create(namespace, proxied()).await.unwrap();
+            let mut pod = kubelet.create(namespace, proxied).await.unwrap();
             pod.schedule().await.unwrap();
-            pod.steps(&[Step::Admit, Step::SandboxReady, Step::Start("istio-proxy")])
-                .await
-                .unwrap();
+            let started = [Step::Admit, Step::SandboxReady, Step::Start("istio-proxy")];
+            pod.steps(&started).await.unwrap();
             "istio-proxy"
         }
         Check::JobHeldOpen => {
@@ -108,28 +104,22 @@ async fn fail(kubelet: &SimulatedKubelet, namespace: &str, check: Check) -> &'st
                 .restart_policy(RestartPolicy::Never)
                 .container(Container::regular("report"))
                 .container(Container::regular("log-sidecar"));
-            let mut pod = kubelet.run(namespace, pod).await.unwrap();
-            pod.step(Step::Exit("report", 0)).await.unwrap();
+            run(pod, &[Step::Exit("report", 0)]).await;
             "log-sidecar"
         }
         Check::OOMKilled => {
-            let mut pod = kubelet.run(namespace, proxied()).await.unwrap();
-            pod.step(Step::OomKill("istio-proxy")).await.unwrap();
+            run(proxied, &[Step::OomKill("istio-proxy")]).await;
             "istio-proxy"
         }
         Check::Flapping => {
-            let mut pod = kubelet.run(namespace, proxied()).await.unwrap();
-            for _ in 0..3 {
-                pod.step(Step::Unready("istio-proxy")).await.unwrap();
-                pod.step(Step::Ready("istio-proxy")).await.unwrap();
-            }
+            run(proxied, &[unready, ready].repeat(3)).await;
             "istio-proxy"
         }
         Check::SidecarMissing => {
             let pod = PodSpec::new("web")
                 .annotation("dapr.io/enabled", "true")
                 .container(Container::regular("app"));
-            kubelet.run(namespace, pod).await.unwrap();
+            run(pod, &[]).await;
             "daprd"
         }
         Check::VersionDrift => {
@@ -137,8 +127,7 @@ async fn fail(kubelet: &SimulatedKubelet, namespace: &str, check: Check) -> &'st
                 .container(Container::regular("app"))
                 .container(Container::native("envoy").image("envoyproxy/envoy:v1.35.0"))
                 .container(Container::native("envoy-egress").image("envoyproxy/envoy:v1.34.1"));
-            kubelet.run(namespace, pod).await.unwrap();
-            // The violation is about the image.
+            run(pod, &[]).await;
             ""
         }
         Check::CommonCause => {
@@ -146,8 +135,7 @@ async fn fail(kubelet: &SimulatedKubelet, namespace: &str, check: Check) -> &'st
                 let pod = PodSpec::new(name)
                     .container(Container::regular("app"))
                     .container(Container::native("envoy").readiness_probe());
-                let mut pod = kubelet.run(namespace, pod).await.unwrap();
-                pod.step(Step::Unready("envoy")).await.unwrap();
+                run(pod, &[Step::Unready("envoy")]).await;
             }
             ""
         }
@@ -158,20 +146,15 @@ async fn fail(kubelet: &SimulatedKubelet, namespace: &str, check: Check) -> &'st
 async fn try_sample(plane: &ControlPlane, kubelet: &SimulatedKubelet, check: Check) {
     let name = check.as_str();
     let namespace = plane.namespace("sample").await.unwrap();
-    let file = repository().join(format!("config/samples/{name}.yaml"));
-    let flags = ["--namespace", &namespace];
-    let args = [&["apply", "--filename", file.to_str().unwrap()], &flags[..]].concat();
-    plane.kubectl(args).await.unwrap();
+    let apply = format!("apply --filename config/samples/{name}.yaml --namespace {namespace}");
+    plane.kubectl_line(&apply).await.unwrap();
     let container = fail(kubelet, &namespace, check).await;
 
-    let policies = [&["sidecarpolicies"], &flags[..]].concat();
+    let policies = format!("sidecarpolicies --namespace {namespace}");
     let violations = eventually(name, || async {
         let violations = get(plane, &policies).await["items"][0]["status"]["violations"].clone();
-        let is_firing = |violation: &&Value| violation["check"] == name && violation["state"] == "Firing";
-        let found = violations
-            .as_array()?
-            .iter()
-            .any(|violation| is_firing(&violation));
+        let is_firing = |violation: &Value| violation["check"] == name && violation["state"] == "Firing";
+        let found = violations.as_array()?.iter().any(is_firing);
         found.then_some(violations)
     });
     let violations = violations.await;
@@ -185,7 +168,7 @@ async fn try_sample(plane: &ControlPlane, kubelet: &SimulatedKubelet, check: Che
         .collect();
     assert_eq!(found, [[&json!(name), &json!(container)]], "{violations}");
 
-    let events = [&["events.v1.events.k8s.io"], &flags[..]].concat();
+    let events = format!("events.v1.events.k8s.io --namespace {namespace}");
     let events = get(plane, &events).await["items"].clone();
     let reasons: Vec<_> = events
         .as_array()
@@ -206,10 +189,10 @@ async fn every_sample_reports_its_check() {
 
 #[tokio::test]
 async fn the_samples_apply_together_one_per_check() {
-    let plane = ControlPlane::start().await.unwrap();
-    e2e::operator::install_crds(&plane).await.unwrap();
+    let (plane, _) = policy_specs::plane().await;
     let namespace = plane.namespace("samples").await.unwrap();
-    let applied = apply(&plane, "samples", &["--namespace", &namespace]).await;
+    let apply = format!("apply -k config/samples --namespace {namespace}");
+    let applied = plane.kubectl_line(&apply).await.unwrap();
     assert_eq!(
         applied.lines().count(),
         Check::ALL.len() + 1,

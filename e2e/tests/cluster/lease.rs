@@ -6,10 +6,9 @@ use anyhow::{Result, bail};
 use e2e::poll::eventually;
 use futures::StreamExt;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client};
-use serde_json::{Value, json};
+use serde_json::json;
 use sidewatch::kubernetes::lease::{LeaseClient, LeaseRecord, LeaseWrite, Term};
 use sidewatch::kubernetes::named_object::Applied;
 
@@ -26,40 +25,27 @@ struct Setup {
 }
 
 /// A role with these verbs for the Lease.
-fn role(verbs: &[&str]) -> Value {
-    json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": NAME},
-        "rules": [{
-            "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": [NAME],
-            "verbs": verbs,
-        }],
-    })
+fn role(verbs: &str) -> String {
+    format!(
+        "{{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {{name: {NAME}}}, rules: [{{apiGroups: \
+         [coordination.k8s.io], resources: [leases], resourceNames: [{NAME}], verbs: [{verbs}]}}]}}"
+    )
 }
 
 async fn setup() -> Setup {
     let plane = e2e::shared().await.unwrap();
     let client = plane.client().await.unwrap();
     let namespace = plane.namespace("lease").await.unwrap();
-    plane.service_account(&namespace, ACCOUNT).await.unwrap();
-    let apply = PatchParams::apply("e2e");
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": NAME},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": NAME},
-        "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": namespace}],
-    });
-    let roles: Api<Role> = Api::namespaced(client.clone(), &namespace);
-    let role = role(&["create", "get", "watch", "patch"]);
-    roles.patch(NAME, &apply, &Patch::Apply(role)).await.unwrap();
-    let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), &namespace);
-    bindings
-        .patch(NAME, &apply, &Patch::Apply(binding))
+    plane
+        .apply_in(&namespace, &role("create, get, watch, patch"))
         .await
         .unwrap();
-    let token = plane
-        .token(&namespace, ACCOUNT, Duration::from_hours(1))
-        .await
-        .unwrap();
-    let replica = plane.client_with_token(&token).await.unwrap();
+    let kubeconfig = plane.kubeconfig_for(&namespace, ACCOUNT).await.unwrap();
+    let bind = format!(
+        "create rolebinding {NAME} --role={NAME} --serviceaccount={namespace}:{ACCOUNT} -n {namespace}"
+    );
+    plane.kubectl_line(&bind).await.unwrap();
+    let replica = kubeconfig.client().await.unwrap();
     let lease = |identity: &str| LeaseClient::new(replica.clone(), &namespace, NAME, identity);
     // The authorizer of the API server follows by a watch.
     let one = lease("one");
@@ -188,15 +174,15 @@ async fn a_lease_is_created_by_apply_only_with_the_verb_create() {
     let Setup {
         one,
         leases,
-        client,
         namespace,
         ..
     } = setup().await;
     let created = written(&one, &write(None, "one", FIRST)).await.unwrap();
-    let roles: Api<Role> = Api::namespaced(client, &namespace);
-    let patch = Patch::Apply(role(&["get", "watch", "patch"]));
-    let params = PatchParams::apply("e2e");
-    roles.patch(NAME, &params, &patch).await.unwrap();
+    let plane = e2e::shared().await.unwrap();
+    plane
+        .apply_in(&namespace, &role("get, watch, patch"))
+        .await
+        .unwrap();
     written(&one, &write(Some(&created), "one", SECOND))
         .await
         .expect("a renewal needs only patch");

@@ -16,7 +16,6 @@
     reason = "a test binary has no readers of its interface"
 )]
 
-mod access;
 mod admission;
 mod alert_rules;
 mod cli;
@@ -34,5 +33,4 @@ mod plugin;
 mod pod_encodings;
 mod policy_specs;
 mod protected_metrics;
-mod simulated_kubelet;
 mod snooze;

@@ -2,18 +2,19 @@
 //! `docs/metrics.md` lists exactly the existing metrics and labels.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::time::Duration;
 
 use anyhow::ensure;
 use e2e::ControlPlane;
 use e2e::observers::prometheus::Prometheus;
-use e2e::operator::{NAMESPACE, Operator, SERVICE_ACCOUNT, install_crds, install_rbac, repository};
+use e2e::operator::{NAMESPACE, Operator, SERVICE_ACCOUNT, install_crds, install_rbac};
 use e2e::poll::eventually;
+use e2e::project::read_yaml;
+use e2e::promtool::check_metrics;
 use e2e::simulated_kubelet::{Container, PodSpec, SimulatedKubelet, Step};
 use serde_json::Value;
 
-use crate::dashboard::substituted;
+use crate::dashboard::{dashboard, documented_metrics, expressions, substituted};
 
 const POLICY: &str = "
 apiVersion: sidewatch.dev/v1alpha1
@@ -42,18 +43,21 @@ const SOON: Duration = Duration::from_mins(1);
 async fn dashboard_alerts_and_documentation_agree_with_the_metrics() {
     let plane = ControlPlane::start().await.unwrap();
     install_crds(&plane).await.unwrap();
-    plane.kubectl(["create", "namespace", NAMESPACE]).await.unwrap();
+    plane
+        .kubectl_line(&format!("create namespace {NAMESPACE}"))
+        .await
+        .unwrap();
     let kubeconfig = plane.kubeconfig_for(NAMESPACE, SERVICE_ACCOUNT).await.unwrap();
     // First without its role, so that watches fail.
     let mut operator = Operator::start(&plane, kubeconfig.path(), &[]).await.unwrap();
-    let rules = yaml("config/prometheus/rules.yaml")["spec"].take();
+    let rules = read_yaml("config/prometheus/rules.yaml").unwrap()["spec"].take();
     let prometheus = Prometheus::start(operator.metrics_address(), &rules)
         .await
         .unwrap();
     has_data(&prometheus, "sidewatch_watch_errors_total").await;
     install_rbac(&plane).await.unwrap();
     operator.wait_until_ready().await.unwrap();
-    plane.kubectl(["create", "namespace", "pay"]).await.unwrap();
+    plane.kubectl_line("create namespace pay").await.unwrap();
     plane.apply(POLICY).await.unwrap();
     plane.apply(EXEMPTION).await.unwrap();
     has_data(&prometheus, "sidewatch_policy_ready").await;
@@ -62,13 +66,11 @@ async fn dashboard_alerts_and_documentation_agree_with_the_metrics() {
 
     the_alert_names_the_sidecar(&prometheus).await;
     every_panel_has_data(&prometheus).await;
-    the_reference_is_complete(&operator.metrics().await.unwrap());
+    let metrics = operator.metrics().await.unwrap();
+    check_metrics(&metrics).unwrap();
+    the_reference_is_complete(&metrics);
     assert!(operator.stop().await.unwrap().success());
     plane.stop().unwrap();
-}
-
-fn yaml(path: &str) -> Value {
-    serde_saphyr::from_str(&fs::read_to_string(repository().join(path)).unwrap()).unwrap()
 }
 
 /// One sidecar fires and recovers, one continues to fire, one restarts, and one fires and is hidden.
@@ -93,11 +95,15 @@ async fn run_pods(kubelet: &SimulatedKubelet, prometheus: &Prometheus) {
     .await;
     recovers.step(Step::Ready("istio-proxy")).await.unwrap();
     has_data(prometheus, "sidewatch_violation_duration_seconds_count > 0").await;
-    recovers.crash("fluent-bit", 1).await.unwrap();
-    has_data(prometheus, "sidewatch_sidecar_restarts_total == 1").await;
-    recovers.crash("fluent-bit", 1).await.unwrap();
-    recovers.step(Step::Start("fluent-bit")).await.unwrap();
-    has_data(prometheus, "sidewatch_sidecar_restarts_total == 2").await;
+    for restarts in 1..=2 {
+        let crash = [Step::Exit("fluent-bit", 1), Step::Start("fluent-bit")];
+        recovers.steps(&crash).await.unwrap();
+        has_data(
+            prometheus,
+            &format!("sidewatch_sidecar_restarts_total == {restarts}"),
+        )
+        .await;
+    }
     let debug = PodSpec::new("debug")
         .container(Container::native("envoy").readiness_probe())
         .container(Container::regular("app"));
@@ -155,8 +161,7 @@ async fn the_alert_names_the_sidecar(prometheus: &Prometheus) {
 }
 
 async fn every_panel_has_data(prometheus: &Prometheus) {
-    let dashboard = yaml("config/prometheus/dashboard.json");
-    let mut queries = 0;
+    let dashboard = dashboard();
     for panel in dashboard["panels"].as_array().unwrap() {
         let is_row = panel["type"] == "row";
         assert!(
@@ -164,18 +169,12 @@ async fn every_panel_has_data(prometheus: &Prometheus) {
             "the data source must be a variable: {}",
             panel["title"]
         );
-        for target in panel
-            .get("targets")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
-            let query = substituted(target["expr"].as_str().unwrap(), &[]);
-            has_data(prometheus, &query).await;
-            queries += 1;
-        }
     }
-    assert!(queries > 25, "{queries} queries");
+    let expressions = expressions(&dashboard);
+    assert!(expressions.len() > 25, "{} queries", expressions.len());
+    for (_, expression) in expressions {
+        has_data(prometheus, &substituted(&expression, &[])).await;
+    }
 }
 
 /// Compares `docs/metrics.md` with `/metrics`: names, types and labels.
@@ -207,24 +206,5 @@ fn the_reference_is_complete(metrics: &str) {
         }
     }
     shown.retain(|name, _| name.starts_with("sidewatch_"));
-    let page = fs::read_to_string(repository().join("docs/metrics.md")).unwrap();
-    let words = |cell: &str| {
-        cell.split('`')
-            .skip(1)
-            .step_by(2)
-            .map(str::to_owned)
-            .collect::<BTreeSet<_>>()
-    };
-    let documented: BTreeMap<String, (String, BTreeSet<String>)> = page
-        .lines()
-        .filter(|line| line.starts_with("| `sidewatch_"))
-        .map(|line| {
-            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-            (
-                cells[1].trim_matches('`').to_owned(),
-                (cells[2].to_owned(), words(cells[3])),
-            )
-        })
-        .collect();
-    assert_eq!(documented, shown);
+    assert_eq!(documented_metrics(), shown);
 }

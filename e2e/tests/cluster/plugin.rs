@@ -3,7 +3,6 @@
 use std::{os::unix::fs::symlink, path::Path};
 
 use e2e::{ControlPlane, operator::binary, process::Scratch};
-
 use tokio::process::Command;
 
 use crate::{
@@ -28,11 +27,12 @@ impl<'a> Kubectl<'a> {
         Self { programs, plane }
     }
 
-    async fn run(&self, args: &[&str]) -> Run {
+    /// Runs a command line of kubectl. No argument contains a space.
+    async fn run(&self, line: &str) -> Run {
         let directory = self.programs.path();
         let mut command = Command::new(directory.join("kubectl"));
         command
-            .args(args)
+            .args(line.split(' '))
             .env_clear()
             .env("PATH", directory)
             .env("HOME", directory)
@@ -46,45 +46,31 @@ async fn kubectl_runs_the_plugin_with_its_flags() {
     let (plane, _) = plane().await;
     let namespace = namespace_with_violation(plane).await;
     let kubectl = Kubectl::new(plane).await;
-    let listed = kubectl.run(&["plugin", "list"]).await;
+    let listed = kubectl.run("plugin list").await;
     assert!(listed.stdout.contains("/kubectl-sidewatch"), "{listed:?}");
 
-    let run = kubectl.run(&["sidewatch", "top", "-n", &namespace]).await;
+    let run = kubectl.run(&format!("sidewatch top -n {namespace}")).await;
     assert!(run.stdout.starts_with("1 Pods, "), "{run:?}");
-    let context = plane_context(&kubectl).await;
-    let args = [
-        "sidewatch",
-        "versions",
-        "-n",
-        &namespace,
-        "-l",
-        "app=web",
-        "-o",
-        "json",
-        "--context",
-        &context,
-    ];
-    let run = kubectl.run(&args).await;
-    let output: serde_json::Value = serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{run:?}"));
-    assert_eq!(output["pods"], 1, "{run:?}");
+    let context = kubectl.run("config current-context").await.stdout;
+    let versions = format!(
+        "sidewatch versions -n {namespace} -l app=web -o json --context {}",
+        context.trim()
+    );
+    let run = kubectl.run(&versions).await;
+    assert_eq!(run.json()["pods"], 1, "{run:?}");
     assert_eq!(run.code, Some(0), "{run:?}");
 
-    let run = kubectl.run(&["sidewatch", "top", "--by", "color"]).await;
+    let run = kubectl.run("sidewatch top --by color").await;
     assert_eq!(run.code, Some(2), "{run:?}");
     assert!(
         run.stderr.contains("possible values: workload, image, policy"),
         "{run:?}"
     );
-    let run = kubectl.run(&["sidewatch", "top", "--help"]).await;
+    let run = kubectl.run("sidewatch top --help").await;
     assert!(
         run.stdout.contains("Usage: kubectl sidewatch top [OPTIONS]"),
         "{run:?}"
     );
-}
-
-async fn plane_context(kubectl: &Kubectl<'_>) -> String {
-    let run = kubectl.run(&["config", "current-context"]).await;
-    run.stdout.trim().to_owned()
 }
 
 #[tokio::test]
@@ -92,28 +78,29 @@ async fn kubectl_completes_the_command_line_of_the_plugin() {
     let (plane, _) = plane().await;
     let namespace = namespace_with_violation(plane).await;
     let kubectl = Kubectl::new(plane).await;
-    let complete = async |words: &[&str]| {
-        let run = kubectl
-            .run(&[&["__complete", "sidewatch"][..], words].concat())
-            .await;
+    let complete = async |words: &str| {
+        let run = kubectl.run(&format!("__complete sidewatch {words}")).await;
         assert_eq!(run.code, Some(0), "{run:?}");
         run.stdout
     };
-    let text = complete(&["vers"]).await;
+    let text = complete("vers").await;
     assert!(
         text.starts_with("versions\tShow which versions") && text.ends_with("\n:4\n"),
         "{text}"
     );
     assert_eq!(
-        complete(&["top", "--by", "im"]).await,
+        complete("top --by im").await,
         "image\tBy the image of the container\n:4\n"
     );
+    // The last word is empty.
     assert_eq!(
-        complete(&["lint", ""]).await,
+        complete("lint ").await,
         ":0\n",
         "the shell completes the names of files"
     );
-    let text = complete(&["top", "-n", &namespace]).await;
-    assert_eq!(text, format!("{namespace}\n:4\n"));
-    assert_eq!(complete(&["explain", "-n", &namespace, ""]).await, "web\n:4\n");
+    assert_eq!(
+        complete(&format!("top -n {namespace}")).await,
+        format!("{namespace}\n:4\n")
+    );
+    assert_eq!(complete(&format!("explain -n {namespace} ")).await, "web\n:4\n");
 }

@@ -3,33 +3,28 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use e2e::metrics::value;
 use e2e::observers::prometheus::Prometheus;
-use e2e::operator::{NAMESPACE, Operator, SERVICE_ACCOUNT, install_crds, install_rbac, repository};
+use e2e::operator::{NAMESPACE, Operator, SERVICE_ACCOUNT, install_crds, install_rbac};
 use e2e::poll::eventually;
 use e2e::process::Scratch;
-use e2e::{ControlPlane, TokenKubeconfig};
+use e2e::project::read;
+use e2e::{ControlPlane, TokenKubeconfig, tls};
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::crypto::ring::default_provider;
-use tokio_rustls::rustls::pki_types::CertificateDer;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 const SOON: Duration = Duration::from_mins(1);
 const SERVER_NAME: &str = "sidewatch.sidewatch-system.svc";
 const SCRAPER: &str = "127.0.0.1:0";
 /// Another client: limits are per address.
 const ATTACKER: &str = "127.0.0.2:0";
-/// Bound of the growth for any behaviour of clients, in MiB.
+/// Bound of the growth for any behaviour of clients, in MB.
 const MAX_GROWTH: f64 = 20.0;
 
 /// The role of a scraper, bound to one ServiceAccount.
@@ -64,10 +59,7 @@ impl Setup {
         let plane = ControlPlane::start().await.unwrap();
         install_crds(&plane).await.unwrap();
         install_rbac(&plane).await.unwrap();
-        plane
-            .kubectl(["create", "namespace", "monitoring"])
-            .await
-            .unwrap();
+        plane.kubectl_line("create namespace monitoring").await.unwrap();
         let kubeconfig = plane.kubeconfig_for(NAMESPACE, SERVICE_ACCOUNT).await.unwrap();
         let files = Scratch::new().unwrap();
         write_certificate(files.path());
@@ -86,11 +78,8 @@ impl Setup {
     /// Permits reviews, and scrapes of the ServiceAccount `prometheus`.
     async fn add_roles(&self) {
         for name in ["auth_role", "auth_role_binding", "reader_role"] {
-            let path = repository().join(format!("config/protected-metrics/{name}.yaml"));
-            self.plane
-                .apply(&fs::read_to_string(path).unwrap())
-                .await
-                .unwrap();
+            let manifest = read(format!("config/protected-metrics/{name}.yaml")).unwrap();
+            self.plane.apply(&manifest).await.unwrap();
         }
         self.plane.apply(BINDING).await.unwrap();
     }
@@ -115,14 +104,8 @@ impl Setup {
 
     /// Opens a connection from this address, and sends a request with this token.
     async fn request(&self, from: &str, token: Option<&str>) -> Result<TlsStream<TcpStream>> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(self.files.path().join("tls.crt"))?)?;
-        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let connector = tls::connector(&self.files.path().join("tls.crt"))?;
         let stream = self.connect(from).await?;
-        let connector = TlsConnector::from(Arc::new(config));
         let mut stream = connector.connect(SERVER_NAME.try_into()?, stream).await?;
         let token = token.map(|token| format!("authorization: Bearer {token}\r\n"));
         let request = format!(
@@ -131,11 +114,6 @@ impl Setup {
         );
         stream.write_all(request.as_bytes()).await?;
         Ok(stream)
-    }
-
-    /// Status and body of a scrape.
-    async fn scrape(&self, token: Option<&str>) -> Result<(u16, String)> {
-        self.response(SCRAPER, token).await
     }
 
     /// Status and body of the response to a request from this address.
@@ -152,20 +130,11 @@ impl Setup {
     /// Scrapes until the status is this one, and returns the body.
     async fn until_status(&self, token: Option<&str>, expected: u16) -> String {
         let body = eventually(SOON, || async {
-            let (status, body) = self.scrape(token).await?;
+            let (status, body) = self.response(SCRAPER, token).await?;
             ensure!(status == expected, "{status} {body}");
             Ok(body)
         });
         body.await.unwrap()
-    }
-
-    /// Resident memory of the operator in MiB.
-    fn resident(&mut self) -> f64 {
-        let path = format!("/proc/{}/status", self.operator.process().id());
-        let status = fs::read_to_string(path).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kibibytes = line.unwrap().trim().trim_end_matches(" kB");
-        kibibytes.parse::<f64>().unwrap() / 1024.0
     }
 }
 
@@ -196,7 +165,7 @@ async fn only_users_with_the_permission_get_the_metrics() {
     setup.plane.kill_api_server().unwrap();
     let body = setup.until_status(Some(&unknown), 503).await;
     assert!(body.contains("cannot review the bearer token"), "{body}");
-    let (status, _) = setup.scrape(Some(&prometheus)).await.unwrap();
+    let (status, _) = setup.response(SCRAPER, Some(&prometheus)).await.unwrap();
     assert_eq!(status, 200, "a token that was allowed recently");
     for answer in [setup.operator.livez().await, setup.operator.readyz().await] {
         assert_eq!(answer.unwrap().status, 200, "health pages need no token");
@@ -232,11 +201,11 @@ async fn prometheus_scrapes_with_a_token_and_a_certificate_authority() {
 
 #[tokio::test]
 async fn misbehaving_clients_cost_little_memory_and_few_reviews() {
-    let mut setup = Setup::start().await;
+    let setup = Setup::start().await;
     setup.add_roles().await;
     let token = setup.token("prometheus").await;
     setup.until_status(Some(&token), 200).await;
-    let before = setup.resident();
+    let before = setup.operator.resident_mb().unwrap();
     let mut most = before;
 
     let mut open = Vec::new();
@@ -249,7 +218,7 @@ async fn misbehaving_clients_cost_little_memory_and_few_reviews() {
         let _closed = stream.write_all(&vec![0; 8000]).await;
         open.push(stream);
         if n % 50 == 0 {
-            most = most.max(setup.resident());
+            most = most.max(setup.operator.resident_mb().unwrap());
         }
     }
     drop(open);
@@ -260,7 +229,7 @@ async fn misbehaving_clients_cost_little_memory_and_few_reviews() {
         let guess = format!("{n}-{}", "x".repeat(8000));
         unread.extend(setup.request(ATTACKER, Some(&guess)).await.ok());
         if n % 50 == 0 {
-            most = most.max(setup.resident());
+            most = most.max(setup.operator.resident_mb().unwrap());
         }
     }
     let mut limited = 0;
@@ -273,12 +242,10 @@ async fn misbehaving_clients_cost_little_memory_and_few_reviews() {
         limited += usize::from(status == 429);
     }
     let page = setup.until_status(Some(&token), 200).await;
-    most = most.max(setup.resident());
+    most = most.max(setup.operator.resident_mb().unwrap());
     let growth = most - before;
-    println!(
-        "resident memory: {before:.1} MiB before, {most:.1} MiB at most; {limited} of 50 guesses limited"
-    );
-    assert!(growth < MAX_GROWTH, "grew by {growth:.1} MiB");
+    println!("resident memory: {before:.1} MB before, {most:.1} MB at most; {limited} of 50 guesses limited");
+    assert!(growth < MAX_GROWTH, "grew by {growth:.1} MB");
 
     let reviewed = value(
         &page,

@@ -16,11 +16,12 @@ use hyper::body::{Bytes, Frame, Incoming};
 use testkit::api_server::failure;
 use testkit::protobuf;
 
+use super::Shared;
 use super::record::{Call, Exchange};
 use super::request::Verb;
 use super::rule::{Fault, Point, RuleHandle};
 use super::shape::{Out, Shape};
-use super::{Shared, tls};
+use crate::tls;
 
 /// The connection to the client must be closed.
 #[derive(Debug)]

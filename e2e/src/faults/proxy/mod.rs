@@ -15,7 +15,6 @@ mod record;
 mod request;
 mod rule;
 mod shape;
-mod tls;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -37,7 +36,7 @@ pub use rule::{Fault, Point, Rule, RuleHandle};
 
 use crate::cluster::pki::{Authority, Identity};
 use crate::poll::eventually;
-use crate::{ControlPlane, TokenKubeconfig};
+use crate::{ControlPlane, TokenKubeconfig, tls};
 use gate::{Gate, Gated};
 use record::Record;
 use rule::Rules;

@@ -76,6 +76,24 @@ impl Fault {
         }
     }
 
+    /// An error answer with the header `Retry-After`, without forwarding the request.
+    pub fn busy(status: u16, seconds: u32) -> Self {
+        Self::Answer {
+            status,
+            retry_after: Some(seconds),
+            after_commit: false,
+        }
+    }
+
+    /// An error answer instead of the answer of the server, which has processed the request.
+    pub fn lost(status: u16) -> Self {
+        Self::Answer {
+            status,
+            retry_after: None,
+            after_commit: true,
+        }
+    }
+
     /// An event of type ERROR after `after` events, which ends the watch: 410 for an expired resource version, or another
     /// code.
     pub fn error_event(after: u64, code: u16) -> Self {

@@ -63,26 +63,3 @@ async fn without_rules_it_is_transparent() {
     assert!(creating.ended.is_some() && !creating.faulted);
     assert!(String::from_utf8_lossy(&creating.body).contains("\"one\""));
 }
-
-#[tokio::test]
-async fn a_partition_stops_all_traffic_until_it_ends() {
-    let setup = Setup::new().await;
-    let mut watch = setup.watch().await;
-    setup.proxy.partition();
-    create(&setup.direct, "meanwhile").await.unwrap();
-    assert!(timeout(WHILE, watch.next()).await.is_err(), "the watch is silent");
-    let creating = setup.create("held");
-    tokio::pin!(creating);
-    assert!(
-        timeout(WHILE, &mut creating).await.is_err(),
-        "a request gets no answer"
-    );
-    assert!(!setup.exists("held").await, "it is not forwarded");
-    setup.proxy.heal();
-    timeout(SOON, creating).await.expect("it continues").unwrap();
-    let event = timeout(SOON, watch.next())
-        .await
-        .expect("the watch continues")
-        .unwrap();
-    assert_eq!(describe(&event), "meanwhile");
-}

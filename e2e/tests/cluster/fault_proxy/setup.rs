@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use e2e::faults::proxy::FaultProxy;
 use e2e::poll::eventually;
-use e2e::{ControlPlane, shared};
+use e2e::shared;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
 use kube::api::{ListParams, PostParams, WatchEvent, WatchParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
 use tokio::time::timeout;
 
 pub(crate) const MAPS: &str = "*/configmaps";
@@ -26,36 +25,19 @@ pub(crate) struct Setup {
     pub(crate) namespace: String,
 }
 
-async fn client(plane: &ControlPlane, proxy: &FaultProxy, token: &str) -> Client {
-    let files = proxy.kubeconfig(plane, token).unwrap();
-    let kubeconfig = Kubeconfig::read_from(files.path()).unwrap();
-    let options = KubeConfigOptions::default();
-    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
-        .await
-        .unwrap();
-    config.default_retry = false;
-    Client::try_from(config).unwrap()
-}
-
 impl Setup {
     pub(crate) async fn new() -> Self {
         let plane = shared().await.unwrap();
         let namespace = plane.namespace("faults").await.unwrap();
         plane.service_account(&namespace, "editor").await.unwrap();
-        let account = format!("--serviceaccount={namespace}:editor");
-        let args = [
-            "create",
-            "rolebinding",
-            "editor",
-            "--clusterrole=cluster-admin",
-            "--namespace",
-            &namespace,
-            &account,
-        ];
-        plane.kubectl(args).await.unwrap();
+        let binding = format!(
+            "create rolebinding editor --clusterrole=cluster-admin --serviceaccount={namespace}:editor -n {namespace}"
+        );
+        plane.kubectl(binding.split(' ')).await.unwrap();
         let token = plane.token(&namespace, "editor", Duration::ZERO).await.unwrap();
         let proxy = FaultProxy::start(plane).await.unwrap();
-        let maps: Api<ConfigMap> = Api::namespaced(client(plane, &proxy, &token).await, &namespace);
+        let client = proxy.kubeconfig(plane, &token).unwrap().client().await.unwrap();
+        let maps: Api<ConfigMap> = Api::namespaced(client, &namespace);
         let direct = Api::namespaced(plane.client().await.unwrap(), &namespace);
         let setup = Self {
             proxy,

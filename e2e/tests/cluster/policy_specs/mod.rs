@@ -62,3 +62,39 @@ pub(crate) async fn try_create(client: &Client, kind: Kind, body: &Value) -> Res
         Err(error) => panic!("request failed: {error}"),
     }
 }
+
+/// The fields and messages of a rejection, in the words of the newest Kubernetes. An unknown field is rejected before
+/// validation: then there is one message without a field.
+pub(crate) fn causes(status: &Status) -> Vec<(String, String)> {
+    // An object with other faults has this addition: CEL cannot validate it.
+    let notice = "some validation rules were not checked because the object was invalid";
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let causes: Vec<_> = causes
+        .filter(|cause| !cause.message.contains(notice))
+        .map(|cause| {
+            // The words of Kubernetes 1.30.
+            let message = cause
+                .message
+                .replace("may not be longer than", "may not be more than");
+            (cause.field.clone(), message)
+        })
+        .collect();
+    if causes.is_empty() {
+        return vec![(String::new(), status.message.clone())];
+    }
+    causes
+}
+
+/// A condition with a time, as JSON.
+pub(crate) fn condition(kind: &str, status: &str, message: &str) -> Value {
+    json!({
+        "type": kind, "status": status, "reason": "Because", "message": message,
+        "lastTransitionTime": "2026-01-02T03:04:05Z", "observedGeneration": 1,
+    })
+}
+
+/// Words of each line that kubectl prints.
+pub(crate) fn words(printed: &str) -> Vec<Vec<&str>> {
+    let lines = printed.lines();
+    lines.map(|line| line.split_whitespace().collect()).collect()
+}

@@ -1,9 +1,8 @@
 //! Specs that the API server must accept, and their defaults.
 
-use super::{CLUSTER_SIDECAR_POLICY, SIDECAR_POLICY, plane, try_create};
+use super::{plane, try_create};
 use crate::policy_specs::invalid::{DURATIONS, Kinds, nested, numbered};
 use serde_json::{Value, json};
-use sidewatch::api::{ClusterSidecarPolicySpec, SidecarPolicySpec};
 
 /// A spec that the API server must accept.
 struct Valid {
@@ -226,44 +225,4 @@ async fn a_policy_without_a_spec_has_all_defaults() {
         assert_eq!(absent["spec"], empty["spec"], "{}", kind.0);
         assert!(absent["spec"]["mode"].is_string(), "{absent}");
     }
-}
-
-#[tokio::test]
-async fn the_server_and_the_types_have_the_same_defaults() {
-    let (_, client) = plane().await;
-
-    let namespaced = try_create(&client, SIDECAR_POLICY, &json!({ "spec": {} }))
-        .await
-        .unwrap();
-    assert_eq!(
-        namespaced["spec"],
-        defaulted(),
-        "the server fills in everything and nothing else"
-    );
-    let from_nothing: SidecarPolicySpec = serde_json::from_value(json!({})).unwrap();
-    assert_eq!(
-        from_nothing,
-        SidecarPolicySpec::default(),
-        "an old object without the fields reads as the default"
-    );
-    let from_server: SidecarPolicySpec = serde_json::from_value(namespaced["spec"].clone()).unwrap();
-    assert_eq!(from_nothing, from_server);
-    assert_eq!(
-        serde_json::to_value(&from_nothing).unwrap(),
-        namespaced["spec"],
-        "and is written as the server's"
-    );
-
-    let cluster = try_create(&client, CLUSTER_SIDECAR_POLICY, &json!({ "spec": {} }))
-        .await
-        .unwrap();
-    let from_nothing: ClusterSidecarPolicySpec = serde_json::from_value(json!({})).unwrap();
-    let from_server: ClusterSidecarPolicySpec = serde_json::from_value(cluster["spec"].clone()).unwrap();
-    assert_eq!(from_nothing, from_server);
-    assert_eq!(serde_json::to_value(&from_nothing).unwrap(), cluster["spec"]);
-    assert_eq!(
-        from_server.policy,
-        SidecarPolicySpec::default(),
-        "the shared part has the same defaults"
-    );
 }

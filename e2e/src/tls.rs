@@ -1,6 +1,6 @@
-//! TLS on both sides: the proxy has its own authority for clients, and trusts the authority of the cluster.
+//! TLS settings of servers and clients, and connections to an API server.
 //!
-//! ALPN selects HTTP/1.1 on both sides, so that a connection has one request at a time.
+//! ALPN selects HTTP/1.1, so that a connection has one request at a time.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -24,13 +24,13 @@ const HTTP_1_1: &[u8] = b"http/1.1";
 
 /// Address and trusted authority of the API server.
 #[derive(Clone)]
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
-    pub(super) connector: TlsConnector,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) connector: TlsConnector,
 }
 
-/// TLS settings for clients.
-pub(super) fn acceptor(identity: &Identity) -> Result<TlsAcceptor> {
+/// The settings of a server.
+pub(crate) fn acceptor(identity: &Identity) -> Result<TlsAcceptor> {
     let chain = CertificateDer::pem_file_iter(&identity.public)?.collect::<Result<_, _>>()?;
     let key = PrivateKeyDer::from_pem_file(&identity.key)?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
@@ -41,8 +41,8 @@ pub(super) fn acceptor(identity: &Identity) -> Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// TLS settings for the API server.
-pub(super) fn connector(authority: &Path) -> Result<TlsConnector> {
+/// The settings of a client that trusts the certificates in a file.
+pub fn connector(authority: &Path) -> Result<TlsConnector> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(authority)? {
         roots.add(certificate?)?;
@@ -56,7 +56,7 @@ pub(super) fn connector(authority: &Path) -> Result<TlsConnector> {
 }
 
 /// Opens a connection for one request. It ends when the body of the answer is dropped.
-pub(super) async fn connect(server: &Server) -> Result<SendRequest<Full<Bytes>>> {
+pub(crate) async fn connect(server: &Server) -> Result<SendRequest<Full<Bytes>>> {
     let stream = TcpStream::connect(server.address)
         .await
         .context("connect to the API server")?;
