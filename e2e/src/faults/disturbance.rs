@@ -18,7 +18,9 @@ use crate::ControlPlane;
 use crate::poll::eventually;
 
 /// Maximum time from the crash of a leader to the takeover: 15 s, and reserve for a busy machine.
-pub const AFTER_CRASH: Duration = Duration::from_secs(17);
+const AFTER_CRASH: Duration = Duration::from_secs(17);
+/// Maximum time from SIGTERM to the takeover.
+const AFTER_SIGTERM: Duration = Duration::from_secs(2);
 /// Longer than the Lease lasts.
 pub const LONGER_THAN_THE_LEASE: Duration = Duration::from_secs(25);
 /// How long writes arrive that were sent before a partition.
@@ -105,7 +107,8 @@ impl Disturbance {
             Self::Terminate => {
                 let stopped = replicas.of(leader).take_operator()?.stop().await?;
                 ensure!(stopped.success(), "{stopped}");
-                taken_over(replicas.of(standby), since).await?;
+                let took = taken_over(replicas.of(standby), since).await? - since;
+                ensure!(took <= AFTER_SIGTERM, "the takeover took {took:?}");
                 start(plane, replicas, leader).await?;
             }
             Self::Freeze => {
@@ -115,7 +118,9 @@ impl Disturbance {
             }
             Self::Partition => {
                 replicas.of(leader).proxy.partition();
-                tokio::time::sleep(LONGER_THAN_THE_LEASE).await;
+                let took = taken_over(replicas.of(standby), since).await? - since;
+                ensure!(took <= AFTER_CRASH, "the takeover took {took:?}");
+                tokio::time::sleep_until((since + LONGER_THAN_THE_LEASE).into()).await;
                 let healed = Instant::now();
                 replicas.of(leader).proxy.heal();
                 replicas.one_leads().await?;
@@ -123,11 +128,24 @@ impl Disturbance {
             }
             Self::DeleteLease => {
                 leases.delete(LEASE, &DeleteParams::default()).await?;
+                // The leader creates it again.
+                eventually(AFTER_CRASH, async || Ok(leases.get(LEASE).await?)).await?;
             }
             Self::EditLease => {
-                let edit = Patch::Merge(json!({"spec": {"holderIdentity": "somebody"}}));
+                let edit = Patch::Merge(json!({
+                    "metadata": {"labels": {"edited": "true"}},
+                    "spec": {"holderIdentity": "somebody", "leaseDurationSeconds": 86_400, "renewTime": null},
+                }));
                 leases.patch(LEASE, &PatchParams::default(), &edit).await?;
-                tokio::time::sleep(AFTER_CRASH).await;
+                let edited = Instant::now();
+                // The new holder does not renew. The Lease lasts 15 s, whatever duration it has.
+                let taken = tokio::select! {
+                    taken = taken_over(&replicas.first, edited) => taken,
+                    taken = taken_over(&replicas.second, edited) => taken,
+                };
+                let took = taken? - edited;
+                let expected = Duration::from_secs(14)..AFTER_CRASH;
+                ensure!(expected.contains(&took), "it was taken over after {took:?}");
             }
             Self::Damage(damage) => {
                 stored(replicas).await?;

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
-use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
@@ -20,6 +19,7 @@ use sidewatch::api::SidecarPolicy;
 
 use super::proxy::FaultProxy;
 use super::snapshot::{Snapshot, Sources, Tolerance};
+use crate::cluster::{Permission, is_permitted};
 use crate::operator::{self, Operator};
 use crate::poll::eventually;
 use crate::process::last_lines;
@@ -40,9 +40,6 @@ const CLOCK_AHEAD: &str = include_str!("clock_ahead.c");
 /// Longer than any run of [`soak`](crate::soak).
 const TOKEN_LASTS: Duration = Duration::from_hours(48);
 const REVOKED_WITHIN: Duration = Duration::from_mins(1);
-
-/// A permission: API group, resource and verb.
-pub type Permission = (&'static str, &'static str, &'static str);
 
 /// A namespace with an operator. Dropping the handle kills the operator.
 #[must_use]
@@ -179,33 +176,13 @@ impl FaultEnv {
         let bindings: Api<RoleBinding> = Api::namespaced(self.client.clone(), &self.namespace);
         bindings.delete(BOUND, &DeleteParams::default()).await?;
         // The authorizer of the API server follows by a watch.
+        let user = format!("system:serviceaccount:{}:{ACCOUNT}", self.namespace);
         eventually(REVOKED_WITHIN, async || {
-            ensure!(
-                !self.is_permitted(revoked).await?,
-                "{revoked:?} is still permitted"
-            );
+            let is_permitted = is_permitted(&self.client, &user, Some(&self.namespace), revoked).await?;
+            ensure!(!is_permitted, "{revoked:?} is still permitted");
             Ok(())
         })
         .await
-    }
-
-    /// Whether the operator has a permission.
-    async fn is_permitted(&self, (group, resource, verb): Permission) -> Result<bool> {
-        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
-        let review = json!({"metadata": {}, "spec": {
-            "user": format!("system:serviceaccount:{}:{ACCOUNT}", self.namespace),
-            "resourceAttributes": {
-                "namespace": self.namespace,
-                "group": group,
-                "resource": resource,
-                "subresource": subresource,
-                "verb": verb,
-            },
-        }});
-        let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
-        let review = serde_json::from_value(review)?;
-        let review = reviews.create(&PostParams::default(), &review).await?;
-        Ok(review.status.is_some_and(|status| status.allowed))
     }
 
     /// Restores the role of the operator.

@@ -2,6 +2,7 @@
 
 pub mod disturbance;
 pub mod env;
+pub mod pods;
 pub mod proxy;
 pub mod replicas;
 pub mod snapshot;

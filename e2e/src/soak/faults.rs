@@ -48,26 +48,16 @@ pub(super) fn pick(rng: &mut Rng) -> ProxyFault {
 impl ProxyFault {
     /// Begins the fault.
     pub(super) fn add(self, proxy: &FaultProxy) -> Vec<RuleHandle> {
-        let after_commit = Fault::Answer {
-            status: 504,
-            retry_after: None,
-            after_commit: true,
-        };
-        let later = Fault::Answer {
-            status: 429,
-            retry_after: Some(1),
-            after_commit: false,
-        };
         let rules = match self {
             Self::RefusedWrites => vec![
-                Rule::new(Verb::Create, EVENTS, later).calls(1..=2),
+                Rule::new(Verb::Create, EVENTS, Fault::busy(429, 1)).calls(1..=2),
                 Rule::new(Verb::Create, EVENTS, Fault::answer(500)).calls(3..=4),
                 Rule::new(Verb::Patch, STATUS, Fault::answer(503)).calls(1..=2),
             ],
             Self::LostAnswers => vec![
-                Rule::new(Verb::Create, EVENTS, after_commit.clone()).calls(1..=2),
+                Rule::new(Verb::Create, EVENTS, Fault::lost(504)).calls(1..=2),
                 Rule::new(Verb::Create, EVENTS, Fault::Close(Point::Answer)).calls(3..=4),
-                Rule::new(Verb::Patch, STATUS, after_commit).calls(1..=2),
+                Rule::new(Verb::Patch, STATUS, Fault::lost(504)).calls(1..=2),
             ],
             Self::ShortWatches => vec![Rule::new(Verb::Watch, PODS, Fault::End(1))],
             Self::BrokenWatches => vec![Rule::new(Verb::Watch, "*", Fault::Close(Point::MidEvent(2)))],

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use testkit::rng::Rng;
 use tokio::time::{Instant, sleep_until};
 
-use crate::simulated_kubelet::{Container, PodSpec, RestartPolicy, SimulatedKubelet, SimulatedPod, Step};
+use crate::faults::pods::{CRASH, PodKind, START};
+use crate::simulated_kubelet::{SimulatedKubelet, SimulatedPod, Step};
 
 /// The time from the start of a round to the start of the next one. After differences it is twice as long.
 pub(super) const PERIOD: Duration = Duration::from_secs(90);
@@ -52,25 +53,10 @@ pub(super) fn slow() -> Value {
     }})
 }
 
-/// A kind of Pod, and its fault.
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    /// The proxy becomes unready.
-    Meshed,
-    /// The shipper restarts often, and stays in back-off.
-    Cart,
-    /// The sidecar never starts.
-    Boot,
-    /// The sidecar holds the Job open.
-    Report,
-    /// The sidecar is OOM-killed and runs again.
-    Logs,
-}
-
 /// A Pod in each namespace.
-struct Twins {
+struct PodCopies {
     name: String,
-    kind: Kind,
+    kind: PodKind,
     pods: Vec<SimulatedPod>,
     faulty: bool,
     /// Number of changes since the Pods were created.
@@ -91,16 +77,16 @@ pub(super) struct Change {
 pub(super) struct History {
     kubelet: SimulatedKubelet,
     namespaces: Vec<String>,
-    twins: Vec<Twins>,
+    copies: Vec<PodCopies>,
 }
 
 impl History {
     /// Healthy Pods that are not created yet.
     pub(super) fn new(client: Client, namespaces: Vec<String>) -> Self {
-        let mut kinds = vec![Kind::Meshed; 8];
-        kinds.extend([Kind::Cart, Kind::Cart, Kind::Boot, Kind::Boot]);
-        kinds.extend([Kind::Report, Kind::Report, Kind::Logs, Kind::Logs]);
-        let twins = kinds.into_iter().enumerate().map(|(number, kind)| Twins {
+        let mut kinds = vec![PodKind::Meshed; 8];
+        kinds.extend([PodKind::Cart, PodKind::Cart, PodKind::Boot, PodKind::Boot]);
+        kinds.extend([PodKind::Report, PodKind::Report, PodKind::Logs, PodKind::Logs]);
+        let copies = kinds.into_iter().enumerate().map(|(number, kind)| PodCopies {
             name: format!("{kind:?}-{number}").to_lowercase(),
             kind,
             pods: Vec::new(),
@@ -110,13 +96,13 @@ impl History {
         Self {
             kubelet: SimulatedKubelet::new(client),
             namespaces,
-            twins: twins.collect(),
+            copies: copies.collect(),
         }
     }
 
     /// Creates the Pods.
     pub(super) async fn begin(&mut self) -> Result<()> {
-        for number in 0..self.twins.len() {
+        for number in 0..self.copies.len() {
             self.replace(number).await?;
         }
         Ok(())
@@ -126,7 +112,7 @@ impl History {
     pub(super) fn plan(&self, rng: &mut Rng) -> Vec<Change> {
         let longest = i64::try_from(CHANGES_WITHIN.as_millis()).unwrap_or(i64::MAX);
         let mut changes: Vec<(Duration, usize)> = Vec::new();
-        for number in 0..self.twins.len() {
+        for number in 0..self.copies.len() {
             if rng.chance(CHANGED) {
                 let after = Duration::from_millis(rng.between(0, longest).unsigned_abs());
                 changes.push((after, number));
@@ -144,8 +130,8 @@ impl History {
     /// Changes the state of the Pods before they are created.
     pub(super) fn skip(&mut self, changes: &[Change]) {
         for change in changes {
-            if let Some(twins) = self.twins.get_mut(change.number) {
-                twins.faulty = !twins.faulty;
+            if let Some(copies) = self.copies.get_mut(change.number) {
+                copies.faulty = !copies.faulty;
             }
         }
     }
@@ -161,26 +147,26 @@ impl History {
     }
 
     async fn change(&mut self, number: usize, replaced: bool) -> Result<()> {
-        let Some(twins) = self.twins.get_mut(number) else {
+        let Some(copies) = self.copies.get_mut(number) else {
             return Ok(());
         };
-        let faulty = !twins.faulty;
-        let replaced = replaced || twins.changes >= LAST_CHANGE;
-        let kind = twins.kind;
+        let faulty = !copies.faulty;
+        let replaced = replaced || copies.changes >= LAST_CHANGE;
+        let kind = copies.kind;
         let steps: Option<&[Step<'static>]> = match (kind, faulty) {
             _ if replaced => None,
-            (Kind::Meshed, true) => Some(&[Step::Unready("proxy")]),
-            (Kind::Meshed, false) => Some(&[Step::Ready("proxy")]),
-            (Kind::Cart, true) => Some(&CRASHES),
-            (Kind::Cart, false) => Some(&[START]),
-            (Kind::Logs, _) => Some(&[Step::OomKill("fluent-bit"), Step::Start("fluent-bit")]),
-            (Kind::Report, true) => Some(&[Step::Exit("report", 0)]),
-            (Kind::Boot, _) | (Kind::Report, false) => None,
+            (PodKind::Meshed, true) => Some(&[Step::Unready("proxy")]),
+            (PodKind::Meshed, false) => Some(&[Step::Ready("proxy")]),
+            (PodKind::Cart, true) => Some(&CRASHES),
+            (PodKind::Cart, false) => Some(&[START]),
+            (PodKind::Logs, _) => Some(&[Step::OomKill("fluent-bit"), Step::Start("fluent-bit")]),
+            (PodKind::Report, true) => Some(&[Step::Exit("report", 0)]),
+            (PodKind::Boot, _) | (PodKind::Report, false) => None,
         };
-        twins.faulty = faulty;
-        twins.changes = if steps.is_some() { twins.changes + 1 } else { 0 };
+        copies.faulty = faulty;
+        copies.changes = if steps.is_some() { copies.changes + 1 } else { 0 };
         if let Some(steps) = steps {
-            try_join_all(twins.pods.iter_mut().map(|pod| pod.together(steps))).await?;
+            try_join_all(copies.pods.iter_mut().map(|pod| pod.together(steps))).await?;
             return Ok(());
         }
         self.replace(number).await
@@ -188,33 +174,33 @@ impl History {
 
     /// Removes the Pods with this number, and creates them again.
     async fn replace(&mut self, number: usize) -> Result<()> {
-        let Some(twins) = self.twins.get_mut(number) else {
+        let Some(copies) = self.copies.get_mut(number) else {
             return Ok(());
         };
-        let (name, kind, faulty) = (twins.name.clone(), twins.kind, twins.faulty);
-        let old = std::mem::take(&mut twins.pods);
+        let (name, kind, faulty) = (copies.name.clone(), copies.kind, copies.faulty);
+        let old = std::mem::take(&mut copies.pods);
         try_join_all(old.into_iter().map(SimulatedPod::remove_now)).await?;
         let pods = self.create(&name, kind, faulty).await?;
-        if let Some(twins) = self.twins.get_mut(number) {
-            twins.pods = pods;
+        if let Some(copies) = self.copies.get_mut(number) {
+            copies.pods = pods;
         }
         Ok(())
     }
 
     /// Creates a Pod in each namespace, with its fault or without.
-    async fn create(&self, name: &str, kind: Kind, faulty: bool) -> Result<Vec<SimulatedPod>> {
-        let spec = spec(name, kind);
-        let mut start = if matches!(kind, Kind::Boot) && faulty {
+    async fn create(&self, name: &str, kind: PodKind, faulty: bool) -> Result<Vec<SimulatedPod>> {
+        let spec = kind.pod(name);
+        let mut start = if matches!(kind, PodKind::Boot) && faulty {
             vec![Step::Admit, Step::SandboxReady, Step::Start("vault-agent")]
         } else {
             spec.healthy_start()
         };
         match kind {
-            Kind::Meshed if faulty => start.push(Step::Unready("proxy")),
-            Kind::Cart if faulty => {
+            PodKind::Meshed if faulty => start.push(Step::Unready("proxy")),
+            PodKind::Cart if faulty => {
                 start.extend(CRASHES);
             }
-            Kind::Report if faulty => start.push(Step::Exit("report", 0)),
+            PodKind::Report if faulty => start.push(Step::Exit("report", 0)),
             _ => {}
         }
         let create = async |namespace: &String| {
@@ -226,8 +212,6 @@ impl History {
     }
 }
 
-const CRASH: Step<'static> = Step::Exit("shipper", 1);
-const START: Step<'static> = Step::Start("shipper");
 /// Three restarts, the limit of the policy `fast`. With fewer, a process without a checkpoint can report more than one with it: it
 /// counts all restarts of a container that is down at the time of the last.
 const CRASHES: [Step<'static>; 8] = [
@@ -240,27 +224,6 @@ const CRASHES: [Step<'static>; 8] = [
     CRASH,
     Step::BackOff("shipper"),
 ];
-
-fn spec(name: &str, kind: Kind) -> PodSpec {
-    let app = Container::regular("app").readiness_probe();
-    let spec = PodSpec::new(name).on_node("node-1");
-    match kind {
-        Kind::Meshed => spec
-            .container(Container::native("proxy").readiness_probe())
-            .container(app),
-        Kind::Cart => spec.container(Container::native("shipper")).container(app),
-        Kind::Boot => spec
-            .container(Container::native("vault-agent").startup_probe())
-            .container(app),
-        Kind::Report => spec
-            .restart_policy(RestartPolicy::Never)
-            .container(Container::regular("report"))
-            .container(Container::regular("log-sidecar")),
-        Kind::Logs => spec
-            .container(app)
-            .container(Container::regular("fluent-bit").memory_limit("64Mi")),
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -35,8 +35,8 @@ use crate::process::stats::cpu_seconds;
 
 /// From the start of a round to its comparison. All changes and disturbances have then taken effect.
 const COMPARED_AFTER: Duration = Duration::from_secs(75);
-/// Latest begin of a disturbance in a round, in milliseconds. The longest ones take 25 s.
-const LAST_BEGIN: i64 = 15_000;
+/// Latest start of a disturbance in a round, in milliseconds. The longest ones take 25 s.
+const LATEST_START: i64 = 15_000;
 /// How long the state of the replicas may differ at the end of a round. No violation changes its state by itself in this time.
 const EQUAL_WITHIN: Duration = Duration::from_secs(45);
 const COMPARED_EVERY: Duration = Duration::from_secs(2);
@@ -56,7 +56,7 @@ pub struct Options {
     pub duration: Duration,
     /// Determines the changes and disturbances.
     pub seed: u64,
-    /// The rounds before this one only determine the state of the Pods at the begin.
+    /// The rounds before this one only determine the state of the Pods at the start.
     pub first_round: u32,
 }
 
@@ -77,7 +77,7 @@ impl Plan {
         rng.below(1);
         Self {
             disturbance,
-            after: Duration::from_millis(rng.between(0, LAST_BEGIN).unsigned_abs()),
+            after: Duration::from_millis(rng.between(0, LATEST_START).unsigned_abs()),
             hit: rng.pick(&[Replica::First, Replica::Second]),
             fault: faults::pick(rng),
             changes: history.plan(rng),

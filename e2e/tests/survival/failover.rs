@@ -5,22 +5,24 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::faults::disturbance::{AFTER_CRASH, LONGER_THAN_THE_LEASE};
-use e2e::faults::env::{FaultEnv, LEASE};
+use e2e::faults::disturbance::{Disturbance, LONGER_THAN_THE_LEASE};
+use e2e::faults::env::FaultEnv;
 use e2e::faults::proxy::{Fault, Rule, Verb};
 use e2e::faults::replicas::{Replica, Replicas, is_of_lease, leads, taken_over};
 use e2e::faults::snapshot::Tolerance;
 use e2e::metrics;
 use e2e::poll::eventually;
-use kube::api::{DeleteParams, Patch, PatchParams};
 use libtest_mimic::Trial;
-use serde_json::json;
 
-use super::sequence::{self, STRICT, Sequence, UNTIL_QUIET};
+use super::sequence::{self, RESTARTED, STRICT, Sequence, UNTIL_QUIET};
 use super::test;
 
-/// Maximum time from SIGTERM to the takeover.
-const AFTER_SIGTERM: Duration = Duration::from_secs(2);
+/// Shortly before the second phase, so that the Pods change without a leader.
+const BEFORE: Duration = Duration::from_millis(11_500);
+/// During the second phase, so that changes are not announced yet.
+const DURING: Duration = Duration::from_millis(12_500);
+/// From the takeover until the new leader has written what it kept.
+const WRITTEN: Duration = Duration::from_secs(5);
 /// A time on the wall clock of a replica.
 const WALL_CLOCK: &str = "sidewatch_watch_last_activity_timestamp_seconds";
 /// Maximum time from the last write of another installation until its condition ends, on a busy machine.
@@ -28,30 +30,32 @@ const UNTIL_EXCLUSIVE: Duration = Duration::from_mins(2);
 /// Time without a write after which nothing is being written. Retries and checkpoints are further apart.
 const QUIET: Duration = Duration::from_secs(5);
 /// The standby detects everything in time. It sends an Event later, with the time at which it detected the fault.
-pub(crate) const TOLERANCE: Tolerance = STRICT;
+const TOLERANCE: Tolerance = STRICT;
 
 pub(crate) fn tests() -> Vec<Trial> {
-    vec![
-        test("failover_leader_killed", killed),
-        test("failover_leader_terminated", terminated),
-        test("failover_leader_frozen", frozen),
+    let disturbances = [
+        ("failover_leader_killed", Disturbance::Kill, BEFORE),
+        ("failover_leader_terminated", Disturbance::Terminate, DURING),
+        ("failover_leader_frozen", Disturbance::Freeze, BEFORE),
+        ("failover_leader_partitioned", Disturbance::Partition, BEFORE),
+        ("failover_lease_deleted", Disturbance::DeleteLease, BEFORE),
+        ("failover_lease_edited", Disturbance::EditLease, BEFORE),
+    ];
+    let disturbances =
+        disturbances.map(|(name, disturbance, after)| test(name, move || disturbed(disturbance, after)));
+    let [first, second] = [Replica::First, Replica::Second].map(|ahead| move || clock_ahead(ahead));
+    let others = [
         test("failover_leader_frozen_with_waiting_events", frozen_with_events),
-        test("failover_leader_partitioned", partitioned),
         test("failover_both_partitioned", both_partitioned),
-        test("failover_lease_deleted", deleted),
-        test("failover_lease_edited", edited),
-        test("failover_clock_of_the_leader_ahead", || {
-            clock_ahead(Replica::First)
-        }),
-        test("failover_clock_of_the_standby_ahead", || {
-            clock_ahead(Replica::Second)
-        }),
+        test("failover_clock_of_the_leader_ahead", first),
+        test("failover_clock_of_the_standby_ahead", second),
         test("failover_beside_an_operator_without_election", upgraded),
-    ]
+    ];
+    disturbances.into_iter().chain(others).collect()
 }
 
 /// Starts two replicas and the first phase.
-pub(crate) async fn begin() -> Result<(Replicas, Sequence)> {
+async fn begin() -> Result<(Replicas, Sequence)> {
     let plane = sequence::plane().await?;
     let _turn = sequence::turn().await?;
     let replicas = Replicas::start(plane, "failover").await?;
@@ -59,45 +63,23 @@ pub(crate) async fn begin() -> Result<(Replicas, Sequence)> {
     Ok((replicas, sequence))
 }
 
-/// Expects the result of an undisturbed run from this replica, and all writes within the deadlines.
-async fn end(sequence: &Sequence, env: &mut FaultEnv) -> Result<()> {
-    sequence.end(env, TOLERANCE, UNTIL_QUIET).await
-}
-
-async fn killed() -> Result<()> {
+/// Disturbs the leader or its Lease some time after the first phase.
+pub(crate) async fn disturbed(disturbance: Disturbance, after: Duration) -> Result<()> {
+    let plane = sequence::plane().await?;
     let (mut replicas, mut sequence) = begin().await?;
-    sequence.pause_between_phases().await;
-    let died = Instant::now();
-    replicas.first.kill_operator()?;
-    sequence.second_phase().await?;
-    let took = taken_over(&replicas.second, died).await? - died;
-    ensure!(took <= AFTER_CRASH, "the takeover took {took:?}");
-    end(&sequence, &mut replicas.second).await?;
-    replicas.check_writes()
-}
-
-async fn terminated() -> Result<()> {
-    let (mut replicas, mut sequence) = begin().await?;
-    sequence.second_phase().await?;
-    let asked = Instant::now();
-    let stopped = replicas.first.take_operator()?.stop().await?;
-    ensure!(stopped.success(), "{stopped}");
-    let took = taken_over(&replicas.second, asked).await? - asked;
-    ensure!(took <= AFTER_SIGTERM, "the takeover took {took:?}");
-    end(&sequence, &mut replicas.second).await?;
-    replicas.check_writes()
-}
-
-async fn frozen() -> Result<()> {
-    let (mut replicas, mut sequence) = begin().await?;
-    sequence.pause_between_phases().await;
-    replicas.first.operator()?.process().freeze()?;
-    sequence.second_phase().await?;
-    tokio::time::sleep(LONGER_THAN_THE_LEASE).await;
-    replicas.first.operator()?.process().thaw()?;
-    replicas.one_leads().await?;
-    end(&sequence, &mut replicas.second).await?;
-    replicas.check_writes()
+    let disturb = async {
+        tokio::time::sleep(after).await;
+        disturbance.apply(plane, &mut replicas, Replica::First).await
+    };
+    let ((), late) = tokio::try_join!(sequence.second_phase(), disturb)?;
+    tokio::time::sleep(WRITTEN).await;
+    sequence.end(&mut replicas.second, TOLERANCE, UNTIL_QUIET).await?;
+    if disturbance.ends_process() {
+        let end = sequence.end(&mut replicas.first, RESTARTED, UNTIL_QUIET);
+        end.await.context("the process that started again")?;
+    }
+    // Writes that were sent before the deadline arrive when a partition ends.
+    replicas.check_writes_except(&Vec::from_iter(late))
 }
 
 /// The retries are due when the process continues, before the election can run. They do not start.
@@ -106,11 +88,7 @@ async fn frozen() -> Result<()> {
 async fn frozen_with_events() -> Result<()> {
     let (mut replicas, mut sequence) = begin().await?;
     sequence.pause_between_phases().await;
-    let unavailable = Fault::Answer {
-        status: 503,
-        retry_after: Some(u32::try_from(LONGER_THAN_THE_LEASE.as_secs())?),
-        after_commit: false,
-    };
+    let unavailable = Fault::busy(503, u32::try_from(LONGER_THAN_THE_LEASE.as_secs())?);
     let events = Rule::new(Verb::Create, "*/events", unavailable);
     let refused = replicas.first.proxy.add(events);
     sequence.second_phase().await?;
@@ -122,7 +100,7 @@ async fn frozen_with_events() -> Result<()> {
     tokio::time::sleep(LONGER_THAN_THE_LEASE).await;
     replicas.first.operator()?.process().thaw()?;
     replicas.one_leads().await?;
-    end(&sequence, &mut replicas.second).await?;
+    sequence.end(&mut replicas.second, TOLERANCE, UNTIL_QUIET).await?;
     replicas.check_writes()
 }
 
@@ -145,21 +123,6 @@ async fn quiet(env: &FaultEnv) -> Result<()> {
     .await
 }
 
-async fn partitioned() -> Result<()> {
-    let (mut replicas, mut sequence) = begin().await?;
-    sequence.pause_between_phases().await;
-    let cut = Instant::now();
-    replicas.first.proxy.partition();
-    sequence.second_phase().await?;
-    let took = taken_over(&replicas.second, cut).await? - cut;
-    ensure!(took <= AFTER_CRASH, "the takeover took {took:?}");
-    tokio::time::sleep(LONGER_THAN_THE_LEASE).await;
-    // A write that was sent before the deadline arrives now. It changes nothing.
-    replicas.first.proxy.heal();
-    replicas.one_leads().await?;
-    end(&sequence, &mut replicas.second).await
-}
-
 async fn both_partitioned() -> Result<()> {
     let (mut replicas, mut sequence) = begin().await?;
     sequence.second_phase().await?;
@@ -174,46 +137,6 @@ async fn both_partitioned() -> Result<()> {
     let later = sequence::UNSEEN;
     sequence.end(&mut replicas.first, later, UNTIL_QUIET).await?;
     sequence.end(&mut replicas.second, later, UNTIL_QUIET).await
-}
-
-async fn deleted() -> Result<()> {
-    let (mut replicas, mut sequence) = begin().await?;
-    sequence.pause_between_phases().await;
-    let now = DeleteParams::default();
-    replicas.leases().delete(LEASE, &now).await?;
-    sequence.second_phase().await?;
-    // The leader creates it again.
-    eventually(AFTER_CRASH, async || Ok(replicas.leases().get(LEASE).await?)).await?;
-    replicas.leases().delete(LEASE, &now).await?;
-    replicas.one_leads().await?;
-    end(&sequence, &mut replicas.first).await?;
-    replicas.check_writes()
-}
-
-async fn edited() -> Result<()> {
-    let (mut replicas, mut sequence) = begin().await?;
-    sequence.pause_between_phases().await;
-    let edit = Patch::Merge(json!({
-        "metadata": {"labels": {"edited": "true"}},
-        "spec": {"holderIdentity": "somebody", "leaseDurationSeconds": 86_400, "renewTime": null},
-    }));
-    replicas
-        .leases()
-        .patch(LEASE, &PatchParams::default(), &edit)
-        .await?;
-    let edited = Instant::now();
-    sequence.second_phase().await?;
-    // The new holder does not renew. The Lease lasts 15 s, whatever duration it has.
-    let taken = tokio::select! {
-        taken = taken_over(&replicas.first, edited) => taken,
-        taken = taken_over(&replicas.second, edited) => taken,
-    };
-    let took = taken? - edited;
-    let expected = Duration::from_secs(14)..AFTER_CRASH;
-    ensure!(expected.contains(&took), "it was taken over after {took:?}");
-    replicas.one_leads().await?;
-    end(&sequence, &mut replicas.second).await?;
-    replicas.check_writes()
 }
 
 /// The wall clock of one replica is five minutes ahead, and the leader is killed. Only times may differ.

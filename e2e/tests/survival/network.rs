@@ -53,14 +53,6 @@ const THROTTLED: &str = r#"sidewatch_watch_errors_total{reason="throttled",resou
 const TIMEOUT: &str = r#"sidewatch_watch_errors_total{reason="timeout",resource="pods"}"#;
 const TRANSPORT: &str = r#"sidewatch_watch_errors_total{reason="transport",resource="pods"}"#;
 
-fn answer(status: u16, retry_after: Option<u32>, after_commit: bool) -> Fault {
-    Fault::Answer {
-        status,
-        retry_after,
-        after_commit,
-    }
-}
-
 fn on_all(fault: Fault) -> Rule {
     Rule::new(None, "*", fault)
 }
@@ -84,24 +76,23 @@ fn on_status(fault: Fault) -> Rule {
 /// Errors of servers, for reads and writes.
 #[rustfmt::skip]
 fn answers() -> Vec<Disturbance> {
-    let in_doubt = || answer(504, None, true);
     vec![
         row(
             "busy_429_internal_500_unavailable_503",
             &[THROTTLED, FAILED],
             [
-                on_all(answer(429, Some(2), false)).calls(..=4),
-                on_all(answer(500, None, false)).calls(5..=8),
-                on_all(answer(503, Some(1), false)).calls(9..),
+                on_all(Fault::busy(429, 2)).calls(..=4),
+                on_all(Fault::answer(500)).calls(5..=8),
+                on_all(Fault::busy(503, 1)).calls(9..),
             ],
         ),
         row(
             "writes_that_are_committed_and_not_confirmed",
             &[],
             [
-                on_event(in_doubt()).calls(..=2),
+                on_event(Fault::lost(504)).calls(..=2),
                 on_event(Fault::Close(Point::Answer)).calls(3..=4),
-                on_status(in_doubt()).calls(..=1),
+                on_status(Fault::lost(504)).calls(..=1),
                 on_status(Fault::Close(Point::Answer)).calls(2..=2),
             ],
         ),
@@ -124,7 +115,7 @@ fn watches() -> Vec<Disturbance> {
     let expired = |path: &str| {
         [
             Rule::new(Verb::Watch, path, Fault::error_event(0, 410)).calls(1..=1),
-            Rule::new(Verb::Watch, path, answer(410, None, false)).calls(2..=2),
+            Rule::new(Verb::Watch, path, Fault::answer(410)).calls(2..=2),
         ]
     };
     let garbled = || Fault::Garble(40..=44);
@@ -224,7 +215,7 @@ const ONE_WAIT: Duration = Duration::from_secs(29);
 async fn long_outage() -> Result<()> {
     let (mut env, mut sequence) = sequence::begin("outage").await?;
     sequence.pause_between_phases().await;
-    let rule = env.proxy.add(Rule::new(None, "*", answer(503, None, false)));
+    let rule = env.proxy.add(Rule::new(None, "*", Fault::answer(503)));
     env.proxy.cut(Verb::Watch, "*");
     sequence.second_phase().await?;
     tokio::time::sleep(PLATEAU).await;

@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use e2e::ControlPlane;
 use e2e::faults::env::FaultEnv;
 use e2e::faults::proxy::Verb;
+use e2e::poll::eventually;
 use e2e::tools::KubernetesVersion;
 use libtest_mimic::Trial;
 
@@ -146,13 +147,18 @@ async fn crds() -> Result<()> {
     let mut sequence = Sequence::begin(&env).await?;
     sequence.pause_between_phases().await;
 
-    let crd = "customresourcedefinition/sidecarpolicies.sidewatch.dev";
-    plane.kubectl(["delete", crd]).await?;
-    let began = Instant::now();
-    while !findings(&mut env).await?.is_empty() {
-        ensure!(began.elapsed() < WAIT, "violations without a policy");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    plane
+        .kubectl_line("delete crd sidecarpolicies.sidewatch.dev")
+        .await?;
+    eventually(WAIT, async || {
+        let metrics = env.metrics().await?;
+        ensure!(
+            !metrics.contains("\nsidewatch_violation{"),
+            "violations without a policy"
+        );
+        Ok(())
+    })
+    .await?;
     install(&plane).await?;
     sequence::apply_policies(&env).await?;
     sequence.second_phase().await?;
@@ -162,12 +168,4 @@ async fn crds() -> Result<()> {
     };
     sequence.end_in(&mut env, now, DELAYED, UNTIL_QUIET).await?;
     plane.stop()
-}
-
-async fn findings(env: &mut FaultEnv) -> Result<Vec<String>> {
-    let metrics = env.operator()?.metrics().await?;
-    let series = metrics
-        .lines()
-        .filter(|line| line.starts_with("sidewatch_violation{"));
-    Ok(series.map(str::to_owned).collect())
 }

@@ -1,7 +1,6 @@
 //! A restore of etcd, after which all resource versions are lower than before. The operator watches with streaming lists and
 //! in the whole cluster, without a proxy.
 
-use std::fmt::Debug;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -12,11 +11,10 @@ use e2e::process::last_lines;
 use e2e::simulated_kubelet::{Container, PodSpec, SimulatedKubelet, SimulatedPod, Step};
 use e2e::{ControlPlane, TokenKubeconfig};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client};
 use libtest_mimic::Trial;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sidewatch::api::{ClusterSidecarPolicy, SidecarPolicy};
 
@@ -122,33 +120,26 @@ impl Setup {
     }
 
     async fn local_policy(&self, severity: &str) -> Result<()> {
-        let policies: Api<SidecarPolicy> = Api::namespaced(self.client.clone(), &self.namespace);
-        apply(
-            &policies,
-            "SidecarPolicy",
-            "local",
-            json!({"checks": checks(severity)}),
-        )
-        .await
+        let policy = json!({
+            "apiVersion": "sidewatch.dev/v1alpha1", "kind": "SidecarPolicy",
+            "metadata": {"name": "local", "namespace": self.namespace}, "spec": {"checks": checks(severity)},
+        });
+        self.plane.apply(&policy.to_string()).await
     }
 
     /// A policy for the namespaces with the label `tier: old`.
     async fn team_policy(&self) -> Result<()> {
-        let spec = json!({
-            "namespaceSelector": {"matchLabels": {"tier": "old"}},
-            "checks": checks("Info"),
+        let selector = json!({"matchLabels": {"tier": "old"}});
+        let policy = json!({
+            "apiVersion": "sidewatch.dev/v1alpha1", "kind": "ClusterSidecarPolicy", "metadata": {"name": "team"},
+            "spec": {"namespaceSelector": selector, "checks": checks("Info")},
         });
-        let policies: Api<ClusterSidecarPolicy> = Api::all(self.client.clone());
-        apply(&policies, "ClusterSidecarPolicy", "team", spec).await
+        self.plane.apply(&policy.to_string()).await
     }
 
     async fn label(&self, tier: &str) -> Result<()> {
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let patch = Patch::Merge(json!({"metadata": {"labels": {"tier": tier}}}));
-        namespaces
-            .patch(&self.namespace, &PatchParams::default(), &patch)
-            .await?;
-        Ok(())
+        let label = format!("label namespace {} tier={tier} --overwrite", self.namespace);
+        self.plane.kubectl_line(&label).await.map(drop)
     }
 
     /// Writes an object, and returns its version.
@@ -228,19 +219,4 @@ fn checks(severity: &str) -> Value {
         "mainReadySidecarNotReady": {"mode": "Off"},
         "flapping": {"mode": "Off"},
     })
-}
-
-async fn apply<K>(api: &Api<K>, kind: &str, name: &str, spec: Value) -> Result<()>
-where
-    K: Clone + DeserializeOwned + Debug,
-{
-    let policy = json!({
-        "apiVersion": "sidewatch.dev/v1alpha1",
-        "kind": kind,
-        "metadata": {"name": name},
-        "spec": spec,
-    });
-    let params = PatchParams::apply("e2e").force();
-    api.patch(name, &params, &Patch::Apply(policy)).await?;
-    Ok(())
 }

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use e2e::faults::env::{ACCOUNT, FaultEnv, Permission};
+use e2e::cluster::Permission;
+use e2e::faults::env::{ACCOUNT, FaultEnv};
 use e2e::faults::proxy::{Fault, Rule, Verb};
 use e2e::poll::eventually;
 use k8s_openapi::api::core::v1::ServiceAccount;

@@ -12,9 +12,10 @@ use std::time::Duration;
 use anyhow::Result;
 use e2e::ControlPlane;
 use e2e::faults::env::FaultEnv;
+use e2e::faults::pods::{CRASH, PodKind, START};
 use e2e::faults::snapshot::{Snapshot, Tolerance};
 use e2e::operator::{install_crds, install_rbac};
-use e2e::simulated_kubelet::{Container, PodSpec, RestartPolicy, SimulatedKubelet, SimulatedPod, Step};
+use e2e::simulated_kubelet::{SimulatedKubelet, SimulatedPod, Step};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -190,45 +191,35 @@ impl Sequence {
         apply_policies(env).await?;
         let namespace = env.namespace();
         let kubelet = SimulatedKubelet::new(env.client());
-        let run = async |spec: PodSpec| {
-            let mut pod = kubelet.create(namespace, spec.clone().on_node("node-1")).await?;
+        let run = async |kind: PodKind, name: &str| {
+            let spec = kind.pod(name);
+            let mut pod = kubelet.create(namespace, spec.clone()).await?;
             pod.together(&spec.healthy_start()).await?;
             anyhow::Ok(pod)
         };
         let mut steps = BTreeMap::new();
 
-        let fine = run(meshed("fine")).await?;
-        let mut web = run(meshed("web")).await?;
+        let fine = run(PodKind::Meshed, "fine").await?;
+        let mut web = run(PodKind::Meshed, "web").await?;
         web.step(Step::Unready("proxy")).await?;
         steps.insert("web", Timestamp::now());
-        let mut gone = run(meshed("gone")).await?;
+        let mut gone = run(PodKind::Meshed, "gone").await?;
         gone.step(Step::Unready("proxy")).await?;
         steps.insert("gone", Timestamp::now());
 
-        let shipper = || Container::native("shipper");
-        let cart = PodSpec::new("cart").container(shipper()).container(app());
-        let mut cart = run(cart).await?;
+        let mut cart = run(PodKind::Cart, "cart").await?;
         cart.together(&[CRASH, START, CRASH, START]).await?;
 
-        let boot = PodSpec::new("boot")
-            .container(Container::native("vault-agent").startup_probe())
-            .container(app());
-        let mut boot = kubelet.create(namespace, boot.on_node("node-1")).await?;
+        let mut boot = kubelet.create(namespace, PodKind::Boot.pod("boot")).await?;
         boot.together(&[Step::Admit, Step::SandboxReady, Step::Start("vault-agent")])
             .await?;
         steps.insert("boot", Timestamp::now());
 
-        let report = PodSpec::new("report")
-            .restart_policy(RestartPolicy::Never)
-            .container(Container::regular("report"))
-            .container(Container::regular("log-sidecar"));
-        run(report).await?.step(Step::Exit("report", 0)).await?;
+        let mut report = run(PodKind::Report, "report").await?;
+        report.step(Step::Exit("report", 0)).await?;
         steps.insert("report", Timestamp::now());
 
-        let logs = PodSpec::new("logs")
-            .container(app())
-            .container(Container::regular("fluent-bit").memory_limit("64Mi"));
-        let mut logs = run(logs).await?;
+        let mut logs = run(PodKind::Logs, "logs").await?;
         logs.together(&[Step::OomKill("fluent-bit"), Step::Start("fluent-bit")])
             .await?;
         steps.insert("logs", Timestamp::now());
@@ -271,7 +262,7 @@ impl Sequence {
 
     /// Creates another Pod; replaces it if the creation fails half-way.
     async fn late(&self) -> Result<SimulatedPod> {
-        let spec = meshed("late").on_node("node-1");
+        let spec = PodKind::Meshed.pod("late");
         let mut pod = loop {
             match self.kubelet.create(&self.namespace, spec.clone()).await {
                 Err(error) if is_api_error(&error) => self.remove("late").await,
@@ -319,20 +310,6 @@ impl Sequence {
         env.converge(undisturbed, wanted, self.epoch(), tolerance, within)
             .await
     }
-}
-
-const CRASH: Step<'static> = Step::Exit("shipper", 1);
-const START: Step<'static> = Step::Start("shipper");
-
-/// A Pod with a native sidecar and a main container, both with readiness probes.
-fn meshed(name: &str) -> PodSpec {
-    PodSpec::new(name)
-        .container(Container::native("proxy").readiness_probe())
-        .container(app())
-}
-
-fn app() -> Container {
-    Container::regular("app").readiness_probe()
 }
 
 /// Applies steps and repeats the write of the status until the API server accepts it.
