@@ -7,6 +7,7 @@
 //! | [`http`] | HTTP client for loopback endpoints | |
 //! | [`tls`] | TLS settings of servers and clients | |
 //! | [`tools`] | finds or builds etcd, kube-apiserver, kubelet, Helm, Prometheus | `process` |
+//! | `kube_state_metrics` | kube-state-metrics on loopback | `tools` |
 //! | [`promtool`] | checks metrics and rules of Prometheus | `tools` |
 //! | [`cluster`] | etcd and kube-apiserver on loopback; kubectl, kubeconfigs, tokens | `tools` |
 //! | [`images`] | container images of the operator and of the test workload | `project` |
@@ -31,6 +32,7 @@ pub mod demo;
 pub mod faults;
 pub mod http;
 pub mod images;
+mod kube_state_metrics;
 pub mod metrics;
 pub mod node;
 pub mod node_failover;

@@ -153,7 +153,7 @@ struct SoakArgs {
     /// Determines the changes of Pods and the disturbances
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The first round; the rounds before only determine the state of the Pods at the begin
+    /// The first round; the rounds before only determine the state of the Pods at the start
     #[arg(long, default_value_t = 1)]
     first_round: u32,
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use kube::Client;
 
 use crate::ControlPlane;
+use crate::metrics::samples;
 use crate::process::stats::cpu_seconds;
 
 const IDLE_WITHIN: Duration = Duration::from_secs(25);
@@ -102,60 +103,34 @@ impl ApiServer {
     }
 
     fn counters(metrics: &str, cpu: f64) -> Result<Counters> {
+        let samples = samples(metrics)?;
         let value = |name: &str| {
-            let value = samples(metrics, name).map(|(_, value)| value).next();
-            value.with_context(|| format!("the API server has no {name}"))
+            let found = samples.iter().find(|sample| sample.matches(name, &[]));
+            found
+                .map(|sample| sample.value)
+                .with_context(|| format!("the API server has no {name}"))
         };
         let mut requests = BTreeMap::new();
-        for (labels, value) in samples(metrics, "apiserver_request_total") {
+        for sample in samples
+            .iter()
+            .filter(|sample| sample.name() == "apiserver_request_total")
+        {
+            let (verb, resource) = (sample.label("verb"), sample.label("resource"));
             // The requests of this benchmark for /metrics have no resource.
-            let resource = label(labels, "resource").filter(|resource| !resource.is_empty());
-            if let (Some(verb), Some(resource)) = (label(labels, "verb"), resource) {
-                *requests.entry(format!("{verb} {resource}")).or_insert(0.0) += value;
+            if !resource.is_empty() {
+                *requests.entry(format!("{verb} {resource}")).or_insert(0.0) += sample.value;
             }
         }
         // The series exists only after the first event.
-        let watch_bytes = samples(metrics, WATCH_BYTES)
-            .filter(|(labels, _)| label(labels, "resource") == Some("pods"))
-            .fold(0.0, |sum, (_, bytes)| sum + bytes);
+        let of_pods = samples
+            .iter()
+            .filter(|sample| sample.matches(WATCH_BYTES, &[("resource", "pods")]));
         Ok(Counters {
             cpu,
-            watch_bytes,
+            watch_bytes: of_pods.fold(0.0, |sum, sample| sum + sample.value),
             gc_cpu: value(GC_CPU)?,
             gc_cycles: value(GC_CYCLES)?,
             requests,
         })
-    }
-}
-
-/// The samples of a metric: labels as written, and value.
-fn samples<'a>(metrics: &'a str, name: &str) -> impl Iterator<Item = (&'a str, f64)> {
-    metrics.lines().filter_map(move |line| {
-        let rest = line.strip_prefix(name)?;
-        let (labels, value) = rest.rsplit_once(' ')?;
-        let is_other_metric = !labels.is_empty() && !labels.starts_with('{');
-        (!is_other_metric).then_some((labels, value.parse().ok()?))
-    })
-}
-
-fn label<'a>(labels: &'a str, name: &str) -> Option<&'a str> {
-    let parts = labels.trim_matches(['{', '}']).split(',');
-    parts
-        .filter_map(|part| part.split_once('='))
-        .find(|(key, _)| *key == name)
-        .map(|(_, value)| value.trim_matches('"'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn samples_of_one_metric_are_found_by_its_full_name() {
-        let text = "# HELP a b\nrequests_total{verb=\"LIST\",resource=\"pods\"} 3\nrequests_total_other 4\nrequests 5\nrequests_total 1e+06\n";
-        let found: Vec<_> = samples(text, "requests_total").collect();
-        assert_eq!(found, [("{verb=\"LIST\",resource=\"pods\"}", 3.0), ("", 1e6)]);
-        assert_eq!(label(found[0].0, "resource"), Some("pods"));
-        assert_eq!(label(found[0].0, "code"), None);
     }
 }

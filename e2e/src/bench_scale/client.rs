@@ -1,6 +1,5 @@
 //! The clients under test: the operator and kube-state-metrics.
 
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -10,10 +9,10 @@ use tokio::time::sleep;
 use super::population::Population;
 use crate::ControlPlane;
 use crate::http;
+use crate::kube_state_metrics;
 use crate::operator::{Answer, Operator};
+use crate::process::Process;
 use crate::process::stats::cpu_seconds;
-use crate::process::{Process, Spec, free_ports};
-use crate::tools::{self, Tool};
 
 const IN_SYNC_WITHIN: Duration = Duration::from_mins(10);
 const STOP_WITHIN: Duration = Duration::from_secs(30);
@@ -184,23 +183,15 @@ async fn start_operator(plane: &ControlPlane, flags: &[&str]) -> Result<Operator
 }
 
 async fn start_kube_state_metrics(plane: &ControlPlane) -> Result<RunningClient> {
-    let tools = tokio::task::spawn_blocking(|| tools::ensure(&[Tool::KubeStateMetrics])).await??;
-    let (port, telemetry_port) = free_ports()?;
     let allowed = ALLOWED_METRICS.map(|metric| format!("^{metric}$")).join(",");
-    let command = Spec::new(tools.path(Tool::KubeStateMetrics)?)
-        .arg(format!("--kubeconfig={}", plane.kubeconfig_path().display()))
-        .arg("--resources=pods")
-        .arg(format!("--metric-allowlist={allowed}"))
-        .arg(format!("--host={}", Ipv4Addr::LOCALHOST))
-        .arg(format!("--port={port}"))
-        .arg(format!("--telemetry-host={}", Ipv4Addr::LOCALHOST))
-        .arg(format!("--telemetry-port={telemetry_port}"));
     let log = plane
         .dir()
         .join(format!("{}.log", plane.unique("kube-state-metrics")));
+    let flags = [format!("--metric-allowlist={allowed}")];
+    let (process, port) = kube_state_metrics::start(plane.kubeconfig_path(), &flags, &log).await?;
     Ok(RunningClient::KubeStateMetrics {
-        process: Process::start(&command, &log)?,
-        address: format!("{}:{port}", Ipv4Addr::LOCALHOST),
+        process,
+        address: format!("127.0.0.1:{port}"),
     })
 }
 
@@ -208,16 +199,14 @@ async fn start_kube_state_metrics(plane: &ControlPlane) -> Result<RunningClient>
 pub(super) async fn wait_until_ready(operator: &mut Operator, interval: Duration) -> Result<()> {
     let deadline = Instant::now() + IN_SYNC_WITHIN;
     while !matches!(operator.readyz().await, Ok(Answer { status: 200, .. })) {
-        if let Some(status) = operator.process().try_wait()? {
-            bail!(
-                "the operator ended ({status}):\n{}",
-                operator.process().log_tail()
-            );
+        let process = operator.process();
+        if let Some(status) = process.try_wait()? {
+            bail!("the operator ended ({status}):\n{}", process.log_tail());
         }
         if Instant::now() > deadline {
             bail!(
                 "the operator is not ready within {IN_SYNC_WITHIN:?}:\n{}",
-                operator.process().log_tail()
+                process.log_tail()
             );
         }
         sleep(interval).await;

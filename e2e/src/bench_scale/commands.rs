@@ -11,7 +11,7 @@ use tokio::process::Command;
 use super::population::{Identity, namespace};
 use super::{POLICY, seed};
 use crate::ControlPlane;
-use crate::operator::{binary, install_crds};
+use crate::operator::binary;
 use crate::process::Scratch;
 use crate::process::stats::{cpu_seconds, peak_resident_mb};
 
@@ -36,10 +36,7 @@ pub struct CommandCost {
 
 /// Runs each command on a cluster in which the sidecars of the first `faulty` Pods are not ready.
 pub async fn commands(pods: u32, faulty: u32) -> Result<Vec<CommandCost>> {
-    let mut plane = ControlPlane::start().await?;
-    install_crds(&plane).await?;
-    plane.apply(POLICY).await?;
-    seed::seed(&mut plane, pods, faulty).await?;
+    let plane = seed::faulty_cluster(pods, faulty).await?;
     let scratch = Scratch::new()?;
     let file = |name: &str| scratch.path().join(name).display().to_string();
     let (policy, recording) = (file("policy.yaml"), file("pods.jsonl"));
@@ -119,18 +116,12 @@ async fn measure(plane: &ControlPlane, args: &[&str], output: &Path) -> Result<(
 /// The costs as a table of `docs/performance.md`.
 pub fn table(costs: &[CommandCost]) -> String {
     let mut text = "| command | peak RSS, MB | CPU, s | time, s † | bytes of the result |\n| --- | --- | --- | --- | --- |\n".to_owned();
-    for CommandCost {
-        command,
-        peak_rss,
-        cpu,
-        seconds,
-        bytes,
-    } in costs
-    {
+    for cost in costs {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "| `{command}` | **{peak_rss:.0}** | {cpu:.1} | {seconds:.1} | {bytes} |"
+            "| `{}` | **{:.0}** | {:.1} | {:.1} | {} |",
+            cost.command, cost.peak_rss, cost.cpu, cost.seconds, cost.bytes
         );
     }
     text

@@ -58,81 +58,52 @@ pub enum Figure {
     Requests,
 }
 
+/// The figures in the order of the table, with the label of the row and the digits after the decimal point.
+#[rustfmt::skip]
+const ROWS: [(Figure, &str, usize); 23] = [
+    (Figure::InSync, "start until in sync, s †", 2),
+    (Figure::FirstScrape, "start until the first complete scrape, s †", 2),
+    (Figure::ClientCpu, "CPU until in sync, s", 2),
+    (Figure::ApiServerCpu, "CPU of the API server for the start, s", 2),
+    (Figure::ApiServerGc, "of which garbage collection, s", 2),
+    (Figure::ApiServerCollections, "garbage collections of the API server in that time", 0),
+    (Figure::WatchMb, "watch events with Pods for the start, MB", 0),
+    (Figure::SyncRss, "peak RSS until in sync, MB", 0),
+    (Figure::PeakRss, "peak RSS of the whole run, MB", 0),
+    (Figure::IdleRss, "RSS when idle, MB", 0),
+    (Figure::ScrapeP50, "scrape, median, ms †", 1),
+    (Figure::ScrapeP99, "scrape, 99 %, ms †", 1),
+    (Figure::ScrapeBytes, "bytes of a scrape", 0),
+    (Figure::ScrapeCpu, "CPU of a scrape, ms", 1),
+    (Figure::UpdateRate, "status updates per second †", 0),
+    (Figure::UpdateCpu, "CPU for 10,000 status updates, s", 2),
+    (Figure::UpdateApiServerCpu, "CPU of the API server for 10,000 status updates, s", 2),
+    (Figure::UpdateApiServerGc, "of which garbage collection for updates, s", 2),
+    (Figure::UpdateWatchMb, "watch events with Pods for 10,000 status updates, MB", 0),
+    (Figure::LatencyP50, "PATCH response until `/metrics` shows it, median, ms †", 1),
+    (Figure::LatencyP99, "PATCH response until `/metrics` shows it, 99 %, ms †", 1),
+    (Figure::PodLists, "LIST requests for Pods at the start", 0),
+    (Figure::Requests, "requests for Pods, Namespaces, policies and Events that ended during the start", 0),
+];
+
 impl Figure {
     /// All figures, in the order of the table.
-    pub const ALL: [Self; 23] = [
-        Self::InSync,
-        Self::FirstScrape,
-        Self::ClientCpu,
-        Self::ApiServerCpu,
-        Self::ApiServerGc,
-        Self::ApiServerCollections,
-        Self::WatchMb,
-        Self::SyncRss,
-        Self::PeakRss,
-        Self::IdleRss,
-        Self::ScrapeP50,
-        Self::ScrapeP99,
-        Self::ScrapeBytes,
-        Self::ScrapeCpu,
-        Self::UpdateRate,
-        Self::UpdateCpu,
-        Self::UpdateApiServerCpu,
-        Self::UpdateApiServerGc,
-        Self::UpdateWatchMb,
-        Self::LatencyP50,
-        Self::LatencyP99,
-        Self::PodLists,
-        Self::Requests,
-    ];
+    pub fn all() -> impl Iterator<Item = Self> {
+        ROWS.into_iter().map(|(figure, ..)| figure)
+    }
 
     /// The row of the table.
     pub fn label(self) -> &'static str {
-        match self {
-            Self::InSync => "start until in sync, s †",
-            Self::FirstScrape => "start until the first complete scrape, s †",
-            Self::ClientCpu => "CPU until in sync, s",
-            Self::ApiServerCpu => "CPU of the API server for the start, s",
-            Self::ApiServerGc => "of which garbage collection, s",
-            Self::ApiServerCollections => "garbage collections of the API server in that time",
-            Self::WatchMb => "watch events with Pods for the start, MB",
-            Self::SyncRss => "peak RSS until in sync, MB",
-            Self::PeakRss => "peak RSS of the whole run, MB",
-            Self::IdleRss => "RSS when idle, MB",
-            Self::ScrapeP50 => "scrape, median, ms †",
-            Self::ScrapeP99 => "scrape, 99 %, ms †",
-            Self::ScrapeBytes => "bytes of a scrape",
-            Self::ScrapeCpu => "CPU of a scrape, ms",
-            Self::UpdateRate => "status updates per second †",
-            Self::UpdateCpu => "CPU for 10,000 status updates, s",
-            Self::UpdateApiServerCpu => "CPU of the API server for 10,000 status updates, s",
-            Self::UpdateApiServerGc => "of which garbage collection for updates, s",
-            Self::UpdateWatchMb => "watch events with Pods for 10,000 status updates, MB",
-            Self::LatencyP50 => "PATCH response until `/metrics` shows it, median, ms †",
-            Self::LatencyP99 => "PATCH response until `/metrics` shows it, 99 %, ms †",
-            Self::PodLists => "LIST requests for Pods at the start",
-            Self::Requests => {
-                "requests for Pods, Namespaces, policies and Events that ended during the start"
-            }
-        }
+        self.row().map(|(_, label, _)| label).unwrap_or_default()
     }
 
     /// Digits after the decimal point.
     pub(super) fn digits(self) -> usize {
-        match self {
-            Self::ApiServerCollections
-            | Self::WatchMb
-            | Self::UpdateWatchMb
-            | Self::SyncRss
-            | Self::PeakRss
-            | Self::IdleRss
-            | Self::ScrapeBytes
-            | Self::UpdateRate
-            | Self::PodLists
-            | Self::Requests => 0,
-            Self::ScrapeP50 | Self::ScrapeP99 | Self::ScrapeCpu | Self::LatencyP50 | Self::LatencyP99 => 1,
-            _ => 2,
-        }
+        self.row().map(|(.., digits)| digits).unwrap_or_default()
+    }
+
+    fn row(self) -> Option<(Self, &'static str, usize)> {
+        ROWS.into_iter().find(|(figure, ..)| *figure == self)
     }
 
     /// The limit that the operator must keep at this number of Pods.

@@ -1,14 +1,15 @@
 //! The time from the response to a status PATCH until `/metrics` shows the change.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use super::client::{ClientKind, RunningClient};
 use super::pods::NATIVE_SIDECAR;
 use super::population::{Identity, PODS_PER_WORKLOAD};
 use super::status_updates::StatusUpdates;
 use crate::ControlPlane;
+use crate::poll::eventually;
 
 const SHOWN_WITHIN: Duration = Duration::from_mins(1);
 const POLICY_ACTIVE_WITHIN: Duration = Duration::from_mins(1);
@@ -47,8 +48,8 @@ pub(super) async fn measure(
         tokio::time::sleep(PAUSE).await;
     }
     if kind != ClientKind::KubeStateMetrics {
-        let delete = ["delete", "sidecarpolicy", "latency", "--namespace", &namespace];
-        plane.kubectl(delete).await?;
+        let delete = format!("delete sidecarpolicy latency --namespace {namespace}");
+        plane.kubectl_line(&delete).await?;
     }
     Ok(latencies)
 }
@@ -62,17 +63,13 @@ fn policy(namespace: &str) -> String {
 }
 
 async fn wait_for_policy(client: &RunningClient) -> Result<()> {
-    let deadline = Instant::now() + POLICY_ACTIVE_WITHIN;
-    loop {
+    eventually(POLICY_ACTIVE_WITHIN, async || {
         let scrape = client.scrape().await?;
-        if std::str::from_utf8(&scrape.body)?.contains("policy=\"latency\"") {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            bail!("the operator does not evaluate the policy within {POLICY_ACTIVE_WITHIN:?}");
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
+        let is_evaluated = std::str::from_utf8(&scrape.body)?.contains("policy=\"latency\"");
+        ensure!(is_evaluated, "the operator does not evaluate the policy");
+        Ok(())
+    })
+    .await
 }
 
 /// Whether a page shows this readiness of the Pod's native sidecar.

@@ -8,11 +8,11 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::client::wait_until_ready;
-use super::{POLICY, seed};
-use crate::ControlPlane;
+use super::seed;
 use crate::http;
 use crate::metrics;
-use crate::operator::{Operator, install_crds};
+use crate::operator::Operator;
+use crate::poll::eventually;
 use crate::process::stats::{cpu_seconds, peak_resident_mb, resident_mb};
 
 /// Clients that connect, send a request and close the connection.
@@ -48,10 +48,7 @@ pub struct MassFault {
 
 /// Starts an operator on a cluster in which the sidecars of the first `faulty` Pods have been unready for a long time.
 pub async fn mass_fault(pods: u32, faulty: u32) -> Result<MassFault> {
-    let mut plane = ControlPlane::start().await?;
-    install_crds(&plane).await?;
-    plane.apply(POLICY).await?;
-    seed::seed(&mut plane, pods, faulty).await?;
+    let plane = seed::faulty_cluster(pods, faulty).await?;
     let flags = ["--log-level=warn"];
     let mut operator = Operator::start(&plane, plane.kubeconfig_path(), &flags).await?;
     let pid = operator.process().id();
@@ -100,25 +97,21 @@ pub async fn mass_fault(pods: u32, faulty: u32) -> Result<MassFault> {
 
 /// Waits until two violations of each faulty Pod fire, and returns their number.
 async fn all_fire(operator: &Operator, faulty: u32) -> Result<f64> {
-    let deadline = Instant::now() + FIRES_WITHIN;
-    loop {
+    eventually(FIRES_WITHIN, async || {
         let page = operator.metrics().await?;
+        let samples = metrics::samples(&page)?;
         let state = [("state", "firing")];
-        let mut firing = 0.0;
-        for sample in metrics::samples(&page)? {
-            if sample.matches("sidewatch_workload_violations", &state) {
-                firing += sample.value;
-            }
-        }
-        if firing >= 2.0 * f64::from(faulty) {
-            return Ok(firing);
-        }
+        let firing = samples
+            .iter()
+            .filter(|sample| sample.matches("sidewatch_workload_violations", &state));
+        let firing = firing.fold(0.0, |sum, sample| sum + sample.value);
         ensure!(
-            Instant::now() < deadline,
+            firing >= 2.0 * f64::from(faulty),
             "{firing} violations of {faulty} Pods fire"
         );
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
+        Ok(firing)
+    })
+    .await
 }
 
 /// Connects and sends a request.
@@ -146,18 +139,10 @@ async fn read_slowly(address: &str) -> Result<()> {
 
 impl MassFault {
     /// The figures as one line.
+    #[rustfmt::skip]
     pub fn line(&self) -> String {
         let Self {
-            pods,
-            faulty,
-            violations,
-            page_bytes,
-            rss,
-            rss_after_abandoned,
-            rss_after_concurrent,
-            peak_rss,
-            scrape_ms,
-            cpu,
+            pods, faulty, violations, page_bytes, rss, rss_after_abandoned, rss_after_concurrent, peak_rss, scrape_ms, cpu,
         } = self;
         format!(
             "{faulty} of {pods} sidecars unready: {violations} violations, a page of {page_bytes} bytes, RSS {rss:.0} MB, \

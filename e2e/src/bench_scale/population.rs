@@ -85,6 +85,13 @@ impl Identity {
         }
     }
 
+    /// The values in the order of the fields.
+    #[rustfmt::skip]
+    pub(super) fn values(&self) -> [&str; 9] {
+        let Self { namespace, workload, suffix, uid, owner_uid, node, pod_ip, host_ip, container_id } = self;
+        [namespace, workload, suffix, uid, owner_uid, node, pod_ip, host_ip, container_id]
+    }
+
     pub(super) fn pod_name(&self) -> String {
         format!("{}-{}", self.replica_set(), self.suffix)
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::figures::{Figure, Run, percentile};
 use super::{ClientKind, Options};
-use crate::project::repository;
+use crate::project::{read, repository};
 use crate::tools::module_version;
 use crate::{ControlPlane, http};
 
@@ -99,7 +99,7 @@ impl Report {
             ClientKind::ALL.map(ClientKind::name).join(" | ")
         )?;
         writeln!(text, "| --- | --- |{}", " --- |".repeat(ClientKind::ALL.len()))?;
-        for figure in Figure::ALL {
+        for figure in Figure::all() {
             let target = figure
                 .budget(pods)
                 .map(|value| value.to_string())
@@ -142,7 +142,7 @@ impl Report {
     /// them.
     pub fn write(&self) -> Result<bool> {
         let path = repository().join(PAGE);
-        let page = std::fs::read_to_string(&path).with_context(|| format!("read {PAGE}"))?;
+        let page = read(PAGE)?;
         match with_table(&page, self.options.pods, &self.table()?)? {
             Some(page) => {
                 std::fs::write(&path, page).with_context(|| format!("write {PAGE}"))?;

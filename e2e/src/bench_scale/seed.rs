@@ -3,19 +3,21 @@
 //! One Pod of each kind and one Namespace go through the API server. Their stored bytes become templates, and the copies
 //! are written while the API server is down, so that its watch cache starts with them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::etcd::{Entry, Etcd};
-use super::pods;
 use super::population::{self, Identity, NAMESPACES, PodKind, Population};
 use super::template::Template;
+use super::{POLICY, pods};
 use crate::ControlPlane;
+use crate::operator::install_crds;
+use crate::poll::eventually;
 
 const SERVED_WITHIN: Duration = Duration::from_mins(5);
 /// What must be served before a client starts: Pods from the watch cache, and the custom resources.
@@ -24,7 +26,6 @@ const SERVED: [&str; 3] = [
     "/apis/sidewatch.dev/v1alpha1/clustersidecarpolicies?limit=1",
     "/apis/sidewatch.dev/v1alpha1/sidecarpolicies?limit=1",
 ];
-const POLL: Duration = Duration::from_millis(100);
 
 /// What was seeded.
 pub(super) struct Seeded {
@@ -36,6 +37,15 @@ pub(super) struct Seeded {
 struct PodTemplate {
     template: Template,
     json_bytes: usize,
+}
+
+/// Starts a control plane with these Pods and a policy. The sidecars of the first `faulty` Pods are not ready.
+pub(super) async fn faulty_cluster(pods: u32, faulty: u32) -> Result<ControlPlane> {
+    let mut plane = ControlPlane::start().await?;
+    install_crds(&plane).await?;
+    plane.apply(POLICY).await?;
+    seed(&mut plane, pods, faulty).await?;
+    Ok(plane)
 }
 
 /// Writes the Pods and their Namespaces, and returns when the API server has them in its watch cache. The sidecars of the
@@ -87,37 +97,11 @@ pub(super) async fn seed(plane: &mut ControlPlane, count: u32, faulty: u32) -> R
 }
 
 fn copy(template: &Template, identity: &Identity) -> Result<Entry> {
-    let value = template.copy(&values(identity))?;
+    let value = template.copy(&identity.values())?;
     Ok(Entry {
         key: pod_key(identity),
         value,
     })
-}
-
-/// The values in the order of the placeholders.
-fn values(identity: &Identity) -> [&str; 9] {
-    let Identity {
-        namespace,
-        workload,
-        suffix,
-        uid,
-        owner_uid,
-        node,
-        pod_ip,
-        host_ip,
-        container_id,
-    } = identity;
-    [
-        namespace,
-        workload,
-        suffix,
-        uid,
-        owner_uid,
-        node,
-        pod_ip,
-        host_ip,
-        container_id,
-    ]
 }
 
 async fn namespace_template(plane: &ControlPlane, etcd: &Etcd) -> Result<Template> {
@@ -157,7 +141,7 @@ async fn pod_template(
         .context("write the status of the template Pod")?;
     identity.uid = created.uid().context("a Pod without a UID")?;
     let key = pod_key(&identity);
-    let template = Template::new(etcd.get(&key).await?, &values(&identity))?;
+    let template = Template::new(etcd.get(&key).await?, &identity.values())?;
     etcd.delete(&key).await?;
     Ok(PodTemplate {
         template,
@@ -167,15 +151,14 @@ async fn pod_template(
 
 async fn wait_until_served(plane: &ControlPlane, path: &str) -> Result<()> {
     let client = plane.client().await?;
-    let deadline = Instant::now() + SERVED_WITHIN;
-    loop {
+    let served = eventually(SERVED_WITHIN, async || {
         let request = http::Request::get(path).body(Vec::new())?;
-        match client.request_text(request).await {
-            Ok(_) => return Ok(()),
-            Err(_) if Instant::now() < deadline => tokio::time::sleep(POLL).await,
-            Err(error) => bail!("the API server does not serve {path}: {error}"),
-        }
-    }
+        Ok(client.request_text(request).await?)
+    });
+    served
+        .await
+        .map(drop)
+        .with_context(|| format!("the API server does not serve {path}"))
 }
 
 fn namespace_key(name: &str) -> String {

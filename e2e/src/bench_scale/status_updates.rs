@@ -17,7 +17,7 @@ use super::population::{Identity, PODS_PER_WORKLOAD, Population};
 
 /// Requests that wait for an answer at the same time.
 const CONCURRENCY: usize = 32;
-/// A stride through the Pods, so that neighbours in time are no neighbours in the store.
+/// A stride through the Pods, so that two updates in a row do not concern Pods next to each other in the store.
 const STRIDE: u64 = 7919;
 
 /// The writer. Each update changes a status.

@@ -114,26 +114,11 @@ impl DemoEnv {
 /// Creates the Pods, whose containers fail as their arguments say.
 async fn run(plane: &ControlPlane) -> Result<Infallible> {
     plane.apply_in(NAMESPACE, SHOP).await?;
-    let search = [
-        "rollout",
-        "status",
-        "deployment/search",
-        "--timeout=1m",
-        "--namespace",
-        NAMESPACE,
-    ];
-    plane.kubectl(search).await?;
+    let search = format!("rollout status deployment/search --timeout=1m --namespace {NAMESPACE}");
+    plane.kubectl_line(&search).await?;
     // The container reads the ConfigMap after its restart, and then stays below its memory limit.
-    let patch = r#"{"data": {"buffer": "hold"}}"#;
-    let repair = [
-        "patch",
-        "configmap",
-        "fluent-bit",
-        "--patch",
-        patch,
-        "--namespace",
-        NAMESPACE,
-    ];
-    plane.kubectl(repair).await?;
+    let patch = r#"{"data":{"buffer":"hold"}}"#;
+    let repair = format!("patch configmap fluent-bit --patch {patch} --namespace {NAMESPACE}");
+    plane.kubectl_line(&repair).await?;
     std::future::pending().await
 }

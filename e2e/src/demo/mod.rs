@@ -104,7 +104,9 @@ pub fn enter(kubelet: Option<Kubelet>) -> Result<()> {
 pub async fn run(hold: bool) -> Result<()> {
     let env = DemoEnv::start().await?;
     let plane = env.plane();
-    plane.kubectl(["create", "namespace", NAMESPACE]).await?;
+    plane
+        .kubectl_line(&format!("create namespace {NAMESPACE}"))
+        .await?;
     plane.apply(POLICY).await?;
     say("The policy, with short times for the demo");
     print!("{}", POLICY.trim_start());
@@ -175,12 +177,8 @@ async fn expect_findings(plane: &ControlPlane) -> Result<()> {
 async fn show(env: &DemoEnv) -> Result<()> {
     wait_for_status(env).await?;
     say("kubectl get sidecarpolicies -n shop -o wide");
-    print!(
-        "{}",
-        env.plane()
-            .kubectl(["get", "sidecarpolicies", "-n", NAMESPACE, "-o", "wide"])
-            .await?
-    );
+    let policies = format!("get sidecarpolicies -n {NAMESPACE} -o wide");
+    print!("{}", env.plane().kubectl_line(&policies).await?);
     say("curl /metrics | grep ^sidewatch_violation{");
     for line in firing(env).await? {
         println!("{line}");
@@ -190,10 +188,9 @@ async fn show(env: &DemoEnv) -> Result<()> {
 
 /// Waits until the status of the policy agrees with the metrics. A status is written at most once in ten seconds.
 async fn wait_for_status(env: &DemoEnv) -> Result<()> {
-    let output = "jsonpath={.status.summary.firing}";
-    let query = ["get", "sidecarpolicies", "mesh", "-n", NAMESPACE, "-o", output];
+    let query = format!("get sidecarpolicies mesh -n {NAMESPACE} -o jsonpath={{.status.summary.firing}}");
     eventually(Duration::from_secs(15), async || {
-        let (status, metrics) = (env.plane().kubectl(query).await?, firing(env).await?.len());
+        let (status, metrics) = (env.plane().kubectl_line(&query).await?, firing(env).await?.len());
         ensure!(
             status == metrics.to_string(),
             "status {status}, metrics {metrics}"

@@ -21,18 +21,17 @@ mod setup;
 #[cfg(test)]
 mod testing;
 
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use crate::kube_state_metrics;
 use crate::node::Node;
 use crate::poll::eventually;
-use crate::process::{Process, Spec, free_ports};
+use crate::process::Process;
 use crate::scenario::Scenario;
-use crate::tools::{self, Tool};
 pub use alerts::{Alert, Series, Source};
 pub use check::check_shipped;
 pub use comparison::{page, unexplained};
@@ -109,21 +108,10 @@ pub struct Observers {
 impl Observers {
     /// Starts them and waits until they have scraped the Pods and the operator, which must be installed.
     pub async fn start(node: &Node, timing: Timing) -> Result<Self> {
-        let (port, telemetry_port) = free_ports()?;
-        let paths = tokio::task::spawn_blocking(|| tools::ensure(&[Tool::KubeStateMetrics])).await??;
-        let command = Spec::new(paths.path(Tool::KubeStateMetrics)?)
-            .arg(format!("--kubeconfig={}", node.plane.kubeconfig_path().display()))
-            // the common alerts need no other resource
-            .arg("--resources=pods")
-            .arg(format!("--host={}", Ipv4Addr::LOCALHOST))
-            .arg(format!("--port={port}"))
-            .arg(format!("--telemetry-host={}", Ipv4Addr::LOCALHOST))
-            .arg(format!("--telemetry-port={telemetry_port}"));
-        let kube_state_metrics = Process::start(&command, &node.plane.dir().join("kube-state-metrics.log"))?;
-        let scrape = [
-            setup::kube_state_metrics(port),
-            setup::operator(node.plane.kubeconfig_path()),
-        ];
+        let log = node.plane.dir().join("kube-state-metrics.log");
+        let kubeconfig = node.plane.kubeconfig_path();
+        let (kube_state_metrics, port) = kube_state_metrics::start(kubeconfig, &[], &log).await?;
+        let scrape = [setup::kube_state_metrics(port), setup::operator(kubeconfig)];
         let observers = Self {
             prometheus: Prometheus::start_with(&scrape, &setup::rules(timing)?, timing.interval()).await?,
             kube_state_metrics,

@@ -62,30 +62,13 @@ impl Installed {
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)?
             .as_millis();
-        let repository = format!("image.repository={repository}");
-        let tag = format!("image.tag={tag}");
-        let annotation = format!("podAnnotations.installed=at-{now}");
-        let replicas = format!("replicas={replicas}");
+        let values = format!(
+            "image.repository={repository},image.tag={tag},image.pullPolicy=Never,replicas={replicas},\
+             podAnnotations.installed=at-{now}"
+        );
         let start = Instant::now();
-        helm.run(&[
-            "upgrade",
-            "--install",
-            RELEASE,
-            CHART,
-            "--namespace",
-            NAMESPACE,
-            "--set",
-            &repository,
-            "--set",
-            &tag,
-            "--set",
-            "image.pullPolicy=Never",
-            "--set",
-            &replicas,
-            "--set",
-            &annotation,
-        ])
-        .await?;
+        let upgrade = ["upgrade", "--install", RELEASE, CHART, "--namespace", NAMESPACE];
+        helm.run(&[&upgrade[..], &["--set", &values]].concat()).await?;
         let mut installed = Self {
             cluster: cluster.clone(),
             ready_after: Duration::ZERO,
@@ -107,8 +90,7 @@ impl Installed {
 
     /// Waits until all replicas run the current template and are ready.
     pub async fn wait_until_rolled_out(&self) -> Result<()> {
-        let deployment = format!("deployment/{RELEASE}");
-        let status = ["rollout", "status", &deployment, "--timeout=2m"];
+        let status = format!("rollout status deployment/{RELEASE} --timeout=2m");
         match self.kubectl(&status).await {
             Ok(_) => Ok(()),
             Err(error) => Err(error).context(self.state().await),
@@ -152,12 +134,12 @@ impl Installed {
         tokio::time::sleep(super::PAGE_AGE).await;
         let pod = self.pod().await?;
         let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}:{METRICS_PORT}/proxy/metrics");
-        self.cluster.kubectl(["get", "--raw", &path]).await
+        self.cluster.kubectl_line(&format!("get --raw {path}")).await
     }
 
     /// Log of the current Pod, in lines of JSON.
     pub async fn log(&self) -> Result<String> {
-        self.kubectl(&["logs", &self.pod().await?]).await
+        self.kubectl(&format!("logs {}", self.pod().await?)).await
     }
 
     /// Current memory.
@@ -176,7 +158,7 @@ impl Installed {
         let node = pod.spec.and_then(|spec| spec.node_name);
         let node = node.with_context(|| format!("Pod {name} is on no node"))?;
         let path = format!("/api/v1/nodes/{node}/proxy/metrics/resource");
-        let metrics = self.cluster.kubectl(["get", "--raw", &path]).await?;
+        let metrics = self.cluster.kubectl_line(&format!("get --raw {path}")).await?;
         let labels = [
             ("container", "sidewatch"),
             ("namespace", NAMESPACE),
@@ -203,17 +185,17 @@ impl Installed {
     /// Pods, Events and log, for an error message.
     async fn state(&self) -> String {
         let mut state = String::from("the operator does not become ready");
-        let deployment = format!("deployment/{RELEASE}");
-        for args in [&["get", "pods,events"][..], &["logs", &deployment, "--tail=20"]] {
-            let printed = self.kubectl(args).await.unwrap_or_else(|error| error.to_string());
+        let logs = format!("logs deployment/{RELEASE} --tail=20");
+        for line in ["get pods,events", &logs] {
+            let printed = self.kubectl(line).await.unwrap_or_else(|error| error.to_string());
             state = format!("{state}\n{}", printed.trim());
         }
         state
     }
 
-    async fn kubectl(&self, args: &[&str]) -> Result<String> {
-        let namespace = ["--namespace", NAMESPACE];
-        self.cluster.kubectl(args.iter().chain(&namespace)).await
+    async fn kubectl(&self, line: &str) -> Result<String> {
+        let line = format!("{line} --namespace {NAMESPACE}");
+        self.cluster.kubectl_line(&line).await
     }
 }
 
