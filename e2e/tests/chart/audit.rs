@@ -9,7 +9,7 @@ use e2e::process::Scratch;
 use e2e::simulated_kubelet::{Container, PodSpec, SimulatedKubelet, SimulatedPod, Step};
 use serde_json::Value;
 
-use crate::helm::{Helm, VERSIONS, documents};
+use crate::helm::objects;
 use crate::rights::{Right, rights};
 
 const SOON: Duration = Duration::from_mins(1);
@@ -92,8 +92,7 @@ async fn the_operator_uses_exactly_the_permissions_of_its_role() {
     let mut pod = kubelet.run("default", web).await.unwrap();
 
     let user = format!("system:serviceaccount:{NAMESPACE}:{SERVICE_ACCOUNT}");
-    let helm = Helm::new(VERSIONS[1]).await.unwrap();
-    let chart = documents(&helm.template(&[]).await.unwrap());
+    let chart = objects(&[]).await;
     let mut granted = rights(&chart, "ClusterRole", "sidewatch");
     granted.extend(rights(&chart, "Role", "sidewatch-leader"));
     for (group, resource, verb) in CREATED_BY_APPLY {

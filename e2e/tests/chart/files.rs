@@ -1,23 +1,15 @@
 //! Copies in the chart equal the originals. They exist because Helm packs only the directory of the chart. `UPDATE_CHART=1`
 //! updates them.
 
-use e2e::project::repository;
+use e2e::project::{read_yaml, repository};
 
 use crate::helm::{CHART, CHARTS, read};
 
+#[rustfmt::skip]
 const COPIES: [(&str, &str); 6] = [
-    (
-        "crds/sidewatch.dev_sidecarpolicies.yaml",
-        "files/crds/sidewatch.dev_sidecarpolicies.yaml",
-    ),
-    (
-        "crds/sidewatch.dev_clustersidecarpolicies.yaml",
-        "files/crds/sidewatch.dev_clustersidecarpolicies.yaml",
-    ),
-    (
-        "crds/sidewatch.dev_sidecarexemptions.yaml",
-        "files/crds/sidewatch.dev_sidecarexemptions.yaml",
-    ),
+    ("crds/sidewatch.dev_sidecarpolicies.yaml", "files/crds/sidewatch.dev_sidecarpolicies.yaml"),
+    ("crds/sidewatch.dev_clustersidecarpolicies.yaml", "files/crds/sidewatch.dev_clustersidecarpolicies.yaml"),
+    ("crds/sidewatch.dev_sidecarexemptions.yaml", "files/crds/sidewatch.dev_sidecarexemptions.yaml"),
     ("config/prometheus/rules.yaml", "files/rules.yaml"),
     ("config/admission/policies.yaml", "files/admission.yaml"),
     ("config/prometheus/dashboard.json", "files/dashboard.json"),
@@ -64,7 +56,7 @@ fn files() -> Vec<String> {
 fn versions_are_the_operators() {
     for (_, chart) in CHARTS {
         let file = format!("{chart}/Chart.yaml");
-        let metadata: serde_json::Value = serde_saphyr::from_str(&read(&file)).unwrap();
+        let metadata = read_yaml(&file).unwrap();
         for version in ["version", "appVersion"] {
             assert_eq!(metadata[version], env!("CARGO_PKG_VERSION"), "{file}: {version}");
         }
@@ -72,7 +64,6 @@ fn versions_are_the_operators() {
             assert!(!metadata[key].is_null(), "{file}: {key}");
         }
     }
-    let manager: serde_json::Value =
-        serde_saphyr::from_str(&read("config/manager/kustomization.yaml")).unwrap();
+    let manager = read_yaml("config/manager/kustomization.yaml").unwrap();
     assert_eq!(manager["images"][0]["newTag"], env!("CARGO_PKG_VERSION"));
 }

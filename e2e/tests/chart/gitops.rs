@@ -5,9 +5,7 @@ use std::time::Duration;
 use e2e::{ControlPlane, compat::SELECTABLE_FIELDS, poll};
 use serde_json::Value;
 
-use crate::helm::{
-    CHARTS, Helm, NAMESPACE, POLICIES, POLICIES_RELEASE, VERSIONS, documents, features, title,
-};
+use crate::helm::{Helm, NAMESPACE, POLICIES, POLICIES_RELEASE, VERSIONS, documents, features, title};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -51,14 +49,19 @@ async fn a_second_sync_changes_nothing() {
     let plane = ControlPlane::start().await.unwrap();
     plane.install_monitoring_crds().await.unwrap();
     for namespace in [NAMESPACE, "pay", "shop"] {
-        plane.kubectl(["create", "namespace", namespace]).await.unwrap();
+        plane
+            .kubectl_line(&format!("create namespace {namespace}"))
+            .await
+            .unwrap();
     }
     let helm = Helm::new(VERSIONS[1]).await.unwrap();
     let everything: Vec<&str> = EVERYTHING.iter().flat_map(|flag| ["--set", *flag]).collect();
     let operator = helm.template(&everything).await.unwrap();
     sync(&plane, &operator).await;
-    let crds = ["wait", "--for=condition=Established", "--all", "crd"];
-    plane.kubectl(crds).await.unwrap();
+    plane
+        .kubectl_line("wait --for=condition=Established --all crd")
+        .await
+        .unwrap();
 
     let mut applied = vec![(operator.clone(), helm.template(&everything).await.unwrap())];
     for (name, values) in features(POLICIES) {
@@ -90,24 +93,5 @@ async fn a_second_sync_changes_nothing() {
             }
         }
         assert_eq!(after, before, "resource versions");
-    }
-}
-
-#[tokio::test]
-async fn no_object_is_a_hook() {
-    let helm = Helm::new(VERSIONS[1]).await.unwrap();
-    for (release, chart) in CHARTS {
-        for (feature, values) in features(chart) {
-            let values = ["--values", values.to_str().unwrap()];
-            let yaml = helm.template_chart(release, chart, &values).await.unwrap();
-            for object in documents(&yaml) {
-                let annotations = object["metadata"]["annotations"].as_object();
-                let is_hook = annotations
-                    .into_iter()
-                    .flatten()
-                    .any(|(key, _)| key.starts_with("helm.sh/hook"));
-                assert!(!is_hook, "{feature}: {}", title(&object));
-            }
-        }
     }
 }

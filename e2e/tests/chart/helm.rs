@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use e2e::project::repository;
+use e2e::project::{self, repository};
+use e2e::shared;
 use e2e::tools::Tool;
 use serde_json::Value;
 
@@ -58,7 +59,20 @@ pub(crate) fn features(chart: &str) -> Vec<(String, PathBuf)> {
 
 /// A file of the repository.
 pub(crate) fn read(path: &str) -> String {
-    std::fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    project::read(path).unwrap()
+}
+
+/// The objects of the chart of the operator with these flags of Helm.
+pub(crate) async fn objects(flags: &[&str]) -> Vec<Value> {
+    let helm = Helm::new(VERSIONS[1]).await.unwrap();
+    documents(&helm.template(flags).await.unwrap())
+}
+
+/// Output of `kubectl kustomize` for a directory, which is relative to the repository or absolute.
+pub(crate) async fn kustomized(directory: &str) -> Vec<Value> {
+    let plane = shared().await.unwrap();
+    let yaml = plane.kubectl_line(&format!("kustomize {directory}")).await;
+    documents(&yaml.unwrap())
 }
 
 /// The YAML of a chart with these values.

@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
+use anyhow::ensure;
 use e2e::ControlPlane;
 use e2e::operator::Operator;
-use e2e::process::{Process, Scratch};
+use e2e::poll;
+use e2e::process::{Process, Scratch, copy_directory};
 use e2e::project::repository;
 use e2e::tools::Tool;
 
 use crate::helm::{CHART, Helm, NAMESPACE, POLICIES, POLICIES_RELEASE, RELEASE};
 
 const SOON: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(100);
+/// The condition Ready of a policy.
+const READY: &str = "{.status.conditions[?(@.type=='Ready')].status}";
 const CRDS: [&str; 3] = [
     "customresourcedefinition.apiextensions.k8s.io/clustersidecarpolicies.sidewatch.dev",
     "customresourcedefinition.apiextensions.k8s.io/sidecarexemptions.sidewatch.dev",
@@ -63,25 +66,24 @@ impl Cluster {
     }
 
     async fn uninstall(&self, release: &str) {
-        self.helm
-            .run(&["uninstall", release, "--namespace", NAMESPACE])
-            .await
-            .unwrap();
+        let uninstall = ["uninstall", release, "--namespace", NAMESPACE];
+        self.helm.run(&uninstall).await.unwrap();
     }
 
-    async fn kubectl(&self, args: &[&str]) -> String {
-        self.plane.kubectl(args).await.unwrap()
+    async fn kubectl(&self, line: &str) -> String {
+        self.plane.kubectl_line(line).await.unwrap()
     }
 
-    /// A field of an object, or empty.
-    async fn field(&self, object: &[&str], path: &str) -> String {
-        let output = format!("--output=jsonpath={path}");
-        let args = [&["get", "--ignore-not-found", &output][..], object].concat();
-        self.kubectl(&args).await
+    /// Fields of an object, with a comma between them; empty without the object.
+    async fn field(&self, object: &str, path: &str) -> String {
+        self.kubectl(&format!(
+            "get --ignore-not-found {object} --output=jsonpath={path}"
+        ))
+        .await
     }
 
     async fn crds(&self) -> Vec<String> {
-        let names = self.kubectl(&["get", "crds", "--output=name"]).await;
+        let names = self.kubectl("get crds --output=name").await;
         names.lines().map(str::to_owned).collect()
     }
 
@@ -89,9 +91,10 @@ impl Cluster {
     async fn objects(&self) -> String {
         let kinds =
             "deployments,services,serviceaccounts,clusterroles,clusterrolebindings,roles,rolebindings";
-        let mine = format!("--selector=app.kubernetes.io/instance={RELEASE}");
-        self.kubectl(&["get", kinds, &mine, "--all-namespaces", "--output=name"])
-            .await
+        self.kubectl(&format!(
+            "get {kinds} --selector=app.kubernetes.io/instance={RELEASE} --all-namespaces --output=name"
+        ))
+        .await
     }
 
     /// Starts the operator with the ServiceAccount of the release and waits until it is ready.
@@ -108,24 +111,24 @@ impl Cluster {
         operator
     }
 
-    async fn eventually(&self, object: &[&str], path: &str, expected: &str) {
-        let wait = async {
-            while self.field(object, path).await != expected {
-                tokio::time::sleep(POLL).await;
-            }
-        };
-        tokio::time::timeout(SOON, wait)
-            .await
-            .unwrap_or_else(|_| panic!("{object:?}: {path} is not {expected}"));
+    async fn eventually(&self, object: &str, path: &str, expected: &str) {
+        let found = poll::eventually(SOON, async || {
+            let found = self.field(object, path).await;
+            ensure!(
+                found == expected,
+                "{object}: {path} is {found:?} instead of {expected:?}"
+            );
+            Ok(())
+        });
+        found.await.unwrap();
     }
 }
 
 /// Installs, upgrades and uninstalls both charts, with and without `crds.keep`.
 async fn install_upgrade_and_uninstall(version: Tool) {
     let cluster = Cluster::start(version).await;
-    let policy = ["clustersidecarpolicy", POLICIES_RELEASE];
-    let deployment = ["deployment", RELEASE, "--namespace", NAMESPACE];
-    let ready = "{.status.conditions[?(@.type=='Ready')].status}";
+    let policy = format!("clustersidecarpolicy {POLICIES_RELEASE}");
+    let deployment = format!("deployment {RELEASE} --namespace {NAMESPACE}");
 
     let notes = cluster.helm("install", &[]).await;
     assert!(
@@ -144,27 +147,20 @@ async fn install_upgrade_and_uninstall(version: Tool) {
         "{notes}"
     );
     let operator = cluster.operator(&[]).await;
-    cluster.eventually(&policy, ready, "True").await;
+    cluster.eventually(&policy, READY, "True").await;
 
     // An upgrade of the operator does not change the policy.
     let uid = cluster.field(&policy, "{.metadata.uid}").await;
-    let notes = cluster
-        .helm(
-            "upgrade",
-            &[
-                "log.level=debug",
-                "image.repository=images.example.test/sidewatch",
-            ],
-        )
-        .await;
+    let values = [
+        "log.level=debug",
+        "image.repository=images.example.test/sidewatch",
+    ];
+    let notes = cluster.helm("upgrade", &values).await;
     assert!(!notes.contains("WARNING"), "{notes}");
-    let args = "{.spec.template.spec.containers[0].args}";
-    assert!(
-        cluster
-            .field(&deployment, args)
-            .await
-            .contains("--log-level=debug")
-    );
+    let args = cluster
+        .field(&deployment, "{.spec.template.spec.containers[0].args}")
+        .await;
+    assert!(args.contains("--log-level=debug"), "{args}");
     cluster.policies("upgrade", &["spec.mode=Observe"]).await;
     assert_eq!(cluster.field(&policy, "{.spec.mode}").await, "Observe");
     assert_eq!(
@@ -172,7 +168,7 @@ async fn install_upgrade_and_uninstall(version: Tool) {
         uid,
         "the policy is changed, not replaced"
     );
-    cluster.eventually(&policy, ready, "True").await;
+    cluster.eventually(&policy, READY, "True").await;
     assert!(operator.stop().await.unwrap().success());
 
     cluster.uninstall(RELEASE).await;
@@ -193,7 +189,7 @@ async fn install_upgrade_and_uninstall(version: Tool) {
     cluster.helm("install", &["crds.keep=false"]).await;
     cluster.uninstall(RELEASE).await;
     for crd in CRDS {
-        cluster.eventually(&[crd], "{.metadata.name}", "").await;
+        cluster.eventually(crd, "{.metadata.name}", "").await;
     }
 }
 
@@ -211,7 +207,7 @@ async fn helm_4_installs_upgrades_and_uninstalls() {
 async fn an_operator_with_roles_in_two_namespaces_is_ready() {
     let cluster = Cluster::start(Tool::Helm).await;
     for namespace in ["pay", "shop"] {
-        cluster.kubectl(&["create", "namespace", namespace]).await;
+        cluster.kubectl(&format!("create namespace {namespace}")).await;
     }
     let notes = cluster.helm("install", &["watch.namespaces={pay,shop}"]).await;
     assert!(
@@ -225,10 +221,8 @@ async fn an_operator_with_roles_in_two_namespaces_is_ready() {
         .operator(&["--namespace", "pay", "--namespace", "shop"])
         .await;
     for namespace in ["pay", "shop"] {
-        let policy = ["sidecarpolicy", POLICIES_RELEASE, "--namespace", namespace];
-        cluster
-            .eventually(&policy, "{.status.conditions[?(@.type=='Ready')].status}", "True")
-            .await;
+        let policy = format!("sidecarpolicy {POLICIES_RELEASE} --namespace {namespace}");
+        cluster.eventually(&policy, READY, "True").await;
     }
     drop(operator);
 }
@@ -236,12 +230,7 @@ async fn an_operator_with_roles_in_two_namespaces_is_ready() {
 /// The chart with one replica and the strategy of version 0.1.
 fn recreate_chart(files: &Scratch) -> String {
     let chart = files.path().join("sidewatch");
-    let copied = std::process::Command::new("cp")
-        .arg("-r")
-        .arg(repository().join(CHART))
-        .arg(&chart)
-        .status();
-    assert!(copied.unwrap().success());
+    copy_directory(&repository().join(CHART), &chart).unwrap();
     let path = chart.join("templates/deployment.yaml");
     let template = std::fs::read_to_string(&path).unwrap();
     let new = "    type: RollingUpdate\n    rollingUpdate:\n      maxUnavailable: 0\n      maxSurge: 1\n";
@@ -263,16 +252,16 @@ async fn an_upgrade_replaces_the_strategy_of_0_1_and_a_rollback_restores_it() {
         let cluster = Cluster::start(version).await;
         let files = Scratch::new().unwrap();
         let old = recreate_chart(&files);
-        let deployment = ["deployment", RELEASE, "--namespace", NAMESPACE];
-        let shape = "{.spec.replicas} {.spec.strategy.type} {.spec.strategy.rollingUpdate.maxUnavailable}";
+        let deployment = format!("deployment {RELEASE} --namespace {NAMESPACE}");
+        let shape = "{.spec.replicas},{.spec.strategy.type},{.spec.strategy.rollingUpdate.maxUnavailable}";
         let steps = async {
             cluster.release("install", RELEASE, &old, &[]).await;
-            assert_eq!(cluster.field(&deployment, shape).await, "1 Recreate ");
+            assert_eq!(cluster.field(&deployment, shape).await, "1,Recreate,");
             cluster.release("upgrade", RELEASE, CHART, &[]).await;
-            assert_eq!(cluster.field(&deployment, shape).await, "2 RollingUpdate 0");
+            assert_eq!(cluster.field(&deployment, shape).await, "2,RollingUpdate,0");
             let rollback = ["rollback", RELEASE, "--namespace", NAMESPACE];
             cluster.helm.run(&rollback).await.unwrap();
-            assert_eq!(cluster.field(&deployment, shape).await, "1 Recreate ");
+            assert_eq!(cluster.field(&deployment, shape).await, "1,Recreate,");
         };
         tokio::select! {
             () = steps => {}

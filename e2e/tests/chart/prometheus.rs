@@ -1,20 +1,19 @@
 //! The alerts and the permissions of Prometheus as the chart renders them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 
 use e2e::ControlPlane;
-use e2e::process::Scratch;
-use e2e::tools::{self, Tool};
+use e2e::cluster::is_permitted;
+use e2e::project::read_yaml;
+use e2e::promtool::{check_rules, test_rules};
 use serde_json::{Value, json};
 
-use crate::helm::{CHART, Helm, NAMESPACE, VERSIONS, documents, of_kind, read};
+use crate::helm::{CHART, Helm, NAMESPACE, VERSIONS, objects, of_kind};
 
 /// The `spec` of the rendered PrometheusRule.
 async fn rules(flags: &[&str]) -> Value {
-    let helm = Helm::new(VERSIONS[1]).await.unwrap();
     let enabled = ["--set", "prometheusRule.enabled=true"];
-    let objects = documents(&helm.template(&[&enabled, flags].concat()).await.unwrap());
+    let objects = objects(&[&enabled, flags].concat()).await;
     let [rule] = of_kind(&objects, "PrometheusRule")[..] else {
         panic!("not one PrometheusRule: {objects:?}")
     };
@@ -32,40 +31,18 @@ fn by_name(spec: &Value) -> BTreeMap<String, Value> {
 
 /// The rules of the repository.
 fn shipped() -> BTreeMap<String, Value> {
-    let object: Value = serde_saphyr::from_str(&read("config/prometheus/rules.yaml")).unwrap();
-    by_name(&object["spec"])
-}
-
-/// Runs `promtool` with a rule file, and a file of tests if there is one.
-fn promtool(rules: &Value, tests: Option<&Value>) -> Result<(), String> {
-    let dir = Scratch::new().unwrap();
-    let path = |name: &str| dir.path().join(name);
-    std::fs::write(path("rules.yaml"), rules.to_string()).unwrap();
-    let tools = tools::ensure(&[Tool::Promtool]).unwrap();
-    let mut command = Command::new(tools.path(Tool::Promtool).unwrap());
-    if let Some(tests) = tests {
-        std::fs::write(path("tests.yaml"), tests.to_string()).unwrap();
-        command.args(["test", "rules"]).arg(path("tests.yaml"));
-    } else {
-        let check = ["check", "rules", "--lint=all", "--lint-fatal"];
-        command.args(check).arg(path("rules.yaml"));
-    }
-    let output = command.output().unwrap();
-    let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-    output.status.success().then_some(()).ok_or(text.concat())
+    by_name(&read_yaml("config/prometheus/rules.yaml").unwrap()["spec"])
 }
 
 #[tokio::test]
 async fn without_values_the_chart_has_the_rules_of_the_repository() {
-    let rendered = rules(&[]).await;
-    promtool(&rendered, None).unwrap();
-    assert_eq!(by_name(&rendered), shipped());
+    assert_eq!(by_name(&rules(&[]).await), shipped());
 }
 
 #[tokio::test]
 async fn sidewatch_down_fires_for_the_installation_of_the_release() {
     let rendered = rules(&["--namespace", "sidecars", "--set", "prometheusRule.cluster=east"]).await;
-    promtool(&rendered, None).unwrap();
+    check_rules(&rendered).unwrap();
     let series = |cluster: &str, namespace: &str, values: &str| {
         let series = format!("sidewatch_build_info{{cluster=\"{cluster}\", namespace=\"{namespace}\"}}");
         json!({"series": series, "values": values})
@@ -95,14 +72,14 @@ async fn sidewatch_down_fires_for_the_installation_of_the_release() {
             ],
         }],
     });
-    promtool(&rendered, Some(&test)).unwrap();
+    test_rules(&rendered, &test).unwrap();
 }
 
 #[tokio::test]
 async fn values_change_all_rules() {
     let values = format!("{CHART}/ci/prometheus-rule-values.yaml");
     let rendered = rules(&["--values", &values]).await;
-    promtool(&rendered, None).unwrap();
+    check_rules(&rendered).unwrap();
     let (rendered, shipped) = (by_name(&rendered), shipped());
     let names = |rules: &BTreeMap<String, Value>| rules.keys().cloned().collect::<BTreeSet<_>>();
     let disabled = names(&shipped)
@@ -139,7 +116,7 @@ async fn values_change_all_rules() {
 #[tokio::test]
 async fn every_alert_can_be_disabled() {
     let shipped = shipped();
-    let schema: Value = serde_json::from_str(&read(&format!("{CHART}/values.schema.json"))).unwrap();
+    let schema = read_yaml(format!("{CHART}/values.schema.json")).unwrap();
     let allowed = schema
         .pointer("/properties/prometheusRule/properties/disabled/items/enum")
         .and_then(Value::as_array)
@@ -163,7 +140,10 @@ async fn every_alert_can_be_disabled() {
 async fn the_role_lets_prometheus_find_the_operator_and_nothing_else() {
     let plane = ControlPlane::start().await.unwrap();
     for namespace in [NAMESPACE, "monitoring"] {
-        plane.kubectl(["create", "namespace", namespace]).await.unwrap();
+        plane
+            .kubectl_line(&format!("create namespace {namespace}"))
+            .await
+            .unwrap();
     }
     let helm = Helm::new(VERSIONS[1]).await.unwrap();
     let yaml = helm
@@ -171,25 +151,28 @@ async fn the_role_lets_prometheus_find_the_operator_and_nothing_else() {
         .await
         .unwrap();
     plane.apply(&yaml).await.unwrap();
-    let can = async |verb: &str, resource: &str, namespace: &str| {
-        let args = [
-            "auth",
-            "can-i",
-            verb,
-            resource,
-            "--namespace",
-            namespace,
-            "--as=system:serviceaccount:monitoring:prometheus-k8s",
-        ];
-        // `kubectl auth can-i` fails if the answer is no.
-        plane.kubectl(args).await.is_ok()
+    let client = plane.client().await.unwrap();
+    let can = async |namespace, group, resource, verb| {
+        let user = "system:serviceaccount:monitoring:prometheus-k8s";
+        let permission = (group, resource, verb);
+        is_permitted(&client, user, Some(namespace), permission)
+            .await
+            .unwrap()
     };
-    for resource in ["pods", "services", "endpoints", "endpointslices.discovery.k8s.io"] {
+    for (group, resource) in [
+        ("", "pods"),
+        ("", "services"),
+        ("", "endpoints"),
+        ("discovery.k8s.io", "endpointslices"),
+    ] {
         for verb in ["get", "list", "watch"] {
-            assert!(can(verb, resource, NAMESPACE).await, "{verb} {resource}");
+            assert!(can(NAMESPACE, group, resource, verb).await, "{verb} {resource}");
         }
-        assert!(!can("list", resource, "default").await, "{resource} elsewhere");
+        assert!(
+            !can("default", group, resource, "list").await,
+            "{resource} elsewhere"
+        );
     }
-    assert!(!can("list", "secrets", NAMESPACE).await, "secrets");
-    assert!(!can("delete", "pods", NAMESPACE).await, "delete Pods");
+    assert!(!can(NAMESPACE, "", "secrets", "list").await, "secrets");
+    assert!(!can(NAMESPACE, "", "pods", "delete").await, "delete Pods");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use e2e::project::repository;
+use e2e::project::{read_yaml, repository};
 use serde_json::Value;
 
 use crate::helm::{CHART, CHARTS, POLICIES, read};
@@ -42,7 +42,7 @@ fn rows(yaml: &str) -> Vec<Row> {
 }
 
 fn values(chart: &str) -> Value {
-    serde_saphyr::from_str(&read(&format!("{chart}/values.yaml"))).unwrap()
+    read_yaml(format!("{chart}/values.yaml")).unwrap()
 }
 
 /// Paths of all values except non-empty maps.
@@ -139,7 +139,7 @@ fn the_schema_lists_every_value() {
         (POLICIES, &["global", "commonLabels", "annotations", "spec"]),
     ];
     for (chart, open) in open_maps {
-        let schema: Value = serde_json::from_str(&read(&format!("{chart}/values.schema.json"))).unwrap();
+        let schema = read_yaml(format!("{chart}/values.schema.json")).unwrap();
         let values = values(chart);
         let mut closed = 0;
         compare(&schema, &schema, &values, "values", &mut closed);

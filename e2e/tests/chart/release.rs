@@ -2,14 +2,14 @@
 
 use std::process::Command;
 
-use e2e::process::Scratch;
-use e2e::project::repository;
+use e2e::process::{Scratch, copy_directory};
+use e2e::project::{read_yaml, repository};
 use serde_json::Value;
 
-use crate::helm::{CHARTS, Helm, VERSIONS, documents, of_kind, read};
+use crate::helm::{CHARTS, Helm, VERSIONS, documents, of_kind};
 
 fn workflow() -> Value {
-    serde_saphyr::from_str(&read(".github/workflows/release.yaml")).unwrap()
+    read_yaml(".github/workflows/release.yaml").unwrap()
 }
 
 /// The scripts of a job, in order.
@@ -87,20 +87,10 @@ fn the_tag_must_be_the_version_of_the_crate_and_the_charts() {
 #[tokio::test]
 async fn the_packaged_charts_install_the_published_image() {
     let files = Scratch::new().unwrap();
-    let charts = repository().join("charts");
-    run(
-        "cp -r \"$CHARTS\" charts",
-        files.path(),
-        &[("CHARTS", charts.to_str().unwrap())],
-    )
-    .unwrap();
+    copy_directory(&repository().join("charts"), &files.path().join("charts")).unwrap();
     let set_image = &scripts(&workflow(), "charts")[0];
-    run(
-        set_image,
-        files.path(),
-        &[("REGISTRY", "registry.example.test/platform")],
-    )
-    .unwrap();
+    let registry = [("REGISTRY", "registry.example.test/platform")];
+    run(set_image, files.path(), &registry).unwrap();
     let helm = Helm::new(VERSIONS[1]).await.unwrap();
     let packages = files.path().join("packages");
     let version = env!("CARGO_PKG_VERSION");
@@ -156,11 +146,8 @@ fn the_manifest_for_krew_has_the_archives_of_all_platforms() {
             };
             let directory = files.path().join(format!("artifacts/command-{platform}"));
             std::fs::create_dir_all(&directory).unwrap();
-            std::fs::write(
-                directory.join(format!("sidewatch-{platform}.{extension}")),
-                platform,
-            )
-            .unwrap();
+            let archive = directory.join(format!("sidewatch-{platform}.{extension}"));
+            std::fs::write(archive, platform).unwrap();
         }
         let variables = [
             ("VERSION", "1.2.3"),
@@ -175,18 +162,11 @@ fn the_manifest_for_krew_has_the_archives_of_all_platforms() {
     assert_eq!(entries.len(), platforms.len(), "one entry for each archive");
     for entry in entries {
         let labels = &entry["selector"]["matchLabels"];
-        let platform = format!(
-            "{}-{}",
-            labels["os"].as_str().unwrap(),
-            labels["arch"].as_str().unwrap()
-        );
+        let [os, arch] = ["os", "arch"].map(|label| labels[label].as_str().unwrap());
+        let platform = format!("{os}-{arch}");
         let uri = entry["uri"].as_str().unwrap();
-        assert!(
-            uri.starts_with(&format!(
-                "https://forge.test/download/v1.2.3/sidewatch-{platform}."
-            )),
-            "{uri}"
-        );
+        let expected = format!("https://forge.test/download/v1.2.3/sidewatch-{platform}.");
+        assert!(uri.starts_with(&expected), "{uri}");
         let sum = Command::new("bash")
             .args(["-c", "printf %s \"$0\" | sha256sum", &platform])
             .output()

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use e2e::shared;
 use serde_json::{Value, json};
 
-use crate::helm::{Helm, NAMESPACE, VERSIONS, documents, of_kind};
+use crate::helm::{NAMESPACE, kustomized, objects, of_kind};
 
 /// A permission: API group, resource with subresource, verb.
 pub(crate) type Right = (String, String, String);
@@ -37,22 +36,9 @@ pub(crate) fn rights(objects: &[Value], kind: &str, name: &str) -> BTreeSet<Righ
     rights
 }
 
-/// Output of `kubectl kustomize` for a directory of `config/`.
-async fn kustomized(directory: &str) -> Vec<Value> {
-    let path = e2e::project::repository().join(directory);
-    let plane = shared().await.unwrap();
-    documents(
-        &plane
-            .kubectl(["kustomize", path.to_str().unwrap()])
-            .await
-            .unwrap(),
-    )
-}
-
 #[tokio::test]
 async fn chart_and_kustomize_grant_the_same_permissions() {
-    let helm = Helm::new(VERSIONS[1]).await.unwrap();
-    let chart = documents(&helm.template(&[]).await.unwrap());
+    let chart = objects(&[]).await;
     let config = kustomized("config/rbac").await;
     for name in ["sidewatch", "sidewatch-view", "sidewatch-edit"] {
         assert_eq!(
@@ -60,17 +46,11 @@ async fn chart_and_kustomize_grant_the_same_permissions() {
             rights(&config, "ClusterRole", name),
             "{name}"
         );
-        let labels = |objects: &[Value]| -> BTreeSet<String> {
-            let role = of_kind(objects, "ClusterRole")
-                .into_iter()
-                .find(|role| role["metadata"]["name"] == name)
-                .unwrap();
-            let labels = role["metadata"]["labels"].as_object().unwrap();
-            labels
-                .keys()
-                .filter(|key| key.starts_with("rbac."))
-                .cloned()
-                .collect()
+        let labels = |objects: &[Value]| -> Vec<String> {
+            let mut roles = of_kind(objects, "ClusterRole").into_iter();
+            let role = roles.find(|role| role["metadata"]["name"] == name).unwrap();
+            let labels = role["metadata"]["labels"].as_object().unwrap().keys();
+            labels.filter(|key| key.starts_with("rbac.")).cloned().collect()
         };
         assert_eq!(labels(&chart), labels(&config), "aggregation of {name}");
     }
@@ -87,7 +67,6 @@ fn leader_rules(objects: &[Value], name: &str) -> Value {
 
 #[tokio::test]
 async fn the_lease_and_the_checkpoint_are_permitted_by_name() {
-    let helm = Helm::new(VERSIONS[1]).await.unwrap();
     let rule = |group: &str, resource: &str, name: &str| {
         json!({
             "apiGroups": [group], "resources": [resource], "resourceNames": [name],
@@ -107,7 +86,7 @@ async fn the_lease_and_the_checkpoint_are_permitted_by_name() {
         ("watch.namespaces={pay}", "sidewatch"),
         ("fullnameOverride=team-pay", "team-pay"),
     ] {
-        let chart = documents(&helm.template(&["--set", flag]).await.unwrap());
+        let chart = objects(&["--set", flag]).await;
         assert_eq!(
             leader_rules(&chart, &format!("{name}-leader")),
             rules(name),
@@ -121,31 +100,21 @@ async fn the_lease_and_the_checkpoint_are_permitted_by_name() {
 
 #[tokio::test]
 async fn a_pod_disruption_budget_needs_two_replicas() {
-    let helm = Helm::new(VERSIONS[1]).await.unwrap();
     for (flag, budgets) in [
         ("replicas=1", 0),
         ("replicas=2", 1),
         ("podDisruptionBudget.enabled=false", 0),
     ] {
-        let chart = documents(&helm.template(&["--set", flag]).await.unwrap());
+        let chart = objects(&["--set", flag]).await;
         assert_eq!(of_kind(&chart, "PodDisruptionBudget").len(), budgets, "{flag}");
     }
 }
 
 #[tokio::test]
 async fn a_namespaced_role_has_the_namespaced_permissions_of_the_cluster_role() {
-    let helm = Helm::new(VERSIONS[1]).await.unwrap();
-    let cluster = rights(
-        &documents(&helm.template(&[]).await.unwrap()),
-        "ClusterRole",
-        "sidewatch",
-    );
-    let flags = ["--set", "watch.namespaces={pay}"];
-    let namespaced = rights(
-        &documents(&helm.template(&flags).await.unwrap()),
-        "Role",
-        "sidewatch",
-    );
+    let cluster = rights(&objects(&[]).await, "ClusterRole", "sidewatch");
+    let namespaced = objects(&["--set", "watch.namespaces={pay}"]).await;
+    let namespaced = rights(&namespaced, "Role", "sidewatch");
     let expected: BTreeSet<Right> = cluster
         .into_iter()
         .filter(|(_, resource, _)| resource != "namespaces" && !resource.starts_with("cluster"))
@@ -163,8 +132,7 @@ pub(crate) fn pod_spec(objects: &[Value]) -> Value {
 
 #[tokio::test]
 async fn chart_and_kustomize_run_the_same_pod() {
-    let helm = Helm::new(VERSIONS[1]).await.unwrap();
-    let chart = documents(&helm.template(&[]).await.unwrap());
+    let chart = objects(&[]).await;
     let config = kustomized("config/default").await;
     assert_eq!(pod_spec(&chart), pod_spec(&config));
     let spec = |objects: &[Value]| of_kind(objects, "Deployment")[0]["spec"].clone();

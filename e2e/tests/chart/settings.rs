@@ -9,51 +9,28 @@ async fn the_deployment_has_the_required_settings() {
     let objects = feature("default").await;
     let spec = &of_kind(&objects, "Deployment")[0]["spec"];
     let container = &spec["template"]["spec"]["containers"][0];
+    #[rustfmt::skip]
     let rows = [
-        (&spec["replicas"], json!(2), "a leader and a standby"),
+        ("/replicas", json!(2), "a leader and a standby"),
         (
-            &spec["strategy"]["rollingUpdate"],
+            "/strategy/rollingUpdate",
             json!({"maxUnavailable": 0, "maxSurge": 1}),
             "the new Pod is ready before the old one ends",
         ),
+        ("/minReadySeconds", json!(15), "Prometheus scrapes the new Pod before the old one ends"),
         (
-            &spec["minReadySeconds"],
-            json!(15),
-            "Prometheus scrapes the new Pod before the old one ends",
-        ),
-        (
-            &spec["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"],
+            "/template/metadata/annotations/kubectl.kubernetes.io~1default-container",
             container["name"].clone(),
             "the container of kubectl logs",
         ),
-        (
-            &container["securityContext"]["readOnlyRootFilesystem"],
-            json!(true),
-            "a read-only file system",
-        ),
-        (
-            &container["livenessProbe"]["httpGet"]["path"],
-            json!("/livez"),
-            "liveness",
-        ),
-        (
-            &container["readinessProbe"]["httpGet"]["path"],
-            json!("/readyz"),
-            "readiness",
-        ),
-        (
-            &spec["template"]["spec"]["nodeSelector"]["kubernetes.io/os"],
-            json!("linux"),
-            "the image runs on Linux only",
-        ),
-        (
-            &spec["template"]["spec"]["securityContext"]["runAsUser"],
-            json!(65532),
-            "the image's user",
-        ),
+        ("/template/spec/containers/0/securityContext/readOnlyRootFilesystem", json!(true), "a read-only file system"),
+        ("/template/spec/containers/0/livenessProbe/httpGet/path", json!("/livez"), "liveness"),
+        ("/template/spec/containers/0/readinessProbe/httpGet/path", json!("/readyz"), "readiness"),
+        ("/template/spec/nodeSelector/kubernetes.io~1os", json!("linux"), "the image runs on Linux only"),
+        ("/template/spec/securityContext/runAsUser", json!(65532), "the image's user"),
     ];
-    for (found, expected, message) in rows {
-        assert_eq!(*found, expected, "{message}");
+    for (path, expected, message) in rows {
+        assert_eq!(spec.pointer(path), Some(&expected), "{message}");
     }
     assert!(!container["resources"]["requests"].is_null());
     for flag in [
