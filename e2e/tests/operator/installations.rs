@@ -7,11 +7,11 @@ use e2e::faults::env::FaultEnv;
 use e2e::poll;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::Api;
-use kube::api::{ObjectMeta, Patch, PatchParams};
-use serde_json::{Value, json};
+use kube::api::ObjectMeta;
+use serde_json::Value;
 use sidewatch::api::SidecarPolicy;
 
-use super::support::{SOON, TestNamespace, World, condition, eventually, status, world};
+use super::support::{SOON, World, condition, eventually, status, world};
 
 /// An installation that is silent for 75 s has ended; with a heartbeat of 20 s and 10 s between two writes.
 const UNTIL_ENDED: Duration = Duration::from_secs(75 + 20 + 10);
@@ -97,37 +97,4 @@ async fn two_installations_over_one_policy_are_reported_until_one_of_them_ends()
         Ok(())
     })
     .await;
-}
-
-/// Version 0.1 has another field manager. Its entries would keep what only it has written.
-#[tokio::test]
-async fn the_status_of_the_former_version_is_taken_over() {
-    let world = world().await;
-    let place = TestNamespace::new(world.plane, "former").await;
-    place.policy("mesh", "{}").await;
-    let written = place
-        .status_when("mesh", "its status", |status| {
-            condition(status, "Exclusive") == ALONE
-        })
-        .await;
-    let owned = writers(world, &place.namespace).await;
-    assert_eq!(owned.len(), 1, "{owned:?}");
-
-    let mut former = written.clone();
-    former["conditions"] = json!([written["conditions"][0], written["conditions"][1]]);
-    former["checks"] = json!([{"check": "Flapping", "firing": 2, "pending": 0}]);
-    let patch = json!({"apiVersion": "sidewatch.dev/v1alpha1", "kind": "SidecarPolicy", "status": former});
-    let policies: Api<SidecarPolicy> = Api::namespaced(world.plane.client().await.unwrap(), &place.namespace);
-    let params = PatchParams::apply("sidewatch").force();
-    let applied = policies.patch_status("mesh", &params, &Patch::Apply(patch)).await;
-    assert_eq!(applied.unwrap().status.unwrap().checks.len(), 1);
-
-    eventually("the take-over", async || {
-        let managers = writers(world, &place.namespace).await;
-        ensure!(managers == owned, "{managers:?}");
-        Ok(())
-    })
-    .await;
-    let mesh = place.status("mesh").await;
-    assert_eq!(mesh, written, "the same status, with the same transition times");
 }

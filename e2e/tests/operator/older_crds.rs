@@ -3,6 +3,7 @@
 use e2e::ControlPlane;
 use e2e::operator::{NAMESPACE, Operator, SERVICE_ACCOUNT, install_rbac};
 use e2e::simulated_kubelet::Step;
+use futures::future::join_all;
 use serde_json::{Value, json};
 use sidewatch::api::crds;
 
@@ -72,65 +73,70 @@ fn remove(object: &mut Value, field: &str) {
     object.as_object_mut().unwrap().remove(field);
 }
 
-#[tokio::test]
-async fn without_a_field_of_a_violation() {
-    let (status, log) = status_with(|status| {
-        let violation = &mut status["violations"]["items"];
-        remove(&mut violation["properties"], "podUID");
-    })
-    .await;
-    assert_eq!(
-        checks(&status),
-        ["MainReadySidecarNotReady", "NotReady"],
-        "{status:#}"
-    );
-    assert_eq!(status["violations"][0].get("podUID"), None);
-    assert_eq!(status["summary"]["firing"], 2);
-    assert!(ready_message(&status).contains(INCOMPLETE), "{status:#}");
-    assert!(log.contains("podUID: field not declared in schema"), "{log}");
-}
+/// A change of the properties of the status, the checks that the status still lists, other fields of the status, and a
+/// text in the log.
+type Row = (
+    &'static str,
+    fn(&mut Value),
+    &'static [&'static str],
+    Value,
+    &'static str,
+);
 
 #[tokio::test]
-async fn without_a_field_of_the_status() {
-    let (status, _) = status_with(|status| remove(status, "summary")).await;
-    assert_eq!(
-        checks(&status),
-        ["MainReadySidecarNotReady", "NotReady"],
-        "{status:#}"
-    );
-    assert_eq!(status.get("summary"), None);
-    assert!(ready_message(&status).contains(INCOMPLETE), "{status:#}");
-}
-
-#[tokio::test]
-async fn without_a_check() {
-    let (status, log) = status_with(|status| {
-        for list in ["checks", "violations"] {
-            let names = &mut status[list]["items"]["properties"]["check"]["enum"];
-            names.as_array_mut().unwrap().retain(|name| name != "NotReady");
+async fn the_status_has_what_older_crds_declare() {
+    let both: &[&str] = &["MainReadySidecarNotReady", "NotReady"];
+    let table: [Row; 4] = [
+        (
+            "a field of a violation",
+            |status| remove(&mut status["violations"]["items"]["properties"], "podUID"),
+            both,
+            json!({"/violations/0/podUID": null, "/summary/firing": 2}),
+            "podUID: field not declared in schema",
+        ),
+        (
+            "a field of the status",
+            |status| remove(status, "summary"),
+            both,
+            json!({"/summary": null}),
+            "summary: field not declared in schema",
+        ),
+        (
+            "a check, which the summary counts",
+            |status| {
+                for list in ["checks", "violations"] {
+                    let names = &mut status[list]["items"]["properties"]["check"]["enum"];
+                    names.as_array_mut().unwrap().retain(|name| name != "NotReady");
+                }
+            },
+            &["MainReadySidecarNotReady"],
+            json!({"/violationsOmitted": 1, "/summary/firing": 2}),
+            "",
+        ),
+        (
+            "the images",
+            |status| {
+                remove(status, "images");
+                remove(status, "imagesOmitted");
+            },
+            both,
+            json!({"/images": null, "/summary/sidecars": 1}),
+            "images: field not declared in schema",
+        ),
+    ];
+    let run = async |(what, change, listed, fields, logged): Row| {
+        let (status, log) = status_with(change).await;
+        let shown = format!("without {what}: {status:#}\n{log}");
+        assert_eq!(checks(&status), listed, "{shown}");
+        for (field, expected) in fields.as_object().unwrap() {
+            assert_eq!(
+                status.pointer(field).unwrap_or(&Value::Null),
+                expected,
+                "{field} {shown}"
+            );
         }
-    })
-    .await;
-    assert_eq!(checks(&status), ["MainReadySidecarNotReady"], "{status:#}\n{log}");
-    assert_eq!(status["violationsOmitted"], json!(1));
-    assert_eq!(status["summary"]["firing"], 2, "the summary counts it");
-    assert!(ready_message(&status).contains(INCOMPLETE), "{status:#}");
-}
-
-#[tokio::test]
-async fn without_the_images() {
-    let (status, log) = status_with(|status| {
-        remove(status, "images");
-        remove(status, "imagesOmitted");
-    })
-    .await;
-    assert_eq!(
-        checks(&status),
-        ["MainReadySidecarNotReady", "NotReady"],
-        "{status:#}"
-    );
-    assert_eq!(status.get("images"), None);
-    assert_eq!(status["summary"]["sidecars"], 1);
-    assert!(ready_message(&status).contains(INCOMPLETE), "{status:#}");
-    assert!(log.contains("images: field not declared in schema"), "{log}");
+        assert!(ready_message(&status).contains(INCOMPLETE), "{shown}");
+        assert!(log.contains(logged), "{shown}");
+    };
+    join_all(table.map(run)).await;
 }

@@ -1,94 +1,24 @@
-//! Policies of both kinds: invalid, overlapping, and their namespaces.
+//! Policies of both kinds: limited, overlapping, and their namespaces.
 
 use anyhow::ensure;
 use e2e::operator::Operator;
 use e2e::simulated_kubelet::Step;
 
-use super::support::{TestNamespace, condition, eventually, series, status, web, world};
-
-/// RE2 accepts `\pN`, so the API server does; the operator does not.
-const INVALID_FOR_US: &str = r"{sidecars: {namePattern: 'a\pNb'}, checks: {notReady: {for: 0s}}}";
-
-#[tokio::test]
-async fn an_invalid_policy_keeps_its_last_valid_version_and_affects_no_other() {
-    let world = world().await;
-    let place = TestNamespace::new(world.plane, "invalid").await;
-    for policy in ["edited", "other"] {
-        place.policy(policy, "{checks: {notReady: {for: 0s}}}").await;
-    }
-    place.policy("never-valid", INVALID_FOR_US).await;
-    let mut pod = place.kubelet.run(&place.namespace, web()).await.unwrap();
-    pod.step(Step::Unready("istio-proxy")).await.unwrap();
-    for policy in ["edited", "other"] {
-        place
-            .status_when(policy, "a violation", |status| status["summary"]["firing"] == 1)
-            .await;
-    }
-    let never = place
-        .status_when("never-valid", "Ready=False", |s| condition(s, "Ready").is_some())
-        .await;
-    assert_eq!(condition(&never, "Ready"), Some(("False", "Invalid")));
-    assert_eq!(condition(&never, "SidecarsHealthy"), Some(("Unknown", "Invalid")));
-
-    place.policy("edited", INVALID_FOR_US).await;
-    let invalid = place
-        .status_when("edited", "Ready=False", |s| {
-            condition(s, "Ready") == Some(("False", "Invalid"))
-        })
-        .await;
-    let message = invalid["conditions"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|c| c["type"] == "Ready")
-        .unwrap()["message"]
-        .as_str();
-    assert!(
-        message.is_some_and(|message| message.contains("namePattern")),
-        "the message names the field: {message:?}"
-    );
-    assert_eq!(
-        invalid["summary"]["firing"], 1,
-        "the last valid version is active"
-    );
-    assert_eq!(invalid["observedGeneration"], 2);
-    let other = place.status("other").await;
-    assert_eq!(condition(&other, "Ready"), Some(("True", "Evaluating")));
-    let ready = |policy| [("policy_namespace", &*place.namespace), ("policy", policy)];
-    assert!(series(&world.operator, "sidewatch_policy_ready", &ready("edited")).await[0].ends_with(" 0"));
-    assert!(series(&world.operator, "sidewatch_policy_ready", &ready("other")).await[0].ends_with(" 1"));
-
-    place.policy("edited", "{checks: {notReady: {for: 0s}}}").await;
-    place
-        .status_when("edited", "Ready=True", |s| {
-            condition(s, "Ready") == Some(("True", "Evaluating"))
-        })
-        .await;
-}
+use super::support::{TestNamespace, eventually, series, status, web, world};
 
 /// The operator of this test has no permission to write, so that it does not change the statuses of the shared operator.
 #[tokio::test]
 async fn the_flags_limit_the_number_and_severity_of_namespaced_policies() {
     let world = world().await;
     let place = TestNamespace::new(world.plane, "limited").await;
-    let role = format!(
-        r"
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {{name: reader}}
-rules:
-  - {{apiGroups: [''], resources: [pods], verbs: [list, watch]}}
-  - {{apiGroups: [sidewatch.dev], resources: [sidecarpolicies, sidecarexemptions], verbs: [list, watch]}}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {{name: reader}}
-roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader}}
-subjects: [{{kind: ServiceAccount, name: reader, namespace: {}}}]
-",
-        place.namespace
-    );
-    world.plane.apply_in(&place.namespace, &role).await.unwrap();
+    let role = "{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {name: reader}, rules: [
+        {apiGroups: [''], resources: [pods], verbs: [list, watch]},
+        {apiGroups: [sidewatch.dev], resources: [sidecarpolicies, sidecarexemptions], verbs: [list, watch]}]}";
+    let namespace = &place.namespace;
+    world.plane.apply_in(namespace, role).await.unwrap();
+    let bind =
+        format!("create rolebinding reader --role=reader --serviceaccount={namespace}:reader -n {namespace}");
+    world.plane.kubectl_line(&bind).await.unwrap();
     // If both are created in the same second, the name decides.
     for policy in ["first", "second"] {
         place
@@ -98,14 +28,10 @@ subjects: [{{kind: ServiceAccount, name: reader, namespace: {}}}]
     let mut pod = place.kubelet.run(&place.namespace, web()).await.unwrap();
     pod.step(Step::Unready("istio-proxy")).await.unwrap();
 
-    let kubeconfig = world
-        .plane
-        .kubeconfig_for(&place.namespace, "reader")
-        .await
-        .unwrap();
+    let kubeconfig = world.plane.kubeconfig_for(namespace, "reader").await.unwrap();
     let flags = [
         "--namespace",
-        &place.namespace,
+        namespace,
         "--max-policies-per-namespace=1",
         "--max-tenant-severity=Warning",
     ];
@@ -130,14 +56,8 @@ subjects: [{{kind: ServiceAccount, name: reader, namespace: {}}}]
     );
     assert_eq!(over_limit().await, ["sidewatch_policies_over_limit 1"]);
 
-    let delete = [
-        "delete",
-        "sidecarpolicy",
-        "first",
-        "--namespace",
-        &place.namespace,
-    ];
-    world.plane.kubectl(delete).await.unwrap();
+    let delete = format!("delete sidecarpolicy first --namespace {namespace}");
+    world.plane.kubectl_line(&delete).await.unwrap();
     assert!(
         eventually("a violation", || severities("second")).await,
         "the oldest of the others is active"
@@ -188,20 +108,9 @@ async fn overlapping_policies_have_separate_statuses_events_and_series() {
     })
     .await;
     assert_eq!(related, ["ClusterSidecarPolicy", "SidecarPolicy"]);
-    let found = series(
-        &world.operator,
-        "sidewatch_violation",
-        &[("namespace", &place.namespace)],
-    )
-    .await;
-    assert_eq!(
-        found
-            .iter()
-            .filter(|line| line.contains("check=\"NotReady\""))
-            .count(),
-        2,
-        "{found:?}"
-    );
+    let labels = [("namespace", &*place.namespace), ("check", "NotReady")];
+    let found = series(&world.operator, "sidewatch_violation", &labels).await;
+    assert_eq!(found.len(), 2, "{found:?}");
     assert!(
         elsewhere.events().await.is_empty(),
         "no policy selects the other namespace"

@@ -11,7 +11,7 @@ use e2e::simulated_kubelet::{Container, PodSpec, SimulatedKubelet};
 use e2e::{ControlPlane, TokenKubeconfig};
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use kube::api::ListParams;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
@@ -102,26 +102,16 @@ impl TestNamespace {
     }
 }
 
-/// Status of a policy of either kind, or `null`.
+/// Status of a SidecarPolicy or, without a namespace, of a ClusterSidecarPolicy; `null` if it has none.
 pub(crate) async fn status(plane: &ControlPlane, namespace: Option<&str>, name: &str) -> Value {
-    let kind = if namespace.is_some() {
-        "SidecarPolicy"
-    } else {
-        "ClusterSidecarPolicy"
+    let collection = match namespace {
+        Some(namespace) => format!("namespaces/{namespace}/sidecarpolicies"),
+        None => "clustersidecarpolicies".to_owned(),
     };
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("sidewatch.dev", "v1alpha1", kind));
-    let client = plane.client().await.unwrap();
-    let api: Api<DynamicObject> = match namespace {
-        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
-        None => Api::all_with(client, &resource),
-    };
-    api.get(name)
-        .await
-        .unwrap()
-        .data
-        .get("status")
-        .cloned()
-        .unwrap_or_default()
+    let path = format!("/apis/sidewatch.dev/v1alpha1/{collection}/{name}");
+    let request = http::Request::get(path).body(Vec::new()).unwrap();
+    let mut policy: Value = plane.client().await.unwrap().request(request).await.unwrap();
+    policy["status"].take()
 }
 
 /// Status and reason of a condition.
