@@ -56,18 +56,10 @@ fn reference() -> String {
 
     page.push_str("Its spec has these additional fields:\n\n");
     section(&mut page, "spec (ClusterSidecarPolicy)", &only);
-    page.push_str("## Spec\n\nThe spec of both kinds of policy.\n\n");
-    section(
-        &mut page,
-        "spec",
-        shared["spec"]["properties"].as_object().unwrap(),
-    );
-    page.push_str("## Status\n\nThe status of both kinds of policy.\n\n");
-    section(
-        &mut page,
-        "status",
-        shared["status"]["properties"].as_object().unwrap(),
-    );
+    for (title, part) in [("Spec", "spec"), ("Status", "status")] {
+        write!(page, "## {title}\n\nThe {part} of both kinds of policy.\n\n").unwrap();
+        section(&mut page, part, shared[part]["properties"].as_object().unwrap());
+    }
     kind(&mut page, &exemption);
     let exemption = schema(&exemption);
     for part in ["spec", "status"] {
@@ -84,22 +76,20 @@ fn schema(definition: &Value) -> Value {
 fn kind(page: &mut String, definition: &Value) {
     let spec = &definition["spec"];
     let version = &spec["versions"][0];
+    let text = |pointer: &str| spec.pointer(pointer).and_then(Value::as_str).unwrap();
     let description = version["schema"]["openAPIV3Schema"]["description"]
         .as_str()
         .unwrap();
-    let short = spec["names"]["shortNames"][0].as_str().unwrap();
-    let (kind, scope) = (
-        spec["names"]["kind"].as_str().unwrap(),
-        spec["scope"].as_str().unwrap(),
-    );
     let selectable = version["selectableFields"][0]["jsonPath"]
         .as_str()
         .map_or_else(String::new, |field| format!("; selectable field `{field}`"));
-    let category = spec["names"]["categories"][0].as_str().unwrap();
-    writeln!(page, "## {kind}\n\n{description}\n").unwrap();
-    writeln!(
+    write!(
         page,
-        "{scope}; short name `{short}`; category `{category}`{selectable}.\n"
+        "## {}\n\n{description}\n\n{}; short name `{}`; category `{}`{selectable}.\n\n",
+        text("/names/kind"),
+        text("/scope"),
+        text("/names/shortNames/0"),
+        text("/names/categories/0"),
     )
     .unwrap();
 }
@@ -158,31 +148,21 @@ fn type_of(schema: &Value) -> String {
         return values.join(" ");
     }
     let name = schema["type"].as_str().unwrap_or("any");
+    let at_most = |field: &str| {
+        let most = schema[field].as_u64();
+        most.map_or(String::new(), |most| format!(", at most {most}"))
+    };
     match name {
-        "array" => {
-            let most = schema["maxItems"]
-                .as_u64()
-                .map_or(String::new(), |most| format!(", at most {most}"));
-            format!("list of {}{most}", type_of(&schema["items"]))
-        }
+        "array" => format!("list of {}{}", type_of(&schema["items"]), at_most("maxItems")),
         "object" => {
-            let most = schema["maxProperties"]
-                .as_u64()
-                .map_or(String::new(), |most| format!(", at most {most}"));
-            format!(
-                "map of string to {}{most}",
-                type_of(&schema["additionalProperties"])
-            )
+            let values = type_of(&schema["additionalProperties"]);
+            format!("map of string to {values}{}", at_most("maxProperties"))
         }
         "integer" => match (schema["minimum"].as_f64(), schema["maximum"].as_f64()) {
             (Some(least), Some(most)) if most < f64::from(i32::MAX) => format!("integer, {least} to {most}"),
             _ => "integer".to_owned(),
         },
-        _ => schema
-            .get("format")
-            .and_then(Value::as_str)
-            .unwrap_or(name)
-            .to_owned(),
+        _ => schema["format"].as_str().unwrap_or(name).to_owned(),
     }
 }
 

@@ -5,16 +5,14 @@ use std::fs;
 
 use e2e::simulated_kubelet::{Container, PodSpec, PodState, RestartPolicy, Step};
 use jiff::{SignedDuration, Timestamp};
-use kube::core::DeserializeGuard;
 use serde_json::{Value, json};
-use sidewatch::api::SidecarPolicy;
 use sidewatch::domain::checks::rule;
 use sidewatch::domain::effects::{Effects, Event};
 use sidewatch::domain::index::Index;
-use sidewatch::domain::policy::Check;
+use sidewatch::domain::policy::{Check, PolicyKind, PolicyUpdate};
 use sidewatch::kubernetes::decode::intern::Interner;
 use sidewatch::kubernetes::decode::pod::observe;
-use sidewatch::kubernetes::decode::policy::policy_update;
+use testkit::policies;
 
 use crate::markdown::{Block, Page};
 use e2e::project::repository;
@@ -25,10 +23,8 @@ fn page(check: Check) -> Page {
 
 /// The first block of this language that satisfies `wanted`.
 fn block(page: &Page, language: &str, wanted: impl Fn(&str) -> bool) -> Block {
-    let found = page
-        .blocks()
-        .into_iter()
-        .find(|block| block.language == language && wanted(&block.text));
+    let mut blocks = page.blocks_of(language).into_iter();
+    let found = blocks.find(|block| wanted(&block.text));
     found.unwrap_or_else(|| panic!("{} lacks a block of {language}", page.name()))
 }
 
@@ -147,27 +143,25 @@ fn play(check: Check, pod: &mut Example) {
         Check::CommonCause => {
             pod.set_spec(check, "checks:");
             pod.start("10:40:00");
+            let copy = |name: &str, uid: &str, is_ready: bool, started: &Value| {
+                let mut copy = started.clone();
+                copy["metadata"]["name"] = json!(name);
+                copy["metadata"]["uid"] = json!(uid);
+                copy["status"]["initContainerStatuses"][0]["ready"] = json!(is_ready);
+                copy
+            };
             let started = pod.pod.clone();
             for name in ["api", "web"] {
-                pod.pod = started.clone();
-                pod.pod["metadata"]["name"] = json!(name);
-                pod.pod["metadata"]["uid"] = json!(name);
+                pod.pod = copy(name, name, true, &started);
                 pod.apply("10:40:00");
             }
-            let names = [
+            pod.wait_until("10:42:06");
+            for (name, uid, at) in [
                 ("search", "pod-uid", "10:42:07"),
                 ("api", "api", "10:42:27"),
                 ("web", "web", "10:42:37"),
-            ];
-            pod.wait_until("10:42:06");
-            let unready = |status: &mut Value| {
-                status["initContainerStatuses"][0]["ready"] = json!(false);
-            };
-            for (name, uid, at) in names {
-                pod.pod = started.clone();
-                pod.pod["metadata"]["name"] = json!(name);
-                pod.pod["metadata"]["uid"] = json!(uid);
-                unready(&mut pod.pod["status"]);
+            ] {
+                pod.pod = copy(name, uid, false, &started);
                 pod.apply(at);
             }
             pod.wait_until("10:48:00");
@@ -195,16 +189,9 @@ impl Example {
         state.scheduled(begin);
         let mut index = Index::new([None], false);
         index.begin_resync(&None, begin);
-        let policy: DeserializeGuard<SidecarPolicy> = serde_json::from_value(json!({
-            "apiVersion": "sidewatch.dev/v1alpha1",
-            "kind": "SidecarPolicy",
-            "metadata": {"name": "mesh", "namespace": "pay", "uid": "policy-uid", "generation": 1},
-            "spec": {},
-        }))
-        .unwrap();
         let effects = [
             index.finish_resync(&None, begin),
-            index.apply_policy(policy_update(&policy).unwrap(), begin),
+            index.apply_policy(mesh(1, &json!({})), begin),
         ];
         assert!(effects.iter().all(|effects| effects.events.is_empty()));
         Self {
@@ -221,19 +208,7 @@ impl Example {
     fn set_spec(&mut self, check: Check, begin: &str) {
         let block = block(&page(check), "yaml", |text| text.starts_with(begin));
         let spec: Value = serde_saphyr::from_str(&block.text).unwrap();
-        let policy: DeserializeGuard<SidecarPolicy> = serde_json::from_value(json!({
-            "apiVersion": "sidewatch.dev/v1alpha1",
-            "kind": "SidecarPolicy",
-            "metadata": {
-                "name": "mesh", "namespace": "pay", "uid": "policy-uid", "generation": 2,
-                "creationTimestamp": "2026-11-20T09:00:00Z",
-            },
-            "spec": spec,
-        }))
-        .unwrap();
-        let effects = self
-            .index
-            .apply_policy(policy_update(&policy).unwrap(), time("09:00:00"));
+        let effects = self.index.apply_policy(mesh(2, &spec), time("09:00:00"));
         self.take(effects);
         self.pod["metadata"]["creationTimestamp"] = json!("2026-11-20T10:40:00Z");
     }
@@ -284,6 +259,14 @@ impl Example {
     }
 }
 
+/// A policy that was created before the Pods.
+fn mesh(generation: i64, spec: &Value) -> PolicyUpdate {
+    PolicyUpdate {
+        created: time("09:00:00"),
+        ..policies::policy(PolicyKind::SidecarPolicy, "mesh", generation, spec)
+    }
+}
+
 fn time(of_day: &str) -> Timestamp {
     let midnight: Timestamp = "2026-11-20T00:00:00Z".parse().unwrap();
     let parts: Vec<i64> = of_day.split(':').map(|part| part.parse().unwrap()).collect();
@@ -313,21 +296,15 @@ fn spec(pod: &Value) -> PodSpec {
             };
             made = made.image(container["image"].as_str().unwrap());
             let has = |probe| container.get(probe).is_some();
-            made = if has("readinessProbe") {
-                made.readiness_probe()
-            } else {
-                made
-            };
-            made = if has("livenessProbe") {
-                made.liveness_probe()
-            } else {
-                made
-            };
-            made = if has("startupProbe") {
-                made.startup_probe()
-            } else {
-                made
-            };
+            if has("readinessProbe") {
+                made = made.readiness_probe();
+            }
+            if has("livenessProbe") {
+                made = made.liveness_probe();
+            }
+            if has("startupProbe") {
+                made = made.startup_probe();
+            }
             if let Some(limit) = container.pointer("/resources/limits/memory") {
                 made = made.memory_limit(limit.as_str().unwrap());
             }

@@ -3,26 +3,25 @@
 
 use anyhow::Result;
 use e2e::ControlPlane;
+use e2e::process::copy_directory;
+use e2e::project::repository;
 use e2e::simulated_kubelet::{Container, PodSpec, SimulatedKubelet, Step};
 
 use crate::markdown::{Block, Page};
 use crate::shell::Shell;
-use e2e::project::repository;
 
 /// Installs the first revision of the release.
-const HELM_INSTALL: &str =
-    "helm install sidewatch charts/sidewatch --namespace sidewatch-system --create-namespace";
-
-/// Installs both charts.
-const HELM_INSTALL_BOTH: &str = "\
+const INSTALL: &str = "\
 helm install sidewatch charts/sidewatch --namespace sidewatch-system --create-namespace
 kubectl wait --for=condition=Established --all crd
-helm install sidewatch-policies charts/sidewatch-policies --namespace sidewatch-system";
+";
 
-/// Installs the release, and a policy in which the severities of version 0.1 are stored.
-const HELM_INSTALL_AND_OLD_POLICY: &str = "\
-helm install sidewatch charts/sidewatch --namespace sidewatch-system --create-namespace
-kubectl wait --for=condition=Established --all crd
+/// Installs the chart of the default policy too.
+const POLICIES: &str =
+    "helm install sidewatch-policies charts/sidewatch-policies --namespace sidewatch-system";
+
+/// A policy in which the severities of version 0.1 are stored.
+const OLD_POLICY: &str = "\
 kubectl apply -f - <<EOF
 apiVersion: sidewatch.dev/v1alpha1
 kind: ClusterSidecarPolicy
@@ -30,10 +29,8 @@ metadata: {name: platform}
 spec: {checks: {frequentRestarts: {severity: Critical}, startupBlocked: {severity: Critical}}}
 EOF";
 
-/// Installs the release, and the default policy that the hook of an older chart created.
-const HELM_INSTALL_AND_HOOK: &str = "\
-helm install sidewatch charts/sidewatch --namespace sidewatch-system --create-namespace
-kubectl wait --for=condition=Established --all crd
+/// The default policy that the hook of an older chart created.
+const POLICY_OF_HOOK: &str = "\
 kubectl apply -f - <<EOF
 apiVersion: sidewatch.dev/v1alpha1
 kind: ClusterSidecarPolicy
@@ -41,10 +38,9 @@ metadata: {name: sidewatch, annotations: {helm.sh/hook: 'post-install,post-upgra
 spec: {}
 EOF";
 
-/// Installs the release and upgrades it, so that there is a revision to roll back to.
-const HELM_INSTALL_AND_UPGRADE: &str = "\
-helm install sidewatch charts/sidewatch --namespace sidewatch-system --create-namespace
-helm upgrade sidewatch charts/sidewatch --namespace sidewatch-system --set log.level=debug";
+/// Upgrades the release, so that there is a revision to roll back to.
+const UPGRADE: &str =
+    "helm upgrade sidewatch charts/sidewatch --namespace sidewatch-system --set log.level=debug";
 
 /// The controllers that create the Pods of a Deployment.
 const CONTROLLERS: [&str; 2] = ["deployment-controller", "replicaset-controller"];
@@ -90,21 +86,15 @@ async fn play(plane: &ControlPlane) -> Result<()> {
     let spec = PodSpec::new("web")
         .container(Container::native("helper").readiness_probe())
         .container(Container::regular("app"));
-    let mut pod = SimulatedKubelet::new(plane.client().await?)
-        .adopt("shop", spec)
-        .await?;
+    let kubelet = SimulatedKubelet::new(plane.client().await?);
+    let mut pod = kubelet.adopt("shop", spec).await?;
     pod.schedule().await?;
-    let steps = [
-        Step::Admit,
-        Step::SandboxReady,
-        Step::Start("helper"),
-        Step::Start("app"),
-    ];
-    pod.steps(&steps).await
+    let (helper, app) = (Step::Start("helper"), Step::Start("app"));
+    pod.steps(&[Step::Admit, Step::SandboxReady, helper, app]).await
 }
 
-/// Runs the commands of each section of a page on a control plane of its own, after `before`.
-async fn run_sections(page: &str, before: impl Fn(&str) -> &'static str) {
+/// Runs the commands of each section of a page on a control plane of its own, after those in `before`.
+async fn run_sections(page: &str, before: impl Fn(&str) -> String) {
     let page = Page::read(page);
     let mut ran = 0;
     for section in page.text.split("\n## ").skip(1) {
@@ -113,8 +103,7 @@ async fn run_sections(page: &str, before: impl Fn(&str) -> &'static str) {
             path: page.path.clone(),
             text: text.to_owned(),
         };
-        let blocks = section.blocks();
-        let commands: Vec<_> = blocks.iter().filter(|block| block.language == "sh").collect();
+        let commands = section.blocks_of("sh");
         if commands.is_empty() {
             continue;
         }
@@ -122,21 +111,15 @@ async fn run_sections(page: &str, before: impl Fn(&str) -> &'static str) {
         let _controllers = shell.plane.start_controllers(&CONTROLLERS).await.unwrap();
         // The commands see a copy of what they need: some write files beside it.
         let copy = shell.files.path().join("clone");
-        std::fs::create_dir(&copy).unwrap();
-        let from = repository();
-        let clone = format!("cp -r {0}/charts {0}/config {0}/crds .", from.display());
-        shell.run(&clone, &copy).await.unwrap();
+        for directory in ["charts", "config", "crds"] {
+            copy_directory(&repository().join(directory), &copy.join(directory)).unwrap();
+        }
         shell.plane.install_monitoring_crds().await.unwrap();
-        shell.run(before(title), &copy).await.unwrap();
+        shell.run(&before(title), &copy).await.unwrap();
         let run = async {
             for block in &commands {
                 let result = shell.run(&block.text, &copy).await;
-                assert!(
-                    result.is_ok(),
-                    "{} {title}: {:#}",
-                    page.name(),
-                    result.unwrap_err()
-                );
+                result.unwrap_or_else(|error| panic!("{} {title}: {error:#}", page.name()));
                 ran += 1;
             }
         };
@@ -152,9 +135,9 @@ async fn run_sections(page: &str, before: impl Fn(&str) -> &'static str) {
 #[tokio::test]
 async fn installing_works_as_the_page_says() {
     run_sections("docs/install.md", |title| match title {
-        "Uninstalling" => HELM_INSTALL_BOTH,
-        "Protected metrics" => HELM_INSTALL,
-        _ => "true",
+        "Uninstalling" => format!("{INSTALL}{POLICIES}"),
+        "Protected metrics" => INSTALL.to_owned(),
+        _ => "true".to_owned(),
     })
     .await;
 }
@@ -162,11 +145,11 @@ async fn installing_works_as_the_page_says() {
 #[tokio::test]
 async fn upgrading_works_as_the_page_says() {
     run_sections("docs/upgrading.md", |title| match title {
-        "With kustomize" | "From kustomize to Helm" => "kubectl apply -k config/default",
-        "Rolling back" => HELM_INSTALL_AND_UPGRADE,
-        "Severities of existing policies" => HELM_INSTALL_AND_OLD_POLICY,
-        "The default policy of the chart" => HELM_INSTALL_AND_HOOK,
-        _ => HELM_INSTALL,
+        "With kustomize" | "From kustomize to Helm" => "kubectl apply -k config/default".to_owned(),
+        "Rolling back" => format!("{INSTALL}{UPGRADE}"),
+        "Severities of existing policies" => format!("{INSTALL}{OLD_POLICY}"),
+        "The default policy of the chart" => format!("{INSTALL}{POLICY_OF_HOOK}"),
+        _ => INSTALL.to_owned(),
     })
     .await;
 }

@@ -1,12 +1,10 @@
 //! The comparison with the common alerts.
 
-use std::fs;
-
-use e2e::project::repository;
+use e2e::project::read;
 
 #[test]
 fn each_missed_fault_of_a_sidecar_or_an_init_container_has_a_reason() {
-    let page = fs::read_to_string(repository().join("docs/comparison.md")).unwrap();
+    let page = read("docs/comparison.md").unwrap();
     let rows = page.lines().filter(|line| line.starts_with("| ["));
     let mut missed = 0;
     for row in rows {

@@ -1,11 +1,9 @@
 //! YAML and PromQL on the pages are valid.
 
-use std::process::Command;
-
 use e2e::operator::install_crds;
-use e2e::process::Scratch;
+use e2e::project::read_yaml;
+use e2e::promtool::check_rules;
 use e2e::shared;
-use e2e::tools::{self, Tool};
 use serde_json::{Value, json};
 
 use crate::markdown::Page;
@@ -14,19 +12,20 @@ use crate::markdown::Page;
 async fn the_api_server_accepts_every_object() {
     let plane = shared().await.unwrap();
     install_crds(plane).await.unwrap();
-    plane.kubectl(["create", "namespace", "pay"]).await.unwrap();
-    plane.kubectl(["create", "namespace", "shop"]).await.unwrap();
-    // Pods need it, and no controller creates it here.
     for namespace in ["pay", "shop"] {
+        plane
+            .kubectl_line(&format!("create namespace {namespace}"))
+            .await
+            .unwrap();
+        // Pods need it, and no controller creates it here.
         plane.service_account(namespace, "default").await.unwrap();
     }
     let mut tried = 0;
     for page in Page::all() {
-        for block in page
-            .blocks()
-            .into_iter()
-            .filter(|block| block.language == "yaml" && block.text.contains("apiVersion: "))
-        {
+        for block in page.blocks_of("yaml") {
+            if !block.text.contains("apiVersion: ") {
+                continue;
+            }
             let args = ["apply", "--dry-run=server", "--validate=strict", "-f", "-"];
             let result = plane.kubectl_with_input(args, &block.text).await;
             // The rule is about what the API server refuses.
@@ -51,11 +50,7 @@ async fn the_api_server_accepts_every_object() {
 fn promtool_parses_every_query() {
     let mut rules = Vec::new();
     for page in Page::all() {
-        for block in page
-            .blocks()
-            .into_iter()
-            .filter(|block| block.language == "promql")
-        {
+        for block in page.blocks_of("promql") {
             for query in block.text.split("\n\n").filter(|query| !query.trim().is_empty()) {
                 rules.push(json!({"record": format!("documented:{}", rules.len()), "expr": query, "labels": {"page": page.name()}}));
             }
@@ -63,20 +58,7 @@ fn promtool_parses_every_query() {
     }
     assert!(rules.len() > 15, "{} queries", rules.len());
     let rules: Value = json!({"groups": [{"name": "documented", "rules": rules}]});
-    let dir = Scratch::new().unwrap();
-    let file = dir.path().join("rules.yaml");
-    std::fs::write(&file, rules.to_string()).unwrap();
-    let tools = tools::ensure(&[Tool::Promtool]).unwrap();
-    let output = Command::new(tools.path(Tool::Promtool).unwrap())
-        .args(["check", "rules"])
-        .arg(&file)
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    check_rules(&rules).unwrap();
 }
 
 #[test]
@@ -118,7 +100,7 @@ fn alert_names(matchers: &Value) -> Vec<String> {
 
 #[test]
 fn the_alertmanager_example_fits_the_alerts() {
-    let rules: Value = serde_saphyr::from_str(&Page::read("config/prometheus/rules.yaml").text).unwrap();
+    let rules = read_yaml("config/prometheus/rules.yaml").unwrap();
     let groups = rules["spec"]["groups"].as_array().unwrap().iter();
     let alerts: Vec<&str> = groups
         .flat_map(|group| group["rules"].as_array().unwrap())

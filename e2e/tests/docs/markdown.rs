@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use e2e::project::repository;
+use e2e::project::{read, repository};
 
 /// A file of the repository.
 pub(crate) struct Page {
@@ -22,7 +22,7 @@ impl Page {
     /// Reads `path`, relative to the repository.
     pub(crate) fn read(path: impl AsRef<Path>) -> Self {
         let path = repository().join(path);
-        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let text = read(&path).unwrap();
         Self { path, text }
     }
 
@@ -79,6 +79,13 @@ impl Page {
             }
         }
         assert!(!inside, "{}: a fenced block does not end", self.name());
+        blocks
+    }
+
+    /// The fenced blocks of a language, in order.
+    pub(crate) fn blocks_of(&self, language: &str) -> Vec<Block> {
+        let mut blocks = self.blocks();
+        blocks.retain(|block| block.language == language);
         blocks
     }
 

@@ -1,15 +1,15 @@
 //! The commands of the README work and print what it shows.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use e2e::process::Process;
+use anyhow::{Context, Result, ensure};
+use e2e::process::{Process, wait_until_ready};
+use e2e::project::repository;
 use e2e::{images, node};
 
 use crate::markdown::Page;
-use crate::shell::{POLL, Shell, comparable};
-use e2e::project::repository;
+use crate::shell::{Shell, comparable};
 
 /// The demo takes a minute on an idle machine.
 const EVENTUALLY: Duration = Duration::from_mins(5);
@@ -22,7 +22,7 @@ struct ConsoleCommand {
 
 fn shown(page: &Page) -> Vec<ConsoleCommand> {
     let mut all: Vec<ConsoleCommand> = Vec::new();
-    for block in page.blocks().iter().filter(|block| block.language == "console") {
+    for block in page.blocks_of("console") {
         for line in block.text.lines() {
             if let Some(command) = line.strip_prefix("$ ") {
                 let command = command.split(" #").next().unwrap_or(command).trim().to_owned();
@@ -40,20 +40,13 @@ fn shown(page: &Page) -> Vec<ConsoleCommand> {
 
 /// Waits until a process has printed a text, and returns its output.
 async fn said(process: &mut Process, text: &str) -> Result<String> {
-    let deadline = Instant::now() + EVENTUALLY;
-    loop {
-        let log = std::fs::read_to_string(process.log())?;
-        if log.contains(text) {
-            return Ok(log);
-        }
-        if let Some(status) = process.try_wait()? {
-            bail!("it ended ({status}) without a word of {text:?}:\n{log}");
-        }
-        if Instant::now() > deadline {
-            bail!("it has not said {text:?}:\n{log}");
-        }
-        tokio::time::sleep(POLL).await;
-    }
+    let log = process.log().to_owned();
+    wait_until_ready(&mut [process], EVENTUALLY, async || {
+        let printed = std::fs::read_to_string(&log)?;
+        ensure!(printed.contains(text), "it has not said {text:?}");
+        Ok(printed)
+    })
+    .await
 }
 
 fn after<'a>(text: &'a str, start: &str) -> Result<&'a str> {
@@ -167,7 +160,7 @@ async fn the_operator_runs_on_a_desk() {
     let shell = Shell::start().await.unwrap();
     let page = Page::read("README.md");
     let mut operator = None;
-    for block in page.blocks().iter().filter(|block| block.language == "sh") {
+    for block in page.blocks_of("sh") {
         assert!(operator.is_none(), "{}: after a command that stays", block.text);
         if block.text.starts_with("cargo run ") {
             operator = Some(shell.background(&block.text).unwrap());

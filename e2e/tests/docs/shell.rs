@@ -1,18 +1,16 @@
 //! A shell in which commands of a page run with a control plane.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use e2e::ControlPlane;
-use e2e::process::Scratch;
-use e2e::process::{Process, Spec};
+use e2e::poll::eventually;
+use e2e::process::{Process, Scratch, Spec};
+use e2e::project::repository;
 use e2e::tools::{self, Tool};
 
-use e2e::project::repository;
-
-pub(crate) const SOON: Duration = Duration::from_mins(5);
-pub(crate) const POLL: Duration = Duration::from_millis(500);
+const SOON: Duration = Duration::from_mins(5);
 
 /// A shell with a control plane.
 pub(crate) struct Shell {
@@ -68,25 +66,23 @@ impl Shell {
 
     /// Repeats commands without side effects until they print the expected text.
     pub(crate) async fn expect(&self, commands: &str, expected: &str) -> Result<()> {
-        let deadline = Instant::now() + SOON;
-        loop {
+        eventually(SOON, async || {
             let printed = self.run(commands, repository()).await?;
-            if comparable(&printed) == comparable(expected) {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                bail!("{commands}\nprints\n{printed}\nand not\n{expected}");
-            }
-            tokio::time::sleep(POLL).await;
-        }
+            ensure!(
+                comparable(&printed) == comparable(expected),
+                "{commands}\nprints\n{printed}\nand not\n{expected}"
+            );
+            Ok(())
+        })
+        .await
     }
 
     /// Starts a command in the background.
     pub(crate) fn background(&self, command: &str) -> Result<Process> {
         // Variables of the crate under test would rerun build scripts.
         let command = format!("unset ${{!CARGO_PKG_@}} ${{!CARGO_MANIFEST_@}}\nexec {command}");
-        let bash = ["/bin/bash", "/usr/bin/bash"].into_iter().map(Path::new);
-        let bash = bash.into_iter().find(|bash| bash.is_file()).unwrap();
+        let mut bash = ["/bin/bash", "/usr/bin/bash"].into_iter().map(Path::new);
+        let bash = bash.find(|bash| bash.is_file()).unwrap();
         let mut spec = Spec::new(bash).args(["-c", &command]).dir(repository());
         for (name, value) in self.variables() {
             spec = spec.env(name, value);
