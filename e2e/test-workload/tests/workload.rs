@@ -88,14 +88,9 @@ impl Workload {
         }
     }
 
-    /// The exit code of an exec probe beside it.
-    fn probe(&self, probe: &str) -> Option<i32> {
-        let status = Command::new(TEST_WORKLOAD)
-            .args(["probe", probe])
-            .env("TEST_WORKLOAD_STATE", self.state.0.join("test-workload"))
-            .stdout(Stdio::null())
-            .status();
-        status.unwrap().code()
+    /// The exit code of an exec probe or a hook beside it.
+    fn exec(&self, line: &str) -> Option<i32> {
+        exit_code(line, &self.state)
     }
 
     fn signal(&self, signal: Signal) {
@@ -120,6 +115,16 @@ impl Drop for Workload {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The exit code of a test workload with this state.
+fn exit_code(line: &str, state: &TestDir) -> Option<i32> {
+    let status = Command::new(TEST_WORKLOAD)
+        .args(line.split(' '))
+        .env("TEST_WORKLOAD_STATE", state.0.join("test-workload"))
+        .stdout(Stdio::null())
+        .status();
+    status.unwrap().code()
 }
 
 fn output(line: &str) -> Output {
@@ -192,7 +197,8 @@ fn exec_probes_answer_as_the_script_sets() {
         let workload = Workload::start(&format!("run {script}"));
         while workload.line() != "hold" {}
         for (probe, expected) in [("ready", ready), ("live", live), ("started", started)] {
-            assert_eq!(workload.probe(probe), Some(expected), "{script}: {probe}");
+            let code = workload.exec(&format!("probe {probe}"));
+            assert_eq!(code, Some(expected), "{script}: {probe}");
         }
     }
 }
@@ -205,12 +211,7 @@ fn a_restarted_container_has_no_state() {
     for file in ["ready", "dead", "started"] {
         fs::write(left_over.join(file), "").unwrap();
     }
-    let status = Command::new(TEST_WORKLOAD)
-        .args(["run", "exit=0"])
-        .env("TEST_WORKLOAD_STATE", &left_over)
-        .stdout(Stdio::null())
-        .status();
-    assert!(status.unwrap().success());
+    assert_eq!(exit_code("run exit=0", &state), Some(0));
     assert_eq!(fs::read_dir(left_over).unwrap().count(), 0);
 }
 
@@ -281,13 +282,12 @@ fn hooks_and_init_containers() {
 
     let workload = Workload::start("run sleep=0.2 ready hold");
     workload.prints(&["sleep=0.2"]);
-    let hook = Command::new(TEST_WORKLOAD)
-        .args(["fail", "5", "ready"])
-        .env("TEST_WORKLOAD_STATE", workload.state.0.join("test-workload"))
-        .stdout(Stdio::null())
-        .status();
-    assert_eq!(hook.unwrap().code(), Some(5));
-    assert_eq!(workload.probe("ready"), Some(0), "the hook waits for the probe");
+    assert_eq!(workload.exec("fail 5 ready"), Some(5));
+    assert_eq!(
+        workload.exec("probe ready"),
+        Some(0),
+        "the hook waits for the probe"
+    );
 
     let mut sleeper = Workload::start("sleep 3600");
     sleeper.prints(&["sleep 3600s"]);

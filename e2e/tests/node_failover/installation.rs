@@ -46,11 +46,10 @@ impl Installation {
         })
     }
 
-    /// Runs kubectl in a namespace.
-    pub(crate) async fn kubectl(&self, namespace: &str, args: &[&str]) -> Result<String> {
-        self.cluster
-            .kubectl([&["--namespace", namespace][..], args].concat())
-            .await
+    /// Runs a command line of kubectl in a namespace, see [`Cluster::kubectl_line`].
+    pub(crate) async fn kubectl(&self, namespace: &str, line: &str) -> Result<String> {
+        let line = format!("--namespace {namespace} {line}");
+        self.cluster.kubectl_line(&line).await
     }
 
     /// Creates a namespace with these objects.
@@ -61,8 +60,8 @@ impl Installation {
 
     /// Deletes a namespace and waits until its Pods are gone.
     pub(crate) async fn remove(&self, namespace: &str) -> Result<()> {
-        let delete = ["delete", "namespace", namespace, "--timeout=3m"];
-        self.cluster.kubectl(delete).await.map(drop)
+        let delete = format!("delete namespace {namespace} --timeout=3m");
+        self.cluster.kubectl_line(&delete).await.map(drop)
     }
 
     /// The Events of the operator in a namespace.
@@ -71,9 +70,14 @@ impl Installation {
         Ok(events.list(&ListParams::default().fields(SELECTOR)).await?.items)
     }
 
+    /// The process that holds the Lease.
+    pub(crate) async fn holder(&self) -> Result<String> {
+        self.installed.lease_holder().await?.context("no leader")
+    }
+
     /// Name of the Pod of the leader.
     pub(crate) async fn leader(&self) -> Result<String> {
-        let holder = self.installed.lease_holder().await?.context("no leader")?;
+        let holder = self.holder().await?;
         let (pod, _) = holder
             .rsplit_once('_')
             .context("the holder does not name a Pod")?;
@@ -105,7 +109,7 @@ impl Installation {
     pub(crate) async fn taken_over(&self, before: &str) -> Result<Duration> {
         let start = Instant::now();
         eventually(TAKEOVER_WITHIN, async || {
-            let holder = self.installed.lease_holder().await?.context("no leader")?;
+            let holder = self.holder().await?;
             ensure!(holder != before, "{holder} holds the Lease");
             Ok(())
         })
@@ -135,7 +139,7 @@ impl Installation {
     pub(crate) async fn logged_errors(&self) -> Result<Vec<String>> {
         let mut errors = Vec::new();
         for pod in self.installed.pods().await? {
-            let log = self.kubectl(NAMESPACE, &["logs", &pod]).await?;
+            let log = self.kubectl(NAMESPACE, &format!("logs {pod}")).await?;
             let lines = log.lines().filter(|line| line.contains("\"level\":\"ERROR\""));
             errors.extend(lines.map(|line| format!("{pod}: {line}")));
         }

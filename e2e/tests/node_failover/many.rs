@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use e2e::images::TEST_WORKLOAD;
 use e2e::node_failover::firing::Firing;
 use e2e::poll::eventually;
@@ -48,7 +48,7 @@ pub(crate) async fn run(installation: &Installation) -> Result<Vec<String>> {
     let mut errors = before.differences(&before, "before the kill");
 
     let began = installation.observers.catch_up().await?;
-    let takeover = kill_leader(installation).await?;
+    let takeover = kill(installation, false).await?;
     let after = Reported::now(installation).await?;
     errors.extend(after.differences(&before, "after the leader was killed"));
     let ended = installation.observers.catch_up().await?;
@@ -66,7 +66,7 @@ pub(crate) async fn run(installation: &Installation) -> Result<Vec<String>> {
         }
     }
 
-    let alone = kill_both(installation).await?;
+    let alone = kill(installation, true).await?;
     let after = Reported::now(installation).await?;
     errors.extend(after.differences(&before, "after both replicas were killed"));
     say(&format!(
@@ -131,39 +131,24 @@ async fn all_fire(installation: &Installation) -> Result<()> {
     .await?;
     let odd = (0..PODS).filter(|index| !index.is_multiple_of(2));
     for index in odd {
-        let pod = format!("pod/many-{index:02}");
-        let ready = ["wait", "--for=condition=Ready", &pod, "--timeout=3m"];
+        let ready = format!("wait --for=condition=Ready pod/many-{index:02} --timeout=3m");
         installation.kubectl(NAMESPACE, &ready).await?;
     }
     Ok(())
 }
 
-/// Kills the leader and waits until both replicas are ready again. Returns the time until the other one was the leader.
-async fn kill_leader(installation: &Installation) -> Result<Duration> {
-    let holder = installation
-        .installed
-        .lease_holder()
-        .await?
-        .context("no leader")?;
-    installation.kill(&installation.leader().await?).await?;
-    let takeover = installation.taken_over(&holder).await?;
-    settle(installation).await?;
-    Ok(takeover)
-}
-
-/// Kills both replicas and waits until they are ready again. Returns the time until there was a leader.
-async fn kill_both(installation: &Installation) -> Result<Duration> {
-    let holder = installation
-        .installed
-        .lease_holder()
-        .await?
-        .context("no leader")?;
+/// Kills the leader, or both replicas, and waits until they are ready again. Returns the time until another process was the
+/// leader.
+async fn kill(installation: &Installation, both: bool) -> Result<Duration> {
+    let holder = installation.holder().await?;
     let (standby, leader) = (installation.standby().await?, installation.leader().await?);
-    installation.kill(&standby).await?;
+    if both {
+        installation.kill(&standby).await?;
+    }
     installation.kill(&leader).await?;
-    let alone = installation.taken_over(&holder).await?;
+    let took = installation.taken_over(&holder).await?;
     settle(installation).await?;
-    Ok(alone)
+    Ok(took)
 }
 
 /// Waits until both replicas are ready, and until the leader had time to announce something twice.

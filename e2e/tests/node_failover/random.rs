@@ -75,18 +75,10 @@ async fn two_replicas(
     let begin = observation.now();
     observation.until(Instant::now() + BEFORE).await;
     let (killed, firing) = (observation.now(), observation.firing());
-    let holder = installation
-        .installed
-        .lease_holder()
-        .await?
-        .context("no leader")?;
+    let holder = installation.holder().await?;
     installation.kill(&leader).await?;
     observation.until(Instant::now() + COMPARED).await;
-    let holds = installation
-        .installed
-        .lease_holder()
-        .await?
-        .context("no leader")?;
+    let holds = installation.holder().await?;
     ensure!(
         holds != holder && holds.starts_with(&standby),
         "{holds} is the leader"

@@ -35,7 +35,7 @@ pub(crate) async fn install(installation: &Installation) -> Result<String> {
         "fullnameOverride={NAMESPACE},replicas=1,crds.enabled=false,rbac.create=false,rbac.aggregate=false,\
          image.pullPolicy=Never,image.repository={image}"
     );
-    helm.run(&[
+    let install = [
         "install",
         NAMESPACE,
         CHART,
@@ -43,11 +43,10 @@ pub(crate) async fn install(installation: &Installation) -> Result<String> {
         NAMESPACE,
         "--set",
         &values,
-    ])
-    .await?;
-    let deployment = format!("deployment/{NAMESPACE}");
-    let status = ["rollout", "status", &deployment, "--timeout=2m"];
+    ];
+    helm.run(&install).await?;
+    let status = format!("rollout status deployment/{NAMESPACE} --timeout=2m");
     installation.kubectl(NAMESPACE, &status).await?;
-    let name = ["get", "pods", "--output=jsonpath={.items[0].metadata.name}"];
-    installation.kubectl(NAMESPACE, &name).await
+    let name = "get pods --output=jsonpath={.items[0].metadata.name}";
+    installation.kubectl(NAMESPACE, name).await
 }

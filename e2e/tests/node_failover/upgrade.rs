@@ -90,12 +90,8 @@ impl Disturbed {
 
 pub(crate) async fn run(installation: &mut Installation, disturbed: Disturbed) -> Result<Vec<String>> {
     installation.create(NAMESPACE, OBJECTS).await?;
-    let pending = [
-        "wait",
-        "--for=jsonpath={.status.summary.pending}=2",
-        "sidecarpolicy/slow",
-        "--timeout=2m",
-    ];
+    let pending =
+        format!("wait --for=jsonpath={{.status.summary.pending}}={PENDING} sidecarpolicy/slow --timeout=2m");
     installation.kubectl(NAMESPACE, &pending).await?;
     wait_for_events(installation, &BEFORE).await?;
     flap_and_restart(installation, 1).await?;
@@ -146,12 +142,8 @@ async fn upgrade(installation: &Installation) -> Result<Duration> {
     let value = format!("image.tag={NEXT_TAG}");
     installation.installed.upgrade(&value).await?;
     let took = start.elapsed();
-    let images = [
-        "get",
-        "pods",
-        "--output=jsonpath={.items[*].spec.containers[*].image}",
-    ];
-    let images = installation.kubectl(OPERATOR, &images).await?;
+    let images = "get pods --output=jsonpath={.items[*].spec.containers[*].image}";
+    let images = installation.kubectl(OPERATOR, images).await?;
     ensure!(
         images.contains(&format!(":{NEXT_TAG}")),
         "the operator runs {images}"
@@ -171,11 +163,7 @@ async fn replace_api_server(installation: &mut Installation, version: Kubernetes
 
 /// Deletes the Pod of the leader and waits until both replicas are ready again. Returns how long nobody else was the leader.
 async fn delete_leader(installation: &Installation) -> Result<Duration> {
-    let holder = installation
-        .installed
-        .lease_holder()
-        .await?
-        .context("no leader")?;
+    let holder = installation.holder().await?;
     installation.delete(&installation.leader().await?).await?;
     let took = installation.taken_over(&holder).await?;
     installation.installed.wait_until_rolled_out().await?;
@@ -184,22 +172,11 @@ async fn delete_leader(installation: &Installation) -> Result<Duration> {
 
 /// Makes the sidecar of `flapper` unready and ready again, and lets the kubelet restart that of `restarter`.
 async fn flap_and_restart(installation: &Installation, restarts: i32) -> Result<()> {
-    let run = |pod, step| {
-        [
-            "exec",
-            pod,
-            "--container=proxy",
-            "--",
-            "/test-workload",
-            "run",
-            step,
-        ]
-    };
+    let run = |pod, step| format!("exec {pod} --container=proxy -- /test-workload run {step}");
     installation.kubectl(NAMESPACE, &run("restarter", "dead")).await?;
     for (step, ready) in [("live", false), ("ready", true)] {
         installation.kubectl(NAMESPACE, &run("flapper", step)).await?;
-        let condition = format!("--for=condition=ContainersReady={ready}");
-        let wait = ["wait", &condition, "pod/flapper", "--timeout=1m"];
+        let wait = format!("wait --for=condition=ContainersReady={ready} pod/flapper --timeout=1m");
         installation.kubectl(NAMESPACE, &wait).await?;
     }
     let pods = Api::<Pod>::namespaced(installation.client.clone(), NAMESPACE);
