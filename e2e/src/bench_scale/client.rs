@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use hyper::body::Bytes;
 use tokio::time::sleep;
 
@@ -10,6 +10,7 @@ use super::population::Population;
 use crate::ControlPlane;
 use crate::http;
 use crate::kube_state_metrics;
+use crate::metrics;
 use crate::operator::{Answer, Operator};
 use crate::process::Process;
 use crate::process::stats::cpu_seconds;
@@ -65,6 +66,12 @@ pub(super) struct Scrape {
     pub(super) ended: Instant,
 }
 
+impl Scrape {
+    pub(super) fn text(&self) -> Result<&str> {
+        Ok(std::str::from_utf8(&self.body)?)
+    }
+}
+
 /// When a client was in sync.
 pub(super) struct InSync {
     pub(super) at: Instant,
@@ -117,10 +124,11 @@ impl RunningClient {
                 let at = Instant::now();
                 let cpu = cpu_seconds(pid)?;
                 let scrape = self.scrape().await?;
-                let tracked = format!("sidewatch_tracked_pods {}", population.pods);
-                if !has_line(&scrape.body, &tracked) {
-                    bail!("the operator is ready, but its metrics have no line {tracked}");
-                }
+                let tracked = metrics::value(scrape.text()?, "sidewatch_tracked_pods", &[])?;
+                ensure!(
+                    tracked == Some(f64::from(population.pods)),
+                    "the operator is ready, and tracks {tracked:?} Pods"
+                );
                 Ok(InSync { at, cpu, scrape })
             }
             Self::KubeStateMetrics { .. } => {
@@ -128,7 +136,7 @@ impl RunningClient {
                 loop {
                     let (at, cpu) = self.wait_until_quiet(deadline).await?;
                     let scrape = self.scrape().await?;
-                    if count_series(&scrape.body) >= population.kube_state_metrics_series() {
+                    if metrics::samples(scrape.text()?)?.len() >= population.kube_state_metrics_series() {
                         return Ok(InSync { at, cpu, scrape });
                     }
                 }
@@ -212,30 +220,4 @@ pub(super) async fn wait_until_ready(operator: &mut Operator, interval: Duration
         sleep(interval).await;
     }
     Ok(())
-}
-
-fn has_line(body: &[u8], line: &str) -> bool {
-    body.split(|byte| *byte == b'\n')
-        .any(|found| found == line.as_bytes())
-}
-
-/// The number of series in a page.
-fn count_series(body: &[u8]) -> usize {
-    let lines = body.split(|byte| *byte == b'\n');
-    lines
-        .filter(|line| !line.is_empty() && !line.starts_with(b"#"))
-        .count()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn comments_are_no_series() {
-        let page = b"# HELP a b\n# TYPE a gauge\na{x=\"1\"} 1\na{x=\"2\"} 0\n\nb 3\n";
-        assert_eq!(count_series(page), 3);
-        assert!(has_line(page, "b 3"));
-        assert!(!has_line(page, "b"));
-    }
 }

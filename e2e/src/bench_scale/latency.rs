@@ -37,7 +37,7 @@ pub(super) async fn measure(
         let deadline = responded + SHOWN_WITHIN;
         loop {
             let scrape = client.scrape().await?;
-            if shown(kind, std::str::from_utf8(&scrape.body)?, &name, ready) {
+            if shown(kind, scrape.text()?, &name, ready) {
                 latencies.push((scrape.ended - responded).as_secs_f64() * 1000.0);
                 break;
             }
@@ -65,7 +65,7 @@ fn policy(namespace: &str) -> String {
 async fn wait_for_policy(client: &RunningClient) -> Result<()> {
     eventually(POLICY_ACTIVE_WITHIN, async || {
         let scrape = client.scrape().await?;
-        let is_evaluated = std::str::from_utf8(&scrape.body)?.contains("policy=\"latency\"");
+        let is_evaluated = scrape.text()?.contains("policy=\"latency\"");
         ensure!(is_evaluated, "the operator does not evaluate the policy");
         Ok(())
     })
