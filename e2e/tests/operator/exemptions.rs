@@ -1,33 +1,33 @@
 //! Exemptions of tenants and the policy of the cluster, which decides what they hide.
 
-use crate::support::{TestNamespace, eventually, status, web, world};
+use crate::support::{TestNamespace, eventually, shared_cluster, status, web};
 use anyhow::ensure;
 use testkit::kubelet::Step;
 
 #[tokio::test]
 async fn a_cluster_policy_decides_whose_exemptions_hide_its_violations() {
-    let world = world().await;
-    let allowed = TestNamespace::new(world.plane, "allowed").await;
-    let other = TestNamespace::new(world.plane, "other").await;
+    let cluster = shared_cluster().await;
+    let allowed = TestNamespace::new(cluster.plane, "allowed").await;
+    let other = TestNamespace::new(cluster.plane, "other").await;
     let label = async |place: &TestNamespace, label: &str| {
         let line = format!("label namespace/{} {label} --overwrite", place.namespace);
-        world.plane.kubectl_line(&line).await.unwrap();
+        cluster.plane.kubectl_line(&line).await.unwrap();
     };
     let policy = allowed.namespace.as_str();
     label(&allowed, "stage=test").await;
     label(&other, "stage=production").await;
-    let cluster = format!(
+    let manifest = format!(
         "apiVersion: sidewatch.dev/v1alpha1\nkind: ClusterSidecarPolicy\nmetadata: {{name: {policy}}}\nspec:\n  \
          namespaceSelector: {{matchExpressions: [{{key: kubernetes.io/metadata.name, operator: In, values: [{policy}, {}]}}]}}\n  \
          exemptions: {{namespaceSelector: {{matchLabels: {{stage: test}}}}, maxDuration: 1h}}\n  \
          checks: {{notReady: {{for: 0s}}}}\n",
         other.namespace
     );
-    world.plane.apply(&cluster).await.unwrap();
+    cluster.plane.apply(&manifest).await.unwrap();
     for place in [&allowed, &other] {
         let exemption = "{apiVersion: sidewatch.dev/v1alpha1, kind: SidecarExemption, metadata: {name: all}, \
                          spec: {selector: {}, reason: the vendor fixes it, until: '2100-01-01T00:00:00Z'}}";
-        world.plane.apply_in(&place.namespace, exemption).await.unwrap();
+        cluster.plane.apply_in(&place.namespace, exemption).await.unwrap();
         let mut pod = place.kubelet.run(&place.namespace, web()).await.unwrap();
         pod.step(Step::Unready("istio-proxy")).await.unwrap();
     }
@@ -35,7 +35,7 @@ async fn a_cluster_policy_decides_whose_exemptions_hide_its_violations() {
         eventually("the exemption's status", || async {
             let path = "{.status.hides},{.status.hidden[*].policyKind},{.status.hidden[*].policy}";
             let get = format!("get scex all -n {} -o jsonpath={path}", place.namespace);
-            let found = world.plane.kubectl_line(&get).await?;
+            let found = cluster.plane.kubectl_line(&get).await?;
             ensure!(found == expected, "{found}");
             Ok(())
         })
@@ -44,7 +44,7 @@ async fn a_cluster_policy_decides_whose_exemptions_hide_its_violations() {
     hides(&allowed, &format!("1,ClusterSidecarPolicy,{policy}")).await;
     let firing = async |expected: &[&str]| {
         eventually("the status of the policy", || async {
-            let status = status(world.plane, None, policy).await;
+            let status = status(cluster.plane, None, policy).await;
             let listed = status["violations"].as_array().into_iter().flatten();
             let mut found: Vec<&str> = listed
                 .filter_map(|violation| violation["namespace"].as_str())

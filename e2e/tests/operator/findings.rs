@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use e2e::simulated_kubelet::Step;
 
-use super::support::{TestNamespace, eventually, no_series, series, web, world};
+use super::support::{TestNamespace, eventually, no_series, series, shared_cluster, web};
 
 /// The documented time is a second; the rest is for a busy machine.
 const IMMEDIATELY: Duration = Duration::from_secs(5);
 
 #[tokio::test]
 async fn a_status_change_is_in_metrics_and_an_event_immediately() {
-    let world = world().await;
-    let place = TestNamespace::new(world.plane, "at-once").await;
+    let cluster = shared_cluster().await;
+    let place = TestNamespace::new(cluster.plane, "at-once").await;
     place
         .policy("p", "{checks: {notReady: {for: 0s, keepFiringFor: 0s}}}")
         .await;
@@ -32,7 +32,7 @@ async fn a_status_change_is_in_metrics_and_an_event_immediately() {
         ("state", "firing"),
     ];
     let found = eventually("the series", || async {
-        let found = series(&world.operator, "sidewatch_violation", &labels).await;
+        let found = series(&cluster.operator, "sidewatch_violation", &labels).await;
         found.first().cloned().context("no series")
     })
     .await;
@@ -49,7 +49,7 @@ async fn a_status_change_is_in_metrics_and_an_event_immediately() {
     assert!(found.ends_with(" 1"), "{found}");
 
     pod.step(Step::Ready("istio-proxy")).await.unwrap();
-    no_series(&world.operator, "sidewatch_violation", &labels).await;
+    no_series(&cluster.operator, "sidewatch_violation", &labels).await;
     let recovered = place.event("SidecarRecovered").await;
     assert_eq!(recovered.type_.as_deref(), Some("Normal"));
 }

@@ -11,7 +11,7 @@ use kube::api::ObjectMeta;
 use serde_json::Value;
 use sidewatch::api::SidecarPolicy;
 
-use super::support::{SOON, World, condition, eventually, status, world};
+use super::support::{SOON, SharedCluster, condition, eventually, shared_cluster, status};
 
 /// An installation that is silent for 75 s has ended; with a heartbeat of 20 s and 10 s between two writes.
 const UNTIL_ENDED: Duration = Duration::from_secs(75 + 20 + 10);
@@ -20,8 +20,8 @@ const POLICY: &str =
     "apiVersion: sidewatch.dev/v1alpha1\nkind: SidecarPolicy\nmetadata: {name: mesh}\nspec: {}\n";
 
 /// The operators that have applied the status of the policy.
-async fn writers(world: &World, namespace: &str) -> Vec<String> {
-    let policies: Api<SidecarPolicy> = Api::namespaced(world.plane.client().await.unwrap(), namespace);
+async fn writers(cluster: &SharedCluster, namespace: &str) -> Vec<String> {
+    let policies: Api<SidecarPolicy> = Api::namespaced(cluster.plane.client().await.unwrap(), namespace);
     let ObjectMeta { managed_fields, .. } = policies.get("mesh").await.unwrap().metadata;
     let applied = |entry: &ManagedFieldsEntry| {
         entry.operation.as_deref() == Some("Apply") && entry.subresource.as_deref() == Some("status")
@@ -51,24 +51,24 @@ const SHARED: Option<(&str, &str)> = Some(("False", "SeveralInstallations"));
 /// One installation watches the cluster, the other one the namespace of the policy and has a Lease there.
 #[tokio::test]
 async fn two_installations_over_one_policy_are_reported_until_one_of_them_ends() {
-    let world = world().await;
-    let mut second = FaultEnv::new(world.plane, "installations").await.unwrap();
+    let cluster = shared_cluster().await;
+    let mut second = FaultEnv::new(cluster.plane, "installations").await.unwrap();
     let namespace = second.namespace().to_owned();
-    let mesh = || status(world.plane, Some(&namespace), "mesh");
-    world.plane.apply_in(&namespace, POLICY).await.unwrap();
+    let mesh = || status(cluster.plane, Some(&namespace), "mesh");
+    cluster.plane.apply_in(&namespace, POLICY).await.unwrap();
     let exclusive = async |expected| {
         let mesh = mesh().await;
         ensure!(condition(&mesh, "Exclusive") == expected, "{mesh}");
         Ok(mesh)
     };
     eventually("the status of the first installation", || exclusive(ALONE)).await;
-    let [first] = &writers(world, &namespace).await[..] else {
+    let [first] = &writers(cluster, &namespace).await[..] else {
         panic!("one installation");
     };
     let first = first.strip_prefix("sidewatch:").unwrap().to_owned();
 
     second.elect().await.unwrap();
-    second.start_operator(world.plane).await.unwrap();
+    second.start_operator(cluster.plane).await.unwrap();
     let shared = eventually("the conflict", || exclusive(SHARED)).await;
     let also = format!("{namespace}/sidewatch");
     assert!(
@@ -92,7 +92,7 @@ async fn two_installations_over_one_policy_are_reported_until_one_of_them_ends()
     let ended = poll::eventually(UNTIL_ENDED + SOON, || exclusive(ALONE)).await;
     ended.unwrap();
     eventually("the entry of the ended installation to be removed", async || {
-        let writers = writers(world, &namespace).await;
+        let writers = writers(cluster, &namespace).await;
         ensure!(writers == [format!("sidewatch:{first}")], "{writers:?}");
         Ok(())
     })

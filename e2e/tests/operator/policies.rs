@@ -4,21 +4,21 @@ use anyhow::ensure;
 use e2e::operator::Operator;
 use e2e::simulated_kubelet::Step;
 
-use super::support::{TestNamespace, eventually, series, status, web, world};
+use super::support::{TestNamespace, eventually, series, shared_cluster, status, web};
 
 /// The operator of this test has no permission to write, so that it does not change the statuses of the shared operator.
 #[tokio::test]
 async fn the_flags_limit_the_number_and_severity_of_namespaced_policies() {
-    let world = world().await;
-    let place = TestNamespace::new(world.plane, "limited").await;
+    let cluster = shared_cluster().await;
+    let place = TestNamespace::new(cluster.plane, "limited").await;
     let role = "{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {name: reader}, rules: [
         {apiGroups: [''], resources: [pods], verbs: [list, watch]},
         {apiGroups: [sidewatch.dev], resources: [sidecarpolicies, sidecarexemptions], verbs: [list, watch]}]}";
     let namespace = &place.namespace;
-    world.plane.apply_in(namespace, role).await.unwrap();
+    cluster.plane.apply_in(namespace, role).await.unwrap();
     let bind =
         format!("create rolebinding reader --role=reader --serviceaccount={namespace}:reader -n {namespace}");
-    world.plane.kubectl_line(&bind).await.unwrap();
+    cluster.plane.kubectl_line(&bind).await.unwrap();
     // If both are created in the same second, the name decides.
     for policy in ["first", "second"] {
         place
@@ -28,14 +28,14 @@ async fn the_flags_limit_the_number_and_severity_of_namespaced_policies() {
     let mut pod = place.kubelet.run(&place.namespace, web()).await.unwrap();
     pod.step(Step::Unready("istio-proxy")).await.unwrap();
 
-    let kubeconfig = world.plane.kubeconfig_for(namespace, "reader").await.unwrap();
+    let kubeconfig = cluster.plane.kubeconfig_for(namespace, "reader").await.unwrap();
     let flags = [
         "--namespace",
         namespace,
         "--max-policies-per-namespace=1",
         "--max-tenant-severity=Warning",
     ];
-    let mut operator = Operator::start(world.plane, kubeconfig.path(), &flags)
+    let mut operator = Operator::start(cluster.plane, kubeconfig.path(), &flags)
         .await
         .unwrap();
     operator.wait_until_ready().await.unwrap();
@@ -57,7 +57,7 @@ async fn the_flags_limit_the_number_and_severity_of_namespaced_policies() {
     assert_eq!(over_limit().await, ["sidewatch_policies_over_limit 1"]);
 
     let delete = format!("delete sidecarpolicy first --namespace {namespace}");
-    world.plane.kubectl_line(&delete).await.unwrap();
+    cluster.plane.kubectl_line(&delete).await.unwrap();
     assert!(
         eventually("a violation", || severities("second")).await,
         "the oldest of the others is active"
@@ -68,19 +68,19 @@ async fn the_flags_limit_the_number_and_severity_of_namespaced_policies() {
 
 #[tokio::test]
 async fn overlapping_policies_have_separate_statuses_events_and_series() {
-    let world = world().await;
-    let place = TestNamespace::new(world.plane, "overlap").await;
-    let elsewhere = TestNamespace::new(world.plane, "elsewhere").await;
+    let cluster = shared_cluster().await;
+    let place = TestNamespace::new(cluster.plane, "overlap").await;
+    let elsewhere = TestNamespace::new(cluster.plane, "elsewhere").await;
     place
         .policy("own", "{checks: {notReady: {for: 0s, severity: Info}}}")
         .await;
-    let cluster = format!(
+    let manifest = format!(
         "apiVersion: sidewatch.dev/v1alpha1\nkind: ClusterSidecarPolicy\nmetadata: {{name: {0}}}\n\
          spec: {{namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {0}}}}}, \
          checks: {{notReady: {{for: 0s, severity: Critical}}}}}}\n",
         place.namespace
     );
-    world.plane.apply(&cluster).await.unwrap();
+    cluster.plane.apply(&manifest).await.unwrap();
     for place in [&place, &elsewhere] {
         let mut pod = place.kubelet.run(&place.namespace, web()).await.unwrap();
         pod.step(Step::Unready("istio-proxy")).await.unwrap();
@@ -89,7 +89,7 @@ async fn overlapping_policies_have_separate_statuses_events_and_series() {
         .status_when("own", "its violation", |status| status["summary"]["firing"] == 1)
         .await;
     let of_cluster = eventually("the violation of the cluster kind", || async {
-        let status = status(world.plane, None, &place.namespace).await;
+        let status = status(cluster.plane, None, &place.namespace).await;
         ensure!(status["summary"]["firing"] == 1, "{status}");
         Ok(status)
     })
@@ -109,7 +109,7 @@ async fn overlapping_policies_have_separate_statuses_events_and_series() {
     .await;
     assert_eq!(related, ["ClusterSidecarPolicy", "SidecarPolicy"]);
     let labels = [("namespace", &*place.namespace), ("check", "NotReady")];
-    let found = series(&world.operator, "sidewatch_violation", &labels).await;
+    let found = series(&cluster.operator, "sidewatch_violation", &labels).await;
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(
         elsewhere.events().await.is_empty(),

@@ -19,24 +19,24 @@ use tokio::sync::OnceCell;
 pub(crate) const SOON: Duration = Duration::from_mins(1);
 
 /// The shared cluster and its operator.
-pub(crate) struct World {
+pub(crate) struct SharedCluster {
     pub(crate) plane: &'static ControlPlane,
     pub(crate) operator: Operator,
     _kubeconfig: TokenKubeconfig,
 }
 
-pub(crate) async fn world() -> &'static World {
-    static WORLD: OnceCell<World> = OnceCell::const_new();
-    let world = WORLD.get_or_try_init(|| async {
+pub(crate) async fn shared_cluster() -> &'static SharedCluster {
+    static SHARED: OnceCell<SharedCluster> = OnceCell::const_new();
+    let cluster = SHARED.get_or_try_init(|| async {
         let plane = e2e::shared().await?;
         let (operator, kubeconfig) = Operator::install(plane).await?;
-        anyhow::Ok(World {
+        anyhow::Ok(SharedCluster {
             plane,
             operator,
             _kubeconfig: kubeconfig,
         })
     });
-    world.await.unwrap()
+    cluster.await.unwrap()
 }
 
 /// A namespace of a test, with a simulated kubelet.
