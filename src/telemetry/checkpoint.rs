@@ -1,7 +1,9 @@
 //! The metrics of the checkpoint.
 
 use jiff::Timestamp;
-use prometheus::{Gauge, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Gauge, IntCounterVec, IntGauge, Registry};
+
+use super::metrics::counters;
 
 /// The metrics of the checkpoint.
 pub struct CheckpointMetrics {
@@ -29,11 +31,11 @@ const IGNORED: [&str; 8] = [
 pub enum CheckpointWrite {
     /// The API server accepted it.
     Ok,
-    /// Somebody else wrote the object meanwhile. The checkpoints are merged, and the write is repeated.
+    /// Another client wrote the object in the meantime. The checkpoints are merged, and the write is repeated.
     Conflict,
     /// The API server refused it or could not be reached.
     Error,
-    /// The API server did not answer in time.
+    /// The API server did not respond in time.
     Timeout,
 }
 
@@ -52,10 +54,9 @@ impl CheckpointWrite {
 }
 
 impl CheckpointMetrics {
-    /// Creates the metrics. The counters exist from the start, because `rate` needs the zero.
+    /// Creates the metrics.
     pub fn new() -> prometheus::Result<Self> {
-        let vec = |name, help, label: &str| IntCounterVec::new(Opts::new(name, help), &[label]);
-        let metrics = Self {
+        Ok(Self {
             last_write: Gauge::new(
                 "sidewatch_checkpoint_last_write_timestamp_seconds",
                 "Time of the last successful write of the checkpoint by this replica, 0 before the first.",
@@ -68,24 +69,19 @@ impl CheckpointMetrics {
                 "sidewatch_checkpoint_entries_omitted",
                 "Entries that the checkpoint does not contain because of its size limit.",
             )?,
-            writes: vec(
+            writes: counters(
                 "sidewatch_checkpoint_writes_total",
                 "Writes of the checkpoint.",
                 "outcome",
+                CheckpointWrite::ALL.map(CheckpointWrite::as_str),
             )?,
-            ignored: vec(
+            ignored: counters(
                 "sidewatch_checkpoint_ignored_total",
                 "Checkpoints that were read and could not be used.",
                 "reason",
+                IGNORED,
             )?,
-        };
-        for outcome in CheckpointWrite::ALL {
-            metrics.writes.with_label_values(&[outcome.as_str()]).inc_by(0);
-        }
-        for reason in IGNORED {
-            metrics.ignored.with_label_values(&[reason]).inc_by(0);
-        }
-        Ok(metrics)
+        })
     }
 
     /// Counts a write.

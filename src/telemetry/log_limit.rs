@@ -45,7 +45,7 @@ struct State {
 }
 
 impl State {
-    /// Whether a line is written. Counts it.
+    /// Reports whether a line is written, and counts it.
     fn admit(&mut self, level: Level, is_report: bool, now: Instant) -> bool {
         while self
             .written
@@ -197,10 +197,6 @@ mod tests {
         lines.clone()
     }
 
-    fn of_level(lines: &[(u64, Level, String)], level: Level) -> usize {
-        lines.iter().filter(|(_, of, _)| *of == level).count()
-    }
-
     #[test]
     fn a_storm_writes_at_most_ten_lines_in_any_second_and_counts_the_others() {
         let mut sent = 0;
@@ -254,12 +250,13 @@ mod tests {
             report();
         });
         let texts: Vec<_> = lines.iter().map(|(.., text)| text.as_str()).collect();
-        assert_eq!(of_level(&lines, Level::INFO), 7);
+        let infos = lines.iter().filter(|(_, level, _)| *level == Level::INFO);
+        assert_eq!(infos.count(), 7);
         assert_eq!(texts[7..9], ["message=refused", "message=failed"], "{texts:?}");
         assert_eq!(
             texts[9..],
             ["message=log lines suppressed lines=19997 errors=2 warnings=2"],
-            "one report, even if it is asked for again"
+            "one report, even if `report` is called again"
         );
     }
 

@@ -38,8 +38,8 @@ pub enum Level {
 impl Level {
     /// Returns the filter directives for `tracing`.
     ///
-    /// kube logs every failed attempt, and a page that it cannot decode in full length. Sidewatch logs both itself, once
-    /// and shortened. The library's own lines appear at `trace` only.
+    /// kube logs every failed attempt, and the full text of a page that it cannot decode. Sidewatch logs both itself, once
+    /// and shortened. The lines of kube appear at `trace` only.
     fn directives(self) -> &'static str {
         match self {
             Self::Error => "error,kube_client=off,kube_runtime=off,sidewatch::telemetry::log_limit=warn",
@@ -134,7 +134,7 @@ mod tests {
                 "a level=error b  c",
                 "cannot forge a line",
             ),
-            ("\u{1b}[2Jgone", " [2Jgone", "cannot drive a terminal"),
+            ("\u{1b}[2Jgone", " [2Jgone", "cannot control a terminal"),
             ("a\u{202e}b\u{2028}c", "a b c", "cannot reorder text"),
             ("größe", "größe", "letters of every script stay"),
         ];

@@ -60,7 +60,7 @@ pub enum WriteOutcome {
     Ok,
     /// The API server refused it or could not be reached.
     Error,
-    /// The API server did not answer in time.
+    /// The API server did not respond in time.
     Timeout,
 }
 
@@ -82,6 +82,8 @@ pub enum DropReason {
 }
 
 impl TlsReload {
+    const ALL: [Self; 2] = [Self::Ok, Self::Error];
+
     /// Returns the label value.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -115,6 +117,8 @@ impl Review {
 }
 
 impl WriteKind {
+    const ALL: [Self; 2] = [Self::Event, Self::Status];
+
     /// Returns the label value.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -125,6 +129,8 @@ impl WriteKind {
 }
 
 impl WriteOutcome {
+    const ALL: [Self; 3] = [Self::Ok, Self::Error, Self::Timeout];
+
     /// Returns the label value.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -158,8 +164,23 @@ impl DropReason {
     }
 }
 
+/// Creates the counters of a family with one label, whose values are known. The series exist from the start, because `rate`
+/// needs the zero.
+pub(super) fn counters<const N: usize>(
+    name: &str,
+    help: &str,
+    label: &str,
+    values: [&'static str; N],
+) -> prometheus::Result<IntCounterVec> {
+    let counters = IntCounterVec::new(Opts::new(name, help), &[label])?;
+    for value in values {
+        counters.with_label_values(&[value]);
+    }
+    Ok(counters)
+}
+
 impl Metrics {
-    /// Creates the counters at zero. Series with known labels exist from the start, because `rate` needs the zero.
+    /// Creates the counters at zero.
     pub fn new() -> prometheus::Result<Self> {
         let vec = |name, help, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
         let metrics = Self {
@@ -177,10 +198,11 @@ impl Metrics {
                 "Writes to the API server: Events and statuses.",
                 &["kind", "outcome"],
             )?,
-            events_dropped: vec(
+            events_dropped: counters(
                 "sidewatch_events_dropped_total",
                 "Events that were not written.",
-                &["reason"],
+                "reason",
+                DropReason::ALL.map(DropReason::as_str),
             )?,
             evaluation: Histogram::with_opts(
                 HistogramOpts::new(
@@ -196,39 +218,23 @@ impl Metrics {
                 "sidewatch_leader",
                 "1 if this replica writes Events and statuses, 0 for a standby; always 1 without leader election.",
             )?,
-            tls_reloads: vec(
+            tls_reloads: counters(
                 "sidewatch_metrics_tls_reloads_total",
                 "Reads of a changed certificate of the metrics server.",
-                &["outcome"],
+                "outcome",
+                TlsReload::ALL.map(TlsReload::as_str),
             )?,
-            token_reviews: vec(
+            token_reviews: counters(
                 "sidewatch_metrics_reviews_total",
                 "Reviews of the bearer tokens of metrics requests.",
-                &["outcome"],
+                "outcome",
+                Review::ALL.map(Review::as_str),
             )?,
         };
-        for outcome in [TlsReload::Ok, TlsReload::Error] {
-            metrics
-                .tls_reloads
-                .with_label_values(&[outcome.as_str()])
-                .inc_by(0);
-        }
-        for outcome in Review::ALL {
-            metrics
-                .token_reviews
-                .with_label_values(&[outcome.as_str()])
-                .inc_by(0);
-        }
-        for kind in [WriteKind::Event, WriteKind::Status] {
-            for outcome in [WriteOutcome::Ok, WriteOutcome::Error, WriteOutcome::Timeout] {
-                metrics.writes(kind, outcome).inc_by(0);
+        for kind in WriteKind::ALL {
+            for outcome in WriteOutcome::ALL {
+                metrics.writes(kind, outcome);
             }
-        }
-        for reason in DropReason::ALL {
-            metrics
-                .events_dropped
-                .with_label_values(&[reason.as_str()])
-                .inc_by(0);
         }
         Ok(metrics)
     }

@@ -80,6 +80,7 @@ struct State {
     in_sync: bool,
     /// When the watch was last found to be in sync.
     in_since: Instant,
+    /// When the watch was last found to be out of sync.
     out_since: Instant,
     /// When the known objects last matched the API server's, recorded at the last disconnect.
     last_synced: Timestamp,
@@ -107,7 +108,7 @@ impl Monitor {
 
     /// Records that the watch is out of sync. Returns when it was last in sync.
     ///
-    /// Only the first call after a sync changes that time, because a list that fails half-way shows only some objects.
+    /// Only the first call after a sync changes that time, because a list that fails in the middle shows only some objects.
     pub fn lost(&self) -> Timestamp {
         let mut state = self.state();
         if state.in_sync {
@@ -168,8 +169,9 @@ impl Monitor {
 
     /// Reports whether the API server accepts the watch but neither sends data nor ends it, as behind a partition.
     fn is_silent(&self, state: &State) -> bool {
-        let heard = self.pulse.heard().max(Some(state.in_since));
-        heard.is_some_and(|at| at.elapsed() > SILENCE_LIMIT)
+        let last_activity = *self.pulse.last_activity_instant.lock();
+        let since = last_activity.map_or(state.in_since, |at| at.max(state.in_since));
+        since.elapsed() > SILENCE_LIMIT
     }
 
     /// Returns why the operator is not ready because of this watch, or `None` if this watch is ready.
@@ -206,10 +208,11 @@ pub struct Pulse {
     clock: Arc<dyn Clock>,
     /// When the last data of a successful response arrived, in milliseconds since 1970; `i64::MIN` before the first.
     last_activity: AtomicI64,
-    /// The same on the monotonic clock.
-    heard: Mutex<Option<Instant>>,
-    answered: AtomicBool,
-    notify: Notify,
+    /// The same time on the monotonic clock.
+    last_activity_instant: Mutex<Option<Instant>>,
+    /// Whether the API server has accepted a watch since [`Self::expect_answer`].
+    is_answered: AtomicBool,
+    answered: Notify,
     /// Whether the response of a watch was cut off.
     is_cut: AtomicBool,
     cut: Notify,
@@ -223,9 +226,9 @@ impl Pulse {
         Self {
             clock,
             last_activity: AtomicI64::new(i64::MIN),
-            heard: Mutex::new(None),
-            answered: AtomicBool::new(false),
-            notify: Notify::new(),
+            last_activity_instant: Mutex::new(None),
+            is_answered: AtomicBool::new(false),
+            answered: Notify::new(),
             is_cut: AtomicBool::new(false),
             cut: Notify::new(),
             retry_after: Mutex::new(None),
@@ -251,26 +254,21 @@ impl Pulse {
 
     /// Forgets earlier watch responses, so that [`Self::answered`] waits for the next one.
     pub fn expect_answer(&self) {
-        self.answered.store(false, Ordering::Relaxed);
+        self.is_answered.store(false, Ordering::Relaxed);
     }
 
     /// Waits for a successful response to a watch request since [`Self::expect_answer`].
     pub async fn answered(&self) {
-        while !self.answered.load(Ordering::Relaxed) {
-            self.notify.notified().await;
+        while !self.is_answered.load(Ordering::Relaxed) {
+            self.answered.notified().await;
         }
-    }
-
-    /// Returns the time of the last activity on the monotonic clock.
-    fn heard(&self) -> Option<Instant> {
-        *self.heard.lock()
     }
 
     /// Records that data of a list or watch arrived, or that a watch ended at its timeout.
     pub fn record_activity(&self) {
         self.last_activity
             .store(self.clock.now().as_millisecond(), Ordering::Relaxed);
-        *self.heard.lock() = Some(Instant::now());
+        *self.last_activity_instant.lock() = Some(Instant::now());
     }
 
     /// Records that the response of a watch ended in any other way: the connection broke, or was silent for too long.
@@ -293,7 +291,7 @@ impl Pulse {
 
     /// Records a successful response to a watch request.
     pub fn record_answer(&self) {
-        self.answered.store(true, Ordering::Relaxed);
-        self.notify.notify_one();
+        self.is_answered.store(true, Ordering::Relaxed);
+        self.answered.notify_one();
     }
 }
