@@ -162,6 +162,7 @@ mod tests {
         assert!(clock.now() >= first);
         assert!((read().0.as_second() - first.as_second()).abs() <= 1);
     }
+
     #[test]
     fn a_reading_counts_the_clock_that_has_advanced_more() {
         let reading = |boot, wall| Reading {

@@ -131,7 +131,7 @@ mod tests {
         }
         assert!(
             !is_closed(&scraper).await,
-            "although it is the oldest and has sent nothing"
+            "it is the oldest connection and has sent nothing"
         );
         assert_eq!(open.0.len(), 8);
     }

@@ -19,7 +19,7 @@ const STUCK: Duration = Duration::from_mins(1);
 pub struct Health {
     /// The watches.
     pub monitors: Vec<Arc<Monitor>>,
-    turned: Mutex<Instant>,
+    last_heartbeat: Mutex<Instant>,
 }
 
 impl Health {
@@ -27,17 +27,17 @@ impl Health {
     pub fn new(monitors: Vec<Arc<Monitor>>) -> Self {
         Self {
             monitors,
-            turned: Mutex::new(Instant::now()),
+            last_heartbeat: Mutex::new(Instant::now()),
         }
     }
 
     /// Records a heartbeat of the reconciler.
-    pub fn turned(&self) {
-        *self.turned.lock() = Instant::now();
+    pub fn record_heartbeat(&self) {
+        *self.last_heartbeat.lock() = Instant::now();
     }
 
     /// Returns the reasons why the operator is not ready, one line each. Empty when it is ready.
-    pub fn awaited(&self) -> Vec<String> {
+    pub fn not_ready_reasons(&self) -> Vec<String> {
         self.monitors
             .iter()
             .filter_map(|monitor| monitor.not_ready_reason())
@@ -45,7 +45,7 @@ impl Health {
     }
 
     fn is_alive(&self) -> bool {
-        self.turned.lock().elapsed() < STUCK
+        self.last_heartbeat.lock().elapsed() < STUCK
     }
 }
 
@@ -58,11 +58,11 @@ impl Pages for Health {
                 "the reconciler is stuck\n",
             )),
             "/readyz" => {
-                let awaited = self.awaited();
-                Some(if awaited.is_empty() {
+                let reasons = self.not_ready_reasons();
+                Some(if reasons.is_empty() {
                     Page::text(StatusCode::OK, "ok\n")
                 } else {
-                    let list = awaited.join("\n- ");
+                    let list = reasons.join("\n- ");
                     Page::text(
                         StatusCode::SERVICE_UNAVAILABLE,
                         format!("not ready, waiting for:\n- {list}\n"),
@@ -97,18 +97,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn ready_when_every_first_list_is_complete() {
+    async fn the_operator_is_ready_when_every_first_list_is_complete() {
         let health = health();
-        let (status, body) = readyz(&health);
-        assert_eq!(status, 503);
-        assert!(
-            body.contains("the list of pods in namespace pay is in progress"),
-            "{body}"
-        );
-        assert!(
-            body.contains("the list of sidecarpolicies is in progress"),
-            "{body}"
-        );
+        let expected = "not ready, waiting for:\n- the list of pods in namespace pay is in progress\n\
+                        - the list of sidecarpolicies is in progress\n";
+        assert_eq!(readyz(&health), (503, expected.to_owned()));
 
         health.monitors[0].failed("forbidden", "cannot list pods:\nforbidden");
         health.monitors[1].in_sync();
@@ -116,7 +109,7 @@ mod tests {
         assert_eq!(
             readyz(&health),
             (503, expected.to_owned()),
-            "names what is missing, on one line"
+            "one line for each watch that is not ready"
         );
 
         health.monitors[0].in_sync();
@@ -146,12 +139,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn alive_while_the_reconciler_turns() {
+    async fn the_process_is_alive_while_the_reconciler_sends_heartbeats() {
         let health = health();
         assert_eq!(health.page("/livez").unwrap().status, 200);
         advance(STUCK).await;
         assert_eq!(health.page("/livez").unwrap().status, 500);
-        health.turned();
+        health.record_heartbeat();
         assert_eq!(health.page("/livez").unwrap().status, 200);
         assert!(health.page("/").is_none());
     }

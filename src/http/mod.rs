@@ -9,3 +9,6 @@ mod page;
 mod page_cache;
 pub mod server;
 pub mod tls;
+
+#[cfg(test)]
+mod testing;

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn readers_get_the_whole_body_at_any_length() {
+    async fn readers_get_the_whole_body_of_any_length() {
         for length in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 7] {
             let page = page(length);
             for _ in 0..2 {

@@ -112,7 +112,7 @@ mod tests {
 
     use super::*;
 
-    /// A page of 128 kB that counts renders, in flight and in total. A render waits while `is_paused`.
+    /// A page of 128 KiB that counts the renders, in progress and in total. A render waits while `is_paused`.
     #[derive(Default)]
     struct Counted {
         running: AtomicUsize,
@@ -167,11 +167,11 @@ mod tests {
         }
         pages.pause(false);
         assert!(cache.get("/metrics").await.is_some());
-        assert_eq!(pages.most.load(Ordering::SeqCst), 1, "renders in flight");
+        assert_eq!(pages.most.load(Ordering::SeqCst), 1, "renders at the same time");
         assert_eq!(
             pages.total.load(Ordering::SeqCst),
             2,
-            "the abandoned one and the last one"
+            "that of the abandoned requests and the last one"
         );
     }
 

@@ -186,7 +186,7 @@ impl Reconciler {
         let mut inputs_since_step = 0;
         let mut was_timer = false;
         loop {
-            self.health.turned();
+            self.health.record_heartbeat();
             let wait = self.until(late_wake.hold_end());
             let has_work = self.index().has_work();
             // Deadlines come before the inputs, which may never pause. Inputs come before the end of a hold, which waits for
@@ -236,7 +236,7 @@ impl Reconciler {
         let update = StatusUpdate::new(&input);
         let effects = self.timed(|index, now| step(index, input, now));
         match update {
-            // The sink must know the object before it is asked to write its status.
+            // The sink must observe the object before it writes the status.
             StatusUpdate::Observed(key, status) => self.status.observe(&key, status),
             StatusUpdate::Deleted(key) => self.status.remove(&key),
             StatusUpdate::Listed(kind, scope) => {
@@ -248,7 +248,7 @@ impl Reconciler {
                 self.status.retain(is_listed, &existing);
             }
             StatusUpdate::Exemption(key, status) => {
-                // Above the limit of a namespace, the index forgets the youngest.
+                // Above the limit of a namespace, the index does not keep the youngest exemptions.
                 if self.index().has_exemption(&key) {
                     self.exemption_status.observe(&key, *status);
                 }

@@ -111,8 +111,8 @@ mod tests {
             (Outcome::Allowed, 60, Cached::Allowed, "due for a review"),
             (Outcome::Allowed, 299, Cached::Allowed, "kept while reviews fail"),
             (Outcome::Allowed, 300, Cached::Unknown, "expired"),
-            (Outcome::Forbidden, 9, refused, "refused again"),
-            (Outcome::Forbidden, 10, Cached::Unknown, "may have the right now"),
+            (Outcome::Forbidden, 9, refused, "not yet due for a review"),
+            (Outcome::Forbidden, 10, Cached::Unknown, "due for a review"),
         ];
         for (outcome, age, expected, why) in table {
             let mut cache = Cache::default();
@@ -129,15 +129,12 @@ mod tests {
         cache.insert(key(0), Outcome::Allowed, now);
         for n in 1..10 * CAPACITY {
             cache.insert(key(n), Outcome::Unauthenticated, now + SECOND);
-            assert!(cache.0.len() <= CAPACITY);
+            assert!(cache.0.len() <= CAPACITY, "refused tokens");
         }
         assert_eq!(cache.get(&key(0), now), Cached::Fresh(Outcome::Allowed));
         for n in 0..2 * CAPACITY {
             cache.insert(key(n), Outcome::Allowed, now + 2 * SECOND);
-            assert!(
-                cache.0.len() <= CAPACITY,
-                "nor do allowed tokens exceed the limit"
-            );
+            assert!(cache.0.len() <= CAPACITY, "allowed tokens");
         }
     }
 

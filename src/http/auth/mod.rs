@@ -29,7 +29,7 @@ use self::{
 };
 use crate::telemetry::metrics::{Metrics, Review};
 
-/// Maximum time of both reviews, with the wait for other reviews.
+/// Maximum time of both requests of a review, including the wait for other reviews.
 const REVIEW_TIMEOUT: Duration = Duration::from_secs(4);
 /// Maximum number of reviews at a time.
 const CONCURRENT_REVIEWS: usize = 4;
@@ -43,7 +43,7 @@ pub(super) enum Refusal {
     Unauthenticated,
     /// The user may not `get` the path.
     Forbidden,
-    /// The API server cannot be asked.
+    /// The API server did not review the token.
     Failed(String),
     /// There were too many requests with unknown tokens.
     Limited,
@@ -123,7 +123,7 @@ impl Authorizer {
         }
     }
 
-    /// Reviews a token, unless another request did so in the meantime.
+    /// Reviews a token, unless another request has reviewed it in the meantime.
     async fn review(&self, peer: IpAddr, token: &str, key: cache::Key) -> Result<(), Refusal> {
         let Ok(_permit) = self.reviews.acquire().await else {
             return Err(Refusal::Failed("the server stops".to_owned()));

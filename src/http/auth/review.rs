@@ -1,6 +1,6 @@
 //! The two requests of a review.
 
-use std::error::Error as _;
+use std::{error::Error, iter};
 
 use k8s_openapi::api::{
     authentication::v1::{TokenReview, TokenReviewSpec, UserInfo},
@@ -73,14 +73,12 @@ async fn user(client: &Client, token: &str) -> Result<Option<UserInfo>, String> 
 
 /// Describes a failed request by the message of the API server, or by the innermost cause.
 fn reason(resource: &str, error: &kube::Error) -> String {
-    if let kube::Error::Api(status) = error {
-        return format!("cannot create {resource}: {}", status.message);
-    }
-    let mut cause = error.source();
-    let mut text = error.to_string();
-    while let Some(inner) = cause {
-        text = inner.to_string();
-        cause = inner.source();
-    }
-    format!("cannot create {resource}: {text}")
+    let cause = match error {
+        kube::Error::Api(status) => status.message.clone(),
+        error => {
+            let causes = iter::successors(Some(error as &(dyn Error + 'static)), |&error| error.source());
+            causes.last().map(ToString::to_string).unwrap_or_default()
+        }
+    };
+    format!("cannot create {resource}: {cause}")
 }

@@ -6,6 +6,7 @@ use testkit::api_server::{ApiServer, Exchange, Route, soon};
 use tokio::time::advance;
 
 use super::*;
+use crate::http::testing::counter;
 
 const TOKEN_REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 const ACCESS_REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
@@ -159,7 +160,7 @@ async fn only_an_allowed_user_has_access() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_an_answer_of_the_api_server_there_is_no_access() {
+async fn there_is_no_access_without_an_answer_of_the_api_server() {
     let setup = Setup::new();
     assert_eq!(setup.failed("a").await, Err(failure()));
 
@@ -195,10 +196,14 @@ async fn outcomes_are_cached() {
     assert_eq!(setup.cached("good").await, Ok(()));
     assert_eq!(setup.cached("weak").await, Err(Refusal::Forbidden));
     advance(Duration::from_secs(1)).await;
-    assert_eq!(setup.reviewed("weak", true).await, Ok(()), "the right was added");
+    assert_eq!(
+        setup.reviewed("weak", true).await,
+        Ok(()),
+        "the permission was added"
+    );
     advance(MINUTE).await;
     let lost = setup.reviewed("good", false).await;
-    assert_eq!(lost, Err(Refusal::Forbidden), "the right was removed");
+    assert_eq!(lost, Err(Refusal::Forbidden), "the permission was removed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -263,11 +268,6 @@ async fn every_outcome_is_counted() {
     setup.reviewed("good", true).await.unwrap();
     setup.reviewed("weak", false).await.unwrap_err();
     setup.failed("late").await.unwrap_err();
-    let registry = prometheus::Registry::new();
-    setup.authorizer.metrics.register(&registry).unwrap();
-    let text = prometheus::TextEncoder::new()
-        .encode_to_string(&registry.gather())
-        .unwrap();
     for (outcome, count) in [
         ("allowed", 1),
         ("forbidden", 1),
@@ -275,7 +275,7 @@ async fn every_outcome_is_counted() {
         ("unauthenticated", 0),
         ("limited", 0),
     ] {
-        let line = format!("sidewatch_metrics_reviews_total{{outcome=\"{outcome}\"}} {count}\n");
-        assert!(text.contains(&line), "{line} in {text}");
+        let series = format!("sidewatch_metrics_reviews_total{{outcome=\"{outcome}\"}}");
+        assert_eq!(counter(&setup.authorizer.metrics, &series), count, "{outcome}");
     }
 }

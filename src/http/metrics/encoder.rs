@@ -185,7 +185,6 @@ mod tests {
         kind: Kind::Histogram,
         labels: &[],
     };
-
     static STARTUPS: Family = Family {
         name: "startups",
         help: "Starts.",
@@ -244,7 +243,7 @@ mod tests {
             ("a\"b\\c", "a\\\"b\\\\c".to_owned(), "quotes and backslashes are escaped"),
             ("a\nb\r\u{0}\u{85}c", "a b   c".to_owned(), "control characters become spaces"),
             (&"x".repeat(300), "x".repeat(256), "long values are cut"),
-            (&"ü".repeat(300), "ü".repeat(128), "at the border of a character"),
+            (&"ü".repeat(300), "ü".repeat(128), "the cut is between characters"),
         ];
         for (value, expected, why) in table {
             let text = encode(|encoder| encoder.family(&PODS).add([value, ""], 1.0));

@@ -167,6 +167,7 @@ static STRAY_STATUSES: Family = family(
     "Container statuses whose name is not in the spec of the Pod.",
     &[],
 );
+
 /// Writes the series of a copy of the index.
 pub(super) fn write_series(encoder: &mut Encoder<'_>, series: &Series) {
     let Series {

@@ -1,8 +1,8 @@
 //! The page `/metrics`.
 //!
-//! Series about Pods, policies and watches are computed at each render from the index and the monitors ([`families`], [`watches`]).
-//! The operator's own counters come from a registry of the `prometheus` crate. A render locks the index only while it
-//! copies the series, not while it formats them.
+//! Series about Pods, policies and watches are computed at each render from the index and the monitors ([`families`],
+//! [`watches`]). The operator's own counters come from a registry of the `prometheus` crate. A render locks the index only
+//! while it copies the series, not while it formats them.
 
 mod encoder;
 mod families;
@@ -20,8 +20,10 @@ use self::encoder::Encoder;
 use crate::{
     clock::Clock,
     domain::index::{Index, series::SeriesLimits},
-    http::health::Health,
-    http::server::{Body, Page, Pages},
+    http::{
+        health::Health,
+        server::{Body, Page, Pages},
+    },
     telemetry::metrics::Metrics,
 };
 
@@ -45,7 +47,7 @@ impl MetricsPages {
     ) -> prometheus::Result<Self> {
         let registry = Registry::new();
         metrics.register(&registry)?;
-        // It reads /proc.
+        // The collector reads /proc, which only Linux has.
         #[cfg(target_os = "linux")]
         registry.register(Box::new(ProcessCollector::for_self()))?;
         let build = IntGauge::with_opts(

@@ -195,6 +195,10 @@ fn violations_and_restarts_have_the_documented_series() {
     for line in lines {
         assert!(text.lines().any(|shown| shown == line), "{line} in\n{text}");
     }
+    let exempted = text
+        .lines()
+        .filter(|line| line.starts_with("sidewatch_exempted_violations{"));
+    assert_eq!(exempted.count(), 1, "only checks with hidden violations");
     let onset = text.lines().find(|line| {
         line.starts_with("sidewatch_violation_onset") && line.contains("MainReadySidecarNotReady")
     });

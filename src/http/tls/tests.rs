@@ -8,10 +8,7 @@ use std::{
 
 use http::StatusCode;
 use rcgen::{CertificateParams, KeyPair};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    time::{Instant, timeout},
-};
+use tokio::io::AsyncWriteExt;
 use tokio_rustls::{
     TlsConnector, client,
     rustls::{ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion, version},
@@ -21,8 +18,12 @@ use super::*;
 use crate::http::{
     address::ListenAddress,
     server::{Limits, Page, Pages, Protection, listen, serve},
+    testing::{assert_closed_at_the_limit, assert_not_delayed, counter, exchange, impatient, read_to_end},
 };
 
+const REQUEST: &str = "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n";
+/// The beginning of a record with a ClientHello of 512 bytes.
+const CLIENT_HELLO: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
 const SERVER_NAME: &str = "sidewatch.sidewatch-system.svc";
 
 /// A directory as the kubelet mounts a Secret: the files are links into a directory that is replaced as a whole.
@@ -132,24 +133,16 @@ async fn connect(
 }
 
 async fn get(address: SocketAddr, trusted: &Pair) -> io::Result<String> {
-    let mut stream = connect(address, trusted, &[&version::TLS13]).await?;
-    stream
-        .write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
-        .await?;
-    let mut response = String::new();
-    stream.read_to_string(&mut response).await?;
-    Ok(response)
+    let stream = connect(address, trusted, &[&version::TLS13]).await?;
+    Ok(exchange(stream, REQUEST).await)
 }
 
-fn reloads(tls: &Tls, outcome: &str) -> u64 {
-    let registry = prometheus::Registry::new();
-    tls.metrics.register(&registry).unwrap();
-    let text = prometheus::TextEncoder::new()
-        .encode_to_string(&registry.gather())
-        .unwrap();
-    let series = format!("sidewatch_metrics_tls_reloads_total{{outcome=\"{outcome}\"}} ");
-    let value = text.lines().find_map(|line| line.strip_prefix(&series));
-    value.unwrap().parse().unwrap()
+/// The numbers of successful and failed reloads.
+fn reloads(tls: &Tls) -> [u64; 2] {
+    ["ok", "error"].map(|outcome| {
+        let series = format!("sidewatch_metrics_tls_reloads_total{{outcome=\"{outcome}\"}}");
+        counter(&tls.metrics, &series)
+    })
 }
 
 #[tokio::test]
@@ -176,14 +169,9 @@ async fn plain_http_is_refused() {
     let mount = Mount::new(&Pair::new());
     let address = start(mount.tls().unwrap(), Limits::default()).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream
-        .write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
-        .await
-        .unwrap();
-    let mut response = Vec::new();
-    let _reset = timeout(Duration::from_secs(10), stream.read_to_end(&mut response))
-        .await
-        .expect("the end of the connection");
+    stream.write_all(REQUEST.as_bytes()).await.unwrap();
+    // The server responds with an alert of TLS.
+    let response = read_to_end(stream).await;
     let response = String::from_utf8_lossy(&response);
     assert!(!response.contains("hello"), "{response}");
 }
@@ -245,18 +233,14 @@ async fn the_files_are_compared_every_ten_seconds() {
     let served = |tls: &Tls| tls.current.0.read().cert[0].clone();
     let reload = tokio::spawn(Arc::clone(&tls).reload());
     sleep(Duration::from_secs(25)).await;
-    assert_eq!((reloads(&tls, "ok"), reloads(&tls, "error")), (0, 0), "no change");
+    assert_eq!(reloads(&tls), [0, 0], "no change");
     mount.replace(&new.certificate, "broken");
     sleep(Duration::from_secs(20)).await;
-    assert_eq!(
-        (reloads(&tls, "ok"), reloads(&tls, "error")),
-        (0, 2),
-        "each comparison counts"
-    );
+    assert_eq!(reloads(&tls), [0, 2], "each comparison counts");
     assert_eq!(served(&tls), old.der());
     mount.replace(&new.certificate, &new.key);
     sleep(Duration::from_secs(20)).await;
-    assert_eq!((reloads(&tls, "ok"), reloads(&tls, "error")), (1, 2));
+    assert_eq!(reloads(&tls), [1, 2]);
     assert_eq!(served(&tls), new.der());
     reload.abort();
 }
@@ -264,25 +248,9 @@ async fn the_files_are_compared_every_ten_seconds() {
 #[tokio::test]
 async fn an_unfinished_handshake_is_closed() {
     let mount = Mount::new(&Pair::new());
-    let limits = Limits {
-        header: Duration::from_millis(200),
-        ..Limits::default()
-    };
-    let address = start(mount.tls().unwrap(), limits).await;
-    // The beginning of a record with a ClientHello of 512 bytes.
-    for beginning in [&b""[..], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"] {
-        let begun = Instant::now();
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(beginning).await.unwrap();
-        let mut response = Vec::new();
-        let _reset = timeout(Duration::from_secs(10), stream.read_to_end(&mut response))
-            .await
-            .expect("the end of the connection");
-        assert!(
-            begun.elapsed() >= Duration::from_millis(150),
-            "not before the limit"
-        );
-    }
+    let address = start(mount.tls().unwrap(), impatient()).await;
+    assert_closed_at_the_limit(address, b"").await;
+    assert_closed_at_the_limit(address, CLIENT_HELLO).await;
 }
 
 #[tokio::test]
@@ -290,21 +258,6 @@ async fn abandoned_handshakes_do_not_delay_a_scrape() {
     let pair = Pair::new();
     let mount = Mount::new(&pair);
     let address = start(mount.tls().unwrap(), Limits::default()).await;
-    let mut abandoned = Vec::new();
-    for _ in 0..500 {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream
-            .write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
-            .await
-            .unwrap();
-        abandoned.push(stream);
-    }
-    let begun = Instant::now();
-    let response = get(address, &pair).await.unwrap();
-    assert!(response.ends_with("hello\n"), "{response}");
-    assert!(
-        begun.elapsed() < Duration::from_secs(3),
-        "took {:?}",
-        begun.elapsed()
-    );
+    let scrape = async { get(address, &pair).await.unwrap() };
+    assert_not_delayed(address, CLIENT_HELLO, scrape).await;
 }
