@@ -35,26 +35,16 @@ pub(super) fn container(mut fields: Fields<'_>) -> Result<LeanContainer, Malform
 }
 
 fn lifecycle(value: Value<'_>) -> Result<Lifecycle, Malformed> {
-    let mut lifecycle = Lifecycle::default();
-    let mut fields = value.message()?;
-    while let Some((number, _)) = fields.next()? {
-        if number == 1 {
-            lifecycle.post_start = true;
-        }
-    }
-    Ok(lifecycle)
+    let post_start = value.field(1)?.is_some();
+    Ok(Lifecycle { post_start })
 }
 
 /// Decodes a `ContainerResizePolicy`.
 fn resize_policy(value: Value<'_>) -> Result<ResizePolicy, Malformed> {
-    let mut policy = ResizePolicy::default();
-    let mut fields = value.message()?;
-    while let Some((number, value)) = fields.next()? {
-        if number == 2 {
-            policy.restarts = is_restart_on_resize(&value.text()?);
-        }
-    }
-    Ok(policy)
+    let restart_policy = value.field(2)?.map(Value::text).transpose()?;
+    Ok(ResizePolicy {
+        restarts: restart_policy.is_some_and(|text| is_restart_on_resize(&text)),
+    })
 }
 
 /// Decodes the memory limit of `ResourceRequirements`.
@@ -76,14 +66,8 @@ fn resources(value: Value<'_>) -> Result<Resources, Malformed> {
 
 /// Decodes a `Quantity`: a message that contains the number as text.
 fn quantity_text(value: Value<'_>) -> Result<String, Malformed> {
-    let mut text = String::new();
-    let mut fields = value.message()?;
-    while let Some((number, value)) = fields.next()? {
-        if number == 1 {
-            text = value.string()?;
-        }
-    }
-    Ok(text)
+    let text = value.field(1)?.map(Value::string).transpose()?;
+    Ok(text.unwrap_or_default())
 }
 
 /// Decodes a `ContainerRestartRule`.
@@ -146,25 +130,17 @@ fn state(value: Value<'_>) -> Result<LeanState, Malformed> {
 }
 
 fn waiting(value: Value<'_>) -> Result<Waiting, Malformed> {
-    let mut waiting = Waiting::default();
-    let mut fields = value.message()?;
-    while let Some((number, value)) = fields.next()? {
-        if number == 1 {
-            waiting.reason = value.free_text()?;
-        }
-    }
-    Ok(waiting)
+    let reason = value.field(1)?.map(Value::free_text).transpose()?;
+    Ok(Waiting {
+        reason: reason.unwrap_or_default(),
+    })
 }
 
 fn running(value: Value<'_>) -> Result<Running, Malformed> {
-    let mut running = Running::default();
-    let mut fields = value.message()?;
-    while let Some((number, value)) = fields.next()? {
-        if number == 1 {
-            running.started_at = time(value)?;
-        }
-    }
-    Ok(running)
+    let started_at = value.field(1)?.map(time).transpose()?;
+    Ok(Running {
+        started_at: started_at.flatten(),
+    })
 }
 
 fn terminated(value: Value<'_>) -> Result<Terminated, Malformed> {

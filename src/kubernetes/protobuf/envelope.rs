@@ -66,13 +66,7 @@ pub fn decode_status(body: &[u8]) -> Result<Refusal, Malformed> {
 
 /// Returns the bytes of a `RawExtension`.
 fn raw_extension(value: Value<'_>) -> Result<&[u8], Malformed> {
-    let mut fields = value.message()?;
-    while let Some((number, value)) = fields.next()? {
-        if number == 1 {
-            return value.bytes();
-        }
-    }
-    Ok(&[])
+    value.field(1)?.map_or(Ok(&[]), Value::bytes)
 }
 
 /// Removes the prefix and the `runtime.Unknown`. Returns the bytes of the message.

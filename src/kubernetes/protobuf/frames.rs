@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_come_out_whole_whatever_the_pieces_are() {
+    fn frames_do_not_depend_on_the_size_of_the_pieces() {
         let body = [frame(b"one"), frame(b""), frame(b"three")].concat();
         for size in 1..=body.len() {
             let mut frames = WatchFrames::default();
@@ -237,13 +237,13 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_claims_two_gigabytes_is_refused_at_once() {
+    fn a_header_that_claims_two_gigabytes_is_an_error_at_once() {
         let mut frames = WatchFrames::default();
         frames.push(&[0x80, 0, 0]);
-        assert_eq!(frames.next_frame(), Ok(None), "not yet known");
+        assert_eq!(frames.next_frame(), Ok(None), "the header is not complete");
         frames.push(&[0]);
         assert_eq!(frames.next_frame(), Err(TOO_LARGE));
-        assert!(frames.buffer.capacity() < 1024, "nothing was allocated for it");
+        assert!(frames.buffer.capacity() < 1024, "no memory is allocated for it");
     }
 
     fn read(body: &[u8], size: usize) -> Result<Vec<String>, Malformed> {
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn items_of_a_page_come_one_by_one_whatever_the_pieces_are() {
+    fn items_of_a_page_do_not_depend_on_the_size_of_the_pieces() {
         let meta = [field(1, b""), field(2, b"77"), field(3, b"token")].concat();
         let list = [field(1, &meta), field(2, b"a"), field(9, b"new"), field(2, b"bc")].concat();
         let body = page(&list);

@@ -106,12 +106,5 @@ pub(super) fn time(value: Value<'_>) -> Result<Option<Timestamp>, Malformed> {
 /// Decodes a `Time` to seconds since 1970. Go's zero time is an empty message, and null in JSON. Fractions are dropped,
 /// because the JSON format has none.
 fn seconds(value: Value<'_>) -> Result<Option<i64>, Malformed> {
-    let mut seconds = None;
-    let mut fields = value.message()?;
-    while let Some((number, value)) = fields.next()? {
-        if number == 1 {
-            seconds = Some(value.integer()?);
-        }
-    }
-    Ok(seconds)
+    value.field(1)?.map(Value::integer).transpose()
 }

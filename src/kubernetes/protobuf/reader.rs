@@ -67,6 +67,18 @@ impl<'a> Value<'a> {
         self.bytes().map(Fields::new)
     }
 
+    /// Returns the value of one field of an embedded message. Of several values, the last one counts.
+    pub(super) fn field(self, number: u64) -> Result<Option<Self>, Malformed> {
+        let mut found = None;
+        let mut fields = self.message()?;
+        while let Some((other, value)) = fields.next()? {
+            if other == number {
+                found = Some(value);
+            }
+        }
+        Ok(found)
+    }
+
     /// Returns the bytes of a length-delimited field.
     pub(super) fn bytes(self) -> Result<&'a [u8], Malformed> {
         match self {
@@ -145,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn varints_end_where_their_last_byte_is() {
+    fn a_varint_ends_at_the_first_byte_without_the_high_bit() {
         type Row = (
             &'static [u8],
             Result<Option<(u64, usize)>, Malformed>,
@@ -156,10 +168,10 @@ mod tests {
             (
                 &[0xac, 2, 9],
                 Ok(Some((300, 2))),
-                "two bytes and a byte behind them",
+                "two bytes, and another byte after them",
             ),
             (&[0x80], Ok(None), "not complete"),
-            (&[], Ok(None), "nothing"),
+            (&[], Ok(None), "no bytes"),
             (
                 &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1],
                 Ok(Some((u64::MAX, 10))),
@@ -168,7 +180,7 @@ mod tests {
             (
                 &[0x80; 10],
                 Err(Malformed("a varint has more than 10 bytes")),
-                "no end in ten bytes",
+                "more than ten bytes",
             ),
         ];
         for (bytes, expected, why) in table {
@@ -198,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_claims_more_bytes_than_there_are_is_an_error() {
+    fn a_field_that_is_longer_than_its_message_is_an_error() {
         let table: [(&[u8], &str); 6] = [
             (&[0x1a, 3, b'h', b'i'], "a string"),
             (&[0x1a, 0xff, 0xff, 0xff, 0xff, 7, b'h'], "2 GB"),
@@ -218,6 +230,13 @@ mod tests {
             let error = Fields::new(&bytes).next();
             assert_eq!(error, Err(Malformed("an unknown wire type")), "{wire_type}");
         }
+    }
+
+    #[test]
+    fn the_last_value_of_a_field_counts() {
+        let message = Value::Bytes(&[8, 1, 16, 2, 8, 3]); // 1: 1, 2: 2, 1: 3
+        assert_eq!(message.field(1), Ok(Some(Value::Varint(3))));
+        assert_eq!(message.field(3), Ok(None));
     }
 
     #[test]

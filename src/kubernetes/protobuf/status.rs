@@ -33,12 +33,7 @@ pub(super) fn status(value: Value<'_>) -> Result<Refusal, Malformed> {
 }
 
 fn retry_after_seconds(value: Value<'_>) -> Result<Option<Duration>, Malformed> {
-    let mut fields = value.message()?;
-    while let Some((number, value)) = fields.next()? {
-        if number == 5 {
-            let seconds = u64::try_from(value.integer()?).unwrap_or_default();
-            return Ok((seconds > 0).then(|| Duration::from_secs(seconds)));
-        }
-    }
-    Ok(None)
+    let seconds = value.field(5)?.map(Value::integer).transpose()?;
+    let seconds = u64::try_from(seconds.unwrap_or_default()).unwrap_or_default();
+    Ok((seconds > 0).then(|| Duration::from_secs(seconds)))
 }
