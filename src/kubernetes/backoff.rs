@@ -47,7 +47,7 @@ impl Backoff {
     }
 }
 
-/// Returns a random number in `[0, 1)`. The random keys of std's hash maps are good enough to spread load.
+/// Returns a random number in `[0, 1]`. The random keys of the hash maps of std are good enough to spread load.
 fn random() -> f64 {
     let bits = RandomState::new().hash_one(0_u8) >> 32;
     f64::from(u32::try_from(bits).unwrap_or_default()) / f64::from(u32::MAX)

@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_come_out_in_order() {
+    fn bytes_are_read_in_order() {
         let mut buffer = Buffer::default();
         buffer.push(b"abc");
         assert_eq!(buffer.take(2), b"ab");

@@ -3,6 +3,7 @@
 //! There are two clients. The client for lists and watches must detect a silent server. The client for writes leaves
 //! time limits and retries to the sinks. Neither retries: kube's own retry would hide an outage for minutes. A panic in a
 //! client ends the task that sends the request, and with it the process.
+//!
 //! [`observed`] wraps the first client in a layer that updates a [`Pulse`]: the time of the last data from the server,
 //! whether a watch was answered or cut off, and the wait that a response requests. kube's watcher reports none of them.
 
@@ -20,11 +21,11 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Bytes;
 use kube::{
     Client, Config,
-    client::{Body, ClientBuilder},
+    client::Body,
     config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
-use super::{failure, panics::PanicsToCallerLayer, transport};
+use super::{failure, transport};
 use crate::telemetry::monitor::Pulse;
 
 /// How long the server may be silent on a connection. A watch is silent for at most one minute: it ends after 60 s, and
@@ -81,32 +82,32 @@ pub struct Clients {
 
 impl Clients {
     /// Creates two clients with separate connections. A token from a file is read again when it changes.
-    pub fn new(mut config: Config) -> Result<Self, ConfigError> {
-        config.default_retry = false;
-        config.connect_timeout = Some(CONNECT_TIMEOUT);
-        config.read_timeout = Some(READ_TIMEOUT);
-        // Otherwise the idle time of a pooled connection would count towards the timeout of its next response.
-        config.reset_reader_on_write = true;
-        let invalid = |error| ConfigError::Client(Box::new(error));
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        let config = with_timeouts(config, READ_TIMEOUT);
         Ok(Self {
             watch: transport::client(config.clone()).map_err(invalid)?,
-            write: ClientBuilder::try_from(config)
-                .map_err(invalid)?
-                .with_layer(&PanicsToCallerLayer)
-                .build(),
+            write: transport::default_client(config).map_err(invalid)?,
         })
     }
 }
 
 /// Creates a client for reviews of bearer tokens. It belongs to the runtime that calls this function.
-pub fn review_client(mut config: Config) -> Result<Client, ConfigError> {
+pub fn review_client(config: Config) -> Result<Client, ConfigError> {
+    transport::default_client(with_timeouts(config, CONNECT_TIMEOUT)).map_err(invalid)
+}
+
+/// Sets the timeouts, and disables the retries of kube.
+fn with_timeouts(mut config: Config, read_timeout: Duration) -> Config {
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
-    config.read_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(read_timeout);
+    // Otherwise the idle time of a pooled connection would count towards the timeout of its next response.
     config.reset_reader_on_write = true;
-    let builder = ClientBuilder::try_from(config);
-    let builder = builder.map_err(|error| ConfigError::Client(Box::new(error)))?;
-    Ok(builder.with_layer(&PanicsToCallerLayer).build())
+    config
+}
+
+fn invalid(error: kube::Error) -> ConfigError {
+    ConfigError::Client(Box::new(error))
 }
 
 /// Returns a client that records its traffic in `pulse`. Each watch needs its own client and pulse.
@@ -133,19 +134,19 @@ impl tower::Service<Request<Body>> for ObservedClient {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let Self { client, pulse } = self.clone();
-        let watch = is_watch(request.uri());
+        let is_watch = is_watch(request.uri());
         Box::pin(async move {
             pulse.record_retry_after(None);
             let response = client.send(request).await?;
             pulse.record_retry_after(failure::retry_after(response.headers()));
-            let good = response.status().is_success();
-            if good && watch {
+            let is_success = response.status().is_success();
+            if is_success && is_watch {
                 pulse.record_answer();
             }
             Ok(response.map(|inner| ObservedBody {
                 inner,
-                pulse: good.then_some(pulse),
-                is_watch: watch,
+                pulse: is_success.then_some(pulse),
+                is_watch,
                 is_complete: false,
             }))
         })
@@ -154,10 +155,8 @@ impl tower::Service<Request<Body>> for ObservedClient {
 
 /// Reports whether a request is a watch. A list is not.
 fn is_watch(uri: &http::Uri) -> bool {
-    let pairs = uri.query().unwrap_or_default().split('&');
-    pairs
-        .into_iter()
-        .any(|pair| matches!(pair, "watch=true" | "watch=1"))
+    let mut pairs = uri.query().unwrap_or_default().split('&');
+    pairs.any(|pair| matches!(pair, "watch=true" | "watch=1"))
 }
 
 /// A response body that records the arrival of data, and how the response of a watch ends.

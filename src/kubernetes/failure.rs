@@ -1,6 +1,6 @@
 //! Classifies a failed list or watch: a reason for the counters, a message for logs, and whether the watch can resume.
 
-use std::{error::Error as _, time::Duration};
+use std::{error, io, iter, time::Duration};
 
 use http::{HeaderMap, header};
 use kube::{core::Status, runtime::watcher::Error};
@@ -124,8 +124,8 @@ pub fn can_resume(error: &Error) -> bool {
     }
 }
 
-/// Reports whether the API server was unavailable or is starting, so that etcd may have been restored meanwhile. Resource
-/// versions are then lower than before. A server that is starting also answers 429.
+/// Reports whether the API server was unavailable or is starting, so that etcd may have been restored. Resource versions
+/// are then lower than before. A server that is starting also answers 429.
 pub fn is_outage(error: &Error) -> bool {
     let reasons = [
         Reason::Server,
@@ -184,31 +184,28 @@ pub fn chain(error: &kube::Error) -> String {
         kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => String::new(),
         error => error.to_string(),
     };
-    let mut source = error.source();
-    while let Some(error) = source {
-        let cause = error.to_string();
+    for source in causes(error).skip(1) {
+        let cause = source.to_string();
         if !text.contains(&cause) {
             if !text.is_empty() {
                 text.push_str(": ");
             }
             text.push_str(&cause);
         }
-        source = error.source();
     }
     text
 }
 
+/// Returns an error and its sources.
+pub(super) fn causes<'a>(
+    error: &'a (dyn error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn error::Error + 'static)> {
+    iter::successors(Some(error), |&error| error.source())
+}
+
 fn timed_out(error: &kube::Error) -> bool {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = source {
-        if let Some(io) = error.downcast_ref::<std::io::Error>()
-            && io.kind() == std::io::ErrorKind::TimedOut
-        {
-            return true;
-        }
-        source = error.source();
-    }
-    false
+    let mut kinds = causes(error).filter_map(|cause| cause.downcast_ref().map(io::Error::kind));
+    kinds.any(|kind| kind == io::ErrorKind::TimedOut)
 }
 
 #[cfg(test)]
@@ -227,13 +224,13 @@ mod tests {
         kube::Error::SerdeError(serde_json::from_str::<u8>("x").unwrap_err())
     }
 
-    fn io(kind: std::io::ErrorKind) -> std::io::Error {
-        std::io::Error::new(kind, "it broke")
+    fn io(kind: io::ErrorKind) -> io::Error {
+        io::Error::new(kind, "it broke")
     }
 
     #[test]
-    fn every_failure_has_a_reason_and_may_resume() {
-        use std::io::ErrorKind::{ConnectionReset, TimedOut};
+    fn every_failure_has_a_reason_and_can_resume_or_not() {
+        use io::ErrorKind::{ConnectionReset, TimedOut};
         let table = [
             (Error::InitialListFailed(api(403)), "forbidden", false),
             (Error::InitialListFailed(api(401)), "unauthorized", false),
@@ -294,7 +291,7 @@ mod tests {
                 "CRD sidecarpolicies.sidewatch.dev is not installed: sidewatch crds | kubectl apply -f -",
             ),
             (
-                Error::WatchStartFailed(kube::Error::Service(Box::new(io(std::io::ErrorKind::Other)))),
+                Error::WatchStartFailed(kube::Error::Service(Box::new(io(io::ErrorKind::Other)))),
                 Resource::Namespaces,
                 None,
                 "cannot watch namespaces: it broke",

@@ -64,7 +64,7 @@ impl Fence {
         (FenceControl(fence.clone()), fence)
     }
 
-    /// Permits a write that starts now, or returns `None` if this replica is not the leader or its deadline has passed.
+    /// Returns the permit of a write that starts now, or `None` if this replica is not the leader or its deadline has passed.
     pub fn permit(&self) -> Option<Permit> {
         let limit = match &self.0.lease {
             None => WRITE_LIMIT,
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_permit_ends_at_the_deadline_of_whichever_clock_is_first() {
+    fn a_permit_ends_at_the_earlier_deadline_of_both_clocks() {
         let table = [
             ((100, 1000), Some(4), "at the renewal"),
             ((105, 1005), Some(4), "five seconds remain"),
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_write_does_not_continue_after_a_pause_beyond_the_deadline() {
+    async fn a_write_does_not_continue_after_a_pause_that_ends_after_the_deadline() {
         let (clocks, control, fence) = elected();
         control.renew(clocks.read());
         let started = AtomicBool::new(false);
@@ -255,6 +255,6 @@ mod tests {
         };
         let (result, ()) = tokio::join!(fence.permit().unwrap().run(write), pause);
         assert_eq!(result, Err(LimitReached));
-        assert!(!started.load(Ordering::Relaxed), "it did not start");
+        assert!(!started.load(Ordering::Relaxed), "the request was not sent");
     }
 }

@@ -9,7 +9,6 @@ use futures::{
     Stream, StreamExt,
     stream::{BoxStream, select_all},
 };
-use k8s_openapi::NamespaceResourceScope;
 use kube::{Api, Client, Resource, core::DeserializeGuard};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
@@ -35,6 +34,7 @@ use crate::{
             policy::{PolicyObject, policy_update, status::ObservedStatus},
         },
         failure::Reason,
+        list::namespaced,
         list_watch::watch_pods,
         watch::{Selectors, WatchEvent, watch},
     },
@@ -125,24 +125,23 @@ pub fn inputs(
 ) -> impl Stream<Item = Input> + Send + use<> {
     let interner = Arc::new(Mutex::new(Interner::default()));
     let streams = monitors.iter().map(|monitor| {
+        let client = if monitor.resource == WatchedResource::Pods {
+            client.clone()
+        } else {
+            observed(client.clone(), Arc::clone(&monitor.pulse))
+        };
         let source = Source {
-            client: if monitor.resource == WatchedResource::Pods {
-                client.clone()
-            } else {
-                observed(client.clone(), Arc::clone(&monitor.pulse))
-            },
+            client: client.clone(),
             monitor: Arc::clone(monitor),
             metrics: Arc::clone(metrics),
             interner: Arc::clone(&interner),
             logged_errors: BTreeMap::new(),
         };
-        let client = source.client.clone();
         match monitor.resource {
             WatchedResource::Pods => source.pods(),
             WatchedResource::Namespaces => source.namespaces(),
             WatchedResource::SidecarPolicies => {
-                let api = source.api();
-                source.policies::<SidecarPolicy>(api)
+                source.policies::<SidecarPolicy>(namespaced(&client, &monitor.scope))
             }
             WatchedResource::SidecarExemptions => source.exemptions(),
             WatchedResource::ClusterSidecarPolicies => {
@@ -184,7 +183,7 @@ impl Source {
     }
 
     fn namespaces(self) -> BoxStream<'static, Input> {
-        let events = self.watch(Api::all(self.client.clone()), None);
+        let events = self.watch(Api::all(self.client.clone()));
         let inputs = events.filter_map(move |event| {
             let event = self.decoded(event, observe_namespace);
             std::future::ready(event.map(Input::Namespace))
@@ -197,13 +196,12 @@ impl Source {
         K: PolicyObject + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
         K::DynamicType: Default,
     {
-        let events = self.watch(api, None);
+        let events = self.watch(api);
         let scope = self.monitor.scope.clone();
         let inputs = events.filter_map(move |event| {
             let event = self.decoded(event, |object, _| {
                 if object.0.is_err() {
-                    self.metrics
-                        .watch_error(self.monitor.resource.as_str(), Reason::Decode.as_str());
+                    self.count_decode_error();
                 }
                 Ok(Box::new(ObservedPolicy {
                     update: policy_update(&object)?,
@@ -219,14 +217,14 @@ impl Source {
     }
 
     fn exemptions(self) -> BoxStream<'static, Input> {
-        let events = self.watch(self.api::<DeserializeGuard<SidecarExemption>>(), None);
         let scope = self.monitor.scope.clone();
+        let api: Api<DeserializeGuard<SidecarExemption>> = namespaced(&self.client, &scope);
+        let events = self.watch(api);
         let inputs = events.filter_map(move |event| {
             let event = self.decoded(event, |object, _| {
                 let update = exemption_update(&object)?;
                 if let Err(error) = &object.0 {
-                    let resource = self.monitor.resource.as_str();
-                    self.metrics.watch_error(resource, Reason::Decode.as_str());
+                    self.count_decode_error();
                     warn!(exemption = %update.key, error = clean(&error.to_string()), "invalid exemption");
                 }
                 let decoded = object.0.as_ref().ok();
@@ -266,30 +264,25 @@ impl Source {
         match event.try_map(|object| decode(object, &mut interner)) {
             Ok(event) => Some(event),
             Err(error) => {
+                self.count_decode_error();
                 let resource = self.monitor.resource.as_str();
-                self.metrics.watch_error(resource, Reason::Decode.as_str());
                 warn!(resource, error = clean(&error.to_string()), "object skipped");
                 None
             }
         }
     }
 
-    fn watch<K>(&self, api: Api<K>, fields: Option<&str>) -> impl Stream<Item = WatchEvent<K>> + Send + use<K>
+    /// Counts an object that does not match the types of the API.
+    fn count_decode_error(&self) {
+        let resource = self.monitor.resource.as_str();
+        self.metrics.watch_error(resource, Reason::Decode.as_str());
+    }
+
+    fn watch<K>(&self, api: Api<K>) -> impl Stream<Item = WatchEvent<K>> + Send + use<K>
     where
         K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     {
-        watch(api, fields, Arc::clone(&self.monitor), Arc::clone(&self.metrics))
-    }
-
-    /// Returns the API of a namespaced resource in the scope of the watch.
-    fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<Scope = NamespaceResourceScope>,
-        K::DynamicType: Default,
-    {
-        match &self.monitor.scope {
-            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-            None => Api::all(self.client.clone()),
-        }
+        let (monitor, metrics) = (Arc::clone(&self.monitor), Arc::clone(&self.metrics));
+        watch(api, Selectors::default(), monitor, metrics)
     }
 }

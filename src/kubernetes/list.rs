@@ -27,7 +27,7 @@ use super::{
     },
     failure::{self, Reason},
     list_watch::watch_pods,
-    watch::{Selectors, WatchEvent, watch_selected},
+    watch::{Selectors, WatchEvent, watch},
 };
 use crate::{
     api::{ClusterSidecarPolicy, SidecarExemption, SidecarPolicy},
@@ -125,9 +125,9 @@ pub fn whole_pods(
 )> {
     let monitor = selection.monitor(clock);
     let client = observed(client.clone(), Arc::clone(&monitor.pulse));
-    let api = dynamic_pods(client, &selection.scope);
+    let api = dynamic(client, &selection.scope, &ApiResource::erase::<Pod>(&()));
     let selectors = selection.selectors();
-    let events = watch_selected(api, selectors, Arc::clone(&monitor), Arc::new(Metrics::new()?));
+    let events = watch(api, selectors, Arc::clone(&monitor), Arc::new(Metrics::new()?));
     Ok((events, Problem(monitor)))
 }
 
@@ -137,9 +137,8 @@ pub async fn whole_pods_once(
     selection: &PodSelection,
 ) -> Result<Vec<DynamicObject>, ListError> {
     let mut params = ListParams::default().limit(PAGE);
-    let some = |selector: &String| (!selector.is_empty()).then(|| selector.clone());
-    (params.field_selector, params.label_selector) = (some(&selection.fields), some(&selection.labels));
-    let api = dynamic_pods(client.clone(), &selection.scope);
+    (params.field_selector, params.label_selector) = selection.selectors().options();
+    let api = dynamic(client.clone(), &selection.scope, &ApiResource::erase::<Pod>(&()));
     list_with(api, params, WatchedResource::Pods, &selection.scope).await
 }
 
@@ -197,15 +196,16 @@ pub async fn namespaces(
     Ok(observed.filter_map(Result::ok).collect())
 }
 
-fn dynamic_pods(client: Client, scope: &Scope) -> Api<DynamicObject> {
-    let resource = ApiResource::erase::<Pod>(&());
+/// Returns the API of a namespaced resource in this scope, for objects with all their fields.
+pub(super) fn dynamic(client: Client, scope: &Scope, resource: &ApiResource) -> Api<DynamicObject> {
     match scope {
-        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
-        None => Api::all_with(client, &resource),
+        Some(namespace) => Api::namespaced_with(client, namespace, resource),
+        None => Api::all_with(client, resource),
     }
 }
 
-fn namespaced<K>(client: &Client, scope: &Scope) -> Api<K>
+/// Returns the API of a namespaced resource in this scope.
+pub(super) fn namespaced<K>(client: &Client, scope: &Scope) -> Api<K>
 where
     K: Resource<Scope = NamespaceResourceScope>,
     K::DynamicType: Default,
@@ -243,7 +243,7 @@ where
     Ok(objects)
 }
 
-/// Passes each page of a list to `each`.
+/// Calls `each` with the objects of each page of a list.
 async fn list_pages<K>(
     api: Api<K>,
     mut params: ListParams,

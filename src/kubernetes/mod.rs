@@ -1,5 +1,5 @@
-//! Reads from the API server: clients, watches and the decoding of objects; the Lease of the leader election, and the fence that
-//! permits writes.
+//! Reads from the API server: clients, watches and the decoding of objects. Also reads and writes the Lease of the leader
+//! election and the ConfigMap of the checkpoint, and permits writes.
 //!
 //! Input: a kubeconfig or the ServiceAccount, and the namespaces to watch. Output: one stream of [`inputs::Input`] values
 //! that contain no Kubernetes type. [`failure`] and [`backoff`] are shared with the writes in `sink`.

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_request_of_a_client_that_panics_panics_in_the_task_that_sent_it() {
+    async fn a_panic_of_a_client_reaches_the_task_of_each_request() {
         for when_ready in [false, true] {
             let client = Client::new(PanicsToCaller::new(Panics { when_ready }), "default");
             for _ in 0..2 {

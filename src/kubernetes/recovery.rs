@@ -11,8 +11,10 @@ use kube::runtime::watcher;
 use tokio::time::Instant;
 
 use crate::{
-    kubernetes::backoff::Backoff,
-    kubernetes::failure::{self, Reason},
+    kubernetes::{
+        backoff::Backoff,
+        failure::{self, Reason},
+    },
     telemetry::{metrics::Metrics, monitor::Monitor},
 };
 
@@ -83,8 +85,8 @@ impl Recovery {
         (self.monitor.absent(&problem), self.last_wait)
     }
 
-    /// Counts and logs a failure. `asked` is the wait that the API server requests.
-    pub(super) fn failed(&mut self, error: &watcher::Error, asked: Option<Duration>) -> Outage {
+    /// Counts and logs a failure. `retry_after` is the wait that the API server requests.
+    pub(super) fn failed(&mut self, error: &watcher::Error, retry_after: Option<Duration>) -> Outage {
         let last_synced = self.monitor.lost();
         let reason = failure::reason(error);
         self.metrics
@@ -100,11 +102,11 @@ impl Recovery {
             .is_some_and(|since| since.elapsed() >= self.last_wait);
         // A 410 after other failures shows that the server is available again: long outages end this way.
         let before = self.last_failure.replace(reason);
-        let back = reason == Reason::Gone && before != Some(Reason::Gone);
-        if recovered || back {
+        let is_available_again = reason == Reason::Gone && before != Some(Reason::Gone);
+        if recovered || is_available_again {
             self.backoff.reset();
         }
-        self.last_wait = self.backoff.next_wait_or(asked);
+        self.last_wait = self.backoff.next_wait_or(retry_after);
         Outage {
             last_synced,
             wait: self.last_wait,

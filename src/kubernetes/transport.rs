@@ -44,8 +44,7 @@ const READ_BUFFER: usize = 64 << 10;
 pub(super) fn client(config: Config) -> kube::Result<Client> {
     if config.proxy_url.is_some() {
         // kube supports proxies, or reports that it does not.
-        let builder = ClientBuilder::try_from(config)?;
-        return Ok(builder.with_layer(&PanicsToCallerLayer).build());
+        return default_client(config);
     }
     let mut tcp = HttpConnector::new();
     // TLS is a layer above.
@@ -68,6 +67,12 @@ pub(super) fn client(config: Config) -> kube::Result<Client> {
         .map_err(BoxError::from)
         .service(http);
     Ok(Client::new(service, config.default_namespace))
+}
+
+/// Creates a client with the HTTP client of kube.
+pub(super) fn default_client(config: Config) -> kube::Result<Client> {
+    let builder = ClientBuilder::try_from(config)?;
+    Ok(builder.with_layer(&PanicsToCallerLayer).build())
 }
 
 /// A TCP connection with a read buffer and a read timeout.
@@ -202,17 +207,27 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn one_read_of_the_socket_serves_many_small_reads() {
+    /// Returns a connection with this read timeout, and its peer.
+    async fn connection(read_timeout: Option<Duration>) -> (BufferedTcp, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (mut server, _) = listener.accept().await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        (
+            BufferedTcp::new(TokioIo::new(client), read_timeout).into_inner(),
+            server,
+        )
+    }
+
+    const MINUTE: Option<Duration> = Some(Duration::from_mins(1));
+
+    #[tokio::test]
+    async fn one_read_of_the_socket_serves_many_small_reads() {
+        let (mut stream, mut server) = connection(None).await;
         let sent: Vec<u8> = (0..32 << 10).map(|n: u32| n.to_le_bytes()[0]).collect();
         server.write_all(&sent).await.unwrap();
         let mut arrived = vec![0; sent.len()];
-        while client.peek(&mut arrived).await.unwrap() < sent.len() {}
+        while stream.tcp.get_ref().peek(&mut arrived).await.unwrap() < sent.len() {}
 
-        let mut stream = BufferedTcp::new(TokioIo::new(client), None).into_inner();
         let mut received = vec![0; 4 << 10];
         stream.read_exact(&mut received).await.unwrap();
         assert_eq!(
@@ -231,18 +246,9 @@ mod tests {
         assert_eq!(&request, b"request", "writes are not buffered");
     }
 
-    /// Returns a connection with a read timeout of a minute, and its peer.
-    async fn with_timeout() -> (BufferedTcp, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (server, _) = listener.accept().await.unwrap();
-        let stream = BufferedTcp::new(TokioIo::new(client), Some(Duration::from_mins(1)));
-        (stream.into_inner(), server)
-    }
-
     #[tokio::test]
     async fn a_read_fails_one_timeout_after_the_last_read_or_write() {
-        let (mut stream, mut server) = with_timeout().await;
+        let (mut stream, mut server) = connection(MINUTE).await;
         tokio::time::pause();
         let seconds = |seconds| tokio::time::advance(Duration::from_secs(seconds));
         let mut byte = [0];
@@ -257,7 +263,7 @@ mod tests {
         );
         assert_eq!(begin.elapsed().as_secs(), 60, "after a read");
 
-        let (mut stream, _server) = with_timeout().await;
+        let (mut stream, _server) = connection(MINUTE).await;
         seconds(3600).await;
         stream.write_all(b"request").await.unwrap();
         let begin = Instant::now();
@@ -271,9 +277,10 @@ mod tests {
             "after a write on an idle connection"
         );
     }
+
     #[tokio::test]
     async fn a_flush_does_not_delay_the_timeout() {
-        let (mut stream, _server) = with_timeout().await;
+        let (mut stream, _server) = connection(MINUTE).await;
         tokio::time::pause();
         tokio::time::advance(Duration::from_secs(5)).await;
         let begin = Instant::now();

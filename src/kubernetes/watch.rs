@@ -24,8 +24,10 @@ use tokio::{
 };
 
 use crate::{
-    kubernetes::failure::{self, Reason},
-    kubernetes::recovery::{Outage, Recovery, Resuming},
+    kubernetes::{
+        failure::{self, Reason},
+        recovery::{Outage, Recovery, Resuming},
+    },
     telemetry::{metrics::Metrics, monitor::Monitor},
 };
 
@@ -81,25 +83,16 @@ pub struct Selectors<'a> {
     pub labels: &'a str,
 }
 
-/// Watches a resource without end. `fields` is a field selector.
-pub fn watch<K>(
-    api: Api<K>,
-    fields: Option<&str>,
-    monitor: Arc<Monitor>,
-    metrics: Arc<Metrics>,
-) -> impl Stream<Item = WatchEvent<K>> + Send + use<K>
-where
-    K: KubeResource + Clone + DeserializeOwned + Debug + Send + 'static,
-{
-    let selectors = Selectors {
-        fields: fields.unwrap_or_default(),
-        labels: "",
-    };
-    watch_selected(api, selectors, monitor, metrics)
+impl Selectors<'_> {
+    /// Returns the field selector and the label selector; `None` for an empty one.
+    pub(super) fn options(self) -> (Option<String>, Option<String>) {
+        let option = |selector: &str| (!selector.is_empty()).then(|| selector.to_owned());
+        (option(self.fields), option(self.labels))
+    }
 }
 
 /// Watches the selected objects of a resource without end.
-pub fn watch_selected<K>(
+pub fn watch<K>(
     api: Api<K>,
     selectors: Selectors<'_>,
     monitor: Arc<Monitor>,
@@ -109,12 +102,7 @@ where
     K: KubeResource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let mut config = Config::default().timeout(WATCH_TIMEOUT);
-    if !selectors.fields.is_empty() {
-        config = config.fields(selectors.fields);
-    }
-    if !selectors.labels.is_empty() {
-        config = config.labels(selectors.labels);
-    }
+    (config.field_selector, config.label_selector) = selectors.options();
     let start = Box::new(move || watcher::watcher(api.clone(), config.clone()).boxed());
     let watch = Watch {
         stream: start(),

@@ -9,7 +9,7 @@ use k8s_openapi::api::{
     core::v1::Pod,
 };
 use kube::{
-    Api, Client,
+    Client,
     api::{ApiResource, DynamicObject},
     core::{TypeMeta, params::ListParams},
     runtime::watcher,
@@ -18,7 +18,8 @@ use kube::{
 use super::{
     failure,
     inputs::LIVE_PODS,
-    list::{ListError, PodSelection},
+    list::{ListError, PodSelection, dynamic},
+    watch::Selectors,
 };
 
 /// Number of objects in a page. They have all their fields, so a Pod takes about 100 kB of memory.
@@ -74,17 +75,15 @@ impl WorkloadKind {
             fields: _,
             labels,
         } = selection;
-        let some = |selector: &str| (!selector.is_empty()).then(|| selector.to_owned());
+        let fields = self.fields;
+        let (field_selector, label_selector) = Selectors { fields, labels }.options();
         let params = ListParams {
-            label_selector: some(labels),
-            field_selector: some(self.fields),
+            field_selector,
+            label_selector,
             continue_token: token,
             ..ListParams::default().limit(PAGE)
         };
-        let api: Api<DynamicObject> = match scope {
-            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &self.resource),
-            None => Api::all_with(client.clone(), &self.resource),
-        };
+        let api = dynamic(client.clone(), scope, &self.resource);
         let page = api.list(&params).await.map_err(|error| {
             let error = watcher::Error::InitialListFailed(error);
             ListError {
@@ -103,7 +102,7 @@ impl WorkloadKind {
         })
     }
 
-    /// Sets the kind, which the items of a list do not have, and removes what is not part of a manifest.
+    /// Sets the kind, which the items of a list do not have, and removes the fields that a manifest does not have.
     fn complete(&self, mut object: DynamicObject) -> DynamicObject {
         object.types = Some(TypeMeta {
             api_version: self.resource.api_version.clone(),
@@ -118,8 +117,6 @@ impl WorkloadKind {
 }
 
 fn is_controlled(object: &DynamicObject) -> bool {
-    let owners = object.metadata.owner_references.iter().flatten();
-    owners
-        .into_iter()
-        .any(|owner| owner.controller.unwrap_or_default())
+    let mut owners = object.metadata.owner_references.iter().flatten();
+    owners.any(|owner| owner.controller.unwrap_or_default())
 }

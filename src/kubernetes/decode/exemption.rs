@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_names_the_policy_of_what_was_hidden() {
+    fn the_policy_of_the_hidden_violations_is_read_from_the_status() {
         let hidden = |kind: &str, policy: &str| {
             json!({"hides": 1, "hidden": [{
                 "pod": "web-1", "container": "istio-proxy", "check": "NotReady", "policyKind": kind, "policy": policy,

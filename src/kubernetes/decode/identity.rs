@@ -124,7 +124,7 @@ struct Metadata {
     owner_references: Vec<Owner>,
 }
 
-/// The annotations in [`ANNOTATIONS`]. The others are skipped. `None` without one.
+/// The annotations in [`ANNOTATIONS`]; `None` if the object has none of them. The others are skipped.
 #[derive(Default)]
 struct KnownAnnotations(Option<BTreeMap<String, String>>);
 

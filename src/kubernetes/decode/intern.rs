@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_values_are_one() {
+    fn equal_values_are_shared() {
         let mut interner = Interner::default();
         let first = interner.string("envoy");
         assert!(Arc::ptr_eq(&first, &interner.string("envoy")), "the same string");
@@ -97,19 +97,19 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_holds_is_forgotten() {
+    fn values_without_another_owner_are_dropped() {
         let mut interner = Interner::default();
         let held: Vec<_> = (0..100).map(|i| interner.string(&format!("held-{i}"))).collect();
         let mut most = 0;
         for i in 0..100_000 {
-            interner.string(&format!("passing-{i}"));
+            interner.string(&format!("dropped-{i}"));
             most = most.max(interner.strings.values.len());
         }
-        assert_eq!(most, SMALLEST_SWEEP, "values that pass by must not make it grow");
+        assert_eq!(most, SMALLEST_SWEEP, "dropped values do not accumulate");
         for (i, text) in held.iter().enumerate() {
             assert!(
                 Arc::ptr_eq(text, &interner.string(&format!("held-{i}"))),
-                "a held value stays the one copy"
+                "a held value is still shared"
             );
         }
     }

@@ -160,17 +160,17 @@ mod tests {
     }
 
     #[test]
-    fn numbers_end_at_their_bounds() {
+    fn numbers_are_clamped() {
         check(
             |json| count(json),
             &[
                 ("3", 3, "a count"),
                 ("null", 0, "null"),
-                ("-1", 0, "below the least"),
-                ("4294967296", u32::MAX, "above the most"),
-                ("18446744073709551615", u32::MAX, "above what i64 holds"),
-                ("1e30", u32::MAX, "a float above all"),
-                ("-1e30", 0, "a float below all"),
+                ("-1", 0, "below the minimum"),
+                ("4294967296", u32::MAX, "above the maximum"),
+                ("18446744073709551615", u32::MAX, "above the maximum of i64"),
+                ("1e30", u32::MAX, "a float above the maximum"),
+                ("-1e30", 0, "a float below the minimum"),
                 ("2.0", 2, "a whole float"),
             ],
         );
@@ -180,15 +180,15 @@ mod tests {
                 ("137", 137, "an exit code"),
                 ("-1", -1, "codes may be negative"),
                 ("-1073741819", -1_073_741_819, "as Windows writes them"),
-                ("3221225477", i32::MAX, "above the most"),
-                ("-3221225477", i32::MIN, "below the least"),
+                ("3221225477", i32::MAX, "above the maximum"),
+                ("-3221225477", i32::MIN, "below the minimum"),
                 ("null", 0, "null"),
             ],
         );
     }
 
     #[test]
-    fn times_that_mean_none_are_none() {
+    fn zero_values_and_invalid_times_are_none() {
         let known = "2026-11-21T09:49:45Z".parse().ok();
         check(
             |json| time(json),
@@ -202,19 +202,23 @@ mod tests {
                 ),
                 ("null", None, "null"),
                 ("\"\"", None, "empty"),
-                ("\"1970-01-01T00:00:00Z\"", None, "a runtime's zero"),
+                ("\"1970-01-01T00:00:00Z\"", None, "the zero value of Unix time"),
                 ("\"1970-12-31T23:59:59Z\"", None, "the last second of 1970"),
-                ("\"0001-01-01T00:00:00Z\"", None, "Go's zero"),
-                ("\"-009998-01-01T00:00:00Z\"", None, "long ago"),
-                ("\"2026-13-40T99:99:99Z\"", None, "no date at all"),
-                ("\"yesterday\"", None, "nonsense"),
-                ("\"99999-01-01T00:00:00Z\"", None, "beyond every calendar"),
+                ("\"0001-01-01T00:00:00Z\"", None, "the zero value of Go"),
+                (
+                    "\"-009998-01-01T00:00:00Z\"",
+                    None,
+                    "the earliest year that jiff supports",
+                ),
+                ("\"2026-13-40T99:99:99Z\"", None, "not a date"),
+                ("\"yesterday\"", None, "not a time"),
+                ("\"99999-01-01T00:00:00Z\"", None, "a year of five digits"),
             ],
         );
     }
 
     #[test]
-    fn lists_leave_null_out() {
+    fn null_entries_are_left_out_of_lists() {
         check(
             |json| list::<_, u8>(json),
             &[
@@ -227,12 +231,12 @@ mod tests {
     }
 
     #[test]
-    fn presence_is_all_but_null() {
+    fn every_value_except_null_is_present() {
         check(
             |json| is_present(json),
             &[
-                ("{}", true, "empty is present"),
-                ("{\"a\":[1,{\"b\":null}]}", true, "whatever it is"),
+                ("{}", true, "an empty object"),
+                ("{\"a\":[1,{\"b\":null}]}", true, "any content"),
                 ("null", false, "null"),
             ],
         );
@@ -247,15 +251,17 @@ mod tests {
     }
 
     #[test]
-    fn another_type_is_an_error_that_says_what_was_expected() {
-        let mut json = serde_json::Deserializer::from_str("7");
-        let error = time(&mut json).unwrap_err().to_string();
-        assert!(error.contains("expected a string or null"), "{error}");
-        let mut json = serde_json::Deserializer::from_str("\"7\"");
-        let error = count(&mut json).unwrap_err().to_string();
-        assert!(error.contains("expected a number or null"), "{error}");
-        let mut json = serde_json::Deserializer::from_str("{}");
-        let error = list::<_, u8>(&mut json).unwrap_err().to_string();
-        assert!(error.contains("expected a list or null"), "{error}");
+    fn another_type_is_an_error_that_names_the_expected_types() {
+        fn error<T: fmt::Debug>(read: Reader<T>, json: &'static str) -> String {
+            let value = read(&mut serde_json::Deserializer::from_str(json));
+            value.unwrap_err().to_string()
+        }
+        for (error, expected) in [
+            (error(|json| time(json), "7"), "a string or null"),
+            (error(|json| count(json), "\"7\""), "a number or null"),
+            (error(|json| list::<_, u8>(json), "{}"), "a list or null"),
+        ] {
+            assert!(error.contains(&format!("expected {expected}")), "{error}");
+        }
     }
 }

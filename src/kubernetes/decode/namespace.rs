@@ -54,7 +54,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_namespace_is_its_name_and_labels() {
+    fn a_namespace_is_decoded_to_its_name_labels_and_annotations() {
         let namespace = json!({
             "kind": "Namespace", "apiVersion": "v1",
             "metadata": {
@@ -73,14 +73,14 @@ mod tests {
         assert_eq!(
             namespace.metadata.resource_version.as_deref(),
             Some("7"),
-            "the watch goes on from here"
+            "the watch continues from this version"
         );
         let (name, metadata) = observe_namespace(namespace, &mut Interner::default()).unwrap();
         assert_eq!((&*name, metadata.labels.get("team")), ("pay", Some("a")));
         assert_eq!(
             metadata.labels.get("odd"),
             Some(""),
-            "a label of null is set, to nothing"
+            "the value null is an empty value"
         );
     }
 

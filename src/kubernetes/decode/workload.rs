@@ -16,8 +16,7 @@ const MAX_JOB_AGE_MINUTES: i64 = 7 * 24 * 60;
 /// The clock of the CronJob controller can be ahead of that of the API server.
 const CLOCK_SKEW_MINUTES: i64 = 1;
 
-/// Returns the workload of the Pod with this metadata. A Pod without a controller is its own workload, with the name
-/// `pod`.
+/// Returns the workload of the Pod with this metadata and the name `pod`. A Pod without a controller is its own workload.
 pub(super) fn workload_of(metadata: &ObjectMeta, pod: &Arc<str>, interner: &mut Interner) -> Arc<Workload> {
     match controller_of(metadata) {
         Some((kind, name)) => {
@@ -108,21 +107,21 @@ mod tests {
     }
 
     #[test]
-    fn a_workload_is_what_its_owner_would_call_it() {
+    fn the_workload_is_derived_from_the_controller() {
         let hash = Some("7d9c");
         #[rustfmt::skip]
         let table = [
             ("apps/v1", "ReplicaSet", "web-7d9c", hash, "Deployment/web", "the Deployment of a ReplicaSet"),
-            ("apps/v1", "ReplicaSet", "web", None, "ReplicaSet/web", "a ReplicaSet of its own, and no label"),
+            ("apps/v1", "ReplicaSet", "web", None, "ReplicaSet/web", "a ReplicaSet without a Deployment"),
             ("apps/v1", "ReplicaSet", "web", hash, "ReplicaSet/web", "a label that is not in the name"),
             ("apps/v1", "ReplicaSet", "web7d9c", hash, "ReplicaSet/web7d9c", "no dash before the hash"),
             ("apps/v1", "ReplicaSet", "-7d9c", hash, "ReplicaSet/-7d9c", "nothing before the hash"),
             ("apps/v1", "ReplicaSet", "web-", Some(""), "ReplicaSet/web-", "an empty hash"),
-            ("example.com/v1", "ReplicaSet", "web-7d9c", hash, "ReplicaSet/web-7d9c", "another group's kind"),
-            ("", "ReplicaSet", "web-7d9c", hash, "Deployment/web", "no group said"),
+            ("example.com/v1", "ReplicaSet", "web-7d9c", hash, "ReplicaSet/web-7d9c", "a ReplicaSet of another API group"),
+            ("", "ReplicaSet", "web-7d9c", hash, "Deployment/web", "no API group"),
             ("apps/v1", "StatefulSet", "db", None, "StatefulSet/db", "a StatefulSet"),
-            ("apps/v1", "DaemonSet", "log-29384756", hash, "DaemonSet/log-29384756", "digits mean nothing here"),
-            ("batch/v1", "Job", "report", None, "Job/report", "a Job of its own"),
+            ("apps/v1", "DaemonSet", "log-29384756", hash, "DaemonSet/log-29384756", "digits in the name of a DaemonSet"),
+            ("batch/v1", "Job", "report", None, "Job/report", "a Job without a CronJob"),
             ("batch/v1", "Job", "report-29384756", None, "CronJob/report", "a Job of a CronJob"),
             ("batch/v1", "Job", "report-29374676", None, "CronJob/report", "scheduled 7 days before the Pod"),
             ("batch/v1", "Job", "report-29374675", None, "Job/report-29374675", "scheduled more than 7 days before"),
@@ -136,7 +135,7 @@ mod tests {
             ("batch/v1", "Job", "report-", None, "Job/report-", "no digits"),
             ("batch/v1", "Job", "a-1-29384756", None, "CronJob/a-1", "only the last part is the time"),
             ("batch/v1", "Job", "-29384756", None, "Job/-29384756", "nothing before the time"),
-            ("example.com/v1", "Job", "x-29384756", None, "Job/x-29384756", "another group's Job"),
+            ("example.com/v1", "Job", "x-29384756", None, "Job/x-29384756", "a Job of another API group"),
             ("example.com/v1", "Rollout", "web", hash, "Rollout/web", "any other controller"),
             ("v1", "Node", "node1", None, "Node/node1", "a static Pod"),
             ("apps/v1", "", "web", None, "Pod/web-0", "an owner without a kind"),
@@ -149,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_creation_time_a_job_is_its_own_workload() {
+    fn a_job_is_the_workload_of_a_pod_without_a_creation_time() {
         let metadata = ObjectMeta {
             owner_references: Some(vec![owner("batch/v1", "Job", "report-29384756", Some(true))]),
             ..ObjectMeta::default()
@@ -168,7 +167,7 @@ mod tests {
             (
                 vec![job(Some(false))],
                 "Pod/web-0",
-                "an owner that says it is none",
+                "an owner with the value false",
             ),
             (
                 vec![job(None), set],

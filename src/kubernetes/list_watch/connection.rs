@@ -3,6 +3,8 @@
 //! Input: [`Request`]s, and the pieces of the response body. Output: [`Input`]s for the state machine. A response with
 //! the content type of protobuf is decoded as protobuf, every other response as JSON.
 
+use std::io;
+
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body_util::BodyExt;
 use kube::{
@@ -44,26 +46,20 @@ const ACCEPT_WATCH: &str = "application/vnd.kubernetes.protobuf;stream=watch, ap
 pub(super) struct Selection {
     /// The path of the collection.
     pub(super) path: String,
-    /// A field selector. Empty selects all.
-    pub(super) fields: String,
-    /// A label selector. Empty selects all.
-    pub(super) labels: String,
+    /// A field selector. `None` selects all.
+    pub(super) fields: Option<String>,
+    /// A label selector. `None` selects all.
+    pub(super) labels: Option<String>,
 }
 
 impl Selection {
-    /// Returns the field selector and the label selector, if they are not empty.
-    fn selectors(&self) -> (Option<String>, Option<String>) {
-        let some = |selector: &String| (!selector.is_empty()).then(|| selector.clone());
-        (some(&self.fields), some(&self.labels))
-    }
-
     /// Builds the HTTP request.
     fn http_request(&self, request: &Request) -> kube::Result<http::Request<Body>> {
         let builder = kube::core::Request::new(&self.path);
-        let watch = |timeout| {
-            let mut watch = WatchParams::default().timeout(timeout);
-            (watch.field_selector, watch.label_selector) = self.selectors();
-            watch
+        let watch = |timeout| WatchParams {
+            field_selector: self.fields.clone(),
+            label_selector: self.labels.clone(),
+            ..WatchParams::default().timeout(timeout)
         };
         let (built, accept) = match request {
             // Without a version, the list is at least as new as the request.
@@ -75,9 +71,12 @@ impl Selection {
             // Without the field selector, so that the API server reads one object only.
             Request::Check { .. } => (builder.list(&ListParams::default().limit(1)), ACCEPT_LIST),
             Request::Page { continue_token } => {
-                let mut list = ListParams::default().limit(PAGE);
-                (list.field_selector, list.label_selector) = self.selectors();
-                list.continue_token.clone_from(continue_token);
+                let list = ListParams {
+                    field_selector: self.fields.clone(),
+                    label_selector: self.labels.clone(),
+                    continue_token: continue_token.clone(),
+                    ..ListParams::default().limit(PAGE)
+                };
                 (builder.list(&list), ACCEPT_LIST)
             }
         };
@@ -117,7 +116,7 @@ fn is_protobuf(headers: &HeaderMap) -> bool {
 async fn refusal(response: Response<Body>) -> Failure {
     let (parts, body) = response.into_parts();
     let code = parts.status.as_u16();
-    let asked = failure::retry_after(&parts.headers);
+    let in_header = failure::retry_after(&parts.headers);
     let body = http_body_util::Limited::new(body, MAX_STATUS).collect().await;
     let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let known = if is_protobuf(&parts.headers) {
@@ -138,7 +137,7 @@ async fn refusal(response: Response<Body>) -> Failure {
     });
     Failure {
         error: kube::Error::Api(status),
-        retry_after: asked.or(retry_after),
+        retry_after: in_header.or(retry_after),
     }
 }
 
@@ -193,7 +192,7 @@ impl Answer {
             },
             Some(Err(error)) if is_cut(&error) => Some(Input::CutOff),
             Some(Err(error)) => Some(Input::Broken(
-                kube::Error::ReadEvents(std::io::Error::other(error)).into(),
+                kube::Error::ReadEvents(io::Error::other(error)).into(),
             )),
         }
     }
@@ -202,23 +201,12 @@ impl Answer {
 /// Reports whether an error means that the connection ended before the body, or that the server was silent for too
 /// long. A watch then continues on a new connection; a list fails.
 fn is_cut(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut source = Some(error);
-    while let Some(error) = source {
-        if let Some(io) = error.downcast_ref::<std::io::Error>()
-            && matches!(
-                io.kind(),
-                std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::TimedOut
-            )
-        {
-            return true;
-        }
-        // hyper's chunk decoder reports the end of a connection only in the text of the error.
-        if error.to_string().contains("unexpected EOF during chunk") {
-            return true;
-        }
-        source = error.source();
-    }
-    false
+    failure::causes(error).any(|cause| {
+        let kind = cause.downcast_ref().map(io::Error::kind);
+        matches!(kind, Some(io::ErrorKind::UnexpectedEof | io::ErrorKind::TimedOut))
+            // hyper's chunk decoder reports the end of a connection only in the text of the error.
+            || cause.to_string().contains("unexpected EOF during chunk")
+    })
 }
 
 fn malformed(error: Malformed) -> kube::Error {

@@ -254,7 +254,7 @@ impl ListWatch {
         self.restarted = false;
     }
 
-    /// Handles the end of a list or check in the middle.
+    /// Handles the end of a list or check that is not complete.
     fn incomplete<T>(&mut self) -> Step<T> {
         self.end_of_file("the list is not complete")
     }
@@ -287,7 +287,7 @@ impl ListWatch {
         !self.has_events && accepted.is_some_and(|accepted| accepted.elapsed() < SHORTEST_WATCH)
     }
 
-    /// A watch that resumes has not caught up before its next request is accepted.
+    /// Makes a watch that resumes wait until its next request is accepted. It has not caught up before.
     fn wait_for_answer(&mut self) {
         if let Some(resuming) = &mut self.resuming {
             *resuming = Resuming::new();
@@ -300,8 +300,8 @@ impl ListWatch {
     }
 
     /// Counts the failure, and waits before the next request: the same watch if it can resume, else a list.
-    fn fail<T>(&mut self, error: &watcher::Error, asked: Option<Duration>) -> Step<T> {
-        let Outage { last_synced, wait } = self.recovery.failed(error, asked);
+    fn fail<T>(&mut self, error: &watcher::Error, retry_after: Option<Duration>) -> Step<T> {
+        let Outage { last_synced, wait } = self.recovery.failed(error, retry_after);
         let resumed = match &mut self.request {
             Request::Watch { version } | Request::Check { version } if failure::can_resume(error) => {
                 Some(std::mem::take(version))
@@ -329,7 +329,7 @@ impl ListWatch {
     }
 }
 
-/// Reports whether the current version is lower than the last one. Versions that are no numbers are not comparable.
+/// Reports whether the current version is lower than the last one. Versions that are not numbers cannot be compared.
 fn went_back(last: &str, current: &str) -> bool {
     match (last.parse::<u64>(), current.parse::<u64>()) {
         (Ok(last), Ok(current)) => current < last,

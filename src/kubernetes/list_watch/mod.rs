@@ -45,13 +45,14 @@ pub(super) fn watch_pods(
     monitor: Arc<Monitor>,
     metrics: Arc<Metrics>,
 ) -> impl Stream<Item = WatchEvent<LeanPod>> + Send + use<> {
+    let (fields, labels) = selectors.options();
     // Boxed, because `unfold` moves the state for each event.
     let pods = Box::new(PodWatch {
         client,
         selection: Selection {
             path: Pod::url_path(&(), monitor.scope.as_deref()),
-            fields: selectors.fields.to_owned(),
-            labels: selectors.labels.to_owned(),
+            fields,
+            labels,
         },
         machine: ListWatch::new(Recovery::new(Arc::clone(&monitor), metrics)),
         monitor,

@@ -127,7 +127,7 @@ mod tests {
     use super::*;
     use crate::{
         domain::{pattern::Pattern, policy::Policy},
-        kubernetes::decode::policy::tests::namespaced,
+        kubernetes::decode::policy::tests::{error, namespaced},
     };
 
     #[test]
@@ -156,8 +156,8 @@ mod tests {
             hold_for: jiff::SignedDuration::from_secs(9),
         };
         assert_eq!(expected, [entry]);
-        let five_minutes = namespaced(&json!({"expected": [{"name": "a", "preset": "Vault"}]}));
-        let default = &five_minutes.spec.unwrap().expected[0];
+        let default = namespaced(&json!({"expected": [{"name": "a", "preset": "Vault"}]}));
+        let default = &default.spec.unwrap().expected[0];
         assert_eq!(default.hold_for, jiff::SignedDuration::from_mins(5));
     }
 
@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(
             api::ANNOTATIONS,
             ANNOTATIONS,
-            "the schema knows the same annotations"
+            "the schema has the same annotations"
         );
         let table = [
             (json!({"name": "a"}), "spec.expected[0]: it needs either"),
@@ -208,30 +208,17 @@ mod tests {
                 "it is empty",
             ),
         ];
-        for (entry, problem) in table {
-            let error = namespaced(&json!({"expected": [entry]}))
-                .spec
-                .unwrap_err()
-                .to_string();
-            assert!(error.contains(problem), "{entry}: {error}");
+        let preset = |name: String| json!({"name": name, "preset": "Istio"});
+        let twice = json!([preset("a".to_owned()), preset("a".to_owned())]);
+        let many = (0..17).map(|n| preset(format!("a{n}"))).collect();
+        let lists = [(twice, "another entry"), (many, "more than 16")];
+        for (list, problem) in table
+            .map(|(entry, problem)| (json!([entry]), problem))
+            .into_iter()
+            .chain(lists)
+        {
+            let error = error(namespaced(&json!({"expected": list})));
+            assert!(error.contains(problem), "{list}: {error}");
         }
-        let twice = json!({"expected": [{"name": "a", "preset": "Istio"}, {"name": "a", "preset": "Dapr"}]});
-        assert!(
-            namespaced(&twice)
-                .spec
-                .unwrap_err()
-                .to_string()
-                .contains("another entry")
-        );
-        let many: Vec<_> = (0..17)
-            .map(|n| json!({"name": format!("a{n}"), "preset": "Istio"}))
-            .collect();
-        assert!(
-            namespaced(&json!({"expected": many}))
-                .spec
-                .unwrap_err()
-                .to_string()
-                .contains("more than 16")
-        );
     }
 }

@@ -1,4 +1,4 @@
-//! Reads the status of a policy object: as a whole, for the next write, and its violations, for the status takeover.
+//! Reads the status of a policy object: the whole status for the next write, and its violations, which a new process adopts.
 
 use std::sync::Arc;
 
@@ -21,8 +21,8 @@ use crate::{
 pub struct ObservedStatus<S = PolicyStatus> {
     /// `metadata.uid`.
     pub uid: Arc<str>,
-    /// `metadata.resourceVersion` as a number; 0 if it is not a number. Every supported version of
-    /// Kubernetes writes a number.
+    /// `metadata.resourceVersion` as a number; 0 if it is not a number. Every supported version of Kubernetes writes a
+    /// number.
     pub version: u64,
     /// `status`. `None` if the object has no status, or could not be decoded.
     pub status: Option<S>,
@@ -54,9 +54,8 @@ impl<S> ObservedStatus<S> {
     }
 }
 
-/// The violations that can be continued. Skips entries without a container, and without a Pod unless the check is about
-/// workloads. For a `SidecarPolicy`, also skips
-/// entries in other namespaces.
+/// Returns the violations that can be continued. Skips entries without a container, and entries without a Pod unless the
+/// check is about workloads. For a `SidecarPolicy`, also skips entries of other namespaces.
 pub(super) fn violations(key: &PolicyKey, status: Option<&PolicyStatus>) -> Vec<StoredViolation> {
     let entries = status
         .map(|status| status.violations.as_slice())
@@ -130,20 +129,19 @@ mod tests {
     use crate::{
         api::{ClusterSidecarPolicy, SidecarPolicy},
         domain::policy::Check,
-        kubernetes::decode::policy::{PolicyObject, tests::read},
+        kubernetes::decode::policy::{
+            PolicyObject,
+            tests::{read, with},
+        },
     };
 
     fn violation(changes: &Value) -> Value {
-        let mut violation = json!({
+        let violation = json!({
             "check": "NotReady", "state": "Firing", "severity": "Warning", "namespace": "pay",
             "workload": "Deployment/web", "pod": "web-1", "container": "envoy", "native": true,
             "since": "2026-11-20T10:42:07Z", "detail": "",
         });
-        violation
-            .as_object_mut()
-            .unwrap()
-            .extend(changes.as_object().unwrap().clone());
-        violation
+        with(violation, changes)
     }
 
     fn listed<K: PolicyObject + serde::de::DeserializeOwned>(violations: &[Value]) -> Vec<String> {
@@ -175,9 +173,8 @@ mod tests {
     #[test]
     fn a_violation_of_a_workload_has_no_pod() {
         let of_workload = |changes: &Value| {
-            let mut entry = violation(&json!({"check": "SidecarMissing", "pod": "", "native": false}));
-            let changes = changes.as_object().unwrap().clone();
-            entry.as_object_mut().unwrap().extend(changes);
+            let entry = violation(&json!({"check": "SidecarMissing", "pod": "", "native": false}));
+            let entry = with(entry, changes);
             read::<SidecarPolicy>(json!({
                 "metadata": {"name": "mesh", "namespace": "pay", "uid": "u"},
                 "spec": {}, "status": {"violations": [entry]},
@@ -227,14 +224,14 @@ mod tests {
             (json!({"pod": ""}), "no Pod"),
             (json!({"container": ""}), "no container"),
             (json!({"pod": null}), "a null"),
-            (json!({"namespace": "shop"}), "a neighbour's namespace"),
+            (json!({"namespace": "shop"}), "another namespace"),
         ];
         for (changes, why) in table {
             let listed = read(&[violation(&changes), violation(&json!({"pod": "web-2"}))]);
             assert_eq!(
                 listed,
                 ["NotReady firing pay/web-2 envoy 2026-11-20T10:42:07Z"],
-                "{why}: only that entry is left out"
+                "{why}: only this entry is left out"
             );
         }
         let elsewhere = [
@@ -244,9 +241,9 @@ mod tests {
         assert_eq!(
             listed::<ClusterSidecarPolicy>(&elsewhere),
             ["NotReady firing shop/web-1 envoy 2026-11-20T10:42:07Z"],
-            "a cluster's policy sees every namespace, but not none"
+            "a ClusterSidecarPolicy has entries of all namespaces, and none without a namespace"
         );
         let many = vec![violation(&json!({})); 30];
-        assert_eq!(read(&many).len(), MAX_VIOLATIONS, "no more than a status holds");
+        assert_eq!(read(&many).len(), MAX_VIOLATIONS, "the limit of a status");
     }
 }

@@ -36,7 +36,14 @@ fn cluster(spec: &Value) -> PolicyUpdate {
     }))
 }
 
-fn error(update: PolicyUpdate) -> String {
+/// Returns the object with these fields changed or added.
+pub(super) fn with(mut object: Value, changes: &Value) -> Value {
+    let changes = changes.as_object().unwrap().clone();
+    object.as_object_mut().unwrap().extend(changes);
+    object
+}
+
+pub(super) fn error(update: PolicyUpdate) -> String {
     update.spec.unwrap_err().to_string()
 }
 
@@ -70,14 +77,8 @@ fn observe<L>(limits: L) -> Settings<L> {
 
 #[test]
 fn every_field_is_decoded() {
-    let check = |settings: Value| {
-        let mut check = json!({"mode": "Observe", "severity": "Info", "keepFiringFor": "7s"});
-        check
-            .as_object_mut()
-            .unwrap()
-            .extend(settings.as_object().unwrap().clone());
-        check
-    };
+    let common = json!({"mode": "Observe", "severity": "Info"});
+    let check = |settings: Value| with(with(common.clone(), &json!({"keepFiringFor": "7s"})), &settings);
     let spec = json!({
         "mode": "Observe",
         "namespaceSelector": {"matchLabels": {"team": "a"}},
@@ -102,9 +103,9 @@ fn every_field_is_decoded() {
             "jobHeldOpen": check(json!({"for": "4s"})),
             "oomKilled": check(json!({})),
             "flapping": check(json!({"count": 5, "window": "55s"})),
-            "sidecarMissing": {"mode": "Observe", "severity": "Info"},
-            "versionDrift": {"mode": "Observe", "for": "65s", "severity": "Info"},
-            "commonCause": {"mode": "Observe", "workloads": 6, "severity": "Info"},
+            "sidecarMissing": common,
+            "versionDrift": with(common.clone(), &json!({"for": "65s"})),
+            "commonCause": with(common.clone(), &json!({"workloads": 6})),
         },
         "events": {"repeatPeriod": "1h30m", "onRecovery": "Disabled"},
         "runbookURL": "https://example.com/runbook",
@@ -183,11 +184,11 @@ fn every_field_is_decoded() {
     };
     assert_eq!(policy, expected);
     let image = Repository::of("fluent/fluent-bit:3");
-    assert!(policy.sidecars.images[0].matches(&image), "globs are globs");
+    assert!(policy.sidecars.images[0].matches(&image), "a glob matches");
 }
 
 #[test]
-fn modes_severities_and_their_like_arrive() {
+fn modes_and_severities_are_decoded() {
     for (written, expected) in [
         ("Alert", Mode::Alert),
         ("Observe", Mode::Observe),
@@ -203,7 +204,7 @@ fn modes_severities_and_their_like_arrive() {
         assert_eq!(
             policy.mode_of(Check::NotReady),
             expected,
-            "the policy's mode covers its checks"
+            "the policy's mode applies to its checks"
         );
     }
     for (written, expected) in [
@@ -221,7 +222,7 @@ fn modes_severities_and_their_like_arrive() {
 }
 
 #[test]
-fn selectors_mean_what_they_say() {
+fn a_selector_matches_as_in_kubernetes() {
     let spec = json!({"podSelector": {
         "matchLabels": {"app": "web", "tier": ""},
         "matchExpressions": [
@@ -245,7 +246,10 @@ fn selectors_mean_what_they_say() {
     );
     let table = [
         (("app", Some("db")), "another value of a label in matchLabels"),
-        (("tier", None), "an empty value is demanded, not absence"),
+        (
+            ("tier", None),
+            "an empty value is required, so the label must exist",
+        ),
         (("zone", Some("c")), "none of the values of In"),
         (("zone", None), "In needs the label"),
         (("stage", Some("test")), "a value of NotIn"),
@@ -262,7 +266,7 @@ fn selectors_mean_what_they_say() {
 }
 
 #[test]
-fn a_sidecar_policy_has_no_field_that_reaches_beyond_its_namespace() {
+fn a_sidecar_policy_has_no_field_about_other_namespaces() {
     let spec = json!({"namespaceSelector": {"matchLabels": {"team": "a"}}});
     assert!(namespaced(&spec).spec.unwrap().namespaces.is_empty());
     let spec = json!({"exemptions": {"maxDuration": "1h"}});
@@ -270,7 +274,7 @@ fn a_sidecar_policy_has_no_field_that_reaches_beyond_its_namespace() {
 }
 
 #[test]
-fn errors_name_the_field_and_the_way_out() {
+fn errors_name_the_field_and_the_correction() {
     let checks = |check: &str, settings: Value| json!({"checks": {check: settings}});
     let pods = |requirement: Value| {
         json!({"podSelector": {"matchExpressions": [
@@ -322,7 +326,7 @@ fn errors_name_the_field_and_the_way_out() {
 }
 
 #[test]
-fn every_duration_is_read_and_bounded() {
+fn every_duration_is_parsed_and_bounded() {
     let fields = [
         ("notReady", "for keepFiringFor"),
         ("mainReadySidecarNotReady", "for keepFiringFor"),

@@ -34,11 +34,11 @@ impl Rig {
         (event, next)
     }
 
-    /// The same, for inputs that a wait must follow. Returns the event and the wait.
-    fn fail(&mut self, input: Input<&'static str>) -> (Option<WatchEvent<&'static str>>, Duration) {
+    /// Passes an input that is a failure. Returns the wait before the next request.
+    fn fail(&mut self, input: Input<&'static str>) -> Duration {
         match self.step(input) {
-            (event, Next::Wait(until)) => (event, until - Instant::now()),
-            other => panic!("a wait must follow: {other:?}"),
+            (event, Next::Wait(until)) if event == DISCONNECTED => until - Instant::now(),
+            other => panic!("not a failure: {other:?}"),
         }
     }
 
@@ -73,6 +73,7 @@ const RESTARTED: Option<WatchEvent<&str>> = Some(WatchEvent::Restarted {
 const DISCONNECTED: Option<WatchEvent<&str>> = Some(WatchEvent::Disconnected {
     last_synced: Timestamp::MIN,
 });
+const STREAMING_LIST: Next = Next::Send(Request::StreamingList);
 
 fn end_of_list(version: &str) -> Input<&'static str> {
     Input::Bookmark {
@@ -133,12 +134,9 @@ fn check(version: &str) -> Next {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_streaming_list_goes_on_as_a_watch() {
+async fn a_streaming_list_continues_as_a_watch() {
     let mut rig = Rig::new();
-    assert_eq!(
-        rig.step(Input::Ready),
-        (RESTARTED, Next::Send(Request::StreamingList))
-    );
+    assert_eq!(rig.step(Input::Ready), (RESTARTED, STREAMING_LIST));
     assert_eq!(rig.step(Input::Accepted), (None, Next::Read));
     let listed = rig.step(event(EventKind::Applied, "a", "3"));
     assert_eq!(listed, (Some(WatchEvent::Listed("a")), Next::Read));
@@ -175,7 +173,7 @@ async fn a_refused_streaming_list_becomes_a_paged_one_and_is_tried_again_at_the_
     assert_eq!(
         rig.step(refused(422)),
         (None, page(None)),
-        "at once, and no error"
+        "at once, without an error"
     );
     rig.step(Input::Accepted);
     assert_eq!(
@@ -189,14 +187,8 @@ async fn a_refused_streaming_list_becomes_a_paged_one_and_is_tried_again_at_the_
         (Some(WatchEvent::Complete), watch("5"))
     );
     rig.step(Input::Accepted);
-    let (event, _) = rig.fail(error_event(410));
-    assert!(
-        matches!(event, Some(WatchEvent::Disconnected { .. })),
-        "{event:?}"
-    );
-    let (event, next) = rig.step(Input::Ready);
-    assert!(matches!(event, Some(WatchEvent::Restarted { .. })), "{event:?}");
-    assert_eq!(next, Next::Send(Request::StreamingList));
+    rig.fail(error_event(410));
+    assert_eq!(rig.step(Input::Ready), (RESTARTED, STREAMING_LIST));
 }
 
 #[tokio::test(start_paused = true)]
@@ -212,50 +204,45 @@ async fn a_streaming_list_that_breaks_off_is_followed_by_a_paged_one() {
         rig.step(Input::Ready);
         rig.step(Input::Accepted);
         rig.step(event(EventKind::Applied, "a", "3"));
-        assert_eq!(rig.fail(end).0, DISCONNECTED);
+        rig.fail(end);
         assert_eq!(rig.step(Input::Ready), (RESTARTED, page(None)));
-        let (event, _) = rig.fail(refused(500));
-        assert_eq!(event, DISCONNECTED);
-        assert_eq!(
-            rig.step(Input::Ready).1,
-            Next::Send(Request::StreamingList),
-            "and that by a streaming one"
-        );
+        rig.fail(refused(500));
+        assert_eq!(rig.step(Input::Ready).1, STREAMING_LIST, "a failed page");
     }
     let mut rig = Rig::new();
     rig.step(Input::Ready);
     rig.fail(refused(503));
     assert_eq!(
         rig.step(Input::Ready).1,
-        Next::Send(Request::StreamingList),
-        "a server that is starting says nothing about streaming lists"
+        STREAMING_LIST,
+        "a server that is starting may support streaming lists"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_follows_a_failed_watch_depends_on_what_was_lost() {
-    let list = Next::Send(Request::StreamingList);
+async fn a_failed_watch_resumes_unless_an_event_may_be_lost() {
+    let no_version = event(EventKind::Applied, "a", "");
     let table = [
-        (refused(503), check("5"), "nothing is lost"),
-        (refused(429), check("5"), "nothing is lost"),
-        (refused(410), list.clone(), "the version is forgotten"),
-        (error_event(410), list.clone(), "the version is forgotten"),
-        (error_event(500), list.clone(), "the server cannot go on"),
-        (broken(), check("5"), "the connection broke"),
-        (undecodable(), list.clone(), "an event is lost"),
+        (refused(503), check("5"), "the server is starting"),
+        (refused(429), check("5"), "too many requests"),
         (
-            event(EventKind::Applied, "a", ""),
-            list,
-            "an event without a version",
+            refused(410),
+            STREAMING_LIST,
+            "the server no longer has the version",
         ),
+        (
+            error_event(410),
+            STREAMING_LIST,
+            "the server no longer has the version",
+        ),
+        (error_event(500), STREAMING_LIST, "an error of the server"),
+        (broken(), check("5"), "the connection broke"),
+        (undecodable(), STREAMING_LIST, "an event that does not decode"),
+        (no_version, STREAMING_LIST, "an event without a version"),
     ];
     for (input, expected, why) in table {
         let mut rig = Rig::watching();
-        let (event, _) = rig.fail(input);
-        assert!(
-            matches!(event, Some(WatchEvent::Disconnected { .. })),
-            "{why}: {event:?}"
-        );
+        rig.fail(input);
         assert!(!rig.monitor.is_in_sync(), "{why}");
         assert_eq!(rig.step(Input::Ready).1, expected, "{why}");
     }
@@ -299,7 +286,7 @@ async fn a_resumed_watch_waits_again_after_a_stall_of_the_process() {
     assert_eq!(
         rig.step(Input::Settled),
         (None, Next::Read),
-        "events of the stall may wait"
+        "events may have arrived during the stall"
     );
     let settled_at = rig.machine.settled_at().unwrap();
     assert_eq!(settled_at - Instant::now(), Duration::from_millis(500));
@@ -320,23 +307,15 @@ async fn a_resumed_watch_that_ends_must_be_answered_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_ends_at_once_and_empty_is_a_failure() {
+async fn a_watch_that_ends_at_once_without_an_event_is_a_failure() {
     let mut rig = Rig::watching();
-    assert_eq!(
-        rig.step(Input::Ended),
-        (None, watch("5")),
-        "it brought a bookmark"
-    );
+    assert_eq!(rig.step(Input::Ended), (None, watch("5")), "after a bookmark");
     rig.step(Input::Accepted);
     assert!(!rig.machine.is_activity::<&str>(&Input::Ended));
-    let (event, wait) = rig.fail(Input::Ended);
-    assert!(
-        matches!(event, Some(WatchEvent::Disconnected { .. })),
-        "{event:?}"
-    );
+    let wait = rig.fail(Input::Ended);
     assert!(wait >= Duration::from_millis(400), "{wait:?}");
     rig.resume();
-    let (_, wait) = rig.fail(Input::CutOff);
+    let wait = rig.fail(Input::CutOff);
     assert!(wait >= Duration::from_millis(400), "cut off: {wait:?}");
     rig.resume();
     advance(Duration::from_secs(1)).await;
@@ -344,52 +323,42 @@ async fn a_watch_that_ends_at_once_and_empty_is_a_failure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waits_grow_and_are_not_shorter_than_the_server_asks() {
+async fn waits_grow_and_are_not_shorter_than_the_server_requests() {
     let mut rig = Rig::watching();
-    let asked = |seconds| {
-        Input::Refused(Failure {
-            error: kube::Error::Api(status(429)),
-            retry_after: Some(Duration::from_secs(seconds)),
-        })
-    };
-    assert_eq!(rig.fail(asked(7)).1, Duration::from_secs(7));
+    let throttled = Input::Refused(Failure {
+        error: kube::Error::Api(status(429)),
+        retry_after: Some(Duration::from_secs(7)),
+    });
+    assert_eq!(rig.fail(throttled), Duration::from_secs(7));
     let mut waits = Vec::new();
     for _ in 0..8 {
         rig.step(Input::Ready);
-        waits.push(rig.fail(refused(503)).1);
+        waits.push(rig.fail(refused(503)));
     }
     assert_eq!(waits.last(), Some(&Duration::from_secs(30)), "{waits:?}");
     rig.step(Input::Ready);
     rig.step(Input::Accepted);
-    let (_, wait) = rig.fail(error_event(410));
+    let wait = rig.fail(error_event(410));
     assert!(
         wait < Duration::from_secs(1),
-        "a server that has forgotten the version is back: {wait:?}"
+        "a server that answers 410 is available again: {wait:?}"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_incomplete_page_begins_the_list_again() {
+async fn a_list_that_is_not_complete_begins_again() {
     let mut rig = Rig::new();
     rig.step(Input::Ready);
     rig.step(refused(422));
     rig.step(Input::Accepted);
     rig.step(page_end("5", "more"));
-    let (event, _) = rig.fail(refused(410));
-    assert_eq!(event, DISCONNECTED, "the continue token has expired");
-    assert_eq!(
-        rig.step(Input::Ready),
-        (RESTARTED, Next::Send(Request::StreamingList))
-    );
-    rig.step(refused(422));
-    rig.step(Input::Accepted);
-    assert_eq!(rig.fail(Input::Ended).0, DISCONNECTED, "half a page");
-    assert_eq!(rig.step(Input::Ready).0, RESTARTED);
-    rig.step(refused(422));
-    rig.step(Input::Accepted);
-    assert_eq!(
-        rig.fail(page_end("", "")).0,
-        DISCONNECTED,
-        "a page without a version"
-    );
+    // The continue token has expired.
+    rig.fail(refused(410));
+    assert_eq!(rig.step(Input::Ready), (RESTARTED, STREAMING_LIST));
+    for incomplete in [Input::Ended, page_end("", "")] {
+        rig.step(refused(422));
+        rig.step(Input::Accepted);
+        rig.fail(incomplete);
+        assert_eq!(rig.step(Input::Ready).0, RESTARTED);
+    }
 }

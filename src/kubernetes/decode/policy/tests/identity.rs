@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn an_update_knows_its_object() {
+fn an_update_has_the_identity_of_its_object() {
     let update = namespaced(&json!({}));
     assert_eq!(update.key.to_string(), "SidecarPolicy pay/mesh");
     assert_eq!((&*update.uid, update.generation), ("u-1", 3));
@@ -12,7 +12,7 @@ fn an_update_knows_its_object() {
     assert_eq!(
         (&*update.uid, update.generation),
         ("u-2", 0),
-        "no generation is 0"
+        "a missing generation is 0"
     );
 }
 
@@ -22,9 +22,9 @@ fn an_object_that_does_not_decode_is_an_invalid_policy() {
     assert_eq!(
         update.key.to_string(),
         "SidecarPolicy pay/mesh",
-        "it is still known"
+        "the key is decoded"
     );
-    assert_eq!(update.generation, 3, "and so is its generation");
+    assert_eq!(update.generation, 3, "the generation is decoded");
     let error = error(update);
     assert!(
         error.contains("Loud") && error.contains("correct it"),
