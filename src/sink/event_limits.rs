@@ -1,5 +1,5 @@
-//! How many Events are written: a limit for each Pod, and one for all Pods. While the limit for all Pods is reached, each
-//! namespace still has a small share of its own, so a noisy namespace cannot stop the Events of the others.
+//! Limits the number of Events: one limit for each Pod, and one for all Pods. While the limit for all Pods is reached, each
+//! namespace still has a small share, so a namespace with many Events cannot prevent the Events of the others.
 
 use std::{sync::Arc, time::Duration};
 

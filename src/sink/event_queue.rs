@@ -43,6 +43,16 @@ pub(super) enum Message {
     },
 }
 
+impl Message {
+    /// Returns the Event, or `None` for a summary.
+    pub(super) fn event(&self) -> Option<&Event> {
+        match self {
+            Self::Event(event) => Some(event),
+            Self::DroppedSummary { .. } => None,
+        }
+    }
+}
+
 /// A message with its retries.
 #[derive(Clone, Debug)]
 pub(super) struct QueuedEvent {
@@ -53,10 +63,12 @@ pub(super) struct QueuedEvent {
     backoff: Backoff,
 }
 
+/// The dropped Events of a policy since its last summary.
 #[derive(Debug)]
-struct DroppedSummary {
+struct DroppedEvents {
     policy_uid: Arc<str>,
-    dropped: u64,
+    number: u64,
+    /// When the next summary is due.
     due: Instant,
 }
 
@@ -73,7 +85,7 @@ pub(super) struct EventQueue {
     /// Messages that are being written, by number.
     in_flight: BTreeMap<u64, Message>,
     kept: KeptEvents,
-    dropped: HashMap<PolicyKey, DroppedSummary>,
+    dropped: HashMap<PolicyKey, DroppedEvents>,
     dropped_names: DroppedNames,
 }
 
@@ -123,7 +135,7 @@ impl EventQueue {
         self.role
     }
 
-    /// Begins to write, first the kept Events. Returns their policies.
+    /// Begins to write, first the kept Events. Returns the policies of the kept Events.
     pub(super) fn promote(&mut self, now: Instant) -> Vec<PolicyKey> {
         if self.role == Role::Leader {
             return Vec::new();
@@ -137,7 +149,7 @@ impl EventQueue {
         policies
     }
 
-    /// Ends to write, and keeps the Events that are not being written. Returns their policies.
+    /// Stops writing, and keeps the Events that are not being written. Returns the policies of these Events.
     pub(super) fn demote(&mut self, now: Instant) -> Vec<PolicyKey> {
         self.role = Role::Standby;
         let ready = std::mem::take(&mut self.ready);
@@ -165,14 +177,14 @@ impl EventQueue {
         }
     }
 
-    /// Takes the Events over that a checkpoint lists as waiting. A leader ignores checkpoints.
+    /// Takes over the Events that a checkpoint lists as waiting. A leader ignores checkpoints.
     pub(super) fn checkpointed(&mut self, written: Option<Instant>, waiting: Vec<Event>) {
         if self.role == Role::Standby {
             self.kept.checkpointed(written, waiting);
         }
     }
 
-    /// Forgets kept Events.
+    /// Removes kept Events.
     pub(super) fn withdraw(&mut self, names: &[String]) {
         self.kept.withdraw(names);
     }
@@ -184,23 +196,19 @@ impl EventQueue {
             .in_flight
             .values()
             .chain(queued.map(|queued| &queued.message));
-        let event = |message: &Message| match message {
-            Message::Event(event) => Some(event.clone()),
-            Message::DroppedSummary { .. } => None,
-        };
-        messages.filter_map(event).collect()
+        messages.filter_map(Message::event).cloned().collect()
     }
 
     /// Queues an Event, or drops it and returns the reason. A standby keeps the Event.
     pub(super) fn push(&mut self, event: Event, now: Instant) -> Result<(), DropReason> {
-        // A recovery is useless without an Event of its fault. If all of them were dropped, it is dropped as well.
+        // A recovery is useless without an Event of its fault. If all Events of the fault were dropped, it is dropped too.
         let dropped: Vec<_> = event
             .recovers
             .iter()
             .map(|name| self.dropped_names.remove(name))
             .collect();
-        let without_beginning = dropped.into_iter().reduce(Option::and).flatten();
-        let admitted = match without_beginning {
+        let all_dropped = dropped.into_iter().reduce(Option::and).flatten();
+        let admitted = match all_dropped {
             Some(reason) => Err(reason),
             None if self.len() >= CAPACITY => Err(DropReason::QueueFull),
             None => self.limits.admit(&event, now),
@@ -239,12 +247,12 @@ impl EventQueue {
     }
 
     fn count_dropped(&mut self, policy: PolicyKey, policy_uid: Arc<str>, dropped: u64, now: Instant) {
-        let summary = self.dropped.entry(policy).or_insert(DroppedSummary {
+        let events = self.dropped.entry(policy).or_insert(DroppedEvents {
             policy_uid,
-            dropped: 0,
+            number: 0,
             due: now + SUMMARY_DELAY,
         });
-        summary.dropped += dropped;
+        events.number += dropped;
     }
 
     /// Returns the next message to write. The caller ends it with [`Self::done`], [`Self::retry`] or [`Self::postpone`].
@@ -266,16 +274,12 @@ impl EventQueue {
     /// Returns the first Event whose name is not being written. Two Events with one name are written in order, because the
     /// later one sets the count of the object.
     fn next_ready(&mut self) -> Option<QueuedEvent> {
-        let name = |message: &Message| match message {
-            Message::Event(event) => Some(event.name.clone()),
-            Message::DroppedSummary { .. } => None,
-        };
-        let writing: Vec<_> = self.in_flight.values().filter_map(name).collect();
-        let is_free = |queued: &QueuedEvent| match &queued.message {
-            Message::Event(event) => !writing.contains(&event.name),
-            Message::DroppedSummary { .. } => true,
-        };
-        let position = self.ready.iter().position(is_free)?;
+        let in_flight = self.in_flight.values().filter_map(Message::event);
+        let names: Vec<&str> = in_flight.map(|event| event.name.as_str()).collect();
+        let position = self.ready.iter().position(|queued| {
+            let event = queued.message.event();
+            event.is_none_or(|event| !names.contains(&event.name.as_str()))
+        })?;
         self.ready.remove(position)
     }
 
@@ -300,16 +304,16 @@ impl EventQueue {
     fn summary(&mut self, now: Instant) -> Option<QueuedEvent> {
         // Removes policies without a dropped Event since their last summary.
         self.dropped
-            .retain(|_, summary| summary.dropped > 0 || summary.due > now);
-        let (policy, summary) = self
+            .retain(|_, events| events.number > 0 || events.due > now);
+        let (policy, events) = self
             .dropped
             .iter_mut()
-            .find(|(_, summary)| summary.dropped > 0 && summary.due <= now)?;
-        summary.due = now + SUMMARY_PERIOD;
+            .find(|(_, events)| events.number > 0 && events.due <= now)?;
+        events.due = now + SUMMARY_PERIOD;
         let message = Message::DroppedSummary {
             policy: policy.clone(),
-            policy_uid: Arc::clone(&summary.policy_uid),
-            dropped: std::mem::take(&mut summary.dropped),
+            policy_uid: Arc::clone(&events.policy_uid),
+            dropped: std::mem::take(&mut events.number),
         };
         Some(self.queued(message, now))
     }
@@ -324,7 +328,7 @@ impl EventQueue {
         self.done(&queued);
         let wait = queued.backoff.next_wait_or(retry_after);
         if now.saturating_duration_since(queued.queued_at) + wait > GIVE_UP {
-            if let Message::Event(event) = queued.message
+            if let Some(event) = queued.message.event()
                 && event.recovers.is_empty()
             {
                 self.dropped_names.insert(&event.name, DropReason::GaveUp);
@@ -344,8 +348,8 @@ impl EventQueue {
         let summary = self
             .dropped
             .values()
-            .filter(|summary| summary.dropped > 0)
-            .map(|summary| summary.due)
+            .filter(|events| events.number > 0)
+            .map(|events| events.due)
             .min();
         retry.into_iter().chain(summary).min()
     }

@@ -110,7 +110,7 @@ impl EventSink {
         self.event_queue().checkpointed(written, waiting);
     }
 
-    /// Forgets Events that a standby has kept.
+    /// Removes Events that a standby has kept by mistake.
     pub fn withdraw(&self, names: &[String]) {
         if !names.is_empty() {
             self.event_queue().withdraw(names);
@@ -164,7 +164,7 @@ impl EventSink {
         }
     }
 
-    /// Changes the role of the queue. Keeps the counts of pending Events consistent with it.
+    /// Changes the role of the queue, and updates the counts of pending Events.
     fn follow(&self, role: Role) {
         let mut event_queue = self.event_queue();
         if event_queue.role() == role {
@@ -185,10 +185,7 @@ impl EventSink {
     }
 
     fn delivered(&self, queued: QueuedEvent, result: Result<(), WriteError>, log: &mut ErrorLog) {
-        let policy = match &queued.message {
-            Message::Event(event) => Some(event.policy.clone()),
-            Message::DroppedSummary { .. } => None,
-        };
+        let policy = queued.message.event().map(|event| event.policy.clone());
         let is_done = match result {
             Ok(()) => {
                 self.event_queue().done(&queued);
@@ -305,7 +302,7 @@ impl EventSink {
     }
 }
 
-/// The time of the state of a checkpoint. A checkpoint can be old when it arrives: one that its writer sent before a partition,
+/// Returns the time of the state of a checkpoint. A checkpoint can be old when it arrives: one that its writer sent before a partition,
 /// or one that is read after an outage. If the clock of its writer is ahead, it counts as new.
 fn written_at(arrived: Instant, now: Timestamp, as_of: Timestamp) -> Option<Instant> {
     let age = Duration::try_from(now.duration_since(as_of)).unwrap_or_default();
@@ -358,7 +355,7 @@ mod tests {
     use crate::domain::testing::at;
 
     #[test]
-    fn a_checkpoint_is_as_old_as_its_state() {
+    fn the_age_of_a_checkpoint_is_that_of_its_state() {
         let arrived = Instant::now() + Duration::from_hours(1);
         let written = |as_of| written_at(arrived, at(100), as_of);
         assert_eq!(written(at(99)), arrived.checked_sub(Duration::from_secs(1)));

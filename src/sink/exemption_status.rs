@@ -1,4 +1,4 @@
-//! Converts an [`ExemptionReport`] to the `status` of the API, and compares it with an observed one.
+//! Converts an [`ExemptionReport`] to the `status` of the API.
 
 use jiff::Timestamp;
 
@@ -69,27 +69,6 @@ fn active(state: &ExemptionState) -> ReportCondition {
     }
 }
 
-/// Reports whether the observed status equals the wanted one. Conditions of other writers do not count.
-pub(super) fn is_current(wanted: &SidecarExemptionStatus, observed: Option<&SidecarExemptionStatus>) -> bool {
-    let Some(observed) = observed else { return false };
-    let SidecarExemptionStatus {
-        observed_generation,
-        conditions,
-        workload,
-        checks,
-        hides,
-        hidden,
-    } = wanted;
-    *observed_generation == observed.observed_generation
-        && conditions
-            .iter()
-            .all(|condition| observed.conditions.contains(condition))
-        && *workload == observed.workload
-        && *checks == observed.checks
-        && *hides == observed.hides
-        && *hidden == observed.hidden
-}
-
 fn violation(hidden: &HiddenViolation) -> api::HiddenViolation {
     let HiddenViolation {
         pod,
@@ -111,9 +90,12 @@ fn violation(hidden: &HiddenViolation) -> api::HiddenViolation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{
-        policy::{Check, InvalidSpec, PolicyKey, PolicyKind},
-        testing::at,
+    use crate::{
+        domain::{
+            policy::{Check, InvalidSpec, PolicyKey, PolicyKind},
+            testing::at,
+        },
+        sink::StatusContent,
     };
 
     fn report(state: ExemptionState, hides: u32) -> ExemptionReport {
@@ -170,12 +152,9 @@ mod tests {
         let first = status(&many, None, at(20));
         assert_eq!((first.hides, first.hidden.len()), (12, MAX_HIDDEN));
         let again = status(&many, Some(&first), at(30));
-        assert!(
-            is_current(&again, Some(&first)),
-            "the time of the transition stays"
-        );
+        assert!(again.is_current(Some(&first)), "the time of the transition stays");
         let ended = status(&report(ExemptionState::Ended(at(900)), 0), Some(&first), at(900));
-        assert!(!is_current(&ended, Some(&first)));
+        assert!(!ended.is_current(Some(&first)));
         assert_ne!(
             ended.conditions[0].last_transition_time,
             first.conditions[0].last_transition_time

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn events_of_a_former_leader_are_kept_in_the_order_of_their_changes() {
+    fn events_of_a_former_leader_are_kept_in_the_order_of_the_changes() {
         let now = Instant::now();
         let mut kept = kept(now + secs(10), 2);
         kept.keep(example("earlier", "pod"), now - secs(1), now + secs(10));

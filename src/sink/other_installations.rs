@@ -28,7 +28,7 @@ pub(super) const ENDED_AFTER: Duration = Duration::from_secs(75);
 /// Maximum number of installations that are remembered for a policy. Editors of a status can invent field managers.
 const MAX_INSTALLATIONS: usize = 16;
 
-/// The installations that have written the status of one policy, without the own one.
+/// The other installations that have written the status of one policy.
 #[derive(Debug, Default)]
 pub(super) struct OtherInstallations(BTreeMap<Arc<str>, Seen>);
 
@@ -42,7 +42,7 @@ struct Seen {
     is_known_to_write: bool,
 }
 
-/// What a status has to say and to change because of other installations.
+/// What the next status must contain and change because of other installations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Writers {
     /// The name of this installation.
@@ -51,7 +51,7 @@ pub struct Writers {
     pub(super) active: Vec<String>,
     /// The field managers whose entries have to be removed.
     pub(super) ended: Vec<Arc<str>>,
-    /// There are other entries, but none of this installation.
+    /// There are entries of other installations, but none of this one.
     pub(super) own_is_missing: bool,
     /// It is time to write the condition again, if another installation has written it last.
     pub(super) is_heartbeat: bool,
@@ -104,7 +104,7 @@ impl OtherInstallations {
         }
     }
 
-    /// Returns what the next status has to do.
+    /// Returns what the next status must contain and change.
     pub(super) fn writers<S>(
         &self,
         own: &Installation,

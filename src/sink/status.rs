@@ -2,9 +2,9 @@
 //!
 //! Input: the statuses that a watch observed, and the keys of objects whose status may have changed. Output: one apply
 //! if the wanted status differs from the observed one. If the applied status still has entries of other field managers, a
-//! merge patch removes them. The field manager names the installation, so that [`other_installations`] detects others; an
-//! empty apply in the name of one that has ended removes what it left. Each write requires the version of the object that was observed, so a write that arrives late
-//! changes nothing. A standby writes nothing.
+//! merge patch removes them. The field manager names the installation, so that [`other_installations`] detects others. An
+//! empty apply with the field manager of an installation that has ended removes its entry. Each write requires the version
+//! of the object that was observed, so a write that arrives late changes nothing. A standby writes nothing.
 
 use std::{
     collections::BTreeSet,
@@ -226,7 +226,7 @@ impl<T: Target> StatusSink<T> {
         }
     }
 
-    /// Applies a status without what the API server refuses, so that one field or entry does not block the others.
+    /// Applies a status. Removes the parts that the API server refuses, so that one field or entry does not block the others.
     async fn apply_valid(
         &self,
         key: &T::Key,

@@ -1,4 +1,4 @@
-//! Converts a [`Report`](summary::Report) to the `status` of the API, and compares it with an observed one.
+//! Converts a [`Report`](summary::Report) to the `status` of the API, and compares it with an applied one.
 
 use jiff::{Timestamp, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -113,33 +113,8 @@ fn exclusive(writers: &Writers, before: &[Condition]) -> summary::ReportConditio
     }
 }
 
-/// Reports whether the observed status equals the wanted one. Conditions of other writers do not count.
-pub(super) fn is_current(wanted: &PolicyStatus, observed: Option<&PolicyStatus>) -> bool {
-    let Some(observed) = observed else { return false };
-    let PolicyStatus {
-        observed_generation,
-        conditions,
-        summary,
-        checks,
-        violations,
-        violations_omitted,
-        images,
-        images_omitted,
-    } = wanted;
-    *observed_generation == observed.observed_generation
-        && conditions
-            .iter()
-            .all(|condition| observed.conditions.contains(condition))
-        && *summary == observed.summary
-        && *checks == observed.checks
-        && *violations == observed.violations
-        && *violations_omitted == observed.violations_omitted
-        && *images == observed.images
-        && *images_omitted == observed.images_omitted
-}
-
-/// Reports whether an applied status still has checks, violations or images that were not applied. Server-side apply keeps them if
-/// another field manager owns them. Conditions of other types stay.
+/// Reports whether an applied status still has checks, violations or images that were not applied. Server-side apply keeps
+/// them if another field manager owns them. Conditions of other types stay.
 pub(super) fn has_foreign_entries(wanted: &PolicyStatus, applied: &PolicyStatus) -> bool {
     let is_wanted = |entry: &CheckStatus| wanted.checks.iter().any(|check| check.check == entry.check);
     let only_foreign = wanted.violations.is_empty() && !applied.violations.is_empty();

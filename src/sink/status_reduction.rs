@@ -1,4 +1,4 @@
-//! Removes from a status what the API server refuses, so that one field or entry does not block the others.
+//! Removes the parts of a status that the API server refuses, so that one field or entry does not block the others.
 //!
 //! Input: a status and the error of its write. Output: the status to write next. No I/O. CRDs of another version can refuse
 //! a field that they do not declare, or a value such as the name of a new check.

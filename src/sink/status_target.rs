@@ -6,6 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
 use serde_json::Value;
 
@@ -105,12 +106,12 @@ impl Target for Policies {
 }
 
 impl StatusContent for PolicyStatus {
-    fn reports_conflict(&self) -> bool {
-        status_object::reports_conflict(Some(self))
+    fn conditions_mut(&mut self) -> &mut Vec<Condition> {
+        &mut self.conditions
     }
 
-    fn is_current(&self, observed: Option<&Self>) -> bool {
-        status_object::is_current(self, observed)
+    fn reports_conflict(&self) -> bool {
+        status_object::reports_conflict(Some(self))
     }
 
     fn has_foreign_entries(&self, applied: &Self) -> bool {
@@ -169,12 +170,12 @@ impl Target for Exemptions {
 }
 
 impl StatusContent for SidecarExemptionStatus {
-    fn reports_conflict(&self) -> bool {
-        false
+    fn conditions_mut(&mut self) -> &mut Vec<Condition> {
+        &mut self.conditions
     }
 
-    fn is_current(&self, observed: Option<&Self>) -> bool {
-        exemption_status::is_current(self, observed)
+    fn reports_conflict(&self) -> bool {
+        false
     }
 
     /// The lists are atomic, so an apply replaces them.

@@ -7,8 +7,8 @@ const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-fn names(event_queue: &mut EventQueue, now: Instant) -> Vec<String> {
-    std::iter::from_fn(|| event_queue.take(now))
+fn names(queue: &mut EventQueue, now: Instant) -> Vec<String> {
+    std::iter::from_fn(|| queue.take(now))
         .map(|queued| match queued.message {
             Message::Event(event) => event.name,
             Message::DroppedSummary { dropped, .. } => format!("{dropped} dropped"),
@@ -19,35 +19,35 @@ fn names(event_queue: &mut EventQueue, now: Instant) -> Vec<String> {
 #[test]
 fn events_leave_the_queue_in_order() {
     let now = Instant::now();
-    let mut event_queue = EventQueue::new(Role::Leader);
+    let mut queue = EventQueue::new(Role::Leader);
     for name in ["a", "b", "c"] {
-        event_queue.push(example(name, "pod"), now).unwrap();
+        queue.push(example(name, "pod"), now).unwrap();
     }
-    assert_eq!(names(&mut event_queue, now), ["a", "b", "c"]);
-    assert_eq!(event_queue.next_due(), None);
+    assert_eq!(names(&mut queue, now), ["a", "b", "c"]);
+    assert_eq!(queue.next_due(), None);
 }
 
 #[test]
 fn a_pod_is_limited_to_25_events_and_one_more_every_five_minutes() {
     let start = Instant::now();
-    let mut event_queue = EventQueue::new(Role::Leader);
-    let pushed = (0..100).filter(|n| event_queue.push(example(&n.to_string(), "pod"), start).is_ok());
+    let mut queue = EventQueue::new(Role::Leader);
+    let pushed = (0..100).filter(|n| queue.push(example(&n.to_string(), "pod"), start).is_ok());
     assert_eq!(pushed.count(), 25);
     assert_eq!(
-        event_queue.push(example("x", "pod"), start + secs(299)),
+        queue.push(example("x", "pod"), start + secs(299)),
         Err(DropReason::PodLimit)
     );
     assert_eq!(
-        event_queue.push(example("x", "pod"), start + secs(300)),
+        queue.push(example("x", "pod"), start + secs(300)),
         Ok(()),
         "one token was added"
     );
     assert_eq!(
-        event_queue.push(example("x", "pod"), start + secs(300)),
+        queue.push(example("x", "pod"), start + secs(300)),
         Err(DropReason::PodLimit)
     );
     assert_eq!(
-        event_queue.push(example("x", "other"), start),
+        queue.push(example("x", "other"), start),
         Ok(()),
         "another Pod has its own limit"
     );
@@ -56,8 +56,8 @@ fn a_pod_is_limited_to_25_events_and_one_more_every_five_minutes() {
 #[test]
 fn all_pods_are_limited_to_200_events_and_ten_more_per_second() {
     let start = Instant::now();
-    let mut event_queue = EventQueue::new(Role::Leader);
-    let mut push = |n: u32, now| event_queue.push(example("x", &n.to_string()), now);
+    let mut queue = EventQueue::new(Role::Leader);
+    let mut push = |n: u32, now| queue.push(example("x", &n.to_string()), now);
     assert_eq!((0..300).filter(|n| push(*n, start).is_ok()).count(), 200);
     assert_eq!(push(1000, start), Err(DropReason::GlobalLimit));
     assert_eq!(
@@ -67,23 +67,23 @@ fn all_pods_are_limited_to_200_events_and_ten_more_per_second() {
 }
 
 #[test]
-fn a_recovery_is_dropped_with_the_event_that_it_would_end() {
+fn a_recovery_is_dropped_if_the_event_of_its_fault_was_dropped() {
     let start = Instant::now();
-    let mut event_queue = EventQueue::new(Role::Leader);
+    let mut queue = EventQueue::new(Role::Leader);
     let recovery = |of: &str| Event {
         recovers: vec![of.to_owned()],
         ..example(&format!("{of}-recovered"), "pod")
     };
     for n in 0..26 {
-        let _ = event_queue.push(example(&n.to_string(), "pod"), start);
+        let _ = queue.push(example(&n.to_string(), "pod"), start);
     }
     let later = start + secs(3000);
-    assert_eq!(event_queue.push(recovery("24"), later), Ok(()), "24 was queued");
-    let dropped = event_queue.push(recovery("25"), later);
+    assert_eq!(queue.push(recovery("24"), later), Ok(()), "24 was queued");
+    let dropped = queue.push(recovery("25"), later);
     assert_eq!(dropped, Err(DropReason::PodLimit), "25 was dropped");
-    event_queue.push(example("25", "pod"), later).unwrap();
+    queue.push(example("25", "pod"), later).unwrap();
     assert_eq!(
-        event_queue.push(recovery("25"), later),
+        queue.push(recovery("25"), later),
         Ok(()),
         "25 was repeated and queued"
     );
@@ -92,13 +92,13 @@ fn a_recovery_is_dropped_with_the_event_that_it_would_end() {
 #[test]
 fn critical_events_have_a_reserve() {
     let start = Instant::now();
-    let mut event_queue = EventQueue::new(Role::Leader);
+    let mut queue = EventQueue::new(Role::Leader);
     let mut push = |severity, pod: &str| {
         let event = Event {
             severity,
             ..example("x", pod)
         };
-        event_queue.push(event, start).is_ok()
+        queue.push(event, start).is_ok()
     };
     let accepted = (0..100).filter(|_| push(Severity::Info, "pod")).count();
     assert_eq!(accepted, 25);
@@ -127,22 +127,22 @@ fn event_of(namespace: &str, severity: Severity, pod: u32) -> Event {
 fn a_namespace_cannot_use_up_the_events_of_another() {
     let start = Instant::now();
     for severity in [Severity::Warning, Severity::Critical] {
-        let mut event_queue = EventQueue::new(Role::Leader);
+        let mut queue = EventQueue::new(Role::Leader);
         let mut admitted = |namespace: &str, severity, now| {
             let events = (0..1000).map(|pod| event_of(namespace, severity, pod));
             events
-                .filter(|event| event_queue.push(event.clone(), now).is_ok())
+                .filter(|event| queue.push(event.clone(), now).is_ok())
                 .count()
         };
         assert!(admitted("noisy", severity, start) >= 200);
         assert_eq!(admitted("noisy", Severity::Warning, start), 0);
-        assert_eq!(admitted("quiet", Severity::Warning, start), 10, "a share");
+        assert_eq!(admitted("quiet", Severity::Warning, start), 10, "its share");
         assert_eq!(
             admitted("other", Severity::Warning, start),
             10,
-            "of each namespace"
+            "the share of another namespace"
         );
-        // The noisy namespace takes what is added for all.
+        // The noisy namespace uses the tokens that are added for all.
         let later = start + secs(30);
         admitted("noisy", severity, later);
         assert_eq!(admitted("quiet", Severity::Warning, later), 1);
@@ -153,13 +153,13 @@ fn a_namespace_cannot_use_up_the_events_of_another() {
 #[test]
 fn the_shares_of_all_namespaces_are_limited() {
     let start = Instant::now();
-    let mut event_queue = EventQueue::new(Role::Leader);
+    let mut queue = EventQueue::new(Role::Leader);
     let mut admitted = |namespaces: std::ops::Range<u32>, now| {
         let namespaces = namespaces.map(|number| number.to_string());
         let events =
             namespaces.flat_map(|name| (0..20).map(move |pod| event_of(&name, Severity::Warning, pod)));
         events
-            .filter(|event| event_queue.push(event.clone(), now).is_ok())
+            .filter(|event| queue.push(event.clone(), now).is_ok())
             .count()
     };
     assert_eq!(admitted(0..100, start), 300, "200, and 100 in shares");
@@ -169,90 +169,87 @@ fn the_shares_of_all_namespaces_are_limited() {
 #[test]
 fn the_queue_is_bounded() {
     let start = Instant::now();
-    let mut event_queue = EventQueue::new(Role::Leader);
+    let mut queue = EventQueue::new(Role::Leader);
     let mut refused = None;
     for n in 0..6000_u32 {
         let now = start + Duration::from_millis(100) * n;
-        if let Err(reason) = event_queue.push(example("x", &n.to_string()), now) {
+        if let Err(reason) = queue.push(example("x", &n.to_string()), now) {
             refused.get_or_insert((n, reason));
         }
     }
     assert_eq!(refused, Some((4096, DropReason::QueueFull)));
-    assert_eq!(event_queue.len(), CAPACITY);
+    assert_eq!(queue.len(), CAPACITY);
 }
 
 #[test]
 fn dropped_events_are_summarised_at_most_every_five_minutes() {
     let start = Instant::now();
-    let mut event_queue = EventQueue::new(Role::Leader);
+    let mut queue = EventQueue::new(Role::Leader);
     for n in 0..125 {
-        let _ = event_queue.push(example(&n.to_string(), "pod"), start);
+        let _ = queue.push(example(&n.to_string(), "pod"), start);
     }
-    assert_eq!(names(&mut event_queue, start).len(), 25);
-    assert_eq!(event_queue.next_due(), Some(start + secs(10)));
-    assert_eq!(names(&mut event_queue, start + secs(10)), ["100 dropped"]);
+    assert_eq!(names(&mut queue, start).len(), 25);
+    assert_eq!(queue.next_due(), Some(start + secs(10)));
+    assert_eq!(names(&mut queue, start + secs(10)), ["100 dropped"]);
     let again = start + secs(60);
+    assert_eq!(queue.push(example("x", "pod"), again), Err(DropReason::PodLimit));
     assert_eq!(
-        event_queue.push(example("x", "pod"), again),
-        Err(DropReason::PodLimit)
-    );
-    assert_eq!(
-        names(&mut event_queue, again),
+        names(&mut queue, again),
         [""; 0],
         "too soon after the last summary"
     );
-    assert_eq!(event_queue.next_due(), Some(start + secs(310)));
-    assert_eq!(names(&mut event_queue, start + secs(310)), ["1 dropped"]);
+    assert_eq!(queue.next_due(), Some(start + secs(310)));
+    assert_eq!(names(&mut queue, start + secs(310)), ["1 dropped"]);
     assert_eq!(
-        names(&mut event_queue, start + secs(620)),
+        names(&mut queue, start + secs(620)),
         [""; 0],
         "no dropped Event since"
     );
-    assert!(event_queue.dropped.is_empty(), "the entry is removed");
+    assert!(queue.dropped.is_empty(), "the entry is removed");
 }
 
 #[test]
 fn a_retry_waits_and_does_not_delay_other_events() {
     let start = Instant::now();
-    let mut event_queue = EventQueue::new(Role::Leader);
-    event_queue.push(example("busy", "pod"), start).unwrap();
-    event_queue.push(example("other", "pod"), start).unwrap();
-    let queued = event_queue.take(start).unwrap();
-    event_queue.retry(queued, Some(secs(7)), start).unwrap();
-    let other = event_queue.take(start).unwrap();
-    assert_eq!(event_queue.len(), 2, "one waits, one is being written");
-    event_queue.done(&other);
+    let mut queue = EventQueue::new(Role::Leader);
+    queue.push(example("busy", "pod"), start).unwrap();
+    queue.push(example("other", "pod"), start).unwrap();
+    let queued = queue.take(start).unwrap();
+    queue.retry(queued, Some(secs(7)), start).unwrap();
+    let other = queue.take(start).unwrap();
+    assert_eq!(queue.len(), 2, "one waits, one is being written");
+    queue.done(&other);
     assert_eq!(
-        event_queue.next_due(),
+        queue.next_due(),
         Some(start + secs(7)),
         "Retry-After is respected"
     );
-    let queued = event_queue.take(start + secs(7)).unwrap();
-    event_queue.retry(queued, None, start + secs(7)).unwrap();
-    let due = event_queue.next_due().unwrap().duration_since(start + secs(7));
+    let queued = queue.take(start + secs(7)).unwrap();
+    queue.retry(queued, None, start + secs(7)).unwrap();
+    let due = queue.next_due().unwrap().duration_since(start + secs(7));
     assert!(
         due >= Duration::from_millis(800) && due <= Duration::from_millis(1600),
         "doubled: {due:?}"
     );
-    let queued = event_queue.take(start + secs(60)).unwrap();
+    let queued = queue.take(start + secs(60)).unwrap();
     assert_eq!(
-        event_queue.retry(queued, None, start + GIVE_UP),
+        queue.retry(queued, None, start + GIVE_UP),
         Err(DropReason::GaveUp)
     );
-    assert_eq!(event_queue.len(), 0);
+    assert_eq!(queue.len(), 0);
 }
 
 #[test]
 fn two_events_with_one_name_are_written_in_order() {
     let now = Instant::now();
-    let mut event_queue = EventQueue::new(Role::Leader);
+    let mut queue = EventQueue::new(Role::Leader);
     for name in ["a", "a", "b"] {
-        event_queue.push(example(name, "pod"), now).unwrap();
+        queue.push(example(name, "pod"), now).unwrap();
     }
-    let first = event_queue.take(now).unwrap();
-    assert_eq!(names(&mut event_queue, now), ["b"], "a is being written");
-    event_queue.done(&first);
-    assert_eq!(names(&mut event_queue, now), ["a"]);
+    let first = queue.take(now).unwrap();
+    assert_eq!(names(&mut queue, now), ["b"], "a is being written");
+    queue.done(&first);
+    assert_eq!(names(&mut queue, now), ["a"]);
 }
 
 /// The policy of the examples.
@@ -263,57 +260,51 @@ fn mesh() -> PolicyKey {
 #[test]
 fn a_standby_writes_its_events_when_it_becomes_the_leader() {
     let now = Instant::now();
-    let mut event_queue = EventQueue::new(Role::Standby);
+    let mut queue = EventQueue::new(Role::Standby);
     for name in ["a", "b"] {
-        event_queue.push(example(name, "pod"), now).unwrap();
+        queue.push(example(name, "pod"), now).unwrap();
     }
-    assert!(event_queue.take(now).is_none());
-    assert_eq!(event_queue.next_due(), None);
-    assert_eq!(event_queue.waiting(), [], "a standby has no Events to write");
-    assert_eq!(event_queue.promote(now), [mesh(), mesh()]);
-    assert_eq!(event_queue.promote(now), [], "it is the leader already");
-    assert_eq!(event_queue.waiting().len(), 2);
-    assert_eq!(names(&mut event_queue, now), ["a", "b"]);
+    assert!(queue.take(now).is_none());
+    assert_eq!(queue.next_due(), None);
+    assert_eq!(queue.waiting(), [], "a standby has no Events to write");
+    assert_eq!(queue.promote(now), [mesh(), mesh()]);
+    assert_eq!(queue.promote(now), [], "it is the leader already");
+    assert_eq!(queue.waiting().len(), 2);
+    assert_eq!(names(&mut queue, now), ["a", "b"]);
 }
 
 #[test]
 fn a_standby_applies_the_limits_but_reports_no_dropped_events() {
     let start = Instant::now();
-    let mut event_queue = EventQueue::new(Role::Standby);
-    let pushed = (0..100).filter(|n| event_queue.push(example(&n.to_string(), "pod"), start).is_ok());
+    let mut queue = EventQueue::new(Role::Standby);
+    let pushed = (0..100).filter(|n| queue.push(example(&n.to_string(), "pod"), start).is_ok());
     assert_eq!(pushed.count(), 25);
-    event_queue.promote(start);
-    assert_eq!(names(&mut event_queue, start).len(), 25);
-    assert_eq!(event_queue.next_due(), None, "no summary");
+    queue.promote(start);
+    assert_eq!(names(&mut queue, start).len(), 25);
+    assert_eq!(queue.next_due(), None, "no summary");
 }
 
 #[test]
 fn a_former_leader_keeps_the_events_that_were_not_written() {
     let now = Instant::now();
-    let mut event_queue = EventQueue::new(Role::Leader);
+    let mut queue = EventQueue::new(Role::Leader);
     for (name, second) in [("written", 0), ("retried", 1), ("in flight", 2), ("ready", 3)] {
-        event_queue
-            .push(example(name, "pod"), now + secs(second))
-            .unwrap();
+        queue.push(example(name, "pod"), now + secs(second)).unwrap();
     }
     let now = now + secs(4);
-    let written = event_queue.take(now).unwrap();
-    event_queue.done(&written);
-    let retried = event_queue.take(now).unwrap();
-    event_queue.retry(retried, None, now).unwrap();
-    let in_flight = event_queue.take(now).unwrap();
-    assert_eq!(event_queue.waiting().len(), 3);
+    let written = queue.take(now).unwrap();
+    queue.done(&written);
+    let retried = queue.take(now).unwrap();
+    queue.retry(retried, None, now).unwrap();
+    let in_flight = queue.take(now).unwrap();
+    assert_eq!(queue.waiting().len(), 3);
+    assert_eq!(queue.demote(now), [mesh(), mesh()], "one is still being written");
+    assert_eq!(queue.len(), 1);
+    assert_eq!(queue.postpone(in_flight, now), Some(mesh()));
+    assert_eq!(queue.len(), 0);
+    queue.promote(now);
     assert_eq!(
-        event_queue.demote(now),
-        [mesh(), mesh()],
-        "one is still being written"
-    );
-    assert_eq!(event_queue.len(), 1);
-    assert_eq!(event_queue.postpone(in_flight, now), Some(mesh()));
-    assert_eq!(event_queue.len(), 0);
-    event_queue.promote(now);
-    assert_eq!(
-        names(&mut event_queue, now),
+        names(&mut queue, now),
         ["retried", "in flight", "ready"],
         "not the written one"
     );
@@ -322,10 +313,10 @@ fn a_former_leader_keeps_the_events_that_were_not_written() {
 #[test]
 fn a_leader_without_a_permit_tries_again() {
     let now = Instant::now();
-    let mut event_queue = EventQueue::new(Role::Leader);
-    event_queue.push(example("a", "pod"), now).unwrap();
-    let queued = event_queue.take(now).unwrap();
-    assert_eq!(event_queue.postpone(queued, now), None);
-    assert!(event_queue.take(now).is_none());
-    assert_eq!(names(&mut event_queue, now + POSTPONED), ["a"]);
+    let mut queue = EventQueue::new(Role::Leader);
+    queue.push(example("a", "pod"), now).unwrap();
+    let queued = queue.take(now).unwrap();
+    assert_eq!(queue.postpone(queued, now), None);
+    assert!(queue.take(now).is_none());
+    assert_eq!(names(&mut queue, now + POSTPONED), ["a"]);
 }

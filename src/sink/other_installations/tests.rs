@@ -59,7 +59,7 @@ fn an_installation_is_active_while_its_entry_changes() {
     let alone = object(&[(OWN, 1)]);
     let table = [
         (vec![(0, alone.clone())], 0, false, "no other entry"),
-        (vec![(0, both(1))], 0, false, "an entry that was there before"),
+        (vec![(0, both(1))], 0, false, "an entry of the first observation"),
         (vec![(0, both(1)), (5, both(1))], 5, false, "it has not changed"),
         (vec![(0, both(1)), (5, both(9))], 5, true, "it has changed"),
         (vec![(0, alone.clone()), (5, both(1))], 5, true, "it is new"),
@@ -103,7 +103,7 @@ fn an_installation_is_active_while_its_entry_changes() {
             vec![(0, reported(&[(OWN, 1), (OTHER, 1)]))],
             ended,
             false,
-            "reported earlier, and ended since",
+            "an earlier process has reported it, and it has ended since",
         ),
     ];
     for (observations, second, is_active, why) in table {
@@ -124,7 +124,7 @@ fn entries_are_added_and_removed_only_where_others_are() {
             0,
             true,
             none,
-            "another one, not yet the own",
+            "only the entry of another one",
         ),
         (object(&[(OTHER, 1), (OWN, 1)]), 0, false, none, "both"),
         (
@@ -176,5 +176,5 @@ fn the_number_of_remembered_installations_is_bounded() {
     }
     assert_eq!(others.0.len(), MAX_INSTALLATIONS);
     others.observe(&own(), &object(&[(OWN, 1)]), false, start + ENDED_AFTER);
-    assert!(others.is_empty(), "what has no entry any more is forgotten");
+    assert!(others.is_empty(), "an installation without an entry is forgotten");
 }

@@ -1,11 +1,13 @@
 //! The order and the times of the syncs.
 
 use super::{
-    super::{event_object::tests::policy, status_object},
+    super::{
+        event_object::tests::policy,
+        status_object::tests::{first_status, report},
+    },
     *,
 };
-use crate::domain::policy::PolicyKind;
-use crate::kubernetes::installation::StatusWriter;
+use crate::{domain::policy::PolicyKind, kubernetes::installation::StatusWriter};
 
 const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -16,212 +18,211 @@ fn key() -> PolicyKey {
 }
 
 fn observed(version: u64, firing: u32) -> ObservedStatus {
-    let report = status_object::tests::report(firing);
     ObservedStatus {
         uid: "u".into(),
         version,
-        status: Some(status_object::status(
-            &report,
-            &Writers::default(),
-            None,
-            jiff::Timestamp::UNIX_EPOCH,
-        )),
+        status: Some(first_status(&report(firing))),
         writers: Vec::new(),
     }
 }
 
-/// The observed status of the policy, if it is due.
-fn taken(queue: &mut StatusQueue, now: Instant) -> Option<ObservedStatus> {
-    queue.take(now).map(|(_, observed, _)| observed)
+/// A queue with one policy. Times are in seconds after the start of the test.
+struct Rig {
+    queue: StatusQueue,
+    start: Instant,
 }
 
-/// A queue with one policy that was synced and had nothing to write.
-fn clean(start: Instant) -> StatusQueue {
-    let mut queue = StatusQueue::new(Installation::on_host("own"));
-    queue.observe(&key(), observed(1, 0), start);
-    assert!(queue.take(start).is_some(), "a new policy is due");
-    queue.finish(&key(), "u", Outcome::Unchanged, start);
-    assert_eq!(queue.next_due(), None);
-    queue
+impl Rig {
+    /// The policy was synced at the start, and there was nothing to write.
+    fn synced() -> Self {
+        let mut rig = Self {
+            queue: StatusQueue::new(Installation::on_host("own")),
+            start: Instant::now(),
+        };
+        rig.observe(observed(1, 0), 0);
+        assert!(rig.take(0).is_some(), "a new policy is due");
+        rig.finish(Outcome::Unchanged, 0);
+        assert_eq!(rig.due(), None);
+        rig
+    }
+
+    fn at(&self, second: u64) -> Instant {
+        self.start + secs(second)
+    }
+
+    fn observe(&mut self, observed: ObservedStatus, second: u64) {
+        self.queue.observe(&key(), observed, self.at(second));
+    }
+
+    fn mark_changed(&mut self, second: u64) {
+        self.queue.mark_changed(&key(), self.at(second));
+    }
+
+    /// The observed status of the policy, if it is due.
+    fn take(&mut self, second: u64) -> Option<ObservedStatus> {
+        let taken = self.queue.take(self.at(second));
+        taken.map(|(_, observed, _)| observed)
+    }
+
+    fn finish(&mut self, outcome: Outcome, second: u64) {
+        self.queue.finish(&key(), "u", outcome, self.at(second));
+    }
+
+    /// Marks the policy as changed, and writes this status.
+    fn write(&mut self, written: ObservedStatus, second: u64) {
+        self.mark_changed(second);
+        self.take(second).unwrap();
+        self.finish(Outcome::Written(written), second);
+    }
+
+    fn due(&self) -> Option<Duration> {
+        self.queue.next_due().map(|due| due - self.start)
+    }
 }
 
 #[test]
 fn a_policy_is_written_at_once_and_then_every_ten_seconds() {
-    let start = Instant::now();
-    let mut queue = clean(start);
-    let now = start + secs(60);
-    queue.mark_changed(&key(), now);
-    assert!(queue.take(now).is_some(), "at once");
-    queue.mark_changed(&key(), now);
-    assert!(queue.take(now).is_none(), "one write at a time");
-    queue.finish(&key(), "u", Outcome::Written(observed(2, 1)), now);
-    for n in 1..10 {
-        queue.mark_changed(&key(), now + secs(n));
-        assert!(queue.take(now + secs(n)).is_none(), "{n} s after a write");
+    let mut rig = Rig::synced();
+    rig.mark_changed(60);
+    assert!(rig.take(60).is_some(), "at once");
+    rig.mark_changed(60);
+    assert!(rig.take(60).is_none(), "one write at a time");
+    rig.finish(Outcome::Written(observed(2, 1)), 60);
+    for second in 61..70 {
+        rig.mark_changed(second);
+        assert!(
+            rig.take(second).is_none(),
+            "{second} s: ten seconds after a write"
+        );
     }
-    assert_eq!(queue.next_due(), Some(now + secs(10)));
-    let (_, taken, _) = queue.take(now + secs(10)).unwrap();
+    assert_eq!(rig.due(), Some(secs(70)));
+    let taken = rig.take(70).unwrap();
     assert_eq!(taken, observed(2, 1), "the written status counts as observed");
-    queue.finish(&key(), "u", Outcome::Unchanged, now + secs(10));
-    assert_eq!(queue.next_due(), None, "all changes are one sync");
+    rig.finish(Outcome::Unchanged, 70);
+    assert_eq!(rig.due(), None, "all changes are one sync");
 }
 
 #[test]
-fn the_next_sync_after_one_that_wrote_nothing_is_soon() {
-    let start = Instant::now();
-    let mut queue = clean(start);
-    queue.mark_changed(&key(), start);
-    assert_eq!(queue.next_due(), Some(start + SYNC_PERIOD));
+fn a_sync_without_a_write_is_followed_by_a_short_wait() {
+    let mut rig = Rig::synced();
+    rig.mark_changed(0);
+    assert_eq!(rig.due(), Some(SYNC_PERIOD));
 }
 
 #[test]
 fn the_watch_event_of_an_own_write_is_not_a_change() {
-    let start = Instant::now();
-    let mut queue = clean(start);
-    queue.mark_changed(&key(), start + secs(1));
-    queue.take(start + secs(1)).unwrap();
-    queue.finish(&key(), "u", Outcome::Written(observed(5, 1)), start + secs(1));
-    queue.observe(&key(), observed(5, 1), start + secs(1));
-    assert_eq!(queue.next_due(), None, "the write itself");
-    queue.observe(&key(), observed(6, 0), start + secs(2));
-    assert_eq!(
-        queue.next_due(),
-        Some(start + secs(11)),
-        "another client changed the status"
-    );
+    let mut rig = Rig::synced();
+    rig.write(observed(5, 1), 1);
+    rig.observe(observed(5, 1), 1);
+    assert_eq!(rig.due(), None, "the write itself");
+    rig.observe(observed(6, 0), 2);
+    assert_eq!(rig.due(), Some(secs(11)), "another client changed the status");
 }
 
 #[test]
 fn a_version_older_than_the_write_is_not_compared_before_the_watch_delivers_the_write() {
-    let start = Instant::now();
-    let mut queue = clean(start);
-    queue.mark_changed(&key(), start + secs(1));
-    queue.take(start + secs(1)).unwrap();
-    queue.observe(&key(), observed(3, 0), start + secs(1));
-    queue.finish(&key(), "u", Outcome::Written(observed(5, 1)), start + secs(1));
-    queue.observe(&key(), observed(4, 0), start + secs(2));
-    assert!(queue.take(start + secs(10)).is_none(), "within ten seconds");
-    queue.observe(&key(), observed(5, 1), start + secs(2));
-    assert_eq!(taken(&mut queue, start + secs(11)), Some(observed(5, 1)));
+    let mut rig = Rig::synced();
+    rig.mark_changed(1);
+    rig.take(1).unwrap();
+    rig.observe(observed(3, 0), 1);
+    rig.finish(Outcome::Written(observed(5, 1)), 1);
+    rig.observe(observed(4, 0), 2);
+    assert!(rig.take(10).is_none(), "within ten seconds");
+    rig.observe(observed(5, 1), 2);
+    assert_eq!(rig.take(11), Some(observed(5, 1)));
 }
 
 #[test]
 fn lower_versions_after_a_restore_of_etcd_are_compared() {
-    let start = Instant::now();
-    let mut queue = clean(start);
-    queue.mark_changed(&key(), start + secs(1));
-    queue.take(start + secs(1)).unwrap();
-    queue.finish(&key(), "u", Outcome::Written(observed(900, 1)), start + secs(1));
-    queue.observe(&key(), observed(900, 1), start + secs(1));
-    queue.observe(&key(), observed(500, 0), start + secs(60));
-    assert_eq!(
-        taken(&mut queue, start + secs(60)),
-        Some(observed(500, 0)),
-        "the restored status"
-    );
-    queue.finish(&key(), "u", Outcome::Written(observed(501, 1)), start + secs(60));
-    queue.observe(&key(), observed(501, 1), start + secs(60));
-    assert_eq!(queue.next_due(), None, "the write after the restore");
+    let mut rig = Rig::synced();
+    rig.write(observed(900, 1), 1);
+    rig.observe(observed(900, 1), 1);
+    rig.observe(observed(500, 0), 60);
+    assert_eq!(rig.take(60), Some(observed(500, 0)), "the restored status");
+    rig.finish(Outcome::Written(observed(501, 1)), 60);
+    rig.observe(observed(501, 1), 60);
+    assert_eq!(rig.due(), None, "the write after the restore");
 }
 
 #[test]
 fn a_failed_write_is_retried_with_back_off() {
-    let start = Instant::now();
-    let mut queue = clean(start);
+    let Rig { mut queue, start } = Rig::synced();
     let mut now = start + secs(60);
     queue.mark_changed(&key(), now);
-    let mut waits = Vec::new();
-    for _ in 0..8 {
+    let mut fail = |retry_after| {
         queue.take(now).unwrap();
-        queue.finish(&key(), "u", Outcome::Failed { retry_after: None }, now);
+        queue.finish(&key(), "u", Outcome::Failed { retry_after }, now);
         let due = queue.next_due().unwrap();
-        waits.push(due - now);
-        now = due;
-    }
+        due - std::mem::replace(&mut now, due)
+    };
+    let waits: Vec<_> = (0..8).map(|_| fail(None)).collect();
     assert!(waits[0] <= Duration::from_millis(800), "{waits:?}");
     assert!(waits[7] >= secs(15) && waits[7] <= secs(30), "{waits:?}");
-    queue.take(now).unwrap();
-    queue.finish(
-        &key(),
-        "u",
-        Outcome::Failed {
-            retry_after: Some(secs(45)),
-        },
-        now,
-    );
-    assert_eq!(queue.next_due(), Some(now + secs(45)), "Retry-After is respected");
+    assert_eq!(fail(Some(secs(45))), secs(45), "Retry-After is respected");
 }
 
 #[test]
 fn a_deleted_policy_is_removed() {
-    let start = Instant::now();
-    let mut queue = clean(start);
-    queue.mark_changed(&key(), start);
-    queue.remove(&key());
-    assert!(queue.take(start + secs(60)).is_none(), "deleted");
-    queue.mark_changed(&key(), start);
-    assert!(queue.take(start + secs(60)).is_none(), "unknown policy");
+    let mut rig = Rig::synced();
+    rig.mark_changed(0);
+    rig.queue.remove(&key());
+    assert!(rig.take(60).is_none(), "deleted");
+    rig.mark_changed(0);
+    assert!(rig.take(60).is_none(), "unknown policy");
 
-    queue.observe(&key(), observed(1, 0), start);
-    queue.take(start).unwrap();
-    queue.finish(&key(), "u", Outcome::NotFound, start);
-    assert!(queue.entries.is_empty(), "the API server does not know it");
+    rig.observe(observed(1, 0), 0);
+    rig.take(0).unwrap();
+    rig.finish(Outcome::NotFound, 0);
+    assert!(rig.queue.entries.is_empty(), "the API server does not know it");
 
-    queue.observe(&key(), observed(1, 0), start);
-    queue.retain(|_| false, &BTreeSet::new());
+    rig.observe(observed(1, 0), 0);
+    let mut left = |is_listed: bool, existing: BTreeSet<PolicyKey>| {
+        rig.queue.retain(|_| is_listed, &existing);
+        rig.queue.entries.len()
+    };
     assert_eq!(
-        queue.entries.len(),
+        left(false, BTreeSet::new()),
         1,
-        "a list of another kind or namespace does not remove it"
+        "a list of another kind or namespace"
     );
-    queue.retain(|_| true, &BTreeSet::from([key()]));
-    assert_eq!(queue.entries.len(), 1, "listed");
-    queue.retain(|_| true, &BTreeSet::new());
-    assert!(
-        queue.entries.is_empty() && queue.next_due().is_none(),
-        "not listed"
-    );
+    assert_eq!(left(true, BTreeSet::from([key()])), 1, "listed");
+    assert_eq!(left(true, BTreeSet::new()), 0, "not listed");
+    assert_eq!(rig.due(), None);
 }
 
 #[test]
 fn a_policy_created_again_is_a_new_policy() {
-    let start = Instant::now();
-    let mut queue = clean(start);
-    queue.mark_changed(&key(), start + secs(1));
-    queue.take(start + secs(1)).unwrap();
+    let mut rig = Rig::synced();
+    rig.mark_changed(1);
+    rig.take(1).unwrap();
     let created = ObservedStatus {
         uid: "u2".into(),
         version: 9,
         status: None,
         writers: Vec::new(),
     };
-    queue.observe(&key(), created.clone(), start + secs(1));
-    queue.finish(&key(), "u", Outcome::Written(observed(8, 1)), start + secs(1));
-    assert_eq!(taken(&mut queue, start + secs(1)), Some(created), "due at once");
+    rig.observe(created.clone(), 1);
+    rig.finish(Outcome::Written(observed(8, 1)), 1);
+    assert_eq!(rig.take(1), Some(created), "due at once");
 }
 
 #[test]
 fn flush_makes_dirty_policies_due_at_once() {
-    let start = Instant::now();
-    let mut queue = clean(start);
-    queue.mark_changed(&key(), start + secs(1));
-    queue.take(start + secs(1)).unwrap();
-    queue.finish(&key(), "u", Outcome::Written(observed(5, 1)), start + secs(1));
-    queue.mark_changed(&key(), start + secs(2));
-    queue.flush(start + secs(2));
-    assert!(queue.take(start + secs(2)).is_some());
-    assert!(!queue.is_idle());
-    queue.finish(&key(), "u", Outcome::Unchanged, start + secs(2));
-    assert!(queue.is_idle());
+    let mut rig = Rig::synced();
+    rig.write(observed(5, 1), 1);
+    rig.mark_changed(2);
+    rig.queue.flush(rig.at(2));
+    assert!(rig.take(2).is_some());
+    assert!(!rig.queue.is_idle());
+    rig.finish(Outcome::Unchanged, 2);
+    assert!(rig.queue.is_idle());
 }
 
 #[test]
 fn a_heartbeat_concerns_only_policies_that_another_installation_writes() {
-    let start = Instant::now();
-    let mut queue = clean(start);
-    let later = start + secs(60);
-    queue.heartbeat(later);
-    assert_eq!(queue.next_due(), None, "no other installation");
+    let mut rig = Rig::synced();
+    rig.queue.heartbeat(rig.at(60));
+    assert_eq!(rig.due(), None, "no other installation");
     let other = StatusWriter {
         manager: "sidewatch:other".into(),
         written: None,
@@ -230,19 +231,18 @@ fn a_heartbeat_concerns_only_policies_that_another_installation_writes() {
         writers: vec![other],
         ..observed(2, 0)
     };
-    queue.observe(&key(), shared.clone(), later);
-    let (_, _, writers) = queue.take(later).expect("a new entry is a change");
+    rig.observe(shared.clone(), 60);
+    let (_, _, writers) = rig.queue.take(rig.at(60)).expect("a new entry is a change");
     assert_eq!(writers.active, ["other"]);
     assert!(writers.own_is_missing && !writers.is_heartbeat);
-    queue.finish(&key(), "u", Outcome::Unchanged, later);
+    rig.finish(Outcome::Unchanged, 60);
 
-    let next = later + secs(20);
-    queue.heartbeat(next);
-    let (_, taken, writers) = queue.take(next).expect("due");
+    rig.queue.heartbeat(rig.at(80));
+    let (_, taken, writers) = rig.queue.take(rig.at(80)).expect("due");
     assert_eq!(taken, shared);
     assert!(writers.is_heartbeat);
-    queue.finish(&key(), "u", Outcome::Unchanged, next);
-    queue.mark_changed(&key(), next);
-    let (_, _, writers) = queue.take(next + secs(1)).expect("due");
+    rig.finish(Outcome::Unchanged, 80);
+    rig.mark_changed(80);
+    let (_, _, writers) = rig.queue.take(rig.at(81)).expect("due");
     assert!(!writers.is_heartbeat, "one heartbeat is one sync");
 }

@@ -1,9 +1,5 @@
 use super::*;
-use crate::sink::other_installations::Writers;
-use crate::sink::status_object::{
-    status,
-    tests::{at, report},
-};
+use crate::sink::status_object::tests::{first_status, report};
 
 fn error(code: StatusCode, message: &str, invalid_fields: &[&str]) -> WriteError {
     WriteError {
@@ -17,7 +13,7 @@ fn invalid(fields: &[&str]) -> WriteError {
     error(StatusCode::UNPROCESSABLE_ENTITY, "is invalid", fields)
 }
 
-/// As Kubernetes 1.30 to 1.37 words it.
+/// The error of Kubernetes 1.30 to 1.37.
 fn undeclared(fields: &[&str]) -> WriteError {
     let object = "failed to create typed patch object (/mesh; sidewatch.dev/v1alpha1, Kind=SidecarPolicy): ";
     let lines: Vec<_> = fields
@@ -34,7 +30,7 @@ fn undeclared(fields: &[&str]) -> WriteError {
 fn wanted() -> PolicyStatus {
     let mut report = report(1);
     report.violations = vec![report.violations[0].clone(); 2];
-    status(&report, &Writers::default(), None, at("2026-11-20T10:42:08Z"))
+    first_status(&report)
 }
 
 #[test]
@@ -115,7 +111,7 @@ fn other_errors_remove_nothing() {
 fn refused_entries_are_removed_and_counted() {
     let mut report = report(1);
     report.violations = vec![report.violations[0].clone(); 3];
-    let wanted = status(&report, &Writers::default(), None, at("2026-11-20T10:42:08Z"));
+    let wanted = first_status(&report);
     let table = [
         (&["status.violations[1].workload"][..], 2, 1, 1, "one violation"),
         (
@@ -149,18 +145,14 @@ fn refused_entries_are_removed_and_counted() {
         assert_eq!(reduced.violations_omitted, omitted, "{why}");
         assert!(
             reduced.conditions[0].message.contains("CRDs"),
-            "{why}: the Ready condition says so"
+            "{why}: the condition Ready reports it"
         );
     }
     report.violations.clear();
     report.checks.clear();
     report.images.repositories.clear();
-    let empty = status(&report, &Writers::default(), None, at("2026-11-20T10:42:08Z"));
-    assert_eq!(
-        Reduction::default().next(&empty, &invalid(&[])),
-        None,
-        "nothing left to remove"
-    );
+    let empty = Reduction::default().next(&first_status(&report), &invalid(&[]));
+    assert_eq!(empty, None, "nothing left to remove");
 }
 
 #[test]
