@@ -2,7 +2,7 @@
 //!
 //! Input: the index and the Events that wait. Output: the ConfigMap. The checkpoint is read before the first watch event is
 //! applied, so that no violation of an earlier process begins again. A standby follows it. A leader writes it when it has
-//! changed, and merges the content of others instead of overwriting it. Every failure leaves the operator as it would be
+//! changed, and merges the content of other writers instead of overwriting it. Every failure leaves the operator as it would be
 //! without a checkpoint.
 
 use std::{mem, sync::Arc, time::Duration};
@@ -45,7 +45,7 @@ const LARGE: usize = 100_000;
 const NOT_READY: Duration = Duration::from_secs(1);
 /// The number of Pods that one step of an export visits: about a millisecond.
 const PODS_PER_STEP: usize = 5_000;
-/// The number of attempts of one write, if others write too.
+/// The maximum number of attempts of one write, if other clients write too.
 const ATTEMPTS: usize = 3;
 /// How far ahead the clock of the writer may be.
 const MAX_AHEAD: SignedDuration = SignedDuration::from_mins(10);
@@ -185,26 +185,21 @@ impl CheckpointTask {
         }
     }
 
-    /// Exports, encodes and writes the checkpoint. After a conflict, merges what others have written and repeats.
+    /// Exports, encodes and writes the checkpoint. After a conflict, merges the checkpoints of other writers and repeats.
     async fn save(&self, state: &mut State) -> Saved {
         for _ in 0..ATTEMPTS {
-            if !state.is_known {
-                match self.load_permitted(state).await {
-                    Ok(()) => {}
-                    Err(error) => {
-                        self.metrics.checkpoint().write(CheckpointWrite::Error);
-                        self.log_failure(state, &error);
-                        return Saved::Failed;
-                    }
-                }
+            if !state.is_known
+                && let Err(error) = self.load_permitted(state).await
+            {
+                self.metrics.checkpoint().write(CheckpointWrite::Error);
+                self.log_failure(state, &error);
+                return Saved::Failed;
             }
             let Some(encoded) = self.encode().await else {
                 return Saved::NotReady;
             };
-            if state
-                .written
-                .is_some_and(|(content, _)| content == encoded.content)
-            {
+            let is_unchanged = |(content, _): (u64, usize)| content == encoded.content;
+            if state.written.is_some_and(is_unchanged) {
                 if self.is_stored(state).await {
                     return Saved::Done;
                 }
@@ -212,48 +207,52 @@ impl CheckpointTask {
                     name = self.map.name(),
                     "checkpoint was changed or deleted, writing it again"
                 );
-                (state.written, state.is_known) = (None, false);
-                continue;
+            } else if let Some(saved) = self.write(state, encoded).await {
+                return saved;
             }
-            let Encoded {
-                bytes,
-                content,
-                entries,
-                omitted,
-            } = encoded;
-            let size = bytes.len();
-            let Some(permit) = self.fence.permit() else {
-                return Saved::Fenced;
-            };
-            let metrics = self.metrics.checkpoint();
-            let (outcome, error) = match permit.run(self.map.apply(state.version.as_ref(), bytes)).await {
-                Ok(Ok(Applied::Written(version))) => {
-                    state.version = Some(version);
-                    state.written = Some((content, size));
-                    state.verified = Some(Instant::now());
-                    metrics.write(CheckpointWrite::Ok);
-                    metrics.written(self.clock.now(), size, omitted);
-                    debug!(size, entries, omitted, "checkpoint written");
-                    if state.logged_error.take().is_some() {
-                        info!("checkpoint write succeeded again");
-                    }
-                    return Saved::Done;
-                }
-                Ok(Ok(Applied::Conflict)) => {
-                    metrics.write(CheckpointWrite::Conflict);
-                    debug!("checkpoint changed by another writer, merging");
-                    (state.written, state.is_known) = (None, false);
-                    continue;
-                }
-                Ok(Err(error)) => (CheckpointWrite::Error, failure::chain(&error)),
-                Err(_limit_reached) if self.fence.permit().is_none() => return Saved::Fenced,
-                Err(limit_reached) => (CheckpointWrite::Timeout, limit_reached.to_string()),
-            };
-            metrics.write(outcome);
-            self.log_failure(state, &error);
-            return Saved::Failed;
+            (state.written, state.is_known) = (None, false);
         }
         Saved::Failed
+    }
+
+    /// Writes an encoded checkpoint. Returns `None` after a conflict.
+    async fn write(&self, state: &mut State, encoded: Encoded) -> Option<Saved> {
+        let Encoded {
+            bytes,
+            content,
+            entries,
+            omitted,
+        } = encoded;
+        let size = bytes.len();
+        let Some(permit) = self.fence.permit() else {
+            return Some(Saved::Fenced);
+        };
+        let metrics = self.metrics.checkpoint();
+        let (outcome, error) = match permit.run(self.map.apply(state.version.as_ref(), bytes)).await {
+            Ok(Ok(Applied::Written(version))) => {
+                state.version = Some(version);
+                state.written = Some((content, size));
+                state.verified = Some(Instant::now());
+                metrics.write(CheckpointWrite::Ok);
+                metrics.written(self.clock.now(), size, omitted);
+                debug!(size, entries, omitted, "checkpoint written");
+                if state.logged_error.take().is_some() {
+                    info!("checkpoint write succeeded again");
+                }
+                return Some(Saved::Done);
+            }
+            Ok(Ok(Applied::Conflict)) => {
+                metrics.write(CheckpointWrite::Conflict);
+                debug!("checkpoint changed by another writer, merging");
+                return None;
+            }
+            Ok(Err(error)) => (CheckpointWrite::Error, failure::chain(&error)),
+            Err(_limit_reached) if self.fence.permit().is_none() => return Some(Saved::Fenced),
+            Err(limit_reached) => (CheckpointWrite::Timeout, limit_reached.to_string()),
+        };
+        metrics.write(outcome);
+        self.log_failure(state, &error);
+        Some(Saved::Failed)
     }
 
     /// Reports whether the object is as this replica has written it. Reads its version at most once a minute. A request that
@@ -285,7 +284,7 @@ impl CheckpointTask {
         }
     }
 
-    /// Reads what another writer has stored, within the time limit of a write.
+    /// Reads the checkpoint of another writer, within the time limit of a write.
     async fn load_permitted(&self, state: &mut State) -> Result<(), String> {
         let permit = self.fence.permit().ok_or("no longer the leader")?;
         match permit.run(self.load(state)).await {
@@ -294,7 +293,7 @@ impl CheckpointTask {
         }
     }
 
-    /// Exports the state in steps, and encodes it on another thread. `None` if the index is not ready.
+    /// Exports the state in steps, and encodes it on another thread. Returns `None` if the index is not ready.
     async fn encode(&self) -> Option<Encoded> {
         let now = self.clock.now();
         let mut export = self.local.index.lock().begin_export(now)?;

@@ -35,18 +35,25 @@ use crate::{
         index::{Index, series::SeriesLimits},
         policy::PolicyLimits,
     },
-    http::health::Health,
-    http::metrics::MetricsPages,
-    http::server::{Limits, Pages, Protection, serve},
-    kubernetes::checkpoint_map::CheckpointMap,
-    kubernetes::client::Clients,
-    kubernetes::fence::Fence,
-    kubernetes::inputs::{WatchScope, inputs},
-    kubernetes::installation::Installation,
-    operator::checkpoint::{CheckpointLocation, CheckpointTask, LocalState},
-    operator::leadership::{Candidate, Leadership},
-    operator::reconciler::{Ended, Reconciler},
+    http::{
+        health::Health,
+        metrics::MetricsPages,
+        server::{Limits, Pages, Protection, serve},
+    },
+    kubernetes::{
+        checkpoint_map::CheckpointMap,
+        client::Clients,
+        fence::Fence,
+        inputs::{WatchScope, inputs},
+        installation::Installation,
+    },
     telemetry::metrics::Metrics,
+};
+
+use self::{
+    checkpoint::{CheckpointLocation, CheckpointTask, LocalState},
+    leadership::{Candidate, Leadership},
+    reconciler::{Ended, Reconciler},
 };
 
 /// How long the sinks may take to write what is queued at shutdown.

@@ -1,4 +1,4 @@
-//! What an input means for the status sinks.
+//! The changes of the status sinks that an input requires.
 
 use crate::{
     api::SidecarExemptionStatus,
@@ -14,14 +14,21 @@ use crate::{
     },
 };
 
-/// The meaning of an input for the status sinks.
+/// The change of the status sinks that an input requires.
 pub(super) enum StatusUpdate {
+    /// The status of a policy was observed.
     Observed(PolicyKey, ObservedStatus),
+    /// A policy was deleted.
     Deleted(PolicyKey),
+    /// A list of policies is complete.
     Listed(PolicyKind, Scope),
+    /// The status of an exemption was observed.
     Exemption(ExemptionKey, Box<ObservedStatus<SidecarExemptionStatus>>),
+    /// An exemption was deleted.
     ExemptionDeleted(ExemptionKey),
+    /// A list of exemptions is complete.
     ExemptionsListed(Scope),
+    /// The input does not concern the status sinks.
     Other,
 }
 

@@ -1,7 +1,7 @@
 //! Detects tasks that end although they must run as long as the process.
 //!
-//! tokio catches a panic in a task: the other tasks go on, and `/livez` stays green. So the process ends with the error
-//! instead, and Kubernetes restarts it.
+//! tokio catches a panic in a task: the other tasks continue, and `/livez` still succeeds. So the process ends with the
+//! error, and Kubernetes restarts it.
 
 use std::{any::Any, fmt};
 

@@ -1,7 +1,7 @@
 //! The task that takes part in the leader election and changes the role of the fence.
 //!
-//! [`Election`] decides, this task reads, writes and watches the Lease. A replica that loses the Lease becomes a standby; its
-//! process and its watches go on. The deadline of the leadership does not depend on this task: the fence compares the clocks
+//! [`Election`] decides. This task reads, writes and watches the Lease. A replica that loses the Lease becomes a standby; its
+//! process and its watches continue. The deadline of the leadership does not depend on this task: the fence compares the clocks
 //! at each write.
 
 mod election;
@@ -143,7 +143,7 @@ impl Leadership {
         match action {
             Action::Read(wait) => {
                 self.watch = None;
-                self.sleep(wait).await;
+                sleep(self.before_deadline(wait)).await;
                 self.read().await
             }
             Action::Write(write) => {
@@ -151,27 +151,21 @@ impl Leadership {
                 self.write(&write).await
             }
             Action::Wait(wait) if matches!(self.state, State::Leader { .. }) => {
-                self.sleep(wait).await;
+                sleep(self.before_deadline(wait)).await;
                 Input::Elapsed
             }
             Action::Wait(wait) => timeout(wait, self.change()).await.unwrap_or(Input::Elapsed),
         }
     }
 
-    /// Sleeps, but not beyond the deadline of a leader.
-    async fn sleep(&mut self, wait: Duration) {
+    /// Limits a duration to the time until the deadline of a leader.
+    fn before_deadline(&self, duration: Duration) -> Duration {
         let remaining = self.state.remaining(self.clock.read());
-        sleep(remaining.map_or(wait, |remaining| remaining.min(wait))).await;
-    }
-
-    /// Returns the time limit of a request.
-    fn limit(&self) -> Duration {
-        let remaining = self.state.remaining(self.clock.read());
-        remaining.map_or(REQUEST_LIMIT, |remaining| remaining.min(REQUEST_LIMIT))
+        remaining.map_or(duration, |remaining| remaining.min(duration))
     }
 
     async fn read(&mut self) -> Input {
-        let result = timeout(self.limit(), self.client.get()).await;
+        let result = timeout(self.before_deadline(REQUEST_LIMIT), self.client.get()).await;
         match self.checked(result) {
             Some(lease) => Input::Seen(lease),
             None => Input::Failed,
@@ -180,7 +174,8 @@ impl Leadership {
 
     async fn write(&mut self, write: &LeaseWrite) -> Input {
         let sent = self.clock.read();
-        let result = timeout(self.limit(), self.client.apply(write)).await;
+        let limit = self.before_deadline(REQUEST_LIMIT);
+        let result = timeout(limit, self.client.apply(write)).await;
         match self.checked(result) {
             Some(Applied::Written(record)) => Input::Written { sent, record },
             Some(Applied::Conflict) => Input::Conflict,

@@ -6,23 +6,24 @@ use std::{
 };
 
 use futures::channel::mpsc;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use kube::{Client, client::Body, core::DeserializeGuard};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
 use super::*;
 use crate::{
     api::SidecarPolicy,
-    domain::{checkpoint::Checkpoint, observation::Observation},
-    kubernetes::decode::{intern::Interner, pod, policy},
-    kubernetes::inputs::ObservedPolicy,
-};
-use crate::{
-    domain::{index::Scope, policy::PolicyKind},
-    kubernetes::decode::policy::status::ObservedStatus,
+    domain::{checkpoint::Checkpoint, index::Scope, observation::Observation, policy::PolicyKind},
+    kubernetes::{
+        decode::{
+            intern::Interner,
+            pod,
+            policy::{self, status::ObservedStatus},
+        },
+        inputs::ObservedPolicy,
+    },
 };
 
 mod late_wake;
@@ -52,14 +53,18 @@ fn pods(event: WatchEvent<Observation>) -> Input {
     Input::Pod(None, event)
 }
 
-/// Complete lists of both kinds, with one policy whose check MainReadySidecarNotReady fires after 60 s.
-fn policies() -> Vec<Input> {
+fn policies(kind: PolicyKind, event: WatchEvent<Box<ObservedPolicy>>) -> Input {
+    Input::Policy(kind, None, event)
+}
+
+/// The policy `mesh`, whose check MainReadySidecarNotReady fires after 60 s.
+fn mesh() -> Box<ObservedPolicy> {
     let object: Value = json!({
         "metadata": {"name": "mesh", "namespace": "pay", "uid": "mesh", "generation": 1},
         "spec": {"checks": {"mainReadySidecarNotReady": {"for": "60s"}, "notReady": {"mode": "Off"}}},
     });
     let object: DeserializeGuard<SidecarPolicy> = serde_json::from_value(object).unwrap();
-    let observed = ObservedPolicy {
+    Box::new(ObservedPolicy {
         update: policy::policy_update(&object).unwrap(),
         status: ObservedStatus {
             uid: "mesh".into(),
@@ -67,29 +72,17 @@ fn policies() -> Vec<Input> {
             status: None,
             writers: Vec::new(),
         },
-    };
-    let mut inputs = Vec::new();
-    let kinds = [
-        (PolicyKind::SidecarPolicy, Some(observed)),
-        (PolicyKind::ClusterSidecarPolicy, None),
-    ];
-    for (kind, observed) in kinds {
-        let last_synced = Timestamp::MIN;
-        inputs.push(Input::Policy(kind, None, WatchEvent::Restarted { last_synced }));
-        inputs.extend(observed.map(|policy| Input::Policy(kind, None, WatchEvent::Listed(Box::new(policy)))));
-        inputs.push(Input::Policy(kind, None, WatchEvent::Complete));
-    }
-    inputs
+    })
 }
 
-fn restarted() -> WatchEvent<Observation> {
+fn restarted<T>() -> WatchEvent<T> {
     WatchEvent::Restarted {
         last_synced: Timestamp::MIN,
     }
 }
 
 #[test]
-fn a_restarted_list_ignores_what_the_interrupted_list_contained() {
+fn a_list_that_begins_again_ignores_the_incomplete_one() {
     let scope: Scope = None;
     let mut index = Index::new([scope], false);
     let now = START.parse().unwrap();
@@ -111,38 +104,99 @@ fn a_restarted_list_ignores_what_the_interrupted_list_contained() {
     }
 }
 
-/// A reconciler on the clock of tokio, and the requests that its sinks send.
-fn reconciler() -> (Reconciler, std::sync::mpsc::Receiver<String>) {
-    reconciler_ahead_by(Arc::default())
+/// A running reconciler with the policy `mesh`, and the requests that its sinks send.
+struct Rig {
+    inputs: mpsc::UnboundedSender<Input>,
+    requests: std::sync::mpsc::Receiver<Method>,
+    index: Arc<Mutex<Index>>,
+    work_queued: Arc<Notify>,
+    /// The seconds by which the clock of the reconciler is ahead of that of tokio.
+    ahead: Arc<AtomicI64>,
 }
 
-/// A reconciler whose clock is ahead of tokio's by some seconds, and the requests that its sinks send.
-fn reconciler_ahead_by(seconds: Arc<AtomicI64>) -> (Reconciler, std::sync::mpsc::Receiver<String>) {
-    let (requests, received) = std::sync::mpsc::channel();
-    let client = Client::new(Recorder(requests), "default");
-    let origin = Instant::now();
-    let start: Timestamp = START.parse().unwrap();
-    let clock: Arc<dyn Clock> = Arc::new(move || {
-        let ahead = jiff::SignedDuration::from_secs(seconds.load(Ordering::Relaxed));
-        start + origin.elapsed() + ahead
-    });
-    let metrics = Arc::new(Metrics::new().unwrap());
-    let index = Arc::new(Mutex::new(Index::new([None], false)));
-    let reconciler = Reconciler::new(
-        index,
-        client,
-        clock,
-        metrics,
-        Arc::new(Health::new(Vec::new())),
-        Fence::always(),
-        Installation::on_host("test"),
-    );
-    (reconciler, received)
+impl Rig {
+    fn start() -> Self {
+        let (sender, requests) = std::sync::mpsc::channel();
+        let ahead = Arc::<AtomicI64>::default();
+        let (origin, seconds) = (Instant::now(), Arc::clone(&ahead));
+        let start: Timestamp = START.parse().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(move || {
+            let ahead = jiff::SignedDuration::from_secs(seconds.load(Ordering::Relaxed));
+            start + origin.elapsed() + ahead
+        });
+        let index = Arc::new(Mutex::new(Index::new([None], false)));
+        let reconciler = Reconciler::new(
+            Arc::clone(&index),
+            Client::new(Recorder(sender), "default"),
+            clock,
+            Arc::new(Metrics::new().unwrap()),
+            Arc::new(Health::new(Vec::new())),
+            Fence::always(),
+            Installation::on_host("test"),
+        );
+        let work_queued = Arc::clone(&reconciler.work_queued);
+        let (events, status) = (Arc::clone(&reconciler.events), Arc::clone(&reconciler.status));
+        tokio::spawn(async move { tokio::join!(events.run(), status.run()) });
+        let (inputs, stream) = mpsc::unbounded();
+        tokio::spawn(async move { reconciler.run(stream, std::future::pending()).await });
+        let rig = Self {
+            inputs,
+            requests,
+            index,
+            work_queued,
+            ahead,
+        };
+        for kind in [PolicyKind::SidecarPolicy, PolicyKind::ClusterSidecarPolicy] {
+            rig.send(policies(kind, restarted()));
+            if kind == PolicyKind::SidecarPolicy {
+                rig.send(policies(kind, WatchEvent::Listed(mesh())));
+            }
+            rig.send(policies(kind, WatchEvent::Complete));
+        }
+        rig
+    }
+
+    fn send(&self, input: Input) {
+        self.inputs.unbounded_send(input).unwrap();
+    }
+
+    /// Lists these Pods, with ready sidecars.
+    fn list(&self, names: impl IntoIterator<Item = impl AsRef<str>>) {
+        self.send(pods(restarted()));
+        for name in names {
+            self.send(pods(WatchEvent::Listed(pod(name.as_ref(), true))));
+        }
+        self.send(pods(WatchEvent::Complete));
+    }
+
+    /// Changes a Pod.
+    fn apply(&self, name: &str, sidecar_ready: bool) {
+        self.send(pods(WatchEvent::Applied(pod(name, sidecar_ready))));
+    }
+
+    /// Sets the clock forward, as the wall clock after a suspended machine.
+    fn set_forward(&self, seconds: i64) {
+        self.ahead.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    /// The number of Events and of statuses that were written since the last call.
+    fn written(&self) -> (usize, usize) {
+        let (events, statuses): (Vec<_>, Vec<_>) = self
+            .requests
+            .try_iter()
+            .partition(|method| *method == Method::POST);
+        (events.len(), statuses.len())
+    }
+
+    /// The number of Events that were written since the last call.
+    fn events(&self) -> usize {
+        self.written().0
+    }
 }
 
-/// Records method and path of each request, and responds with an empty object.
+/// Records the method of each request, and responds with an empty object.
 #[derive(Clone)]
-struct Recorder(std::sync::mpsc::Sender<String>);
+struct Recorder(std::sync::mpsc::Sender<Method>);
 
 impl tower::Service<Request<Body>> for Recorder {
     type Response = Response<Full<Bytes>>;
@@ -154,134 +208,79 @@ impl tower::Service<Request<Body>> for Recorder {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let what = format!("{} {}", request.method(), request.uri().path());
-        self.0.send(what).unwrap();
+        self.0.send(request.method().clone()).unwrap();
         std::future::ready(Ok(Response::new(Full::from("{}"))))
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_deadline_acts_on_time_without_inputs() {
-    let (reconciler, requests) = reconciler();
-    let (events, status) = (Arc::clone(&reconciler.events), Arc::clone(&reconciler.status));
-    tokio::spawn(async move { tokio::join!(events.run(), status.run()) });
-    let (inputs, stream) = mpsc::unbounded();
-    let (_running, stop) = oneshot::channel::<()>();
-    tokio::spawn(async move {
-        reconciler
-            .run(stream, async {
-                let _stopped = stop.await;
-            })
-            .await;
-    });
-    let send = |input| inputs.unbounded_send(input).unwrap();
-    let written = || {
-        let requests: Vec<String> = requests.try_iter().collect();
-        let events = requests
-            .iter()
-            .filter(|request| request.starts_with("POST"))
-            .count();
-        (events, requests.len() - events)
-    };
-
-    policies().into_iter().for_each(send);
-    send(pods(restarted()));
-    send(pods(WatchEvent::Listed(pod("web", true))));
-    send(pods(WatchEvent::Listed(pod("api", true))));
-    send(pods(WatchEvent::Complete));
-    tokio::time::sleep(Duration::from_secs(30)).await;
-    assert_eq!(written(), (0, 1), "the first status");
-    send(pods(WatchEvent::Applied(pod("web", false))));
-    tokio::time::sleep(Duration::from_secs(59)).await;
+    let rig = Rig::start();
+    rig.list(["web", "api"]);
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(rig.written(), (0, 1), "the first status");
+    rig.apply("web", false);
+    sleep(Duration::from_secs(59)).await;
     assert_eq!(
-        written(),
+        rig.written(),
         (0, 2),
         "the update of the Pod, and the violation that is visible"
     );
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(written(), (1, 1), "firing after one minute");
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(rig.written(), (1, 1), "firing after one minute");
 
     let last_synced = START.parse().unwrap();
-    send(pods(WatchEvent::Applied(pod("api", false))));
-    send(pods(WatchEvent::Disconnected { last_synced }));
-    tokio::time::sleep(Duration::from_mins(10)).await;
+    rig.apply("api", false);
+    rig.send(pods(WatchEvent::Disconnected { last_synced }));
+    sleep(Duration::from_mins(10)).await;
     assert_eq!(
-        written().0,
+        rig.events(),
         0,
         "deadlines are held while the watch is disconnected"
     );
-    send(pods(WatchEvent::Resumed));
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(written().0, 1, "the violation fires after the watch has resumed");
+    rig.send(pods(WatchEvent::Resumed));
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(rig.events(), 1, "the violation fires after the watch has resumed");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_checkpoint_is_joined_without_an_input() {
-    let (reconciler, _requests) = reconciler();
-    let (index, work_queued) = (Arc::clone(&reconciler.index), Arc::clone(&reconciler.work_queued));
-    let (inputs, stream) = mpsc::unbounded();
-    tokio::spawn(async move { reconciler.run(stream, std::future::pending()).await });
-    for event in [
-        restarted(),
-        WatchEvent::Listed(pod("web", true)),
-        WatchEvent::Complete,
-    ] {
-        inputs.unbounded_send(pods(event)).unwrap();
-    }
-    tokio::time::sleep(Duration::from_secs(31)).await;
-    index.lock().import(Checkpoint::default(), START.parse().unwrap());
-    assert!(index.lock().has_work());
-    work_queued.notify_one();
-    tokio::time::sleep(Duration::from_millis(10)).await;
-    assert!(!index.lock().has_work());
+    let rig = Rig::start();
+    rig.list(["web"]);
+    sleep(Duration::from_secs(31)).await;
+    rig.index
+        .lock()
+        .import(Checkpoint::default(), START.parse().unwrap());
+    assert!(rig.index.lock().has_work());
+    rig.work_queued.notify_one();
+    sleep(Duration::from_millis(10)).await;
+    assert!(!rig.index.lock().has_work());
 }
 
 #[tokio::test(start_paused = true)]
 async fn inputs_are_applied_between_the_steps_of_long_work() {
-    let (reconciler, _requests) = reconciler();
-    let index = Arc::clone(&reconciler.index);
-    let (inputs, stream) = mpsc::unbounded();
-    let send = |input| inputs.unbounded_send(input).unwrap();
-    tokio::spawn(async move { reconciler.run(stream, std::future::pending()).await });
-    policies().into_iter().for_each(send);
-    send(pods(restarted()));
-    for number in 0..100 {
-        send(pods(WatchEvent::Listed(pod(&format!("web-{number}"), true))));
+    let rig = Rig::start();
+    rig.list((0..100).map(|number| format!("web-{number}")));
+    sleep(Duration::from_secs(1)).await;
+    rig.index.lock().set_units_per_step(1);
+    let deleted = mesh().update.key;
+    for event in [restarted(), WatchEvent::Complete] {
+        rig.send(policies(deleted.kind, event));
     }
-    send(pods(WatchEvent::Complete));
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    index.lock().set_units_per_step(1);
-    let deleted = PolicyKey {
-        kind: PolicyKind::SidecarPolicy,
-        namespace: "pay".into(),
-        name: "mesh".into(),
-    };
-    send(Input::Policy(
-        PolicyKind::SidecarPolicy,
-        None,
-        WatchEvent::Restarted {
-            last_synced: Timestamp::MIN,
-        },
-    ));
-    send(Input::Policy(
-        PolicyKind::SidecarPolicy,
-        None,
-        WatchEvent::Complete,
-    ));
-    while index.lock().report(&deleted).is_some() {
-        tokio::task::yield_now().await;
+    while rig.index.lock().report(&deleted).is_some() {
+        yield_now().await;
     }
-    send(pods(WatchEvent::Applied(pod("new", true))));
-    while index.lock().tracked_pods() == 100 {
-        tokio::task::yield_now().await;
+    rig.apply("new", true);
+    while rig.index.lock().tracked_pods() == 100 {
+        yield_now().await;
     }
     assert!(
-        index.lock().has_work(),
+        rig.index.lock().has_work(),
         "the Pod was applied before the last step"
     );
     let steps = async {
-        while index.lock().has_work() {
-            tokio::task::yield_now().await;
+        while rig.index.lock().has_work() {
+            yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(1), steps)

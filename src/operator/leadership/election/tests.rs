@@ -105,7 +105,7 @@ fn the_election_follows_its_rules() {
         (State::Unknown, Input::Seen(other(7, 0)), 3, "standby", "wait 15", "another holder"),
         (State::Unknown, Input::Seen(Some(released(7))), 3, "standby", "write a 7 5", "released: take it over at once"),
         (State::Unknown, Input::Seen(Some(lease("", 7, 0))), 3, "standby", "wait 15", "an empty holder that is no release"),
-        (State::Unknown, Input::Seen(own(7)), 3, "standby", "write a 7 4", "an own write without a response"),
+        (State::Unknown, Input::Seen(own(7)), 3, "standby", "write a 7 4", "this replica wrote it and received no response"),
         (State::Unknown, written(0, 1), 10, "standby", "read 0", "the response arrives after the deadline"),
         // A standby.
         (standby(other(7, 0), 0), Input::Seen(other(8, 2)), 2, "standby", "wait 15", "the holder renews"),
@@ -139,7 +139,7 @@ fn the_election_follows_its_rules() {
         (leader(7, 0), Input::Elapsed, 10, "standby", "write a 7 4", "a pause beyond the deadline: try to take it over again"),
         (leader(7, 0), Input::Seen(own(7)), 12, "standby", "write a 7 4", "expired, but nobody took it over"),
         (leader(7, 0), Input::Seen(None), 12, "standby", "wait 15", "expired and deleted: another leader may write"),
-        (leader(7, 0), written(9, 8), 12, "leader", "wait 0", "the response of a renewal arrives late, its term has begun"),
+        (leader(7, 0), written(9, 8), 12, "leader", "wait 0", "the response of a renewal arrives late, but before its deadline"),
     ];
     for (state, input, now, expected_role, expected_action, why) in table {
         let (state, action) = election("a").step(state, input, at(now));
@@ -193,10 +193,10 @@ fn a_renewal_keeps_the_beginning_of_the_term_and_a_takeover_does_not() {
     assert_eq!(renewal.term.renewed, Some(wall(4)));
     let takeover = election.write(Some(&lease("b", 7, 2)), at(40));
     assert_eq!(takeover.term.acquired, Some(wall(40)));
-    let mut odd = lease("b", 7, 2);
+    let mut invalid = lease("b", 7, 2);
     for (transitions, expected) in [(-5, 1), (i32::MAX, i32::MAX)] {
-        odd.term.transitions = transitions;
-        assert_eq!(election.write(Some(&odd), at(40)).term.transitions, expected);
+        invalid.term.transitions = transitions;
+        assert_eq!(election.write(Some(&invalid), at(40)).term.transitions, expected);
     }
     let release = release(&lease("a", 7, 2), at(5));
     assert!(is_released(&release.term));
@@ -268,7 +268,7 @@ fn there_is_never_more_than_one_leader() {
                 let reading = clock(replica, now);
                 let input = match (&*state, &*action) {
                     (State::Leader { .. }, Action::Wait(_)) => Input::Elapsed,
-                    // A watch without a connection is silent. A Lease that does not exist is read again and again.
+                    // A watch without a connection is silent. A Lease that does not exist is read repeatedly.
                     (State::Standby { seen: Some(_), .. }, Action::Wait(_)) if *is_cut => Input::Elapsed,
                     _ if *is_cut => Input::Failed,
                     (_, action) => server.answer(action, reading),
@@ -289,6 +289,6 @@ fn there_is_never_more_than_one_leader() {
             });
             assert!(leaders.count() <= 1, "seed {seed}, second {now}");
         }
-        assert!(terms > 0, "seed {seed}: somebody led");
+        assert!(terms > 0, "seed {seed}: there was a leader");
     }
 }
