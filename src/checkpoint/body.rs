@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     DecodeError,
-    reader::Reader,
+    reader::{RANGE, Reader, TAG},
     writer::{Writer, millis},
 };
 use crate::domain::{
@@ -19,9 +19,6 @@ mod containers;
 mod events;
 
 type Result<T> = std::result::Result<T, DecodeError>;
-
-const TAG: DecodeError = DecodeError::Content("an unknown tag");
-const RANGE: DecodeError = DecodeError::Content("a number out of range");
 
 /// The bits of a violation's flags.
 mod flags {
@@ -124,16 +121,7 @@ fn read_policy(from: &mut Reader<'_>, as_of: Timestamp) -> Result<(Arc<str>, Pol
     if bits > CLUSTER | COMPLETE | HELD {
         return Err(TAG);
     }
-    let kind = if bits & CLUSTER == 0 {
-        PolicyKind::SidecarPolicy
-    } else {
-        PolicyKind::ClusterSidecarPolicy
-    };
-    let key = PolicyKey {
-        kind,
-        namespace: from.string()?,
-        name: from.string()?,
-    };
+    let key = read_policy_key(bits & CLUSTER != 0, from)?;
     let generation = from.signed()?;
     let as_of = if bits & HELD == 0 { as_of } else { from.time()? };
     let policy = PolicyState {
@@ -144,6 +132,18 @@ fn read_policy(from: &mut Reader<'_>, as_of: Timestamp) -> Result<(Arc<str>, Pol
         violations: BTreeMap::new(),
     };
     Ok((uid, policy))
+}
+
+fn read_policy_key(is_cluster: bool, from: &mut Reader<'_>) -> Result<PolicyKey> {
+    Ok(PolicyKey {
+        kind: if is_cluster {
+            PolicyKind::ClusterSidecarPolicy
+        } else {
+            PolicyKind::SidecarPolicy
+        },
+        namespace: from.string()?,
+        name: from.string()?,
+    })
 }
 
 fn write_pod(key: &PodKey, pod: &PodState, violations: &[Numbered<'_>], to: &mut Writer) {

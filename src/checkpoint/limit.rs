@@ -26,7 +26,7 @@ enum Importance {
 /// remain. Returns the number of entries that were left out.
 pub(super) fn shrink(checkpoint: &mut Checkpoint, size: usize, limit: usize) -> u32 {
     let before = checkpoint.entries() + checkpoint.waiting.len();
-    // The common tables stay, so a tenth more than the share is left out.
+    // The size of the common tables does not change, so a tenth more than the share is left out.
     let share = |count: usize| (count.saturating_mul(limit) / size.max(1)).saturating_mul(9) / 10;
     if checkpoint.is_empty() {
         // Policies without violations date new faults only.
@@ -46,34 +46,28 @@ pub(super) fn shrink(checkpoint: &mut Checkpoint, size: usize, limit: usize) -> 
     u32::try_from(left_out).unwrap_or(u32::MAX)
 }
 
-/// The Pods, the most important first.
+/// Returns the Pods, the most important first.
 fn by_importance(checkpoint: &Checkpoint) -> Vec<PodKey> {
-    let mut importance: BTreeMap<&PodKey, Importance> = checkpoint
-        .pods
-        .iter()
-        .map(|(key, pod)| {
-            let is_empty = pod.containers.is_empty();
-            (
-                key,
-                if is_empty {
-                    Importance::Events
-                } else {
-                    Importance::History
-                },
-            )
-        })
-        .collect();
+    let importance = checkpoint.pods.iter().map(|(key, pod)| {
+        let importance = if pod.containers.is_empty() {
+            Importance::Events
+        } else {
+            Importance::History
+        };
+        (key, importance)
+    });
+    let mut importance: BTreeMap<&PodKey, Importance> = importance.collect();
     for (id, state) in checkpoint.policies.values().flat_map(|policy| &policy.violations) {
-        let is = match state.firing_since {
+        let of_violation = match state.firing_since {
             Some(_) => Importance::Firing(state.severity, Reverse(state.onset)),
             None => Importance::Pending,
         };
         if let Some(most) = importance.get_mut(&id.pod) {
-            *most = is.max(*most);
+            *most = of_violation.max(*most);
         }
     }
     let mut pods: Vec<_> = importance.into_iter().collect();
-    pods.sort_by(|(one, is_one), (other, is_other)| is_other.cmp(is_one).then(one.cmp(other)));
+    pods.sort_by_key(|(key, importance)| (Reverse(*importance), *key));
     pods.into_iter().map(|(key, _)| key.clone()).collect()
 }
 

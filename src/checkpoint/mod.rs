@@ -124,7 +124,7 @@ fn seal(checkpoint: &Checkpoint, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Decodes a checkpoint. Reads at most [`MAX_BODY`] bytes of a body, whatever the header says.
+/// Decodes a checkpoint. Decompresses at most [`MAX_BODY`] bytes, even if the header has a larger size.
 pub fn decode(bytes: &[u8]) -> Result<Checkpoint, DecodeError> {
     let (magic, rest) = bytes.split_first_chunk::<4>().ok_or(DecodeError::Foreign)?;
     if *magic != MAGIC {

@@ -19,7 +19,8 @@ type Result<T> = std::result::Result<T, DecodeError>;
 const END: DecodeError = DecodeError::Content("the body ends early");
 const NOT_UTF8: DecodeError = DecodeError::Content("text that is not UTF-8");
 const TIME: DecodeError = DecodeError::Content("a time out of range");
-const TAG: DecodeError = DecodeError::Content("an unknown tag");
+pub(super) const RANGE: DecodeError = DecodeError::Content("a number out of range");
+pub(super) const TAG: DecodeError = DecodeError::Content("an unknown tag");
 
 impl<'a> Reader<'a> {
     /// Reads the base of the times and the table of strings.
@@ -83,7 +84,7 @@ impl<'a> Reader<'a> {
 
     /// An integer of a smaller type.
     pub(super) fn small<T: TryFrom<u64>>(&mut self) -> Result<T> {
-        T::try_from(self.integer()?).map_err(|_| DecodeError::Content("a number out of range"))
+        T::try_from(self.integer()?).map_err(|_| RANGE)
     }
 
     /// The number of items that follow. Each of them has at least one byte.

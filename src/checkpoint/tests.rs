@@ -97,21 +97,12 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_byte_or_a_cut_is_an_error(checkpoint in checkpoint(), place in any::<prop::sample::Index>(), flip in 1..=255u8) {
-        let mut bytes = encode(checkpoint, MAX_SIZE).bytes;
-        let place = place.index(bytes.len());
-        prop_assert!(decode(&bytes[..place]).is_err(), "cut after {} bytes", place);
-        bytes[place] ^= flip;
-        prop_assert!(decode(&bytes).is_err(), "byte {} changed by {}", place, flip);
-    }
-
-    #[test]
-    fn a_body_of_random_bytes_with_the_right_checksum_is_no_panic(body in collection::vec(any::<u8>(), 0..300)) {
+    fn a_body_of_random_bytes_with_the_right_checksum_does_not_panic(body in collection::vec(any::<u8>(), 0..300)) {
         let _ = decode(&seal(&Checkpoint { as_of: at(0), ..Checkpoint::default() }, &body));
     }
 
     #[test]
-    fn a_changed_body_with_the_right_checksum_is_no_panic(
+    fn a_changed_body_with_the_right_checksum_does_not_panic(
         checkpoint in checkpoint(), place in any::<prop::sample::Index>(), byte in any::<u8>(),
     ) {
         let mut body = Writer::default();
@@ -173,12 +164,14 @@ fn a_time_beyond_the_range_is_the_latest_one() {
 }
 
 #[test]
-fn every_flipped_bit_is_an_error() {
+fn every_changed_byte_is_an_error() {
     let bytes = bytes();
-    for place in 0..bytes.len() * 8 {
-        let mut flipped = bytes.clone();
-        flipped[place / 8] ^= 1 << (place % 8);
-        assert!(decode(&flipped).is_err(), "bit {place}");
+    for place in 0..bytes.len() {
+        for change in 1..=255 {
+            let mut changed = bytes.clone();
+            changed[place] ^= change;
+            assert!(decode(&changed).is_err(), "byte {place} changed by {change}");
+        }
     }
 }
 
@@ -222,11 +215,11 @@ fn a_body_that_is_larger_than_its_size_is_not_decompressed() {
     let bomb = seal(&checkpoint, &zeros);
     assert!(bomb.len() < 100_000, "{} bytes", bomb.len());
     assert_eq!(decode(&bomb), Err(DecodeError::TooLarge));
-    let mut liar = bomb;
-    liar[14..18].copy_from_slice(&1000u32.to_le_bytes());
-    let checksum = stable_hash([&liar[..HEADER], &liar[HEADER + CHECKSUM..]]);
-    liar[HEADER..HEADER + CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
-    assert!(matches!(decode(&liar), Err(DecodeError::Content(_))));
+    let mut wrong_size = bomb;
+    wrong_size[14..18].copy_from_slice(&1000u32.to_le_bytes());
+    let checksum = stable_hash([&wrong_size[..HEADER], &wrong_size[HEADER + CHECKSUM..]]);
+    wrong_size[HEADER..HEADER + CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
+    assert!(matches!(decode(&wrong_size), Err(DecodeError::Content(_))));
 }
 
 #[test]
@@ -250,10 +243,8 @@ fn the_least_important_entries_are_left_out_first() {
     let mut checkpoint = example();
     let (_, policy) = checkpoint.policies.pop_first().unwrap();
     let (id, violation) = policy.violations.first_key_value().unwrap();
-    let (firing, pod) = (
-        violation.clone(),
-        checkpoint.pods.values().next().unwrap().clone(),
-    );
+    let firing = violation.clone();
+    let pod = checkpoint.pods.values().next().unwrap().clone();
     let mut policy = PolicyState {
         violations: BTreeMap::new(),
         ..policy.clone()
@@ -276,39 +267,31 @@ fn the_least_important_entries_are_left_out_first() {
         checkpoint.pods.insert(key, state);
     };
     for i in 0..100i64 {
-        let old = i32::try_from(i).unwrap();
         let of = |severity, onset: i64| ViolationState {
             severity,
             onset: at(onset),
             ..firing.clone()
         };
-        let events = PodState {
-            written: [(u64::from(old.unsigned_abs()), 1)].into(),
-            ..PodState::default()
-        };
-        add(
-            format!("critical-{i}"),
-            Some(of(Severity::Critical, 900)),
-            events.clone(),
-        );
-        add(
-            format!("old-{i}"),
-            Some(of(Severity::Warning, 100)),
-            events.clone(),
-        );
-        add(
-            format!("young-{i}"),
-            Some(of(Severity::Warning, 700)),
-            events.clone(),
-        );
         let pending = ViolationState {
             firing_since: None,
             event: None,
             ..of(Severity::Critical, 700)
         };
-        add(format!("pending-{i}"), Some(pending), events.clone());
-        add(format!("events-{i}"), None, events);
-        add(format!("history-{i}"), None, pod.clone());
+        let events = PodState {
+            written: [(i.unsigned_abs(), 1)].into(),
+            ..PodState::default()
+        };
+        let pods = [
+            ("critical", Some(of(Severity::Critical, 900)), &events),
+            ("old", Some(of(Severity::Warning, 100)), &events),
+            ("young", Some(of(Severity::Warning, 700)), &events),
+            ("pending", Some(pending), &events),
+            ("events", None, &events),
+            ("history", None, &pod),
+        ];
+        for (kind, violation, state) in pods {
+            add(format!("{kind}-{i}"), violation, state.clone());
+        }
     }
     checkpoint.policies.insert("u-1".into(), policy);
     let order = ["critical", "old", "young", "history", "pending", "events"];
@@ -316,11 +299,8 @@ fn the_least_important_entries_are_left_out_first() {
     for tenths in 1..10 {
         let decoded = decode(&encode(checkpoint.clone(), full * tenths / 10).bytes).unwrap();
         let kept = order.map(|kind| {
-            decoded
-                .pods
-                .keys()
-                .filter(|key| key.name.starts_with(kind))
-                .count()
+            let names = decoded.pods.keys().map(|key| &key.name);
+            names.filter(|name| name.starts_with(kind)).count()
         });
         let partial = kept.iter().filter(|count| !matches!(count, 0 | 100)).count();
         assert!(
@@ -328,16 +308,7 @@ fn the_least_important_entries_are_left_out_first() {
             "{tenths}: {kept:?}"
         );
         assert!(decoded.omitted > 0);
-        let violations = decoded
-            .policies
-            .values()
-            .map(|policy| policy.violations.len())
-            .sum::<usize>();
-        let policies = decoded.policies.values();
-        assert!(
-            policies
-                .into_iter()
-                .all(|policy| policy.complete == (violations == 400))
-        );
+        let policy = &decoded.policies["u-1"];
+        assert_eq!(policy.complete, policy.violations.len() == 400);
     }
 }

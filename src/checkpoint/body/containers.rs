@@ -4,9 +4,12 @@ use std::num::NonZeroU32;
 
 use jiff::SignedDuration;
 
-use super::{Result, TAG};
+use super::Result;
 use crate::{
-    checkpoint::{reader::Reader, writer::Writer},
+    checkpoint::{
+        reader::{Reader, TAG},
+        writer::Writer,
+    },
     domain::{
         checkpoint::{ContainerState, FlapId, Occurrences, Seen},
         history::{ExitId, OomKill, Prior},

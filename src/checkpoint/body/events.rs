@@ -1,8 +1,12 @@
 //! The Events in a checkpoint that had not been written.
 
-use super::{Result, TAG, read_severity, write_severity};
+use super::{Result, read_policy_key, read_severity, write_severity};
 use crate::{
-    checkpoint::{DecodeError, reader::Reader, writer::Writer},
+    checkpoint::{
+        DecodeError,
+        reader::{Reader, TAG},
+        writer::Writer,
+    },
     domain::{
         checks::rule,
         effects::{Delivery, Event, RECOVERED, Regarding},
@@ -69,19 +73,10 @@ pub(super) fn write(event: &Event, to: &mut Writer) {
 
 pub(super) fn read(from: &mut Reader<'_>) -> Result<Event> {
     let name = from.text()?.to_owned();
-    let kind = if from.flag()? {
-        PolicyKind::ClusterSidecarPolicy
-    } else {
-        PolicyKind::SidecarPolicy
-    };
-    let policy = PolicyKey {
-        kind,
-        namespace: from.string()?,
-        name: from.string()?,
-    };
+    let is_cluster = from.flag()?;
     Ok(Event {
         name,
-        policy,
+        policy: read_policy_key(is_cluster, from)?,
         policy_uid: from.uid()?,
         namespace: from.string()?,
         regarding: Regarding {
