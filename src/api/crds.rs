@@ -180,7 +180,7 @@ mod tests {
         }
     }
 
-    /// Reports every text of a CEL expression in the definitions.
+    /// Calls `visit` with each CEL expression in a definition.
     fn visit_expressions(value: &Value, visit: &mut impl FnMut(&str)) {
         match value {
             Value::Array(items) => items.iter().for_each(|item| visit_expressions(item, visit)),

@@ -26,7 +26,7 @@ impl Duration {
         Self(text.into())
     }
 
-    /// The text as written.
+    /// Returns the text as written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -57,7 +57,7 @@ impl JsonSchema for Duration {
     }
 }
 
-/// The text is not a duration.
+/// Error for a text that is not a duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a duration such as 90s, 5m or 1h30m")]
 pub struct InvalidDuration(String);

@@ -162,7 +162,7 @@ impl SidecarExemptionSpec {
     }
 }
 
-/// A selector as `kubectl get --selector` takes it, or `all Pods`.
+/// Returns a selector in the form of `kubectl get --selector`, or `all Pods`.
 fn shown_selector(selector: &LabelSelector) -> String {
     let LabelSelector {
         match_labels,
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn the_columns_show_what_an_exemption_covers() {
+    fn the_columns_show_the_pods_and_the_checks_of_an_exemption() {
         let many: Vec<String> = (0..64).map(|i| format!("value-{i}")).collect();
         let table = [
             (

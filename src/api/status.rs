@@ -3,9 +3,7 @@
 //! The status changes only with the cluster: it has no durations and no "last checked" time. Another version of the
 //! operator may have written it, so list entries that cannot be decoded are skipped.
 
-use super::checks::CheckName;
-use super::common::Severity;
-use super::schema::kubernetes_dialect;
+use super::{checks::CheckName, common::Severity, schema::kubernetes_dialect};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
@@ -247,7 +245,7 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-/// The entries of a list that can be decoded.
+/// Decodes a list. Skips the entries that cannot be decoded.
 pub(super) fn readable<'de, D: Deserializer<'de>, T: DeserializeOwned>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {
@@ -258,7 +256,7 @@ pub(super) fn readable<'de, D: Deserializer<'de>, T: DeserializeOwned>(
         .collect())
 }
 
-/// A value, if it can be decoded.
+/// Decodes a value. Returns `None` if it cannot be decoded.
 fn if_readable<'de, D: Deserializer<'de>, T: DeserializeOwned>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {

@@ -1,4 +1,4 @@
-//! What holds for all of the API's schema: it says what it does, and says it everywhere.
+//! Rules for every field of the schema: descriptions, defaults and bounds.
 
 use super::{ClusterSidecarPolicySpec, SidecarPolicySpec, crds};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -37,7 +37,7 @@ fn walk(path: &str, schema: &Value, visit: &mut impl FnMut(&str, &Value)) {
     }
 }
 
-/// What the API server makes of a value: each absent field gets its default, from the outside to the inside.
+/// Returns the value with the defaults of the schema, as the API server adds them: first to the outer object.
 fn defaulted(schema: &Value, value: &Value) -> Value {
     let (Some(properties), Some(fields)) = (schema["properties"].as_object(), value.as_object()) else {
         return value.clone();
@@ -51,7 +51,7 @@ fn defaulted(schema: &Value, value: &Value) -> Value {
 }
 
 #[test]
-fn the_types_default_as_the_schema_does() {
+fn the_types_have_the_defaults_of_the_schema() {
     let [namespaced, cluster] =
         policy_schemas().map(|(_, schema)| defaulted(&schema["properties"]["spec"], &json!({})));
     let spec: SidecarPolicySpec = serde_json::from_value(json!({})).unwrap();
@@ -72,13 +72,14 @@ fn every_field_of_a_policy_has_a_default() {
         );
         let mut without = Vec::new();
         walk("spec", &schema["properties"]["spec"], &mut |path, property| {
-            // Inside a selector absent means empty, as in Kubernetes' own; an entry of expected has one of several fields
+            // In a selector, an absent field means an empty one, as in Kubernetes. An entry of expected has one of several
+            // fields.
             if !path.contains("Selector.")
                 && !path.contains("expected[].")
-                // Off unless the policy names it
+                // These checks are off if the field is absent.
                 && path != "spec.checks.versionDrift"
                 && path != "spec.checks.commonCause"
-                // None, unless the policy says which
+                // No exemption is allowed if the field is absent.
                 && !path.starts_with("spec.exemptions")
                 && !path.ends_with("[]")
                 && property.get("default").is_none()
@@ -114,11 +115,11 @@ fn every_string_list_and_number_is_bounded() {
             let bounded = match property["type"].as_str().unwrap() {
                 "string" => has("maxLength") || has("enum") || property["format"] == "date-time",
                 "array" => has("maxItems") && has("x-kubernetes-list-type"),
-                // A generation has no end
+                // A generation has no maximum.
                 "integer" => has("minimum") && (has("maximum") || property["format"] == "int64"),
                 "object" => has("properties") || has("maxProperties"),
                 "boolean" => true,
-                other => panic!("{kind}{path}: no {other} in this API"),
+                other => panic!("{kind}{path}: unexpected type {other}"),
             };
             if !bounded {
                 unbounded.push(path.to_string());
@@ -128,11 +129,10 @@ fn every_string_list_and_number_is_bounded() {
     }
 }
 
-/// A bound that changes in the schema must change in the words too, and the other way round.
 #[test]
-fn the_bounds_of_a_spec_are_in_the_words() {
+fn the_bounds_of_a_spec_are_in_the_descriptions() {
     for (kind, schema) in schemas() {
-        let mut silent = Vec::new();
+        let mut incomplete = Vec::new();
         let mut seen = 0;
         walk("spec", &schema["properties"]["spec"], &mut |path, property| {
             let description = property["description"]
@@ -140,36 +140,33 @@ fn the_bounds_of_a_spec_are_in_the_words() {
                 .unwrap_or_default()
                 .replace(" (at once)", "");
             let bound = |keyword: &str| property[keyword].as_f64();
-            let mut words = Vec::new();
+            let mut expected = Vec::new();
             if let (Some(min), Some(max)) = (bound("minimum"), bound("maximum")) {
-                words.push(format!("Between {min} and {max}."));
+                expected.push(format!("Between {min} and {max}."));
             }
             if let Some(max) = bound("maxItems").or(bound("maxProperties")) {
-                words.push(format!("t most {max}."));
+                expected.push(format!("t most {max}."));
             }
             if description.contains("characters.") {
-                words.push(format!("At most {} characters.", property["maxLength"]));
+                expected.push(format!("At most {} characters.", property["maxLength"]));
             }
             if let Some((field, min, max)) = duration_bounds(property) {
-                words.push(format!("Between {min} and {max}."));
-                assert!(
-                    path.ends_with(field),
-                    "{kind}: the rule of {path} speaks of {field}"
-                );
+                expected.push(format!("Between {min} and {max}."));
+                assert!(path.ends_with(field), "{kind}: the rule of {path} names {field}");
             }
-            seen += words.len();
-            words.retain(|words| !description.contains(&**words));
-            if !path.ends_with("[]") && !words.is_empty() {
-                silent.push(format!("{path} lacks {words:?}: {description}"));
+            seen += expected.len();
+            expected.retain(|text| !description.contains(&**text));
+            if !path.ends_with("[]") && !expected.is_empty() {
+                incomplete.push(format!("{path} lacks {expected:?}: {description}"));
             }
         });
-        assert_eq!(silent, [""; 0], "{kind}");
+        assert_eq!(incomplete, [""; 0], "{kind}");
         let least = if kind == "SidecarExemption" { 6 } else { 25 };
         assert!(seen >= least, "{kind}: the walk finds the bounds: {seen}");
     }
 }
 
-/// The field, the least and the most of a duration, as its rule and the rule's message agree on.
+/// Returns the field, the minimum and the maximum of a duration, on which its rule and the message of the rule agree.
 fn duration_bounds(property: &Value) -> Option<(&str, &str, &str)> {
     let rule = &property["x-kubernetes-validations"][0];
     let (field, bounds) = rule["message"]
@@ -183,7 +180,7 @@ fn duration_bounds(property: &Value) -> Option<(&str, &str, &str)> {
     let [min_, max_, example] = [min, max, example].map(|text| super::Duration::new(text).parse().unwrap());
     assert!(
         min_ <= example && example <= max_,
-        "{field}: the example keeps the rule"
+        "{field}: the example is within the bounds"
     );
     Some((field, min, max))
 }
