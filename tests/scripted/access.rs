@@ -1,6 +1,4 @@
-//! Missing permissions, a missing CRD, an unreadable policy, a server that hangs.
-
-use std::time::Duration;
+//! Missing permissions, a missing CRD, a policy that does not decode, a server that hangs.
 
 use futures::future::join_all;
 use http::{Method, StatusCode};
@@ -10,13 +8,11 @@ use testkit::api_server::{
 };
 use tokio::time::Instant;
 
+use crate::{assert_watch, secs, synced, watch_errors};
+
 fn forbidden(verb: &str, resource: &str) -> String {
     let user = "system:serviceaccount:x:y";
     format!("{resource} is forbidden: User \"{user}\" cannot {verb} resource \"{resource}\"")
-}
-
-fn errors(resource: &str) -> String {
-    format!(r#"sidewatch_watch_errors_total{{reason="forbidden",resource="{resource}"}}"#)
 }
 
 #[tokio::test(start_paused = true)]
@@ -32,7 +28,11 @@ async fn the_operator_waits_for_each_permission_to_list() {
         assert_eq!(status, 503, "{resource}");
         let missing = format!("cannot list {resource}: forbidden: {resource} is forbidden");
         assert!(body.contains(&missing), "{missing} in {body}");
-        assert_eq!(operator.metric(&errors(resource)), Some(2.0), "{resource}");
+        assert_eq!(
+            operator.metric(&watch_errors(resource, "forbidden")),
+            Some(2.0),
+            "{resource}"
+        );
         request.json(StatusCode::OK, &list(kind, "5", &[]));
         let _watch = route.next().await.watch();
         operator.ready().await;
@@ -45,15 +45,19 @@ async fn the_operator_waits_for_each_permission_to_watch() {
     join_all(READ.map(|(path, kind, resource)| async move {
         let (server, route) = server_without(path);
         let operator = start(&server, &[]);
-        let synced = format!(r#"sidewatch_watch_synced{{resource="{resource}"}}"#);
+        let synced = synced(resource);
         route.next().await.json(StatusCode::OK, &list(kind, "5", &[]));
         for _ in 0..2 {
             route.next().await.fail(403, &forbidden("watch", resource));
         }
         let request = route.next().await;
-        assert!(request.is_watch(), "nothing is listed again: {}", request.query);
+        assert_watch(&request);
         assert_eq!(operator.metric(&synced), Some(0.0), "{resource}");
-        assert_eq!(operator.metric(&errors(resource)), Some(2.0), "{resource}");
+        assert_eq!(
+            operator.metric(&watch_errors(resource, "forbidden")),
+            Some(2.0),
+            "{resource}"
+        );
         let _watch = request.watch();
         operator.until_metric(&synced, 1.0).await;
     }))
@@ -107,12 +111,12 @@ async fn a_namespaced_installation_reads_only_its_namespaces() {
     }
     operator.ready().await;
     for route in elsewhere {
-        route.stays_silent(Duration::from_secs(10)).await;
+        route.stays_silent(secs(10)).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unreadable_policy_does_not_affect_others() {
+async fn a_policy_that_does_not_decode_does_not_affect_others() {
     let mut broken = policy("broken", "2");
     broken["spec"]["checks"]["notReady"] = json!("whenever");
     let setup = Setup::start(&[broken, policy("mesh", "3")]);
@@ -130,10 +134,7 @@ async fn an_unreadable_policy_does_not_affect_others() {
     let labels = r#"policy="broken",policy_kind="SidecarPolicy",policy_namespace="pay""#;
     for (series, value) in [
         (format!("sidewatch_policy_ready{{{labels}}}"), 0.0),
-        (
-            r#"sidewatch_watch_errors_total{reason="decode",resource="sidecarpolicies"}"#.into(),
-            1.0,
-        ),
+        (watch_errors("sidecarpolicies", "decode"), 1.0),
     ] {
         assert_eq!(setup.operator.metric(&series), Some(value), "{series}");
     }
@@ -147,5 +148,5 @@ async fn the_operator_stops_within_eight_seconds_although_the_server_hangs() {
     until("the operator is ready", || setup.operator.readyz().0 == 200).await;
     let begun = Instant::now();
     setup.operator.stop().await;
-    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < secs(8), "{:?}", begun.elapsed());
 }

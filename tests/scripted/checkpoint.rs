@@ -1,12 +1,13 @@
 //! The checkpoint: what a new process continues, and what it does with a checkpoint that it cannot use.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use sidewatch::{
     checkpoint::{MAX_SIZE, decode, encode},
     clock::Clock,
+    domain::checkpoint::Checkpoint,
 };
 use testkit::{
     api_server::{
@@ -15,13 +16,12 @@ use testkit::{
     },
     policies::only,
 };
+use tokio::time::{Instant, sleep};
+
+use crate::{api_writes, secs};
 
 /// More than a status lists.
 const VIOLATIONS: usize = 250;
-
-const fn secs(n: u64) -> Duration {
-    Duration::from_secs(n)
-}
 
 /// The policy `mesh` with a long `keepFiringFor`.
 fn patient_policy() -> Value {
@@ -73,13 +73,13 @@ async fn start(cluster: &Cluster, identity: &str, pods: &[Value]) -> (Running, W
     (operator, watch)
 }
 
-/// Waits. The server sends bookmarks meanwhile, as without changes.
+/// Waits. The server sends bookmarks in the meantime, as for a watch without changes.
 async fn pass(watch: &WatchStream, seconds: u64) {
     for waited in 0..seconds {
         if waited % 30 == 0 {
             watch.bookmark("Pod", "9");
         }
-        tokio::time::sleep(secs(1)).await;
+        sleep(secs(1)).await;
     }
 }
 
@@ -95,10 +95,14 @@ fn ignored(reason: &str) -> String {
     format!(r#"sidewatch_checkpoint_ignored_total{{reason="{reason}"}}"#)
 }
 
-const EVENT_WRITES: &str = r#"sidewatch_api_writes_total{kind="event",outcome="ok"}"#;
+/// The number of violations in a checkpoint.
+fn violations(checkpoint: &Checkpoint) -> usize {
+    let policies = checkpoint.policies.values();
+    policies.map(|policy| policy.violations.len()).sum()
+}
 
 #[tokio::test(start_paused = true)]
-async fn a_kill_forgets_no_violation_and_repeats_no_event() {
+async fn a_new_process_continues_all_violations_and_repeats_no_event() {
     let (cluster, checkpoint) = cluster_with(patient_policy());
     let name = |n: usize| format!("web-{n}");
     let pods: Vec<Value> = (0..VIOLATIONS).map(|n| pod(&name(n), "1", false)).collect();
@@ -111,16 +115,16 @@ async fn a_kill_forgets_no_violation_and_repeats_no_event() {
     }
     pass(&watch, 120).await;
     assert_eq!(firing(&operator), VIOLATIONS);
-    let before = operator.metric(EVENT_WRITES).unwrap();
+    let before = operator.metric(&api_writes("event", "ok")).unwrap();
     assert!(before >= 200.0, "{before} Events");
     drop(operator);
 
     let (operator, watch) = start(&cluster, "b", &now).await;
-    assert_eq!(firing(&operator), VIOLATIONS, "no violation is forgotten");
+    assert_eq!(firing(&operator), VIOLATIONS, "all violations continue");
     pass(&watch, 60).await;
     assert_eq!(firing(&operator), VIOLATIONS);
     assert_eq!(
-        operator.metric(EVENT_WRITES),
+        operator.metric(&api_writes("event", "ok")),
         Some(0.0),
         "no Event is written again"
     );
@@ -134,13 +138,13 @@ async fn a_kill_forgets_no_violation_and_repeats_no_event() {
     assert_eq!(
         firing(&operator),
         VIOLATIONS / 2,
-        "keepFiringFor goes on from the end of the fault"
+        "keepFiringFor begins at the end of the fault"
     );
     assert!(decode(&checkpoint.bytes().unwrap()).is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_written_once_per_change_and_at_the_end() {
+async fn a_checkpoint_is_written_once_per_change_and_at_the_end() {
     let (cluster, checkpoint) = cluster_with(policy("mesh", "3"));
     let (operator, watch) = start(&cluster, "a", &[pod("a", "1", false)]).await;
     operator.until_metric(&writes("ok"), 1.0).await;
@@ -160,14 +164,7 @@ async fn it_is_written_once_per_change_and_at_the_end() {
     operator.stop().await;
     assert_eq!(checkpoint.writes(), changed + 1, "the end");
     let stored = decode(&checkpoint.bytes().unwrap()).unwrap();
-    assert_eq!(
-        stored
-            .policies
-            .values()
-            .map(|policy| policy.violations.len())
-            .sum::<usize>(),
-        3
-    );
+    assert_eq!(violations(&stored), 3);
     assert!(stored.waiting.is_empty(), "all Events were written before");
 }
 
@@ -230,12 +227,7 @@ async fn content_of_another_writer_is_merged_and_a_deleted_object_is_created_aga
         ["more", "ours", "theirs"],
         "the Events of the other writer's Pod are kept"
     );
-    let firing = stored
-        .policies
-        .values()
-        .map(|policy| policy.violations.len())
-        .sum::<usize>();
-    assert_eq!(firing, 2, "the fault of that Pod has ended");
+    assert_eq!(violations(&stored), 2, "the fault of that Pod has ended");
 
     checkpoint.delete();
     watch.event("ADDED", &pod("last", "8", false));
@@ -244,7 +236,7 @@ async fn content_of_another_writer_is_merged_and_a_deleted_object_is_created_aga
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_checkpoint_that_somebody_deletes_or_edits_is_written_again_without_a_change() {
+async fn a_deleted_or_edited_checkpoint_is_written_again_although_nothing_has_changed() {
     let (cluster, checkpoint) = cluster_with(policy("mesh", "3"));
     let (operator, watch) = start(&cluster, "a", &[pod("a", "1", false)]).await;
     operator.until_metric(&writes("ok"), 1.0).await;
@@ -264,7 +256,7 @@ async fn a_checkpoint_that_somebody_deletes_or_edits_is_written_again_without_a_
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_api_server_that_refuses_delays_nothing_and_is_retried() {
+async fn a_refused_checkpoint_delays_nothing_and_is_retried() {
     for code in [403, 503] {
         let (cluster, checkpoint) = cluster_with(policy("mesh", "3"));
         checkpoint.set_failure(Some(code));
@@ -288,7 +280,7 @@ async fn a_server_that_hangs_delays_the_start_by_five_seconds() {
         server,
         clock: virtual_clock(),
     };
-    let begun = tokio::time::Instant::now();
+    let begun = Instant::now();
     let (_operator, _watch) = start(&cluster, "a", &[]).await;
     assert!(
         (secs(5)..secs(6)).contains(&begun.elapsed()),
@@ -318,14 +310,14 @@ async fn slow_conflicts_delay_the_end_by_four_seconds() {
         tokio::spawn(async move {
             loop {
                 let request = route.any().await;
-                tokio::time::sleep(secs(3)).await;
+                sleep(secs(3)).await;
                 request.json(code, &body);
             }
         });
     }
     let clock = virtual_clock();
     let (operator, _watch) = start(&Cluster { server, clock }, "a", &[]).await;
-    let stopped = tokio::time::Instant::now();
+    let stopped = Instant::now();
     operator.stop().await;
     assert!(
         (secs(4)..secs(5)).contains(&stopped.elapsed()),
@@ -339,9 +331,9 @@ async fn a_standby_follows_the_checkpoint_and_writes_when_it_leads() {
     let (cluster, checkpoint) = cluster_with(patient_policy());
     let (leader, _watch) = start(&cluster, "a", &[pod("a", "1", false)]).await;
     leader.until_metric(&writes("ok"), 1.0).await;
-    tokio::time::sleep(secs(20)).await;
+    sleep(secs(20)).await;
     drop(leader);
-    let stored = checkpoint.writes();
+    let written = checkpoint.writes();
 
     let Cluster { server, clock } = &cluster;
     let lease = server.serve_lease();
@@ -362,11 +354,11 @@ async fn a_standby_follows_the_checkpoint_and_writes_when_it_leads() {
     assert_eq!(firing(&standby), 1, "its fault has ended, keepFiringFor has not");
     watch.event("ADDED", &pod("b", "7", false));
     for _ in 0..10 {
-        tokio::time::sleep(secs(2)).await;
+        sleep(secs(2)).await;
         lease.hold("other");
     }
-    assert_eq!(checkpoint.writes(), stored, "a standby writes nothing");
-    until("it leads and writes", || checkpoint.writes() > stored).await;
+    assert_eq!(checkpoint.writes(), written, "a standby writes nothing");
+    until("it leads and writes", || checkpoint.writes() > written).await;
     assert_eq!(standby.metric("sidewatch_leader"), Some(1.0));
     assert_eq!(firing(&standby), 2);
 }

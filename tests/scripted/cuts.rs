@@ -4,6 +4,8 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use testkit::api_server::{Setup, list, pod};
 
+use crate::TRACKED;
+
 /// A Pod of version 6. It is small, because each byte of its event needs two requests.
 fn small_pod() -> Value {
     let mut pod = pod("a", "6", true);
@@ -37,7 +39,7 @@ async fn an_event_that_is_cut_at_any_byte_is_received_once_without_a_new_list() 
     }
     let watch = pods.next().await.watch();
     watch.raw(event);
-    operator.until_metric("sidewatch_tracked_pods", 1.0).await;
+    operator.until_metric(TRACKED, 1.0).await;
     let received = operator.metric("sidewatch_watch_events_total");
     assert_eq!(received, Some(2.0), "the namespace and the Pod");
     drop(watch);

@@ -1,15 +1,11 @@
 //! Events of the operator.
 
-use std::time::Duration;
-
 use http::StatusCode;
 use serde_json::{Value, json};
 use testkit::api_server::{Running, Setup, WatchStream, pod, policy, status_error};
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant, sleep};
 
-fn writes(outcome: &str) -> String {
-    format!(r#"sidewatch_api_writes_total{{kind="event",outcome="{outcome}"}}"#)
-}
+use crate::{PODS_SYNCED, api_writes, secs};
 
 /// An operator with the policy `mesh` and the Pod `a`, and the watch of Pods.
 async fn setup(ready: bool) -> (Setup, WatchStream) {
@@ -19,7 +15,7 @@ async fn setup(ready: bool) -> (Setup, WatchStream) {
 }
 
 async fn written(operator: &Running, events: f64) {
-    operator.until_metric(&writes("ok"), events).await;
+    operator.until_metric(&api_writes("event", "ok"), events).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -27,10 +23,10 @@ async fn a_fault_has_one_event_within_three_seconds() {
     let (Setup { events, operator, .. }, watch) = setup(true).await;
     operator.ready().await;
 
-    let begun = tokio::time::Instant::now();
+    let begun = Instant::now();
     watch.event("MODIFIED", &pod("a", "6", false));
     let event = events.next().await;
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < secs(3), "{:?}", begun.elapsed());
     let body = &event.body;
     assert_eq!(body["reason"], "MainContainerReadyButSidecarNot");
     assert_eq!(body["regarding"]["fieldPath"], "spec.initContainers{proxy}");
@@ -45,7 +41,7 @@ async fn a_fault_has_one_event_within_three_seconds() {
     let mut same = pod("a", "7", false);
     same["metadata"]["annotations"] = json!({"touched": "yes"});
     watch.event("MODIFIED", &same);
-    events.stays_silent(Duration::from_secs(30)).await;
+    events.stays_silent(secs(30)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -54,8 +50,8 @@ async fn an_event_that_already_exists_counts_as_written() {
     let exists = "events.events.k8s.io \"a.1\" already exists";
     events.next().await.fail(409, exists);
     written(&operator, 1.0).await;
-    events.stays_silent(Duration::from_secs(30)).await;
-    assert_eq!(operator.metric(&writes("error")), Some(0.0));
+    events.stays_silent(secs(30)).await;
+    assert_eq!(operator.metric(&api_writes("event", "error")), Some(0.0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -73,13 +69,13 @@ async fn a_refused_event_is_retried_as_the_server_asks_and_blocks_no_other() {
     other.json(StatusCode::CREATED, &json!({}));
     let second_try = events.next().await;
     assert_eq!(name(&second_try.body), first);
-    assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= secs(2), "{:?}", begun.elapsed());
     second_try.fail(500, "etcd has no leader");
     let third_try = events.next().await;
     assert_eq!(name(&third_try.body), first);
     third_try.json(StatusCode::CREATED, &json!({}));
     written(&operator, 2.0).await;
-    assert_eq!(operator.metric(&writes("error")), Some(2.0));
+    assert_eq!(operator.metric(&api_writes("event", "error")), Some(2.0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,12 +83,12 @@ async fn a_forbidden_event_is_retried_and_delays_the_status_for_a_limited_time()
     let (setup, _watch) = setup(false).await;
     let first = setup.events.next().await;
     let name = first.body["metadata"]["name"].clone();
-    setup.statuses.stays_silent(Duration::from_secs(1)).await;
+    setup.statuses.stays_silent(secs(1)).await;
     let forbidden = "events.events.k8s.io is forbidden: User cannot create resource";
     first.fail(403, forbidden);
     let again = setup.events.next().await;
     assert_eq!(again.body["metadata"]["name"], name);
-    // The second try stays unanswered: the status is written after some seconds all the same.
+    // The second try stays unanswered. The status is written nevertheless, after some seconds.
     let status = setup.statuses.next().await;
     assert_eq!(status.body["status"]["summary"]["firing"], 1);
     // The write has a limit of 4 s, so there is a third try.
@@ -112,7 +108,7 @@ async fn an_event_of_a_terminating_namespace_is_dropped_and_counted() {
     events.next().await.json(StatusCode::FORBIDDEN, &ending);
     let refused = r#"sidewatch_events_dropped_total{reason="refused"}"#;
     operator.until_metric(refused, 1.0).await;
-    events.stays_silent(Duration::from_secs(30)).await;
+    events.stays_silent(secs(30)).await;
     watch.event("ADDED", &pod("b", "6", false));
     events.next().await.json(StatusCode::CREATED, &json!({}));
     written(&operator, 1.0).await;
@@ -122,15 +118,14 @@ async fn an_event_of_a_terminating_namespace_is_dropped_and_counted() {
 async fn a_fault_that_ends_during_an_outage_has_no_event() {
     let mut slow = policy("mesh", "3");
     slow["spec"]["checks"]["mainReadySidecarNotReady"]["for"] = json!("20s");
+    let setup = Setup::start(&[slow]);
+    let watch = setup.list_pods(&[pod("a", "1", true)]).await;
     let Setup {
         pods,
         events,
         operator,
         ..
-    } = &Setup::start(&[slow]);
-    let listed = testkit::api_server::list("Pod", "5", &[pod("a", "1", true)]);
-    pods.next().await.json(StatusCode::OK, &listed);
-    let watch = pods.next().await.watch();
+    } = &setup;
     operator.ready().await;
     watch.event("MODIFIED", &pod("a", "6", false));
     let pending = concat!(
@@ -143,14 +138,13 @@ async fn a_fault_that_ends_during_an_outage_has_no_event() {
     pods.next().await.fail(503, "the server is starting");
     let request = pods.next().await;
     // The deadline passes while the state of the fault is unknown.
-    events.stays_silent(Duration::from_secs(10)).await;
+    events.stays_silent(secs(10)).await;
     assert_eq!(operator.metric(pending), Some(1.0), "the violation stays pending");
     let watch = request.watch();
     // The missed event arrives some time after the head of the response.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    sleep(Duration::from_millis(200)).await;
     watch.event("MODIFIED", &pod("a", "7", true));
-    let synced = r#"sidewatch_watch_synced{resource="pods"}"#;
-    operator.until_metric(synced, 1.0).await;
-    events.stays_silent(Duration::from_secs(5)).await;
+    operator.until_metric(PODS_SYNCED, 1.0).await;
+    events.stays_silent(secs(5)).await;
     assert_eq!(operator.metric(pending), None);
 }

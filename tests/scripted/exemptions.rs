@@ -1,15 +1,15 @@
 //! Exemptions: their watch, their status, and an API server without their CRD.
 
-use std::time::Duration;
-
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use testkit::api_server::{
-    ApiServer, CLUSTER_POLICIES, EXEMPTIONS, NAMESPACES, PODS, POLICIES, Setup, list, pod, policy, start,
+    ApiServer, CLUSTER_POLICIES, EVENTS, EXEMPTIONS, MESH_STATUS, NAMESPACES, PODS, POLICIES, list, pod,
+    policy, start,
 };
 
+use crate::{assert_list, secs, synced};
+
 const SNOOZE_STATUS: &str = "/apis/sidewatch.dev/v1alpha1/namespaces/pay/sidecarexemptions/snooze/status";
-const SYNCED: &str = r#"sidewatch_watch_synced{resource="sidecarexemptions"}"#;
 
 /// An exemption of all Pods until this time.
 fn exemption(version: &str, until: &str) -> Value {
@@ -31,23 +31,23 @@ fn server() -> ApiServer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_their_crd_the_operator_works_and_finds_it_later() {
+async fn the_operator_works_without_their_crd_and_finds_it_later() {
     let server = server();
     server.serve_quietly(PODS, list("Pod", "5", &[pod("a", "1", true)]));
     let exemptions = server.route(Method::GET, EXEMPTIONS);
-    let statuses = server.route(Method::PATCH, testkit::api_server::MESH_STATUS);
+    let statuses = server.route(Method::PATCH, MESH_STATUS);
     let operator = start(&server, &[]);
     for _ in 0..8 {
         let missing = exemptions.any().await;
         missing.text(StatusCode::NOT_FOUND, "404 page not found\n");
         operator.ready().await;
     }
-    operator.until_metric(SYNCED, 1.0).await;
+    operator.until_metric(&synced("sidecarexemptions"), 1.0).await;
     let errors = operator.series("sidewatch_watch_errors_total");
     assert_eq!(errors, [""; 0]);
     assert_eq!(statuses.next().await.body["status"]["summary"]["pods"], 1);
     let again = exemptions.any().await;
-    assert!(!again.is_watch(), "a list: {}", again.query);
+    assert_list(&again);
     let snooze = server.route(Method::PATCH, SNOOZE_STATUS);
     let listed = exemption("7", "2126-11-20T10:00:00Z");
     again.json(StatusCode::OK, &list("SidecarExemption", "7", &[listed]));
@@ -62,11 +62,11 @@ async fn a_status_waits_for_the_first_list_and_lists_what_is_hidden() {
     server.serve_quietly(PODS, list("Pod", "5", &[pod("a", "1", false)]));
     let exemptions = server.route(Method::GET, EXEMPTIONS);
     let snooze = server.route(Method::PATCH, SNOOZE_STATUS);
-    let mesh = server.route(Method::PATCH, testkit::api_server::MESH_STATUS);
-    let events = server.route(Method::POST, testkit::api_server::EVENTS);
+    let mesh = server.route(Method::PATCH, MESH_STATUS);
+    let events = server.route(Method::POST, EVENTS);
     let operator = start(&server, &[]);
     let first = exemptions.next().await;
-    events.stays_silent(Duration::from_secs(5)).await;
+    events.stays_silent(secs(5)).await;
     assert_eq!(operator.readyz().0, 503);
     let until = "2126-11-20T10:00:00Z";
     first.json(
@@ -103,19 +103,10 @@ async fn a_status_waits_for_the_first_list_and_lists_what_is_hidden() {
     let hidden = operator.series("sidewatch_exempted_violations");
     assert_eq!(hidden.len(), 1, "{hidden:?}");
     assert_eq!(operator.series("sidewatch_workload_violations"), [""; 0]);
-    events.stays_silent(Duration::from_secs(20)).await;
-    snooze.stays_silent(Duration::from_secs(20)).await;
+    events.stays_silent(secs(20)).await;
+    snooze.stays_silent(secs(20)).await;
 
     watch.event("DELETED", &written);
-    let spoken = events.next().await;
-    assert_eq!(spoken.body["regarding"]["kind"], "Pod", "{}", spoken.body);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_setup_without_exemptions_writes_no_status_of_exemptions() {
-    let setup = Setup::start(&[policy("mesh", "3")]);
-    let _watch = setup.list_pods(&[pod("a", "1", true)]).await;
-    setup.operator.ready().await;
-    assert_eq!(setup.operator.metric(SYNCED), Some(1.0));
-    assert_eq!(setup.operator.series("sidewatch_exempted_violations"), [""; 0]);
+    let event = events.next().await;
+    assert_eq!(event.body["regarding"]["kind"], "Pod", "{}", event.body);
 }

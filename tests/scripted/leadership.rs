@@ -8,15 +8,16 @@ use std::{
     time::Duration,
 };
 
-use http::StatusCode;
-use serde_json::{Value, json};
+use http::{Method, StatusCode};
+use serde_json::json;
 use sidewatch::operator::leadership::Candidate;
-use tokio::time::Instant;
-
 use testkit::api_server::{
-    ApiServer, EVENTS, Exchange, MESH_STATUS, Route, Running, ServedLease, WatchStream, candidate,
+    ApiServer, EVENTS, Exchange, MESH_STATUS, PODS, Route, Running, ServedLease, WatchStream, candidate,
     candidate_ahead_by, list, pod, policy, start_as, until, virtual_clock,
 };
+use tokio::time::{Instant, sleep};
+
+use crate::secs;
 
 const LEADER: &str = "sidewatch_leader";
 
@@ -37,13 +38,13 @@ impl Replica {
     }
 
     async fn start_as(candidate: &Candidate, server: &ApiServer) -> Self {
-        let pods = server.route(http::Method::GET, testkit::api_server::PODS);
+        let pods = server.route(Method::GET, PODS);
         let operator = start_as(Some(candidate), server.clients(), &[], virtual_clock());
         pods.next().await.json(StatusCode::OK, &list("Pod", "5", &[]));
         Self {
             operator,
-            events: server.route(http::Method::POST, EVENTS),
-            statuses: server.route(http::Method::PATCH, MESH_STATUS),
+            events: server.route(Method::POST, EVENTS),
+            statuses: server.route(Method::PATCH, MESH_STATUS),
             pods: pods.next().await.watch(),
         }
     }
@@ -73,8 +74,12 @@ fn server() -> (ApiServer, ServedLease) {
     (server, lease)
 }
 
-const fn secs(n: u64) -> Duration {
-    Duration::from_secs(n)
+/// A replica that is the leader, and its Lease.
+async fn leader() -> (Replica, ServedLease) {
+    let (server, lease) = server();
+    let replica = Replica::start(&server).await;
+    replica.until_leader(1.0).await;
+    (replica, lease)
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,35 +105,31 @@ async fn a_standby_is_ready_and_writes_when_the_lease_has_expired() {
 
 #[tokio::test(start_paused = true)]
 async fn a_new_lease_and_a_released_lease_are_taken_at_once() {
-    let (server, lease) = server();
-    let replica = Replica::start(&server).await;
-    replica.until_leader(1.0).await;
+    let (replica, lease) = leader().await;
     assert_eq!(lease.spec()["leaseTransitions"], 0);
     lease.hold("b");
     replica.until_leader(0.0).await;
     lease.edit(|spec| {
         *spec = json!({"leaseDurationSeconds": 1, "leaseTransitions": 1});
     });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    sleep(Duration::from_millis(100)).await;
     assert_eq!(lease.holder(), "a");
     replica.until_leader(1.0).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_cannot_renew_writes_nothing_after_ten_seconds() {
-    let (server, lease) = server();
-    let replica = Replica::start(&server).await;
-    replica.until_leader(1.0).await;
+    let (replica, lease) = leader().await;
     // The last renewal was sent at most two seconds ago.
     lease.set_unavailable(true);
-    tokio::time::sleep(secs(7)).await;
+    sleep(secs(7)).await;
     replica.fail("before");
     assert_eq!(replica.event().await, "before", "within the deadline");
     replica.until_leader(0.0).await;
     replica.fail("after");
     replica.events.stays_silent(secs(30)).await;
     lease.set_unavailable(false);
-    assert_eq!(replica.event().await, "after", "the Lease is its own again");
+    assert_eq!(replica.event().await, "after", "the leader has renewed the Lease");
     assert_eq!(lease.spec()["leaseTransitions"], 0);
 }
 
@@ -148,27 +149,24 @@ async fn a_leader_whose_machine_was_suspended_writes_nothing_before_it_renews() 
 
 #[tokio::test(start_paused = true)]
 async fn an_event_that_was_not_accepted_before_the_deadline_is_written_by_the_next_leader() {
-    let (server, lease) = server();
-    let replica = Replica::start(&server).await;
-    replica.until_leader(1.0).await;
+    let (replica, lease) = leader().await;
     replica.fail("web");
-    let lost: Exchange = replica.events.next().await;
+    let lost = replica.events.next().await;
+    let name = |event: &Exchange| event.body["metadata"]["name"].clone();
+    let lost_name = name(&lost);
     lease.hold("b");
     replica.until_leader(0.0).await;
     drop(lost);
-    let name = |exchange: &Exchange| exchange.body["metadata"]["name"].clone();
     replica.events.stays_silent(secs(10)).await;
     let again = replica.events.next().await;
-    assert_ne!(name(&again), Value::Null);
+    assert_eq!(name(&again), lost_name);
     again.fail(409, "already exists");
     replica.events.stays_silent(secs(30)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_write_that_fails_after_the_demotion_does_not_delay_the_stop() {
-    let (server, lease) = server();
-    let replica = Replica::start(&server).await;
-    replica.until_leader(1.0).await;
+    let (replica, lease) = leader().await;
     replica.statuses.next().await.json(StatusCode::OK, &json!({}));
     // The next renewal finds the other holder.
     lease.edit(|spec| spec["holderIdentity"] = json!("b"));
@@ -176,7 +174,7 @@ async fn a_write_that_fails_after_the_demotion_does_not_delay_the_stop() {
     let event = replica.events.next().await;
     replica.until_leader(0.0).await;
     event.fail(500, "not now");
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    sleep(Duration::from_millis(100)).await;
     let begin = Instant::now();
     replica.operator.stop().await;
     assert!(begin.elapsed() < secs(1), "{:?}", begin.elapsed());
@@ -184,28 +182,32 @@ async fn a_write_that_fails_after_the_demotion_does_not_delay_the_stop() {
 
 #[tokio::test(start_paused = true)]
 async fn a_deleted_or_edited_lease_is_written_again_by_its_leader() {
-    let (server, lease) = server();
-    let replica = Replica::start(&server).await;
-    replica.until_leader(1.0).await;
-    for change in [0, 1, 2] {
-        match change {
-            0 => lease.delete(),
-            1 => lease.edit(|spec| spec["holderIdentity"] = json!("")),
-            _ => lease.edit(|spec| spec["leaseDurationSeconds"] = json!(3600)),
-        }
+    type Change = fn(&ServedLease);
+    let (replica, lease) = leader().await;
+    let changes: [(Change, &str); 3] = [
+        (ServedLease::delete, "deleted"),
+        (
+            |lease| lease.edit(|spec| spec["holderIdentity"] = json!("")),
+            "without a holder",
+        ),
+        (
+            |lease| lease.edit(|spec| spec["leaseDurationSeconds"] = json!(3600)),
+            "another duration",
+        ),
+    ];
+    for (change, why) in changes {
+        change(&lease);
         until("the Lease is renewed", || {
             lease.holder() == "a" && lease.spec()["leaseDurationSeconds"] == 15
         })
         .await;
-        assert_eq!(replica.operator.metric(LEADER), Some(1.0), "change {change}");
+        assert_eq!(replica.operator.metric(LEADER), Some(1.0), "{why}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_leader_releases_the_lease_when_it_stops() {
-    let (server, lease) = server();
-    let replica = Replica::start(&server).await;
-    replica.until_leader(1.0).await;
+    let (replica, lease) = leader().await;
     replica.statuses.next().await.json(StatusCode::OK, &json!({}));
     replica.fail("web");
     let stop = tokio::spawn(replica.operator.stop());
@@ -226,7 +228,7 @@ async fn a_standby_stops_without_a_write() {
     let replica = Replica::start(&server).await;
     replica.operator.ready().await;
     replica.fail("web");
-    tokio::time::sleep(secs(1)).await;
+    sleep(secs(1)).await;
     let Replica {
         operator,
         events,

@@ -4,37 +4,7 @@
 use http::StatusCode;
 use testkit::api_server::{PODS, READ, Setup, list, pod, server_without, start};
 
-#[tokio::test(start_paused = true)]
-async fn pods_are_listed_again_after_an_outage_if_the_version_went_back() {
-    let setup = Setup::start(&[]);
-    let Setup { pods, operator, .. } = &setup;
-    let watch = setup.list_pods(&[pod("a", "1", true)]).await;
-    watch.bookmark("Pod", "900");
-    drop(watch);
-    setup.server.set_current_version(500);
-    pods.next().await.fail(503, "the server is starting");
-    let request = pods.next().await;
-    assert!(!request.is_watch(), "a watch: {}", request.query);
-    request.json(StatusCode::OK, &list("Pod", "500", &[]));
-    let _watch = pods.next().await.watch();
-    operator.until_metric("sidewatch_tracked_pods", 0.0).await;
-    let errors = r#"sidewatch_watch_errors_total{reason="gone",resource="pods"}"#;
-    assert_eq!(operator.metric(errors), Some(1.0));
-}
-
-#[tokio::test(start_paused = true)]
-async fn pods_are_not_listed_again_after_an_outage_if_the_version_did_not_go_back() {
-    let setup = Setup::start(&[]);
-    let Setup { pods, operator, .. } = &setup;
-    drop(setup.list_pods(&[]).await);
-    setup.server.set_current_version(5);
-    pods.next().await.fail(503, "the server is starting");
-    let request = pods.next().await;
-    assert!(request.is_watch(), "a list: {}", request.query);
-    let watch = request.watch();
-    watch.event("ADDED", &pod("a", "6", true));
-    operator.until_metric("sidewatch_tracked_pods", 1.0).await;
-}
+use crate::{PODS_SYNCED, TRACKED, assert_list, assert_watch};
 
 /// A partition drops all packets, and the API server has a restored etcd when it ends.
 #[tokio::test(start_paused = true)]
@@ -43,17 +13,20 @@ async fn pods_are_listed_again_after_a_silent_watch_if_the_version_went_back() {
     let Setup { pods, operator, .. } = &setup;
     let silent = setup.list_pods(&[pod("a", "1", true)]).await;
     silent.bookmark("Pod", "900");
-    let synced = r#"sidewatch_watch_synced{resource="pods"}"#;
-    operator.until_metric(synced, 1.0).await;
+    operator.until_metric(PODS_SYNCED, 1.0).await;
     setup.server.set_current_version(500);
     let request = pods.any().await;
-    assert!(!request.is_watch(), "a watch: {}", request.query);
+    assert_list(&request);
     assert!(!silent.is_open(), "the operator closes the silent watch");
-    assert_eq!(operator.metric(synced), Some(0.0), "until the list is complete");
+    assert_eq!(
+        operator.metric(PODS_SYNCED),
+        Some(0.0),
+        "until the list is complete"
+    );
     request.json(StatusCode::OK, &list("Pod", "500", &[]));
     let _watch = pods.next().await.watch();
-    operator.until_metric("sidewatch_tracked_pods", 0.0).await;
-    operator.until_metric(synced, 1.0).await;
+    operator.until_metric(TRACKED, 0.0).await;
+    operator.until_metric(PODS_SYNCED, 1.0).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -63,12 +36,9 @@ async fn pods_are_not_listed_again_after_a_silent_watch_if_the_version_did_not_g
     let _silent = setup.list_pods(&[pod("a", "1", true)]).await;
     setup.server.set_current_version(5);
     let request = pods.any().await;
-    assert!(request.is_watch(), "a list: {}", request.query);
+    assert_watch(&request);
     assert_eq!(request.parameter("resourceVersion").as_deref(), Some("5"));
-    assert_eq!(
-        operator.metric(r#"sidewatch_watch_synced{resource="pods"}"#),
-        Some(1.0)
-    );
+    assert_eq!(operator.metric(PODS_SYNCED), Some(1.0));
 }
 
 /// The end of a watch.

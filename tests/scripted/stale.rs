@@ -1,31 +1,28 @@
 //! `sidewatch_watch_synced` in every way in which a watch is out of sync, and one that is silent. The alert
 //! SidewatchWatchStale needs the value 0 in each scrape of five minutes.
 
-use std::time::Duration;
-
 use http::{Method, StatusCode};
 use serde_json::json;
 use testkit::api_server::{ApiServer, READ, Route, Running, Setup, list, pod, server_without, start};
+use tokio::time::{Duration, sleep};
+
+use crate::{PODS_SYNCED, assert_watch, secs, synced};
 
 /// The time after which the alert fires.
 const ALERT: Duration = Duration::from_mins(5);
-const SCRAPE_PERIOD: Duration = Duration::from_secs(15);
-
-fn synced(resource: &str) -> String {
-    format!(r#"sidewatch_watch_synced{{resource="{resource}"}}"#)
-}
+const SCRAPE_PERIOD: Duration = secs(15);
 
 /// Scrapes until the alert fires. Panics if the resource is in sync in a scrape.
 async fn alert_fires(operator: &Running, resource: &str) {
     for scrape in 0..=ALERT.as_secs() / SCRAPE_PERIOD.as_secs() {
         let value = operator.metric(&synced(resource));
         assert_eq!(value, Some(0.0), "{resource}: scrape {scrape}");
-        tokio::time::sleep(SCRAPE_PERIOD).await;
+        sleep(SCRAPE_PERIOD).await;
     }
 }
 
 /// Answers the first page of each list, and fails the second one.
-async fn fail_half_way(route: Route, kind: &'static str) {
+async fn fail_second_pages(route: Route, kind: &'static str) {
     loop {
         let exchange = route.any().await;
         if exchange.parameter("continue").is_some() {
@@ -41,16 +38,11 @@ async fn fail_half_way(route: Route, kind: &'static str) {
 #[tokio::test(start_paused = true)]
 async fn a_namespace_without_a_role_is_out_of_sync_although_the_others_are_in_sync() {
     let server = ApiServer::default();
-    for resource in ["pods", "sidecarpolicies"] {
-        let path = |namespace: &str| match resource {
-            "pods" => format!("/api/v1/namespaces/{namespace}/pods"),
-            _ => format!("/apis/sidewatch.dev/v1alpha1/namespaces/{namespace}/sidecarpolicies"),
-        };
-        let kind = if resource == "pods" {
-            "Pod"
-        } else {
-            "SidecarPolicy"
-        };
+    for (group, resource, kind) in [
+        ("/api/v1", "pods", "Pod"),
+        ("/apis/sidewatch.dev/v1alpha1", "sidecarpolicies", "SidecarPolicy"),
+    ] {
+        let path = |namespace: &str| format!("{group}/namespaces/{namespace}/{resource}");
         for namespace in ["pay", "shop"] {
             server.serve_quietly(&path(namespace), list(kind, "1", &[]));
         }
@@ -62,7 +54,7 @@ async fn a_namespace_without_a_role_is_out_of_sync_although_the_others_are_in_sy
         });
     }
     let operator = start(&server, &["pay", "forbidden", "shop"]);
-    tokio::time::sleep(SCRAPE_PERIOD).await;
+    sleep(SCRAPE_PERIOD).await;
     alert_fires(&operator, "pods").await;
     alert_fires(&operator, "sidecarpolicies").await;
 }
@@ -88,19 +80,19 @@ async fn a_silent_watch_of_one_namespace_is_out_of_sync_although_the_others_are_
     tokio::spawn(async move {
         loop {
             let exchange = route.any().await;
-            assert!(exchange.is_watch(), "a list: {}", exchange.query);
+            assert_watch(&exchange);
             watches.send_replace(Some(std::sync::Arc::new(exchange.watch())));
         }
     });
     operator.ready().await;
-    tokio::time::sleep(Duration::from_secs(80)).await;
+    sleep(secs(80)).await;
     assert_eq!(
-        operator.metric(&synced("pods")),
+        operator.metric(PODS_SYNCED),
         Some(1.0),
         "a healthy watch is silent for a minute"
     );
     assert_eq!(operator.readyz().0, 200);
-    tokio::time::sleep(Duration::from_secs(11)).await;
+    sleep(secs(11)).await;
     let (status, body) = operator.readyz();
     let reason = "the watch of pods in namespace silent is silent";
     assert!(status == 503 && body.contains(reason), "{body}");
@@ -108,12 +100,12 @@ async fn a_silent_watch_of_one_namespace_is_out_of_sync_although_the_others_are_
     assert_eq!(operator.metric(&synced("sidecarpolicies")), Some(1.0));
 
     latest.borrow_and_update().as_ref().unwrap().bookmark("Pod", "9");
-    operator.until_metric(&synced("pods"), 1.0).await;
+    operator.until_metric(PODS_SYNCED, 1.0).await;
     assert_eq!(operator.readyz().0, 200);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_is_out_of_sync_while_each_list_fails_half_way() {
+async fn a_watch_is_out_of_sync_while_each_list_fails_at_the_second_page() {
     for (path, kind, resource) in READ {
         let (server, route) = server_without(path);
         let operator = start(&server, &[]);
@@ -121,7 +113,7 @@ async fn a_watch_is_out_of_sync_while_each_list_fails_half_way() {
         let watch = route.next().await;
         operator.until_metric(&synced(resource), 1.0).await;
         watch.fail(410, "too old resource version");
-        tokio::spawn(fail_half_way(route, kind));
+        tokio::spawn(fail_second_pages(route, kind));
         operator.until_metric(&synced(resource), 0.0).await;
         alert_fires(&operator, resource).await;
     }
@@ -144,6 +136,6 @@ async fn a_streaming_list_that_breaks_off_each_time_is_out_of_sync() {
             }
         }
     });
-    tokio::time::sleep(SCRAPE_PERIOD).await;
+    sleep(SCRAPE_PERIOD).await;
     alert_fires(&setup.operator, "pods").await;
 }

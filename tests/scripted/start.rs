@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use testkit::api_server::{ApiServer, CLUSTER_POLICIES, EXEMPTIONS, NAMESPACES, PODS, POLICIES, list, start};
+use testkit::api_server::{ApiServer, PODS, READ, list, start};
 use tokio::time::Instant;
+
+use crate::assert_list;
 
 /// The interval at which a test asks whether the operator is ready.
 const POLL: Duration = Duration::from_millis(10);
@@ -14,15 +16,9 @@ async fn the_operator_is_ready_after_one_round_trip_and_no_wait() {
     let server = ApiServer::default();
     server.allow_streaming_lists();
     let route = |path| server.route(Method::GET, path);
-    let (pods, others) = (
-        route(PODS),
-        [
-            (route(NAMESPACES), "Namespace"),
-            (route(POLICIES), "SidecarPolicy"),
-            (route(CLUSTER_POLICIES), "ClusterSidecarPolicy"),
-            (route(EXEMPTIONS), "SidecarExemption"),
-        ],
-    );
+    let pods = route(PODS);
+    let others = READ.into_iter().filter(|(path, ..)| *path != PODS);
+    let others: Vec<_> = others.map(|(path, kind, _)| (route(path), kind)).collect();
     let started = Instant::now();
     let operator = start(&server, &[]);
 
@@ -35,7 +31,7 @@ async fn the_operator_is_ready_after_one_round_trip_and_no_wait() {
     assert_eq!(operator.readyz().0, 503);
     watch.end_of_list("5");
     for (request, kind) in lists {
-        assert!(!request.is_watch(), "a list: {}", request.query);
+        assert_list(&request);
         request.json(StatusCode::OK, &list(kind, "5", &[]));
     }
     operator.ready().await;

@@ -9,6 +9,8 @@ use testkit::api_server::{
     Running, Setup, WatchStream, list, pod, policy, start, status_error,
 };
 
+use crate::{api_writes, secs};
+
 const OWN: &str = "sidewatch:test";
 const OTHER: &str = "sidewatch:b/sidewatch";
 
@@ -18,7 +20,7 @@ fn field_manager(request: &Exchange) -> String {
     encoded.replace("%3A", ":").replace("%2F", "/")
 }
 
-/// The policy `mesh` as the API server returns it after this status was applied.
+/// The policy `mesh` with this status, as the API server returns it.
 fn with_status(version: &str, status: &Value) -> Value {
     let mut object = policy("mesh", version);
     object["status"] = status.clone();
@@ -91,7 +93,7 @@ async fn a_status_is_applied_once_and_again_only_if_another_client_changes_it() 
     let listed = list("SidecarPolicy", "9", std::slice::from_ref(&written));
     policies.next().await.json(StatusCode::OK, &listed);
     let watch = policies.next().await.watch();
-    statuses.stays_silent(Duration::from_secs(30)).await;
+    statuses.stays_silent(secs(30)).await;
 
     let mut wrong = status.clone();
     wrong["summary"]["pods"] = json!(99);
@@ -113,7 +115,7 @@ async fn a_restarted_operator_does_not_write_the_same_status_again() {
     let second = Setup::start(&[with_status("4", &status)]);
     let _watch = second.list_pods(&[pod("a", "1", true)]).await;
     second.operator.ready().await;
-    second.statuses.stays_silent(Duration::from_secs(30)).await;
+    second.statuses.stays_silent(secs(30)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,9 +132,9 @@ async fn a_failed_status_is_retried_unless_its_policy_is_deleted() {
     let request = setup.statuses.next().await;
     let status = request.body["status"].clone();
     request.json(StatusCode::OK, &with_status("5", &status));
-    let errors = r#"sidewatch_api_writes_total{kind="status",outcome="error"}"#;
-    setup.operator.until_metric(errors, 2.0).await;
-    gone.stays_silent(Duration::from_secs(30)).await;
+    let errors = api_writes("status", "error");
+    setup.operator.until_metric(&errors, 2.0).await;
+    gone.stays_silent(secs(30)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -157,7 +159,7 @@ async fn entries_that_server_side_apply_leaves_to_other_managers_are_removed() {
         })
     );
     request.json(StatusCode::OK, &with_status("5", &status));
-    statuses.stays_silent(Duration::from_secs(30)).await;
+    statuses.stays_silent(secs(30)).await;
 }
 
 /// An object with entries of these field managers, each with the minute of its last change.
@@ -241,28 +243,6 @@ async fn a_conflict_is_reported_while_the_other_installation_writes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_older_status_after_a_restore_of_etcd_is_written_again() {
-    let Mesh {
-        operator: _operator,
-        policies,
-        statuses,
-        watch,
-    } = start_with_mesh("900").await;
-    let request = statuses.next().await;
-    let status = request.body["status"].clone();
-    request.json(StatusCode::OK, &with_status("901", &status));
-    watch.event("MODIFIED", &with_status("901", &status));
-
-    watch.event("ERROR", &status_error(410, "too old"));
-    let listed = list("SidecarPolicy", "500", &[policy("mesh", "500")]);
-    policies.next().await.json(StatusCode::OK, &listed);
-    let _watch = policies.next().await.watch();
-    let request = statuses.next().await;
-    assert_eq!(request.body["status"]["summary"], status["summary"]);
-    request.json(StatusCode::OK, &with_status("501", &status));
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_status_for_a_changed_object_is_written_after_the_watch_delivers_the_change() {
     let Mesh {
         operator,
@@ -280,9 +260,9 @@ async fn a_status_for_a_changed_object_is_written_after_the_watch_delivers_the_c
     let request = statuses.next().await;
     assert_eq!(request.body["metadata"]["resourceVersion"], "8");
     request.json(StatusCode::OK, &with_status("9", &status));
-    statuses.stays_silent(Duration::from_secs(30)).await;
-    let errors = r#"sidewatch_api_writes_total{kind="status",outcome="error"}"#;
-    assert_eq!(operator.metric(errors), Some(0.0), "the API server has answered");
+    statuses.stays_silent(secs(30)).await;
+    let errors = operator.metric(&api_writes("status", "error"));
+    assert_eq!(errors, Some(0.0), "the API server has answered");
 }
 
 /// A refusal of a status because of one field.
@@ -325,5 +305,5 @@ async fn a_refused_entry_does_not_block_the_rest_of_the_status() {
     assert_eq!(counts_only["summary"], status["summary"]);
     assert_eq!(counts_only["conditions"][1], status["conditions"][1]);
     request.json(StatusCode::OK, &with_status("4", &counts_only));
-    statuses.stays_silent(Duration::from_secs(1)).await;
+    statuses.stays_silent(secs(1)).await;
 }

@@ -2,19 +2,13 @@
 
 use http::{StatusCode, header};
 use serde_json::json;
-
 use testkit::{
     api_server::{Setup, list, pod, status_error},
     protobuf::{self, CONTENT_TYPE},
 };
 use tokio::time::Instant;
 
-const PODS_SYNCED: &str = r#"sidewatch_watch_synced{resource="pods"}"#;
-const TRACKED: &str = "sidewatch_tracked_pods";
-
-fn errors(reason: &str) -> String {
-    format!(r#"sidewatch_watch_errors_total{{reason="{reason}",resource="pods"}}"#)
-}
+use crate::{PODS_SYNCED, TRACKED, assert_list, watch_errors};
 
 /// An operator whose server answers streaming lists.
 fn streaming() -> Setup {
@@ -24,7 +18,7 @@ fn streaming() -> Setup {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_streaming_list_is_complete_at_its_bookmark_and_goes_on_as_a_watch() {
+async fn a_streaming_list_is_complete_at_its_bookmark_and_continues_as_a_watch() {
     let Setup { pods, operator, .. } = streaming();
     let request = pods.next().await;
     for (parameter, expected) in [
@@ -64,49 +58,6 @@ async fn a_streaming_list_is_complete_at_its_bookmark_and_goes_on_as_a_watch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_streaming_list_does_not_show_is_gone() {
-    let Setup { pods, operator, .. } = streaming();
-    let watch = pods.next().await.watch();
-    watch.event("ADDED", &pod("a", "1", true));
-    watch.event("ADDED", &pod("b", "2", true));
-    watch.end_of_list("5");
-    operator.ready().await;
-    watch.event("ERROR", &status_error(410, "too old resource version"));
-    let again = pods.next().await.watch();
-    again.event("ADDED", &pod("b", "2", true));
-    again.event("ADDED", &pod("c", "8", true));
-    again.event("DELETED", &pod("c", "9", true));
-    operator.until_metric(TRACKED, 2.0).await;
-    again.end_of_list("9");
-    operator.until_metric(TRACKED, 1.0).await;
-    operator.until_metric(PODS_SYNCED, 1.0).await;
-    assert_eq!(operator.metric(&errors("gone")), Some(1.0));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_streaming_list_that_breaks_off_is_followed_by_pages() {
-    let Setup { pods, operator, .. } = streaming();
-    let watch = pods.next().await.watch();
-    watch.event("ADDED", &pod("a", "1", true));
-    operator.until_metric(TRACKED, 1.0).await;
-    watch.cut();
-    let page = pods.next().await;
-    assert!(!page.is_watch(), "a page: {}", page.query);
-    assert_eq!(page.parameter("limit").as_deref(), Some("500"));
-    page.json(StatusCode::OK, &list("Pod", "5", &[pod("b", "2", true)]));
-    let watch = pods.next().await.watch();
-    operator.ready().await;
-    assert_eq!(operator.metric(TRACKED), Some(1.0));
-    watch.event("ERROR", &status_error(410, "too old resource version"));
-    let again = pods.next().await;
-    assert_eq!(
-        again.parameter("sendInitialEvents").as_deref(),
-        Some("true"),
-        "tried again"
-    );
-}
-
-#[tokio::test(start_paused = true)]
 async fn an_answer_in_json_is_read_as_json() {
     let Setup { pods, operator, .. } = streaming();
     let watch = pods.next().await.as_json().watch();
@@ -128,7 +79,7 @@ async fn an_answer_in_json_is_read_as_json() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn broken_protobuf_is_a_decode_error_and_listed_anew() {
+async fn invalid_protobuf_is_a_decode_error_and_leads_to_a_new_list() {
     let Setup { pods, operator, .. } = Setup::start(&[]);
 
     let good = protobuf::object(&list("Pod", "5", &[pod("a", "1", true)]));
@@ -152,17 +103,17 @@ async fn broken_protobuf_is_a_decode_error_and_listed_anew() {
         .json(StatusCode::OK, &list("Pod", "5", &[pod("a", "1", true)]));
     let watch = pods.next().await.watch_as(protobuf::WATCH_CONTENT_TYPE);
     operator.ready().await;
-    assert_eq!(operator.metric(&errors("decode")), Some(2.0));
+    assert_eq!(operator.metric(&watch_errors("pods", "decode")), Some(2.0));
     watch.raw(vec![0x7f, 0xff, 0xff, 0xff, b'x']);
     let again = pods.next().await;
-    assert!(!again.is_watch(), "a list after a frame of 2 GB: {}", again.query);
+    assert_list(&again);
     again.json(StatusCode::OK, &list("Pod", "9", &[]));
     let _watch = pods.next().await.watch();
     operator.until_metric(TRACKED, 0.0).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_in_protobuf_is_understood() {
+async fn a_refusal_in_protobuf_is_decoded() {
     let Setup { pods, operator, .. } = Setup::start(&[]);
 
     let mut status = status_error(429, "please wait");
@@ -176,7 +127,7 @@ async fn a_refusal_in_protobuf_is_understood() {
     );
     let page = pods.next().await;
     assert!(begun.elapsed().as_secs() >= 2, "{:?}", begun.elapsed());
-    assert_eq!(operator.metric(&errors("throttled")), Some(1.0));
+    assert_eq!(operator.metric(&watch_errors("pods", "throttled")), Some(1.0));
     page.fail_for(503, 2);
     let begun = Instant::now();
     let page = pods.next().await;

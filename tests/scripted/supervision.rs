@@ -57,14 +57,13 @@ async fn error_of_panic_at(method: Method) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_of_the_status_task_ends_the_operator() {
-    let error = error_of_panic_at(Method::PATCH).await;
-    assert!(error.starts_with("the status task panicked: "), "{error}");
-    assert!(error.contains("a bug in the sink"), "{error}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_panic_of_the_events_task_ends_the_operator() {
-    let error = error_of_panic_at(Method::POST).await;
-    assert!(error.starts_with("the Events task panicked: "), "{error}");
+async fn a_panic_of_a_task_ends_the_operator() {
+    for (method, task) in [(Method::PATCH, "status"), (Method::POST, "Events")] {
+        let error = error_of_panic_at(method).await;
+        assert!(
+            error.starts_with(&format!("the {task} task panicked: ")),
+            "{error}"
+        );
+        assert!(error.contains("a bug in the sink"), "{error}");
+    }
 }

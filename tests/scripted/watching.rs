@@ -10,21 +10,12 @@ use testkit::api_server::{
 };
 use tokio::time::Instant;
 
-const PODS_SYNCED: &str = r#"sidewatch_watch_synced{resource="pods"}"#;
-const TRACKED: &str = "sidewatch_tracked_pods";
-
-fn errors(reason: &str) -> String {
-    format!(r#"sidewatch_watch_errors_total{{reason="{reason}",resource="pods"}}"#)
-}
+use crate::{PODS_SYNCED, TRACKED, assert_list, assert_watch, watch_errors};
 
 fn assert_parameters(request: &Exchange, parameters: &[(&str, Option<&str>)]) {
     for (name, expected) in parameters {
         assert_eq!(request.parameter(name).as_deref(), *expected, "{name}");
     }
-}
-
-fn assert_list(request: &Exchange) {
-    assert!(!request.is_watch(), "a list: {}", request.query);
 }
 
 #[tokio::test(start_paused = true)]
@@ -79,7 +70,7 @@ async fn an_expired_version_leads_to_a_new_list() {
     let Setup { pods, operator, .. } = Setup::start(&[]);
     let listed = list("Pod", "5", &[pod("a", "1", true), pod("b", "2", true)]);
     pods.next().await.json(StatusCode::OK, &listed);
-    // 410 as the status of the response: the watcher of kube would repeat the request forever.
+    // 410 as the status of the response. The watcher of kube would repeat the request forever.
     pods.next().await.fail(410, "too old resource version: 5 (9)");
     let again = pods.next().await;
     assert_list(&again);
@@ -97,7 +88,7 @@ async fn an_expired_version_leads_to_a_new_list() {
     again.json(StatusCode::OK, &list("Pod", "12", &[]));
     let _watch = pods.next().await.watch();
     operator.until_metric(TRACKED, 0.0).await;
-    assert_eq!(operator.metric(&errors("gone")), Some(2.0));
+    assert_eq!(operator.metric(&watch_errors("pods", "gone")), Some(2.0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -123,7 +114,7 @@ async fn a_list_that_starts_over_counts_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broken_watch_resumes_and_is_out_of_sync_meanwhile() {
+async fn a_broken_watch_is_out_of_sync_until_it_resumes() {
     let setup = Setup::start(&[]);
     let Setup { pods, operator, .. } = &setup;
     let watch = setup.list_pods(&[]).await;
@@ -134,18 +125,18 @@ async fn a_broken_watch_resumes_and_is_out_of_sync_meanwhile() {
     pods.next().await.fail(503, "the server is starting");
     let request = pods.next().await;
     assert_eq!(operator.metric(PODS_SYNCED), Some(0.0));
-    assert!(request.is_watch(), "{}", request.query);
+    assert_watch(&request);
     assert_parameters(&request, &[("resourceVersion", Some("6"))]);
     let watch = request.watch();
     operator.until_metric(PODS_SYNCED, 1.0).await;
     watch.event("ADDED", &pod("b", "7", true));
     operator.until_metric(TRACKED, 2.0).await;
-    assert_eq!(operator.metric(&errors("server")), Some(1.0));
+    assert_eq!(operator.metric(&watch_errors("pods", "server")), Some(1.0));
 }
 
-/// The same over a TCP connection, where hyper reports the broken response.
+/// Over a TCP connection, hyper reports the broken response.
 #[tokio::test]
-async fn half_a_line_is_requested_again() {
+async fn an_incomplete_event_is_requested_again() {
     let setup = Setup::start(&[]);
     setup.operator.stop().await;
     let listener = setup.server.listen().await;
@@ -177,7 +168,7 @@ async fn an_event_that_does_not_decode_leads_to_a_new_list() {
     again.json(StatusCode::OK, &list("Pod", "9", &[pod("a", "8", true)]));
     let _watch = pods.next().await.watch();
     operator.until_metric(TRACKED, 1.0).await;
-    assert_eq!(operator.metric(&errors("decode")), Some(1.0));
+    assert_eq!(operator.metric(&watch_errors("pods", "decode")), Some(1.0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -191,7 +182,7 @@ async fn a_page_that_does_not_decode_is_requested_again() {
         pods.next().await.text(StatusCode::OK, body);
     }
     let again = pods.next().await;
-    assert_eq!(operator.metric(&errors("decode")), Some(3.0));
+    assert_eq!(operator.metric(&watch_errors("pods", "decode")), Some(3.0));
     let (status, body) = operator.readyz();
     let reason = "cannot list pods: invalid response";
     assert!(status == 503 && body.contains(reason), "{body}");
@@ -216,13 +207,17 @@ async fn a_malformed_pod_does_not_stop_the_list() {
     let operator = &setup.operator;
     operator.ready().await;
     assert_eq!(operator.metric(TRACKED), Some(2.0), "Pods with an identity");
-    assert_eq!(operator.metric(&errors("decode")), Some(2.0), "the others");
+    assert_eq!(
+        operator.metric(&watch_errors("pods", "decode")),
+        Some(2.0),
+        "the others"
+    );
     watch.event("ADDED", &pod("b", "6", true));
     operator.until_metric(TRACKED, 3.0).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_fails_repeatedly_is_asked_with_growing_delays() {
+async fn the_waits_grow_while_a_server_fails_repeatedly() {
     let Setup { pods, operator, .. } = Setup::start(&[]);
     let begun = Instant::now();
     for _ in 0..4 {
@@ -235,29 +230,10 @@ async fn a_server_that_fails_repeatedly_is_asked_with_growing_delays() {
         "{:?}",
         begun.elapsed()
     );
-    until("four errors", || operator.metric(&errors("gone")) == Some(4.0)).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn after_a_long_outage_an_expired_version_is_listed_at_once() {
-    let Setup {
-        pods,
-        operator: _operator,
-        ..
-    } = Setup::start(&[]);
-    pods.next().await.json(StatusCode::OK, &list("Pod", "5", &[]));
-    for _ in 0..8 {
-        pods.next().await.fail(503, "the server is starting");
-    }
-    let watch = pods.next().await.watch();
-    watch.event("ERROR", &status_error(410, "too old resource version"));
-    let begun = Instant::now();
-    assert_list(&pods.next().await);
-    let waited = begun.elapsed();
-    assert!(
-        waited < Duration::from_secs(1),
-        "no delay of the outage: {waited:?}"
-    );
+    until("four errors", || {
+        operator.metric(&watch_errors("pods", "gone")) == Some(4.0)
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

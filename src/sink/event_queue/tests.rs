@@ -7,6 +7,11 @@ const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
+/// The queue of a leader, and the time of its start.
+fn leader() -> (EventQueue, Instant) {
+    (EventQueue::new(Role::Leader), Instant::now())
+}
+
 fn names(queue: &mut EventQueue, now: Instant) -> Vec<String> {
     std::iter::from_fn(|| queue.take(now))
         .map(|queued| match queued.message {
@@ -18,8 +23,7 @@ fn names(queue: &mut EventQueue, now: Instant) -> Vec<String> {
 
 #[test]
 fn events_leave_the_queue_in_order() {
-    let now = Instant::now();
-    let mut queue = EventQueue::new(Role::Leader);
+    let (mut queue, now) = leader();
     for name in ["a", "b", "c"] {
         queue.push(example(name, "pod"), now).unwrap();
     }
@@ -29,8 +33,7 @@ fn events_leave_the_queue_in_order() {
 
 #[test]
 fn a_pod_is_limited_to_25_events_and_one_more_every_five_minutes() {
-    let start = Instant::now();
-    let mut queue = EventQueue::new(Role::Leader);
+    let (mut queue, start) = leader();
     let pushed = (0..100).filter(|n| queue.push(example(&n.to_string(), "pod"), start).is_ok());
     assert_eq!(pushed.count(), 25);
     assert_eq!(
@@ -55,8 +58,7 @@ fn a_pod_is_limited_to_25_events_and_one_more_every_five_minutes() {
 
 #[test]
 fn all_pods_are_limited_to_200_events_and_ten_more_per_second() {
-    let start = Instant::now();
-    let mut queue = EventQueue::new(Role::Leader);
+    let (mut queue, start) = leader();
     let mut push = |n: u32, now| queue.push(example("x", &n.to_string()), now);
     assert_eq!((0..300).filter(|n| push(*n, start).is_ok()).count(), 200);
     assert_eq!(push(1000, start), Err(DropReason::GlobalLimit));
@@ -68,8 +70,7 @@ fn all_pods_are_limited_to_200_events_and_ten_more_per_second() {
 
 #[test]
 fn a_recovery_is_dropped_if_the_event_of_its_fault_was_dropped() {
-    let start = Instant::now();
-    let mut queue = EventQueue::new(Role::Leader);
+    let (mut queue, start) = leader();
     let recovery = |of: &str| Event {
         recovers: vec![of.to_owned()],
         ..example(&format!("{of}-recovered"), "pod")
@@ -91,8 +92,7 @@ fn a_recovery_is_dropped_if_the_event_of_its_fault_was_dropped() {
 
 #[test]
 fn critical_events_have_a_reserve() {
-    let start = Instant::now();
-    let mut queue = EventQueue::new(Role::Leader);
+    let (mut queue, start) = leader();
     let mut push = |severity, pod: &str| {
         let event = Event {
             severity,
@@ -152,8 +152,7 @@ fn a_namespace_cannot_use_up_the_events_of_another() {
 
 #[test]
 fn the_shares_of_all_namespaces_are_limited() {
-    let start = Instant::now();
-    let mut queue = EventQueue::new(Role::Leader);
+    let (mut queue, start) = leader();
     let mut admitted = |namespaces: std::ops::Range<u32>, now| {
         let namespaces = namespaces.map(|number| number.to_string());
         let events =
@@ -168,8 +167,7 @@ fn the_shares_of_all_namespaces_are_limited() {
 
 #[test]
 fn the_queue_is_bounded() {
-    let start = Instant::now();
-    let mut queue = EventQueue::new(Role::Leader);
+    let (mut queue, start) = leader();
     let mut refused = None;
     for n in 0..6000_u32 {
         let now = start + Duration::from_millis(100) * n;
@@ -183,8 +181,7 @@ fn the_queue_is_bounded() {
 
 #[test]
 fn dropped_events_are_summarised_at_most_every_five_minutes() {
-    let start = Instant::now();
-    let mut queue = EventQueue::new(Role::Leader);
+    let (mut queue, start) = leader();
     for n in 0..125 {
         let _ = queue.push(example(&n.to_string(), "pod"), start);
     }
@@ -210,8 +207,7 @@ fn dropped_events_are_summarised_at_most_every_five_minutes() {
 
 #[test]
 fn a_retry_waits_and_does_not_delay_other_events() {
-    let start = Instant::now();
-    let mut queue = EventQueue::new(Role::Leader);
+    let (mut queue, start) = leader();
     queue.push(example("busy", "pod"), start).unwrap();
     queue.push(example("other", "pod"), start).unwrap();
     let queued = queue.take(start).unwrap();
@@ -241,8 +237,7 @@ fn a_retry_waits_and_does_not_delay_other_events() {
 
 #[test]
 fn two_events_with_one_name_are_written_in_order() {
-    let now = Instant::now();
-    let mut queue = EventQueue::new(Role::Leader);
+    let (mut queue, now) = leader();
     for name in ["a", "a", "b"] {
         queue.push(example(name, "pod"), now).unwrap();
     }
@@ -286,8 +281,7 @@ fn a_standby_applies_the_limits_but_reports_no_dropped_events() {
 
 #[test]
 fn a_former_leader_keeps_the_events_that_were_not_written() {
-    let now = Instant::now();
-    let mut queue = EventQueue::new(Role::Leader);
+    let (mut queue, now) = leader();
     for (name, second) in [("written", 0), ("retried", 1), ("in flight", 2), ("ready", 3)] {
         queue.push(example(name, "pod"), now + secs(second)).unwrap();
     }
@@ -312,8 +306,7 @@ fn a_former_leader_keeps_the_events_that_were_not_written() {
 
 #[test]
 fn a_leader_without_a_permit_tries_again() {
-    let now = Instant::now();
-    let mut queue = EventQueue::new(Role::Leader);
+    let (mut queue, now) = leader();
     queue.push(example("a", "pod"), now).unwrap();
     let queued = queue.take(now).unwrap();
     assert_eq!(queue.postpone(queued, now), None);
