@@ -66,22 +66,13 @@ impl State {
 }
 
 /// A layer that suppresses log lines above the limit. Clones share the limit.
-#[derive(Clone)]
-pub struct LogLimit<C = fn() -> Instant> {
-    shared: Arc<(Mutex<State>, Condvar)>,
-    clock: C,
-}
+#[derive(Clone, Default)]
+pub struct LogLimit(Arc<(Mutex<State>, Condvar)>);
 
 impl LogLimit {
-    /// Creates a limit with the clock of tokio.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::with_clock(Instant::now)
-    }
-
     /// Writes the reports, until the process ends. Blocks the thread.
     pub fn write_reports(&self) {
-        let (state, suppressed) = &*self.shared;
+        let (state, suppressed) = &*self.0;
         loop {
             let mut state = state.lock();
             suppressed.wait_while(&mut state, |state| state.suppressed == Suppressed::default());
@@ -90,27 +81,11 @@ impl LogLimit {
             self.report();
         }
     }
-}
-
-impl Default for LogLimit {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<C: Fn() -> Instant> LogLimit<C> {
-    /// Creates a limit with this clock.
-    pub fn with_clock(clock: C) -> Self {
-        Self {
-            shared: Arc::default(),
-            clock,
-        }
-    }
 
     /// Writes the number of lines that were suppressed since the last report, if there are any. Must not be called more
     /// than once per second.
     pub fn report(&self) {
-        let suppressed = std::mem::take(&mut self.shared.0.lock().suppressed);
+        let suppressed = std::mem::take(&mut self.0.0.lock().suppressed);
         let Suppressed {
             lines,
             errors,
@@ -122,12 +97,12 @@ impl<C: Fn() -> Instant> LogLimit<C> {
     }
 }
 
-impl<S: Subscriber, C: Fn() -> Instant + 'static> Layer<S> for LogLimit<C> {
+impl<S: Subscriber> Layer<S> for LogLimit {
     fn event_enabled(&self, event: &Event<'_>, _context: Context<'_, S>) -> bool {
         let metadata = event.metadata();
         let is_report = metadata.target() == module_path!();
-        let (state, suppressed) = &*self.shared;
-        let is_admitted = state.lock().admit(*metadata.level(), is_report, (self.clock)());
+        let (state, suppressed) = &*self.0;
+        let is_admitted = state.lock().admit(*metadata.level(), is_report, Instant::now());
         if !is_admitted {
             suppressed.notify_one();
         }
@@ -139,35 +114,18 @@ impl<S: Subscriber, C: Fn() -> Instant + 'static> Layer<S> for LogLimit<C> {
 mod tests {
     use super::*;
     use std::fmt::Write as _;
-    use tracing::{error, info, subscriber::with_default};
+    use tokio::time::advance;
+    use tracing::{
+        error, info,
+        subscriber::{DefaultGuard, set_default},
+    };
     use tracing_subscriber::{Registry, layer::SubscriberExt};
 
-    /// A clock of the test, in milliseconds after its start.
-    #[derive(Clone)]
-    struct TestClock(Instant, Arc<Mutex<u64>>);
+    /// A line that reaches the output: time, level and message with its fields.
+    type Line = (Instant, Level, String);
 
-    impl TestClock {
-        fn start() -> Self {
-            Self(Instant::now(), Arc::default())
-        }
-
-        fn set(&self, milliseconds: u64) {
-            *self.1.lock() = milliseconds;
-        }
-
-        fn now(&self) -> u64 {
-            *self.1.lock()
-        }
-
-        fn limit(&self) -> LogLimit<impl Fn() -> Instant + Clone + 'static> {
-            let clock = self.clone();
-            LogLimit::with_clock(move || clock.0 + Duration::from_millis(clock.now()))
-        }
-    }
-
-    /// The lines that reach the output: time, level and message with its fields.
-    #[derive(Clone)]
-    struct Output(TestClock, Arc<Mutex<Vec<(u64, Level, String)>>>);
+    #[derive(Clone, Default)]
+    struct Output(Arc<Mutex<Vec<Line>>>);
 
     impl<S: Subscriber> Layer<S> for Output {
         fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
@@ -177,81 +135,74 @@ mod tests {
                     write!(text, "{field}={value:?} ").unwrap();
                 },
             );
-            let line = (
-                self.0.now(),
-                *event.metadata().level(),
-                text.trim_end().to_owned(),
-            );
-            self.1.lock().push(line);
+            let level = *event.metadata().level();
+            let line = (Instant::now(), level, text.trim_end().to_owned());
+            self.0.lock().push(line);
         }
     }
 
-    /// Runs the test with a limit, its clock and its output.
-    fn limited(test: impl FnOnce(&TestClock, &dyn Fn())) -> Vec<(u64, Level, String)> {
-        let clock = TestClock::start();
-        let output = Output(clock.clone(), Arc::default());
-        let limit = clock.limit();
-        let subscriber = Registry::default().with(output.clone()).with(limit.clone());
-        with_default(subscriber, || test(&clock, &|| limit.report()));
-        let lines = output.1.lock();
-        lines.clone()
+    impl Output {
+        fn lines(&self) -> Vec<Line> {
+            self.0.lock().clone()
+        }
     }
 
-    #[test]
-    fn a_storm_writes_at_most_ten_lines_in_any_second_and_counts_the_others() {
+    /// Limits the lines of this thread until the guard is dropped.
+    fn limited() -> (LogLimit, Output, DefaultGuard) {
+        let (limit, output) = (LogLimit::default(), Output::default());
+        let subscriber = Registry::default().with(output.clone()).with(limit.clone());
+        (limit, output, set_default(subscriber))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_storm_writes_at_most_ten_lines_in_any_second_and_counts_the_others() {
+        let (limit, output, _guard) = limited();
         let mut sent = 0;
-        let lines = limited(|clock, report| {
-            for millisecond in 0..5_000 {
-                clock.set(millisecond);
-                for n in 0..10 {
-                    match (millisecond + n) % 7 {
-                        0 => error!("failed"),
-                        1 | 2 => warn!("refused"),
-                        _ => info!("firing"),
-                    }
-                    sent += 1;
+        for millisecond in 0..5_000 {
+            for n in 0..10 {
+                match (millisecond + n) % 7 {
+                    0 => error!("failed"),
+                    1 | 2 => warn!("refused"),
+                    _ => info!("firing"),
                 }
-                if millisecond % 1_000 == 999 {
-                    report();
-                }
+                sent += 1;
             }
-        });
+            if millisecond % 1_000 == 999 {
+                limit.report();
+            }
+            advance(Duration::from_millis(1)).await;
+        }
+        let lines = output.lines();
         for (start, ..) in &lines {
             let in_second = lines
                 .iter()
-                .filter(|(at, ..)| (*start..start + 1_000).contains(at));
-            assert!(in_second.count() <= LINES, "in the second after {start} ms");
+                .filter(|(at, ..)| (*start..*start + SECOND).contains(at));
+            assert!(in_second.count() <= LINES, "in the second after {start:?}");
         }
         let (reports, written): (Vec<_>, Vec<_>) = lines
             .iter()
             .partition(|(.., text)| text.contains("log lines suppressed"));
         assert_eq!(reports.len(), 5);
-        let suppressed: usize = reports
-            .iter()
-            .map(|(.., text)| {
-                let count = text.split(' ').find_map(|field| field.strip_prefix("lines="));
-                count.unwrap().parse::<usize>().unwrap()
-            })
-            .sum();
-        assert_eq!(
-            written.len() + suppressed,
-            sent,
-            "every line is written or counted"
-        );
+        let suppressed = reports.iter().map(|(.., text)| {
+            let count = text.split(' ').find_map(|field| field.strip_prefix("lines="));
+            count.unwrap().parse::<usize>().unwrap()
+        });
+        let counted = written.len() + suppressed.sum::<usize>();
+        assert_eq!(counted, sent, "every line is written or counted");
     }
 
-    #[test]
-    fn errors_are_written_during_a_storm_of_other_lines() {
-        let lines = limited(|_, report| {
-            (0..20_000).for_each(|_| info!("firing"));
-            (0..3).for_each(|_| warn!("refused"));
-            (0..3).for_each(|_| error!("failed"));
-            report();
-            report();
-        });
-        let texts: Vec<_> = lines.iter().map(|(.., text)| text.as_str()).collect();
+    #[tokio::test(start_paused = true)]
+    async fn errors_are_written_during_a_storm_of_other_lines() {
+        let (limit, output, _guard) = limited();
+        (0..20_000).for_each(|_| info!("firing"));
+        (0..3).for_each(|_| warn!("refused"));
+        (0..3).for_each(|_| error!("failed"));
+        limit.report();
+        limit.report();
+        let lines = output.lines();
         let infos = lines.iter().filter(|(_, level, _)| *level == Level::INFO);
         assert_eq!(infos.count(), 7);
+        let texts: Vec<_> = lines.iter().map(|(.., text)| text.as_str()).collect();
         assert_eq!(texts[7..9], ["message=refused", "message=failed"], "{texts:?}");
         assert_eq!(
             texts[9..],
@@ -260,15 +211,14 @@ mod tests {
         );
     }
 
-    #[test]
-    fn lines_at_a_moderate_rate_are_all_written() {
-        let lines = limited(|clock, report| {
-            for n in 0..100 {
-                clock.set(n * 150);
-                info!("firing");
-            }
-            report();
-        });
-        assert_eq!(lines.len(), 100);
+    #[tokio::test(start_paused = true)]
+    async fn lines_at_a_moderate_rate_are_all_written() {
+        let (limit, output, _guard) = limited();
+        for _ in 0..100 {
+            info!("firing");
+            advance(Duration::from_millis(150)).await;
+        }
+        limit.report();
+        assert_eq!(output.lines().len(), 100);
     }
 }

@@ -68,7 +68,7 @@ pub enum InstallError {
 /// person who wants to see every line.
 pub fn install(format: Format, level: Level) -> Result<(), InstallError> {
     let limit = match level {
-        Level::Error | Level::Warn | Level::Info => Some(LogLimit::new()),
+        Level::Error | Level::Warn | Level::Info => Some(LogLimit::default()),
         Level::Debug | Level::Trace => None,
     };
     let builder = fmt()
