@@ -9,7 +9,6 @@ use tokio::{
 };
 
 use super::server::Limits;
-use crate::telemetry::metrics::Metrics;
 
 /// The limit of each wait.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -69,17 +68,4 @@ pub(super) async fn assert_not_delayed(
     assert!(response.ends_with("hello\n"), "{response}");
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(3), "{took:?}");
-}
-
-/// Returns the value of a counter, by its series in the text format.
-pub(super) fn counter(metrics: &Metrics, series: &str) -> u64 {
-    let registry = prometheus::Registry::new();
-    metrics.register(&registry).unwrap();
-    let text = prometheus::TextEncoder::new()
-        .encode_to_string(&registry.gather())
-        .unwrap();
-    let mut values = text
-        .lines()
-        .filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    values.next().unwrap().parse().unwrap()
 }

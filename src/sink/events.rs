@@ -350,20 +350,4 @@ impl ErrorLog {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::testing::at;
-
-    #[test]
-    fn the_age_of_a_checkpoint_is_that_of_its_state() {
-        let arrived = Instant::now() + Duration::from_hours(1);
-        let written = |as_of| written_at(arrived, at(100), as_of);
-        assert_eq!(written(at(99)), arrived.checked_sub(Duration::from_secs(1)));
-        assert_eq!(written(at(75)), arrived.checked_sub(Duration::from_secs(25)));
-        assert_eq!(
-            written(at(400)),
-            Some(arrived),
-            "the clock of the writer is ahead"
-        );
-    }
-}
+mod tests;

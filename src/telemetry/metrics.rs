@@ -315,3 +315,19 @@ impl Metrics {
         registry.register(Box::new(token_reviews.clone()))
     }
 }
+
+#[cfg(test)]
+impl Metrics {
+    /// Returns the value of a counter, by its series in the text format.
+    pub(crate) fn counter(&self, series: &str) -> u64 {
+        let registry = Registry::new();
+        self.register(&registry).unwrap();
+        let text = prometheus::TextEncoder::new()
+            .encode_to_string(&registry.gather())
+            .unwrap();
+        let mut values = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        values.next().unwrap().parse().unwrap()
+    }
+}

@@ -45,16 +45,6 @@ async fn a_fault_has_one_event_within_three_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_that_already_exists_counts_as_written() {
-    let (Setup { events, operator, .. }, _watch) = setup(false).await;
-    let exists = "events.events.k8s.io \"a.1\" already exists";
-    events.next().await.fail(409, exists);
-    written(&operator, 1.0).await;
-    events.stays_silent(secs(30)).await;
-    assert_eq!(operator.metric(&api_writes("event", "error")), Some(0.0));
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_refused_event_is_retried_as_the_server_asks_and_blocks_no_other() {
     let (Setup { events, operator, .. }, watch) = setup(false).await;
     let name = |event: &Value| event["metadata"]["name"].clone();

@@ -15,7 +15,6 @@ mod events;
 mod exemptions;
 mod leadership;
 mod restored;
-mod sinks;
 mod stale;
 mod start;
 mod status;

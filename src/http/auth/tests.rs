@@ -6,7 +6,6 @@ use testkit::api_server::{ApiServer, Exchange, Route, soon};
 use tokio::time::advance;
 
 use super::*;
-use crate::http::testing::counter;
 
 const TOKEN_REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 const ACCESS_REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
@@ -276,6 +275,6 @@ async fn every_outcome_is_counted() {
         ("limited", 0),
     ] {
         let series = format!("sidewatch_metrics_reviews_total{{outcome=\"{outcome}\"}}");
-        assert_eq!(counter(&setup.authorizer.metrics, &series), count, "{outcome}");
+        assert_eq!(setup.authorizer.metrics.counter(&series), count, "{outcome}");
     }
 }

@@ -18,7 +18,7 @@ use super::*;
 use crate::http::{
     address::ListenAddress,
     server::{Limits, Page, Pages, Protection, listen, serve},
-    testing::{assert_closed_at_the_limit, assert_not_delayed, counter, exchange, impatient, read_to_end},
+    testing::{assert_closed_at_the_limit, assert_not_delayed, exchange, impatient, read_to_end},
 };
 
 const REQUEST: &str = "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -141,7 +141,7 @@ async fn get(address: SocketAddr, trusted: &Pair) -> io::Result<String> {
 fn reloads(tls: &Tls) -> [u64; 2] {
     ["ok", "error"].map(|outcome| {
         let series = format!("sidewatch_metrics_tls_reloads_total{{outcome=\"{outcome}\"}}");
-        counter(&tls.metrics, &series)
+        tls.metrics.counter(&series)
     })
 }
 
