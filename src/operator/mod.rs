@@ -195,16 +195,15 @@ impl Operator {
             checkpoint,
         } = self;
         pin!(stop);
-        let (events, status) = (Arc::clone(&reconciler.events), Arc::clone(&reconciler.status));
-        let exemption_status = Arc::clone(&reconciler.exemption_status);
         let mut events_task = AbortOnDrop(tokio::spawn({
-            let events = Arc::clone(&events);
+            let events = Arc::clone(&reconciler.events);
             async move { events.run().await }
         }));
         let mut status_task = AbortOnDrop(tokio::spawn({
-            let (status, exemption_status) = (Arc::clone(&status), Arc::clone(&exemption_status));
+            let policies = Arc::clone(&reconciler.status);
+            let exemptions = Arc::clone(&reconciler.exemption_status);
             async move {
-                tokio::join!(status.run(), exemption_status.run());
+                tokio::join!(policies.run(), exemptions.run());
             }
         }));
         let (release, released) = oneshot::channel::<()>();
@@ -236,23 +235,7 @@ impl Operator {
         }
 
         info!("stopping");
-        events.close();
-        status.close();
-        exemption_status.close();
-        match timeout(FLUSH_TIMEOUT, async {
-            tokio::join!(&mut events_task, &mut status_task)
-        })
-        .await
-        {
-            Ok((Err(error), _)) => return Err(TaskEnded::new(EVENTS, Err::<(), _>(error))),
-            Ok((_, Err(error))) => return Err(TaskEnded::new(STATUS, Err::<(), _>(error))),
-            Ok((Ok(()), Ok(()))) => {}
-            Err(_elapsed) => {
-                warn!(timeout = ?FLUSH_TIMEOUT, "shutdown flush timed out");
-                drop((events_task, status_task));
-                events.abandon();
-            }
-        }
+        flush(&reconciler, events_task, status_task).await?;
         drop(checkpoint_task);
         if let Some(checkpoint) = &checkpoint
             && timeout(CHECKPOINT_TIMEOUT, checkpoint.flush()).await.is_err()
@@ -266,6 +249,29 @@ impl Operator {
                 .map_err(|error| TaskEnded::new(LEADERSHIP, Err::<(), _>(error)))?;
         }
         Ok(())
+    }
+}
+
+/// Closes the sinks, and waits until they have written what is queued. Aborts them after [`FLUSH_TIMEOUT`].
+async fn flush(
+    reconciler: &Reconciler,
+    mut events_task: AbortOnDrop,
+    mut status_task: AbortOnDrop,
+) -> Result<(), TaskEnded> {
+    reconciler.events.close();
+    reconciler.status.close();
+    reconciler.exemption_status.close();
+    let ended = async { tokio::join!(&mut events_task, &mut status_task) };
+    match timeout(FLUSH_TIMEOUT, ended).await {
+        Ok((Err(error), _)) => Err(TaskEnded::new(EVENTS, Err::<(), _>(error))),
+        Ok((_, Err(error))) => Err(TaskEnded::new(STATUS, Err::<(), _>(error))),
+        Ok((Ok(()), Ok(()))) => Ok(()),
+        Err(_elapsed) => {
+            warn!(timeout = ?FLUSH_TIMEOUT, "shutdown flush timed out");
+            drop((events_task, status_task));
+            reconciler.events.abandon();
+            Ok(())
+        }
     }
 }
 
