@@ -354,17 +354,3 @@ fn every_duration_is_parsed_and_bounded() {
     let error = error(namespaced(&spec));
     assert!(error.starts_with("spec.events.repeatPeriod: \"5x\""), "{error}");
 }
-
-#[test]
-fn bounds_are_included() {
-    let valid = [
-        json!({"checks": {"flapping": {"window": "10s", "count": 1, "keepFiringFor": "0s"}}}),
-        json!({"checks": {"flapping": {"window": "24h", "count": 1000, "keepFiringFor": "24h"}}}),
-        json!({"events": {"repeatPeriod": "15m"}}),
-        json!({"events": {"repeatPeriod": "24h"}}),
-    ];
-    for spec in valid {
-        let read = namespaced(&spec).spec;
-        assert!(read.is_ok(), "{spec}: {read:?}");
-    }
-}
