@@ -217,8 +217,8 @@ impl<'a> Soak<'a> {
             }
             anyhow::Ok(())
         };
-        let ((), late, ()) = tokio::try_join!(self.history.round(&changes), disturb, lift)?;
-        self.late.extend(late);
+        let ((), disturbed, ()) = tokio::try_join!(self.history.round(&changes), disturb, lift)?;
+        self.late.extend(disturbed.late);
         sleep_until(begin + COMPARED_AFTER).await;
         self.leader = self.replicas.one_leads().await?;
         self.sample().await?;

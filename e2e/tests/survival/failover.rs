@@ -71,7 +71,11 @@ pub(crate) async fn disturbed(disturbance: Disturbance, after: Duration) -> Resu
         tokio::time::sleep(after).await;
         disturbance.apply(plane, &mut replicas, Replica::First).await
     };
-    let ((), late) = tokio::try_join!(sequence.second_phase(), disturb)?;
+    let ((), disturbed) = tokio::try_join!(sequence.second_phase(), disturb)?;
+    if let Some(expected) = disturbance.takeover_within() {
+        let took = disturbed.takeover.context("no takeover")?;
+        ensure!(expected.contains(&took), "the takeover took {took:?}");
+    }
     tokio::time::sleep(WRITTEN).await;
     sequence.end(&mut replicas.second, TOLERANCE, UNTIL_QUIET).await?;
     if disturbance.ends_process() {
@@ -79,7 +83,7 @@ pub(crate) async fn disturbed(disturbance: Disturbance, after: Duration) -> Resu
         end.await.context("the process that started again")?;
     }
     // Writes that were sent before the deadline arrive when a partition ends.
-    replicas.check_writes_except(&Vec::from_iter(late))
+    replicas.check_writes_except(&Vec::from_iter(disturbed.late))
 }
 
 /// The retries are due when the process continues, before the election can run. They do not start.
