@@ -298,7 +298,7 @@ impl<T: Target> StatusSink<T> {
             "metadata": { "uid": observed.uid, "resourceVersion": applied.metadata.resource_version },
             "status": status.without_foreign_entries(),
         }));
-        info!(policy = %key, "entries of other field managers removed from the status");
+        info!(object = %key, "entries of other field managers removed from the status");
         self.patch(key, &params, &patch).await
     }
 
@@ -323,7 +323,7 @@ impl<T: Target> StatusSink<T> {
         let message = clean(&error.message);
         let mut logged = self.logged_error.lock();
         if logged.as_ref() != Some(&message) {
-            warn!(policy = %key, error = message, "status apply failed, will retry");
+            warn!(object = %key, error = message, "status apply failed, will retry");
             *logged = Some(message);
         }
     }

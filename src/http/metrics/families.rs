@@ -70,7 +70,7 @@ static VIOLATIONS_OMITTED: Family = family(
 static COLLAPSED: Family = family(
     Kind::Gauge,
     "sidewatch_collapsed_namespaces",
-    "Namespaces whose workload series are merged, because there are too many.",
+    "Namespaces whose series of the metric in the label are merged, because there are too many.",
     &["metric"],
 );
 static POLICY_PODS: Family = family(
