@@ -11,13 +11,13 @@ tools: ## find or build the tools of the tests (etcd, kube-apiserver, Helm ...),
 check: lint test-units ## format, lints and all tests that need no API server
 
 # In phases. Tests on a node mostly wait, but their probes need the processors at once: beside them run only the tests that
-# compute, with the lowest priority. Tests with an API server mostly wait, so their binaries run at the same time.
+# compute, with a lower priority. Tests with an API server mostly wait, so their binaries run at the same time.
 test: tools test-build ## all tests
 	$(MAKE) --jobs=3 --output-sync=target $(NODE_TESTS) test-units-beside
 	$(MAKE) --jobs=4 --output-sync=target test-survival test-cluster test-docs
 
 test-units-beside:
-	nice -n 19 $(MAKE) test-units
+	nice -n 5 $(MAKE) test-units
 
 test-build:
 	cargo test --workspace --locked --no-run
