@@ -18,6 +18,7 @@
 //! | [`node_failover`] | random Pods, and the comparison of the violations that several operators report | |
 //! | [`observers`] | kube-state-metrics, Prometheus and alerts | `node`, `scenario` |
 //! | [`scenario`] | what happens to Pods and what Sidewatch must report | `observers`, `operator` |
+//! | [`harness`] | reports tests that share one cluster, and so have run before | |
 //! | [`bench_scale`] | the operator and kube-state-metrics with many Pods | `operator` |
 //! | [`soak`] | two replicas with random disturbances beside an undisturbed operator, for an hour | `faults` |
 //! | [`compat`] | the tests with an API server, with several versions of Kubernetes | `tools` |
@@ -30,6 +31,7 @@ pub mod cluster;
 pub mod compat;
 pub mod demo;
 pub mod faults;
+pub mod harness;
 pub mod http;
 pub mod images;
 mod kube_state_metrics;

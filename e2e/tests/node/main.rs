@@ -13,21 +13,19 @@
 )]
 
 mod existing;
-mod harness;
 mod requirements;
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use e2e::harness::{self, Verdict, cannot_run, is_wanted};
 use e2e::node::{self, Node};
 use e2e::observers::Timing;
 use e2e::scenario::Scenario;
 use e2e::scenario::runner::{self, ScenarioCluster};
 use e2e::tools::Tool;
 use libtest_mimic::Arguments;
-
-use harness::{Verdict, cannot_run, is_wanted};
 
 const EXISTING: &str = "SIDEWATCH_E2E_KUBECONFIG";
 

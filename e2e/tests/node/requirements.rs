@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use e2e::harness::{Verdict, say};
 use e2e::observers::{check_shipped, page};
 use e2e::project::repository;
 use e2e::scenario::runner::{self, ScenarioCluster, ScenarioRun};
-
-use super::harness::{Verdict, say};
 
 /// 15 s of them are `minReadySeconds`.
 const READY_WITHIN: Duration = Duration::from_secs(45);

@@ -14,8 +14,6 @@
     reason = "tests without the standard harness, which clippy does not see as such"
 )]
 
-#[path = "../node/harness.rs"]
-mod harness;
 mod installation;
 mod many;
 mod random;
@@ -25,11 +23,11 @@ mod upgrade;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use e2e::harness::{Verdict, cannot_run, is_wanted, report};
 use e2e::node;
 use e2e::tools::{self, KubernetesVersion, Tool};
 use libtest_mimic::Arguments;
 
-use harness::{Verdict, cannot_run, is_wanted, report};
 use installation::Installation;
 use upgrade::Disturbed;
 

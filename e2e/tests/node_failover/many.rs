@@ -11,8 +11,8 @@ use e2e::poll::eventually;
 use k8s_openapi::api::events::v1::Event;
 use serde_json::{Value, json};
 
-use crate::harness::say;
 use crate::installation::{Installation, repeated, subject};
+use e2e::harness::say;
 
 const NAMESPACE: &str = "many";
 const PODS: usize = 14;

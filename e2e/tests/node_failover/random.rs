@@ -24,9 +24,9 @@ use kube::{Api, ResourceExt};
 use testkit::rng::Rng;
 use tokio::task::JoinHandle;
 
-use crate::harness::say;
 use crate::installation::Installation;
 use crate::undisturbed;
+use e2e::harness::say;
 
 const NAMESPACE: &str = "random";
 const SEED: &str = "SIDEWATCH_SEED";

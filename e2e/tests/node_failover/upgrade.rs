@@ -17,8 +17,8 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 
-use crate::harness::say;
 use crate::installation::{Installation, repeated, subject};
+use e2e::harness::say;
 
 const NAMESPACE: &str = "upgrade";
 const OBJECTS: &str = include_str!("upgrade.yaml");

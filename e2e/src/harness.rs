@@ -7,10 +7,10 @@ use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// Name of a test and its errors.
-pub(crate) type Verdict = (String, Vec<String>);
+pub type Verdict = (String, Vec<String>);
 
 /// Reports the results.
-pub(crate) fn report(arguments: &Arguments, verdicts: Result<Vec<Verdict>>) -> ExitCode {
+pub fn report(arguments: &Arguments, verdicts: Result<Vec<Verdict>>) -> ExitCode {
     match verdicts {
         Ok(verdicts) => libtest_mimic::run(arguments, verdicts.into_iter().map(trial).collect()).exit_code(),
         Err(error) => {
@@ -21,7 +21,7 @@ pub(crate) fn report(arguments: &Arguments, verdicts: Result<Vec<Verdict>>) -> E
 }
 
 /// Reports that the tests were skipped; an error in CI.
-pub(crate) fn cannot_run(reason: &str) -> Result<Vec<Verdict>> {
+pub fn cannot_run(reason: &str) -> Result<Vec<Verdict>> {
     if std::env::var_os("CI").is_some() {
         anyhow::bail!("THE TESTS ON A REAL NODE DID NOT RUN: {reason}");
     }
@@ -30,7 +30,7 @@ pub(crate) fn cannot_run(reason: &str) -> Result<Vec<Verdict>> {
 }
 
 /// Whether the arguments select a test, as in the standard harness.
-pub(crate) fn is_wanted(arguments: &Arguments, name: &str) -> bool {
+pub fn is_wanted(arguments: &Arguments, name: &str) -> bool {
     let matches = |filter: &String| {
         if arguments.exact {
             name == filter
@@ -52,6 +52,6 @@ fn trial((name, errors): Verdict) -> Trial {
 }
 
 /// Writes to standard error, which the harness does not capture.
-pub(crate) fn say(message: &str) {
+pub fn say(message: &str) {
     let _ = writeln!(std::io::stderr(), "\nnode: {message}\n");
 }
