@@ -1,6 +1,6 @@
 //! Policies in files. They have the form that `kubectl apply` accepts.
 
-use std::path::Path;
+use std::{fmt::Display, path::Path};
 
 use kube::core::DeserializeGuard;
 use serde::{Serialize, de::DeserializeOwned};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{exit::Failure, files};
 use crate::{
     api::{ClusterSidecarPolicy, GROUP, SidecarPolicy},
-    domain::policy::{PolicyKind, PolicyUpdate},
+    domain::policy::{InvalidSpec, PolicyKind, PolicyUpdate},
     kubernetes::decode::policy::{PolicyObject, policy_update},
 };
 
@@ -23,17 +23,59 @@ pub struct PolicyFile {
     object: Value,
 }
 
+/// An object that is no valid policy.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidPolicy {
+    /// It has another kind.
+    #[error(
+        "{api_version:?} kind {kind:?} is not a policy: expected {GROUP}/v1alpha1, SidecarPolicy or ClusterSidecarPolicy"
+    )]
+    OtherKind {
+        /// Its `apiVersion`.
+        api_version: String,
+        /// Its `kind`.
+        kind: String,
+    },
+    /// It has no name.
+    #[error("a {0} has no metadata.name")]
+    NoName(&'static str),
+    /// It does not match the types of the API.
+    #[error("{title}: {error}")]
+    Undecodable {
+        /// Its kind and name.
+        title: String,
+        /// The error of the decoder.
+        error: String,
+    },
+    /// A field of its spec has an invalid value.
+    #[error("{title}: {error}")]
+    Spec {
+        /// Its kind and name.
+        title: String,
+        /// The field and its error.
+        error: InvalidSpec,
+    },
+    /// Its spec has a field that the API does not have.
+    #[error("{title}: {field} is not a field of the API (docs/api.md lists them)")]
+    UnknownField {
+        /// Its kind and name.
+        title: String,
+        /// The path of the field.
+        field: String,
+    },
+}
+
 /// Reads the policies of a file. Fails if there is none, or if one is not valid.
 pub fn read(path: &Path) -> Result<Vec<PolicyFile>, Failure> {
-    let fail = |problem: String| format!("{}: {problem}", path.display());
+    let fail = |problem: &dyn Display| format!("{}: {problem}", path.display());
     let documents = files::documents(path, LIMIT)?;
     if documents.is_empty() {
-        return Err(fail("the file contains no policy".to_owned()).into());
+        return Err(fail(&"the file contains no policy").into());
     }
     let policies = documents.into_iter().map(PolicyFile::new);
     policies
         .collect::<Result<_, _>>()
-        .map_err(|problem| fail(problem).into())
+        .map_err(|error| fail(&error).into())
 }
 
 /// Returns the policies as the watch delivers them. `namespace` is used for those that have none.
@@ -51,7 +93,7 @@ impl PolicyFile {
     }
 
     /// Validates an object.
-    pub fn new(object: Value) -> Result<Self, String> {
+    pub fn new(object: Value) -> Result<Self, InvalidPolicy> {
         let text = |pointer: &str| {
             object
                 .pointer(pointer)
@@ -62,24 +104,27 @@ impl PolicyFile {
         let (kind, name) = (text("/kind"), text("/metadata/name"));
         let parsed = PolicyKind::parse(kind).filter(|_| api_version.split('/').next() == Some(GROUP));
         let Some(parsed) = parsed else {
-            return Err(format!(
-                "{api_version:?} kind {kind:?} is not a policy: expected {GROUP}/v1alpha1, SidecarPolicy or \
-                 ClusterSidecarPolicy"
-            ));
+            return Err(InvalidPolicy::OtherKind {
+                api_version: api_version.to_owned(),
+                kind: kind.to_owned(),
+            });
         };
         if name.is_empty() {
-            return Err(format!("a {kind} has no metadata.name"));
+            return Err(InvalidPolicy::NoName(parsed.as_str()));
         }
-        let about = format!("{kind} {name}");
+        let title = format!("{kind} {name}");
         let policy = Self { kind: parsed, object };
         let (update, known) = policy.decode("default");
-        let update = update.map_err(|error| format!("{about}: {error}"))?;
-        update.spec.map_err(|error| format!("{about}: {error}"))?;
+        let update = match update {
+            Ok(update) => update,
+            Err(error) => return Err(InvalidPolicy::Undecodable { title, error }),
+        };
+        if let Err(error) = update.spec {
+            return Err(InvalidPolicy::Spec { title, error });
+        }
         let written = policy.object.get("spec").unwrap_or(&Value::Null);
         match unknown_field(written, &known, "spec") {
-            Some(field) => Err(format!(
-                "{about}: {field} is not a field of the API (docs/api.md lists them)"
-            )),
+            Some(field) => Err(InvalidPolicy::UnknownField { title, field }),
             None => Ok(policy),
         }
     }
@@ -240,7 +285,7 @@ mod tests {
             ),
         ];
         for (object, expected) in table {
-            let error = PolicyFile::new(object).unwrap_err();
+            let error = PolicyFile::new(object).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
     }

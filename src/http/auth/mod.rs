@@ -137,7 +137,8 @@ impl Authorizer {
         }
         let outcome = match review::review(&self.client, token).await {
             Ok(outcome) => outcome,
-            Err(reason) => {
+            Err(error) => {
+                let reason = error.to_string();
                 self.metrics.review(Review::Error);
                 warn!(error = reason, "bearer token of a metrics request not reviewed");
                 return Err(Refusal::Failed(reason));

@@ -23,8 +23,29 @@ pub(super) enum Outcome {
     Forbidden,
 }
 
-/// Asks the API server for the user of a token and for the permission of this user. The error says why it has no answer.
-pub(super) async fn review(client: &Client, token: &str) -> Result<Outcome, String> {
+/// The API server gave no answer. The cause is its message, or the innermost error.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot create {resource}: {cause}")]
+pub(super) struct ReviewError {
+    resource: &'static str,
+    cause: String,
+}
+
+impl ReviewError {
+    fn new(resource: &'static str, error: &kube::Error) -> Self {
+        let cause = match error {
+            kube::Error::Api(status) => status.message.clone(),
+            error => {
+                let causes = iter::successors(Some(error as &(dyn Error + 'static)), |&error| error.source());
+                causes.last().map(ToString::to_string).unwrap_or_default()
+            }
+        };
+        Self { resource, cause }
+    }
+}
+
+/// Asks the API server for the user of a token and for the permission of this user.
+pub(super) async fn review(client: &Client, token: &str) -> Result<Outcome, ReviewError> {
     let Some(user) = user(client, token).await? else {
         return Ok(Outcome::Unauthenticated);
     };
@@ -44,7 +65,7 @@ pub(super) async fn review(client: &Client, token: &str) -> Result<Outcome, Stri
     };
     let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
     let review = reviews.create(&PostParams::default(), &review).await;
-    let review = review.map_err(|error| reason("subjectaccessreviews", &error))?;
+    let review = review.map_err(|error| ReviewError::new("subjectaccessreviews", &error))?;
     let is_allowed = review
         .status
         .is_some_and(|status| status.allowed && status.denied != Some(true));
@@ -56,7 +77,7 @@ pub(super) async fn review(client: &Client, token: &str) -> Result<Outcome, Stri
 }
 
 /// Returns the user of a token, or `None` if the API server does not accept the token.
-async fn user(client: &Client, token: &str) -> Result<Option<UserInfo>, String> {
+async fn user(client: &Client, token: &str) -> Result<Option<UserInfo>, ReviewError> {
     let review = TokenReview {
         spec: TokenReviewSpec {
             token: Some(token.to_owned()),
@@ -66,19 +87,7 @@ async fn user(client: &Client, token: &str) -> Result<Option<UserInfo>, String> 
     };
     let reviews: Api<TokenReview> = Api::all(client.clone());
     let review = reviews.create(&PostParams::default(), &review).await;
-    let review = review.map_err(|error| reason("tokenreviews", &error))?;
+    let review = review.map_err(|error| ReviewError::new("tokenreviews", &error))?;
     let status = review.status.unwrap_or_default();
     Ok(status.user.filter(|_| status.authenticated == Some(true)))
-}
-
-/// Describes a failed request by the message of the API server, or by the innermost cause.
-fn reason(resource: &str, error: &kube::Error) -> String {
-    let cause = match error {
-        kube::Error::Api(status) => status.message.clone(),
-        error => {
-            let causes = iter::successors(Some(error as &(dyn Error + 'static)), |&error| error.source());
-            causes.last().map(ToString::to_string).unwrap_or_default()
-        }
-    };
-    format!("cannot create {resource}: {cause}")
 }
