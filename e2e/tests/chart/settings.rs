@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::helm::{NAMESPACE, POLICIES, POLICIES_RELEASE, feature, feature_of, of_kind, title};
+use crate::helm::{NAMESPACE, POLICIES, POLICIES_RELEASE, feature, feature_of, objects, of_kind, title};
 
 #[tokio::test]
 async fn the_deployment_has_the_required_settings() {
@@ -42,6 +42,21 @@ async fn the_deployment_has_the_required_settings() {
         let args = container["args"].as_array().unwrap();
         assert!(args.contains(&json!(flag)), "{flag} is missing in {args:?}");
     }
+}
+
+#[tokio::test]
+async fn doctor_finds_the_deployment_whatever_its_name_is() {
+    let objects = objects(&[
+        "--set=nameOverride=watcher",
+        "--set=fullnameOverride=team-watcher",
+    ])
+    .await;
+    let labels = &of_kind(&objects, "Deployment")[0]["metadata"]["labels"];
+    assert_eq!(labels["app.kubernetes.io/name"], "watcher");
+    assert_eq!(
+        labels["app.kubernetes.io/part-of"], "sidewatch",
+        "the label that doctor selects by"
+    );
 }
 
 #[tokio::test]

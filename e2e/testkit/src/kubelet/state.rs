@@ -74,21 +74,6 @@ impl PodState {
         self.refresh(now);
     }
 
-    /// Whether the kubelet shows a back-off for this container now.
-    pub fn shows_back_off(&self, name: &str) -> bool {
-        self.containers
-            .iter()
-            .any(|c| c.spec.name == name && c.restartable() && !c.hides_back_off())
-    }
-
-    /// Number of restarts of a container.
-    pub fn restarts(&self, name: &str) -> Option<i32> {
-        self.containers
-            .iter()
-            .find(|container| container.spec.name == name)
-            .map(|container| container.restarts)
-    }
-
     /// Applies a step.
     pub fn apply(&mut self, step: Step<'_>, now: Timestamp) -> Result<()> {
         let before = self.clone();
