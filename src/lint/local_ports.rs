@@ -1,6 +1,6 @@
 //! The addresses of the local host in commands.
 
-use super::shell::base_name;
+use super::shell_words::base_name;
 
 /// Whether the command connects to an address once.
 pub(super) fn connects(words: &[String]) -> bool {

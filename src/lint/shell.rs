@@ -5,7 +5,7 @@
 
 use super::{
     local_ports::{connects, local_ports, waits},
-    shell_words::{Operator, SimpleCommand, split},
+    shell_words::{Operator, SimpleCommand, base_name, split},
 };
 
 /// Shells that take a script after `-c`.
@@ -182,11 +182,6 @@ impl SimpleCommand {
                 .iter()
                 .any(|word| is_comparison(word) || word.contains("(("))
     }
-}
-
-/// The last part of a path.
-pub(super) fn base_name(word: &str) -> &str {
-    word.rsplit('/').next().unwrap_or(word)
 }
 
 fn is_endless(words: &[String]) -> bool {

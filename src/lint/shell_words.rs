@@ -33,6 +33,11 @@ pub struct SimpleCommand {
     pub in_loop: bool,
 }
 
+/// The last part of a path.
+pub(super) fn base_name(word: &str) -> &str {
+    word.rsplit('/').next().unwrap_or(word)
+}
+
 /// Splits a script.
 pub fn split(script: &str) -> Vec<SimpleCommand> {
     let mut scanner = Scanner {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use prometheus::{Gauge, IntCounterVec, IntGauge, Registry};
 
-use super::metrics::counters;
+use super::counters::counters;
 
 /// The metrics of the checkpoint.
 pub struct CheckpointMetrics {

@@ -2,7 +2,7 @@
 //!
 //! The parts that do the work count here, and `/metrics` shows the result. No label carries the name of an object.
 
-use super::checkpoint::CheckpointMetrics;
+use super::{checkpoint::CheckpointMetrics, counters::counters};
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// Counters and histograms of the operator's own work.
@@ -162,21 +162,6 @@ impl DropReason {
             Self::Shutdown => "shutdown",
         }
     }
-}
-
-/// Creates the counters of a family with one label, whose values are known. The series exist from the start, because `rate`
-/// needs the zero.
-pub(super) fn counters<const N: usize>(
-    name: &str,
-    help: &str,
-    label: &str,
-    values: [&'static str; N],
-) -> prometheus::Result<IntCounterVec> {
-    let counters = IntCounterVec::new(Opts::new(name, help), &[label])?;
-    for value in values {
-        counters.with_label_values(&[value]);
-    }
-    Ok(counters)
 }
 
 impl Metrics {

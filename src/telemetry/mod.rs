@@ -3,6 +3,7 @@
 //! Imports `clock` and `domain` only, so that every other folder may report here.
 
 pub mod checkpoint;
+mod counters;
 pub mod log_limit;
 pub mod logging;
 pub mod metrics;
