@@ -1,4 +1,4 @@
-//! Evaluates Pods under policies with the operator's own index, and keeps the violations that fire.
+//! Evaluates Pods under policies with the operator's own index, and keeps the violations that fire and their Events.
 //!
 //! Input: policies, exemptions, and watch events of Pods with their times. Output: [`Reported`] violations, and the index. A
 //! deadline between two inputs acts at its own time, so the result does not depend on how often the caller calls.
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{
-        effects::{Change, Effects},
+        effects::{Change, Effects, Event},
         exemption::ExemptionUpdate,
         index::Index,
         observation::{NamespaceMetadata, Observation},
@@ -43,12 +43,21 @@ pub struct Reported {
     pub cause: String,
 }
 
-/// An index, and the violations that have fired in it.
+/// What has happened in an index.
+#[derive(Debug, Default)]
+struct Reports {
+    /// The violations that have fired.
+    violations: Vec<Reported>,
+    /// The Events that the operator would write.
+    events: Vec<Event>,
+}
+
+/// An index, and what has happened in it.
 #[derive(Debug)]
 pub struct Evaluation {
     index: Index,
-    /// The violations that have fired. `None` if the caller needs only the present ones, which the index has.
-    reported: Option<Vec<Reported>>,
+    /// `None` if the caller needs only the present violations, which the index has.
+    reports: Option<Reports>,
     /// The positions of the violations that still fire.
     firing: HashMap<ViolationKey, usize>,
     /// The UIDs of the Pods.
@@ -72,7 +81,7 @@ impl Evaluation {
         };
         let mut evaluation = Self {
             index: Index::new([None], namespaces.is_some()).with_policy_limits(limits),
-            reported: None,
+            reports: None,
             firing: HashMap::new(),
             pods: BTreeSet::new(),
             named: BTreeSet::new(),
@@ -109,10 +118,10 @@ impl Evaluation {
         self
     }
 
-    /// Keeps each violation that fires, also after its end.
+    /// Keeps each violation that fires, also after its end, and the Events.
     #[must_use]
     pub fn keeping_reports(mut self) -> Self {
-        self.reported = Some(Vec::new());
+        self.reports = Some(Reports::default());
         self
     }
 
@@ -173,7 +182,12 @@ impl Evaluation {
 
     /// Returns the violations that have fired since [`Self::keeping_reports`], in the order of their times.
     pub fn reported(&self) -> &[Reported] {
-        self.reported.as_deref().unwrap_or_default()
+        self.reports.as_ref().map_or(&[], |reports| &reports.violations)
+    }
+
+    /// Returns the Events that the operator would have written since [`Self::keeping_reports`], in the order of their times.
+    pub fn events(&self) -> &[Event] {
+        self.reports.as_ref().map_or(&[], |reports| &reports.events)
     }
 
     /// Returns the number of Pods that were seen.
@@ -182,7 +196,15 @@ impl Evaluation {
     }
 
     fn take(&mut self, effects: Effects) {
-        let Some(all) = &mut self.reported else { return };
+        let Some(Reports {
+            violations: all,
+            events,
+        }) = &mut self.reports
+        else {
+            return;
+        };
+        events.retain(|event| !effects.withdrawn.contains(&event.name));
+        events.extend(effects.events);
         for transition in effects.transitions {
             let violation = transition.violation;
             match transition.to {

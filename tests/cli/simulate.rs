@@ -52,6 +52,35 @@ async fn each_recording_has_the_expected_violations() {
 }
 
 #[tokio::test]
+async fn the_events_of_the_operator_can_be_printed() {
+    let directory = Directory::new();
+    let policy = directory.policy("policy.json", &json!({}));
+    let recording = trace("native-ready-flip");
+    let args = ["simulate", "-p", &policy, "--record", &recording, "--events"];
+    let text = sidewatch(&args).await;
+    let run = sidewatch(&[args.as_slice(), &["-o", "json"]].concat()).await;
+    let output = run.json();
+    let events = output.as_array().unwrap();
+    let field = |event: &Value, name: &str| event[name].as_str().unwrap().to_owned();
+    let kinds: Vec<_> = events
+        .iter()
+        .map(|event| (field(event, "type"), field(event, "reason")))
+        .collect();
+    let expected = [
+        ("Warning", "MainContainerReadyButSidecarNot"),
+        ("Warning", "SidecarContainerNotReady"),
+        ("Normal", "SidecarRecovered"),
+    ];
+    let expected = expected.map(|(kind, reason)| (kind.to_owned(), reason.to_owned()));
+    assert_eq!(kinds, expected, "{output}");
+    for event in events {
+        assert!(field(event, "object").starts_with("Pod/"), "{event}");
+        assert!(text.stdout.contains(&field(event, "note")), "{event} in {text:?}");
+    }
+    assert_eq!((run.code, text.code), (Some(1), Some(1)));
+}
+
+#[tokio::test]
 async fn a_recording_can_come_from_standard_input() {
     let directory = Directory::new();
     let policy = directory.policy("policy.json", &json!({}));

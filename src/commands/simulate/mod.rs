@@ -1,9 +1,10 @@
 //! `sidewatch simulate`: what policies in files would report, on the cluster or on a recording, compared with the policies
 //! in force.
 //!
-//! [`compare`] computes the difference, [`report`] writes it.
+//! [`compare`] computes the difference, [`report`] writes it, and [`events`] writes the Events.
 
 mod compare;
+mod events;
 mod report;
 
 use std::{
@@ -52,6 +53,10 @@ pub(super) struct SimulateArgs {
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub length: Option<Duration>,
 
+    /// Print the Events that the operator would write, instead of the violations
+    #[arg(long)]
+    pub events: bool,
+
     #[command(flatten)]
     pub cluster: ClusterArgs,
 
@@ -69,7 +74,13 @@ pub(super) fn execute(args: &SimulateArgs) -> Result<Outcome, Failure> {
     };
     notes(&report.notes);
     let terminal = args.output.terminal();
-    print_as(args.output.output, &report, || report.text(terminal))?;
+    if args.events {
+        print_as(args.output.output, &report.events, || {
+            report.events_text(terminal)
+        })?;
+    } else {
+        print_as(args.output.output, &report, || report.text(terminal))?;
+    }
     Ok(Outcome::of(report.has_findings()))
 }
 

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::compare::{Comparison, Difference, Place, Policies};
+use super::{
+    compare::{Comparison, Difference, Place, Policies},
+    events::{self, EventRow},
+};
 use crate::{
     cli::{
         evaluation::{Evaluation, Reported},
@@ -34,6 +37,9 @@ pub(super) struct Report {
     pending: Vec<Row>,
     roles: Vec<RoleRow>,
     pub(super) notes: Vec<String>,
+    /// The Events under the candidates.
+    #[serde(skip)]
+    pub(super) events: Vec<EventRow>,
     #[serde(skip)]
     is_comparison: bool,
 }
@@ -135,8 +141,19 @@ impl Report {
             pending: pending.collect(),
             roles: roles.collect(),
             notes,
+            events: events::rows(policies, evaluation.events()),
             is_comparison,
         }
+    }
+
+    /// Returns the Events for people.
+    pub(super) fn events_text(&self, terminal: Terminal) -> String {
+        let mut text = sentence(&self.summary(), terminal);
+        if !self.events.is_empty() {
+            text.push('\n');
+            text.push_str(&events::table(&self.events).render(terminal));
+        }
+        text
     }
 
     /// Reports whether the candidates report something.
