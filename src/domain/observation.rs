@@ -7,7 +7,7 @@ use std::{num::NonZeroU32, sync::Arc};
 
 use jiff::Timestamp;
 
-use super::time::ApiTime;
+use super::{catalogue, pattern::Repository, time::ApiTime};
 
 /// A Pod at the time of one watch event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,6 +164,40 @@ pub struct Shape {
     pub containers: Box<[Container]>,
 }
 
+/// The names of the app of a Pod that are not in its spec.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AppNames<'a> {
+    /// The value of the annotation [`DEFAULT_CONTAINER`].
+    pub default_container: Option<&'a str>,
+    /// Kind and name of the workload.
+    pub workload: Option<(&'a str, &'a str)>,
+    /// The value of the label `app.kubernetes.io/name`.
+    pub label: Option<&'a str>,
+}
+
+impl AppNames<'_> {
+    /// The label with the name of the app.
+    pub const LABEL: &'static str = "app.kubernetes.io/name";
+    /// The workloads whose name is that of their app. A Job has the name of what it does.
+    const KINDS: [&'static str; 3] = ["Deployment", "DaemonSet", "StatefulSet"];
+
+    /// What names this regular container. The workload counts only for a product of the catalogue that can be the app, so
+    /// that workloads with equal containers have equal shapes.
+    pub fn of(&self, name: &str, image: &str) -> Option<NamedBy> {
+        if self.default_container == Some(name) {
+            return Some(NamedBy::Annotation);
+        }
+        let workload = self.workload.filter(|(kind, _)| Self::KINDS.contains(kind));
+        let workload = workload.map(|(_, name)| name);
+        let program = Repository::without_tag(image).rsplit('/').next();
+        let is_named = [workload, self.label]
+            .iter()
+            .flatten()
+            .any(|known| *known == name || Some(*known) == program);
+        (is_named && catalogue::is_app(name, &Repository::of(image))).then_some(NamedBy::Workload)
+    }
+}
+
 impl Shape {
     /// The index of the container with this name.
     pub fn position(&self, name: &str) -> Option<usize> {
@@ -182,6 +216,8 @@ pub struct Container {
     pub image: Arc<str>,
     /// The kind of the container.
     pub kind: ContainerKind,
+    /// What names it as the app of the Pod, if that decides its role.
+    pub named_by: Option<NamedBy>,
     /// The container's own restart policy (KEP-5307), if it has one.
     pub restart_policy: Option<RestartPolicy>,
     /// `restartPolicyRules` (KEP-5307).
@@ -195,6 +231,18 @@ pub struct Container {
     /// `resources.limits.memory` as written in the spec.
     pub memory_limit: Option<Arc<str>>,
 }
+
+/// What names a regular container as the app of its Pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NamedBy {
+    /// The annotation [`DEFAULT_CONTAINER`].
+    Annotation,
+    /// The name of the workload.
+    Workload,
+}
+
+/// The annotation with the name of the container that `kubectl logs` and `kubectl exec` use.
+pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 
 /// The kind of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -90,15 +90,6 @@ impl Glob {
     }
 }
 
-/// Whether one of `globs` matches one of the names of the image's repository.
-pub(super) fn glob_matches_any(globs: &[&str], image: &Repository<'_>) -> bool {
-    image.names().any(|name| {
-        globs
-            .iter()
-            .any(|glob| glob_matches(glob.as_bytes(), name.as_bytes()))
-    })
-}
-
 /// Matches with backtracking to the last `*` only: constant memory, at most `glob * text` steps.
 fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
     // Rejects most pairs at once: the text must end like the glob.

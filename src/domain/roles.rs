@@ -1,9 +1,9 @@
-//! The roles of the containers of a Pod under one policy. They depend only on the spec of the Pod and are computed once
+//! The roles of the containers of a Pod under one policy. They depend only on the shape of the Pod and are computed once
 //! for each shape.
 
 use super::{
-    catalogue,
-    observation::{ContainerKind, Shape},
+    catalogue::{self, Product},
+    observation::{ContainerKind, NamedBy, Shape},
     pattern::{Pattern, Repository},
     policy::{Policy, SidecarRules},
 };
@@ -40,12 +40,18 @@ pub enum Rule {
     NamePattern,
     /// The image matches `sidecars.images`.
     Image,
-    /// The built-in catalogue contains the container.
+    /// The annotation `kubectl.kubernetes.io/default-container` names the container.
+    DefaultContainer,
+    /// The catalogue contains the container.
     Catalogue,
-    /// It is a companion of another container in the catalogue.
-    Companion,
-    /// It is the program of a companion, and the Pod has no other main container.
-    Program,
+    /// It can be the app of a Pod, and the workload has its name.
+    Workload,
+    /// It can be the app of a Pod, and has the image of one that is.
+    SameImage,
+    /// It can be the app of a Pod, but another container is.
+    BesideMain,
+    /// It can be the app of a Pod, and no other container is.
+    App,
     /// `mainContainers.names` names other containers of the Pod.
     NotNamed,
     /// No rule makes it a sidecar.
@@ -59,10 +65,19 @@ pub enum Rule {
 pub struct Roles(Box<[Role]>);
 
 impl Roles {
-    /// Assigns a role to each container of `shape`. Precedence: `exclude`, `mainContainers.names`, the sidecar rules. Every
-    /// Pod has a main container: if the rules find none (a stand-alone Envoy, a Fluentd Deployment), its regular
-    /// containers are main containers. In a gateway Pod (Envoy and its shutdown manager) the gateway is the main
-    /// container.
+    /// Assigns a role to each container of `shape`. The first rule that applies decides:
+    ///
+    /// 1. A container that the policy excludes is a main container; `mainContainers.names` names main containers.
+    /// 2. A container that the policy names, by its name or its image, is a sidecar.
+    /// 3. A native sidecar is a sidecar.
+    /// 4. The container of the annotation `kubectl.kubernetes.io/default-container` is a main container.
+    /// 5. A product of the catalogue that cannot be the app is a sidecar.
+    /// 6. A product that can be the app is a main container if the workload has its name, if it has the image of such a
+    ///    container, or if no other main container is left. Otherwise it is a sidecar.
+    /// 7. All other regular containers are main containers.
+    ///
+    /// Every Pod has a main container. If the rules find none, the containers of rule 5 that can best run alone are main
+    /// containers (node-exporter beside kube-rbac-proxy); those that the policy names only if nothing else is left.
     pub fn assign(policy: &Policy, shape: &Shape) -> Self {
         Self(assign(policy, shape).into_iter().map(|(role, _)| role).collect())
     }
@@ -94,35 +109,44 @@ fn assign(policy: &Policy, shape: &Shape) -> Vec<(Role, Rule)> {
         .containers
         .iter()
         .any(|c| c.kind == ContainerKind::Regular && is_main_name(&c.name));
-    let mut assigned: Vec<(Role, Rule)> = shape
-        .containers
-        .iter()
-        .map(|container| {
-            let excluded = is_excluded(rules, &container.name);
-            match container.kind {
-                ContainerKind::Init | ContainerKind::Native if excluded => (Role::Ignored, Rule::Excluded),
-                ContainerKind::Init => (Role::Init, Rule::PlainInit),
-                ContainerKind::Native if !rules.native => (Role::Ignored, Rule::NativeExcluded),
-                ContainerKind::Native => (Role::Sidecar, Rule::Native),
-                ContainerKind::Regular if excluded => (Role::Main, Rule::Excluded),
-                ContainerKind::Regular if is_main_name(&container.name) => (Role::Main, Rule::MainName),
-                ContainerKind::Regular => match sidecar_rule(rules, &container.name, &container.image) {
-                    Some(rule) => (Role::Sidecar, rule),
-                    None if has_named_main => (Role::Ignored, Rule::NotNamed),
-                    None => (Role::Main, Rule::Other),
-                },
+    let names = shape.containers.iter().map(|container| &*container.name);
+    let mut assigned = Vec::with_capacity(shape.containers.len());
+    // The products of the catalogue that rules 5 to 7 concern.
+    let mut products: Vec<Option<&'static Product>> = Vec::with_capacity(shape.containers.len());
+    for container in &shape.containers {
+        let excluded = is_excluded(rules, &container.name);
+        let image = Repository::of(&container.image);
+        let mut known = None;
+        assigned.push(match container.kind {
+            ContainerKind::Init | ContainerKind::Native if excluded => (Role::Ignored, Rule::Excluded),
+            ContainerKind::Init => (Role::Init, Rule::PlainInit),
+            ContainerKind::Native if !rules.native => (Role::Ignored, Rule::NativeExcluded),
+            ContainerKind::Native => (Role::Sidecar, Rule::Native),
+            ContainerKind::Regular if excluded => (Role::Main, Rule::Excluded),
+            ContainerKind::Regular if is_main_name(&container.name) => (Role::Main, Rule::MainName),
+            ContainerKind::Regular => {
+                let is_default = container.named_by == Some(NamedBy::Annotation) && !has_named_main;
+                if let Some(rule) = rule_of_policy(rules, &container.name, &image) {
+                    (Role::Sidecar, rule)
+                } else if is_default {
+                    (Role::Main, Rule::DefaultContainer)
+                } else {
+                    if rules.well_known {
+                        known = catalogue::find(&container.name, &image, names.clone());
+                    }
+                    match known {
+                        Some(_) => (Role::Sidecar, Rule::Catalogue),
+                        None if has_named_main => (Role::Ignored, Rule::NotNamed),
+                        None => (Role::Main, Rule::Other),
+                    }
+                }
             }
-        })
-        .collect();
-    if rules.well_known && !has_named_main {
-        assign_companions(rules, shape, &mut assigned);
+        });
+        products.push(known);
     }
-    if !has_main(&assigned) {
-        for (assigned, container) in assigned.iter_mut().zip(&shape.containers) {
-            if container.kind == ContainerKind::Regular {
-                *assigned = (Role::Main, Rule::OnlyContainer);
-            }
-        }
+    if !has_named_main {
+        assign_apps(shape, &products, &mut assigned);
+        assign_last_resort(shape, &products, &mut assigned);
     }
     assigned
 }
@@ -135,46 +159,45 @@ fn is_excluded(rules: &SidecarRules, name: &str) -> bool {
     rules.exclude_names.contains(name) || rules.exclude_pattern.as_ref().is_some_and(|p| p.matches(name))
 }
 
-/// Makes the companions of a program in the catalogue sidecars. If the Pod has no other main container, the program is
-/// its main container. A rule of the policy that selects the program as a sidecar has precedence.
-fn assign_companions(rules: &SidecarRules, shape: &Shape, assigned: &mut [(Role, Rule)]) {
-    let containers: Vec<_> = shape
-        .containers
-        .iter()
-        .enumerate()
-        .filter(|(_, container)| {
-            container.kind == ContainerKind::Regular && !is_excluded(rules, &container.name)
-        })
-        .map(|(idx, container)| (idx, &*container.name, Repository::of(&container.image)))
-        .collect();
-    let mut programs = Vec::new();
-    for (program_idx, program, program_image) in &containers {
-        if rule_of_policy(rules, program, program_image).is_some() {
-            continue;
+/// Rule 6: the products of the catalogue that can be the app.
+fn assign_apps(shape: &Shape, products: &[Option<&Product>], assigned: &mut [(Role, Rule)]) {
+    let is_app = |product: Option<&Product>| product.is_some_and(|product| product.app);
+    let mut images = Vec::new();
+    for ((assigned, container), product) in assigned.iter_mut().zip(&shape.containers).zip(products) {
+        if is_app(*product) && container.named_by == Some(NamedBy::Workload) {
+            *assigned = (Role::Main, Rule::Workload);
         }
-        for (idx, name, image) in &containers {
-            if idx != program_idx && catalogue::is_companion((program, program_image), (name, image)) {
-                if let Some(assigned) = assigned.get_mut(*idx) {
-                    *assigned = (Role::Sidecar, Rule::Companion);
-                }
-                programs.push(*program_idx);
-            }
+        if matches!(assigned.1, Rule::Workload | Rule::DefaultContainer) {
+            images.push(Repository::without_tag(&container.image));
         }
     }
-    if !has_main(assigned) {
-        for program_idx in programs {
-            if let Some(assigned) = assigned.get_mut(program_idx) {
-                *assigned = (Role::Main, Rule::Program);
-            }
+    let has_main = has_main(assigned);
+    for ((assigned, container), product) in assigned.iter_mut().zip(&shape.containers).zip(products) {
+        if assigned.1 == Rule::Catalogue && is_app(*product) {
+            *assigned = if images.contains(&Repository::without_tag(&container.image)) {
+                (Role::Main, Rule::SameImage)
+            } else if has_main {
+                (Role::Sidecar, Rule::BesideMain)
+            } else {
+                (Role::Main, Rule::App)
+            };
         }
     }
 }
 
-/// The rule that makes a regular container a sidecar.
-fn sidecar_rule(rules: &SidecarRules, name: &str, image: &str) -> Option<Rule> {
-    let image = Repository::of(image);
-    let is_well_known = || rules.well_known && catalogue::contains(name, &image);
-    rule_of_policy(rules, name, &image).or_else(|| is_well_known().then_some(Rule::Catalogue))
+/// The end of rule 7: in a Pod without a main container, the products that can best run alone. If there are only
+/// containers that the policy names, these.
+fn assign_last_resort(shape: &Shape, products: &[Option<&Product>], assigned: &mut [(Role, Rule)]) {
+    if has_main(assigned) {
+        return;
+    }
+    let rank = |product: &Option<&Product>| product.map(|product| product.class.rank_as_main());
+    let best = products.iter().filter_map(rank).min();
+    for ((assigned, container), product) in assigned.iter_mut().zip(&shape.containers).zip(products) {
+        if container.kind == ContainerKind::Regular && rank(product) == best {
+            *assigned = (Role::Main, Rule::OnlyContainer);
+        }
+    }
 }
 
 /// The rule of the policy itself, without the catalogue, that makes a regular container a sidecar.

@@ -3,8 +3,8 @@
 use super::{field::Field, object::Object, shell::Program, workload::Workload};
 use crate::{
     domain::{
-        catalogue::{self, Description},
-        observation::ContainerKind,
+        catalogue::{self, Product},
+        observation::{AppNames, ContainerKind, DEFAULT_CONTAINER},
         pattern::Repository,
         policy::Policy,
         roles::{Role, Roles},
@@ -59,8 +59,18 @@ impl<'t> Pod<'t> {
         let Workload {
             object,
             annotations,
+            app,
             spec,
         } = workload;
+        let default_container = annotations
+            .iter()
+            .rev()
+            .find_map(|annotations| annotations.text_of(DEFAULT_CONTAINER));
+        let names = AppNames {
+            default_container: default_container.as_deref(),
+            workload: Some((&object.kind, &object.name)),
+            label: app.as_deref(),
+        };
         let list = |name: &str| -> Vec<Field<'t>> {
             let list = spec.get(name);
             let items = list.iter().flat_map(Field::items);
@@ -78,11 +88,12 @@ impl<'t> Pod<'t> {
             });
             containers.collect::<serde_json::Value>()
         };
-        let shape = decode_shape(serde_json::json!({
+        let decoded = serde_json::json!({
             "restartPolicy": text(&spec, "restartPolicy"),
             "initContainers": decoded(&init),
             "containers": decoded(&regular),
-        }));
+        });
+        let shape = decode_shape(decoded, &names);
         let roles = Roles::assign(policy, &shape);
         let containers = init
             .into_iter()
@@ -159,9 +170,9 @@ impl<'t> Container<'t> {
         self.field.get("name").unwrap_or_else(|| self.field.clone())
     }
 
-    /// The entry of the catalogue.
-    pub fn description(&self) -> Option<Description> {
-        catalogue::describe(&self.name, &Repository::of(&self.image))
+    /// The product of the catalogue.
+    pub fn product(&self) -> Option<&'static Product> {
+        catalogue::product(&self.name, &Repository::of(&self.image)).filter(|product| !product.is_generic())
     }
 
     /// Whether the catalogue has it as a proxy between the app and the network.

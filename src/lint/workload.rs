@@ -5,6 +5,7 @@
 use std::str::FromStr;
 
 use super::{field::Field, object::Object};
+use crate::domain::observation::AppNames;
 
 /// An object with a Pod template.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub struct Workload<'t> {
     pub object: Object,
     /// The annotations of the object and of its template.
     pub annotations: Vec<Field<'t>>,
+    /// The label of the template, or else of the object, that names the app.
+    pub app: Option<String>,
     /// The Pod spec.
     pub spec: Field<'t>,
 }
@@ -119,6 +122,10 @@ fn workloads_of<'t>(object: &Field<'t>, kind: &str, paths: &[TemplatePath]) -> V
                 .flatten()
                 .filter_map(|object| object.at(&["metadata", "annotations"]))
                 .collect(),
+            app: [template.as_ref(), Some(object)]
+                .into_iter()
+                .flatten()
+                .find_map(|object| object.at(&["metadata", "labels"])?.text_of(AppNames::LABEL)),
             spec,
         })
         .collect()

@@ -148,6 +148,7 @@ fn shape(container: &core::Container, list: &str, json: &Value) -> Container {
             (_, Some("Always")) => ContainerKind::Native,
             _ => ContainerKind::Init,
         },
+        named_by: None,
         restart_policy: policy(container.restart_policy.as_deref()),
         restart_rules: rules.into_iter().flatten().map(rule).collect(),
         probes: Probes {

@@ -44,9 +44,10 @@ const METADATA: &[(&str, Keep)] = &[
     ("ownerReferences", Fields(OWNER)),
 ];
 
-/// The annotations that the presets of `spec.expected` read.
+/// The annotations that the presets of `spec.expected` and the roles read.
 const ANNOTATIONS: &[(&str, Keep)] = &[
     ("dapr.io/enabled", Scalar),
+    ("kubectl.kubernetes.io/default-container", Scalar),
     ("linkerd.io/inject", Scalar),
     ("sidecar.istio.io/inject", Scalar),
     ("sidecar.opentelemetry.io/inject", Scalar),

@@ -62,7 +62,7 @@ struct ContainerRow {
 #[serde(rename_all = "camelCase")]
 struct Known {
     title: &'static str,
-    pattern: &'static str,
+    class: &'static str,
     purpose: &'static str,
 }
 
@@ -203,7 +203,8 @@ fn steps(steps: &[Step]) -> Table {
 
 impl ContainerRow {
     fn new(idx: usize, container: &Container, matched: Option<&MatchedPod<'_>>, shape: &Shape) -> Self {
-        let known = catalogue::describe(&container.name, &Repository::of(&container.image));
+        let names = shape.containers.iter().map(|container| &*container.name);
+        let known = catalogue::find(&container.name, &Repository::of(&container.image), names);
         let policies = matched.into_iter().flat_map(|matched| &matched.policies);
         let roles = policies.map(|(key, policy, roles)| RoleRow {
             policy: key.to_string(),
@@ -221,10 +222,10 @@ impl ContainerRow {
                 ContainerKind::Regular => "regular container",
             },
             image: container.image.to_string(),
-            known_as: known.map(|known| Known {
+            known_as: known.filter(|known| !known.is_generic()).map(|known| Known {
                 title: known.title,
-                pattern: known.pattern.as_str(),
-                purpose: known.pattern.purpose(),
+                class: known.class.as_str(),
+                purpose: known.class.purpose(),
             }),
             roles: roles.collect(),
             failures: consequences(container),
@@ -236,11 +237,11 @@ impl ContainerRow {
         table.push([self.kind.into(), self.image.as_str().into()]);
         if let Some(Known {
             title,
-            pattern,
+            class,
             purpose,
         }) = &self.known_as
         {
-            table.push([format!("{title} ({pattern})").into(), (*purpose).into()]);
+            table.push([format!("{title} ({class})").into(), (*purpose).into()]);
         }
         for RoleRow { policy, role, rule } in &self.roles {
             table.push([format!("{role} under {policy}").into(), (*rule).into()]);
@@ -268,9 +269,12 @@ fn rule_text(rule: Rule) -> &'static str {
         Rule::SidecarName => "sidecars.names has its name",
         Rule::NamePattern => "sidecars.namePattern matches its name",
         Rule::Image => "sidecars.images matches its image",
+        Rule::DefaultContainer => "the annotation kubectl.kubernetes.io/default-container names it",
         Rule::Catalogue => "the catalogue of sidecars has its name or its image",
-        Rule::Companion => "the catalogue has it as a companion of another container of the Pod",
-        Rule::Program => "its companion is the sidecar, and the Pod has no other main container",
+        Rule::Workload => "the workload has its name or that of its image",
+        Rule::SameImage => "it has the image of a main container",
+        Rule::BesideMain => "the catalogue has its name or its image, and the Pod has another main container",
+        Rule::App => "the catalogue has its name or its image, and the Pod has no other main container",
         Rule::NotNamed => "mainContainers.names names other containers of the Pod",
         Rule::Other => "no rule makes it a sidecar",
         Rule::OnlyContainer => "the Pod would have no main container otherwise",

@@ -1,11 +1,13 @@
 //! MainReadySidecarNotReady: a sidecar is unready as in NotReady, and a main container of its Pod is ready. The subject is
-//! the sidecar, because it is the container to repair. The detail names the main containers.
+//! the sidecar, because it is the container to repair. The detail names the main containers. A sidecar whose readiness
+//! includes that of the app (Knative's queue-proxy) can be unready because of the app, so only NotReady reports it.
 
 use jiff::SignedDuration;
 
 use super::{
     Check, Fault, MessageContext, Settings, View, messages::name_list, not_ready::readiness_recovered,
 };
+use crate::domain::roles::Role;
 
 /// The limits of MainReadySidecarNotReady.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +43,10 @@ impl super::Rule for Rule {
         Some(Check::NotReady)
     }
 
+    fn covers(&self, view: &View<'_>, container_idx: usize) -> bool {
+        view.roles.of(container_idx) == Role::Sidecar && !view.reflects_app(container_idx)
+    }
+
     fn hold_for(&self, view: &View<'_>, _container_idx: usize) -> SignedDuration {
         limits(view).hold_for
     }
@@ -57,7 +63,9 @@ impl super::Rule for Rule {
             .ready_mains()
             .filter_map(|(_, status)| status.running_since())
             .min();
-        faults.extend(view.unready_sidecars().map(|container_idx| Fault {
+        let unready = view.unready_sidecars();
+        let unready = unready.filter(|container_idx| !view.reflects_app(*container_idx));
+        faults.extend(unready.map(|container_idx| Fault {
             container_idx,
             since: view.unready_since(container_idx).max(ready_since),
             until: None,

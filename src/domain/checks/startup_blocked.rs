@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Fault, MessageContext, Settings, View, messages::name_list};
 use crate::domain::{
+    catalogue,
     observation::{ContainerKind, ContainerStatus, State},
     roles::Role,
 };
@@ -20,7 +21,7 @@ use crate::domain::{
 /// The limits of StartupBlocked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
-    /// How long a sidecar may take to start, and a plain init container that fails may block.
+    /// How long a sidecar may take to start, and a plain init container may block that fails or should be a sidecar.
     pub hold_for: SignedDuration,
     /// How long a plain init container that does not fail may run.
     pub init_containers_for: SignedDuration,
@@ -67,7 +68,9 @@ impl super::Rule for Rule {
             ..
         } = *limits(view);
         match view.kind(container_idx) {
-            Some(ContainerKind::Init) if fails_repeatedly(view, container_idx) => {
+            Some(ContainerKind::Init)
+                if fails_repeatedly(view, container_idx) || is_misplaced(view, container_idx) =>
+            {
                 hold_for.min(init_containers_for)
             }
             Some(ContainerKind::Init) => init_containers_for,
@@ -181,6 +184,13 @@ fn fails_repeatedly(view: &View<'_>, container_idx: usize) -> bool {
     })
 }
 
+/// Whether it is a plain init container with the name of a sidecar that never exits: an author or a webhook has lost its
+/// `restartPolicy: Always`.
+fn is_misplaced(view: &View<'_>, container_idx: usize) -> bool {
+    let container = view.pod.shape.containers.get(container_idx);
+    container.is_some_and(|c| c.kind == ContainerKind::Init && catalogue::is_misplaced_init(&c.name))
+}
+
 /// The time at which the init container before this one ended, or began to run if it is a native sidecar. For a regular
 /// container, the time of the last init container.
 fn previous_done(view: &View<'_>, container_idx: usize) -> Option<Timestamp> {
@@ -203,6 +213,12 @@ fn blocked_by(context: &MessageContext<'_>) -> String {
         }
         Some((_, status)) if status.waits_to_be_created() => {
             "its image is still being pulled, or its postStart hook has not returned".to_owned()
+        }
+        Some((_, status))
+            if is_misplaced(context.view, context.container_idx) && status.running_since().is_some() =>
+        {
+            "it is a sidecar without restartPolicy: Always, so the next container starts only when it exits"
+                .to_owned()
         }
         Some((container, status))
             if container.kind == ContainerKind::Init && status.running_since().is_some() =>

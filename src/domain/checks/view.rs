@@ -149,6 +149,12 @@ impl<'a> View<'a> {
         })
     }
 
+    /// Whether the readiness of the container includes that of the app.
+    pub(super) fn reflects_app(&self, container_idx: usize) -> bool {
+        let container = self.pod.shape.containers.get(container_idx);
+        container.is_some_and(|c| catalogue::reflects_app(&c.name, &Repository::of(&c.image)))
+    }
+
     /// The sidecars that are unready in an initialized Pod whose main containers have not finished: the subjects of
     /// NotReady and MainReadySidecarNotReady.
     pub(super) fn unready_sidecars(&self) -> impl Iterator<Item = usize> + '_ {

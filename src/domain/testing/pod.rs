@@ -117,6 +117,7 @@ impl Pod {
                 name: name.into(),
                 image: format!("registry.example/{name}:1").into(),
                 kind,
+                named_by: None,
                 restart_policy: None,
                 restart_rules: Box::default(),
                 probes: Probes {

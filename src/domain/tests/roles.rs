@@ -114,7 +114,7 @@ fn a_pod_always_has_a_main_container() {
     #[rustfmt::skip]
     check([
         (policy(), "envoy Main", "a Pod with only a catalogue container"),
-        (policy(), "fluentd Main, log-sidecar Main", "all regular containers are in the catalogue"),
+        (policy(), "fluentd Main, log-sidecar Sidecar", "only one of them can be the app"),
         (rules(|r| r.native = false), "agent Ignored, envoy Main", "an excluded native sidecar stays ignored"),
         (policy(), "envoy Sidecar, app Main", "one main container is enough"),
     ]);
@@ -125,17 +125,17 @@ fn in_a_gateway_pod_the_gateway_is_the_main_container() {
     #[rustfmt::skip]
     check([
         (policy(), "shutdown-manager Sidecar, envoy Main", "Contour"),
-        (policy(), "envoy Main, manager=envoyproxy/gateway:v1.5.0 Sidecar", "Envoy Gateway, by the image of the companion"),
+        (policy(), "envoy Main, shutdown-manager=envoyproxy/gateway:v1.5.0 Sidecar", "Envoy Gateway"),
         (policy(), "istio-proxy Main", "an Istio gateway"),
-        (policy(), "opa Main, mgmt=openpolicyagent/kube-mgmt:9 Sidecar", "OPA with kube-mgmt"),
+        (policy(), "opa Main, mgmt=openpolicyagent/kube-mgmt:9 Sidecar", "OPA with kube-mgmt, by image"),
         (policy(), "pgbouncer Main, pgbouncer-exporter Sidecar", "PgBouncer with its exporter"),
         (policy(), "shutdown-manager Sidecar, envoy Main, istio-proxy Sidecar", "a gateway with an injected sidecar"),
-        (policy(), "app Main, pgbouncer Sidecar, pgbouncer-exporter Sidecar", "an app beside the program and its companion"),
-        (rules(|r| r.well_known = false), "shutdown-manager Main, envoy Main", "wellKnown: Exclude disables companions"),
+        (policy(), "app Main, pgbouncer Sidecar, pgbouncer-exporter Sidecar", "an app beside PgBouncer and its exporter"),
+        (rules(|r| r.well_known = false), "shutdown-manager Main, envoy Main", "wellKnown: Exclude disables the catalogue"),
         (named(&["envoy"]), "shutdown-manager Main, envoy Sidecar", "a rule of the policy makes Envoy a sidecar"),
-        (named(&["shutdown-manager"]), "shutdown-manager Sidecar, envoy Main", "a rule of the policy selects the companion"),
-        (excluded(&["shutdown-manager"]), "shutdown-manager Main, envoy Sidecar", "exclude of the companion"),
-        (mains(&["shutdown-manager"]), "shutdown-manager Main, envoy Sidecar", "mainContainers names the companion"),
+        (named(&["shutdown-manager"]), "shutdown-manager Sidecar, envoy Main", "a rule of the policy selects the helper"),
+        (excluded(&["shutdown-manager"]), "shutdown-manager Main, envoy Sidecar", "exclude of the helper"),
+        (mains(&["shutdown-manager"]), "shutdown-manager Main, envoy Sidecar", "mainContainers names the helper"),
     ]);
 }
 

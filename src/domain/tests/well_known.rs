@@ -1,6 +1,6 @@
 //! The sidecars of the catalogue, by the names and images that their projects use.
 
-use crate::domain::{catalogue::contains, pattern::Repository};
+use crate::domain::{catalogue::product, pattern::Repository};
 
 /// One container name and one image per line.
 const SIDECARS: &str = "
@@ -39,7 +39,13 @@ fn each_sidecar_is_known_by_name_and_by_image() {
         .collect();
     assert_eq!(rows.len(), 25);
     for (name, image) in rows {
-        assert!(contains(name, &Repository::of("mycorp/own")), "the name {name}");
-        assert!(contains("c1", &Repository::of(image)), "the image {image}");
+        assert!(
+            product(name, &Repository::of("mycorp/own")).is_some(),
+            "the name {name}"
+        );
+        assert!(
+            product("c1", &Repository::of(image)).is_some(),
+            "the image {image}"
+        );
     }
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::domain::{
     hash::stable_hash,
     observation::{
-        Container, ContainerKind, ContainerStatus, Exit, Probes, RestartPolicy, RestartRule, State,
+        AppNames, Container, ContainerKind, ContainerStatus, Exit, Probes, RestartPolicy, RestartRule, State,
     },
 };
 
@@ -92,8 +92,9 @@ pub(in crate::kubernetes) struct ExitCodes {
 pub(in crate::kubernetes) struct ExitCode(#[serde(deserialize_with = "code")] pub(in crate::kubernetes) i32);
 
 impl LeanContainer {
-    /// Converts to the container of the domain. `init` reports whether the container is in `spec.initContainers`.
-    pub(super) fn to_domain(&self, init: bool, interner: &mut Interner) -> Container {
+    /// Converts to the container of the domain. `app` has the names of the app for a container in `spec.containers`, and
+    /// is `None` for one in `spec.initContainers`.
+    pub(super) fn to_domain(&self, app: Option<&AppNames<'_>>, interner: &mut Interner) -> Container {
         let Self {
             name,
             image,
@@ -109,11 +110,12 @@ impl LeanContainer {
         Container {
             name: interner.string(name),
             image: interner.string(&bounded_image(image)),
-            kind: match (init, restart_policy) {
-                (false, _) => ContainerKind::Regular,
-                (true, Some(RestartPolicy::Always)) => ContainerKind::Native,
-                (true, _) => ContainerKind::Init,
+            kind: match (app, restart_policy) {
+                (Some(_), _) => ContainerKind::Regular,
+                (None, Some(RestartPolicy::Always)) => ContainerKind::Native,
+                (None, _) => ContainerKind::Init,
             },
+            named_by: app.and_then(|app| app.of(name, image)),
             restart_policy: *restart_policy,
             restart_rules: restart_policy_rules.iter().filter_map(LeanRule::known).collect(),
             probes: Probes {

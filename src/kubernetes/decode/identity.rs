@@ -10,7 +10,7 @@ use serde::{
 };
 
 use super::lenient::{list, or_default, text, time};
-use crate::domain::expected::ANNOTATIONS;
+use crate::domain::{expected::ANNOTATIONS, observation::DEFAULT_CONTAINER};
 
 /// The identity of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,9 +171,10 @@ impl<'de> Deserialize<'de> for Known {
     }
 }
 
-/// Returns the annotation in [`ANNOTATIONS`] with this key.
+/// Returns the annotation with this key, if it is decoded.
 pub(in crate::kubernetes) fn known_annotation(key: &str) -> Option<&'static str> {
-    ANNOTATIONS.into_iter().find(|known| *known == key)
+    let mut known = ANNOTATIONS.into_iter().chain([DEFAULT_CONTAINER]);
+    known.find(|known| *known == key)
 }
 
 /// Decodes `deletionTimestamp`. Only its presence matters: an invalid time still means that the object is being

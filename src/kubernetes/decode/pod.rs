@@ -4,7 +4,11 @@
 //! spec by name. A [`LeanPod`] has only the fields that are used, so a page of a list costs a fraction of a page of the
 //! whole type.
 
-use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    num::NonZeroU32,
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -22,7 +26,8 @@ use super::{
     workload::workload_of,
 };
 use crate::domain::observation::{
-    Condition, Conditions, ContainerStatus, Observation, Phase, RestartPolicy, Shape,
+    AppNames, Condition, Conditions, ContainerStatus, DEFAULT_CONTAINER, Observation, Phase, RestartPolicy,
+    Shape, Workload,
 };
 
 /// A Pod without unused fields.
@@ -122,8 +127,12 @@ pub fn observe(pod: LeanPod, interner: &mut Interner) -> Result<Observation, Mis
     } = pod;
     let workload = workload_of(&metadata, &name, interner);
     let (statuses, stray_statuses) = join(&spec, &status, interner);
+    let names = app_names(&metadata, &workload);
+    let shape = shape(&spec, &names, interner);
     let labels = metadata.labels.into_iter().flatten().collect();
-    let annotations = metadata.annotations.into_iter().flatten().collect();
+    let annotations = metadata.annotations.into_iter().flatten();
+    // The shape has the effect of this annotation.
+    let annotations = annotations.filter(|(key, _)| key != DEFAULT_CONTAINER).collect();
     Ok(Observation {
         uid,
         namespace,
@@ -137,25 +146,34 @@ pub fn observe(pod: LeanPod, interner: &mut Interner) -> Result<Observation, Mis
         terminating: metadata.deletion_timestamp.is_some(),
         phase: status.phase,
         conditions: conditions(&status.conditions),
-        shape: shape(&spec, interner),
+        shape,
         statuses,
         stray_statuses,
     })
 }
 
-/// Converts a Pod spec, without the rest of the Pod, to its containers. A spec that does not match the types of the API has
-/// none.
-pub fn decode_shape(spec: serde_json::Value) -> Arc<Shape> {
-    let spec: LeanSpec = serde_json::from_value(spec).unwrap_or_default();
-    shape(&spec, &mut Interner::default())
+/// Returns the names of the app that decide roles.
+fn app_names<'a>(metadata: &'a ObjectMeta, workload: &'a Workload) -> AppNames<'a> {
+    let text = |map: &'a Option<BTreeMap<String, String>>, key| map.as_ref()?.get(key).map(String::as_str);
+    AppNames {
+        default_container: text(&metadata.annotations, DEFAULT_CONTAINER),
+        workload: Some((&workload.kind, &workload.name)),
+        label: text(&metadata.labels, AppNames::LABEL),
+    }
 }
 
-fn shape(spec: &LeanSpec, interner: &mut Interner) -> Arc<Shape> {
-    let init = spec.init_containers.iter().map(|container| (container, true));
-    let regular = spec.containers.iter().map(|container| (container, false));
+/// Converts a Pod spec to its containers. A spec that does not match the types of the API has none.
+pub fn decode_shape(spec: serde_json::Value, names: &AppNames<'_>) -> Arc<Shape> {
+    let spec: LeanSpec = serde_json::from_value(spec).unwrap_or_default();
+    shape(&spec, names, &mut Interner::default())
+}
+
+fn shape(spec: &LeanSpec, names: &AppNames<'_>, interner: &mut Interner) -> Arc<Shape> {
+    let init = spec.init_containers.iter().map(|container| (container, None));
+    let regular = spec.containers.iter().map(|container| (container, Some(names)));
     let containers = init
         .chain(regular)
-        .map(|(container, init)| container.to_domain(init, interner))
+        .map(|(container, names)| container.to_domain(names, interner))
         .collect();
     interner.shape(Shape {
         restart_policy: spec.restart_policy.unwrap_or_default(),

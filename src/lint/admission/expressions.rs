@@ -53,32 +53,33 @@ pub(super) fn endless_init_containers(containers: &str, code: &str) -> String {
 
 /// The containers that the catalogue has as sidecars.
 pub(super) fn catalogue_containers(containers: &str) -> String {
-    let names: Vec<_> = catalogue::names().map(|name| format!("'{name}'")).collect();
-    let images = image_pattern();
     format!(
-        "{containers}.filter(c, c.name == '{}' || c.name.endsWith('{}') || c.name in [{}] || has(c.image) && \
-         (c.image.matches(r'{images}') || ('docker.io/library/' + c.image).matches(r'{images}')))",
-        catalogue::NAME,
-        catalogue::SUFFIX,
-        names.join(", "),
+        "{containers}.filter(c, c.name.matches(r'{}') || has(c.image) && c.image.matches(r'{}'))",
+        name_pattern(),
+        image_pattern(),
     )
 }
 
-/// A regular expression for the images of the catalogue. An image is matched as written and with the registry
-/// `docker.io/library/`.
+/// A regular expression for the container names of the catalogue.
+pub(super) fn name_pattern() -> String {
+    format!("^({})$", alternatives(catalogue::names(), ".*"))
+}
+
+/// A regular expression for the images of the catalogue.
 pub(super) fn image_pattern() -> String {
-    let globs: Vec<_> = catalogue::images()
-        .map(|glob| {
-            let parts: Vec<_> = glob.split('*').map(regex_syntax::escape).collect();
-            let prefix = if glob.starts_with('*') {
-                ""
-            } else {
-                "([^/]*[.:][^/]*/|localhost/)?"
-            };
-            format!("{prefix}{}", parts.join("[^@]*"))
-        })
-        .collect();
-    format!("^({})(:[^/@]*)?(@.*)?$", globs.join("|"))
+    format!(
+        "^(.*/)?({})(:[^/@]*)?(@.*)?$",
+        alternatives(catalogue::images(), "[^/@]*")
+    )
+}
+
+/// The texts as a regular expression, with `any` for `*`.
+fn alternatives(texts: impl Iterator<Item = &'static str>, any: &str) -> String {
+    let texts = texts.map(|text| {
+        let parts: Vec<_> = text.split('*').map(regex_syntax::escape).collect();
+        parts.join(any)
+    });
+    texts.collect::<Vec<_>>().join("|")
 }
 
 /// The names of the sidecars of a Job that nothing ends.

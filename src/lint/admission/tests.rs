@@ -60,15 +60,22 @@ fn images_are_those_of_the_catalogue() {
     .into_iter()
     .map(str::to_owned)
     .collect::<Vec<_>>();
-    for glob in catalogue::images() {
-        for name in ["", "x", "gcr.io/x", "gcr.io/x/"] {
-            images.push(format!("{}:1", glob.replace('*', name)));
+    for image in catalogue::images() {
+        for registry in ["", "x", "x/", "gcr.io/x/", "localhost:5000/"] {
+            images.push(format!("{registry}{}:1", image.replace('*', "any")));
         }
     }
     for image in images {
         let matches = |text: &str| pattern.is_match(text);
-        let expected = catalogue::contains("app", &Repository::of(&image));
-        let found = matches(&image) || matches(&format!("docker.io/library/{image}"));
-        assert_eq!(found, expected, "{image}");
+        let expected = catalogue::product("app", &Repository::of(&image)).is_some();
+        assert_eq!(matches(&image), expected, "{image}");
+    }
+    let names = Regex::new(&expressions::name_pattern()).unwrap();
+    for name in catalogue::names() {
+        let name = name.replace('*', "any");
+        for name in [name.clone(), format!("{name}-x"), format!("x{name}")] {
+            let expected = catalogue::product(&name, &Repository::of("own/app")).is_some();
+            assert_eq!(names.is_match(&name), expected, "{name}");
+        }
     }
 }

@@ -61,7 +61,7 @@ fn check(pod: &Pod<'_>) -> Vec<Draft> {
                 "make it a native sidecar, which is stopped when the main container has ended; or let the main container end it",
             )
             .suggest_native();
-            match sidecar.description() {
+            match sidecar.product() {
                 Some(_) => draft,
                 // Only the suffix of the name says that it is a sidecar. The program may end by itself.
                 None => draft.with_severity(Severity::Warning),

@@ -38,7 +38,7 @@ fn check(pod: &Pod<'_>) -> Vec<Draft> {
     pod.sidecars()
         .filter(|sidecar| sidecar.is_classic_sidecar())
         .filter_map(|sidecar| {
-            let title = sidecar.description()?.title;
+            let title = sidecar.product()?.title;
             let (_, help) = PRODUCTS.iter().find(|(product, _)| *product == title)?;
             let draft = Draft::container(
                 pod,

@@ -2,7 +2,7 @@
 
 use super::{Draft, Rule};
 use crate::{
-    domain::catalogue::Pattern,
+    domain::catalogue::Class,
     lint::{
         finding::Severity,
         pod::{Container, Pod},
@@ -41,16 +41,9 @@ fn check(pod: &Pod<'_>) -> Vec<Draft> {
 
 /// Whether requests to the app can need the sidecar.
 fn serves(sidecar: &Container<'_>) -> bool {
-    let is_served = match sidecar.description().map(|known| known.pattern) {
-        Some(
-            Pattern::Proxy
-            | Pattern::Ambassador
-            | Pattern::Adapter
-            | Pattern::Logging
-            | Pattern::ConfigSync
-            | Pattern::Helper,
-        ) => false,
-        Some(Pattern::Security) | None => !sidecar.ports().is_empty(),
-    };
-    sidecar.is_ambassador() || is_served
+    match sidecar.product().map(|product| product.class) {
+        Some(class) if class.is_proxy() => true,
+        Some(Class::Secrets | Class::PolicyEngine) | None => !sidecar.ports().is_empty(),
+        Some(_) => false,
+    }
 }
