@@ -27,7 +27,15 @@ const ALLOWED: [(&str, &[&str]); 9] = [
     ("lint", &["api", "domain", "kubernetes"]),
     (
         "cli",
-        &["api", "clock", "domain", "kubernetes", "operator", "telemetry"],
+        &[
+            "api",
+            "clock",
+            "domain",
+            "kubernetes",
+            "lint",
+            "operator",
+            "telemetry",
+        ],
     ),
 ];
 

@@ -14,18 +14,43 @@ use super::exit::Failure;
 
 /// The name of standard input on the command line.
 const STDIN: &str = "-";
+/// The byte order mark that some editors write at the start of UTF-8 text.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Opens a file, or standard input for `-`.
+/// Opens a file, or standard input for `-`. Skips a byte order mark. Fails for UTF-16, which `>` of PowerShell writes.
 pub fn open(path: &Path) -> Result<Box<dyn BufRead>, Failure> {
-    if path == Path::new(STDIN) {
-        return Ok(Box::new(io::stdin().lock()));
-    }
     let fail = |error: io::Error| format!("cannot read {}: {error}", path.display());
-    let file = File::open(path).map_err(fail)?;
-    if file.metadata().map_err(fail)?.is_dir() {
-        return Err(format!("cannot read {}: it is a directory", path.display()).into());
+    let mut input: Box<dyn BufRead> = if path == Path::new(STDIN) {
+        Box::new(io::stdin().lock())
+    } else {
+        let file = File::open(path).map_err(fail)?;
+        if file.metadata().map_err(fail)?.is_dir() {
+            return Err(format!("cannot read {}: it is a directory", path.display()).into());
+        }
+        Box::new(BufReader::new(file))
+    };
+    let start = input.fill_buf().map_err(fail)?;
+    if is_utf16(start) {
+        return Err(format!(
+            "cannot read {}: it is UTF-16 text, as > of PowerShell writes it: write it with | Out-File -Encoding utf8",
+            path.display()
+        )
+        .into());
     }
-    Ok(Box::new(BufReader::new(file)))
+    if start.starts_with(MARK) {
+        input.consume(MARK.len());
+    }
+    Ok(input)
+}
+
+/// Whether a text starts with the mark of UTF-16, or with letters that have zeros between them.
+fn is_utf16(start: &[u8]) -> bool {
+    let is_letter = |byte: u8| byte != 0 && byte.is_ascii();
+    match *start {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => true,
+        [a, 0, b, 0, ..] | [0, a, 0, b, ..] => is_letter(a) && is_letter(b),
+        _ => false,
+    }
 }
 
 /// Reads a text file of at most `limit` megabytes, or standard input for `-`.
@@ -46,8 +71,12 @@ pub fn read_text(path: &Path, limit: usize) -> Result<String, Failure> {
 /// Reads the documents of a YAML or JSON file of at most `limit` megabytes. Skips empty documents. Objects in a `List` are
 /// documents of their own.
 pub fn documents(path: &Path, limit: usize) -> Result<Vec<Value>, Failure> {
-    let text = read_text(path, limit)?;
-    let found: Vec<Value> = serde_saphyr::from_multiple(&text)
+    documents_in(&read_text(path, limit)?, path)
+}
+
+/// Returns the documents of a text from a file, as [`documents`] does.
+pub fn documents_in(text: &str, path: &Path) -> Result<Vec<Value>, Failure> {
+    let found: Vec<Value> = serde_saphyr::from_multiple(text)
         .map_err(|error| format!("{} is not valid YAML: {error}", path.display()))?;
     let mut documents = Vec::new();
     for mut document in found {
@@ -87,6 +116,12 @@ mod tests {
         assert_eq!(names(yaml, "yaml").unwrap(), ["a", "b"]);
         assert_eq!(names(r#"{"metadata": {"name": "c"}}"#, "json").unwrap(), ["c"]);
         assert_eq!(names("", "empty").unwrap(), Vec::<String>::new());
+        let marked = "\u{feff}metadata: {name: a}\r\n";
+        assert_eq!(
+            names(marked, "mark").unwrap(),
+            ["a"],
+            "a byte order mark is skipped"
+        );
     }
 
     #[test]
@@ -104,10 +139,21 @@ mod tests {
         let error = documents(&large, 1).unwrap_err().to_string();
         assert!(error.ends_with("it is larger than 1 MB"), "{error}");
         fs::remove_file(large).unwrap();
-        let binary = file("binary", &[0xff, 0xfe]);
-        let error = documents(&binary, 1).unwrap_err().to_string();
-        assert!(error.ends_with("it is not UTF-8 text"), "{error}");
-        fs::remove_file(binary).unwrap();
+        let wide = |text: &str| text.bytes().flat_map(|byte| [byte, 0]).collect::<Vec<_>>();
+        let encodings = [
+            (vec![0xc3, 0x28], "it is not UTF-8 text"),
+            (
+                [vec![0xff, 0xfe], wide("a: b")].concat(),
+                "Out-File -Encoding utf8",
+            ),
+            (wide("a: b"), "Out-File -Encoding utf8"),
+        ];
+        for (bytes, expected) in encodings {
+            let binary = file("binary", &bytes);
+            let error = documents(&binary, 1).unwrap_err().to_string();
+            assert!(error.ends_with(expected), "{error}");
+            fs::remove_file(binary).unwrap();
+        }
         let invalid = names("a: [", "invalid").unwrap_err();
         assert!(invalid.contains("is not valid YAML"), "{invalid}");
     }

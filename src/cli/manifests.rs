@@ -4,12 +4,16 @@ use std::{fmt, path::Path};
 
 use serde_json::{Value, json};
 
-use super::{exit::Failure, files};
+use super::{exit::Failure, files, hints};
 use crate::{
     domain::observation::Observation,
     kubernetes::decode::{
         intern::Interner,
         pod::{LeanPod, observe},
+    },
+    lint::{
+        self,
+        workload::{is_knative, unnamed_container},
     },
 };
 
@@ -37,19 +41,35 @@ impl fmt::Display for Manifest {
     }
 }
 
-/// Reads the Pods and the Pod templates of a file. Skips other objects. Fails if there is none. `namespace` is that of
-/// objects that name none.
-pub fn read(path: &Path, namespace: Option<&str>) -> Result<Vec<Manifest>, Failure> {
+/// Reads the Pods and the Pod templates of a file. Skips other objects. Fails if there is none, and for a value of a wrong
+/// type, which the API server refuses. `namespace` is that of objects that name none. `command` reads manifests from
+/// standard input: `explain -f -`.
+pub fn read(path: &Path, namespace: Option<&str>, command: &str) -> Result<Vec<Manifest>, Failure> {
     let namespace = namespace.unwrap_or(DEFAULT_NAMESPACE);
+    let file = path.display();
+    let text = files::read_text(path, LIMIT)?;
+    if let Some(hint) = hints::not_a_manifest(&text) {
+        return Err(format!("{file}: {hint}").into());
+    }
+    if let Some(error) = lint::errors(&text).first() {
+        let hint = hints::template(&text, command).map(|hint| format!("; {hint}"));
+        let location = error.location;
+        return Err(format!(
+            "{file}:{}:{}: {error}{}",
+            location.line,
+            location.column,
+            hint.unwrap_or_default()
+        )
+        .into());
+    }
     let mut interner = Interner::default();
     let mut manifests = Vec::new();
-    for document in files::documents(path, LIMIT)? {
+    for document in files::documents_in(&text, path)? {
         let Some((kind, name, pod)) = pod_of(&document, namespace) else {
             continue;
         };
-        let Some(observation) = decode(&pod, &mut interner) else {
-            return Err(format!("{}: a {kind} is not valid: it has no name", path.display()).into());
-        };
+        let observation = observation_of(&pod, &mut interner)
+            .map_err(|error| format!("{file}: a {kind} is not valid: {error}"))?;
         manifests.push(Manifest {
             kind,
             name,
@@ -59,15 +79,22 @@ pub fn read(path: &Path, namespace: Option<&str>) -> Result<Vec<Manifest>, Failu
     }
     if manifests.is_empty() {
         let kinds = "Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob";
-        return Err(format!("{}: no Pod and no Pod template: expected {kinds}", path.display()).into());
+        return Err(format!("{file}: no Pod and no Pod template: expected {kinds}").into());
     }
     Ok(manifests)
 }
 
-/// Decodes a Pod. Returns `None` if it has no identity.
+/// Decodes a Pod. Returns `None` if it is not valid.
 pub fn decode(pod: &Value, interner: &mut Interner) -> Option<Observation> {
-    let pod: LeanPod = serde_json::from_value(pod.clone()).ok()?;
-    observe(pod, interner).ok()
+    observation_of(pod, interner).ok()
+}
+
+fn observation_of(pod: &Value, interner: &mut Interner) -> Result<Observation, Failure> {
+    if pod.pointer("/metadata/name").is_none_or(Value::is_null) {
+        return Err("it has no name".into());
+    }
+    let pod: LeanPod = serde_json::from_value(pod.clone())?;
+    Ok(observe(pod, interner)?)
 }
 
 /// Returns the kind and the name of an object, and the Pod that it is or that it creates.
@@ -88,8 +115,29 @@ fn pod_of(object: &Value, namespace: &str) -> Option<(String, String, Value)> {
             "labels": template.pointer("/metadata/labels"),
             "creationTimestamp": text("/metadata/creationTimestamp"),
         },
-        "spec": template.get("spec"),
+        "spec": with_container_names(template.get("spec")?, is_knative(text("/apiVersion"))),
         "status": if kind == "Pod" { object.get("status") } else { None },
     });
     Some((kind.to_owned(), name.unwrap_or_default().to_owned(), pod))
+}
+
+/// Returns the Pod spec in which containers without a name have one.
+fn with_container_names(spec: &Value, is_knative: bool) -> Value {
+    let mut spec = spec.clone();
+    for list in ["initContainers", "containers"] {
+        let Some(containers) = spec.get_mut(list).and_then(Value::as_array_mut) else {
+            continue;
+        };
+        for (number, container) in containers.iter_mut().enumerate() {
+            let has_name = container
+                .get("name")
+                .and_then(Value::as_str)
+                .is_some_and(|name| !name.is_empty());
+            if let Some(container) = container.as_object_mut().filter(|_| !has_name) {
+                let name = unnamed_container(list, number, is_knative);
+                container.insert("name".to_owned(), name.into());
+            }
+        }
+    }
+    spec
 }

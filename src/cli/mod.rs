@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod evaluation;
 pub mod exit;
 pub mod files;
+pub mod hints;
 pub mod manifests;
 pub mod output;
 pub mod policies;

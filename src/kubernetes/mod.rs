@@ -21,6 +21,7 @@ pub mod names;
 mod panics;
 pub mod protobuf;
 pub(crate) mod recovery;
+pub mod schema;
 mod transport;
 pub mod watch;
 pub mod workloads;

@@ -39,6 +39,11 @@ impl<'t> Field<'t> {
         }
     }
 
+    /// The value with its place.
+    pub(super) fn node(&self) -> &Node<'t> {
+        &self.node
+    }
+
     /// The whole value.
     pub fn extent(&self) -> Location {
         self.node.location
@@ -60,7 +65,7 @@ impl<'t> Field<'t> {
     }
 
     /// The value of a key. `None` if there is none, or if it is null. A key of the mapping itself has precedence over a merged
-    /// one (`<<: *base`). The last of several equal keys is used, as in the decoder of Kubernetes.
+    /// one (`<<: *base`).
     pub fn get(&self, name: &str) -> Option<Self> {
         let (key, node) = find(&self.node, name)?;
         let field = Self {
@@ -120,9 +125,14 @@ impl<'t> Field<'t> {
         self.get(name)?.text().map(str::to_owned)
     }
 
-    /// The value as a whole number.
+    /// The value as a whole number. Kubernetes reads `30.0` as one.
     pub fn number(&self) -> Option<i64> {
-        self.text()?.parse().ok()
+        let text = self.text()?;
+        let whole = match text.split_once('.') {
+            Some((whole, zeros)) if zeros.chars().all(|c| c == '0') => whole,
+            _ => text,
+        };
+        whole.parse().ok()
     }
 
     /// Whether the value is `true`.
@@ -137,7 +147,8 @@ impl<'t> Field<'t> {
             .collect()
     }
 
-    fn is_null(&self) -> bool {
+    /// Whether the value is null.
+    pub(super) fn is_null(&self) -> bool {
         match &self.node.value {
             Value::Scalar { text, is_plain: true } => matches!(&**text, "" | "~" | "null" | "Null" | "NULL"),
             _ => false,
@@ -176,7 +187,7 @@ fn find<'t>(node: &Rc<Node<'t>>, name: &str) -> Option<Entry<'t>> {
     let Value::Mapping { entries, .. } = &node.value else {
         return None;
     };
-    let own = entries.iter().rev().find(|(key, _)| text(key) == Some(name));
+    let own = entries.iter().find(|(key, _)| text(key) == Some(name));
     if let Some((key, value)) = own {
         return Some((Rc::clone(key), Rc::clone(value)));
     }

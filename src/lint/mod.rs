@@ -19,6 +19,7 @@ pub mod rules;
 pub mod shell;
 pub mod shell_words;
 pub mod suppression;
+mod types;
 pub mod workload;
 pub mod yaml;
 
@@ -29,7 +30,8 @@ use jiff::Timestamp;
 use self::{
     field::Field,
     finding::Finding,
-    pod::Pod,
+    object::Object,
+    pod::{Container, Pod},
     rules::RULES,
     suppression::{Ignore, Suppressions},
     workload::{TemplatePath, workloads},
@@ -44,6 +46,18 @@ use crate::{
 /// Limit of the findings of one run. It bounds the memory for a file with very many small Pods.
 pub const MAX_FINDINGS: usize = 10_000;
 
+/// Returns the syntax errors of a text, and the values of a wrong type.
+pub fn errors(text: &str) -> Vec<SyntaxError> {
+    let mut errors = Vec::new();
+    for document in Documents::new(text) {
+        match document {
+            Ok(node) => errors.extend(types::problems(&Field::root(node))),
+            Err(error) => errors.push(error),
+        }
+    }
+    errors
+}
+
 /// The settings of a run, and which of them have had an effect.
 #[derive(Debug)]
 pub struct Linter {
@@ -57,12 +71,35 @@ pub struct Linter {
     pub templates: usize,
 }
 
+/// What is known about a text besides its content.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Surroundings {
+    /// A kustomization is in the same directory. It can set the tags of images.
+    pub is_kustomized: bool,
+}
+
+/// Returns the names of the ConfigMaps of a text with a script that ends sidecars. The ConfigMap can be after the Job that
+/// mounts it.
+fn ending_scripts(text: &str) -> BTreeSet<String> {
+    if !text.contains("ConfigMap") || !rules::classic_in_job::QUIT.iter().any(|word| text.contains(word)) {
+        return BTreeSet::new();
+    }
+    let documents = Documents::new(text).filter_map(Result::ok).map(Field::root);
+    let objects = documents.flat_map(|document| workload::objects(&document));
+    let maps = objects.filter(|(kind, map)| {
+        let data = map.get("data").filter(|_| kind == "ConfigMap");
+        let mut values = data.iter().flat_map(Field::entries);
+        values.any(|(_, value)| rules::classic_in_job::ends_a_sidecar(value.text().unwrap_or_default()))
+    });
+    maps.map(|(_, map)| Object::of(&map, "ConfigMap").name).collect()
+}
+
 /// The result for one text.
 #[derive(Debug, Default)]
 pub struct Report {
     /// The findings, in the order of the text.
     pub findings: Vec<Finding>,
-    /// The documents that could not be parsed.
+    /// The syntax errors, and the values of a wrong type. Such documents are not examined.
     pub errors: Vec<SyntaxError>,
     /// There are more than [`MAX_FINDINGS`] findings; the others are missing.
     pub is_truncated: bool,
@@ -90,15 +127,28 @@ impl Linter {
 
     /// Examines all documents of a text.
     pub fn lint(&mut self, text: &str) -> Report {
+        self.lint_in(text, Surroundings::default())
+    }
+
+    /// Examines all documents of a text in its surroundings.
+    pub fn lint_in(&mut self, text: &str, surroundings: Surroundings) -> Report {
         let mut report = Report::default();
+        let scripts = ending_scripts(text);
         for document in Documents::new(text) {
             match document {
                 Ok(node) => {
                     let root = Field::root(node);
+                    let problems = types::problems(&root);
+                    if !problems.is_empty() {
+                        report.errors.extend(problems);
+                        continue;
+                    }
                     report.findings.extend(self.examine_exemptions(&root));
                     for workload in workloads(&root, &self.template_paths) {
                         self.templates += 1;
-                        let pod = Pod::new(workload, &self.policy);
+                        let mut pod = Pod::new(workload, &self.policy);
+                        pod.is_kustomized = surroundings.is_kustomized;
+                        pod.ends_with_script = pod.uses_config_map(&scripts);
                         report.findings.extend(self.examine(text, &pod));
                     }
                 }
@@ -128,14 +178,17 @@ impl Linter {
         let mut suppressions = Suppressions::of(pod);
         let mut findings = Vec::new();
         for rule in RULES.iter().filter(|rule| !self.disabled.contains(rule.code)) {
-            for draft in (rule.check)(pod) {
-                let finding = draft.finish(rule, text, pod);
-                let is_ignored = suppressions.suppress(&finding)
-                    || self.ignores.iter_mut().any(|ignore| ignore.suppresses(&finding));
-                if !is_ignored {
-                    findings.push(finding);
+            let mut drafts = (rule.check)(pod);
+            drafts.retain(|draft| {
+                let is_stub = draft.container_of(pod).is_some_and(Container::is_stub);
+                !is_stub && {
+                    let finding = draft.finish(rule, text, pod);
+                    !suppressions.suppress(&finding)
+                        && !self.ignores.iter_mut().any(|ignore| ignore.suppresses(&finding))
                 }
-            }
+            });
+            let drafts = rules::summarized(drafts, pod);
+            findings.extend(drafts.iter().map(|draft| draft.finish(rule, text, pod)));
         }
         findings.extend(suppressions.problems(pod, &self.disabled));
         findings.sort_by_key(|finding| (finding.location.start, finding.code));

@@ -1,9 +1,16 @@
 //! A Pod template as the rules read it.
 
-use super::{field::Field, object::Object, shell::Program, workload::Workload};
+use std::collections::BTreeSet;
+
+use super::{
+    field::Field,
+    object::Object,
+    shell::Program,
+    workload::{Workload, unnamed_container},
+};
 use crate::{
     domain::{
-        catalogue::{self, Product},
+        catalogue::{self, Class, Product},
         observation::{AppNames, ContainerKind, DEFAULT_CONTAINER},
         pattern::Repository,
         policy::Policy,
@@ -23,6 +30,10 @@ pub struct Pod<'t> {
     pub spec: Field<'t>,
     /// The init containers in their order, then the regular containers.
     pub containers: Vec<Container<'t>>,
+    /// A kustomization in the same directory can set the tags of images.
+    pub is_kustomized: bool,
+    /// It uses a ConfigMap of the same text with a script that ends sidecars.
+    pub ends_with_script: bool,
 }
 
 /// A container of a Pod template.
@@ -30,7 +41,7 @@ pub struct Pod<'t> {
 pub struct Container<'t> {
     /// The entry of the list.
     pub field: Field<'t>,
-    /// The name; may be empty.
+    /// The name, or the place of a container without one.
     pub name: String,
     /// The image; may be empty.
     pub image: String,
@@ -61,6 +72,7 @@ impl<'t> Pod<'t> {
             annotations,
             app,
             spec,
+            is_knative,
         } = workload;
         let default_container = annotations
             .iter()
@@ -78,10 +90,11 @@ impl<'t> Pod<'t> {
         };
         let (init, regular) = (list("initContainers"), list("containers"));
         let text = |field: &Field<'t>, name: &str| field.text_of(name).unwrap_or_default();
-        let decoded = |fields: &[Field<'t>]| {
-            let containers = fields.iter().map(|field| {
+        let decoded = |list: &str, fields: &[Field<'t>]| {
+            let containers = fields.iter().enumerate().map(|(i, field)| {
+                let name = Some(text(field, "name")).filter(|name| !name.is_empty());
                 serde_json::json!({
-                    "name": text(field, "name"),
+                    "name": name.unwrap_or_else(|| unnamed_container(list, i, is_knative)),
                     "image": text(field, "image"),
                     "restartPolicy": text(field, "restartPolicy"),
                 })
@@ -90,8 +103,8 @@ impl<'t> Pod<'t> {
         };
         let decoded = serde_json::json!({
             "restartPolicy": text(&spec, "restartPolicy"),
-            "initContainers": decoded(&init),
-            "containers": decoded(&regular),
+            "initContainers": decoded("initContainers", &init),
+            "containers": decoded("containers", &regular),
         });
         let shape = decode_shape(decoded, &names);
         let roles = Roles::assign(policy, &shape);
@@ -113,7 +126,26 @@ impl<'t> Pod<'t> {
             annotations,
             spec,
             containers,
+            is_kustomized: false,
+            ends_with_script: false,
         }
+    }
+
+    /// Whether a volume or a variable comes from one of these ConfigMaps.
+    pub fn uses_config_map(&self, names: &BTreeSet<String>) -> bool {
+        if names.is_empty() {
+            return false;
+        }
+        let volumes = self.spec.get("volumes");
+        let volumes = volumes.iter().flat_map(Field::items);
+        let mut mounted = volumes.flat_map(|volume| {
+            let projected = volume.at(&["projected", "sources"]);
+            let sources: Vec<_> = projected.iter().flat_map(Field::items).chain([volume]).collect();
+            sources
+                .into_iter()
+                .filter_map(|source| source.at(&["configMap", "name"]))
+        });
+        mounted.any(|name| name.text().is_some_and(|name| names.contains(name)))
     }
 
     /// The sidecars.
@@ -160,6 +192,19 @@ impl<'t> Container<'t> {
         self.is_sidecar() && self.kind == ContainerKind::Regular
     }
 
+    /// Whether the manifest has only a part of the container: a patch without an image, or an injected container
+    /// (`image: auto`). Another tool completes it, so nothing is known about the container that runs.
+    pub fn is_stub(&self) -> bool {
+        matches!(self.image.as_str(), "" | "auto")
+    }
+
+    /// Whether a tool replaces the image before the object is written: `${IMAGE}`, `$(IMAGE)` or `<IMAGE>`.
+    pub fn has_placeholder_image(&self) -> bool {
+        ["${", "$(", "{{", "<"]
+            .iter()
+            .any(|begin| self.image.contains(begin))
+    }
+
     /// Whether it runs as long as the Pod.
     pub fn is_long_running(&self) -> bool {
         self.kind != ContainerKind::Init
@@ -175,9 +220,19 @@ impl<'t> Container<'t> {
         catalogue::product(&self.name, &Repository::of(&self.image)).filter(|product| !product.is_generic())
     }
 
+    /// The class of the product.
+    pub fn class(&self) -> Option<Class> {
+        self.product().map(|product| product.class)
+    }
+
     /// Whether the catalogue has it as a proxy between the app and the network.
     pub fn is_ambassador(&self) -> bool {
         catalogue::is_ambassador(&self.name, &Repository::of(&self.image))
+    }
+
+    /// Whether it is a helper of a CSI driver.
+    pub fn is_csi_helper(&self) -> bool {
+        self.class() == Some(Class::CsiHelper)
     }
 
     /// The declared ports.

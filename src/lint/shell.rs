@@ -64,6 +64,16 @@ impl Program {
         matches!(self, Self::Script { .. })
     }
 
+    /// Whether it is a script that starts a command in the background.
+    pub fn has_background_command(&self) -> bool {
+        match self {
+            Self::Direct(_) => false,
+            Self::Script { commands, .. } => commands
+                .iter()
+                .any(|command| command.next == Operator::Background),
+        }
+    }
+
     /// Returns the command at which the program stays forever, if that is certain.
     pub fn endless_command(&self) -> Option<String> {
         let commands = match self {

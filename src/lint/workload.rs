@@ -18,6 +18,8 @@ pub struct Workload<'t> {
     pub app: Option<String>,
     /// The Pod spec.
     pub spec: Field<'t>,
+    /// It is an object of Knative Serving.
+    pub is_knative: bool,
 }
 
 /// The place of the Pod specs in objects of a kind: `RayCluster=spec.workerGroupSpecs[*].template.spec`.
@@ -127,8 +129,23 @@ fn workloads_of<'t>(object: &Field<'t>, kind: &str, paths: &[TemplatePath]) -> V
                 .flatten()
                 .find_map(|object| object.at(&["metadata", "labels"])?.text_of(AppNames::LABEL)),
             spec,
+            is_knative: is_knative(object.text_of("apiVersion").as_deref()),
         })
         .collect()
+}
+
+/// Whether the API version is one of Knative Serving, whose containers can be without a name.
+pub fn is_knative(api_version: Option<&str>) -> bool {
+    api_version.is_some_and(|version| version.starts_with("serving.knative.dev/"))
+}
+
+/// The name of a container without one, at an index of its list: that which Knative gives it, or its place.
+pub fn unnamed_container(list: &str, index: usize, is_knative: bool) -> String {
+    match (list, index) {
+        ("containers", 0) if is_knative => "user-container".to_owned(),
+        ("containers", _) if is_knative => format!("user-container-{index}"),
+        _ => format!("{list}[{index}]"),
+    }
 }
 
 /// Returns the Pod specs of an object with their templates.

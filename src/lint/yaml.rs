@@ -81,6 +81,15 @@ pub enum Value<'t> {
 }
 
 impl Node<'_> {
+    /// Whether it is a mapping with this key.
+    fn has_key(&self, name: &str) -> bool {
+        let Value::Mapping { entries, .. } = &self.value else {
+            return false;
+        };
+        let mut keys = entries.iter().map(|(key, _)| &key.value);
+        keys.any(|key| matches!(key, Value::Scalar { text, .. } if text == name))
+    }
+
     /// Whether it is null, as the parser reports a document with comments only.
     fn is_empty(&self) -> bool {
         matches!(&self.value, Value::Scalar { text, is_plain: true } if matches!(&**text, "" | "~"))
@@ -135,7 +144,11 @@ impl<'t> Iterator for Documents<'t> {
         loop {
             let step = match self.parser.next_event()? {
                 Ok((Event::DocumentEnd, _)) => match builder.root.take() {
-                    Some(root) if !root.is_empty() => return Some(Ok(root)),
+                    Some(root) if !root.is_empty() => {
+                        // Data without a kind is not an object of Kubernetes.
+                        let twice = builder.twice.take().filter(|_| root.has_key("kind"));
+                        return Some(twice.map_or(Ok(root), Err));
+                    }
                     _ => {
                         builder = Builder::new(self.limit);
                         Ok(())
@@ -173,6 +186,8 @@ struct Builder<'t> {
     anchors: HashMap<usize, (Rc<Node<'t>>, usize)>,
     nodes: usize,
     limit: usize,
+    /// The first key that is in its mapping twice.
+    twice: Option<SyntaxError>,
 }
 
 impl<'t> Builder<'t> {
@@ -183,6 +198,7 @@ impl<'t> Builder<'t> {
             anchors: HashMap::new(),
             nodes: 0,
             limit,
+            twice: None,
         }
     }
 
@@ -207,6 +223,7 @@ impl<'t> Builder<'t> {
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 if let Some(open) = self.open.pop() {
+                    self.twice = self.twice.take().or_else(|| key_twice(&open.value));
                     self.close(open.location, open.anchor, open.nodes_before, open.value);
                 }
             }
@@ -279,110 +296,29 @@ impl<'t> Builder<'t> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::fmt::Write;
-
-    use super::*;
-
-    fn show(node: &Node<'_>) -> String {
-        match &node.value {
-            Value::Scalar { text, .. } => text.to_string(),
-            Value::List(items) => {
-                let items: Vec<_> = items.iter().map(|item| show(item)).collect();
-                format!("[{}]", items.join(", "))
-            }
-            Value::Mapping { entries, .. } => {
-                let entries: Vec<_> = entries
-                    .iter()
-                    .map(|(k, v)| format!("{}: {}", show(k), show(v)))
-                    .collect();
-                format!("{{{}}}", entries.join(", "))
-            }
+/// Returns the first key that is in the mapping twice: only one of its two values would be used.
+fn key_twice(value: &Value<'_>) -> Option<SyntaxError> {
+    let Value::Mapping { entries, .. } = value else {
+        return None;
+    };
+    let mut lines = HashMap::with_capacity(entries.len());
+    for (key, _) in entries {
+        let Value::Scalar { text, .. } = &key.value else {
+            continue;
+        };
+        let first = lines.insert(&**text, key.location.line);
+        // A mapping can merge several others.
+        if let Some(line) = first.filter(|_| &**text != "<<") {
+            return Some(SyntaxError {
+                location: key.location,
+                message: format!(
+                    "the key {text:?} is in the mapping twice, first in line {line}: remove one of both"
+                ),
+            });
         }
     }
-
-    fn parse(text: &str) -> Vec<Result<String, (u32, String)>> {
-        Documents::with_limit(text, 1000)
-            .map(|document| {
-                document
-                    .map(|node| show(&node))
-                    .map_err(|e| (e.location.line, e.message))
-            })
-            .collect()
-    }
-
-    #[test]
-    fn documents_are_parsed() {
-        let ok = |text: &str| Ok(text.to_owned());
-        let table = [
-            ("", vec![]),
-            ("---\n---\n# only a comment\n", vec![]),
-            (
-                "a: 1\n---\nb: [x, {c: d}]\n",
-                vec![ok("{a: 1}"), ok("{b: [x, {c: d}]}")],
-            ),
-            (
-                "{\"a\": [1, true, null],\n\t\"b\":\"x\\ny\\/z\"}",
-                vec![ok("{a: [1, true, null], b: x\ny/z}")],
-            ),
-            ("\u{feff}a: ü\r\nb: c\r\n", vec![ok("{a: ü, b: c}")]),
-            ("a: &x {b: c}\nd: *x\n", vec![ok("{a: {b: c}, d: {b: c}}")]),
-            ("a: |\n  one\n  two\n", vec![ok("{a: one\ntwo\n}")]),
-        ];
-        for (text, expected) in table {
-            assert_eq!(parse(text), expected, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn documents_after_an_invalid_one_are_parsed() {
-        let found = parse("a: 1\n---\nb: [\n---\nc: 2\n---\nd: *missing\n---\ne: 3\n");
-        let lines: Vec<_> = found.iter().map(|d| d.as_ref().map_err(|e| e.0)).collect();
-        let (a, c, e) = ("{a: 1}".to_owned(), "{c: 2}".to_owned(), "{e: 3}".to_owned());
-        assert_eq!(lines, [Ok(&a), Err(3), Ok(&c), Err(7), Ok(&e)], "{found:?}");
-    }
-
-    #[test]
-    fn a_value_has_its_position() {
-        let text = "a: ü\nb:\n  - c: 'dé'\n    e: f\n";
-        let root = Documents::new(text).next().unwrap().unwrap();
-        let Value::Mapping { entries, .. } = &root.value else {
-            panic!("{root:?}")
-        };
-        let Value::List(items) = &entries[1].1.value else {
-            panic!("{root:?}")
-        };
-        assert_eq!((items[0].location.line, items[0].location.column), (3, 5));
-        let Value::Mapping { entries, is_block } = &items[0].value else {
-            panic!("{root:?}")
-        };
-        assert!(is_block);
-        let value = entries[0].1.location;
-        assert_eq!((value.line, value.column), (3, 8));
-        assert_eq!(&text[value.range()], "'dé'");
-        assert_eq!(&text[entries[1].0.location.range()], "e");
-    }
-
-    #[test]
-    fn a_small_text_that_expands_to_many_values_is_refused() {
-        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
-        for level in 1..12 {
-            let list = vec![format!("*a{}", level - 1); 10].join(", ");
-            writeln!(bomb, "a{level}: &a{level} [{list}]").unwrap();
-        }
-        let found: Vec<_> = Documents::new(&bomb).collect();
-        assert_eq!(found.len(), 1);
-        let error = found[0].as_ref().unwrap_err();
-        assert!(error.message.contains("more than 2000000 values"), "{error:?}");
-        assert_eq!(error.location.line, 7, "nothing after the limit is read");
-        let recursive = parse("a: &x [*x]\n");
-        assert!(matches!(&recursive[..], [Err((1, message))] if message.contains("contains it")));
-    }
-
-    #[test]
-    fn deep_nesting_is_refused() {
-        let deep = parse(&format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)));
-        assert!(matches!(&deep[..], [Err(_)]), "{deep:?}");
-    }
+    None
 }
+
+#[cfg(test)]
+mod tests;

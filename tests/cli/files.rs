@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::support::{Directory, Run, command_of, finish, sidewatch, trace};
+use crate::support::{Directory, Run, command_of, finish, sidewatch, sidewatch_with_input, trace};
 
 /// The name of a recording.
 const TRACE: &str = "healthy-native";
@@ -89,4 +89,85 @@ async fn an_endless_line_is_refused() {
     run.assert_failed(&["/dev/zero: line 1: the line is longer than 16 MB"]);
     let run = with_little_memory(&["simulate", "-p", "/dev/zero", "--record", &trace(TRACE)]).await;
     run.assert_failed(&["/dev/zero: it is larger than 8 MB"]);
+}
+
+/// Texts that people take for manifests, and what each command says about them.
+const NO_MANIFESTS: [(&str, &str); 9] = [
+    (
+        "Name:         web\nNamespace:    shop\nContainers:\n  app:\n    State: Running\n",
+        "use kubectl get -o yaml",
+    ),
+    (
+        "NAME   READY   STATUS\nweb    1/1     Running\n",
+        "use kubectl get -o yaml",
+    ),
+    (
+        "{\n  \"type\": \"ADDED\",\n  \"object\": {\"kind\": \"Pod\"}\n}\n",
+        "sidewatch record",
+    ),
+    (
+        "kind: Pod\nmetadata:\n  name: {{ .Values.name }}\n{{- end }}\n",
+        "helm template . | sidewatch",
+    ),
+    (
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, labels: {version: 1.0}}\nspec: {template: {spec: {containers: [{name: app, image: x}]}}}\n",
+        "file.yaml:3:43: metadata.labels.version is the number 1.0, but must be a text",
+    ),
+    (
+        "kind: Pod\nmetadata: {name: web}\nspec:\n  containers:\n  - name: app\n    image: x:1\n    image: x:2\n",
+        "file.yaml:7:5: the key \"image\" is in the mapping twice, first in line 6",
+    ),
+    (
+        "kind: Pod\nspec: {containers: [{name: [], image: x}]}\n",
+        "spec.containers[0].name is a list, but must be a text",
+    ),
+    ("a: [", "file.yaml:"),
+    ("\u{feff}a: [", "file.yaml:"),
+];
+
+#[tokio::test]
+async fn all_commands_name_what_is_wrong_with_a_manifest() {
+    let directory = Directory::new();
+    for (text, expected) in NO_MANIFESTS {
+        let file = directory.file("file.yaml", text);
+        for args in [
+            &["explain", "-f", &file][..],
+            &["versions", "-f", &file],
+            &["lint", &file],
+        ] {
+            let run = sidewatch(args).await;
+            assert_eq!(run.code, Some(2), "{args:?}: {run:?}");
+            assert!(run.stderr.contains(expected), "{args:?}: {text}: {run:?}");
+        }
+    }
+    let wide: Vec<u8> = "kind: Pod\r\n".bytes().flat_map(|byte| [byte, 0]).collect();
+    for args in [
+        &["explain", "-f", "-"][..],
+        &["versions", "-f", "-"],
+        &["lint", "-"],
+    ] {
+        let run = sidewatch_with_input(args, &wide).await;
+        assert!(
+            run.code == Some(2) && run.stderr.contains("Out-File -Encoding utf8"),
+            "{args:?}: {run:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_without_names_and_with_numbers_is_read() {
+    let directory = Directory::new();
+    let service = "\u{feff}apiVersion: serving.knative.dev/v1\r\nkind: Service\r\nmetadata: {name: hello}\r\nspec: {template: {spec: {containers: [{image: hello, resources: {limits: {cpu: 1, memory: 134217728}}}, {name: cloud-sql-proxy, image: x}]}}}\r\n";
+    let file = directory.file("service.yaml", service);
+    let run = sidewatch(&["explain", "-f", &file, "-o", "json"]).await;
+    assert_eq!(
+        run.json()[0]["containers"][0]["name"],
+        "user-container",
+        "{run:?}"
+    );
+    let nameless = "apiVersion: apps/v1\nkind: Deployment\nspec: {template: {spec: {containers: [{name: app, image: x}]}}}\n";
+    let file = directory.file("nameless.yaml", nameless);
+    sidewatch(&["explain", "-f", &file])
+        .await
+        .assert_failed(&["a Deployment is not valid: it has no name"]);
 }

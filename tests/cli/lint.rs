@@ -135,27 +135,29 @@ async fn output_to_a_pipe_has_no_escape_sequences() {
 
 #[tokio::test]
 async fn a_suggested_edit_is_shown_as_a_difference() {
-    let job = "kind: Job\nmetadata: {name: report}\nspec:\n  template:\n    spec:\n      restartPolicy: Never\n      containers:\n      - name: app\n      - name: istio-proxy\n        resources: {limits: {cpu: 1, memory: 1Gi}}\n";
+    let job = "kind: Job\nmetadata: {name: report}\nspec:\n  template:\n    spec:\n      restartPolicy: Never\n      containers:\n      - name: app\n      - name: istio-proxy\n        image: own/proxy:1\n        resources: {limits: {cpu: 1, memory: 1Gi}}\n";
     let output = lint(&["-"], job).await;
     let shown = &output.stdout;
     let expected = "\
 a suggested edit, which is not applied:
 --- stdin
 +++ stdin
-@@ -6,0 +7,4 @@
+@@ -6,0 +7,5 @@
 +      initContainers:
 +      - name: istio-proxy
++        image: own/proxy:1
 +        resources: {limits: {cpu: 1, memory: 1Gi}}
 +        restartPolicy: Always
-@@ -9,2 +12,0 @@
+@@ -9,3 +13,0 @@
 -      - name: istio-proxy
+-        image: own/proxy:1
 -        resources: {limits: {cpu: 1, memory: 1Gi}}
 ";
     assert!(shown.contains(expected), "{shown}");
     let json = lint(&["-", "-o", "json"], job).await.json();
     let edit = &json["findings"][0]["suggestedEdit"];
     assert_eq!(edit[0]["insert"][0], "      initContainers:");
-    assert_eq!((&edit[1]["line"], &edit[1]["remove"]), (&9.into(), &2.into()));
+    assert_eq!((&edit[1]["line"], &edit[1]["remove"]), (&9.into(), &3.into()));
 }
 
 #[tokio::test]
@@ -173,7 +175,7 @@ async fn github_annotations_have_file_and_line() {
 async fn directories_are_searched_for_manifests() {
     let root = Directory::new();
     fs::create_dir_all(root.path("b/.git")).unwrap();
-    let containers = json!([{"name": "app"}, {"name": "fluent-bit"}]);
+    let containers = json!([{"name": "app"}, {"name": "fluent-bit", "image": "fluent/fluent-bit:4.0"}]);
     let pod = json!({"kind": "Pod", "spec": {"shareProcessNamespace": true, "containers": containers}});
     root.file("z.json", pod.to_string());
     root.file("b/a.yml", WARNING);

@@ -9,6 +9,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{
     cli::exit::Failure,
@@ -21,6 +22,9 @@ use crate::{
         watch::WatchEvent,
     },
 };
+
+/// What a recording is, for errors about other texts.
+const FORMAT: &str = "a recording has one event per line, as sidewatch record writes it";
 
 /// Maximum length of a line, in megabytes. The API server accepts objects of up to 3 MB.
 const MAX_LINE: usize = 16;
@@ -104,7 +108,7 @@ impl Reader {
     }
 
     fn decode(&mut self, bytes: &[u8]) -> Result<Entry, Failure> {
-        let line: Line = serde_json::from_slice(bytes).map_err(|error| self.invalid(error))?;
+        let line: Line = serde_json::from_slice(bytes).map_err(|error| self.undecodable(bytes, &error))?;
         let Line {
             t,
             wall,
@@ -140,6 +144,27 @@ impl Reader {
             }
         };
         Ok(Entry { at, event })
+    }
+
+    /// Describes a line that is not an event of a recording. A watch of kubectl has no times, and can have many lines per event.
+    fn undecodable(&self, bytes: &[u8], error: &serde_json::Error) -> Failure {
+        let is_object = bytes.trim_ascii().starts_with(b"{");
+        if self.number == 1 && error.is_eof() && is_object {
+            return self.invalid(format!(
+                "this is JSON over several lines, such as a watch of kubectl: {FORMAT}"
+            ));
+        }
+        let event: Option<Value> = serde_json::from_slice(bytes).ok();
+        let has = |name: &str| event.as_ref().is_some_and(|event| event.get(name).is_some());
+        if has("type") && has("object") && !(has("t") && has("wall")) {
+            return self.invalid(format!(
+                "{error}: a watch of kubectl does not say when an event arrived: {FORMAT}"
+            ));
+        }
+        if self.times.is_none() && (error.is_data() || !is_object) {
+            return self.invalid(format!("{error}: {FORMAT}"));
+        }
+        self.invalid(error)
     }
 
     fn invalid(&self, problem: impl Display) -> Failure {
@@ -211,6 +236,27 @@ mod tests {
         for (bad, expected) in table {
             let error = read(&format!("{good}{bad}")).unwrap_err();
             assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_text_of_another_kind_is_named() {
+        let event = r#"{"type":"ADDED","object":{"metadata":{"name":"web","namespace":"shop","uid":"1"}}}"#;
+        let table = [
+            ("{\n  \"type\": \"ADDED\",\n", "over several lines"),
+            (event, "missing field `t`"),
+            (event, "a watch of kubectl does not say when an event arrived"),
+            (r#"{"kind":"PodList","items":[]}"#, "missing field `t`"),
+            ("kind: Pod\n", "expected value"),
+        ];
+        for (text, expected) in table {
+            let error = read(text).unwrap_err();
+            assert!(error.starts_with("pods.jsonl: line 1: "), "{error}");
+            assert!(error.contains(expected), "{error}");
+            assert!(
+                error.ends_with("one event per line, as sidewatch record writes it"),
+                "{error}"
+            );
         }
     }
 

@@ -203,7 +203,7 @@ pub(super) fn of_file(
     let now = SystemClock::default().now();
     let files = files.unwrap_or_else(defaults);
     let mut subjects = Vec::new();
-    for manifest in manifests::read(path, args.cluster.namespace.as_deref())? {
+    for manifest in manifests::read(path, args.cluster.namespace.as_deref(), "explain -f -")? {
         let title = manifest.to_string();
         let Manifest { pod, observation, .. } = manifest;
         let policies = policies::updates(&files, &observation.namespace)?;

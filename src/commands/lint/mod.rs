@@ -17,7 +17,7 @@ use clap::{Args, ValueEnum};
 
 use self::{
     config::Config,
-    sources::{Source, read, sources},
+    sources::{Source, read, sources, surroundings},
 };
 use super::Failure;
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
         args::ClusterArgs,
         block_on,
         exit::Outcome,
+        hints,
         output::{note, print},
         terminal::{ColorWhen, Terminal},
     },
@@ -36,6 +37,7 @@ use crate::{
         rules,
         suppression::Ignore,
         workload::TemplatePath,
+        yaml::SyntaxError,
     },
     telemetry::logging::clean,
 };
@@ -224,7 +226,12 @@ pub(super) fn execute(args: &LintArgs) -> Result<Outcome, Failure> {
     for source in sources(&paths)? {
         match read(&source) {
             Ok(text) => {
-                if run.add(&Input::File(&source), &text, linter.lint(&text))? == Rest::Skip {
+                if run.add(
+                    &Input::File(&source),
+                    &text,
+                    linter.lint_in(&text, surroundings(&source)),
+                )? == Rest::Skip
+                {
                     break;
                 }
             }
@@ -249,20 +256,33 @@ impl Run {
             Input::File(source) => Some(source.name.as_str()),
             Input::Workload(_) => None,
         };
-        for error in &report.errors {
-            let (line, column) = (error.location.line, error.location.column);
-            match input {
-                Input::File(source) => self.problem(&format!("{}:{line}:{column}: {error}", source.name)),
-                Input::Workload(object) => self.problem(&format!("{object}: {error}")),
+        let hint = file.and_then(|_| hints::not_a_manifest(text));
+        if let (Some(file), Some(hint)) = (file, hint) {
+            self.problem(&format!("{file}: {hint}"));
+        } else {
+            let template = file.and_then(|_| hints::template(text, "lint -"));
+            let place = |error: &SyntaxError| match input {
+                Input::File(source) => {
+                    format!(
+                        "{}:{}:{}",
+                        source.name, error.location.line, error.location.column
+                    )
+                }
+                Input::Workload(object) => object.to_string(),
+            };
+            // The other errors in a template have the same cause.
+            let shown = if template.is_some() {
+                1
+            } else {
+                report.errors.len()
+            };
+            for error in report.errors.iter().take(shown) {
+                let hint = template
+                    .as_ref()
+                    .map(|hint| format!("; {hint}"))
+                    .unwrap_or_default();
+                self.problem(&format!("{}: {error}{hint}", place(error)));
             }
-        }
-        if let Some(file) = file
-            && !report.errors.is_empty()
-            && text.contains("{{")
-        {
-            note(&format!(
-                "{file} looks like a template: render it first, as in helm template . | sidewatch lint -"
-            ));
         }
         let mut rendered = String::new();
         for finding in report.findings {

@@ -6,12 +6,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::cli::{exit::Failure, files::read_text};
+use crate::{
+    cli::{exit::Failure, files::read_text},
+    lint::Surroundings,
+};
 
 /// Limit of the size of a file, in megabytes.
 const MAX_MEGABYTES: usize = 64;
 /// Names of manifests in a directory.
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
+/// Names of a kustomization.
+const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 /// The name of standard input on the command line, and in findings.
 const STDIN: (&str, &str) = ("-", "stdin");
 
@@ -41,6 +46,15 @@ impl Source {
 /// Reads a text.
 pub(super) fn read(source: &Source) -> Result<String, Failure> {
     read_text(&source.path, MAX_MEGABYTES)
+}
+
+/// Returns what is known about a file besides its content.
+pub(super) fn surroundings(source: &Source) -> Surroundings {
+    let directory = source.path.parent().filter(|_| source.name != STDIN.1);
+    Surroundings {
+        is_kustomized: directory
+            .is_some_and(|directory| KUSTOMIZATIONS.iter().any(|name| directory.join(name).is_file())),
+    }
 }
 
 /// Returns the files at these paths, and those in the directories, in the order of their names. Hidden files and

@@ -113,7 +113,7 @@ fn of_recording(
 }
 
 fn of_file(path: &Path, args: &VersionsArgs, policies: Option<&[PolicyFile]>) -> Result<Evaluation, Failure> {
-    let manifests = manifests::read(path, args.cluster.namespace.as_deref())?;
+    let manifests = manifests::read(path, args.cluster.namespace.as_deref(), "versions -f -")?;
     let now = SystemClock::default().now();
     let namespace = manifests
         .first()

@@ -66,7 +66,23 @@ pub(in crate::kubernetes) struct Resources {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(in crate::kubernetes) struct Limits {
+    #[serde(deserialize_with = "quantity")]
     pub(in crate::kubernetes) memory: Option<String>,
+}
+
+/// Reads a quantity. In a manifest it can be a number; the API server returns a text.
+fn quantity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Quantity {
+        Text(String),
+        Number(serde_json::Number),
+    }
+    let quantity = Option::<Quantity>::deserialize(deserializer)?;
+    Ok(quantity.map(|quantity| match quantity {
+        Quantity::Text(text) => text,
+        Quantity::Number(number) => number.to_string(),
+    }))
 }
 
 /// An entry of `restartPolicyRules` (KEP-5307, and KEP-5532 for the second action).

@@ -1,10 +1,13 @@
 //! SC016: a sidecar with more privileges than the app.
 
 use super::{Draft, Rule};
-use crate::lint::{
-    field::Field,
-    finding::Severity,
-    pod::{Container, Pod},
+use crate::{
+    domain::pattern::Repository,
+    lint::{
+        field::Field,
+        finding::Severity,
+        pod::{Container, Pod},
+    },
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -32,6 +35,9 @@ const DEFAULT: [&str; 14] = [
     "SYS_CHROOT",
 ];
 
+/// Capabilities with which proxies redirect the traffic of the app.
+const NETWORK: [&str; 2] = ["NET_ADMIN", "NET_RAW"];
+
 /// Only what the manifest sets explicitly counts. The user of an image is not known here.
 fn check(pod: &Pod<'_>) -> Vec<Draft> {
     let mains: Vec<_> = pod.mains().collect();
@@ -40,32 +46,57 @@ fn check(pod: &Pod<'_>) -> Vec<Draft> {
     }
     let mut drafts = Vec::new();
     for sidecar in pod.sidecars() {
-        let mut report = |field: &Field<'_>, what: &str| {
-            drafts.push(Draft::container(
-                pod,
-                sidecar,
-                field,
-                format!(
-                    "sidecar {} {what}, and the app does not: the sidecar is the weaker side of the Pod",
-                    sidecar.name
-                ),
-                "remove the privilege, or do the work that needs it in an init container",
-            ));
+        let name = &sidecar.name;
+        let mut report = |field: &Field<'_>, message: String, help: &str| {
+            drafts.push(Draft::container(pod, sidecar, field, message, help));
         };
         if let Some(field) = is_privileged(sidecar) {
-            report(&field, "is privileged");
+            let message = format!(
+                "sidecar {name} is privileged, and no main container is: whoever controls {name} controls the node"
+            );
+            report(&field, message, privileged_help(sidecar));
             continue;
         }
         if let Some((field, names)) = more_capabilities(sidecar, &mains) {
-            report(&field, &format!("has the capability {names}"));
+            let message = format!(
+                "sidecar {name} adds the capability {names}, which no main container has: it is the weaker side of the Pod"
+            );
+            let is_network = names.split(", ").all(|name| NETWORK.contains(&name));
+            let help = if is_network {
+                "set the network up in an init container or with a CNI plugin, if the sidecar needs the capability only for that"
+            } else {
+                "remove the capability if the sidecar works without it"
+            };
+            report(&field, message, help);
         }
         if let Some(field) = is_root(sidecar)
             && mains.iter().all(|main| is_not_root(pod, main))
         {
-            report(&field, "runs as root");
+            let message = format!(
+                "sidecar {name} runs as root, and the main containers do not: it is the weaker side of the Pod"
+            );
+            report(
+                &field,
+                message,
+                "set runAsUser to another user, if the image works with one",
+            );
         }
     }
     drafts
+}
+
+/// Docker in Docker needs the privilege, so it cannot be removed.
+fn privileged_help(sidecar: &Container<'_>) -> &'static str {
+    let image = Repository::without_tag(&sidecar.image);
+    let is_docker = sidecar.name == "dind" || image.ends_with("docker");
+    let is_rootless = sidecar.image.contains("rootless");
+    if is_docker && is_rootless {
+        "rootless Docker in Docker needs the privilege for its user namespace: run these Pods on nodes of their own"
+    } else if is_docker {
+        "Docker in Docker needs the privilege: run these Pods on nodes of their own, or build with a tool that needs no daemon, such as BuildKit in rootless mode"
+    } else {
+        "remove the privilege if the sidecar works without it; otherwise run these Pods on nodes of their own"
+    }
 }
 
 fn is_privileged<'t>(container: &Container<'t>) -> Option<Field<'t>> {

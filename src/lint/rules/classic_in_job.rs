@@ -13,14 +13,18 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-/// Parts of commands and of values of env that end a sidecar of the same Pod.
-pub(in crate::lint) const QUIT: [&str; 10] = [
+/// Parts of names, images, commands and variables that end a sidecar of the same Pod.
+pub(in crate::lint) const QUIT: [&str; 13] = [
     "quitquitquit",
     "/shutdown",
     "linkerd-await",
     "scuttle",
     "kubexit",
     "envoy-preflight",
+    "envoy-sidecar-helper",
+    "sidecar-terminator",
+    // OpenKruise
+    "kruise_terminate_sidecar",
     "pkill",
     "killall",
     "kill ",
@@ -40,14 +44,16 @@ pub(in crate::lint) const ONCE: [&str; 9] = [
 ];
 
 fn check(pod: &Pod<'_>) -> Vec<Draft> {
-    if !pod.is_job() || pod.containers.iter().any(|container| mentions(container, &QUIT)) {
+    let is_ended =
+        || pod.ends_with_script || pod.containers.iter().any(|container| mentions(container, &QUIT));
+    if !pod.is_job() || is_ended() {
         return Vec::new();
     }
     pod.sidecars()
         .filter(|sidecar| sidecar.is_classic_sidecar())
         // SC002 reports it.
         .filter(|sidecar| sidecar.field.text_of("restartPolicy").as_deref() != Some("Always"))
-        .filter(|sidecar| !mentions(sidecar, &ONCE) && !can_end(sidecar))
+        .filter(|sidecar| !runs_once(sidecar) && !can_end(sidecar) && !ends_by_itself(sidecar))
         .map(|sidecar| {
             let kind = &pod.object.kind;
             let draft = Draft::container(
@@ -70,15 +76,32 @@ fn check(pod: &Pod<'_>) -> Vec<Draft> {
         .collect()
 }
 
+/// Whether a text ends a sidecar.
+pub(in crate::lint) fn ends_a_sidecar(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    QUIT.iter().any(|quit| text.contains(quit))
+}
+
+/// Whether an option or a variable makes the sidecar do its work once.
+pub(super) fn runs_once(sidecar: &Container<'_>) -> bool {
+    mentions(sidecar, &ONCE)
+}
+
+/// Whether the product ends when the main containers have ended: the CSI driver of Cloud Storage FUSE ends its sidecar.
+fn ends_by_itself(sidecar: &Container<'_>) -> bool {
+    sidecar.name == "gke-gcsfuse-sidecar"
+}
+
 /// Whether the sidecar runs a script that is not known to run forever.
 fn can_end(sidecar: &Container<'_>) -> bool {
     let program = sidecar.program();
     program.is_script() && program.endless_command().is_none()
 }
 
-/// Whether a command, a hook or a variable of the container contains one of the texts.
+/// Whether the name, the image, a command, a hook or a variable of the container contains one of the texts.
 fn mentions(container: &Container<'_>, texts: &[&str]) -> bool {
     let mut words = container.words();
+    words.extend([container.name.clone(), container.image.clone()]);
     let env = container.field.get("env");
     for variable in env.iter().flat_map(crate::lint::field::Field::items) {
         words.extend(variable.text_of("name"));

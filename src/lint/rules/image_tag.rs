@@ -13,14 +13,12 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-/// The image that the injector of Istio replaces.
-const AUTO: &str = "auto";
-
 fn check(pod: &Pod<'_>) -> Vec<Draft> {
     pod.sidecars()
+        .filter(|sidecar| !sidecar.has_placeholder_image())
         .filter_map(|sidecar| {
             let field = sidecar.field.get("image")?;
-            let image = field.text().filter(|image| !image.is_empty() && *image != AUTO)?;
+            let image = field.text()?;
             if image.contains('@') {
                 return None;
             }
@@ -28,6 +26,8 @@ fn check(pod: &Pod<'_>) -> Vec<Draft> {
                 .strip_prefix(Repository::without_tag(image))
                 .unwrap_or_default();
             let problem = match tag {
+                // The field `images` of a kustomization sets tags.
+                "" | ":" if pod.is_kustomized => return None,
                 "" | ":" => "has no tag and no digest",
                 ":latest" => "has the tag latest",
                 _ => return None,

@@ -41,8 +41,9 @@ fn check(pod: &Pod<'_>) -> Vec<Draft> {
 
 /// Whether requests to the app can need the sidecar.
 fn serves(sidecar: &Container<'_>) -> bool {
-    match sidecar.product().map(|product| product.class) {
-        Some(class) if class.is_proxy() => true,
+    match sidecar.class() {
+        Some(Class::MeshProxy | Class::AuthProxy) => true,
+        // An ambassador carries what the app sends, not what it receives.
         Some(Class::Secrets | Class::PolicyEngine) | None => !sidecar.ports().is_empty(),
         Some(_) => false,
     }

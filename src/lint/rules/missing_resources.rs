@@ -10,45 +10,113 @@ use crate::lint::{
 pub(super) const RULE: Rule = Rule {
     code: "SC010",
     title: "a sidecar without requests or without a memory limit",
-    severity: Severity::Warning,
+    severity: Severity::Info,
     check,
 };
 
+const HELP: &str = "set requests for cpu and memory and a limit for memory, so that the sidecar and the app do not take from each other";
+
+/// A value of `resources` that protects the containers of a Pod from each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Setting {
+    CpuRequest,
+    MemoryRequest,
+    MemoryLimit,
+}
+
+const SETTINGS: [Setting; 3] = [Setting::CpuRequest, Setting::MemoryRequest, Setting::MemoryLimit];
+
+impl Setting {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::CpuRequest => "request for cpu",
+            Self::MemoryRequest => "request for memory",
+            Self::MemoryLimit => "limit for memory",
+        }
+    }
+
+    /// Whether the container or the Pod (KEP-2837) sets it. A limit is the default of a request.
+    fn is_set(self, pod: &Pod<'_>, container: &Container<'_>) -> bool {
+        let has = |kind: &str, resource: &str| {
+            let of = |owner: &Field<'_>| owner.at(&["resources", kind, resource]).is_some();
+            of(&container.field) || of(&pod.spec)
+        };
+        match self {
+            Self::CpuRequest => has("requests", "cpu") || has("limits", "cpu"),
+            Self::MemoryRequest => has("requests", "memory") || has("limits", "memory"),
+            Self::MemoryLimit => has("limits", "memory"),
+        }
+    }
+}
+
+/// One draft for each sidecar, so that a suppression can be for one of them.
 fn check(pod: &Pod<'_>) -> Vec<Draft> {
     pod.sidecars()
-        .filter_map(|sidecar| {
-            let missing = missing(pod, sidecar);
-            let (last, others) = missing.split_last()?;
-            let text = match others {
-                [] => (*last).to_owned(),
-                others => format!("{} and {last}", others.join(", ")),
-            };
+        .filter(|sidecar| !missing(pod, sidecar).is_empty())
+        .map(|sidecar| {
             let at = sidecar.field.get("resources").unwrap_or_else(|| sidecar.title());
-            Some(Draft::container(
-                pod,
-                sidecar,
-                &at,
-                format!("sidecar {} has no {text}", sidecar.name),
-                "set requests for cpu and memory and a limit for memory, so that the sidecar and the app do not take from each other",
-            ))
+            let (severity, message) = assessment(pod, &[sidecar]);
+            Draft::container(pod, sidecar, &at, message, HELP)
+                .with_severity(severity)
+                .with_summary(summary)
         })
         .collect()
 }
 
-/// Returns the values that neither the container nor the Pod (KEP-2837) sets. A limit is the default of a request.
-fn missing(pod: &Pod<'_>, sidecar: &Container<'_>) -> Vec<&'static str> {
-    let has = |kind: &str, resource: &str| {
-        let of = |owner: &Field<'_>| owner.at(&["resources", kind, resource]).is_some();
-        of(&sidecar.field) || of(&pod.spec)
-    };
-    let table = [
-        ("request for cpu", has("requests", "cpu") || has("limits", "cpu")),
-        (
-            "request for memory",
-            has("requests", "memory") || has("limits", "memory"),
+fn summary(pod: &Pod<'_>, sidecars: &[&Container<'_>]) -> Draft {
+    let (severity, message) = assessment(pod, sidecars);
+    let at = pod.spec.get("containers").unwrap_or_else(|| pod.spec.clone());
+    Draft::pod(&at, message, HELP).with_severity(severity)
+}
+
+/// Returns what these sidecars lack. It is a Warning if a main container has it: then somebody has sized this Pod and
+/// forgotten the sidecar.
+fn assessment(pod: &Pod<'_>, sidecars: &[&Container<'_>]) -> (Severity, String) {
+    let mut groups: Vec<(Vec<Setting>, Vec<&str>)> = Vec::new();
+    for sidecar in sidecars {
+        let missing = missing(pod, sidecar);
+        match groups.iter_mut().find(|(settings, _)| *settings == missing) {
+            Some((_, names)) => names.push(&sidecar.name),
+            None => groups.push((missing, vec![&sidecar.name])),
+        }
+    }
+    let parts: Vec<_> = groups
+        .iter()
+        .map(|(settings, names)| {
+            let settings: Vec<_> = settings.iter().map(|setting| setting.as_str()).collect();
+            let (noun, verb) = if names.len() == 1 {
+                ("sidecar", "has")
+            } else {
+                ("sidecars", "have")
+            };
+            format!("{noun} {} {verb} no {}", list(names), list(&settings))
+        })
+        .collect();
+    let message = parts.join("; ");
+    let has = |setting: Setting| pod.mains().find(|main| setting.is_set(pod, main));
+    let lacked = SETTINGS
+        .into_iter()
+        .filter(|setting| groups.iter().any(|(missing, _)| missing.contains(setting)));
+    match lacked.filter_map(|setting| Some((setting, has(setting)?))).next() {
+        Some((setting, main)) => (
+            Severity::Warning,
+            format!("{message}, but {} has a {}", main.name, setting.as_str()),
         ),
-        ("limit for memory", has("limits", "memory")),
-    ];
-    let missing = table.into_iter().filter(|(_, is_set)| !is_set);
-    missing.map(|(name, _)| name).collect()
+        None => (Severity::Info, message),
+    }
+}
+
+fn missing(pod: &Pod<'_>, sidecar: &Container<'_>) -> Vec<Setting> {
+    SETTINGS
+        .into_iter()
+        .filter(|setting| !setting.is_set(pod, sidecar))
+        .collect()
+}
+
+fn list(words: &[&str]) -> String {
+    match words.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        Some((last, _)) => (*last).to_owned(),
+        None => String::new(),
+    }
 }

@@ -138,6 +138,26 @@ pub(super) struct Draft {
     message: String,
     help: String,
     suggests_native: bool,
+    summary: Option<Summary>,
+}
+
+/// Returns one draft in place of several of the same rule. The containers are those of the drafts.
+type Summary = fn(&Pod<'_>, &[&Container<'_>]) -> Draft;
+
+/// Replaces several drafts of a rule by their summary, if the rule has one.
+pub(super) fn summarized(drafts: Vec<Draft>, pod: &Pod<'_>) -> Vec<Draft> {
+    let Some(summary) = drafts
+        .first()
+        .and_then(|draft| draft.summary)
+        .filter(|_| drafts.len() > 1)
+    else {
+        return drafts;
+    };
+    let containers: Vec<_> = drafts
+        .iter()
+        .filter_map(|draft| draft.container_of(pod))
+        .collect();
+    vec![summary(pod, &containers)]
 }
 
 impl Draft {
@@ -169,6 +189,7 @@ impl Draft {
             message,
             help: help.to_owned(),
             suggests_native: false,
+            summary: None,
         }
     }
 
@@ -188,18 +209,31 @@ impl Draft {
         }
     }
 
-    pub(super) fn finish(self, rule: &Rule, text: &str, pod: &Pod<'_>) -> Finding {
-        let container = self.container.and_then(|index| pod.containers.get(index));
+    /// Sets the function that makes one finding of several.
+    fn with_summary(self, summary: Summary) -> Self {
+        Self {
+            summary: Some(summary),
+            ..self
+        }
+    }
+
+    /// The container, unless the finding is about the Pod.
+    pub(super) fn container_of<'p, 't>(&self, pod: &'p Pod<'t>) -> Option<&'p Container<'t>> {
+        pod.containers.get(self.container?)
+    }
+
+    pub(super) fn finish(&self, rule: &Rule, text: &str, pod: &Pod<'_>) -> Finding {
+        let container = self.container_of(pod);
         let native = container.filter(|_| self.suggests_native);
         Finding {
             code: rule.code,
             severity: self.severity.unwrap_or(rule.severity),
             object: pod.object.clone(),
             container: container.map(|container| container.name.clone()),
-            path: self.path,
+            path: self.path.clone(),
             location: self.location,
-            message: self.message,
-            help: self.help,
+            message: self.message.clone(),
+            help: self.help.clone(),
             edit: native.and_then(|container| edit::make_native(text, pod, container)),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Draft, Rule};
 use crate::{
-    domain::pattern::{Glob, Repository},
+    domain::pattern::Repository,
     lint::{
         finding::Severity,
         pod::{Container, Pod},
@@ -19,8 +19,11 @@ pub(super) const RULE: Rule = Rule {
 
 /// The port at which the proxy of Istio serves the probes of the app that it has rewritten.
 const ISTIO_PROBES: u16 = 15020;
-/// The helper of CSI drivers that serves the probe of the driver.
-const CSI_HELPER: &str = "*/livenessprobe";
+/// Parts of the names and images of helpers that probe another container and serve the result: the livenessprobe of CSI
+/// drivers, exechealthz, and the sidecar of kube-dns.
+const PROBERS: [&str; 4] = ["liveness", "health-check", "healthcheck", "exechealthz"];
+/// Such a helper whose name says nothing.
+const DNS_SIDECAR: &str = "k8s-dns-sidecar";
 
 fn check(pod: &Pod<'_>) -> Vec<Draft> {
     pod.containers
@@ -30,7 +33,7 @@ fn check(pod: &Pod<'_>) -> Vec<Draft> {
             let (number, field) = Probe::of(container, "livenessProbe")?.port()?;
             let is_own = container.ports().iter().any(|port| port.number == number);
             let owner = pod.declares_tcp_port(number)?;
-            if is_own || number == ISTIO_PROBES || is_csi_helper(owner) {
+            if is_own || number == ISTIO_PROBES || probes_others(owner) {
                 return None;
             }
             Some(Draft::container(
@@ -47,6 +50,9 @@ fn check(pod: &Pod<'_>) -> Vec<Draft> {
         .collect()
 }
 
-fn is_csi_helper(container: &Container<'_>) -> bool {
-    Glob::new(CSI_HELPER).matches(&Repository::of(&container.image))
+fn probes_others(container: &Container<'_>) -> bool {
+    let repository = Repository::without_tag(&container.image);
+    let image = repository.rsplit('/').next().unwrap_or_default();
+    let says = |part: &&str| container.name.contains(part) || image.contains(part);
+    PROBERS.iter().any(|part| says(&part)) || image.starts_with(DNS_SIDECAR)
 }

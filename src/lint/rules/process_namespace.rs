@@ -1,7 +1,13 @@
 //! SC014: the sidecars share the processes of the app.
 
 use super::{Draft, Rule};
-use crate::lint::{finding::Severity, pod::Pod};
+use crate::{
+    domain::catalogue::Class,
+    lint::{
+        finding::Severity,
+        pod::{Container, Pod},
+    },
+};
 
 pub(super) const RULE: Rule = Rule {
     code: "SC014",
@@ -21,9 +27,21 @@ fn check(pod: &Pod<'_>) -> Vec<Draft> {
                 &field,
                 "the containers share their processes: a sidecar can see the environment of the app and end it, and no process has the ID 1"
                     .to_owned(),
-                "remove it, unless a sidecar sends signals to the app",
+                &help(pod),
             )
         })
         .into_iter()
         .collect()
+}
+
+/// The advice. Many config reloaders send a signal to the app.
+fn help(pod: &Pod<'_>) -> String {
+    let reloads = |sidecar: &&Container<'_>| sidecar.class() == Some(Class::Reloader);
+    match pod.sidecars().find(reloads) {
+        Some(reloader) => format!(
+            "keep it if {} reloads the app with a signal; otherwise remove it",
+            reloader.name
+        ),
+        None => "remove it, unless a sidecar sends signals to the app".to_owned(),
+    }
 }

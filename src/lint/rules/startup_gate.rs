@@ -2,7 +2,7 @@
 
 use super::{Draft, Rule};
 use crate::{
-    domain::observation::ContainerKind,
+    domain::{catalogue::Class, observation::ContainerKind},
     lint::{finding::Severity, pod::Pod},
 };
 
@@ -34,7 +34,8 @@ fn check(pod: &Pod<'_>) -> Vec<Draft> {
                 ),
                 "add a startupProbe that passes when the sidecar can serve",
             );
-            if sidecar.is_ambassador() {
+            // What the app sends goes through them. Nothing comes in before the app has started.
+            if matches!(sidecar.class(), Some(Class::MeshProxy | Class::Ambassador)) {
                 draft.with_severity(Severity::Warning)
             } else {
                 draft

@@ -3,7 +3,10 @@
 use super::{Draft, Rule};
 use crate::{
     domain::observation::ContainerKind,
-    lint::{finding::Severity, pod::Pod},
+    lint::{
+        finding::Severity,
+        pod::{Container, Pod},
+    },
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -13,35 +16,76 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
+/// Ports of proxies and agents that an injector can add as a native sidecar before the init containers: Istio, Linkerd,
+/// Consul, Dapr and Vault.
+const INJECTED: [std::ops::RangeInclusive<u16>; 7] = [
+    15_000..=15_090,
+    4_140..=4_143,
+    4_190..=4_191,
+    20_000..=20_500,
+    3_500..=3_500,
+    50_001..=50_001,
+    8_200..=8_200,
+];
+
 fn check(pod: &Pod<'_>) -> Vec<Draft> {
     let mut drafts = Vec::new();
     for (i, init) in pod.containers.iter().enumerate() {
-        if init.kind != ContainerKind::Init {
+        let program = init.program();
+        // A command in the background can serve the port.
+        if init.kind != ContainerKind::Init || program.has_background_command() {
             continue;
         }
         let (before, after) = pod.containers.split_at(i);
-        for number in init.program().awaited_local_ports() {
-            let serves = |container: &&crate::lint::pod::Container<'_>| {
-                let declares = container.ports().iter().any(|port| port.number == number);
-                container.is_long_running() && declares
-            };
-            let Some(owner) = after.iter().find(serves) else {
+        for number in program.awaited_local_ports() {
+            let Some(message) = problem(pod, init, number, before, after) else {
                 continue;
             };
-            if before.iter().any(|container| serves(&container)) {
-                continue;
-            }
             drafts.push(Draft::container(
                 pod,
                 init,
                 &init.program_field(),
-                format!(
-                    "init container {} waits for port {number} of {}, which starts after it: the Pod never starts",
-                    init.name, owner.name
-                ),
-                "make the other container a native sidecar before this one, or wait in the container that needs it",
+                message,
+                "make the container that serves the port a native sidecar before this one, or wait in the container that needs it",
             ));
         }
     }
     drafts
+}
+
+/// Says why nothing serves the port when the init container waits for it. `None` if something can serve it.
+fn problem(
+    pod: &Pod<'_>,
+    init: &Container<'_>,
+    number: u16,
+    before: &[Container<'_>],
+    after: &[Container<'_>],
+) -> Option<String> {
+    let declares = |container: &&Container<'_>| {
+        let ports = container.ports();
+        container.is_long_running() && ports.iter().any(|port| port.number == number)
+    };
+    if before.iter().any(|container| declares(&container)) {
+        return None;
+    }
+    let name = &init.name;
+    if let Some(owner) = after.iter().find(declares) {
+        return Some(format!(
+            "init container {name} waits for port {number} of {}, which starts after it: the Pod never starts",
+            owner.name
+        ));
+    }
+    // Ports need no declaration. So any container that runs before can serve it, and on the network of the node any process.
+    let is_served = before.iter().any(Container::is_long_running)
+        || pod.spec.get("hostNetwork").is_some_and(|field| field.is_true());
+    // An injector leaves a Pod alone that has its proxy already.
+    let has_proxy = after
+        .iter()
+        .any(|container| container.is_long_running() && container.is_ambassador());
+    let is_injected = INJECTED.iter().any(|range| range.contains(&number)) && !has_proxy;
+    (!is_served && !is_injected).then(|| {
+        format!(
+            "init container {name} waits for port {number} on localhost, and no container that could serve it runs before: the Pod never starts"
+        )
+    })
 }

@@ -26,6 +26,7 @@ fn a_classic_sidecar_moves_to_new_init_containers() {
         # the app
         - name: app
         - name: cloud-sql-proxy
+          image: own/proxy:1
           args:
           - --port=5432
 
@@ -33,6 +34,7 @@ fn a_classic_sidecar_moves_to_new_init_containers() {
 ";
     let expected = "      initContainers:
         - name: cloud-sql-proxy
+          image: own/proxy:1
           args:
           - --port=5432
           restartPolicy: Always
@@ -50,6 +52,7 @@ fn a_classic_sidecar_moves_to_new_init_containers() {
 fn a_classic_sidecar_moves_before_the_init_containers() {
     let text = "      containers:
       - name: istio-proxy
+        image: own/proxy:1
         restartPolicy: Always
       - name: app
       initContainers:
@@ -59,6 +62,7 @@ fn a_classic_sidecar_moves_before_the_init_containers() {
       - name: app
       initContainers:
       - name: istio-proxy
+        image: own/proxy:1
         restartPolicy: Always
       - name: setup
 ";
@@ -68,7 +72,7 @@ fn a_classic_sidecar_moves_before_the_init_containers() {
 
 #[test]
 fn the_edited_manifest_has_no_such_finding() {
-    let text = "kind: Deployment\nspec:\n  template:\n    spec:\n      containers:\n      - name: app\n      - name: vault-agent\n";
+    let text = "kind: Deployment\nspec:\n  template:\n    spec:\n      containers:\n      - name: app\n      - name: vault-agent\n        image: own/agent:1\n";
     let edited = edited("SC021", text).unwrap();
     assert!(
         lint(&edited).iter().all(|finding| finding.code != "SC021"),
@@ -78,9 +82,9 @@ fn the_edited_manifest_has_no_such_finding() {
 
 #[test]
 fn no_edit_is_suggested_if_lines_cannot_move() {
-    let flow = "{kind: Job, spec: {template: {spec: {containers: [{name: app}, {name: istio-proxy}]}}}}";
-    let anchor = "kind: Job\nspec:\n  template:\n    spec:\n      containers:\n      - name: app\n      - name: istio-proxy\n        env: &env []\n";
-    let other_indent = "kind: Job\nspec:\n  template:\n    spec:\n      initContainers:\n        - name: setup\n      containers:\n      - name: app\n      - name: istio-proxy\n";
+    let flow = "{kind: Job, spec: {template: {spec: {containers: [{name: app}, {name: istio-proxy, image: 'own/proxy:1'}]}}}}";
+    let anchor = "kind: Job\nspec:\n  template:\n    spec:\n      containers:\n      - name: app\n      - name: istio-proxy\n        image: own/proxy:1\n        env: &env []\n";
+    let other_indent = "kind: Job\nspec:\n  template:\n    spec:\n      initContainers:\n        - name: setup\n      containers:\n      - name: app\n      - name: istio-proxy\n        image: own/proxy:1\n";
     for text in [flow, anchor, other_indent] {
         assert_eq!(edited("SC004", text), None, "{text}");
     }

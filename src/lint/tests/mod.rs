@@ -12,13 +12,41 @@ mod suppressions;
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use testkit::lint_fixtures::{Fixtures, object};
+use testkit::lint_fixtures::{self, Fixtures};
 
 use super::{Linter, finding::Finding};
 
 /// The time of the run.
 fn now() -> Timestamp {
     "2026-03-01T12:00:00Z".parse().unwrap()
+}
+
+/// Returns an object with a Pod spec in flow style. Containers that start with their name and have no image get one, because
+/// a container without an image is a patch.
+fn object(kind: &str, spec: &str) -> String {
+    lint_fixtures::object(kind, &with_images(spec))
+}
+
+fn with_images(spec: &str) -> String {
+    let mut parts = spec.split("{name: ");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    let mut rest = &spec[text.len()..];
+    for part in parts {
+        let mut depth = 0;
+        let end = rest.find(|c: char| {
+            depth += i32::from(c == '{') - i32::from(c == '}');
+            depth == 0
+        });
+        let has_image = rest[..end.unwrap_or(rest.len())].contains("image: ");
+        text += if has_image {
+            "{name: "
+        } else {
+            "{image: 'own/image:1.0', name: "
+        };
+        text += part;
+        rest = &rest["{name: ".len() + part.len()..];
+    }
+    text
 }
 
 /// Returns all findings in a text that can be parsed.

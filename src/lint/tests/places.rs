@@ -47,11 +47,28 @@ fn findings_are_in_the_order_of_the_text() {
 
 #[test]
 fn the_number_of_findings_is_bounded() {
-    let pod = "---\n{kind: Pod, spec: {containers: [{name: app}, {name: istio-proxy}]}}\n";
+    let pod =
+        "---\n{kind: Pod, spec: {containers: [{name: app}, {name: istio-proxy, image: 'own/proxy:1'}]}}\n";
     let mut linter = Linter::new([].into(), Vec::new(), Vec::new(), now()).unwrap();
     let report = linter.lint(&pod.repeat(MAX_FINDINGS));
     assert!(report.is_truncated);
     assert_eq!(report.findings.len(), MAX_FINDINGS);
+}
+
+#[test]
+fn a_document_with_a_value_of_a_wrong_type_is_an_error() {
+    let text = format!("{{kind: Pod, spec: {{containers: [{{name: 1}}]}}}}\n---\n{TEXT}");
+    let mut linter = Linter::new([].into(), Vec::new(), Vec::new(), now()).unwrap();
+    let report = linter.lint(&text);
+    let error = report.errors.first().unwrap();
+    assert_eq!((error.location.line, error.location.column), (1, 40));
+    assert!(
+        error
+            .message
+            .starts_with("spec.containers[0].name is the number 1"),
+        "{error}"
+    );
+    assert!(!report.findings.is_empty(), "the other documents are examined");
 }
 
 #[test]
@@ -62,6 +79,7 @@ fn unusual_values_are_no_problem() {
         "containers: [{}, {name: istio-proxy, env: [3], lifecycle: {preStop: {sleep: {seconds: x}}}}]",
         "initContainers: {}, containers: [{name: a, ports: [{containerPort: 99999}, {containerPort: 80, hostPort: 3}]}]",
     ] {
-        lint(&super::object("Job", spec));
+        // A kind without a schema.
+        lint(&super::object("Rollout", spec));
     }
 }

@@ -27,6 +27,8 @@ fn sc005_a_classic_sidecar_that_serves_needs_a_readiness_probe() {
         "containers: [{name: app}, {name: fluent-bit, ports: [{containerPort: 2020}]}]",
         "containers: [{name: app}, {name: redis-exporter, ports: [{containerPort: 9121}]}]",
         "containers: [{name: app}, {name: vault-agent}]",
+        "containers: [{name: app}, {name: cloud-sql-proxy, ports: [{containerPort: 5432}]}]",
+        "containers: [{name: app}, {name: istio-proxy, image: auto}]",
         "initContainers: [{name: istio-proxy, restartPolicy: Always}], containers: [{name: app}]",
         "restartPolicy: Never, containers: [{name: app}, {name: istio-proxy}]",
     ];
@@ -80,6 +82,8 @@ fn sc020_a_liveness_probe_examines_its_own_container() {
         "containers: [{name: app, livenessProbe: {httpGet: {path: /app-health/app/livez, port: 15020}}}, {name: istio-proxy, ports: [{containerPort: 15020}]}]",
         "containers: [{name: app, livenessProbe: {httpGet: {host: other, port: 80}}}, {name: b, ports: [{containerPort: 80}]}]",
         "containers: [{name: csi, livenessProbe: {httpGet: {port: 9808}}}, {name: b, image: 'registry.k8s.io/sig-storage/livenessprobe:v2', ports: [{containerPort: 9808}]}]",
+        "containers: [{name: csi, livenessProbe: {httpGet: {port: 9808}}}, {name: longhorn-liveness-probe, ports: [{containerPort: 9808}]}]",
+        "containers: [{name: kubedns, livenessProbe: {httpGet: {port: 10054}}}, {name: sidecar, image: 'registry.k8s.io/dns/k8s-dns-sidecar:1.22', ports: [{containerPort: 10054}]}]",
         "containers: [{name: app, readinessProbe: {httpGet: {port: 80}}}, {name: b, ports: [{containerPort: 80}]}]",
     ];
     assert_rule("SC020", "Deployment", &bad, &good);

@@ -1,8 +1,11 @@
 //! Rules about the settings of sidecars.
 
+use std::collections::BTreeSet;
+
 use testkit::lint_fixtures::PORT_CONFLICT;
 
-use super::{assert_bad, assert_fixtures, assert_good, assert_rule};
+use super::{Linter, assert_bad, assert_fixtures, assert_good, assert_rule, lint, now, object};
+use crate::lint::Surroundings;
 
 #[test]
 fn sc001_a_native_sidecar_needs_a_startup_gate() {
@@ -29,15 +32,31 @@ fn sc010_a_sidecar_needs_requests_and_a_memory_limit() {
     let bad = [
         (
             "containers: [{name: app}, {name: istio-proxy}]",
-            "Warning containers[1].name",
+            "Info containers[1].name",
         ),
         (
             "containers: [{name: app}, {name: istio-proxy, resources: {requests: {cpu: 1, memory: 1Gi}}}]",
-            "Warning containers[1].resources",
+            "Info containers[1].resources",
         ),
         (
             "containers: [{name: app}, {name: istio-proxy, resources: {limits: {memory: 1Gi}}}]",
-            "Warning containers[1].resources",
+            "Info containers[1].resources",
+        ),
+        (
+            "containers: [{name: app, resources: {limits: {memory: 1Gi}}}, {name: istio-proxy}]",
+            "Warning containers[1].name",
+        ),
+        (
+            "containers: [{name: app, resources: {requests: {cpu: 1}}}, {name: istio-proxy, resources: {requests: {cpu: 1}}}]",
+            "Info containers[1].resources",
+        ),
+        (
+            "containers: [{name: app}, {name: istio-proxy}, {name: fluent-bit}, {name: log-sidecar, resources: {limits: {cpu: 1, memory: 1Gi}}}]",
+            "Info containers",
+        ),
+        (
+            "containers: [{name: app, resources: {limits: {memory: 1}}}, {name: istio-proxy, resources: {limits: {memory: 1}}}, {name: fluent-bit}]",
+            "Warning containers",
         ),
     ];
     let good = [
@@ -45,8 +64,14 @@ fn sc010_a_sidecar_needs_requests_and_a_memory_limit() {
         "resources: {requests: {cpu: 1}, limits: {memory: 1Gi}}, containers: [{name: app}, {name: istio-proxy}]",
         "containers: [{name: app}]",
         "containers: [{name: istio-proxy}]",
+        "containers: [{name: app, resources: {limits: {cpu: 1, memory: 1Gi}}}, {name: istio-proxy, image: auto}]",
     ];
     assert_rule("SC010", "Deployment", &bad, &good);
+    let two = "containers: [{name: app, resources: {limits: {memory: 1Gi}}}, {name: istio-proxy}, {name: fluent-bit, resources: {requests: {cpu: 1}, limits: {memory: 1}}}, {name: vault-agent}]";
+    let findings = lint(&object("Deployment", two));
+    let finding = findings.iter().find(|finding| finding.code == "SC010").unwrap();
+    let expected = "sidecars istio-proxy and vault-agent have no request for cpu, request for memory and limit for memory, but app has a request for memory";
+    assert_eq!(finding.message, expected);
 }
 
 #[test]
@@ -60,10 +85,28 @@ fn sc011_a_sidecar_image_needs_a_version() {
         "istio/proxyv2:latest@sha256:0123",
         "auto",
         "",
+        "${PROXY_IMAGE}",
+        "$(PROXY_IMAGE)",
+        "registry.test/<YOUR-IMAGE>",
+        "{{ .Values.image }}",
     ];
     let bad = bad.map(|bad| (image(bad), "Warning containers[1].image"));
     assert_rule("SC011", "StatefulSet", &bad, &good.map(image));
     assert_good("SC011", "StatefulSet", &["containers: [{name: app, image: app}]"]);
+    for (image, expected) in [("istio/proxyv2", 0), ("istio/proxyv2:latest", 1)] {
+        let mut linter = Linter::new(BTreeSet::new(), Vec::new(), Vec::new(), now()).unwrap();
+        let text = object(
+            "Deployment",
+            &format!("containers: [{{name: app}}, {{name: istio-proxy, image: {image}}}]"),
+        );
+        let report = linter.lint_in(&text, Surroundings { is_kustomized: true });
+        let count = report
+            .findings
+            .iter()
+            .filter(|finding| finding.code == "SC011")
+            .count();
+        assert_eq!(count, expected, "{image} beside a kustomization");
+    }
 }
 
 #[test]
@@ -83,6 +126,16 @@ fn sc013_five_sidecars_are_many() {
         &[(&sidecars(5), "Info containers")],
         &[&sidecars(4)],
     );
+    let names = [
+        "csi-provisioner",
+        "csi-attacher",
+        "csi-snapshotter",
+        "csi-resizer",
+        "liveness-probe",
+    ];
+    let list: Vec<_> = names.iter().map(|name| format!("{{name: {name}}}")).collect();
+    let controller = format!("containers: [{{name: driver}}, {}]", list.join(", "));
+    assert_good("SC013", "Deployment", &[controller]);
 }
 
 #[test]
@@ -96,6 +149,14 @@ fn sc014_a_shared_process_namespace_is_reported_with_sidecars() {
         "shareProcessNamespace: true, containers: [{name: app}, {name: other}]",
     ];
     assert_rule("SC014", "ReplicaSet", &bad, &good);
+    let nats = "shareProcessNamespace: true, containers: [{name: nats}, {name: reloader, image: natsio/nats-server-config-reloader:0.20.1}]";
+    let findings = lint(&object("StatefulSet", nats));
+    let finding = findings.iter().find(|finding| finding.code == "SC014").unwrap();
+    assert!(
+        finding.help.starts_with("keep it if reloader reloads the app"),
+        "{}",
+        finding.help
+    );
 }
 
 #[test]
@@ -142,6 +203,10 @@ fn sc016_a_sidecar_needs_no_more_privileges_than_the_app() {
     let bad = bad.map(|(app, sidecar, expected)| (pair(app, sidecar), expected));
     let good = good.map(|(app, sidecar)| pair(app, sidecar));
     assert_rule("SC016", "Deployment", &bad, &good);
+    let dind = "containers: [{name: runner}], initContainers: [{name: dind, image: 'docker:dind', restartPolicy: Always, securityContext: {privileged: true}}]";
+    let findings = lint(&object("Pod", dind));
+    let finding = findings.iter().find(|finding| finding.code == "SC016").unwrap();
+    assert!(!finding.help.contains("remove the privilege"), "{}", finding.help);
     let pod_user = "securityContext: {runAsUser: 1000}, containers: [{name: app}, {name: istio-proxy, securityContext: {runAsUser: 0}}]";
     assert_bad(
         "SC016",

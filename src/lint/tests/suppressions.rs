@@ -11,7 +11,7 @@ use crate::{
 /// A Deployment whose sidecar has findings of SC005, SC010 and SC021.
 fn deployment(annotations: &str, template_annotations: &str) -> String {
     format!(
-        "{{kind: Deployment, metadata: {{name: web, annotations: {{{annotations}}}}}, spec: {{template: {{metadata: {{annotations: {{{template_annotations}}}}}, spec: {{containers: [{{name: app}}, {{name: istio-proxy}}]}}}}}}}}"
+        "{{kind: Deployment, metadata: {{name: web, annotations: {{{annotations}}}}}, spec: {{template: {{metadata: {{annotations: {{{template_annotations}}}}}, spec: {{containers: [{{name: app}}, {{name: istio-proxy, image: 'own/proxy:1'}}]}}}}}}}}"
     )
 }
 
@@ -71,4 +71,32 @@ fn an_entry_of_the_configuration_suppresses_findings() {
     assert_eq!(codes, ["SC005", "SC021"]);
     let unused: Vec<_> = linter.unused_ignores().map(|i| i.unused().code).collect();
     assert_eq!(unused, ["SC901"], "the entry for another name");
+}
+
+#[test]
+fn a_suppression_for_one_container_leaves_the_others_in_the_finding_of_the_pod() {
+    let pod = |ignored: &str| {
+        let annotations = ignore(ignored);
+        let containers = ["app", "istio-proxy", "fluent-bit", "vault-agent"];
+        let list = containers
+            .map(|name| format!("{{name: {name}, image: 'own/image:1'}}"))
+            .join(", ");
+        format!("{{kind: Pod, metadata: {{annotations: {{{annotations}}}}}, spec: {{containers: [{list}]}}}}")
+    };
+    let message = |ignored: &str| -> Vec<String> {
+        let findings = lint(&pod(ignored))
+            .into_iter()
+            .filter(|finding| finding.code == "SC010");
+        findings.map(|finding| finding.message).collect()
+    };
+    let lacks = "no request for cpu, request for memory and limit for memory";
+    assert_eq!(
+        message("SC010/istio-proxy: injected"),
+        [format!("sidecars fluent-bit and vault-agent have {lacks}")]
+    );
+    assert_eq!(
+        message("SC010/istio-proxy: injected; SC010/fluent-bit: x"),
+        [format!("sidecar vault-agent has {lacks}")]
+    );
+    assert_eq!(message("SC010: sized by VPA"), [""; 0]);
 }
