@@ -68,8 +68,8 @@ pub fn read_text(path: &Path, limit: usize) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|_| format!("cannot read {name}: it is not UTF-8 text").into())
 }
 
-/// Reads the documents of a YAML or JSON file of at most `limit` megabytes. Skips empty documents. Objects in a `List` are
-/// documents of their own.
+/// Reads the documents of a YAML or JSON file of at most `limit` megabytes. Skips empty documents. Objects in a `List` or a
+/// `PodList` are documents of their own.
 pub fn documents(path: &Path, limit: usize) -> Result<Vec<Value>, Failure> {
     documents_in(&read_text(path, limit)?, path)
 }
@@ -80,14 +80,25 @@ pub fn documents_in(text: &str, path: &Path) -> Result<Vec<Value>, Failure> {
         .map_err(|error| format!("{} is not valid YAML: {error}", path.display()))?;
     let mut documents = Vec::new();
     for mut document in found {
-        let is_list = document.get("kind").and_then(Value::as_str) == Some("List");
-        match document.get_mut("items").map(Value::take) {
-            Some(Value::Array(items)) if is_list => documents.extend(items),
+        let kind = document.get("kind").and_then(Value::as_str);
+        let item_kind = kind.and_then(|kind| kind.strip_suffix("List")).map(str::to_owned);
+        match (item_kind, document.get_mut("items")) {
+            (Some(kind), Some(Value::Array(items))) => {
+                documents.extend(items.drain(..).map(|item| with_kind(item, &kind)))
+            }
             _ if document.is_null() => {}
             _ => documents.push(document),
         }
     }
     Ok(documents)
+}
+
+/// Sets the kind of an item of a list, which has none in a `PodList`.
+fn with_kind(mut item: Value, kind: &str) -> Value {
+    if let Some(fields) = item.as_object_mut().filter(|_| !kind.is_empty()) {
+        fields.entry("kind").or_insert_with(|| kind.into());
+    }
+    item
 }
 
 #[cfg(test)]
@@ -115,6 +126,8 @@ mod tests {
         let yaml = "metadata: {name: a}\n---\n---\nkind: List\nitems: [{metadata: {name: b}}]\n";
         assert_eq!(names(yaml, "yaml").unwrap(), ["a", "b"]);
         assert_eq!(names(r#"{"metadata": {"name": "c"}}"#, "json").unwrap(), ["c"]);
+        let list = documents_in("{kind: PodList, items: [{metadata: {name: d}}]}", Path::new("x")).unwrap();
+        assert_eq!(list[0]["kind"], "Pod");
         assert_eq!(names("", "empty").unwrap(), Vec::<String>::new());
         let marked = "\u{feff}metadata: {name: a}\r\n";
         assert_eq!(

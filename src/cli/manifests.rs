@@ -64,7 +64,9 @@ pub fn read(path: &Path, namespace: Option<&str>, command: &str) -> Result<Vec<M
     }
     let mut interner = Interner::default();
     let mut manifests = Vec::new();
+    let mut is_kustomization = false;
     for document in files::documents_in(&text, path)? {
+        is_kustomization |= document.get("kind").and_then(Value::as_str) == Some("Kustomization");
         let Some((kind, name, pod)) = pod_of(&document, namespace) else {
             continue;
         };
@@ -79,7 +81,12 @@ pub fn read(path: &Path, namespace: Option<&str>, command: &str) -> Result<Vec<M
     }
     if manifests.is_empty() {
         let kinds = "Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob";
-        return Err(format!("{file}: no Pod and no Pod template: expected {kinds}").into());
+        let hint = if is_kustomization {
+            format!("; build the kustomization first, as in kubectl kustomize . | sidewatch {command}")
+        } else {
+            String::new()
+        };
+        return Err(format!("{file}: no Pod and no Pod template: expected {kinds}{hint}").into());
     }
     Ok(manifests)
 }

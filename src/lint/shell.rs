@@ -321,7 +321,21 @@ mod tests {
 
     #[test]
     fn awaited_ports_of_the_local_host_are_found() {
-        let table: [(Program, &[u16]); 10] = [
+        let table: [(Program, &[u16]); 15] = [
+            (script("until pg_isready -h localhost; do sleep 1; done"), &[5432]),
+            (
+                script("until pg_isready -h localhost -p 6432; do sleep 1; done"),
+                &[6432],
+            ),
+            (script("until pg_isready -h db; do sleep 1; done"), &[]),
+            (
+                script("until curl -sf http://localhost/ready; do sleep 1; done"),
+                &[80],
+            ),
+            (
+                script("until (echo > /dev/tcp/127.0.0.1/5432); do sleep 1; done"),
+                &[5432],
+            ),
             (
                 script("until curl -sf http://localhost:15021/healthz; do sleep 1; done"),
                 &[15021],

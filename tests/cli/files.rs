@@ -170,4 +170,8 @@ async fn a_manifest_without_names_and_with_numbers_is_read() {
     sidewatch(&["explain", "-f", &file])
         .await
         .assert_failed(&["a Deployment is not valid: it has no name"]);
+    let file = directory.file("kustomization.yaml", "kind: Kustomization\nresources: [a.yaml]\n");
+    sidewatch(&["versions", "-f", &file])
+        .await
+        .assert_failed(&["kubectl kustomize . | sidewatch versions -f -"]);
 }

@@ -101,6 +101,8 @@ fn can_end(sidecar: &Container<'_>) -> bool {
 /// Whether the name, the image, a command, a hook or a variable of the container contains one of the texts.
 fn mentions(container: &Container<'_>, texts: &[&str]) -> bool {
     let mut words = container.words();
+    // A command can be several words: kill -TERM 1.
+    words.push(words.join(" "));
     words.extend([container.name.clone(), container.image.clone()]);
     let env = container.field.get("env");
     for variable in env.iter().flat_map(crate::lint::field::Field::items) {

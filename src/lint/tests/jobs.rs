@@ -35,6 +35,7 @@ fn sc004_a_classic_sidecar_holds_a_job_open() {
         "containers: [{name: app}, {name: istio-proxy}, {name: helper, image: 'maksimkostromin/envoy-sidecar-helper:1'}]",
         "containers: [{name: app}, {name: istio-proxy, env: [{name: KRUISE_TERMINATE_SIDECAR_WHEN_JOB_EXIT, value: 'true'}]}]",
         "containers: [{name: app}, {name: gke-gcsfuse-sidecar}]",
+        "containers: [{name: app, lifecycle: {preStop: {exec: {command: [a]}}}, command: [kill, '1']}, {name: istio-proxy}]",
     ];
     assert_good("SC004", "Job", &ended);
     assert_good(
