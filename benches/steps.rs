@@ -10,6 +10,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sidewatch::domain::{
+    checkpoint::Assembly,
     effects::Effects,
     index::{Index, series::SeriesLimits},
     observation::{Observation, Workload},
@@ -290,12 +291,11 @@ fn checkpoint(pods: u32) {
     let leader = index_of(of_fleet(), &json!({}));
     let mut export = Steps::default();
     let mut begun = export.step(|| leader.begin_export(at(10))).unwrap();
-    let exported = loop {
-        match export.step(|| leader.export(begun, PODS_PER_STEP)) {
-            Ok(checkpoint) => break checkpoint,
-            Err(unfinished) => begun = unfinished,
-        }
-    };
+    let mut assembly = Assembly::new(begun.as_of, 0);
+    while let Some(entries) = export.step(|| leader.export(&mut begun, PODS_PER_STEP)) {
+        entries.into_iter().for_each(|entry| assembly.add(entry).unwrap());
+    }
+    let exported = assembly.finish(|_| false);
     export.print(&format!("export {pods} Pods with violations"));
     drop(leader);
     let mut standby = index_of(of_fleet(), &json!({}));

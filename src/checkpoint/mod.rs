@@ -1,35 +1,51 @@
 //! The format of a checkpoint: bytes to and from the domain's [`Checkpoint`]. No I/O, no clock.
 //!
-//! `docs/checkpoint.md` describes each byte. A header with a magic number, the version and a checksum is followed by the
-//! compressed body. [`decode`] accepts exactly what [`encode`] writes: anything else is a [`DecodeError`].
+//! A header with a magic number, the version, the length and a checksum is followed by a [`Head`] and the compressed body: the
+//! [`Entry`] values one after the other. Both are in the format of postcard. A change of a type that is stored is a new version
+//! of the format; a reader then also reads the version before. `docs/checkpoint.md` describes the content.
 
-mod body;
-mod limit;
-mod reader;
 mod writer;
 
-use jiff::Timestamp;
-use miniz_oxide::{deflate::compress_to_vec, inflate::decompress_to_vec_with_limit};
+use jiff::{Timestamp, fmt::serde::timestamp::millisecond};
+use miniz_oxide::inflate::decompress_to_vec_with_limit;
+use serde::{Deserialize, Serialize};
 
-use self::{
-    reader::Reader,
-    writer::{Writer, millis},
+pub use self::writer::Writer;
+use crate::domain::{
+    checkpoint::{Assembly, Checkpoint, Entry},
+    hash::stable_hash,
 };
-use crate::domain::{checkpoint::Checkpoint, hash::stable_hash};
 
 /// The maximum size of an encoded checkpoint, in bytes. A ConfigMap may have 1 MiB.
 pub const MAX_SIZE: usize = 900_000;
 /// The maximum size of a body before compression, in bytes.
 pub const MAX_BODY: usize = 16 << 20;
 /// The version that [`encode`] writes.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 1;
 
-const MAGIC: [u8; 4] = *b"SWCP";
-/// The size of the header without the checksum.
-const HEADER: usize = 26;
-const CHECKSUM: usize = 8;
-/// The level of DEFLATE. Higher levels take three times as long for 2 % less.
-const LEVEL: u8 = 6;
+const MAGIC: [u8; 4] = *b"SWCK";
+/// The size of the magic number, the version, the length of what follows the header, and the checksum.
+const HEADER: usize = 18;
+/// An empty block of DEFLATE that ends the body.
+const END: [u8; 2] = [3, 0];
+
+/// What a checkpoint says before its entries.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    #[serde(with = "millisecond::required")]
+    as_of: Timestamp,
+    /// The size of the body before compression.
+    size: u32,
+    /// The number of entries that were left out.
+    omitted: u32,
+    /// One bit for each policy: violations under it were left out.
+    cut: Vec<u8>,
+}
+
+impl Head {
+    /// The maximum size without the bits.
+    const MAX_SIZE: usize = 25;
+}
 
 /// An encoded checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +64,7 @@ pub struct Encoded {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The magic number is missing.
-    #[error("not a checkpoint")]
+    #[error("not a checkpoint of this operator")]
     Foreign,
     /// A later version of Sidewatch wrote it.
     #[error("format version {0}, this operator reads version {VERSION}")]
@@ -83,44 +99,35 @@ impl DecodeError {
 
 /// Encodes a checkpoint in at most `limit` bytes. Entries that do not fit are left out and counted: first those that the
 /// API also shows, then the least severe and youngest.
-pub fn encode(mut checkpoint: Checkpoint, limit: usize) -> Encoded {
-    let already_omitted = checkpoint.omitted;
-    let mut omitted = 0;
-    loop {
-        let mut body = Writer::default();
-        body::write(&checkpoint, &mut body);
-        let body = body.finish();
-        if body.len() <= MAX_BODY {
-            checkpoint.omitted = already_omitted.saturating_add(omitted);
-            let bytes = seal(&checkpoint, &body);
-            if bytes.len() <= limit || (checkpoint.is_empty() && checkpoint.policies.is_empty()) {
-                return Encoded {
-                    content: stable_hash([&body[..], &checkpoint.omitted.to_le_bytes()]),
-                    entries: checkpoint.entries(),
-                    omitted: checkpoint.omitted,
-                    bytes,
-                };
-            }
-            omitted = omitted.saturating_add(limit::shrink(&mut checkpoint, bytes.len(), limit));
-        } else {
-            omitted = omitted.saturating_add(limit::shrink(&mut checkpoint, body.len(), MAX_BODY));
-        }
-    }
+pub fn encode(checkpoint: Checkpoint, limit: usize) -> Encoded {
+    let reserved = reserved(checkpoint.waiting.len(), limit);
+    let mut writer = Writer::new(checkpoint.as_of, limit, reserved);
+    writer.omit(usize::try_from(checkpoint.omitted).unwrap_or(usize::MAX));
+    checkpoint
+        .into_entries()
+        .into_iter()
+        .for_each(|entry| writer.write(entry));
+    writer.finish()
 }
 
-/// Compresses a body, and adds the header.
-fn seal(checkpoint: &Checkpoint, body: &[u8]) -> Vec<u8> {
-    let compressed = compress_to_vec(body, LEVEL);
-    let size = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
-    let mut bytes = Vec::with_capacity(HEADER + CHECKSUM + compressed.len());
+/// The bytes that a checkpoint reserves for Events that wait: a violation whose Event is missing is never announced.
+pub fn reserved(events: usize, limit: usize) -> usize {
+    /// The size of an Event after compression, and of those that are added during an export.
+    const EVENT: usize = 150;
+    (events.saturating_mul(EVENT) + limit / 50).min(limit / 2)
+}
+
+/// Adds the header.
+fn seal(head: &Head, body: &[u8]) -> Vec<u8> {
+    // Writing to memory does not fail.
+    let mut rest = postcard::to_allocvec(head).unwrap_or_default();
+    rest.extend_from_slice(body);
+    let mut bytes = Vec::with_capacity(HEADER + rest.len());
     bytes.extend(MAGIC);
     bytes.extend(VERSION.to_le_bytes());
-    bytes.extend(millis(checkpoint.as_of).to_le_bytes());
-    bytes.extend(size(body));
-    bytes.extend(size(&compressed));
-    bytes.extend(checkpoint.omitted.to_le_bytes());
-    bytes.extend(stable_hash([&bytes[..], &compressed]).to_le_bytes());
-    bytes.extend(compressed);
+    bytes.extend(u32::try_from(rest.len()).unwrap_or(u32::MAX).to_le_bytes());
+    bytes.extend(stable_hash([&bytes[..], &rest]).to_le_bytes());
+    bytes.append(&mut rest);
     bytes
 }
 
@@ -135,34 +142,40 @@ pub fn decode(bytes: &[u8]) -> Result<Checkpoint, DecodeError> {
         VERSION => {}
         other => return Err(DecodeError::Version(other)),
     }
-    let (as_of, rest) = rest.split_first_chunk::<8>().ok_or(DecodeError::Length)?;
-    let (body_size, rest) = rest.split_first_chunk::<4>().ok_or(DecodeError::Length)?;
-    let (compressed_size, rest) = rest.split_first_chunk::<4>().ok_or(DecodeError::Length)?;
-    let (omitted, rest) = rest.split_first_chunk::<4>().ok_or(DecodeError::Length)?;
-    let (checksum, compressed) = rest.split_first_chunk::<CHECKSUM>().ok_or(DecodeError::Length)?;
-    if u32::try_from(compressed.len()) != Ok(u32::from_le_bytes(*compressed_size)) {
+    let (length, rest) = rest.split_first_chunk::<4>().ok_or(DecodeError::Length)?;
+    let (checksum, rest) = rest.split_first_chunk::<8>().ok_or(DecodeError::Length)?;
+    if u32::try_from(rest.len()) != Ok(u32::from_le_bytes(*length)) {
         return Err(DecodeError::Length);
     }
-    let header = bytes.get(..HEADER).ok_or(DecodeError::Length)?;
-    if stable_hash([header, compressed]) != u64::from_le_bytes(*checksum) {
+    let begin = bytes.get(..10).ok_or(DecodeError::Length)?;
+    if stable_hash([begin, rest]) != u64::from_le_bytes(*checksum) {
         return Err(DecodeError::Checksum);
     }
-    let body_size = usize::try_from(u32::from_le_bytes(*body_size)).map_err(|_| DecodeError::TooLarge)?;
-    if body_size > MAX_BODY {
+    let (head, body) =
+        postcard::take_from_bytes::<Head>(rest).map_err(|_| DecodeError::Content("the head is invalid"))?;
+    let size = usize::try_from(head.size).map_err(|_| DecodeError::TooLarge)?;
+    if size > MAX_BODY {
         return Err(DecodeError::TooLarge);
     }
-    let body = decompress_to_vec_with_limit(compressed, body_size)
+    let body = decompress_to_vec_with_limit(body, size)
         .map_err(|_| DecodeError::Content("the body does not decompress to its size"))?;
-    if body.len() != body_size {
+    if body.len() != size {
         return Err(DecodeError::Content("the body is shorter than its size"));
     }
-    let as_of = Timestamp::from_millisecond(i64::from_le_bytes(*as_of))
-        .map_err(|_| DecodeError::Content("a time out of range"))?;
-    let mut reader = Reader::new(&body)?;
-    let mut checkpoint = body::read(&mut reader, as_of)?;
-    reader.finish()?;
-    checkpoint.omitted = u32::from_le_bytes(*omitted);
-    Ok(checkpoint)
+    let mut assembly = Assembly::new(head.as_of, head.omitted);
+    let mut rest = &body[..];
+    while !rest.is_empty() {
+        let (entry, after) = postcard::take_from_bytes::<Entry>(rest)
+            .map_err(|_| DecodeError::Content("an entry is invalid"))?;
+        assembly.add(entry).map_err(DecodeError::Content)?;
+        rest = after;
+    }
+    let is_cut = |number: usize| {
+        head.cut
+            .get(number / 8)
+            .is_some_and(|bits| bits >> (number % 8) & 1 == 1)
+    };
+    Ok(assembly.finish(is_cut))
 }
 
 #[cfg(test)]

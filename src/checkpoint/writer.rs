@@ -1,146 +1,207 @@
-//! Writes the values of a body: variable-length integers, times, and strings that occur often.
+//! Encodes the entries of a checkpoint one by one, and stops at the size limit: [`Writer`].
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
+use miniz_oxide::deflate::core::{
+    CompressorOxide, TDEFLFlush, compress_to_output, create_comp_flags_from_zip_params,
+};
 
-/// The body of a checkpoint that is being written.
-#[derive(Debug, Default)]
-pub(super) struct Writer {
+use super::{END, Encoded, HEADER, Head, MAX_BODY, seal};
+use crate::domain::{
+    checkpoint::{Entry, StoredPod},
+    hash::stable_hash,
+};
+
+/// The level of DEFLATE. Higher levels take three times as long for 2 % less.
+const LEVEL: u8 = 6;
+/// Bytes of DEFLATE without the header and the checksum of zlib.
+const RAW: i32 = -15;
+/// The part of the limit that is compressed at once: a block that does not fit is left out.
+const BLOCKS: usize = 32;
+/// The share of the limit that policies may use.
+const POLICIES: usize = 4;
+
+/// An encoder of one checkpoint. Its memory does not depend on the number of entries.
+pub struct Writer {
+    as_of: Timestamp,
+    limit: usize,
+    /// The bytes that are kept for the Events.
+    reserved: usize,
+    /// Some hundred kB.
+    compressor: Box<CompressorOxide>,
+    /// The compressed blocks.
+    body: Vec<u8>,
+    /// The size of these blocks before compression.
+    size: usize,
+    /// The entries that have not been compressed yet.
+    block: Block,
+    /// The kind of the entries in the block.
+    kind: Kind,
+    /// The kinds of which no more entries fit.
+    full: BTreeSet<Kind>,
+    policies: u32,
+    entries: usize,
+    omitted: u32,
+    /// One bit for each policy: violations under it were left out.
+    cut: Vec<u8>,
+}
+
+#[derive(Default)]
+struct Block {
     bytes: Vec<u8>,
-    /// The table of strings, in the order of their first use.
-    table: Vec<u8>,
-    strings: HashMap<Box<str>, u64>,
-    /// The time that other times are relative to, in milliseconds since 1970.
-    base: i64,
+    policies: u32,
+    pods: usize,
+    events: usize,
+    /// The policies of the violations.
+    violations: Vec<u32>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Policy,
+    Pod,
+    Event,
 }
 
 impl Writer {
-    /// Sets the time that times are relative to.
-    pub(super) fn base(&mut self, base: Timestamp) {
-        self.base = millis(base);
-    }
-
-    /// Returns the body: the base, the table of strings, and what was written.
-    pub(super) fn finish(self) -> Vec<u8> {
-        let mut body = Self::default();
-        body.bytes.extend(self.base.to_le_bytes());
-        body.length(self.strings.len());
-        body.bytes.extend(self.table);
-        body.bytes.extend(self.bytes);
-        body.bytes
-    }
-
-    pub(super) fn byte(&mut self, byte: u8) {
-        self.bytes.push(byte);
-    }
-
-    /// An integer with 7 bits in each byte, the lowest first. The high bit of all bytes but the last is set.
-    pub(super) fn integer(&mut self, value: u64) {
-        push_integer(&mut self.bytes, value);
-    }
-
-    pub(super) fn length(&mut self, length: usize) {
-        self.integer(length as u64);
-    }
-
-    /// An integer whose sign is in the lowest bit.
-    pub(super) fn signed(&mut self, value: i64) {
-        self.integer((value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned());
-    }
-
-    /// Eight bytes, the lowest first.
-    pub(super) fn hash(&mut self, hash: u64) {
-        self.bytes.extend(hash.to_le_bytes());
-    }
-
-    /// A time in milliseconds relative to the base.
-    pub(super) fn time(&mut self, at: Timestamp) {
-        self.signed(millis(at).wrapping_sub(self.base));
-    }
-
-    /// A time that may be missing: a byte, and the time.
-    pub(super) fn optional_time(&mut self, at: Option<Timestamp>) {
-        self.byte(u8::from(at.is_some()));
-        if let Some(at) = at {
-            self.time(at);
+    /// Creates a writer of at most `limit` bytes, of which `reserved` are for Events only.
+    pub fn new(as_of: Timestamp, limit: usize, reserved: usize) -> Self {
+        Self {
+            as_of,
+            limit,
+            reserved,
+            compressor: compressor(),
+            body: Vec::new(),
+            size: 0,
+            block: Block::default(),
+            kind: Kind::Policy,
+            full: BTreeSet::new(),
+            policies: 0,
+            entries: 0,
+            omitted: 0,
+            cut: Vec::new(),
         }
     }
 
-    /// A string that occurs once: its length and its bytes.
-    pub(super) fn text(&mut self, text: &str) {
-        self.length(text.len());
-        self.bytes.extend(text.as_bytes());
+    /// Counts entries that were left out before.
+    pub(super) fn omit(&mut self, entries: usize) {
+        let entries = u32::try_from(entries).unwrap_or(u32::MAX);
+        self.omitted = self.omitted.saturating_add(entries);
     }
 
-    /// A string that occurs often: its number in the table.
-    pub(super) fn string(&mut self, text: &str) {
-        let next = self.strings.len() as u64;
-        let number = if let Some(number) = self.strings.get(text) {
-            *number
-        } else {
-            push_integer(&mut self.table, text.len() as u64);
-            self.table.extend(text.as_bytes());
-            self.strings.insert(text.into(), next);
-            next
+    /// Adds an entry, or counts it as left out. All policies must come before the Pods.
+    pub fn write(&mut self, mut entry: Entry) {
+        let kind = match &entry {
+            Entry::Policy(_) => Kind::Policy,
+            Entry::Pod(_) => Kind::Pod,
+            Entry::Event(_) => Kind::Event,
         };
-        self.integer(number);
-    }
-
-    /// A UID: 16 bytes in the usual form, else a string.
-    pub(super) fn uid(&mut self, uid: &str) {
-        if let Some(bytes) = uuid(uid) {
-            self.byte(0);
-            self.bytes.extend(bytes);
-        } else {
-            self.byte(1);
-            self.string(uid);
+        if kind != self.kind {
+            self.flush();
+            self.kind = kind;
         }
-    }
-}
-
-/// The latest time in whole milliseconds, which is less than one second before the latest timestamp.
-pub(super) const LATEST: i64 = 253_402_207_200_000;
-
-/// The milliseconds since 1970.
-pub(super) fn millis(at: Timestamp) -> i64 {
-    at.as_millisecond().min(LATEST)
-}
-
-fn push_integer(bytes: &mut Vec<u8>, mut value: u64) {
-    loop {
-        let low = (value & 0x7f) as u8;
-        value >>= 7;
-        if value == 0 {
-            bytes.push(low);
+        match &mut entry {
+            Entry::Policy(_) => self.block.policies += 1,
+            Entry::Event(_) => self.block.events += 1,
+            Entry::Pod(StoredPod { violations, .. }) => {
+                let before = violations.len();
+                violations.retain(|violation| violation.policy < self.policies);
+                self.omit(before - violations.len());
+                self.block.pods += 1;
+                self.block
+                    .violations
+                    .extend(violations.iter().map(|violation| violation.policy));
+            }
+        }
+        if self.full.contains(&kind) {
+            self.drop_block();
             return;
         }
-        bytes.push(low | 0x80);
+        // Writing to memory does not fail.
+        if let Ok(bytes) = postcard::to_extend(&entry, std::mem::take(&mut self.block.bytes)) {
+            self.block.bytes = bytes;
+        }
+        if self.block.bytes.len() >= self.limit / BLOCKS {
+            self.flush();
+        }
+    }
+
+    /// Compresses the block. If it does not fit, its entries are left out.
+    fn flush(&mut self) {
+        if self.block.bytes.is_empty() {
+            return;
+        }
+        let before = self.body.len();
+        let body = &mut self.body;
+        compress_to_output(
+            &mut self.compressor,
+            &self.block.bytes,
+            TDEFLFlush::Sync,
+            |bytes| {
+                body.extend_from_slice(bytes);
+                true
+            },
+        );
+        let policies = self.policies + self.block.policies;
+        let bits = usize::try_from(policies.div_ceil(8)).unwrap_or(usize::MAX);
+        let available = match self.kind {
+            Kind::Policy => self.limit / POLICIES,
+            Kind::Pod => self.limit.saturating_sub(self.reserved),
+            Kind::Event => self.limit,
+        };
+        let needed = HEADER + Head::MAX_SIZE + bits + self.body.len() + END.len();
+        let size = self.size + self.block.bytes.len();
+        if needed > available || size > MAX_BODY {
+            self.body.truncate(before);
+            // The next block must not refer to this one.
+            self.compressor = compressor();
+            self.full.insert(self.kind);
+            self.drop_block();
+            return;
+        }
+        self.size = size;
+        self.policies = policies;
+        self.entries += self.block.pods + self.block.violations.len();
+        self.cut.resize(bits, 0);
+        self.block = Block::default();
+    }
+
+    /// Leaves out the entries of the block.
+    fn drop_block(&mut self) {
+        let block = std::mem::take(&mut self.block);
+        self.omit(block.pods + block.events + block.violations.len());
+        for policy in block.violations {
+            let byte = usize::try_from(policy / 8).ok();
+            if let Some(byte) = byte.and_then(|byte| self.cut.get_mut(byte)) {
+                *byte |= 1 << (policy % 8);
+            }
+        }
+    }
+
+    /// The encoded checkpoint.
+    pub fn finish(mut self) -> Encoded {
+        self.flush();
+        self.body.extend(END);
+        let head = Head {
+            as_of: self.as_of,
+            size: u32::try_from(self.size).unwrap_or(u32::MAX),
+            omitted: self.omitted,
+            cut: self.cut,
+        };
+        Encoded {
+            content: stable_hash([&self.body[..], &head.omitted.to_le_bytes(), &head.cut]),
+            bytes: seal(&head, &self.body),
+            entries: self.entries,
+            omitted: self.omitted,
+        }
     }
 }
 
-/// The bytes of a UUID in lower case with hyphens, the form of the API server.
-fn uuid(text: &str) -> Option<[u8; 16]> {
-    let mut bytes = [0; 16];
-    let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b'-').collect();
-    for (byte, digits) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let digits = std::str::from_utf8(digits).ok()?;
-        *byte = u8::from_str_radix(digits, 16).ok()?;
-    }
-    // Any other form of the same bytes is written as a string.
-    (format_uuid(bytes) == text).then_some(bytes)
-}
-
-/// A UUID in lower case with hyphens.
-pub(super) fn format_uuid(bytes: [u8; 16]) -> String {
-    let mut text = String::with_capacity(36);
-    for (i, byte) in bytes.into_iter().enumerate() {
-        if matches!(i, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        for digit in [byte >> 4, byte & 0xf] {
-            text.push(char::from_digit(u32::from(digit), 16).unwrap_or_default());
-        }
-    }
-    text
+fn compressor() -> Box<CompressorOxide> {
+    Box::new(CompressorOxide::new(create_comp_flags_from_zip_params(
+        LEVEL.into(),
+        RAW,
+        0,
+    )))
 }

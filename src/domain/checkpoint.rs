@@ -8,10 +8,19 @@
 //! * Restarts, flaps and OOM kills belong to a container and have identities that the API provides. They are united.
 //! * The Events of a Pod are united by name, with the highest count.
 
+mod entry;
+mod map;
+pub(super) mod wire;
+
 use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
+pub use self::{
+    entry::{Assembly, Entry, Importance, PodViolation, StoredPod, StoredPolicy},
+    map::SmallMap,
+};
 use super::{
     effects::Event,
     history::{OomKill, Prior},
@@ -50,13 +59,14 @@ impl Default for Checkpoint {
 }
 
 /// The identity of a Pod, or of a workload: then the name is `Kind/name`, which no Pod has, and the UID is empty.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PodKey {
     /// `metadata.namespace`.
     pub namespace: Arc<str>,
     /// `metadata.name`.
     pub name: Arc<str>,
     /// `metadata.uid`.
+    #[serde(with = "wire::uid")]
     pub uid: Arc<str>,
 }
 
@@ -103,15 +113,18 @@ pub struct ViolationId {
 }
 
 /// The state of one violation: the fields of [`Tracked`](super::tracker::Tracked) that cannot be computed.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ViolationState {
     /// The time at which the fault began.
+    #[serde(with = "wire::time")]
     pub onset: Timestamp,
     /// The operator observed the start of the fault.
     pub observed: bool,
     /// The time at which the violation began to fire; `None` while it is pending.
+    #[serde(with = "wire::optional_time")]
     pub firing_since: Option<Timestamp>,
     /// The time at which the fault ended, while the violation keeps firing.
+    #[serde(with = "wire::optional_time")]
     pub gone_since: Option<Timestamp>,
     /// The Event of the violation, if it has one.
     pub event: Option<FiringEvent>,
@@ -126,16 +139,16 @@ pub struct ViolationState {
 }
 
 /// A Pod.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodState {
     /// The hashes in the names of its Events, with the number of times that each was written.
-    pub written: BTreeMap<u64, u32>,
+    pub written: SmallMap<u64, u32>,
     /// The histories of its containers, by name.
-    pub containers: BTreeMap<Arc<str>, ContainerState>,
+    pub containers: SmallMap<Arc<str>, ContainerState>,
 }
 
 /// The history of a container.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerState {
     /// Its status at the time of the checkpoint, if the kubelet had reported one.
     pub seen: Option<Seen>,
@@ -152,7 +165,7 @@ pub struct ContainerState {
 }
 
 /// The status of a container at the time of a checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Seen {
     /// `restartCount`.
     pub restart_count: u32,
@@ -161,9 +174,10 @@ pub struct Seen {
 }
 
 /// The identity of a change from ready to unready: two replicas that observe the same change compute the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FlapId {
     /// A hash of the container ID, or `restartCount` without one.
+    #[serde(with = "wire::hash")]
     pub run: u64,
     /// The second of `ContainersReady.lastTransitionTime` if the condition changed too, else of the observation.
     pub second: i64,
@@ -171,27 +185,27 @@ pub struct FlapId {
 
 /// Times by identity. An identity can occur more than once, for example if `restartCount` has decreased meanwhile; the
 /// number tells the occurrences apart. In a merge the earlier time is kept, because an observation can only be late.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Occurrences<K: Ord>(pub BTreeMap<(K, u16), Timestamp>);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(bound(serialize = "K: Serialize", deserialize = "K: Deserialize<'de>"))]
+pub struct Occurrences<K: Ord>(#[serde(with = "wire::occurrences")] pub SmallMap<(K, u16), Timestamp>);
 
 impl<K: Ord> Default for Occurrences<K> {
     fn default() -> Self {
-        Self(BTreeMap::new())
+        Self(SmallMap::default())
     }
 }
 
 impl<K: Ord + Copy> Occurrences<K> {
     /// Adds the next occurrence of an identity.
     pub fn push(&mut self, id: K, at: Timestamp) {
-        let known = self.0.range((id, 0)..=(id, u16::MAX)).next_back();
+        let known = self.0.iter().rev().find(|((known, _), _)| *known == id);
         let number = known.map_or(0, |((_, number), _)| number.saturating_add(1));
-        self.0.insert((id, number), at);
+        self.0.insert_or((id, number), at, |known, at| *known = at);
     }
 
     fn merge(&mut self, other: Self) {
         for (id, at) in other.0 {
-            let kept = self.0.entry(id).or_insert(at);
-            *kept = at.min(*kept);
+            self.0.insert_or(id, at, |kept, at| *kept = at.min(*kept));
         }
     }
 
@@ -262,14 +276,11 @@ impl PodState {
     /// Joins another state of the same Pod.
     pub fn merge(&mut self, other: Self) {
         for (hash, times) in other.written {
-            let kept = self.written.entry(hash).or_default();
-            *kept = times.max(*kept);
+            self.written
+                .insert_or(hash, times, |kept, times| *kept = times.max(*kept));
         }
         for (name, theirs) in other.containers {
-            match self.containers.get_mut(&name) {
-                Some(ours) => ours.merge(theirs),
-                None => drop(self.containers.insert(name, theirs)),
-            }
+            self.containers.insert_or(name, theirs, ContainerState::merge);
         }
     }
 }

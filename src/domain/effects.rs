@@ -4,8 +4,10 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::{
+    checkpoint::wire,
     exemption::ExemptionKey,
     policy::{PolicyKey, Severity},
     violation::Violation,
@@ -92,8 +94,11 @@ impl Change {
 /// The reason of the Event about a recovery.
 pub const RECOVERED: &str = "SidecarRecovered";
 
+/// A reason of an Event. The alias tells serde that it is not borrowed.
+type Reason = &'static str;
+
 /// An `events.k8s.io/v1` Event to write.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Event {
     /// `metadata.name`. It is computed from the objects, so that a retry, a restarted operator and a second replica
     /// write the same object.
@@ -101,13 +106,15 @@ pub struct Event {
     /// The policy of the violation; becomes `related`.
     pub policy: PolicyKey,
     /// The UID of the policy.
+    #[serde(with = "wire::uid")]
     pub policy_uid: Arc<str>,
     /// The namespace of the object and of the Event.
     pub namespace: Arc<str>,
     /// The object that the Event is about.
     pub regarding: Regarding,
     /// `reason`.
-    pub reason: &'static str,
+    #[serde(with = "wire::reason")]
+    pub reason: Reason,
     /// `type: Warning` when true, `type: Normal` otherwise.
     pub warning: bool,
     /// The severity of the violation.
@@ -117,6 +124,7 @@ pub struct Event {
     /// `note`, at most 1024 bytes.
     pub note: String,
     /// `eventTime`.
+    #[serde(with = "wire::time")]
     pub at: Timestamp,
     /// How the Event is written.
     pub delivery: Delivery,
@@ -135,20 +143,21 @@ impl Event {
 }
 
 /// The object that an Event is about; becomes `regarding`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Regarding {
     /// `kind`: `Pod`, or the kind of a workload.
     pub kind: Arc<str>,
     /// `name`
     pub name: Arc<str>,
     /// `uid`; empty for a workload, because its Pods name only their direct owner.
+    #[serde(with = "wire::uid")]
     pub uid: Arc<str>,
     /// `fieldPath`, such as `spec.initContainers{istio-proxy}`; empty for a workload.
     pub field_path: String,
 }
 
 /// How an Event is written. Each variant results in exactly one object with the name of the Event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Delivery {
     /// Create the object. If it exists, an earlier write has succeeded and nothing more is necessary.
     Create,

@@ -10,12 +10,13 @@ mod stored;
 use std::{collections::VecDeque, num::NonZeroU32};
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 pub use self::oom::{ExitId, OomKill};
 use self::pod_restarts::{can_resize_restart, is_pod_restart, reason_of, without_resize_restarts};
 use self::sandbox::SandboxRuns;
 use super::{
-    checkpoint::FlapId,
+    checkpoint::{FlapId, wire},
     observation::{ContainerStatus, Observation, State},
     time::later,
 };
@@ -70,13 +71,15 @@ struct Flap {
 }
 
 /// The restarts before the first observation: their number, and the end and duration of the last run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Prior {
     /// The number of restarts.
     pub count: u32,
     /// The end of the last run.
+    #[serde(with = "wire::time")]
     pub at: Timestamp,
     /// The duration of the last run.
+    #[serde(with = "wire::millis")]
     pub run: SignedDuration,
 }
 

@@ -4,6 +4,7 @@
 use std::{collections::BTreeSet, num::NonZeroUsize, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 pub use super::checks::Check;
 use super::{
@@ -15,7 +16,7 @@ use super::{
 };
 
 /// The kind of a policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum PolicyKind {
     /// `SidecarPolicy`: selects Pods in its own namespace.
     SidecarPolicy,
@@ -41,7 +42,7 @@ impl PolicyKind {
 }
 
 /// The identity of a policy across its versions. Displays as `SidecarPolicy pay/mesh`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PolicyKey {
     /// The kind.
     pub kind: PolicyKind,
@@ -217,7 +218,7 @@ pub enum Mode {
 }
 
 /// The severity of a violation. Later variants are more severe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Severity {
     /// Informational.
     Info,

@@ -5,8 +5,10 @@
 //! a state. Inactive violations are not stored, so a healthy Pod has an empty list.
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::{
+    checkpoint::wire,
     checks::{Fault, View, rule},
     effects::Change,
     exemption::ExemptionId,
@@ -50,9 +52,10 @@ pub struct Tracked {
 }
 
 /// The Event of a firing violation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FiringEvent {
     /// The hash in the Event's name.
+    #[serde(with = "wire::hash")]
     pub hash: u64,
     /// The number of Events of this name that were written before this episode.
     pub before: u32,

@@ -19,9 +19,13 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::{
-    checkpoint::{self, Encoded, MAX_SIZE},
+    checkpoint::{self, Encoded, MAX_SIZE, Writer},
     clock::Clock,
-    domain::{checkpoint::Checkpoint, index::Index, time::later},
+    domain::{
+        checkpoint::{Checkpoint, Entry},
+        index::Index,
+        time::later,
+    },
     kubernetes::{
         backoff::Backoff,
         checkpoint_map::{CheckpointMap, StoredCheckpoint},
@@ -43,7 +47,7 @@ const LONG_PERIOD: Duration = Duration::from_mins(1);
 const LARGE: usize = 100_000;
 /// The time until the next attempt while the index is not ready for an export.
 const NOT_READY: Duration = Duration::from_secs(1);
-/// The number of Pods that one step of an export visits: about a millisecond.
+/// The number of Pods that one step of an export visits: some milliseconds.
 const PODS_PER_STEP: usize = 5_000;
 /// The maximum number of attempts of one write, if other clients write too.
 const ATTEMPTS: usize = 3;
@@ -293,23 +297,25 @@ impl CheckpointTask {
         }
     }
 
-    /// Exports the state in steps, and encodes it on another thread. Returns `None` if the index is not ready.
+    /// Exports the state in steps, and encodes each step on another thread. Returns `None` if the index is not ready.
     async fn encode(&self) -> Option<Encoded> {
         let now = self.clock.now();
         let mut export = self.local.index.lock().begin_export(now)?;
-        let mut checkpoint = loop {
-            match self.local.index.lock().export(export, PODS_PER_STEP) {
-                Ok(checkpoint) => break checkpoint,
-                Err(unfinished) => export = unfinished,
-            }
+        let reserved = checkpoint::reserved(self.local.events.waiting().len(), MAX_SIZE);
+        let mut writer = Writer::new(export.as_of, MAX_SIZE, reserved);
+        loop {
+            let Some(entries) = self.local.index.lock().export(&mut export, PODS_PER_STEP) else {
+                break;
+            };
+            writer = write(writer, entries).await?;
             // Watch events are applied between two steps.
             yield_now().await;
-        };
-        let waiting = self.local.events.waiting().into_iter();
-        checkpoint.waiting = waiting.map(|event| (event.name.clone(), event)).collect();
-        spawn_blocking(move || checkpoint::encode(checkpoint, MAX_SIZE))
-            .await
-            .ok()
+        }
+        // After the Pods: an Event of a violation that was exported is in the queue, or is written.
+        let mut waiting = self.local.events.waiting();
+        waiting.sort_by(|a, b| (b.severity, a.at, &a.name).cmp(&(a.severity, b.at, &b.name)));
+        let writer = write(writer, waiting.into_iter().map(Entry::Event).collect()).await?;
+        Some(writer.finish())
     }
 
     /// Follows the checkpoint of the leader.
@@ -396,4 +402,16 @@ impl CheckpointTask {
         warn!(name = self.map.name(), reason, error, "checkpoint ignored");
         self.metrics.checkpoint().ignored(reason);
     }
+}
+
+/// Encodes entries on another thread.
+async fn write(mut writer: Writer, entries: Vec<Entry>) -> Option<Writer> {
+    if entries.is_empty() {
+        return Some(writer);
+    }
+    let encode = move || {
+        entries.into_iter().for_each(|entry| writer.write(entry));
+        writer
+    };
+    spawn_blocking(encode).await.ok()
 }

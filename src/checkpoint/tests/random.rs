@@ -5,27 +5,42 @@ use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 use jiff::{SignedDuration, Timestamp};
 use proptest::{collection, option, prelude::*, sample::select};
 
-use crate::{
-    checkpoint::writer,
-    domain::{
-        checkpoint::{
-            Checkpoint, ContainerState, FlapId, Occurrences, PodKey, PodState, PolicyState, Seen,
-            ViolationId, ViolationState,
-        },
-        effects::{Delivery, Event, Regarding},
-        history::{ExitId, OomKill, Prior},
-        policy::{Check, PolicyKey, PolicyKind, Severity},
-        testing::at,
-        tracker::FiringEvent,
+use crate::domain::{
+    checkpoint::{
+        Checkpoint, ContainerState, FlapId, Occurrences, PodKey, PodState, PolicyState, Seen, SmallMap,
+        ViolationId, ViolationState,
     },
+    effects::{Delivery, Event, Regarding},
+    history::{ExitId, OomKill, Prior},
+    policy::{Check, PolicyKey, PolicyKind, Severity},
+    testing::at,
+    tracker::FiringEvent,
 };
+
+/// The latest time in whole milliseconds.
+const LATEST: i64 = 253_402_207_200_000;
+
+/// A UID in the form of the API server.
+pub(super) fn format_uuid(bytes: [u8; 16]) -> String {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let [a, b, c, d, e] = [0..4, 4..6, 6..8, 8..10, 10..16].map(|part| hex(&bytes[part]));
+    format!("{a}-{b}-{c}-{d}-{e}")
+}
+
+fn small_map<K: Ord + std::fmt::Debug, V: std::fmt::Debug>(
+    keys: impl Strategy<Value = K>,
+    values: impl Strategy<Value = V>,
+    size: std::ops::Range<usize>,
+) -> impl Strategy<Value = SmallMap<K, V>> {
+    collection::btree_map(keys, values, size).prop_map(|map| map.into_iter().collect())
+}
 
 fn name() -> impl Strategy<Value = Arc<str>> {
     select(vec!["envoy", "app", "web-7d9f-x2x9k", "", "größe"]).prop_map(Arc::from)
 }
 
 fn uid() -> impl Strategy<Value = Arc<str>> {
-    let uuid = any::<[u8; 16]>().prop_map(|bytes| writer::format_uuid(bytes).into());
+    let uuid = any::<[u8; 16]>().prop_map(|bytes| format_uuid(bytes).into());
     let other = select(vec![
         "u-1",
         "",
@@ -40,7 +55,7 @@ fn time() -> impl Strategy<Value = Timestamp> {
     prop_oneof![
         8 => (-10_000_000..10_000_000i64).prop_map(|millis| at(0) + SignedDuration::from_millis(millis)),
         1 => Just(Timestamp::MIN),
-        1 => Just(Timestamp::from_millisecond(writer::LATEST).unwrap()),
+        1 => Just(Timestamp::from_millisecond(LATEST).unwrap()),
     ]
 }
 
@@ -92,13 +107,13 @@ fn violation() -> impl Strategy<Value = ViolationState> {
 }
 
 fn container() -> impl Strategy<Value = ContainerState> {
-    let restarts = collection::btree_map((any::<u32>(), any::<u16>()), time(), 0..4);
+    let restarts = small_map((any::<u32>(), any::<u16>()), time(), 0..4);
     let flap = (select(vec![3, u64::MAX]), any::<i32>());
     let flap = flap.prop_map(|(run, second)| FlapId {
         run,
         second: second.into(),
     });
-    let flaps = collection::btree_map((flap, any::<u16>()), time(), 0..4);
+    let flaps = small_map((flap, any::<u16>()), time(), 0..4);
     let prior = (any::<u32>(), time(), any::<i32>());
     let prior = prior.prop_map(|(count, at, run)| Prior {
         count,
@@ -186,8 +201,8 @@ type RandomPod = (PodKey, PodState, Vec<(usize, Arc<str>, Check, ViolationState)
 
 fn pod() -> impl Strategy<Value = RandomPod> {
     let key = (name(), name(), uid()).prop_map(|(namespace, name, uid)| PodKey { namespace, name, uid });
-    let written = collection::btree_map(select(vec![1, 5, u64::MAX]), any::<u32>(), 0..3);
-    let containers = collection::btree_map(name(), container(), 0..3);
+    let written = small_map(select(vec![1, 5, u64::MAX]), any::<u32>(), 0..3);
+    let containers = small_map(name(), container(), 0..3);
     let state = (written, containers).prop_map(|(written, containers)| PodState { written, containers });
     let violation = (0..3usize, name(), select(Check::ALL.to_vec()), violation());
     (key, state, collection::vec(violation, 0..3))

@@ -1,30 +1,35 @@
 //! The latest OOM kill of a container.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::{ContainerHistory, History};
-use crate::domain::observation::{ContainerStatus, Exit, OOM_KILLED, Observation, State};
+use crate::domain::{
+    checkpoint::wire,
+    observation::{ContainerStatus, Exit, OOM_KILLED, Observation, State},
+};
 
 /// An OOM kill. The order is the precedence in a merge: the latest run, then what was observed when it happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct OomKill {
     /// The number of runs before the run that was killed.
     pub run_number: u32,
     /// The kill was not in the first observation of the container.
     pub observed: bool,
     /// The time from which it counts. [`Timestamp::MIN`] for a kill that does not count.
+    #[serde(with = "wire::time")]
     pub at: Timestamp,
     /// The identity of the exit.
     pub exit: ExitId,
 }
 
 /// The identity of an exit: its containerID, or else its `finishedAt`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ExitId {
     /// A hash of the container ID.
-    Run(u64),
+    Run(#[serde(with = "wire::hash")] u64),
     /// `finishedAt`.
-    At(Option<Timestamp>),
+    At(#[serde(with = "wire::optional_time")] Option<Timestamp>),
 }
 
 impl ExitId {

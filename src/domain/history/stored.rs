@@ -1,6 +1,6 @@
 //! Exports histories to a checkpoint, and continues them in another process.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -9,7 +9,7 @@ use super::{
     is_pod_restart, push, without_resize_restarts,
 };
 use crate::domain::{
-    checkpoint::{ContainerState, FlapId, Seen},
+    checkpoint::{ContainerState, FlapId, Seen, SmallMap},
     observation::{ContainerStatus, Observation, State},
 };
 
@@ -21,35 +21,51 @@ impl History {
         pod: &Observation,
         now: Timestamp,
         since: Timestamp,
-    ) -> BTreeMap<Arc<str>, ContainerState> {
-        let mut exported = BTreeMap::new();
-        for (container_idx, container) in pod.shape.containers.iter().enumerate() {
+    ) -> SmallMap<Arc<str>, ContainerState> {
+        let hidden = Self::hidden(history, pod, now).filter_map(|(container_idx, known)| {
+            let name = Arc::clone(&pod.shape.containers.get(container_idx)?.name);
             let status = pod.statuses.get(container_idx).and_then(Option::as_ref);
+            let known = known.cloned().unwrap_or_default();
+            Some((name, known.export(status.map(Seen::from), since)))
+        });
+        hidden.collect()
+    }
+
+    /// Whether [`Self::export`] returns something.
+    pub fn is_exported(history: Option<&Self>, pod: &Observation, now: Timestamp) -> bool {
+        Self::hidden(history, pod, now).next().is_some()
+    }
+
+    /// The containers with a history that the status of the Pod does not show.
+    fn hidden<'a>(
+        history: Option<&'a Self>,
+        pod: &'a Observation,
+        now: Timestamp,
+    ) -> impl Iterator<Item = (usize, Option<&'a ContainerHistory>)> {
+        let containers = (0..pod.shape.containers.len()).map(move |container_idx| {
             let known = history.and_then(|history| history.container(container_idx));
-            let is_shown = match (known, status) {
-                (None, None) => true,
-                (Some(_), None) => false,
+            (container_idx, known)
+        });
+        containers.filter(move |(container_idx, known)| {
+            let status = pod.statuses.get(*container_idx).and_then(Option::as_ref);
+            match (known, status) {
+                (None, None) => false,
+                (Some(_), None) => true,
                 // Most containers have never exited.
-                (None, Some(status)) if status.latest_exit().is_none() => true,
+                (None, Some(status)) if status.latest_exit().is_none() => false,
                 (known, Some(status)) => {
                     let first = ContainerHistory::first(status, now);
-                    known.map_or_else(|| first == ContainerHistory::default(), |known| *known == first)
+                    known.map_or_else(|| first != ContainerHistory::default(), |known| *known != first)
                 }
-            };
-            if !is_shown {
-                let history = known.cloned().unwrap_or_default();
-                let seen = status.map(Seen::from);
-                exported.insert(Arc::clone(&container.name), history.export(seen, since));
             }
-        }
-        exported
+        })
     }
 
     /// Adds the first observation of a Pod in this process. `stored` has the histories that a checkpoint contains, as of
     /// `as_of`. Restarts since then count at the time that the kubelet reports.
     pub fn restore(
         history: &mut Option<Box<Self>>,
-        mut stored: BTreeMap<Arc<str>, ContainerState>,
+        mut stored: SmallMap<Arc<str>, ContainerState>,
         first: &Observation,
         (now, as_of): (Timestamp, Timestamp),
     ) {
@@ -86,7 +102,7 @@ impl History {
     /// Joins the histories of a checkpoint to those that this process has observed.
     pub fn merge(
         history: &mut Option<Box<Self>>,
-        stored: &BTreeMap<Arc<str>, ContainerState>,
+        stored: &SmallMap<Arc<str>, ContainerState>,
         pod: &Observation,
         (now, as_of): (Timestamp, Timestamp),
     ) {

@@ -1,21 +1,29 @@
 //! Exports the state that the API does not show, and joins the state that other processes have exported.
 //!
-//! Both are done in steps. A step visits a number of Pods; watch events are applied between the steps. A Pod that changes
-//! after its visit is in the next checkpoint. The time of the checkpoint is the start of the export, so no data in it is
+//! Both are done in steps. A step visits a number of Pods; watch events are applied between the steps. An export first finds
+//! out how important each Pod is, and then returns the entries in this order, so that the writer can stop at its limit and
+//! no step holds the whole state. A Pod that changes after its visit is in the next checkpoint. The time of the checkpoint is the start of the export, so no data in it is
 //! older.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    vec,
+};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Index,
-    entry::PolicyEntry,
-    pods::{Findings, PodEntry, PodId, Selected, Unevaluated},
+    entry::{PolicyEntry, PolicyId},
+    pods::{Findings, PodId, Selected, Unevaluated},
     work::Work,
 };
 use crate::domain::{
-    checkpoint::{Checkpoint, PodKey, PodState, PolicyState, ViolationId},
+    checkpoint::{
+        Checkpoint, Entry, Importance, PodKey, PodState, PodViolation, SmallMap, StoredPod, StoredPolicy,
+    },
     effects::Effects,
     history::{DOWN_WINDOWS, History, Observed},
     observation::Observation,
@@ -31,11 +39,47 @@ const MAX_LOOKUPS: usize = 10_000;
 /// An export in progress.
 #[derive(Debug)]
 pub struct Export {
-    checkpoint: Checkpoint,
-    /// The first Pod that has not been visited.
-    next: PodId,
+    /// The time of the checkpoint.
+    pub as_of: Timestamp,
     /// Restarts and flaps before this time are left out.
     history_since: Timestamp,
+    /// The policies, until they have been returned.
+    policies: Vec<Entry>,
+    /// The number of each policy in the checkpoint.
+    numbers: HashMap<PolicyId, u32>,
+    /// What is stored of other subjects than Pods, and of Pods that a checkpoint has not been joined to yet.
+    others: BTreeMap<PodKey, StoredPod>,
+    /// The first Pod whose importance is not known yet.
+    next: PodId,
+    /// What is stored, in the order of the Pods.
+    found: Vec<(Reverse<Importance>, Source)>,
+    /// What has not been returned yet, the most important first. `None` until the importance of every Pod is known.
+    ordered: Option<vec::IntoIter<(Reverse<Importance>, Source)>>,
+}
+
+/// Where the state of an entry is.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    Pod(PodId),
+    Other(Box<PodKey>),
+}
+
+impl Export {
+    /// The number of a policy. `None` if it is not stored.
+    pub(super) fn number_of(&self, policy: PolicyId) -> Option<u32> {
+        self.numbers.get(&policy).copied()
+    }
+
+    /// Adds the state of another subject than a known Pod.
+    pub(super) fn add_other(&mut self, key: PodKey, state: PodState, violation: Option<PodViolation>) {
+        let stored = self.others.entry(key.clone()).or_insert_with(|| StoredPod {
+            key,
+            state: PodState::default(),
+            violations: Vec::new(),
+        });
+        stored.state.merge(state);
+        stored.violations.extend(violation);
+    }
 }
 
 impl Index {
@@ -46,32 +90,40 @@ impl Index {
             return None;
         }
         let as_of = self.latest.max(now);
-        let policies = self.policies.values().filter(|policy| !policy.deleted);
-        let policies = policies.map(|policy| {
+        let mut policies: Vec<_> = self
+            .policies
+            .iter()
+            .filter(|(_, policy)| !policy.deleted)
+            .collect();
+        // If there are too many, those without a firing violation are left out.
+        policies.sort_by_key(|(_, policy)| policy.firing() == 0);
+        let stored = |policy: &PolicyEntry| {
             let held = self.watches.data_since(&policy.key.namespace);
-            let state = PolicyState {
-                as_of: held.unwrap_or(as_of).min(as_of),
-                complete: policy.latest.is_some() && !self.has_work(),
-                generation: policy.generation,
+            Entry::Policy(StoredPolicy {
+                uid: Arc::clone(&policy.uid),
                 key: policy.key.clone(),
-                violations: BTreeMap::new(),
-            };
-            (Arc::clone(&policy.uid), state)
-        });
-        let mut checkpoint = Checkpoint {
-            as_of,
-            policies: policies.collect(),
-            // What has not been joined yet.
-            pods: self.restored.pods.clone(),
-            ..Checkpoint::default()
+                generation: policy.generation,
+                complete: policy.latest.is_some() && !self.has_work(),
+                as_of: held.filter(|held| *held < as_of),
+            })
         };
-        self.export_workloads(&mut checkpoint);
-        self.export_images(&mut checkpoint);
-        Some(Export {
-            checkpoint,
-            next: 0,
+        let mut export = Export {
+            as_of,
             history_since: self.history_since(as_of),
-        })
+            policies: policies.iter().map(|(_, policy)| stored(policy)).collect(),
+            numbers: policies.iter().map(|(id, _)| **id).zip(0..).collect(),
+            others: BTreeMap::new(),
+            next: 0,
+            found: Vec::new(),
+            ordered: None,
+        };
+        // What has not been joined yet.
+        for (key, state) in &self.restored.pods {
+            export.add_other(key.clone(), state.clone(), None);
+        }
+        self.export_workloads(&mut export);
+        self.export_images(&mut export);
+        Some(export)
     }
 
     /// The time before which no restart and no flap counts under any policy.
@@ -86,68 +138,102 @@ impl Index {
         now.checked_sub(longest).unwrap_or(Timestamp::MIN)
     }
 
-    /// Visits up to `pods` Pods. Returns the checkpoint after the last one.
-    pub fn export(&self, mut export: Export, pods: usize) -> Result<Checkpoint, Export> {
+    /// Does one step: returns the policies, looks for the Pods with a state that is stored, or returns these Pods, the most
+    /// important first. A step visits up to `pods` Pods, or returns a quarter as many. `None` after the last step.
+    pub fn export(&self, export: &mut Export, pods: usize) -> Option<Vec<Entry>> {
+        if !export.policies.is_empty() {
+            return Some(std::mem::take(&mut export.policies));
+        }
+        if export.ordered.is_none() {
+            self.find_exported(export, pods);
+            return Some(Vec::new());
+        }
+        let mut entries = Vec::new();
+        let ordered = export.ordered.as_mut()?;
+        for (_, source) in ordered.take(pods.div_ceil(4)) {
+            entries.extend(match source {
+                Source::Pod(id) => self.export_pod(id, &export.numbers, (export.as_of, export.history_since)),
+                Source::Other(key) => export.others.remove(&*key).map(Entry::Pod),
+            });
+        }
+        let is_last = entries.is_empty() && ordered.len() == 0;
+        (!is_last).then_some(entries)
+    }
+
+    /// Visits up to `pods` Pods for their importance.
+    fn find_exported(&self, export: &mut Export, pods: usize) {
         let mut visited = 0;
         for (id, pod) in self.pods.range(export.next..).take(pods) {
             export.next = id + 1;
             visited += 1;
-            self.export_pod(pod, &mut export);
+            let observation = &pod.observation;
+            let has_history = observation.is_evaluated()
+                && History::is_exported(pod.history.as_deref(), observation, export.as_of);
+            if has_history || pod.findings.is_some() {
+                let violations = pod.all_tracked().flat_map(|(policy, tracked)| {
+                    let matched = pod
+                        .matches
+                        .get(policy)
+                        .filter(|_| export.numbers.contains_key(&policy));
+                    tracked.iter().filter_map(move |tracked| {
+                        let severity = matched?.version.spec.checks.common(tracked.check).severity;
+                        Some((severity, tracked.onset, tracked.is_firing()))
+                    })
+                });
+                let importance = Importance::of(has_history, violations);
+                export.found.push((Reverse(importance), Source::Pod(*id)));
+            }
         }
         if visited < pods {
-            Ok(export.checkpoint)
-        } else {
-            Err(export)
+            let others = export.others.iter();
+            let others = others
+                .map(|(key, other)| (Reverse(other.importance()), Source::Other(Box::new(key.clone()))));
+            export.found.extend(others);
+            export.found.sort_unstable();
+            export.ordered = Some(std::mem::take(&mut export.found).into_iter());
         }
     }
 
-    fn export_pod(&self, pod: &PodEntry, export: &mut Export) {
+    fn export_pod(
+        &self,
+        id: PodId,
+        numbers: &HashMap<PolicyId, u32>,
+        (as_of, history_since): (Timestamp, Timestamp),
+    ) -> Option<Entry> {
+        let pod = self.pods.get(&id)?;
         let observation = &pod.observation;
         let containers = if observation.is_evaluated() {
-            let history = pod.history.as_deref();
-            History::export(
-                history,
-                observation,
-                export.checkpoint.as_of,
-                export.history_since,
-            )
+            History::export(pod.history.as_deref(), observation, as_of, history_since)
         } else {
-            BTreeMap::new()
+            SmallMap::default()
         };
-        let findings = pod.findings.as_deref();
-        if containers.is_empty() && findings.is_none() {
-            return;
-        }
-        let key = key_of(observation);
+        let mut violations = Vec::new();
         for (id, tracked) in pod.all_tracked() {
-            let Some((policy, matched)) = self.policies.get(&id).zip(pod.matches.get(id)) else {
+            let Some((policy, matched)) = numbers.get(&id).zip(pod.matches.get(id)) else {
                 continue;
             };
-            let Some(state) = export.checkpoint.policies.get_mut(&policy.uid) else {
-                continue;
-            };
-            for tracked in tracked {
-                let Some(container) = observation.shape.containers.get(usize::from(tracked.container)) else {
-                    continue;
-                };
-                let id = ViolationId {
-                    pod: key.clone(),
+            violations.extend(tracked.iter().filter_map(|tracked| {
+                let container = observation.shape.containers.get(usize::from(tracked.container))?;
+                let severity = matched.version.spec.checks.common(tracked.check).severity;
+                Some(PodViolation {
+                    policy: *policy,
                     container: Arc::clone(&container.name),
                     check: tracked.check,
-                };
-                let severity = matched.version.spec.checks.common(tracked.check).severity;
-                state.violations.insert(id, tracked.exported(severity));
-            }
+                    state: tracked.exported(severity),
+                })
+            }));
         }
-        let written = findings.map(|findings| {
-            let events = findings.written.iter();
-            events.map(|event| (event.hash, event.times)).collect()
-        });
-        let state = PodState {
-            written: written.unwrap_or_default(),
-            containers,
-        };
-        export.checkpoint.pods.entry(key).or_default().merge(state);
+        let findings = pod.findings.iter();
+        let written =
+            findings.flat_map(|findings| findings.written.iter().map(|event| (event.hash, event.times)));
+        Some(Entry::Pod(StoredPod {
+            key: key_of(observation),
+            state: PodState {
+                written: written.collect(),
+                containers,
+            },
+            violations,
+        }))
     }
 
     /// Joins a checkpoint of another process. Pods that are not known yet continue their state when they arrive. Pods

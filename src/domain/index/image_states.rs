@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::{
     Index,
     causes::Cause,
+    checkpoint::Export,
     drift::{self, Drift},
     entry::{PolicyEntry, PolicyId},
     subjects::{Queue, Step, SubjectFacts, SubjectState},
@@ -19,7 +20,6 @@ use super::{
     work::Work,
 };
 use crate::domain::{
-    checkpoint::Checkpoint,
     effects::Effects,
     history::Observed,
     policy::{Check, Mode, Policy},
@@ -216,10 +216,10 @@ impl Index {
     }
 
     /// Adds the repositories with a violation or Events to a checkpoint.
-    pub(super) fn export_images(&self, checkpoint: &mut Checkpoint) {
+    pub(super) fn export_images(&self, export: &mut Export) {
         for (key, state) in &self.image_states.states {
             let subject = Subject::Image(key.subject.clone());
-            state.export((key.policy, key.check), &subject, &self.policies, checkpoint);
+            state.export((key.policy, key.check), &subject, export);
         }
     }
 

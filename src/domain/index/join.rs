@@ -1,6 +1,6 @@
 //! Joins the state of a Pod in a checkpoint to what this process has observed.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -15,7 +15,7 @@ use super::{
     stored::FromCheckpoint,
 };
 use crate::domain::{
-    checkpoint::{PodState, ViolationId, ViolationState, is_other_clock},
+    checkpoint::{PodState, SmallMap, ViolationId, ViolationState, is_other_clock},
     checks::View,
     effects::Effects,
     history::History,
@@ -105,7 +105,7 @@ impl PodEntry {
         &mut self,
         (policy, matched): (&PolicyEntry, &Match),
         own_history: Option<&History>,
-        (stored, as_of, written): (Vec<(ViolationId, ViolationState)>, Timestamp, &BTreeMap<u64, u32>),
+        (stored, as_of, written): (Vec<(ViolationId, ViolationState)>, Timestamp, &SmallMap<u64, u32>),
         now: Timestamp,
     ) -> Vec<String> {
         let mut recoveries = Vec::new();

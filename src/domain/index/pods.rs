@@ -1,6 +1,6 @@
 //! A Pod in the index.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -10,6 +10,7 @@ use super::{
     matches::{Match, MatchSet},
 };
 use crate::domain::{
+    checkpoint::SmallMap,
     checks::View,
     history::{History, Restarts},
     observation::Observation,
@@ -95,7 +96,7 @@ impl Findings {
     }
 
     /// Joins the Events that another process has written. The higher number of each counts.
-    pub(super) fn merge_written(&mut self, others: &BTreeMap<u64, u32>) {
+    pub(super) fn merge_written(&mut self, others: &SmallMap<u64, u32>) {
         let mut others = others.clone();
         for event in &mut self.written {
             if let Some(times) = others.remove(&event.hash).filter(|times| *times > event.times) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Pod, at, exemption_key, key, policy_update};
-use crate::checkpoint::{MAX_SIZE, decode, encode};
+use crate::checkpoint::{MAX_SIZE, Writer, decode};
 use crate::domain::{
     checkpoint::Checkpoint,
     effects::{Effects, Event, Transition},
@@ -86,15 +86,11 @@ impl Harness {
     /// Returns the checkpoint of this process, through its encoded form.
     pub(crate) fn checkpoint(&self) -> Checkpoint {
         let mut export = self.index.begin_export(self.now).unwrap();
-        loop {
-            match self.index.export(export, 2) {
-                Ok(checkpoint) => {
-                    let encoded = encode(checkpoint, MAX_SIZE);
-                    return decode(&encoded.bytes).unwrap();
-                }
-                Err(unfinished) => export = unfinished,
-            }
+        let mut writer = Writer::new(export.as_of, MAX_SIZE, 0);
+        while let Some(entries) = self.index.export(&mut export, 2) {
+            entries.into_iter().for_each(|entry| writer.write(entry));
         }
+        decode(&writer.finish().bytes).unwrap()
     }
 
     pub(crate) fn import(&mut self, checkpoint: Checkpoint) -> &mut Self {

@@ -1,6 +1,7 @@
 //! A replica whose watch of Pods is late receives the checkpoint of one that has seen more.
 
 use crate::domain::{
+    checkpoint::Assembly,
     effects::Delivery,
     index::Index,
     policy::{Check, Policy},
@@ -227,9 +228,12 @@ fn a_checkpoint_of_many_pods_is_joined_in_steps() {
         }
         replica.at(30);
     }
-    let export = leader.index.begin_export(leader.now).unwrap();
-    let checkpoint = leader.index.export(export, usize::MAX).unwrap();
-    late.index.import(checkpoint, late.now);
+    let mut export = leader.index.begin_export(leader.now).unwrap();
+    let mut assembly = Assembly::new(export.as_of, 0);
+    while let Some(entries) = leader.index.export(&mut export, usize::MAX) {
+        entries.into_iter().for_each(|entry| assembly.add(entry).unwrap());
+    }
+    late.index.import(assembly.finish(|_| false), late.now);
     let mut steps = 0;
     while late.index.has_work() {
         late.work();

@@ -6,12 +6,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Facts, FactsKey};
 use crate::domain::{
-    checkpoint::Checkpoint,
     checks::sidecar_missing::MissingFacts,
     effects::Effects,
     history::Observed,
     index::{
         Index,
+        checkpoint::Export,
         entry::PolicyEntry,
         subjects::{Step, SubjectFacts},
     },
@@ -173,11 +173,11 @@ impl Index {
     }
 
     /// Adds the workloads with a violation or Events to a checkpoint.
-    pub(in crate::domain::index) fn export_workloads(&self, checkpoint: &mut Checkpoint) {
+    pub(in crate::domain::index) fn export_workloads(&self, export: &mut Export) {
         for (key, facts) in &self.missing.facts {
             let subject = Subject::Workload(key.subject.clone());
             let id = (key.policy, CHECK);
-            facts.state.export(id, &subject, &self.policies, checkpoint);
+            facts.state.export(id, &subject, export);
         }
     }
 

@@ -4,14 +4,15 @@
 //! In a checkpoint, a subject has the key of a Pod without UID: its namespace, and the name `Kind/name` for a workload or
 //! `Image//repository` for an image, which no Pod has.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::{SubjectEvents, SubjectFacts, SubjectState};
 use crate::domain::{
-    checkpoint::{Checkpoint, PodKey, ViolationId},
+    checkpoint::{Checkpoint, PodKey, PodState, PodViolation, SmallMap, ViolationId},
     index::{
+        checkpoint::Export,
         entry::{Policies, PolicyEntry, PolicyId},
         pods::Findings,
     },
@@ -91,25 +92,30 @@ impl SubjectState {
         &self,
         (id, check): (PolicyId, Check),
         subject: &Subject,
-        policies: &Policies,
-        checkpoint: &mut Checkpoint,
+        export: &mut Export,
     ) {
         if self.tracked.is_none() && self.written.is_empty() {
             return;
         }
-        let violation = stored_id(subject, check);
-        let state = checkpoint.pods.entry(violation.pod.clone()).or_default();
-        for event in &self.written {
-            let times = state.written.entry(event.hash).or_default();
-            *times = event.times.max(*times);
-        }
-        let policy = policies.get(&id);
-        let stored = policy.and_then(|policy| checkpoint.policies.get_mut(&policy.uid));
-        if let (Some(tracked), Some(shown), Some(stored)) = (&self.tracked, &self.shown, stored) {
-            stored
-                .violations
-                .insert(violation, tracked.exported(shown.violation.severity));
-        }
+        let ViolationId {
+            pod,
+            container,
+            check,
+        } = stored_id(subject, check);
+        let written = self.written.iter().map(|event| (event.hash, event.times));
+        let state = PodState {
+            written: written.collect(),
+            ..PodState::default()
+        };
+        let policy = export.number_of(id);
+        let violation = self.tracked.as_ref().zip(self.shown.as_ref()).zip(policy);
+        let violation = violation.map(|((tracked, shown), policy)| PodViolation {
+            policy,
+            container,
+            check,
+            state: tracked.exported(shown.violation.severity),
+        });
+        export.add_other(pod, state, violation);
     }
 
     /// Joins a checkpoint to the violation of a known subject.
@@ -136,7 +142,7 @@ impl SubjectState {
         }
     }
 
-    fn join_written(&mut self, others: &BTreeMap<u64, u32>) {
+    fn join_written(&mut self, others: &SmallMap<u64, u32>) {
         let mut findings = Findings::default();
         std::mem::swap(&mut findings.written, &mut self.written);
         findings.merge_written(others);
