@@ -32,7 +32,7 @@ pub struct PolicyStatus {
     #[schemars(with = "i64", range(min = 0))]
     pub observed_generation: Option<i64>,
     /// Ready: the policy is valid and being evaluated. SidecarsHealthy: no violation is firing. TargetsFound: the policy
-    /// selects at least one Pod. Exclusive: no other installation of Sidewatch writes this status.
+    /// selects at least one Pod.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "readable")]
     #[schemars(schema_with = "policy_conditions")]
     pub conditions: Vec<Condition>,
@@ -187,7 +187,7 @@ pub enum ViolationState {
 }
 
 fn policy_conditions(_: &mut SchemaGenerator) -> Schema {
-    conditions("The type of the condition: Ready, SidecarsHealthy, TargetsFound or Exclusive.")
+    conditions("The type of the condition: Ready, SidecarsHealthy or TargetsFound.")
 }
 
 /// The schema of Kubernetes conditions with the bounds of the Go types. The Rust types do not have them. `types` is the

@@ -89,14 +89,9 @@ pub struct LeaseWrite {
 pub struct LeaseClient(NamedObject<Lease>);
 
 impl LeaseClient {
-    /// Creates the access of a replica. The client must not retry. The field manager must be unique among the replicas.
-    pub fn new(client: Client, namespace: &str, name: &str, field_manager: &str) -> Self {
-        Self(NamedObject::new(
-            client,
-            namespace,
-            name.to_owned(),
-            field_manager,
-        ))
+    /// Creates the access of a replica. The client must not retry. The identity must be unique among the replicas.
+    pub fn new(client: Client, namespace: &str, name: &str, identity: &str) -> Self {
+        Self(NamedObject::new(client, namespace, name.to_owned(), identity))
     }
 
     /// Reads the Lease. Returns `None` if it does not exist.

@@ -1,9 +1,10 @@
 //! Reads, applies and watches one object by its name.
 //!
 //! The object is written by server-side apply only, so each verb of the role can name it. A write to an existing object
-//! requires the UID and the version that were read. A write that creates the object uses no force: if another replica has
-//! created it, that replica owns the fields, and the API server responds with a conflict. Each replica therefore needs a
-//! field manager of its own.
+//! requires the UID and the version that were read, and all replicas use one field manager for it. A write that creates the
+//! object uses no force and a field manager that only this replica has: if another replica has created the object, that
+//! replica owns the fields, and the API server responds with a conflict. So `metadata.managedFields` has one entry of the
+//! replica that created the object and one of all replicas, however often replicas end.
 
 use std::fmt::Debug;
 
@@ -15,6 +16,8 @@ use kube::{
     api::{Patch, PatchParams, WatchEvent, WatchParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
+
+use super::installation::FIELD_MANAGER;
 
 /// Server-side timeout of a watch in seconds.
 const WATCH_SECONDS: u32 = 60;
@@ -61,7 +64,8 @@ impl<T> Applied<T> {
 pub struct NamedObject<K> {
     api: Api<K>,
     name: String,
-    field_manager: String,
+    /// The field manager of a write that creates the object.
+    creator: String,
 }
 
 impl<K> NamedObject<K>
@@ -74,12 +78,12 @@ where
         + Send
         + 'static,
 {
-    /// Creates the access of a replica. The client must not retry. The field manager must be unique among the replicas.
-    pub fn new(client: Client, namespace: &str, name: String, field_manager: &str) -> Self {
+    /// Creates the access of a replica. The client must not retry. `creator` must be unique among the replicas.
+    pub fn new(client: Client, namespace: &str, name: String, creator: &str) -> Self {
         Self {
             api: Api::namespaced(client, namespace),
             name,
-            field_manager: field_manager.to_owned(),
+            creator: creator.to_owned(),
         }
     }
 
@@ -122,9 +126,9 @@ where
     }
 
     fn params(&self, precondition: Option<&Version>) -> PatchParams {
-        PatchParams {
-            force: precondition.is_some(),
-            ..PatchParams::apply(&self.field_manager)
+        match precondition {
+            Some(_) => PatchParams::apply(FIELD_MANAGER).force(),
+            None => PatchParams::apply(&self.creator),
         }
     }
 

@@ -34,8 +34,8 @@ impl Bucket {
         self.updated = now;
     }
 
-    fn has_one(&self, reserve: u32) -> bool {
-        self.tokens + f64::from(reserve) >= 1.0
+    fn has_one(&self, reserve: f64) -> bool {
+        self.tokens + reserve >= 1.0
     }
 
     fn is_full(&self, rate: Rate) -> bool {
@@ -60,8 +60,9 @@ impl<K: Hash + Eq> Buckets<K> {
         }
     }
 
-    /// Reports whether the key has a token, or has overdrawn its bucket by fewer than `reserve` tokens.
-    pub(super) fn has_one(&mut self, key: K, reserve: u32, now: Instant) -> bool {
+    /// Reports whether the key has a token, or has overdrawn its bucket by fewer than `reserve` tokens. A negative reserve is a
+    /// number of tokens that the key leaves in the bucket.
+    pub(super) fn has_one(&mut self, key: K, reserve: f64, now: Instant) -> bool {
         self.bucket(key, now).has_one(reserve)
     }
 
@@ -95,7 +96,7 @@ mod tests {
     };
 
     fn try_take(buckets: &mut Buckets<u32>, key: u32, now: Instant) -> bool {
-        let has_one = buckets.has_one(key, 0, now);
+        let has_one = buckets.has_one(key, 0.0, now);
         if has_one {
             buckets.take(key, now);
         }

@@ -53,24 +53,30 @@ impl EventLimits {
         }
     }
 
-    /// Admits an Event, or returns the limit that it exceeds.
-    pub(super) fn admit(&mut self, event: &Event, now: Instant) -> Result<(), DropReason> {
+    /// Admits an Event, or returns the limit that it exceeds. A namespace whose writes fail leaves half of the limit for all
+    /// Pods to the others.
+    pub(super) fn admit(&mut self, event: &Event, is_failing: bool, now: Instant) -> Result<(), DropReason> {
         // Critical Events may overdraw each limit by its burst, so that other Events cannot displace them.
         let reserve = |rate: Rate| {
             if event.severity == Severity::Critical {
-                rate.burst
+                f64::from(rate.burst)
             } else {
-                0
+                0.0
             }
+        };
+        let global_reserve = if is_failing {
+            f64::from(GLOBAL.burst) / -2.0
+        } else {
+            reserve(GLOBAL)
         };
         let object = event.object_key();
         if !self.per_pod.has_one(object.clone(), reserve(PER_POD), now) {
             return Err(DropReason::PodLimit);
         }
-        let has_share = self.share.has_one(event.namespace.clone(), 0, now);
-        if self.global.has_one((), reserve(GLOBAL), now) {
+        let has_share = self.share.has_one(event.namespace.clone(), 0.0, now);
+        if self.global.has_one((), global_reserve, now) {
             self.global.take((), now);
-        } else if has_share && self.shares.has_one((), 0, now) {
+        } else if has_share && self.shares.has_one((), 0.0, now) {
             self.shares.take((), now);
         } else {
             return Err(DropReason::GlobalLimit);

@@ -1,5 +1,7 @@
 //! Converts Events to request bodies of `events.k8s.io/v1`.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -104,26 +106,26 @@ pub(super) fn series_patch(count: u32, at: Timestamp) -> Value {
     json!({ "series": series(count, at) })
 }
 
+/// Returns the namespace of the summary of dropped Events: that of the policy, or `default` for a cluster-scoped policy,
+/// because the API server accepts no other namespace for it.
+pub(super) fn summary_namespace(policy: &PolicyKey) -> Arc<str> {
+    match policy.kind {
+        PolicyKind::SidecarPolicy => Arc::clone(&policy.namespace),
+        PolicyKind::ClusterSidecarPolicy => "default".into(),
+    }
+}
+
 /// The Events of one policy that were dropped.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct DroppedSummary {
     pub(super) policy: PolicyKey,
-    pub(super) policy_uid: std::sync::Arc<str>,
+    pub(super) policy_uid: Arc<str>,
     /// Number of dropped Events since the last summary.
     pub(super) dropped: u64,
     pub(super) at: Timestamp,
 }
 
 impl DroppedSummary {
-    /// Returns the namespace of the summary: that of the policy, or `default` for a cluster-scoped policy, because the
-    /// API server accepts no other namespace for it.
-    pub(super) fn namespace(&self) -> &str {
-        match self.policy.kind {
-            PolicyKind::SidecarPolicy => &self.policy.namespace,
-            PolicyKind::ClusterSidecarPolicy => "default",
-        }
-    }
-
     /// Returns a name that is unique among the summaries of this process and its replicas.
     fn name(&self, instance: &str) -> String {
         let at = self.at.as_nanosecond().to_be_bytes();
@@ -141,7 +143,7 @@ impl DroppedSummary {
         );
         let mut object = object(&Parts {
             name: &self.name(instance),
-            namespace: self.namespace(),
+            namespace: &summary_namespace(&self.policy),
             at: self.at,
             reason: "SidecarEventsDropped",
             warning: true,

@@ -1,5 +1,5 @@
-//! Decides which Event is written and when: limits, retries and summaries of dropped Events. No I/O; time is an
-//! argument.
+//! Decides which Event is written and when: limits, retries and summaries of dropped Events. The namespaces share the
+//! writers and the capacity as [`FairQueue`] says. No I/O; time is an argument.
 //!
 //! The queue of a standby returns nothing to write. It applies the same limits, and keeps the Events that it admits.
 
@@ -13,11 +13,13 @@ use tokio::time::Instant;
 
 use super::{
     event_limits::EventLimits,
+    event_object::summary_namespace,
+    fair_queue::{Attempt, FairQueue},
     kept_events::{CAPACITY, GIVE_UP, KeptEvents},
 };
 use crate::{
     domain::{effects::Event, hash::stable_hash, policy::PolicyKey},
-    kubernetes::{backoff::Backoff, fence::Role},
+    kubernetes::fence::Role,
     telemetry::metrics::DropReason,
 };
 
@@ -27,7 +29,7 @@ const SUMMARY_DELAY: Duration = Duration::from_secs(10);
 const SUMMARY_PERIOD: Duration = Duration::from_mins(5);
 /// Maximum number of names of dropped Events, about 30 bytes each.
 const DROPPED_NAMES: usize = 16_384;
-/// Wait before an Event is attempted again that was not written because this replica had no permit.
+/// Wait after a write that was not sent because this replica had no permit.
 const POSTPONED: Duration = Duration::from_secs(1);
 
 /// A message to write.
@@ -51,16 +53,41 @@ impl Message {
             Self::DroppedSummary { .. } => None,
         }
     }
+
+    /// Returns the namespace in which the message is written.
+    fn namespace(&self) -> Arc<str> {
+        match self {
+            Self::Event(event) => Arc::clone(&event.namespace),
+            Self::DroppedSummary { policy, .. } => summary_namespace(policy),
+        }
+    }
+
+    /// Reports whether both write the same object. The later one is then enough: each kind of delivery creates the object if
+    /// it does not exist.
+    fn is_same_object(&self, other: &Self) -> bool {
+        match (self.event(), other.event()) {
+            (Some(one), Some(other)) => one.name == other.name,
+            _ => false,
+        }
+    }
 }
 
-/// A message with its retries.
+/// A message that waits or is being written.
 #[derive(Clone, Debug)]
 pub(super) struct QueuedEvent {
     pub(super) message: Message,
     /// Number that is unique in the queue.
     id: u64,
     queued_at: Instant,
-    backoff: Backoff,
+}
+
+/// The messages that left the queue after a failed write.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Left {
+    /// The policies of the Events that are no longer queued.
+    pub(super) policies: Vec<PolicyKey>,
+    /// Number of messages that were dropped, because they could not be written for [`GIVE_UP`].
+    pub(super) gave_up: u64,
 }
 
 /// The dropped Events of a policy since its last summary.
@@ -77,10 +104,7 @@ struct DroppedEvents {
 pub(super) struct EventQueue {
     role: Role,
     limits: EventLimits,
-    /// Events that were not attempted yet, oldest first.
-    ready: VecDeque<QueuedEvent>,
-    /// Retries by due time and number.
-    retries: BTreeMap<(Instant, u64), QueuedEvent>,
+    queue: FairQueue<QueuedEvent>,
     next_id: u64,
     /// Messages that are being written, by number.
     in_flight: BTreeMap<u64, Message>,
@@ -120,8 +144,7 @@ impl EventQueue {
         Self {
             role,
             limits: EventLimits::new(),
-            ready: VecDeque::new(),
-            retries: BTreeMap::new(),
+            queue: FairQueue::new(),
             next_id: 0,
             in_flight: BTreeMap::new(),
             kept: KeptEvents::default(),
@@ -141,6 +164,7 @@ impl EventQueue {
             return Vec::new();
         }
         self.role = Role::Leader;
+        self.queue.flush(now);
         let kept = self.kept.take(now);
         let policies = kept.iter().map(|event| event.policy.clone()).collect();
         for event in kept {
@@ -152,10 +176,11 @@ impl EventQueue {
     /// Stops writing, and keeps the Events that are not being written. Returns the policies of these Events.
     pub(super) fn demote(&mut self, now: Instant) -> Vec<PolicyKey> {
         self.role = Role::Standby;
-        let ready = std::mem::take(&mut self.ready);
-        let retries = std::mem::take(&mut self.retries);
-        let waiting = retries.into_values().chain(ready);
-        waiting.filter_map(|queued| self.keep(queued, now)).collect()
+        let waiting = self.queue.drain();
+        waiting
+            .into_iter()
+            .filter_map(|queued| self.keep(queued, now))
+            .collect()
     }
 
     /// Keeps a message for the next promotion. Returns the policy of an Event.
@@ -191,11 +216,8 @@ impl EventQueue {
 
     /// Returns the Events that are not written yet.
     pub(super) fn waiting(&self) -> Vec<Event> {
-        let queued = self.retries.values().chain(&self.ready);
-        let messages = self
-            .in_flight
-            .values()
-            .chain(queued.map(|queued| &queued.message));
+        let queued = self.queue.items().map(|queued| &queued.message);
+        let messages = self.in_flight.values().chain(queued);
         messages.filter_map(Message::event).cloned().collect()
     }
 
@@ -208,10 +230,11 @@ impl EventQueue {
             .map(|name| self.dropped_names.remove(name))
             .collect();
         let all_dropped = dropped.into_iter().reduce(Option::and).flatten();
+        let is_failing = self.queue.is_failing(&event.namespace);
         let admitted = match all_dropped {
             Some(reason) => Err(reason),
-            None if self.len() >= CAPACITY => Err(DropReason::QueueFull),
-            None => self.limits.admit(&event, now),
+            None if !self.queue.has_room(&event.namespace, CAPACITY) => Err(DropReason::QueueFull),
+            None => self.limits.admit(&event, is_failing, now),
         };
         if let Err(reason) = admitted {
             if event.recovers.is_empty() {
@@ -232,18 +255,18 @@ impl EventQueue {
     }
 
     fn enqueue(&mut self, event: Event, now: Instant) {
-        let queued = self.queued(Message::Event(event), now);
-        self.ready.push_back(queued);
+        self.add(Message::Event(event), now);
     }
 
-    fn queued(&mut self, message: Message, now: Instant) -> QueuedEvent {
+    fn add(&mut self, message: Message, now: Instant) {
         self.next_id += 1;
-        QueuedEvent {
+        let namespace = message.namespace();
+        let queued = QueuedEvent {
             message,
             id: self.next_id,
             queued_at: now,
-            backoff: Backoff::default(),
-        }
+        };
+        self.queue.push(&namespace, queued, now);
     }
 
     fn count_dropped(&mut self, policy: PolicyKey, policy_uid: Arc<str>, dropped: u64, now: Instant) {
@@ -255,108 +278,130 @@ impl EventQueue {
         events.number += dropped;
     }
 
-    /// Returns the next message to write. The caller ends it with [`Self::done`], [`Self::retry`] or [`Self::postpone`].
+    /// Returns the next message to write. The caller ends it with [`Self::done`], [`Self::refused`], [`Self::retry`] or
+    /// [`Self::postpone`].
     pub(super) fn take(&mut self, now: Instant) -> Option<QueuedEvent> {
         if self.role == Role::Standby {
             return None;
         }
-        let retry = match self.retries.first_entry() {
-            Some(entry) if entry.key().0 <= now => Some(entry.remove()),
-            _ => None,
+        self.add_summaries(now);
+        // Two Events with one name are written in order, because the later one sets the count of the object.
+        let in_flight: Vec<&Message> = self.in_flight.values().collect();
+        let is_free = |queued: &QueuedEvent| {
+            !in_flight
+                .iter()
+                .any(|message| message.is_same_object(&queued.message))
         };
-        let queued = retry
-            .or_else(|| self.next_ready())
-            .or_else(|| self.summary(now))?;
+        let (_, queued) = self.queue.take(now, is_free)?;
         self.in_flight.insert(queued.id, queued.message.clone());
         Some(queued)
     }
 
-    /// Returns the first Event whose name is not being written. Two Events with one name are written in order, because the
-    /// later one sets the count of the object.
-    fn next_ready(&mut self) -> Option<QueuedEvent> {
-        let in_flight = self.in_flight.values().filter_map(Message::event);
-        let names: Vec<&str> = in_flight.map(|event| event.name.as_str()).collect();
-        let position = self.ready.iter().position(|queued| {
-            let event = queued.message.event();
-            event.is_none_or(|event| !names.contains(&event.name.as_str()))
-        })?;
-        self.ready.remove(position)
+    /// Completes a message that was written.
+    pub(super) fn done(&mut self, queued: &QueuedEvent, now: Instant) {
+        self.end(queued, Attempt::Accepted, now);
     }
 
-    /// Completes a message that was written or refused.
-    pub(super) fn done(&mut self, queued: &QueuedEvent) {
+    /// Completes a message that the API server will never accept.
+    pub(super) fn refused(&mut self, queued: &QueuedEvent, now: Instant) {
+        self.end(queued, Attempt::Refused, now);
+    }
+
+    fn end(&mut self, queued: &QueuedEvent, attempt: Attempt, now: Instant) {
         self.in_flight.remove(&queued.id);
+        self.queue.end(&queued.message.namespace(), attempt, now);
     }
 
     /// Returns a message that was not written because this replica had no permit. Returns the policy if the Event is now
     /// kept instead of queued.
     pub(super) fn postpone(&mut self, queued: QueuedEvent, now: Instant) -> Option<PolicyKey> {
-        self.done(&queued);
+        let attempt = Attempt::NotSent(POSTPONED);
         match self.role {
-            Role::Standby => self.keep(queued, now),
+            Role::Standby => {
+                self.end(&queued, attempt, now);
+                self.keep(queued, now)
+            }
             Role::Leader => {
-                self.retries.insert((now + POSTPONED, queued.id), queued);
+                self.end_with(queued, attempt, now);
                 None
             }
         }
     }
 
-    fn summary(&mut self, now: Instant) -> Option<QueuedEvent> {
+    fn end_with(&mut self, queued: QueuedEvent, attempt: Attempt, now: Instant) {
+        self.in_flight.remove(&queued.id);
+        let namespace = queued.message.namespace();
+        self.queue.end_with(&namespace, attempt, queued, now);
+    }
+
+    /// Queues the summaries that are due.
+    fn add_summaries(&mut self, now: Instant) {
         // Removes policies without a dropped Event since their last summary.
         self.dropped
             .retain(|_, events| events.number > 0 || events.due > now);
-        let (policy, events) = self
-            .dropped
-            .iter_mut()
-            .find(|(_, events)| events.number > 0 && events.due <= now)?;
-        events.due = now + SUMMARY_PERIOD;
-        let message = Message::DroppedSummary {
-            policy: policy.clone(),
-            policy_uid: Arc::clone(&events.policy_uid),
-            dropped: std::mem::take(&mut events.number),
-        };
-        Some(self.queued(message, now))
-    }
-
-    /// Queues a message again after a failed write, or drops it after [`GIVE_UP`].
-    pub(super) fn retry(
-        &mut self,
-        mut queued: QueuedEvent,
-        retry_after: Option<Duration>,
-        now: Instant,
-    ) -> Result<(), DropReason> {
-        self.done(&queued);
-        let wait = queued.backoff.next_wait_or(retry_after);
-        if now.saturating_duration_since(queued.queued_at) + wait > GIVE_UP {
-            if let Some(event) = queued.message.event()
-                && event.recovers.is_empty()
-            {
-                self.dropped_names.insert(&event.name, DropReason::GaveUp);
+        let mut summaries = Vec::new();
+        for (policy, events) in &mut self.dropped {
+            if events.number > 0 && events.due <= now {
+                events.due = now + SUMMARY_PERIOD;
+                summaries.push(Message::DroppedSummary {
+                    policy: policy.clone(),
+                    policy_uid: Arc::clone(&events.policy_uid),
+                    dropped: std::mem::take(&mut events.number),
+                });
             }
-            return Err(DropReason::GaveUp);
         }
-        self.retries.insert((now + wait, queued.id), queued);
-        Ok(())
+        for summary in summaries {
+            self.add(summary, now);
+        }
     }
 
-    /// Returns when the next retry or summary is due.
+    /// Queues a message again after a failed write. Then the circuit of its namespace is open. Drops the messages of the
+    /// namespace that were queued [`GIVE_UP`] ago.
+    pub(super) fn retry(&mut self, queued: QueuedEvent, retry_after: Option<Duration>, now: Instant) -> Left {
+        let attempt = Attempt::Failed { retry_after };
+        let namespace = queued.message.namespace();
+        let mut left = Left::default();
+        let is_replaced = self
+            .queue
+            .items_of(&namespace)
+            .any(|later| later.id > queued.id && later.message.is_same_object(&queued.message));
+        if is_replaced {
+            self.end(&queued, attempt, now);
+            left.policies
+                .extend(queued.message.event().map(|event| event.policy.clone()));
+            return left;
+        }
+        self.end_with(queued, attempt, now);
+        let is_over = |queued: &QueuedEvent| now.saturating_duration_since(queued.queued_at) >= GIVE_UP;
+        for over in self.queue.remove(&namespace, is_over) {
+            left.gave_up += 1;
+            if let Message::Event(event) = over.message {
+                if event.recovers.is_empty() {
+                    self.dropped_names.insert(&event.name, DropReason::GaveUp);
+                }
+                left.policies.push(event.policy);
+            }
+        }
+        left
+    }
+
+    /// Returns the time at which the next circuit may close, or the next summary is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         if self.role == Role::Standby {
             return None;
         }
-        let retry = self.retries.keys().next().map(|(due, _)| *due);
         let summary = self
             .dropped
             .values()
             .filter(|events| events.number > 0)
             .map(|events| events.due)
             .min();
-        retry.into_iter().chain(summary).min()
+        self.queue.next_due().into_iter().chain(summary).min()
     }
 
     /// Returns the number of messages that are not written yet.
     pub(super) fn len(&self) -> usize {
-        self.ready.len() + self.retries.len() + self.in_flight.len()
+        self.queue.len()
     }
 }
 

@@ -33,21 +33,22 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
-    PendingEvents, WriteError, Writer, event_object,
+    PendingEvents, WriteError, Writer,
+    event_object::{self, summary_namespace},
     event_queue::{EventQueue, Message, QueuedEvent},
 };
 use crate::{
     clock::Clock,
-    domain::effects::{Delivery, Event},
+    domain::{
+        effects::{Delivery, Event},
+        policy::PolicyKey,
+    },
     kubernetes::{fence::Role, installation::FIELD_MANAGER},
     telemetry::{
         logging::clean,
         metrics::{DropReason, WriteKind},
     },
 };
-
-/// Maximum number of concurrent writes.
-const CONCURRENCY: usize = 8;
 
 /// The queue of Events and the task that writes them.
 pub struct EventSink {
@@ -139,9 +140,7 @@ impl EventSink {
         let mut role = self.writer.fence().subscribe();
         loop {
             self.follow(*role.borrow_and_update());
-            while writes.len() < CONCURRENCY
-                && let Some(queued) = self.event_queue().take(Instant::now())
-            {
+            while let Some(queued) = self.event_queue().take(Instant::now()) {
                 writes.push(async move {
                     let result = self.deliver(&queued.message).await;
                     (queued, result)
@@ -159,7 +158,7 @@ impl EventSink {
                 Some((queued, result)) = writes.next() => self.delivered(queued, result, &mut log),
                 () = self.notify.notified() => {}
                 Ok(()) = role.changed() => {}
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && writes.len() < CONCURRENCY => {}
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
         }
     }
@@ -185,33 +184,32 @@ impl EventSink {
     }
 
     fn delivered(&self, queued: QueuedEvent, result: Result<(), WriteError>, log: &mut ErrorLog) {
+        let now = Instant::now();
+        let mut event_queue = self.event_queue();
         let policy = queued.message.event().map(|event| event.policy.clone());
-        let is_done = match result {
+        let ended: Vec<PolicyKey> = match result {
             Ok(()) => {
-                self.event_queue().done(&queued);
+                event_queue.done(&queued, now);
                 log.recovered();
-                true
+                policy.into_iter().collect()
             }
-            Err(error) if error.is_fenced => self.event_queue().postpone(queued, Instant::now()).is_some(),
+            Err(error) if error.is_fenced => event_queue.postpone(queued, now).into_iter().collect(),
             Err(error) if error.is_transient() => {
                 log.failed(&error);
-                let retry = self
-                    .event_queue()
-                    .retry(queued, error.retry_after, Instant::now());
-                if let Err(reason) = retry {
-                    self.writer.metrics().dropped(reason, 1);
-                }
-                retry.is_err()
+                let left = event_queue.retry(queued, error.retry_after, now);
+                self.writer.metrics().dropped(DropReason::GaveUp, left.gave_up);
+                left.policies
             }
             Err(error) => {
                 log.refused(&queued, &error);
-                self.event_queue().done(&queued);
+                event_queue.refused(&queued, now);
                 self.writer.metrics().dropped(DropReason::Refused, 1);
-                true
+                policy.into_iter().collect()
             }
         };
-        if let Some(policy) = policy.filter(|_| is_done) {
-            self.pending_events.end(&policy);
+        drop(event_queue);
+        for policy in &ended {
+            self.pending_events.end(policy);
         }
     }
 
@@ -229,7 +227,7 @@ impl EventSink {
                     dropped: *dropped,
                     at: self.clock.now(),
                 };
-                self.create(summary.namespace(), &summary.event(&self.instance))
+                self.create(&summary_namespace(policy), &summary.event(&self.instance))
                     .await
                     .map(drop)
             }

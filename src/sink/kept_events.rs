@@ -32,13 +32,14 @@ pub(super) struct KeptEvents {
 }
 
 impl KeptEvents {
-    /// Keeps an Event. Removes Events that are too old or too many, oldest first.
+    /// Keeps an Event. Removes Events that are too old, and the oldest of the namespace with the most Events if there are too
+    /// many.
     pub(super) fn keep(&mut self, event: Event, seen: Instant, now: Instant) {
         let position = self.kept.partition_point(|(other, _)| *other <= seen);
         self.kept.insert(position, (seen, event));
         self.forget_before(now.checked_sub(GIVE_UP));
-        while self.kept.len() > CAPACITY {
-            self.kept.pop_front();
+        if self.kept.len() > CAPACITY {
+            self.forget_one();
         }
     }
 
@@ -65,6 +66,21 @@ impl KeptEvents {
         let seen = self.kept.drain(..).map(|(_, event)| event);
         events.extend(seen.filter(|event| listed.get(&event.name) != Some(&event.delivery)));
         events
+    }
+
+    fn forget_one(&mut self) {
+        let mut numbers: HashMap<&str, usize> = HashMap::new();
+        for (_, event) in &self.kept {
+            *numbers.entry(&event.namespace).or_default() += 1;
+        }
+        let most = numbers.into_iter().max_by_key(|(_, number)| *number);
+        let oldest = self
+            .kept
+            .iter()
+            .position(|(_, event)| most.is_some_and(|(namespace, _)| *event.namespace == *namespace));
+        if let Some(oldest) = oldest {
+            self.kept.remove(oldest);
+        }
     }
 
     fn forget_before(&mut self, time: Option<Instant>) {
@@ -141,9 +157,19 @@ mod tests {
         for n in 0..CAPACITY + 10 {
             kept.keep(example(&n.to_string(), "pod"), now, now);
         }
+        let quiet = Event {
+            namespace: "quiet".into(),
+            ..example("quiet", "other")
+        };
+        kept.keep(quiet, now - secs(1), now);
         let events = kept.take(now);
         assert_eq!(events.len(), CAPACITY);
-        assert_eq!(events[0].name, "10", "the oldest are removed");
+        let first = [events[0].name.as_str(), events[1].name.as_str()];
+        assert_eq!(
+            first,
+            ["quiet", "11"],
+            "the oldest of the namespace with the most are removed"
+        );
     }
 
     #[test]

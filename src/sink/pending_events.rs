@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::{domain::policy::PolicyKey, kubernetes::fence::Role};
 
@@ -18,8 +18,8 @@ pub struct PendingEvents {
     /// wait for them.
     role: watch::Sender<Role>,
     counts: Mutex<HashMap<PolicyKey, usize>>,
-    /// Signals that a policy no longer has a pending Event.
-    drained: Notify,
+    /// Changes when a policy no longer has a pending Event.
+    drained: watch::Sender<()>,
 }
 
 impl PendingEvents {
@@ -28,7 +28,7 @@ impl PendingEvents {
         Self {
             role: watch::Sender::new(role),
             counts: Mutex::default(),
-            drained: Notify::new(),
+            drained: watch::Sender::new(()),
         }
     }
 
@@ -54,57 +54,42 @@ impl PendingEvents {
             *count = count.saturating_sub(1);
             if *count == 0 {
                 counts.remove(policy);
-                self.drained.notify_waiters();
+                self.drained.send_replace(());
             }
         }
     }
 
-    /// Waits until the policy has no pending Event.
-    pub(super) async fn drained(&self, policy: &PolicyKey) {
-        loop {
-            // This comes before the check, so that an Event that ends in between is not missed.
-            let drained = self.drained.notified();
-            if !self.counts.lock().contains_key(policy) {
-                return;
-            }
-            drained.await;
-        }
+    /// Reports whether the policy has a pending Event.
+    pub(super) fn has(&self, policy: &PolicyKey) -> bool {
+        self.counts.lock().contains_key(policy)
+    }
+
+    /// Returns a receiver that changes when a policy no longer has a pending Event.
+    pub(super) fn drained(&self) -> watch::Receiver<()> {
+        self.drained.subscribe()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use tokio::time::timeout;
-
     use super::{super::event_object::tests::policy, *};
     use crate::domain::policy::PolicyKind;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_policy_is_drained_after_its_last_event() {
+    #[test]
+    fn a_policy_is_drained_after_its_last_event() {
         let pending_events = PendingEvents::new(Role::Leader);
         let one = policy(PolicyKind::SidecarPolicy);
         let other = policy(PolicyKind::ClusterSidecarPolicy);
-        pending_events.drained(&one).await;
+        let drained = pending_events.drained();
         pending_events.begin(&one);
         pending_events.begin(&one);
-        pending_events.drained(&other).await;
-        let wait = Duration::from_secs(1);
-        assert!(
-            timeout(wait, pending_events.drained(&one)).await.is_err(),
-            "two are pending"
-        );
+        assert!(pending_events.has(&one) && !pending_events.has(&other));
         pending_events.end(&one);
-        assert!(
-            timeout(wait, pending_events.drained(&one)).await.is_err(),
-            "one is pending"
-        );
-        let end = async {
-            tokio::time::sleep(wait).await;
-            pending_events.end(&one);
-        };
-        tokio::join!(pending_events.drained(&one), end);
+        assert!(pending_events.has(&one), "one is pending");
+        assert!(!drained.has_changed().unwrap());
+        pending_events.end(&one);
+        assert!(!pending_events.has(&one));
+        assert!(drained.has_changed().unwrap());
         assert!(pending_events.counts.lock().is_empty(), "no entry remains");
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! Input: the statuses that a watch observed, and the keys of objects whose status may have changed. Output: one apply
 //! if the wanted status differs from the observed one. If the applied status still has entries of other field managers, a
-//! merge patch removes them. The field manager names the installation, so that [`other_installations`] detects others. An
-//! empty apply with the field manager of an installation that has ended removes its entry. Each write requires the version
-//! of the object that was observed, so a write that arrives late changes nothing. A standby writes nothing.
+//! merge patch removes them. The field manager names the installation, for people who read `metadata.managedFields`. Entries
+//! of other field managers there have no effect. Each write requires the version of the object that was observed, so a write
+//! that arrives late changes nothing. A standby writes nothing.
 
 use std::{
     collections::BTreeSet,
@@ -12,7 +12,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -28,32 +27,23 @@ use serde_json::{Map, Value, json};
 use tokio::{
     select,
     sync::Notify,
-    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
+    task::yield_now,
+    time::{Instant, sleep_until},
 };
 use tracing::{info, warn};
 
 use super::{
     PendingEvents, Policies, StatusContent, Target, WriteError, Writer,
-    other_installations::{self, Writers},
-    status_queue::{Outcome, StatusQueue},
+    status_queue::{Outcome, StatusQueue, Sync},
     status_reduction::Reduction,
 };
 use crate::{
     api,
     clock::Clock,
     domain::index::Index,
-    kubernetes::{
-        decode::policy::status::ObservedStatus,
-        fence::Role,
-        installation::{Installation, status_writers},
-    },
+    kubernetes::{decode::policy::status::ObservedStatus, fence::Role, installation::Installation},
     telemetry::{logging::clean, metrics::WriteKind},
 };
-
-/// Maximum number of concurrent writes.
-const CONCURRENCY: usize = 8;
-/// Maximum time that a status waits for the Events of its policy. Then it is written without them.
-const EVENTS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Provides the reports of the index.
 ///
@@ -100,7 +90,7 @@ impl<T: Target> StatusSink<T> {
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
-            queue: Mutex::new(StatusQueue::new(installation.clone())),
+            queue: Mutex::new(StatusQueue::new()),
             notify: Notify::new(),
             closed: AtomicBool::new(false),
             reports,
@@ -150,19 +140,19 @@ impl<T: Target> StatusSink<T> {
     pub async fn run(&self) {
         let mut writes = FuturesUnordered::new();
         let mut role = self.pending_events.role();
+        let mut drained = self.pending_events.drained();
         let mut is_leader = *role.borrow_and_update() == Role::Leader;
-        let mut heartbeat = interval(other_installations::HEARTBEAT);
-        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            while is_leader
-                && writes.len() < CONCURRENCY
-                && let Some((key, observed, others)) = self.take()
-            {
-                writes.push(async move {
-                    let uid = Arc::clone(&observed.uid);
-                    let outcome = self.sync(&key, observed, &others).await;
-                    (key, uid, outcome)
-                });
+            let next = if is_leader { self.take() } else { None };
+            let may_have_more = next.is_some();
+            if let Some(sync) = next {
+                match self.prepare(&sync) {
+                    Ok(wanted) => writes.push(async move {
+                        let outcome = self.write(&sync, wanted).await;
+                        (sync, outcome)
+                    }),
+                    Err(outcome) => self.queue().finish(&sync, outcome, Instant::now()),
+                }
             }
             let due = {
                 let queue = self.queue();
@@ -173,52 +163,55 @@ impl<T: Target> StatusSink<T> {
                 queue.next_due().filter(|_| is_leader)
             };
             select! {
-                Some((key, uid, outcome)) = writes.next() => {
-                    self.queue().finish(&key, &uid, outcome, Instant::now());
-                }
+                Some((sync, outcome)) = writes.next() => self.queue().finish(&sync, outcome, Instant::now()),
+                // A report takes time. Other tasks and the writes go on between two.
+                () = yield_now(), if may_have_more => {}
                 () = self.notify.notified() => {}
+                Ok(()) = drained.changed() => {
+                    self.queue().events_written(|policy| self.pending_events.has(policy), Instant::now());
+                }
                 Ok(()) = role.changed() => {
                     is_leader = *role.borrow_and_update() == Role::Leader;
                     if is_leader {
                         self.queue().mark_all_changed(Instant::now());
                     }
                 }
-                _ = heartbeat.tick(), if is_leader => self.queue().heartbeat(Instant::now()),
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && writes.len() < CONCURRENCY => {}
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
         }
     }
 
-    /// Compares the wanted status of a policy with the observed one, and writes it if they differ.
-    async fn sync(
-        &self,
-        key: &T::Key,
-        observed: ObservedStatus<T::Status>,
-        others: &Writers,
-    ) -> Outcome<T::Status> {
-        let Some(report) = self.reports.get::<T>(key) else {
-            return Outcome::Unchanged;
+    /// Returns the status to write, or the outcome of a sync that needs no write now.
+    fn prepare(&self, sync: &Sync<T::Key, T::Status>) -> Result<T::Status, Outcome<T::Status>> {
+        let Some(report) = self.reports.get::<T>(&sync.key) else {
+            return Err(Outcome::Unchanged);
         };
-        let before = observed.status.as_ref();
-        let mut wanted = T::status(&report, others, before, self.clock.now());
-        if wanted.is_current(before) && !others.require_apply() {
-            return Outcome::Unchanged;
+        let before = sync.observed.status.as_ref();
+        let wanted = T::status(&report, before, self.clock.now());
+        if wanted.is_current(before) {
+            return Err(Outcome::Unchanged);
         }
         // The report is computed first, so that the wait includes the Events of all its violations.
-        if let Some(policy) = T::awaited(key, &report) {
-            let _elapsed = timeout(EVENTS_TIMEOUT, self.pending_events.drained(&policy)).await;
+        match T::awaited(&sync.key, &report) {
+            Some(policy) if sync.may_wait && self.pending_events.has(&policy) => {
+                Err(Outcome::AwaitsEvents(policy))
+            }
+            _ => Ok(wanted),
         }
-        match self.apply_valid(key, &observed, &mut wanted, &others.ended).await {
+    }
+
+    async fn write(&self, sync: &Sync<T::Key, T::Status>, mut wanted: T::Status) -> Outcome<T::Status> {
+        let Sync { key, observed, .. } = sync;
+        match self.apply_valid(key, observed, &mut wanted).await {
             Ok(Applied::NotFound) => Outcome::NotFound,
             Ok(Applied::Conflict) => Outcome::Conflict,
             Ok(Applied::Object(object)) => Outcome::Written(ObservedStatus {
-                uid: observed.uid,
+                uid: Arc::clone(&observed.uid),
                 ..ObservedStatus::new(&object.metadata, Some(wanted))
             }),
+            Err(error) if error.is_fenced => Outcome::NotSent,
             Err(error) => {
-                if !error.is_fenced {
-                    self.log_error(key, &error);
-                }
+                self.log_error(key, &error);
                 Outcome::Failed {
                     retry_after: error.retry_after,
                 }
@@ -232,11 +225,10 @@ impl<T: Target> StatusSink<T> {
         key: &T::Key,
         observed: &ObservedStatus<T::Status>,
         status: &mut T::Status,
-        ended: &[Arc<str>],
     ) -> Result<Applied<T::Status>, WriteError> {
         let mut reduction = Reduction::default();
         loop {
-            match self.apply(key, observed, status, ended).await {
+            match self.apply(key, observed, status).await {
                 Err(error) => match T::reduced(&mut reduction, status, &error) {
                     Some(reduced) => {
                         self.log_error(key, &error);
@@ -260,32 +252,16 @@ impl<T: Target> StatusSink<T> {
         key: &T::Key,
         observed: &ObservedStatus<T::Status>,
         status: &T::Status,
-        ended: &[Arc<str>],
     ) -> Result<Applied<T::Status>, WriteError> {
         let manager = self.installation.field_manager();
         // Zero stands for a version that is not a number.
         let version = (observed.version > 0).then(|| observed.version.to_string());
-        let patch = apply_patch::<T>(key, &observed.uid, version.as_deref(), Some(status));
+        let patch = apply_patch::<T>(key, &observed.uid, version.as_deref(), status);
         let params = PatchParams::apply(manager).force();
-        let mut applied = match self.patch(key, &params, &patch).await? {
+        let applied = match self.patch(key, &params, &patch).await? {
             Applied::Object(applied) => applied,
             other => return Ok(other),
         };
-        for ended in ended {
-            if !status_writers(&applied.metadata)
-                .iter()
-                .any(|writer| writer.manager == *ended)
-            {
-                continue;
-            }
-            // This removes the entry, and the fields that no other manager has applied.
-            let version = applied.metadata.resource_version.as_deref();
-            let patch = apply_patch::<T>(key, &observed.uid, version, None);
-            match self.patch(key, &PatchParams::apply(ended), &patch).await? {
-                Applied::Object(object) => applied = object,
-                other => return Ok(other),
-            }
-        }
         let stays = |applied: &T::Status| status.has_foreign_entries(applied);
         if !applied.status.as_ref().is_some_and(stays) {
             return Ok(Applied::Object(applied));
@@ -334,7 +310,7 @@ impl<T: Target> StatusSink<T> {
         }
     }
 
-    fn take(&self) -> Option<(T::Key, ObservedStatus<T::Status>, Writers)> {
+    fn take(&self) -> Option<Sync<T::Key, T::Status>> {
         self.queue().take(Instant::now())
     }
 
@@ -371,27 +347,22 @@ impl<S> Default for Written<S> {
     }
 }
 
-/// Returns the patch that applies a status, or nothing for `None`. The UID makes the API server refuse it for a new policy
-/// with the same name.
+/// Returns the patch that applies a status. The UID makes the API server refuse it for a new policy with the same name.
 fn apply_patch<T: Target>(
     key: &T::Key,
     uid: &str,
     version: Option<&str>,
-    status: Option<&T::Status>,
+    status: &T::Status,
 ) -> Patch<Value> {
     let mut metadata = Map::from_iter([
         ("name".to_owned(), json!(T::name(key))),
         ("uid".to_owned(), json!(uid)),
     ]);
     metadata.extend(version.map(|version| ("resourceVersion".to_owned(), json!(version))));
-    let mut object = Map::from_iter([
-        (
-            "apiVersion".to_owned(),
-            json!(format!("{}/{}", api::GROUP, api::VERSION)),
-        ),
-        ("kind".to_owned(), json!(T::kind(key))),
-        ("metadata".to_owned(), metadata.into()),
-    ]);
-    object.extend(status.map(|status| ("status".to_owned(), json!(status))));
-    Patch::Apply(object.into())
+    Patch::Apply(json!({
+        "apiVersion": format!("{}/{}", api::GROUP, api::VERSION),
+        "kind": T::kind(key),
+        "metadata": metadata,
+        "status": status,
+    }))
 }

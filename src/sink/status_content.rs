@@ -13,9 +13,6 @@ pub trait StatusContent:
     /// Returns the conditions.
     fn conditions_mut(&mut self) -> &mut Vec<Condition>;
 
-    /// Reports whether it has the condition of a conflict with another installation.
-    fn reports_conflict(&self) -> bool;
-
     /// Reports whether the observed status equals this one. Conditions of other writers do not count.
     fn is_current(&self, observed: Option<&Self>) -> bool {
         let Some(mut observed) = observed.cloned() else {

@@ -4,7 +4,6 @@ use jiff::{Timestamp, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde_json::{Value, json};
 
-use super::other_installations::Writers;
 use crate::{
     api::{
         CheckStatus, ImageStatus, MAX_DETAIL, MAX_REPOSITORY, MAX_VERSION, PolicyStatus, Severity, Summary,
@@ -21,13 +20,9 @@ const MAX_UID: usize = 128;
 const MAX_WORKLOAD: usize = 317;
 pub(super) const MAX_MESSAGE: usize = 32_768;
 
-/// The condition that reports other installations.
-const EXCLUSIVE: &str = "Exclusive";
-
 /// Converts a report. A condition whose status is unchanged keeps its `lastTransitionTime`.
 pub(super) fn status(
     report: &summary::Report,
-    writers: &Writers,
     observed: Option<&PolicyStatus>,
     now: Timestamp,
 ) -> PolicyStatus {
@@ -47,7 +42,6 @@ pub(super) fn status(
         observed_generation: Some(*generation),
         conditions: conditions
             .iter()
-            .chain([&exclusive(writers, before)])
             .map(|c| condition(c, *generation, before, now))
             .collect(),
         summary: Some(Summary {
@@ -70,46 +64,6 @@ pub(super) fn status(
         violations_omitted: *omitted,
         images: images.repositories.iter().map(image).collect(),
         images_omitted: images.omitted,
-    }
-}
-
-/// Reports whether a status has the condition of a conflict with another installation.
-pub(super) fn reports_conflict(status: Option<&PolicyStatus>) -> bool {
-    let mut conditions = status.iter().flat_map(|status| &status.conditions);
-    conditions.any(|c| c.type_ == EXCLUSIVE && c.status == "False")
-}
-
-/// Returns the condition that reports other installations. Its message names its writer, so that each of two installations
-/// sees that the other one still writes. Between two heartbeats, the message of the other one stays.
-fn exclusive(writers: &Writers, before: &[Condition]) -> summary::ReportCondition {
-    let Writers {
-        own,
-        active,
-        is_heartbeat,
-        ..
-    } = writers;
-    let (status, reason, message) = if active.is_empty() {
-        let message = "No other installation writes this status".to_owned();
-        (true, "OneInstallation", message)
-    } else {
-        let reported = before
-            .iter()
-            .find(|c| c.type_ == EXCLUSIVE && c.status == "False");
-        let message = match reported.filter(|_| !is_heartbeat) {
-            Some(reported) => reported.message.clone(),
-            None => format!(
-                "Written by the installation {own} and also by {}: uninstall all but one, or let them watch different \
-                 namespaces",
-                active.join(", ")
-            ),
-        };
-        (false, "SeveralInstallations", message)
-    };
-    summary::ReportCondition {
-        kind: EXCLUSIVE,
-        status: Some(status),
-        reason,
-        message,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::{Debug, Display},
-    hash::Hash,
+    sync::Arc,
 };
 
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use kube::Resource;
 use serde_json::Value;
 
 use super::{
-    WriteError, exemption_status, other_installations::Writers, status_content::StatusContent, status_object,
+    WriteError, exemption_status, status_content::StatusContent, status_object, status_queue::Subject,
     status_reduction::Reduction,
 };
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
 /// A kind of objects.
 pub trait Target: Send + Sync + 'static {
     /// The identity of an object.
-    type Key: Clone + Debug + Display + Eq + Hash + Ord + Send + Sync + 'static;
+    type Key: Subject + Debug + Display + Send + Sync + 'static;
     /// The `status` of an object.
     type Status: StatusContent;
     /// What the index knows about an object.
@@ -40,12 +40,7 @@ pub trait Target: Send + Sync + 'static {
     fn awaited(key: &Self::Key, report: &Self::Report) -> Option<PolicyKey>;
 
     /// Converts a report.
-    fn status(
-        report: &Self::Report,
-        writers: &Writers,
-        observed: Option<&Self::Status>,
-        now: Timestamp,
-    ) -> Self::Status;
+    fn status(report: &Self::Report, observed: Option<&Self::Status>, now: Timestamp) -> Self::Status;
 
     /// Returns the status to write after this error, or `None` if nothing is left to remove.
     fn reduced(reduction: &mut Reduction, status: &Self::Status, error: &WriteError) -> Option<Self::Status>;
@@ -76,13 +71,8 @@ impl Target for Policies {
         Some(key.clone())
     }
 
-    fn status(
-        report: &Report,
-        writers: &Writers,
-        observed: Option<&PolicyStatus>,
-        now: Timestamp,
-    ) -> PolicyStatus {
-        status_object::status(report, writers, observed, now)
+    fn status(report: &Report, observed: Option<&PolicyStatus>, now: Timestamp) -> PolicyStatus {
+        status_object::status(report, observed, now)
     }
 
     fn reduced(reduction: &mut Reduction, status: &PolicyStatus, error: &WriteError) -> Option<PolicyStatus> {
@@ -105,13 +95,25 @@ impl Target for Policies {
     }
 }
 
+/// Each cluster-scoped policy takes turns as a namespace does.
+impl Subject for PolicyKey {
+    fn flow(&self) -> Arc<str> {
+        match self.kind {
+            PolicyKind::SidecarPolicy => Arc::clone(&self.namespace),
+            PolicyKind::ClusterSidecarPolicy => format!("/{}", self.name).into(),
+        }
+    }
+}
+
+impl Subject for ExemptionKey {
+    fn flow(&self) -> Arc<str> {
+        Arc::clone(&self.namespace)
+    }
+}
+
 impl StatusContent for PolicyStatus {
     fn conditions_mut(&mut self) -> &mut Vec<Condition> {
         &mut self.conditions
-    }
-
-    fn reports_conflict(&self) -> bool {
-        status_object::reports_conflict(Some(self))
     }
 
     fn has_foreign_entries(&self, applied: &Self) -> bool {
@@ -123,7 +125,7 @@ impl StatusContent for PolicyStatus {
     }
 }
 
-/// Exemptions. Their status has no condition about other installations: that of the policies has one.
+/// Exemptions.
 pub enum Exemptions {}
 
 impl Target for Exemptions {
@@ -141,7 +143,6 @@ impl Target for Exemptions {
 
     fn status(
         report: &ExemptionReport,
-        _writers: &Writers,
         observed: Option<&SidecarExemptionStatus>,
         now: Timestamp,
     ) -> SidecarExemptionStatus {
@@ -172,10 +173,6 @@ impl Target for Exemptions {
 impl StatusContent for SidecarExemptionStatus {
     fn conditions_mut(&mut self) -> &mut Vec<Condition> {
         &mut self.conditions
-    }
-
-    fn reports_conflict(&self) -> bool {
-        false
     }
 
     /// The lists are atomic, so an apply replaces them.

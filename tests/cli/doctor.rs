@@ -51,10 +51,17 @@ async fn each_defect_has_a_line() {
         )
     };
     let refused = json!([{"type": "Ready", "status": "False", "message": "over the limit"}]);
+    let writer = |manager: &str, hours: i64| {
+        let time =
+            (jiff::Timestamp::now() - SignedDuration::from_hours(hours)).strftime("%Y-%m-%dT%H:%M:%SZ");
+        json!({"manager": manager, "operation": "Apply", "subresource": "status", "time": time.to_string()})
+    };
     let shared = json!([
-        {"type": "Ready", "status": "True", "observedGeneration": 1},
-        {"type": "Exclusive", "status": "False", "message": "shop/sidewatch also writes it"},
+        writer("sidewatch:a/x", 0),
+        writer("sidewatch:b/x", 0),
+        writer("kubectl", 0)
     ]);
+    let replaced = json!([writer("sidewatch:a/x", 2), writer("sidewatch:b/x", 0)]);
     // Half a minute more than the expected text: a Date has no fractions of a second.
     let skew = SignedDuration::from_secs(150);
     let table: Vec<(Cluster, &[&str])> = vec![
@@ -180,8 +187,12 @@ async fn each_defect_has_a_line() {
             ],
         ),
         (
-            complete().changed(POLICIES, "/items/0/status/conditions", shared),
-            &["SD043 warning SidecarPolicy pay/mesh: shop/sidewatch also writes it"],
+            complete().changed(POLICIES, "/items/0/metadata/managedFields", shared),
+            &["SD043 warning written within the last hour: SidecarPolicy pay/mesh by a/x, b/x"],
+        ),
+        (
+            complete().changed(POLICIES, "/items/0/metadata/managedFields", replaced),
+            &[],
         ),
         (
             complete().with(POD_MONITORS, Ok(items(&[]))),

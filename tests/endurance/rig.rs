@@ -108,7 +108,6 @@ impl Rig {
                 uid: Arc::clone(&update.uid),
                 version: 1,
                 status: None,
-                writers: Vec::new(),
             };
             let kind = update.key.kind;
             let observed = Box::new(ObservedPolicy { update, status });

@@ -117,13 +117,6 @@ fn report_as_status(report: &Report) -> Value {
             .map_or("Unknown", |holds| if holds { "True" } else { "False" });
         json!([c.kind, status, c.reason, c.message])
     });
-    let alone = json!([
-        "Exclusive",
-        "True",
-        "OneInstallation",
-        "No other installation writes this status"
-    ]);
-    let conditions = conditions.chain([alone]);
     let violations = report.violations.iter().map(|reported| {
         let v = &reported.violation;
         let subject = &v.subject;

@@ -108,7 +108,6 @@ impl StoredPolicy {
                 uid: self.uid.as_str().into(),
                 version: self.version,
                 status: self.decoded_status(),
-                writers: Vec::new(),
             },
         })
     }

@@ -8,7 +8,6 @@
 
 mod exemptions;
 mod findings;
-mod installations;
 mod lists;
 mod older_crds;
 mod policies;

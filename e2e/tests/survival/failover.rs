@@ -25,8 +25,6 @@ const DURING: Duration = Duration::from_millis(12_500);
 const WRITTEN: Duration = Duration::from_secs(5);
 /// A time on the wall clock of a replica.
 const WALL_CLOCK: &str = "sidewatch_watch_last_activity_timestamp_seconds";
-/// Maximum time from the last write of another installation until its condition ends, on a busy machine.
-const UNTIL_EXCLUSIVE: Duration = Duration::from_mins(2);
 /// Time without a write after which nothing is being written. Retries and checkpoints are further apart.
 const QUIET: Duration = Duration::from_secs(5);
 /// The standby detects everything in time. It sends an Event later, with the time at which it detected the fault.
@@ -168,8 +166,7 @@ async fn clock_ahead(ahead: Replica) -> Result<()> {
     replicas.check_writes()
 }
 
-/// An operator of version 0.1 knows no Lease. During the upgrade it writes beside the leader. This one differs in one respect:
-/// its field manager names its host, so the condition `Exclusive` is False until it has ended.
+/// An operator without leader election writes beside the leader.
 async fn upgraded() -> Result<()> {
     let plane = sequence::plane().await?;
     let (mut old, mut sequence) = sequence::begin("upgraded").await?;
@@ -184,6 +181,5 @@ async fn upgraded() -> Result<()> {
         restarted: true,
         ..TOLERANCE
     };
-    let within = UNTIL_QUIET + UNTIL_EXCLUSIVE;
-    sequence.end(&mut new, started_later, within).await
+    sequence.end(&mut new, started_later, UNTIL_QUIET).await
 }

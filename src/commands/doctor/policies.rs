@@ -1,8 +1,9 @@
 //! The policies: whether they are valid and evaluated, whether they select Pods, whether two report the same, and whether two
 //! installations evaluate one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::{
@@ -18,7 +19,11 @@ use crate::{
         output::first_names,
     },
     domain::policy::{Check, Mode, Policy, PolicyKey},
+    kubernetes::installation,
 };
+
+/// Two installations that have written a status within this time both evaluate the policy.
+const RECENT: SignedDuration = SignedDuration::from_hours(1);
 
 pub(super) async fn examine(
     access: &Access<'_>,
@@ -56,7 +61,7 @@ pub(super) async fn examine(
         .filter_map(|policy| Some(format!("{}: {}", policy.key, policy.spec.as_ref().err()?)))
         .collect();
     let count = policies.len();
-    examine_statuses(access, &invalid, count, has_operator, diagnosis).await?;
+    examine_statuses(access, server, &invalid, count, has_operator, diagnosis).await?;
 
     let mut evaluation = Evaluation::new(policies.clone(), namespaces, access.cluster.now());
     if let Err(error) = access.cluster.evaluate(&mut evaluation, None).await {
@@ -74,12 +79,16 @@ pub(super) async fn examine(
 /// The conditions that the operator has written.
 async fn examine_statuses(
     access: &Access<'_>,
+    server: &Server,
     invalid: &[String],
     count: usize,
     has_operator: bool,
     diagnosis: &mut Diagnosis,
 ) -> Result<(), Failure> {
     let (mut refused, mut unobserved, mut shared) = (Vec::new(), Vec::new(), Vec::new());
+    let now = access.cluster.now();
+    let now = now.checked_add(server.ahead.unwrap_or_default()).unwrap_or(now);
+    let since = now.checked_sub(RECENT).unwrap_or(now);
     let scope = access.cluster.scope.as_deref();
     let scope = scope
         .map(|name| format!("/namespaces/{name}"))
@@ -93,10 +102,10 @@ async fn examine_statuses(
             .await?;
         for policy in listed.ok().flatten().unwrap_or_default() {
             let name = name_of(&policy);
-            let exclusive = condition(&policy, "Exclusive");
-            if let Some(exclusive) = exclusive.filter(|condition| condition["status"] == "False") {
-                let message = exclusive["message"].as_str().unwrap_or_default();
-                shared.push(format!("{name}: {message}"));
+            let writers = recent_writers(&policy, since);
+            if writers.len() > 1 {
+                let writers: Vec<String> = writers.into_iter().map(str::to_owned).collect();
+                shared.push(format!("{name} by {}", first_names(&writers)));
             }
             match condition(&policy, "Ready") {
                 Some(ready) if ready["status"] == "False" => {
@@ -135,11 +144,29 @@ async fn examine_statuses(
     } else {
         diagnosis.warn(
             Code::SD043,
-            first_names(&shared),
+            format!("written within the last hour: {}", first_names(&shared)),
             "uninstall one of them, or let them watch different namespaces (docs/troubleshooting.md)",
         );
     }
     Ok(())
+}
+
+/// Returns the installations that have changed the status of a policy since a time.
+fn recent_writers(policy: &Value, since: Timestamp) -> BTreeSet<&str> {
+    let entries = policy["metadata"]["managedFields"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    let applied = entries.filter(|entry| entry["operation"] == "Apply" && entry["subresource"] == "status");
+    let recent = applied.filter(|entry| {
+        let time = entry["time"]
+            .as_str()
+            .and_then(|time| time.parse::<Timestamp>().ok());
+        time.is_some_and(|time| time >= since)
+    });
+    recent
+        .filter_map(|entry| installation::name(entry["manager"].as_str()?))
+        .collect()
 }
 
 fn name_of(policy: &Value) -> String {

@@ -70,7 +70,6 @@ fn mesh() -> Box<ObservedPolicy> {
             uid: "mesh".into(),
             version: 1,
             status: None,
-            writers: Vec::new(),
         },
     })
 }

@@ -12,9 +12,15 @@ fn leader() -> (EventQueue, Instant) {
     (EventQueue::new(Role::Leader), Instant::now())
 }
 
+/// Writes all messages that may be written.
 fn names(queue: &mut EventQueue, now: Instant) -> Vec<String> {
-    std::iter::from_fn(|| queue.take(now))
-        .map(|queued| match queued.message {
+    let written = std::iter::from_fn(|| {
+        let queued = queue.take(now)?;
+        queue.done(&queued, now);
+        Some(queued.message)
+    });
+    written
+        .map(|message| match message {
             Message::Event(event) => event.name,
             Message::DroppedSummary { dropped, .. } => format!("{dropped} dropped"),
         })
@@ -166,17 +172,51 @@ fn the_shares_of_all_namespaces_are_limited() {
 }
 
 #[test]
-fn the_queue_is_bounded() {
+fn the_queue_is_bounded_and_leaves_room_for_every_namespace() {
     let (mut queue, start) = leader();
     let mut refused = None;
+    let mut now = start;
     for n in 0..6000_u32 {
-        let now = start + Duration::from_millis(100) * n;
-        if let Err(reason) = queue.push(example("x", &n.to_string()), now) {
+        now = start + Duration::from_millis(100) * n;
+        if let Err(reason) = queue.push(event_of("noisy", Severity::Warning, n), now) {
             refused.get_or_insert((n, reason));
         }
     }
-    assert_eq!(refused, Some((4096, DropReason::QueueFull)));
-    assert_eq!(queue.len(), CAPACITY);
+    assert_eq!(
+        refused,
+        Some((2048, DropReason::QueueFull)),
+        "half for one namespace"
+    );
+    for n in 0..100_u32 {
+        assert_eq!(
+            queue.push(event_of(&n.to_string(), Severity::Warning, n), now),
+            Ok(())
+        );
+    }
+    for n in 0..6000_u32 {
+        let now = now + Duration::from_millis(100) * n;
+        let _ = queue.push(event_of("loud", Severity::Warning, n), now);
+    }
+    assert!(queue.len() < CAPACITY);
+    let later = now + secs(3000);
+    assert_eq!(queue.push(event_of("quiet", Severity::Warning, 1), later), Ok(()));
+}
+
+#[test]
+fn a_namespace_whose_events_fail_leaves_half_of_the_limit_to_the_others() {
+    let (mut queue, start) = leader();
+    queue
+        .push(event_of("noisy", Severity::Critical, 5000), start)
+        .unwrap();
+    let queued = queue.take(start).unwrap();
+    queue.retry(queued, None, start);
+    let mut admitted = |namespace: &str, severity| {
+        let events = (0..1000).map(|pod| event_of(namespace, severity, pod));
+        let admitted = events.filter(|event| queue.push(event.clone(), start).is_ok());
+        admitted.count()
+    };
+    assert_eq!(admitted("noisy", Severity::Critical), 99);
+    assert_eq!(admitted("quiet", Severity::Warning), 100);
 }
 
 #[test]
@@ -205,34 +245,78 @@ fn dropped_events_are_summarised_at_most_every_five_minutes() {
     assert!(queue.dropped.is_empty(), "the entry is removed");
 }
 
+/// Ends a write that the API server refuses for now.
+fn fail(queue: &mut EventQueue, queued: QueuedEvent, retry_after: Option<Duration>, now: Instant) -> u64 {
+    queue.retry(queued, retry_after, now).gave_up
+}
+
 #[test]
-fn a_retry_waits_and_does_not_delay_other_events() {
+fn a_failed_event_delays_only_its_namespace() {
     let (mut queue, start) = leader();
-    queue.push(example("busy", "pod"), start).unwrap();
-    queue.push(example("other", "pod"), start).unwrap();
+    for (namespace, name) in [("noisy", "a"), ("noisy", "b"), ("quiet", "c")] {
+        let event = Event {
+            name: name.to_owned(),
+            ..event_of(namespace, Severity::Warning, 0)
+        };
+        queue.push(event, start).unwrap();
+    }
     let queued = queue.take(start).unwrap();
-    queue.retry(queued, Some(secs(7)), start).unwrap();
+    fail(&mut queue, queued, Some(secs(7)), start);
     let other = queue.take(start).unwrap();
-    assert_eq!(queue.len(), 2, "one waits, one is being written");
-    queue.done(&other);
+    assert_eq!(*other.message.namespace(), *"quiet");
+    queue.done(&other, start);
+    assert!(
+        queue.take(start).is_none(),
+        "a new Event of the namespace waits too"
+    );
     assert_eq!(
         queue.next_due(),
         Some(start + secs(7)),
         "Retry-After is respected"
     );
     let queued = queue.take(start + secs(7)).unwrap();
-    queue.retry(queued, None, start + secs(7)).unwrap();
+    assert!(queue.take(start + secs(7)).is_none(), "one write at a time");
+    fail(&mut queue, queued, None, start + secs(7));
+    assert!(queue.take(start + secs(7)).is_none());
     let due = queue.next_due().unwrap().duration_since(start + secs(7));
     assert!(
         due >= Duration::from_millis(800) && due <= Duration::from_millis(1600),
         "doubled: {due:?}"
     );
     let queued = queue.take(start + secs(60)).unwrap();
+    let left = queue.retry(queued, None, start + GIVE_UP);
     assert_eq!(
-        queue.retry(queued, None, start + GIVE_UP),
-        Err(DropReason::GaveUp)
+        (left.gave_up, left.policies.len()),
+        (2, 2),
+        "all that are too old"
     );
     assert_eq!(queue.len(), 0);
+}
+
+#[test]
+fn new_events_are_written_before_retries() {
+    let (mut queue, start) = leader();
+    queue.push(example("a", "pod"), start).unwrap();
+    let queued = queue.take(start).unwrap();
+    fail(&mut queue, queued, None, start);
+    queue.push(example("b", "pod"), start).unwrap();
+    let later = start + secs(60);
+    let first = queue.take(later).unwrap();
+    assert_eq!(first.message.event().unwrap().name, "b");
+    queue.done(&first, later);
+    assert_eq!(names(&mut queue, later), ["a"]);
+}
+
+#[test]
+fn a_failed_event_is_not_written_after_a_later_one_with_its_name() {
+    let (mut queue, start) = leader();
+    for name in ["a", "a"] {
+        queue.push(example(name, "pod"), start).unwrap();
+    }
+    let queued = queue.take(start).unwrap();
+    let left = queue.retry(queued, None, start);
+    assert_eq!((left.gave_up, left.policies), (0, vec![mesh()]));
+    assert_eq!(names(&mut queue, start + secs(60)), ["a"], "the later one");
 }
 
 #[test]
@@ -243,7 +327,7 @@ fn two_events_with_one_name_are_written_in_order() {
     }
     let first = queue.take(now).unwrap();
     assert_eq!(names(&mut queue, now), ["b"], "a is being written");
-    queue.done(&first);
+    queue.done(&first, now);
     assert_eq!(names(&mut queue, now), ["a"]);
 }
 
@@ -287,10 +371,10 @@ fn a_former_leader_keeps_the_events_that_were_not_written() {
     }
     let now = now + secs(4);
     let written = queue.take(now).unwrap();
-    queue.done(&written);
+    queue.done(&written, now);
     let retried = queue.take(now).unwrap();
-    queue.retry(retried, None, now).unwrap();
     let in_flight = queue.take(now).unwrap();
+    fail(&mut queue, retried, None, now);
     assert_eq!(queue.waiting().len(), 3);
     assert_eq!(queue.demote(now), [mesh(), mesh()], "one is still being written");
     assert_eq!(queue.len(), 1);

@@ -3,6 +3,7 @@
 use http::Method;
 use serde_json::json;
 use testkit::api_server::{ApiServer, EVENTS, soon};
+use tokio::time::sleep;
 
 use super::*;
 use crate::{
@@ -82,6 +83,55 @@ async fn every_delivery_results_in_one_event() {
         });
         let errors = u64::from(codes.iter().any(|code| [403, 503].contains(code)));
         assert_eq!(writes, [codes.len() as u64 - errors, errors], "{why}");
+    }
+}
+
+/// How long the Event of the namespace `quiet` waits, while the API server refuses those of `noisy` after this time.
+async fn delay_of_a_quiet_namespace(refusal: Duration) -> Duration {
+    let server = ApiServer::default();
+    let path = |namespace: &str| EVENTS.replace("/pay/", &format!("/{namespace}/"));
+    server.answer(Method::POST, &path("noisy"), move |exchange| {
+        tokio::spawn(async move {
+            sleep(refusal).await;
+            exchange.fail(403, "exceeded quota: events");
+        });
+    });
+    let quiet = server.route(Method::POST, &path("quiet"));
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let writer = Writer::new(server.clients().write, metrics, Fence::always());
+    let sink = Arc::new(EventSink::new(writer, Arc::new(|| at(0))));
+    let push = |namespace: &str, n: u32| {
+        sink.push(Event {
+            namespace: namespace.into(),
+            ..example(&format!("{namespace}-{n}"), &format!("{namespace}-{n}"))
+        });
+    };
+    let writing = tokio::spawn({
+        let sink = Arc::clone(&sink);
+        async move { sink.run().await }
+    });
+    for n in 0..600 {
+        push("noisy", n);
+        sleep(Duration::from_millis(50)).await;
+    }
+    let start = Instant::now();
+    push("quiet", 0);
+    soon("the Event of the quiet namespace", quiet.next())
+        .await
+        .json(StatusCode::CREATED, &json!({}));
+    let delay = start.elapsed();
+    writing.abort();
+    delay
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_events_of_one_namespace_do_not_delay_those_of_another() {
+    for refusal in [0, 500, 3900, 30_000].map(Duration::from_millis) {
+        let delay = delay_of_a_quiet_namespace(refusal).await;
+        assert!(
+            delay < Duration::from_secs(2),
+            "{delay:?} with refusals after {refusal:?}"
+        );
     }
 }
 

@@ -65,7 +65,7 @@ fn at(text: &str) -> Timestamp {
 
 /// The status of a new policy without other installations.
 pub(in crate::sink) fn first_status(report: &Report) -> PolicyStatus {
-    status(report, &Writers::default(), None, at("2026-11-20T10:42:08.123Z"))
+    status(report, None, at("2026-11-20T10:42:08.123Z"))
 }
 
 #[test]
@@ -186,59 +186,16 @@ fn texts_of_a_pod_are_within_the_limits_of_the_schema() {
 #[test]
 fn a_transition_time_changes_only_with_the_status() {
     let [before, now] = ["2026-11-20T10:00:00Z", "2026-11-20T11:00:00Z"].map(at);
-    let none = Writers::default();
-    let observed = status(&report(1), &none, None, before);
+    let observed = status(&report(1), None, before);
     let times = |report: &Report| -> Vec<Timestamp> {
-        let status = status(report, &none, Some(&observed), now);
+        let status = status(report, Some(&observed), now);
         let conditions = status.conditions.iter();
         conditions.map(|c| c.last_transition_time.0).collect()
     };
-    assert_eq!(times(&report(2)), [before; 4], "only messages changed");
+    assert_eq!(times(&report(2)), [before; 3], "only messages changed");
     assert_eq!(
         times(&report(0)),
-        [before, now, before, before],
+        [before, now, before],
         "SidecarsHealthy became True"
     );
-}
-
-#[test]
-fn other_installations_are_a_condition_that_names_its_writer() {
-    let at = at("2026-11-20T10:42:08Z");
-    let conflict = |own: &str, other: &str, is_heartbeat| Writers {
-        own: own.to_owned(),
-        active: vec![other.to_owned()],
-        is_heartbeat,
-        ..Writers::default()
-    };
-    let exclusive = |status: &PolicyStatus| {
-        let condition = status.conditions.iter().find(|c| c.type_ == EXCLUSIVE).unwrap();
-        (condition.status.clone(), condition.message.clone())
-    };
-    let alone = status(&report(0), &Writers::default(), None, at);
-    assert_eq!(exclusive(&alone).0, "True");
-    assert!(!reports_conflict(Some(&alone)) && !reports_conflict(None));
-
-    let first = status(&report(0), &conflict("a/x", "b/x", false), Some(&alone), at);
-    let (value, message) = exclusive(&first);
-    assert_eq!(value, "False");
-    assert!(
-        message.contains("Written by the installation a/x and also by b/x"),
-        "{message}"
-    );
-    assert!(reports_conflict(Some(&first)));
-    assert!(!first.is_current(Some(&alone)));
-
-    let second = status(&report(0), &conflict("b/x", "a/x", false), Some(&first), at);
-    assert!(
-        second.is_current(Some(&first)),
-        "the message of the other one stays"
-    );
-    let heartbeat = status(&report(0), &conflict("b/x", "a/x", true), Some(&first), at);
-    assert!(exclusive(&heartbeat).1.contains("by the installation b/x"));
-    let again = status(&report(0), &conflict("b/x", "a/x", true), Some(&heartbeat), at);
-    assert!(again.is_current(Some(&heartbeat)), "its own message stays");
-
-    let after = status(&report(0), &Writers::default(), Some(&heartbeat), at);
-    assert_eq!(exclusive(&after).0, "True");
-    assert!(!after.is_current(Some(&heartbeat)));
 }

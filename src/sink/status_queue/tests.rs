@@ -7,7 +7,7 @@ use super::{
     },
     *,
 };
-use crate::{domain::policy::PolicyKind, kubernetes::installation::StatusWriter};
+use crate::domain::policy::PolicyKind;
 
 const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -22,13 +22,14 @@ fn observed(version: u64, firing: u32) -> ObservedStatus {
         uid: "u".into(),
         version,
         status: Some(first_status(&report(firing))),
-        writers: Vec::new(),
     }
 }
 
 /// A queue with one policy. Times are in seconds after the start of the test.
 struct Rig {
     queue: StatusQueue,
+    /// The sync that was taken last.
+    sync: Option<Sync<PolicyKey, PolicyStatus>>,
     start: Instant,
 }
 
@@ -36,7 +37,8 @@ impl Rig {
     /// The policy was synced at the start, and there was nothing to write.
     fn synced() -> Self {
         let mut rig = Self {
-            queue: StatusQueue::new(Installation::on_host("own")),
+            queue: StatusQueue::new(),
+            sync: None,
             start: Instant::now(),
         };
         rig.observe(observed(1, 0), 0);
@@ -60,12 +62,16 @@ impl Rig {
 
     /// The observed status of the policy, if it is due.
     fn take(&mut self, second: u64) -> Option<ObservedStatus> {
-        let taken = self.queue.take(self.at(second));
-        taken.map(|(_, observed, _)| observed)
+        let taken = self.queue.take(self.at(second))?;
+        let observed = taken.observed.clone();
+        self.sync = Some(taken);
+        Some(observed)
     }
 
+    /// Ends the sync that was taken last.
     fn finish(&mut self, outcome: Outcome, second: u64) {
-        self.queue.finish(&key(), "u", outcome, self.at(second));
+        let sync = self.sync.take().unwrap();
+        self.queue.finish(&sync, outcome, self.at(second));
     }
 
     /// Marks the policy as changed, and writes this status.
@@ -146,12 +152,13 @@ fn lower_versions_after_a_restore_of_etcd_are_compared() {
 
 #[test]
 fn a_failed_write_is_retried_with_back_off() {
-    let Rig { mut queue, start } = Rig::synced();
+    let Rig { mut queue, start, .. } = Rig::synced();
     let mut now = start + secs(60);
     queue.mark_changed(&key(), now);
     let mut fail = |retry_after| {
-        queue.take(now).unwrap();
-        queue.finish(&key(), "u", Outcome::Failed { retry_after }, now);
+        let sync = queue.take(now).unwrap();
+        queue.finish(&sync, Outcome::Failed { retry_after }, now);
+        assert!(queue.take(now).is_none());
         let due = queue.next_due().unwrap();
         due - std::mem::replace(&mut now, due)
     };
@@ -159,6 +166,73 @@ fn a_failed_write_is_retried_with_back_off() {
     assert!(waits[0] <= Duration::from_millis(800), "{waits:?}");
     assert!(waits[7] >= secs(15) && waits[7] <= secs(30), "{waits:?}");
     assert_eq!(fail(Some(secs(45))), secs(45), "Retry-After is respected");
+}
+
+#[test]
+fn failed_writes_of_a_namespace_do_not_delay_other_policies() {
+    let now = Instant::now();
+    let mut queue: StatusQueue = StatusQueue::new();
+    let named = |kind, namespace: &str, name: &str| PolicyKey {
+        kind,
+        namespace: namespace.into(),
+        name: name.into(),
+    };
+    for n in 0..50 {
+        let noisy = named(PolicyKind::SidecarPolicy, "noisy", &n.to_string());
+        queue.observe(&noisy, observed(1, 0), now);
+    }
+    let running: Vec<_> = std::iter::from_fn(|| queue.take(now)).collect();
+    assert_eq!(running.len(), 4, "its share of the writers");
+    let others = [
+        named(PolicyKind::SidecarPolicy, "quiet", "a"),
+        named(PolicyKind::ClusterSidecarPolicy, "", "b"),
+        named(PolicyKind::ClusterSidecarPolicy, "", "c"),
+    ];
+    for other in &others {
+        queue.observe(other, observed(1, 0), now);
+    }
+    let taken: Vec<_> = std::iter::from_fn(|| queue.take(now))
+        .map(|sync| sync.key)
+        .collect();
+    assert_eq!(taken, others, "while the writes of the namespace are slow");
+    for sync in &running {
+        queue.finish(sync, Outcome::Failed { retry_after: None }, now);
+    }
+    assert!(queue.take(now).is_none(), "all policies of the namespace wait");
+    let later = queue.next_due().unwrap();
+    let sync = queue.take(later).unwrap();
+    assert!(queue.take(later).is_none(), "one write tests the namespace");
+    queue.finish(&sync, Outcome::Written(observed(2, 0)), later);
+    assert!(queue.take(later).is_some(), "the others follow");
+}
+
+#[test]
+fn a_status_that_waits_for_events_uses_no_writer() {
+    let mut rig = Rig::synced();
+    let awaits = || Outcome::AwaitsEvents(key());
+    rig.mark_changed(60);
+    rig.take(60).unwrap();
+    rig.finish(awaits(), 60);
+    assert_eq!(rig.due(), Some(secs(65)), "for at most five seconds");
+    rig.mark_changed(61);
+    assert!(rig.take(61).is_none());
+    rig.queue.events_written(|_| true, rig.at(61));
+    assert!(rig.take(61).is_none(), "the Events are pending");
+    rig.queue.events_written(|_| false, rig.at(62));
+    assert!(rig.take(62).is_some(), "they were written");
+    rig.finish(awaits(), 62);
+    assert_eq!(
+        rig.due(),
+        Some(secs(65)),
+        "another Event does not prolong the wait"
+    );
+    let sync = rig.queue.take(rig.at(65)).unwrap();
+    assert!(!sync.may_wait);
+    rig.queue
+        .finish(&sync, Outcome::Written(observed(2, 1)), rig.at(65));
+    rig.mark_changed(65);
+    let sync = rig.queue.take(rig.at(75)).unwrap();
+    assert!(sync.may_wait, "the next status waits again");
 }
 
 #[test]
@@ -199,11 +273,17 @@ fn a_policy_created_again_is_a_new_policy() {
         uid: "u2".into(),
         version: 9,
         status: None,
-        writers: Vec::new(),
     };
     rig.observe(created.clone(), 1);
     rig.finish(Outcome::Written(observed(8, 1)), 1);
-    assert_eq!(rig.take(1), Some(created), "due at once");
+    assert_eq!(rig.take(1), Some(created.clone()), "due at once");
+
+    // The first object is deleted while it waits for its turn.
+    rig.finish(Outcome::Failed { retry_after: None }, 1);
+    rig.queue.remove(&key());
+    rig.observe(created.clone(), 2);
+    assert_eq!(rig.take(40), Some(created), "once");
+    assert!(rig.take(40).is_none());
 }
 
 #[test]
@@ -216,33 +296,4 @@ fn flush_makes_dirty_policies_due_at_once() {
     assert!(!rig.queue.is_idle());
     rig.finish(Outcome::Unchanged, 2);
     assert!(rig.queue.is_idle());
-}
-
-#[test]
-fn a_heartbeat_concerns_only_policies_that_another_installation_writes() {
-    let mut rig = Rig::synced();
-    rig.queue.heartbeat(rig.at(60));
-    assert_eq!(rig.due(), None, "no other installation");
-    let other = StatusWriter {
-        manager: "sidewatch:other".into(),
-        written: None,
-    };
-    let shared = ObservedStatus {
-        writers: vec![other],
-        ..observed(2, 0)
-    };
-    rig.observe(shared.clone(), 60);
-    let (_, _, writers) = rig.queue.take(rig.at(60)).expect("a new entry is a change");
-    assert_eq!(writers.active, ["other"]);
-    assert!(writers.own_is_missing && !writers.is_heartbeat);
-    rig.finish(Outcome::Unchanged, 60);
-
-    rig.queue.heartbeat(rig.at(80));
-    let (_, taken, writers) = rig.queue.take(rig.at(80)).expect("due");
-    assert_eq!(taken, shared);
-    assert!(writers.is_heartbeat);
-    rig.finish(Outcome::Unchanged, 80);
-    rig.mark_changed(80);
-    let (_, _, writers) = rig.queue.take(rig.at(81)).expect("due");
-    assert!(!writers.is_heartbeat, "one heartbeat is one sync");
 }

@@ -59,6 +59,7 @@ pub(super) fn items(items: &[Value]) -> Value {
 /// A policy whose status is up to date.
 pub(super) fn evaluated_policy(name: &str) -> Value {
     let mut policy = policy(name, "3");
+    policy["metadata"]["managedFields"] = json!([]);
     policy["status"] = json!({"conditions": [{"type": "Ready", "status": "True", "observedGeneration": 1}]});
     policy
 }

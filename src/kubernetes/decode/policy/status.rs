@@ -13,7 +13,6 @@ use crate::{
         policy::{PolicyKey, PolicyKind},
         violation::{ImageSubject, StoredViolation, SubjectKey, ViolationKey, WorkloadSubject},
     },
-    kubernetes::installation::{StatusWriter, status_writers},
 };
 
 /// The status of an object, and the version of the object that had it.
@@ -26,8 +25,6 @@ pub struct ObservedStatus<S = PolicyStatus> {
     pub version: u64,
     /// `status`. `None` if the object has no status, or could not be decoded.
     pub status: Option<S>,
-    /// The operators that have applied the status.
-    pub writers: Vec<StatusWriter>,
 }
 
 impl ObservedStatus {
@@ -49,7 +46,6 @@ impl<S> ObservedStatus<S> {
                 .and_then(|version| version.parse().ok())
                 .unwrap_or_default(),
             status,
-            writers: status_writers(metadata),
         }
     }
 }
