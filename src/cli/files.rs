@@ -79,14 +79,13 @@ pub fn documents_in(text: &str, path: &Path) -> Result<Vec<Value>, Failure> {
     let found: Vec<Value> = serde_saphyr::from_multiple(text)
         .map_err(|error| format!("{} is not valid YAML: {error}", path.display()))?;
     let mut documents = Vec::new();
-    for mut document in found {
+    for mut document in found.into_iter().filter(|document| !document.is_null()) {
         let kind = document.get("kind").and_then(Value::as_str);
         let item_kind = kind.and_then(|kind| kind.strip_suffix("List")).map(str::to_owned);
         match (item_kind, document.get_mut("items")) {
             (Some(kind), Some(Value::Array(items))) => {
                 documents.extend(items.drain(..).map(|item| with_kind(item, &kind)))
             }
-            _ if document.is_null() => {}
             _ => documents.push(document),
         }
     }
