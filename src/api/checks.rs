@@ -114,9 +114,13 @@ pub struct FrequentRestarts {
     /// The number of restarts within window that is a violation. Between 1 and 1000.
     #[schemars(range(min = 1, max = 1000))]
     pub count: u32,
-    /// The time in which restarts are counted. Between 10s and 24h.
+    /// The time in which restarts are counted. Between 10s and 24h. The kubelet restarts a failing container only every five
+    /// minutes after a while. A container that is down is reported until its restarts are older than four windows, so a window
+    /// of less than 5m loses it then.
     #[schemars(extend("x-kubernetes-validations" = between("frequentRestarts.window", "10s", "24h", "15m")))]
     pub window: Duration,
+    /// The limit for restarts that are too far apart for count and window.
+    pub slow: SlowRestarts,
     /// How long the fault must be gone before a firing violation resolves. Between 0s and 24h.
     #[schemars(extend("x-kubernetes-validations" = between("frequentRestarts.keepFiringFor", "0s", "24h", "10m")))]
     pub keep_firing_for: Duration,
@@ -132,9 +136,33 @@ impl Default for FrequentRestarts {
             mode: Mode::Alert,
             count: 3,
             window: Duration::new("15m"),
+            slow: SlowRestarts::default(),
             keep_firing_for: Duration::new("10m"),
             scope: RestartScope::Sidecars,
             severity: Severity::Warning,
+        }
+    }
+}
+
+/// The limit for restarts that are at least ten minutes apart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[schemars(transform = kubernetes_dialect)]
+pub struct SlowRestarts {
+    /// The number of such restarts within window that is a violation. Between 1 and 1000.
+    #[schemars(range(min = 1, max = 1000))]
+    pub count: u32,
+    /// The time in which they are counted. Between 10s and 24h. The fault ends earlier if no restart follows within twice the
+    /// longest time between two of them.
+    #[schemars(extend("x-kubernetes-validations" = between("frequentRestarts.slow.window", "10s", "24h", "6h")))]
+    pub window: Duration,
+}
+
+impl Default for SlowRestarts {
+    fn default() -> Self {
+        Self {
+            count: 6,
+            window: Duration::new("6h"),
         }
     }
 }

@@ -25,6 +25,8 @@ use super::{
 const MAX_ENTRIES: usize = 1000;
 /// The number of windows in which the restarts of a container that is down count.
 pub const DOWN_WINDOWS: i32 = 4;
+/// After a run of this length the kubelet resets the back-off.
+pub const LONG_RUN: SignedDuration = SignedDuration::from_mins(10);
 
 /// The history of the containers of one Pod.
 #[derive(Clone, Debug, Default)]
@@ -142,6 +144,11 @@ impl History {
             None => now,
             Some(last_synced) => finished.unwrap_or(now).max(last_synced).min(now),
         };
+        let when_last = |finished: Option<Timestamp>, count: u32| match gap {
+            // The kubelet was silent during a restart, so the last one can be old too.
+            None if count > 1 => finished.unwrap_or(now).min(now),
+            _ => when(finished),
+        };
         for (container_idx, status) in next.statuses.iter().enumerate() {
             let Some(status) = status else { continue };
             if status.shows_oom_kill() {
@@ -169,12 +176,18 @@ impl History {
                 count = without_resize_restarts((before, next), resized, count);
             }
             if count > 0 {
-                let ended = when(status.last_exit.as_ref().and_then(|exit| exit.finished_at));
-                Self::of(history, next, container_idx).push_restarts(Restart {
+                let ended = status.last_exit.as_ref().and_then(|exit| exit.finished_at);
+                let ended = when_last(ended, count);
+                let restart = Restart {
                     at: ended,
                     count,
                     total: status.restart_count,
-                });
+                };
+                let run_began = previous
+                    .running_since()
+                    .or_else(|| previous.latest_exit()?.finished_at);
+                let run_began = run_began.max(gap);
+                Self::of(history, next, container_idx).push_restarts(restart, run_began);
                 let reason = reason_of(status.last_exit.as_deref());
                 found.push(Restarts {
                     container: container_idx,
@@ -229,21 +242,69 @@ impl ContainerHistory {
         limit_reached_until(self.newest_restarts(), count, window, now)
     }
 
-    /// Like [`Self::frequent_restarts_until`], but within [`DOWN_WINDOWS`] windows and with the restarts before the
-    /// first observation. Those restarts count at the end of the last run, and only if that run was shorter than
-    /// `window`.
+    /// Like [`Self::frequent_restarts_until`], but within [`DOWN_WINDOWS`] windows. In back-off, the restarts before the first
+    /// observation count too, at the end of the last run, if that run was not long.
     pub fn frequent_restarts_while_down_until(
         &self,
         count: u32,
         window: SignedDuration,
         now: Timestamp,
+        is_in_back_off: bool,
     ) -> Option<Timestamp> {
         let prior = self
             .prior
-            .filter(|prior| prior.run < window)
+            .filter(|prior| is_in_back_off && prior.run < LONG_RUN)
             .map(|prior| (prior.at, prior.count));
         let windows = window.saturating_mul(DOWN_WINDOWS);
         limit_reached_until(self.newest_restarts().chain(prior), count, windows, now)
+    }
+
+    /// The time until which the container fails regularly: at least `count` observed restarts after long runs are within
+    /// `window`. It ends when no such restart has followed for twice the longest time between them.
+    pub fn slow_restarts_until(
+        &self,
+        count: u32,
+        window: SignedDuration,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let slow = self.slow_restarts();
+        let newest = slow.iter().rev().map(|at| (*at, 1));
+        let leaves = limit_reached_until(newest, count, window, now)?;
+        let counted = slow
+            .iter()
+            .rev()
+            .take(usize::try_from(count).unwrap_or(usize::MAX));
+        let times: Vec<Timestamp> = counted.copied().collect();
+        let gaps = times.windows(2).filter_map(|pair| match pair {
+            [later, earlier] => Some(later.duration_since(*earlier)),
+            _ => None,
+        });
+        let last = times.first().copied()?;
+        let until = match gaps.max() {
+            Some(longest) => leaves.min(later(last, longest.saturating_mul(2))),
+            None => leaves,
+        };
+        (until > now).then_some(until)
+    }
+
+    /// The number of observed restarts after long runs within `window` before `now`.
+    pub fn slow_restarts_within(&self, window: SignedDuration, now: Timestamp) -> usize {
+        let slow = self.slow_restarts();
+        slow.iter().filter(|at| later(**at, window) > now).count()
+    }
+
+    /// The restarts after long runs, oldest first: a run lasts at most from the restart before it to its own end.
+    fn slow_restarts(&self) -> Vec<Timestamp> {
+        let mut before = None;
+        let mut slow = Vec::new();
+        for restart in &self.restarts {
+            let is_long = before.is_none_or(|before| restart.at.duration_since(before) >= LONG_RUN);
+            before = Some(restart.at);
+            if is_long {
+                slow.push(restart.at);
+            }
+        }
+        slow
     }
 
     /// The number of observed restarts within `window` before `now`.
@@ -286,16 +347,27 @@ impl ContainerHistory {
             .count()
     }
 
-    /// Adds restarts, without those that a checkpoint has added.
-    fn push_restarts(&mut self, mut restarts: Restart) {
+    /// Adds restarts, without those that a checkpoint has added. Only the last one has the time `at`. The others count at
+    /// `earliest`, before which none of them can have occurred; if it is not known, they do not count.
+    fn push_restarts(&mut self, mut restarts: Restart, earliest: Option<Timestamp>) {
         if self.ahead > 0 {
             restarts.count = restarts.count.min(restarts.total.saturating_sub(self.ahead));
             if restarts.total >= self.ahead {
                 self.ahead = 0;
             }
         }
-        if restarts.count > 0 {
-            push(&mut self.restarts, restarts);
+        let Restart { at, count, total } = restarts;
+        let before = count.saturating_sub(1);
+        if let Some(earliest) = earliest.filter(|_| before > 0) {
+            let earlier = Restart {
+                at: earliest.min(at),
+                count: before,
+                total: total.saturating_sub(1),
+            };
+            push(&mut self.restarts, earlier);
+        }
+        if count > 0 {
+            push(&mut self.restarts, Restart { at, count: 1, total });
         }
     }
 

@@ -95,7 +95,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Whether it is a Pod without an owner.
+    /// Whether it is a Pod: one without an owner, or one that owns others, such as a Spark driver.
     pub fn is_pod(&self) -> bool {
         &*self.kind == "Pod"
     }
@@ -294,6 +294,12 @@ pub struct Probes {
     pub liveness: bool,
     /// `startupProbe`
     pub startup: bool,
+    /// `readinessProbe.initialDelaySeconds`
+    pub readiness_delay: u32,
+    /// `startupProbe.initialDelaySeconds`
+    pub startup_delay: u32,
+    /// The readiness probe goes through the proxy of Istio, which has rewritten it.
+    pub readiness_through_mesh: bool,
 }
 
 /// The status of one container.
@@ -344,6 +350,10 @@ pub struct Exit {
 pub const OOM_KILLED: &str = "OOMKilled";
 /// The reason when all containers of a Pod are restarted in place (KEP-5532).
 pub const RESTARTING_ALL_CONTAINERS: &str = "RestartingAllContainers";
+/// The reason of an exit that the kubelet has not observed.
+const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
+/// The waiting reason of a container that the kubelet restarts later, because it has failed.
+pub const CRASH_LOOP_BACK_OFF: &str = "CrashLoopBackOff";
 /// The waiting reasons of a container that has not been created yet.
 const NOT_CREATED: [&str; 3] = ["ContainerCreating", "PodInitializing", RESTARTING_ALL_CONTAINERS];
 
@@ -368,6 +378,11 @@ impl ContainerStatus {
         !matches!(self.state, State::Waiting(_)) || self.last_exit.is_some() || self.restart_count > 0
     }
 
+    /// Whether the container waits for a restart because it has failed repeatedly.
+    pub fn is_in_back_off(&self) -> bool {
+        matches!(&self.state, State::Waiting(reason) if **reason == *CRASH_LOOP_BACK_OFF)
+    }
+
     /// `startedAt` of the current run.
     pub fn running_since(&self) -> Option<Timestamp> {
         match self.state {
@@ -382,6 +397,13 @@ impl ContainerStatus {
             State::Terminated(exit) => Some(exit),
             _ => self.last_exit.as_deref(),
         }
+    }
+}
+
+impl Exit {
+    /// Whether the kubelet has lost the run with its sandbox, so that its end is not known (`kubelet_pods.go`).
+    pub fn is_lost(&self) -> bool {
+        &*self.reason == STATUS_UNKNOWN && self.finished_at.is_none()
     }
 }
 
@@ -414,6 +436,45 @@ impl Observation {
             State::Terminated(exit) if container.is_final(exit.code, self.shape.restart_policy) => Some(exit),
             _ => None,
         }
+    }
+
+    /// Whether the Pod has no owner, so that it is its own workload.
+    pub fn is_own_workload(&self) -> bool {
+        self.workload.is_pod() && self.workload.name == self.name
+    }
+
+    /// Whether the container has begun to run in the present sandbox, and since the last restart of all containers.
+    ///
+    /// The kubelet reports the sandbox as ready before it starts the second container, so only the first container can have
+    /// an earlier start in this sandbox.
+    pub fn has_begun(&self, container_idx: usize) -> bool {
+        let Some(status) = self.statuses.get(container_idx).and_then(Option::as_ref) else {
+            return false;
+        };
+        let sandbox = self.conditions.sandbox_ready;
+        if status.waits_to_be_created() || sandbox.is_some_and(|sandbox| !sandbox.holds) {
+            return false;
+        }
+        let ready = sandbox.and_then(|sandbox| sandbox.since.get());
+        if let State::Running(since) = status.state {
+            return since >= ready || since.is_none();
+        }
+        status.latest_exit().is_some_and(|exit| {
+            &*exit.reason != RESTARTING_ALL_CONTAINERS && !exit.is_lost() && exit.finished_at > ready
+        })
+    }
+
+    /// Whether a regular container has begun to run, as in [`Self::has_begun`].
+    pub fn regular_has_begun(&self) -> bool {
+        let mut containers = self.shape.containers.iter().enumerate();
+        containers.any(|(idx, container)| container.kind == ContainerKind::Regular && self.has_begun(idx))
+    }
+
+    /// Whether all init containers have been done in this sandbox: the kubelet reports it, or a regular container has begun.
+    /// The kubelet reports the contrary again while all regular containers wait and a native sidecar has not started
+    /// (`status/generate.go`). A virtual kubelet can report nothing.
+    pub fn is_initialized(&self) -> bool {
+        self.conditions.initialized || self.regular_has_begun()
     }
 
     /// Whether the Pod has ended or is being deleted.

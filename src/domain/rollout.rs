@@ -15,9 +15,13 @@ use super::{
     time::{Human, later},
 };
 
-/// The labels in which controllers write the hash of the Pod template: that of Deployments, and that of StatefulSets and
-/// DaemonSets.
-const TEMPLATE_LABELS: [&str; 2] = ["pod-template-hash", "controller-revision-hash"];
+/// The labels in which controllers write the hash of the Pod template: that of Deployments, that of Argo Rollouts, and that of
+/// StatefulSets and DaemonSets.
+const TEMPLATE_LABELS: [&str; 3] = [
+    "pod-template-hash",
+    "rollouts-pod-template-hash",
+    "controller-revision-hash",
+];
 /// The longest time from the start of a rollout to a fault that it can explain.
 const WINDOW: SignedDuration = SignedDuration::from_mins(10);
 /// The clock of the API server, which dates a rollout, can be this much ahead.

@@ -58,7 +58,7 @@ impl fmt::Display for Human {
     }
 }
 
-/// The time of day of a timestamp, `10:42:07Z`. The Event that contains it has the date.
+/// The time of day of a timestamp, `10:42:07Z`.
 #[derive(Clone, Copy)]
 pub struct Clock(pub Timestamp);
 
@@ -72,6 +72,25 @@ impl fmt::Display for Clock {
             seconds / 60 % 60,
             seconds % 60
         )
+    }
+}
+
+/// A timestamp in a text that is written at another time: the time of day, after the date if that is another day.
+#[derive(Clone, Copy)]
+pub struct Moment {
+    /// The timestamp.
+    pub at: Timestamp,
+    /// The time at which the text is written.
+    pub now: Timestamp,
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let day = |time: Timestamp| time.as_second().div_euclid(86400);
+        if day(self.at) != day(self.now) {
+            write!(f, "{} ", self.at.strftime("%Y-%m-%d"))?;
+        }
+        Clock(self.at).fmt(f)
     }
 }
 

@@ -280,12 +280,17 @@ fn advance_failing(
 /// The onset of a new fault.
 fn onset(fault: &Fault, now: Timestamp, observed: Observed) -> Timestamp {
     let known = fault.since.unwrap_or(now).min(now);
-    match observed {
+    let onset = match observed {
         _ if fault.instant => known,
         Observed::Live => now,
-        Observed::AfterGap(last_synced) => known.max(last_synced).min(now),
+        Observed::AfterGap(last_synced) => match (fault.since, fault.earliest) {
+            // The container had no fault then, so a time after it dates this fault.
+            (None, Some(earliest)) if earliest >= last_synced => earliest.min(now),
+            _ => known.max(last_synced).min(now),
+        },
         Observed::Initial => known,
-    }
+    };
+    fault.not_before.map_or(onset, |earliest| onset.max(earliest))
 }
 
 /// Sets `next` to the earlier of `next` and `at`. Ignores an `at` that is not after `now`: a passed deadline must not

@@ -128,6 +128,11 @@ fn policy(policy: Option<&str>) -> Option<RestartPolicy> {
     })
 }
 
+fn delay(probe: Option<&core::Probe>) -> u32 {
+    let seconds = probe.and_then(|probe| probe.initial_delay_seconds);
+    u32::try_from(seconds.unwrap_or(0)).unwrap()
+}
+
 fn shape(container: &core::Container, list: &str, json: &Value) -> Container {
     // The types are of an API version without these rules.
     let json = json
@@ -155,6 +160,9 @@ fn shape(container: &core::Container, list: &str, json: &Value) -> Container {
             readiness: container.readiness_probe.is_some(),
             liveness: container.liveness_probe.is_some(),
             startup: container.startup_probe.is_some(),
+            readiness_delay: delay(container.readiness_probe.as_ref()),
+            startup_delay: delay(container.startup_probe.as_ref()),
+            readiness_through_mesh: false,
         },
         has_post_start: container
             .lifecycle

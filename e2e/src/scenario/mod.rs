@@ -166,7 +166,8 @@ pub struct Expected {
     /// Name of the policy; that of the shared policy by default.
     #[serde(default = "shared_policy")]
     pub policy: String,
-    /// Parts of the note of the Event, the consequence above all.
+    /// Parts of the note of the Event that only an API server can show. The texts are tested in `src/domain/tests/notes.rs`.
+    #[serde(default)]
     pub note: Vec<String>,
     /// Time limit after the last step.
     #[serde(default = "default_within", deserialize_with = "duration")]
@@ -363,13 +364,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_is_valid_and_every_expected_event_has_a_note() {
+    fn every_file_is_valid() {
         let cgroup2 = Scenario::on_cgroup2(&[]).unwrap();
         assert_eq!(cgroup2.len(), CGROUP2.len());
-        for scenario in Scenario::all().unwrap().iter().chain(&cgroup2) {
-            for expected in &scenario.spec.expect {
-                assert!(!expected.note.is_empty(), "{}: {expected}", scenario.name);
-            }
-        }
+        assert!(Scenario::all().unwrap().len() > 50);
     }
 }

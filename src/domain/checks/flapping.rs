@@ -49,10 +49,8 @@ impl super::Rule for Rule {
             let until = history.and_then(|history| history.frequent_flaps_until(count, window, view.now));
             if until.is_some() {
                 faults.push(Fault {
-                    container_idx,
-                    since: None,
                     until,
-                    instant: false,
+                    ..Fault::lasting(container_idx, None)
                 });
             }
         }
@@ -71,11 +69,15 @@ impl super::Rule for Rule {
             .history(context.container_idx)
             .map_or(0, |history| history.flaps_within(window, context.view.now));
         format!(
-            "{} went from ready to unready {flaps} times within {} without a restart (limit {count}, {}). \
-             Each change removes the Pod from its Services' endpoints.",
+            "{} went from ready to unready {flaps} times within {} without a restart (limit {count}, {}).{}",
             context.label(),
             Human(window),
             context.policy,
+            if context.can_serve() {
+                " Each change removes the Pod from its Services' endpoints."
+            } else {
+                ""
+            },
         )
     }
 

@@ -6,9 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Fault, MessageContext, Settings, View};
 use crate::domain::{
-    observation::{ContainerKind, RestartPolicy, State},
+    observation::{ContainerKind, OOM_KILLED, RestartPolicy, State},
     roles::Role,
-    time::{Clock, Human},
+    time::Human,
 };
 
 /// The limits of JobHeldOpen.
@@ -30,6 +30,9 @@ impl Default for Settings<Limits> {
     }
 }
 
+/// How long a container may work after the main containers that is made to do so, such as an uploader of results.
+const OUTLIVING: SignedDuration = SignedDuration::from_mins(30);
+
 pub(super) struct Rule;
 
 fn limits<'a>(view: &View<'a>) -> &'a Limits {
@@ -46,8 +49,13 @@ impl super::Rule for Rule {
             && view.kind(container_idx) == Some(ContainerKind::Regular)
     }
 
-    fn hold_for(&self, view: &View<'_>, _container_idx: usize) -> SignedDuration {
-        limits(view).hold_for
+    fn hold_for(&self, view: &View<'_>, container_idx: usize) -> SignedDuration {
+        let hold_for = limits(view).hold_for;
+        if view.outlives(container_idx) && view.mains_succeeded() {
+            hold_for.max(OUTLIVING)
+        } else {
+            hold_for
+        }
     }
 
     fn keep_firing_for(&self, view: &View<'_>) -> SignedDuration {
@@ -65,31 +73,36 @@ impl super::Rule for Rule {
                 && !view.is_finished(*container_idx)
         };
         let sidecars = view.roles.with(Role::Sidecar).filter(holds_open);
-        faults.extend(sidecars.map(|container_idx| Fault {
-            container_idx,
-            since,
-            until: None,
-            instant: false,
-        }));
+        faults.extend(sidecars.map(|container_idx| Fault::lasting(container_idx, since)));
     }
 
     fn detail(&self, context: &MessageContext<'_>) -> String {
-        format!("every main container finished; {}", state(context))
+        format!(
+            "every main container finished{}; {}",
+            how_mains_ended(context.view),
+            state(context)
+        )
     }
 
     fn note(&self, context: &MessageContext<'_>) -> String {
-        let finished = last_main_finished(context.view).unwrap_or(context.onset);
-        let kind = match &*context.view.pod.workload.kind {
+        let view = context.view;
+        let finished = last_main_finished(view).unwrap_or(context.onset);
+        let kind = match &*view.pod.workload.kind {
             "Job" | "CronJob" => "Job",
             _ => "Pod",
         };
+        let advice = if view.outlives(context.container_idx) {
+            " It works after the main containers by design: look at its log."
+        } else {
+            " A native sidecar (initContainers, restartPolicy: Always) is stopped when the main containers finish."
+        };
         format!(
-            "All main containers finished at {} but {} {}: the {kind} cannot complete ({} allowed by {}). \
-             A native sidecar (initContainers, restartPolicy: Always) is stopped when the main containers finish.",
-            Clock(finished),
+            "All main containers finished at {}{} but {} {}: the {kind} cannot complete ({} allowed by {}).{advice}",
+            context.time(finished),
+            how_mains_ended(view),
             context.label_in_sentence(),
             state(context),
-            Human(limits(context.view).hold_for),
+            Human(self.hold_for(view, context.container_idx)),
             context.policy,
         )
     }
@@ -108,14 +121,41 @@ impl super::Rule for Rule {
 }
 
 fn last_main_finished(view: &View<'_>) -> Option<Timestamp> {
-    view.roles
-        .with(Role::Main)
-        .filter_map(|container_idx| view.pod.finished(container_idx)?.finished_at)
-        .max()
+    let finished = view.roles.with(Role::Main);
+    let finished = finished.map(|container_idx| view.pod.finished(container_idx)?.finished_at);
+    finished.collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
-fn state(context: &MessageContext<'_>) -> &'static str {
-    let status = context.view.status(context.container_idx);
-    let runs = status.is_some_and(|status| matches!(status.state, State::Running(_)));
-    if runs { "still runs" } else { "will be restarted" }
+/// The main containers that failed, in parentheses after a space. Empty if each exited with code 0.
+fn how_mains_ended(view: &View<'_>) -> String {
+    let failed = view.roles.with(Role::Main).filter_map(|main| {
+        let container = view.pod.shape.containers.get(main)?;
+        let exit = view.pod.finished(main).filter(|exit| exit.code != 0)?;
+        let (name, code) = (&container.name, exit.code);
+        Some(if &*exit.reason == OOM_KILLED {
+            format!("'{name}' was OOM-killed, exit code {code}")
+        } else {
+            format!("'{name}' exited with code {code}")
+        })
+    });
+    let failed: Vec<String> = failed.collect();
+    if failed.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", failed.join("; "))
+    }
+}
+
+fn state(context: &MessageContext<'_>) -> String {
+    match context
+        .view
+        .status(context.container_idx)
+        .map(|status| &status.state)
+    {
+        Some(State::Running(_)) => "still runs".to_owned(),
+        // It is not finished, so its restart policy restarts it.
+        Some(State::Terminated(_)) => "will be restarted".to_owned(),
+        Some(State::Waiting(reason)) if !reason.is_empty() => format!("is waiting ({reason})"),
+        Some(State::Waiting(_)) | None => "has not been created yet".to_owned(),
+    }
 }

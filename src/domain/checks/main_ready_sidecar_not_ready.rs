@@ -2,12 +2,15 @@
 //! the sidecar, because it is the container to repair. The detail names the main containers. A sidecar whose readiness
 //! includes that of the app (Knative's queue-proxy) can be unready because of the app, so only NotReady reports it.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Check, Fault, MessageContext, Settings, View, messages::name_list, not_ready::readiness_recovered,
 };
-use crate::domain::roles::Role;
+use crate::domain::{
+    observation::{Container, ContainerStatus, Probes},
+    roles::Role,
+};
 
 /// The limits of MainReadySidecarNotReady.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,17 +62,20 @@ impl super::Rule for Rule {
         if view.ready_mains().next().is_none() {
             return;
         }
-        let ready_since = view
+        let ready_since = view.ready_mains().filter_map(ready_since).min();
+        let started = view
             .ready_mains()
-            .filter_map(|(_, status)| status.running_since())
-            .min();
+            .filter_map(|(_, status)| status.running_since());
+        let started = started.min();
         let unready = view.unready_sidecars();
         let unready = unready.filter(|container_idx| !view.reflects_app(*container_idx));
-        faults.extend(unready.map(|container_idx| Fault {
-            container_idx,
-            since: view.unready_since(container_idx).max(ready_since),
-            until: None,
-            instant: false,
+        faults.extend(unready.map(|container_idx| {
+            let both = view.unready_since(container_idx).zip(ready_since);
+            Fault {
+                earliest: view.unready_not_before(container_idx).max(started),
+                not_before: view.probed_from(container_idx),
+                ..Fault::lasting(container_idx, both.map(|(unready, ready)| unready.max(ready)))
+            }
         }));
     }
 
@@ -86,10 +92,11 @@ impl super::Rule for Rule {
         };
         let since = context.since(limits(context.view).hold_for);
         format!(
-            "Main {containers} {} {are} ready but {} is not, {since}: {}. The Pod is removed from its Services' endpoints.",
+            "Main {containers} {} {are} ready but {} is not, {since}: {}.{}",
             mains(context),
             context.label_in_sentence(),
-            context.cause()
+            context.cause(),
+            context.effect_of_unready()
         )
     }
 
@@ -100,6 +107,15 @@ impl super::Rule for Rule {
     fn episode(&self, context: &MessageContext<'_>) -> String {
         context.containers_ready_since()
     }
+}
+
+/// The time since which a main container is known to be ready: without probes, since its start.
+fn ready_since((container, status): (&Container, &ContainerStatus)) -> Option<Timestamp> {
+    let Probes {
+        readiness, startup, ..
+    } = container.probes;
+    let is_probed = readiness || startup || container.has_post_start;
+    status.running_since().filter(|_| !is_probed)
 }
 
 fn mains(context: &MessageContext<'_>) -> String {

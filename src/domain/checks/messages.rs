@@ -1,11 +1,11 @@
 //! Message parts that several checks use.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::{
-    observation::{Container, ContainerKind, ContainerStatus, Exit, State, Workload},
+    observation::{Container, ContainerKind, ContainerStatus, Exit, RestartPolicy, State, Workload},
     roles::Role,
-    time::{Clock, Human},
+    time::{Human, Moment},
 };
 
 use super::MessageContext;
@@ -39,7 +39,7 @@ impl MessageContext<'_> {
     pub(super) fn since(&self, allowed: SignedDuration) -> String {
         format!(
             "since {} ({} allowed by {})",
-            Clock(self.onset),
+            self.time(self.onset),
             Human(allowed),
             self.policy
         )
@@ -48,7 +48,7 @@ impl MessageContext<'_> {
     /// The reason why the container is not ready or has not started, from its status.
     pub(super) fn cause(&self) -> String {
         match self.view.container(self.container_idx) {
-            Some((container, status)) => cause(container, status),
+            Some((container, status)) => cause(container, status, self.view.is_finished(self.container_idx)),
             None => "the kubelet has not reported it yet".to_owned(),
         }
     }
@@ -63,7 +63,49 @@ impl MessageContext<'_> {
     pub(super) fn last_exit_at(&self) -> Option<String> {
         let at = self.view.status(self.container_idx)?.latest_exit()?.finished_at;
         let exit = self.last_exit()?;
-        Some(at.map_or(exit.clone(), |at| format!("{exit} at {}", Clock(at))))
+        Some(at.map_or(exit.clone(), |at| format!("{exit} at {}", self.time(at))))
+    }
+
+    /// A time, for a text that is written now.
+    pub(super) fn time(&self, at: Timestamp) -> Moment {
+        Moment {
+            at,
+            now: self.view.now,
+        }
+    }
+
+    /// The effect of an unready sidecar on its Pod: a sentence after a space, or nothing.
+    pub(super) fn effect_of_unready(&self) -> String {
+        let view = self.view;
+        let mains = view.roles.with(Role::Main);
+        let waiting: Vec<usize> = mains
+            .filter(|main| {
+                let status = view.status(*main);
+                let runs = status.is_some_and(|status| matches!(status.state, State::Running(_)));
+                !runs && !view.pod.has_begun(*main)
+            })
+            .collect();
+        if !waiting.is_empty() {
+            let containers = waiting
+                .iter()
+                .filter_map(|main| view.pod.shape.containers.get(*main));
+            let (container, has) = match waiting.len() {
+                1 => ("container", "has"),
+                _ => ("containers", "have"),
+            };
+            let names = name_list(containers.map(|container| &*container.name));
+            return format!(" Main {container} {names} {has} not started.");
+        }
+        if self.can_serve() {
+            " The Pod is removed from its Services' endpoints.".to_owned()
+        } else {
+            String::new()
+        }
+    }
+
+    /// Whether Services can select the Pod: those of Jobs and of other programs that end serve nobody.
+    pub(super) fn can_serve(&self) -> bool {
+        self.view.pod.shape.restart_policy == RestartPolicy::Always
     }
 
     /// `ContainersReady.lastTransitionTime`, which differs between two episodes of unreadiness.
@@ -87,16 +129,19 @@ fn exit_text(exit: &Exit) -> String {
     }
 }
 
-fn cause(container: &Container, status: &ContainerStatus) -> String {
+fn cause(container: &Container, status: &ContainerStatus, is_finished: bool) -> String {
     let mut text = match &status.state {
         State::Waiting(reason) if reason.is_empty() || status.waits_to_be_created() => {
             "it has not been created yet".to_owned()
         }
         State::Waiting(reason) => format!("it is waiting: {reason}"),
+        State::Terminated(exit) if is_finished => {
+            format!("it exited with code {} and is not restarted", exit_text(exit))
+        }
         State::Terminated(exit) => format!("it exited with code {}", exit_text(exit)),
         State::Running(_) if status.ready => "it is ready now".to_owned(),
         State::Running(_) if !status.started && container.probes.startup => {
-            "its startup probe fails".to_owned()
+            "its startup probe has not passed".to_owned()
         }
         State::Running(_) if !status.started => "it runs but is not started".to_owned(),
         State::Running(_) if container.probes.readiness => "its readiness probe fails".to_owned(),

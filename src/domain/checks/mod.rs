@@ -139,13 +139,30 @@ impl<L> Settings<L> {
 pub struct Fault {
     /// The index of the container in the shape.
     pub container_idx: usize,
-    /// The onset, estimated from the times in the status of the Pod. Used if the fault existed when the Pod was first
-    /// observed.
+    /// The onset, if the status of the container shows it. Used if the fault existed when the Pod was first observed.
     pub since: Option<Timestamp>,
+    /// The earliest onset that the status of the Pod allows. Used if the container was known to be without the fault before.
+    pub earliest: Option<Timestamp>,
+    /// The fault does not begin before this time.
+    pub not_before: Option<Timestamp>,
     /// The time at which the fault ends if the Pod does not change; `None` if time alone does not end it.
     pub until: Option<Timestamp>,
     /// The fault has no duration, like an OOM kill. Its onset is always `since`.
     pub instant: bool,
+}
+
+impl Fault {
+    /// A fault that lasts until the Pod changes.
+    const fn lasting(container_idx: usize, since: Option<Timestamp>) -> Self {
+        Self {
+            container_idx,
+            since,
+            earliest: since,
+            not_before: None,
+            until: None,
+            instant: false,
+        }
+    }
 }
 
 /// The data for the messages of a check, in addition to the [`View`].

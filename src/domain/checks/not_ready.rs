@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 
 use super::{Check, Fault, MessageContext, Settings, View};
+use crate::domain::roles::Role;
 
 /// The limits of NotReady.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,8 +39,14 @@ impl super::Rule for Rule {
         Some(Check::MainReadySidecarNotReady)
     }
 
-    fn hold_for(&self, view: &View<'_>, _container_idx: usize) -> SignedDuration {
-        limits(view).hold_for
+    /// The app becomes unready with the proxy that its readiness probe goes through, so MainReadySidecarNotReady cannot fail.
+    fn hold_for(&self, view: &View<'_>, container_idx: usize) -> SignedDuration {
+        let hold_for = limits(view).hold_for;
+        if view.is_proxy(container_idx) && mains_probed_through_mesh(view) {
+            hold_for.min(view.policy.checks.main_ready_sidecar_not_ready.limits.hold_for)
+        } else {
+            hold_for
+        }
     }
 
     fn keep_firing_for(&self, view: &View<'_>) -> SignedDuration {
@@ -48,10 +55,9 @@ impl super::Rule for Rule {
 
     fn find(&self, view: &View<'_>, faults: &mut Vec<Fault>) {
         faults.extend(view.unready_sidecars().map(|container_idx| Fault {
-            container_idx,
-            since: view.unready_since(container_idx),
-            until: None,
-            instant: false,
+            earliest: view.unready_not_before(container_idx),
+            not_before: view.probed_from(container_idx),
+            ..Fault::lasting(container_idx, view.unready_since(container_idx))
         }));
     }
 
@@ -60,11 +66,12 @@ impl super::Rule for Rule {
     }
 
     fn note(&self, context: &MessageContext<'_>) -> String {
-        let since = context.since(limits(context.view).hold_for);
+        let since = context.since(self.hold_for(context.view, context.container_idx));
         format!(
-            "{} has not been ready {since}: {}. The Pod is removed from its Services' endpoints.",
+            "{} has not been ready {since}: {}.{}",
             context.label(),
-            context.cause()
+            context.cause(),
+            context.effect_of_unready()
         )
     }
 
@@ -77,6 +84,15 @@ impl super::Rule for Rule {
     }
 }
 
+/// Whether the readiness of a main container is probed through the proxy.
+fn mains_probed_through_mesh(view: &View<'_>) -> bool {
+    let mut mains = view.roles.with(Role::Main);
+    mains.any(|main| {
+        let container = view.pod.shape.containers.get(main);
+        container.is_some_and(|container| container.probes.readiness_through_mesh)
+    })
+}
+
 /// The reason why a container no longer fails NotReady or MainReadySidecarNotReady.
 pub(super) fn readiness_recovered(context: &MessageContext<'_>) -> String {
     let view = context.view;
@@ -87,7 +103,7 @@ pub(super) fn readiness_recovered(context: &MessageContext<'_>) -> String {
         () if is_ready => "is ready now",
         () if view.mains_finished() => "is no longer needed, because all main containers have finished,",
         () if view.is_finished(context.container_idx) => "has finished",
-        () if !view.pod.conditions.initialized => "is starting again with its Pod",
+        () if !view.pod.is_initialized() => "is starting again with its Pod",
         () => "no longer fails the check, because no main container is ready,",
     };
     state.to_owned()

@@ -6,13 +6,16 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Fault, MessageContext, Settings, View};
 use crate::domain::{
     history::ContainerHistory,
-    observation::{ContainerStatus, Exit, OOM_KILLED},
+    observation::{ContainerStatus, Exit, OOM_KILLED, State},
     roles::Role,
-    time::{Clock, later},
+    time::later,
 };
 
 /// The minimum time that the violation fires. It applies to `keepFiringFor: 0s`, so that the violation fires at all.
 const SHORTEST: SignedDuration = SignedDuration::from_millis(1);
+
+/// A container that ended this long before an OOM kill can have ended together with it.
+const TOGETHER: SignedDuration = SignedDuration::from_mins(1);
 
 /// The limits of OOMKilled.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,10 +53,9 @@ impl super::Rule for Rule {
                 .filter(|(_, until)| *until > view.now);
             if let Some((at, until)) = fault {
                 faults.push(Fault {
-                    container_idx,
-                    since: Some(at),
                     until: Some(until),
                     instant: true,
+                    ..Fault::lasting(container_idx, Some(at))
                 });
             }
         }
@@ -66,10 +68,11 @@ impl super::Rule for Rule {
     fn note(&self, context: &MessageContext<'_>) -> String {
         let at = killed_at(context.view, context.container_idx).unwrap_or(context.onset);
         format!(
-            "{} was OOM-killed at {}{}. The app was not restarted.",
+            "{} was OOM-killed at {}{}.{}",
             context.label(),
-            Clock(at),
-            limit(context)
+            context.time(at),
+            limit(context),
+            app(context, at)
         )
     }
 
@@ -99,6 +102,24 @@ fn oom_exit(status: &ContainerStatus) -> Option<&Exit> {
         .into_iter()
         .chain(status.last_exit.as_deref());
     exits.find(|exit| &*exit.reason == OOM_KILLED)
+}
+
+/// Says that the app was not restarted, if every main container has run on.
+fn app(context: &MessageContext<'_>, killed: Timestamp) -> &'static str {
+    let view = context.view;
+    let mut mains = view.roles.with(Role::Main).peekable();
+    let has_main = mains.peek().is_some();
+    let since = killed.checked_sub(TOGETHER).unwrap_or(killed);
+    let ran_on = |main: usize| {
+        let status = view.status(main);
+        status.is_some_and(|status| matches!(status.state, State::Running(_)))
+            && !view.restarted_since(main, since)
+    };
+    if has_main && mains.all(ran_on) {
+        " The app was not restarted."
+    } else {
+        ""
+    }
 }
 
 fn limit(context: &MessageContext<'_>) -> String {

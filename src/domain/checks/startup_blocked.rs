@@ -83,10 +83,10 @@ impl super::Rule for Rule {
     }
 
     fn find(&self, view: &View<'_>, faults: &mut Vec<Fault>) {
-        let blocking = if view.pod.conditions.initialized {
+        let blocking = if view.pod.is_initialized() {
             held_by_hook(view)
         } else {
-            view.first_init_not_done()
+            view.blocking_init()
         };
         let Some((container_idx, status)) = blocking else {
             return;
@@ -96,15 +96,7 @@ impl super::Rule for Rule {
         // ready.
         let is_sandbox_ready = sandbox.map_or(status.has_run() || !status.waits_to_be_created(), |c| c.holds);
         if is_sandbox_ready && self.covers(view, container_idx) {
-            let since = sandbox
-                .and_then(|condition| condition.since.get())
-                .max(previous_done(view, container_idx));
-            faults.push(Fault {
-                container_idx,
-                since,
-                until: None,
-                instant: false,
-            });
+            faults.push(Fault::lasting(container_idx, blocked_since(view, container_idx)));
         }
     }
 
@@ -125,9 +117,10 @@ impl super::Rule for Rule {
             ("Container", "waits")
         };
         format!(
-            "{} {fact} {since}: {}. {containers} {waiting} {wait} for it.",
+            "{} {fact} {since}: {}. {containers} {waiting} {wait} for it.{}",
             context.label(),
-            blocked_by(context)
+            blocked_by(context),
+            proxy_hint(context)
         )
     }
 
@@ -136,7 +129,8 @@ impl super::Rule for Rule {
             .view
             .container(context.container_idx)
             .is_some_and(|(container, status)| status.is_done(container.kind));
-        if done {
+        let blocking = context.view.blocking_init();
+        if done || blocking.is_none_or(|(idx, _)| idx > context.container_idx) {
             "no longer blocks the startup of its Pod".to_owned()
         } else {
             "is starting again with its Pod".to_owned()
@@ -191,42 +185,106 @@ fn is_misplaced(view: &View<'_>, container_idx: usize) -> bool {
     container.is_some_and(|c| c.kind == ContainerKind::Init && catalogue::is_misplaced_init(&c.name))
 }
 
-/// The time at which the init container before this one ended, or began to run if it is a native sidecar. For a regular
-/// container, the time of the last init container.
-fn previous_done(view: &View<'_>, container_idx: usize) -> Option<Timestamp> {
+/// The time since which a container is known to block: the sandbox is ready and the init container before it is done. It is not
+/// later than the start of the container's own first run in the sandbox.
+fn blocked_since(view: &View<'_>, container_idx: usize) -> Option<Timestamp> {
+    let sandbox = view
+        .pod
+        .conditions
+        .sandbox_ready
+        .and_then(|condition| condition.since.get());
     let is_init = |idx: &usize| view.kind(*idx).is_some_and(|kind| kind != ContainerKind::Regular);
-    let previous = (0..container_idx).rev().find(is_init)?;
-    match &view.status(previous)?.state {
-        State::Terminated(exit) => exit.finished_at,
-        State::Running(since) => *since,
-        State::Waiting(_) => None,
+    let turn = match (0..container_idx).rev().find(is_init) {
+        None => sandbox,
+        Some(previous) => {
+            done_at(view, previous).map(|done| sandbox.map_or(done, |sandbox| sandbox.max(done)))
+        }
+    };
+    let began = view.status(container_idx).and_then(|status| {
+        let exits = [status.last_exit.as_deref(), status.latest_exit()];
+        let starts = exits.into_iter().flatten().map(|exit| exit.started_at);
+        let mut starts = starts.chain([status.running_since()]).flatten();
+        starts.find(|start| sandbox.is_none_or(|sandbox| *start >= sandbox))
+    });
+    turn.into_iter().chain(began).min()
+}
+
+/// The time at which an init container was done, if its status shows it. A native sidecar that has been restarted was done
+/// earlier, and the end of a startup probe or of a hook is not shown.
+fn done_at(view: &View<'_>, container_idx: usize) -> Option<Timestamp> {
+    let (container, status) = view.container(container_idx)?;
+    match &status.state {
+        State::Terminated(exit) if container.kind == ContainerKind::Init => exit.finished_at,
+        State::Running(since) => {
+            let is_known =
+                status.restart_count == 0 && !container.probes.startup && !container.has_post_start;
+            since.filter(|_| is_known)
+        }
+        State::Terminated(_) | State::Waiting(_) => None,
     }
 }
 
 fn blocked_by(context: &MessageContext<'_>) -> String {
-    match context.view.container(context.container_idx) {
-        Some((container, status))
-            if container.kind == ContainerKind::Regular && status.waits_to_be_created() =>
-        {
-            "its postStart hook has not returned, or its image or that of a later container is still being pulled"
-                .to_owned()
+    let Some((container, status)) = context.view.container(context.container_idx) else {
+        return context.cause();
+    };
+    match container.kind {
+        ContainerKind::Regular if status.waits_to_be_created() => {
+            let earlier = earlier_waiting(context);
+            if earlier.is_empty() {
+                "its postStart hook has not returned, or its image or that of a later container is still being pulled"
+                    .to_owned()
+            } else {
+                format!(
+                    "{earlier} before it may not have started yet, an image is still being pulled, or its postStart hook has \
+                     not returned"
+                )
+            }
         }
-        Some((_, status)) if status.waits_to_be_created() => {
+        _ if status.waits_to_be_created() && container.has_post_start => {
             "its image is still being pulled, or its postStart hook has not returned".to_owned()
         }
-        Some((_, status))
-            if is_misplaced(context.view, context.container_idx) && status.running_since().is_some() =>
-        {
-            "it is a sidecar without restartPolicy: Always, so the next container starts only when it exits"
-                .to_owned()
-        }
-        Some((container, status))
-            if container.kind == ContainerKind::Init && status.running_since().is_some() =>
-        {
-            "it runs and does not exit".to_owned()
+        _ if status.waits_to_be_created() => "its image is still being pulled".to_owned(),
+        ContainerKind::Init if status.running_since().is_some() => {
+            if is_misplaced(context.view, context.container_idx) {
+                "it is a sidecar without restartPolicy: Always, so the next container starts only when it exits".to_owned()
+            } else {
+                "it runs and does not exit".to_owned()
+            }
         }
         _ => context.cause(),
     }
+}
+
+/// The regular containers before a classic sidecar that wait too. The kubelet starts them one after the other.
+fn earlier_waiting(context: &MessageContext<'_>) -> String {
+    let view = context.view;
+    let earlier = (0..context.container_idx).filter_map(|idx| view.container(idx));
+    let waiting = earlier.filter(|(container, status)| {
+        container.kind == ContainerKind::Regular && status.waits_to_be_created()
+    });
+    name_list(waiting.map(|(container, _)| &*container.name))
+}
+
+/// The classic proxy that starts after a plain init container that fails, and that it may need: a sentence after a space, or
+/// nothing.
+fn proxy_hint(context: &MessageContext<'_>) -> String {
+    let view = context.view;
+    let fails = view.kind(context.container_idx) == Some(ContainerKind::Init)
+        && view.status(context.container_idx).is_some_and(|status| {
+            let exit = status.latest_exit();
+            exit.is_some_and(|exit| exit.code != 0)
+        });
+    let mut sidecars = view.roles.with(Role::Sidecar);
+    let proxy =
+        sidecars.find(|idx| fails && view.kind(*idx) == Some(ContainerKind::Regular) && view.is_proxy(*idx));
+    let proxy = proxy.and_then(|idx| view.pod.shape.containers.get(idx));
+    proxy.map_or(String::new(), |proxy| {
+        format!(
+            " Proxy '{}' starts after the init containers, so they have no connection through it.",
+            proxy.name
+        )
+    })
 }
 
 fn waiting_names<'a>(context: &MessageContext<'a>) -> impl Iterator<Item = &'a str> + use<'a> {

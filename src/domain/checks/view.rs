@@ -1,6 +1,6 @@
 //! The input of the checks, and conditions that several checks use.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::{
     catalogue,
@@ -9,6 +9,7 @@ use crate::domain::{
     pattern::Repository,
     policy::Policy,
     roles::{Role, Roles},
+    time::later,
 };
 
 /// One Pod under one policy at one time: all data that a check may read.
@@ -48,10 +49,42 @@ impl<'a> View<'a> {
         self.pod.finished(container_idx).is_some()
     }
 
+    /// Whether the container was restarted or ended after this time, as far as its status shows.
+    pub(super) fn restarted_since(&self, container_idx: usize, since: Timestamp) -> bool {
+        self.status(container_idx).is_some_and(|status| {
+            let is_current_end =
+                matches!(status.state, State::Terminated(_)) && !self.is_finished(container_idx);
+            let ended = status.latest_exit().map(|exit| exit.finished_at);
+            (status.restart_count > 0 || is_current_end)
+                && ended.is_some_and(|ended| ended.is_none_or(|ended| ended >= since))
+        })
+    }
+
     /// Whether all main containers are terminated and will not be restarted.
     pub(super) fn mains_finished(&self) -> bool {
         let mut mains = self.roles.with(Role::Main).peekable();
         mains.peek().is_some() && mains.all(|container_idx| self.is_finished(container_idx))
+    }
+
+    /// Whether all main containers have finished with exit code 0.
+    pub(super) fn mains_succeeded(&self) -> bool {
+        let mut mains = self.roles.with(Role::Main);
+        mains.all(|main| self.pod.finished(main).is_some_and(|exit| exit.code == 0))
+    }
+
+    /// Whether the container works after the main containers by design.
+    pub(super) fn outlives(&self, container_idx: usize) -> bool {
+        let container = self.pod.shape.containers.get(container_idx);
+        container.is_some_and(|c| catalogue::outlives(&c.name, &Repository::of(&c.image)))
+    }
+
+    /// Whether the container is a proxy between the app and the network.
+    pub(super) fn is_proxy(&self, container_idx: usize) -> bool {
+        self.pod
+            .shape
+            .containers
+            .get(container_idx)
+            .is_some_and(is_ambassador)
     }
 
     /// Whether the container is a native sidecar that the kubelet stops, because all regular containers have finished
@@ -70,7 +103,7 @@ impl<'a> View<'a> {
         let Some(status) = self.status(container_idx) else {
             return false;
         };
-        let Some((blocking, _)) = self.first_init_not_done().filter(|(idx, _)| *idx < container_idx) else {
+        let Some((blocking, _)) = self.blocking_init().filter(|(idx, _)| *idx < container_idx) else {
             return false;
         };
         // A plain init container has to complete first. A native sidecar that is down holds up only containers that
@@ -103,18 +136,24 @@ impl<'a> View<'a> {
             && !self.waits_for_init_containers(container_idx)
     }
 
-    /// The first init container that is not done. `None` if the kubelet has not reported it or one before it.
-    pub(super) fn first_init_not_done(&self) -> Option<(usize, &'a ContainerStatus)> {
-        let inits = self
-            .pod
-            .shape
-            .containers
-            .iter()
-            .enumerate()
-            .filter(|(_, container)| container.kind != ContainerKind::Regular);
-        for (container_idx, container) in inits {
+    /// The init container that the containers after it wait for. `None` if the kubelet has not reported it or one before it.
+    ///
+    /// The kubelet walks the init containers backwards to the last one that has begun in this sandbox, so those before it block
+    /// nothing, even if a native sidecar among them restarts (`computeInitContainerActions` in `kuberuntime_container.go`). For
+    /// the same reason none blocks once a regular container has begun.
+    pub(super) fn blocking_init(&self) -> Option<(usize, &'a ContainerStatus)> {
+        if self.pod.regular_has_begun() {
+            return None;
+        }
+        let containers = self.pod.shape.containers.iter().enumerate();
+        let inits: Vec<(usize, ContainerKind)> = containers
+            .map(|(idx, container)| (idx, container.kind))
+            .filter(|(_, kind)| *kind != ContainerKind::Regular)
+            .collect();
+        let latest = inits.iter().rposition(|(idx, _)| self.pod.has_begun(*idx));
+        for (container_idx, kind) in inits.into_iter().skip(latest.unwrap_or(0)) {
             let status = self.status(container_idx)?;
-            if !status.is_done(container.kind) {
+            if !status.is_done(kind) {
                 return Some((container_idx, status));
             }
         }
@@ -158,14 +197,29 @@ impl<'a> View<'a> {
     /// The sidecars that are unready in an initialized Pod whose main containers have not finished: the subjects of
     /// NotReady and MainReadySidecarNotReady.
     pub(super) fn unready_sidecars(&self) -> impl Iterator<Item = usize> + '_ {
-        let needed = self.pod.conditions.initialized && !self.mains_finished();
+        let needed = self.pod.is_initialized() && !self.mains_finished();
         self.roles
             .with(Role::Sidecar)
             .filter(move |container_idx| needed && self.is_unready(*container_idx))
     }
 
-    /// The time at which the container became unready: the latest time in the status of the Pod that applies.
+    /// The time since which the container is known to be unready: the end of its latest run, or the start of the present run if
+    /// it has not been started yet. `None` if its status does not show a time: it can have been ready in the meantime. The
+    /// conditions of the Pod change with other containers too.
     pub(super) fn unready_since(&self, container_idx: usize) -> Option<Timestamp> {
+        let status = self.status(container_idx)?;
+        let sandbox = self.pod.conditions.sandbox_ready.and_then(|c| c.since.get());
+        match &status.state {
+            State::Running(since) => since.filter(|_| !status.started),
+            State::Waiting(_) | State::Terminated(_) => {
+                let ended = status.latest_exit()?.finished_at?;
+                Some(sandbox.map_or(ended, |sandbox| sandbox.max(ended)))
+            }
+        }
+    }
+
+    /// The earliest time at which the container can have become unready: the Pod was ready before, or the container started.
+    pub(super) fn unready_not_before(&self, container_idx: usize) -> Option<Timestamp> {
         let others_are_ready = self.pod.statuses.iter().enumerate().all(|(other, status)| {
             let is_init = self.kind(other) == Some(ContainerKind::Init);
             let is_done = || self.pod.finished(other).is_some_and(|exit| exit.code == 0);
@@ -183,6 +237,16 @@ impl<'a> View<'a> {
             .and_then(|c| c.since.get())
             .max(status.and_then(ContainerStatus::running_since))
             .max(self.pod.finished(container_idx).and_then(|exit| exit.finished_at))
+    }
+
+    /// The time before which the container is not expected to be ready: its probes do not run yet.
+    pub(super) fn probed_from(&self, container_idx: usize) -> Option<Timestamp> {
+        let (container, status) = self.container(container_idx)?;
+        let probes = container.probes;
+        let startup = if status.started { 0 } else { probes.startup_delay };
+        let delay = startup.max(probes.readiness_delay);
+        let since = status.running_since().filter(|_| delay > 0)?;
+        Some(later(since, SignedDuration::from_secs(i64::from(delay))))
     }
 }
 

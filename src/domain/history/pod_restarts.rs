@@ -19,7 +19,7 @@ pub(super) fn is_pod_restart(
     }
     // Init containers lose their last state with the sandbox. The previous status shows the run that ended.
     let ended = match status.last_exit.as_deref() {
-        Some(exit) if &*exit.reason == RESTARTING_ALL_CONTAINERS => return true,
+        Some(exit) if &*exit.reason == RESTARTING_ALL_CONTAINERS || exit.is_lost() => return true,
         Some(exit) => Some(exit),
         None => previous
             .latest_exit()

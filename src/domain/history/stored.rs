@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     ContainerHistory, Flap, History, MAX_ENTRIES, Restart, SandboxRuns, can_resize_restart, flap_id,
-    is_pod_restart, push, without_resize_restarts,
+    is_pod_restart, push, sandbox::sandbox_ready_since, without_resize_restarts,
 };
 use crate::domain::{
     checkpoint::{ContainerState, FlapId, Seen, SmallMap},
@@ -189,7 +189,11 @@ impl ContainerHistory {
             return;
         };
         let mut count = status.restart_count.saturating_sub(seen.restart_count);
-        if count > 0 && is_pod_restart(pod, pod, status, status, (SandboxRuns::UNKNOWN, container_idx)) {
+        // Init containers lose their last state with the sandbox.
+        let lost_with_sandbox =
+            status.latest_exit().is_none() && sandbox_ready_since(pod).is_some_and(|since| since >= as_of);
+        let unknown = (SandboxRuns::UNKNOWN, container_idx);
+        if count > 0 && (lost_with_sandbox || is_pod_restart(pod, pod, status, status, unknown)) {
             count = 0;
         }
         if count > 0 && can_resize_restart(pod, pod, container_idx) {
@@ -201,7 +205,7 @@ impl ContainerHistory {
                 count,
                 total: status.restart_count,
             };
-            self.push_restarts(restart);
+            self.push_restarts(restart, Some(as_of));
         }
         let is_same_run =
             status.restart_count == seen.restart_count && matches!(status.state, State::Running(_));
@@ -225,12 +229,14 @@ impl ContainerHistory {
         }
         let count = prior.count.saturating_sub(seen.restart_count);
         if count > 0 {
+            let observed = std::mem::take(&mut self.restarts);
             let restart = Restart {
                 at: prior.at.max(as_of),
                 count,
                 total: prior.count,
             };
-            self.restarts.push_front(restart);
+            self.push_restarts(restart, Some(as_of));
+            self.restarts.extend(observed);
             self.prior = stored.prior;
         }
     }

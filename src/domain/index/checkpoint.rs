@@ -130,9 +130,9 @@ impl Index {
     fn history_since(&self, now: Timestamp) -> Timestamp {
         let specs = self.policies.values().filter_map(|policy| policy.spec());
         let windows = specs.flat_map(|spec| {
-            let restarts = spec.checks.frequent_restarts.limits.window;
-            let flaps = spec.checks.flapping.limits.window;
-            [restarts.saturating_mul(DOWN_WINDOWS), flaps]
+            let restarts = &spec.checks.frequent_restarts.limits;
+            let down = restarts.window.saturating_mul(DOWN_WINDOWS);
+            [down, restarts.slow.window, spec.checks.flapping.limits.window]
         });
         let longest = windows.max().unwrap_or_default().max(SHORTEST_HISTORY);
         now.checked_sub(longest).unwrap_or(Timestamp::MIN)

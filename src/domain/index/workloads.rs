@@ -130,7 +130,7 @@ impl Workloads {
         }
         entry.pods -= 1;
         if entry.pods > 0 {
-            return pod.workload.is_pod().then_some(key);
+            return pod.is_own_workload().then_some(key);
         }
         let entry = self.known.remove(&key)?;
         if let Some(revisions) = entry.revisions.filter(|revisions| revisions.gone.is_some()) {

@@ -203,9 +203,15 @@ impl Pod {
         self.conditions(|c| c.ready_false_without_reason = true)
     }
 
-    /// `Initialized=False`.
+    /// `Initialized=False`, and the regular containers have not been created in this sandbox.
     pub(crate) fn uninitialized(self) -> Self {
-        self.conditions(|c| c.initialized = false)
+        let containers = self.0.shape.containers.iter();
+        let regular = containers.filter(|container| container.kind == ContainerKind::Regular);
+        let regular: Vec<Arc<str>> = regular.map(|container| Arc::clone(&container.name)).collect();
+        let pod = self.conditions(|c| c.initialized = false);
+        regular
+            .iter()
+            .fold(pod, |pod, name| pod.waiting(name, "PodInitializing"))
     }
 
     /// `PodResizeInProgress=True` with this `observedGeneration`.

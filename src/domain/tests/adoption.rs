@@ -193,7 +193,7 @@ fn a_violation_is_adopted_only_by_the_pod_with_its_uid() {
             violation
         });
         let change = |pod: &mut Observation| (pod.uid, pod.created) = (uid.into(), Some(at(created)).into());
-        let pod = web().unready("envoy").with(change);
+        let pod = web().starting("envoy", 0).with(change);
         let mut harness = restart(not_ready(), listed.collect(), &pod);
         let onset = harness.onset("envoy", Check::NotReady);
         assert_eq!(onset == Some(500.0), expected, "{why}: {onset:?}");
@@ -342,7 +342,7 @@ fn an_adopted_oom_kill_fires_for_the_rest_of_keep_firing_for() {
 
 #[test]
 fn violations_missing_in_the_status_are_rebuilt_from_the_pod() {
-    let two = bad().native("vault-agent").unready("vault-agent");
+    let two = bad().native("vault-agent").starting("vault-agent", 0);
     let mut harness = restart(not_ready(), firing(Check::NotReady), &two);
     assert_eq!(harness.log(), ["1000 firing vault-agent NotReady"]);
     assert_eq!(

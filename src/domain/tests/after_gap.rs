@@ -9,7 +9,11 @@ use crate::domain::{
 fn no_onset_after_a_gap_is_before_the_last_sync() {
     let table = [
         (700, 700.0, "within the gap"),
-        (100, 500.0, "before the last sync"),
+        (
+            100,
+            1000.0,
+            "before the last sync, when the sidecar was ready: it is not known",
+        ),
         (2000, 1000.0, "after now"),
     ];
     for (since, expected, why) in table {
@@ -57,12 +61,27 @@ fn no_onset_after_a_gap_is_before_the_last_sync() {
 fn a_pod_created_in_a_gap_is_new() {
     let mut harness = Harness::with(policy().only(Check::NotReady));
     harness.at(500).hold().at(1000).resync([&unready_since(450)]);
-    assert_eq!(harness.onset("envoy", Check::NotReady), Some(450.0));
+    assert_eq!(
+        harness.onset("envoy", Check::NotReady),
+        Some(1000.0),
+        "it can have been ready"
+    );
+    let mut harness = Harness::with(policy().only(Check::NotReady));
+    harness
+        .at(500)
+        .hold()
+        .at(1000)
+        .resync([&web().starting("envoy", 450)]);
+    assert_eq!(
+        harness.onset("envoy", Check::NotReady),
+        Some(450.0),
+        "it has not started"
+    );
 }
 
 #[test]
 fn a_later_policy_observes_pods_for_the_first_time() {
-    let bad = unready_since(300);
+    let bad = web().starting("envoy", 300);
     let mut harness = Harness::with(policy().with(|p| p.pods = one_of("app", "web")));
     harness.pod(&web()).pod_at(310, &bad).at(1000);
     assert_eq!(harness.log(), [""; 0]);
@@ -85,7 +104,7 @@ fn a_later_policy_observes_pods_for_the_first_time() {
 #[test]
 fn each_policy_has_its_own_first_observation() {
     let labels = |pod: Pod| pod.labels(&[("app", "web")]);
-    let bad = unready_since(300);
+    let bad = web().starting("envoy", 300);
     let mut harness = Harness::with(policy().only(Check::NotReady));
     let other = policy()
         .only(Check::JobHeldOpen)

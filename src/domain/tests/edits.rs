@@ -288,7 +288,7 @@ fn changes_of_labels_match_the_pod_again() {
     let selecting = only(Check::NotReady, 60).with(|p| {
         (p.namespaces, p.pods) = (one_of("team", "pay"), one_of("app", "web"));
     });
-    let labels = |app| web().unready("envoy").labels(&[("app", app)]);
+    let labels = |app| web().starting("envoy", 0).labels(&[("app", app)]);
     let mut harness = Harness::starting();
     harness.resync([&labels("web")]).add(cluster_key("p"), selecting);
     harness.at(70);

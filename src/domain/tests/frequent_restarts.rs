@@ -98,12 +98,11 @@ fn down_is_waiting_or_ended_and_not_finished() {
     let pod = |policy| job(policy).status("envoy", |s| s.restart_count = 3);
     #[rustfmt::skip]
     let table = [
-        (pod(Always).exits("envoy", 1, 10), true, "terminated, to be restarted"),
-        (pod(Always).exits("envoy", 0, 10), true, "terminated with exit 0, before CrashLoopBackOff"),
-        (pod(Always).exits("envoy", 1, 10).backs_off("envoy"), true, "waiting"),
+        (pod(Always).exits("envoy", 1, 10), false, "terminated, to be restarted: earlier restarts have no times"),
+        (pod(Always).exits("envoy", 1, 10).backs_off("envoy"), true, "in back-off"),
         (pod(Always).exits("envoy", 1, 10).waiting("envoy", ""), false, "waiting without a last exit"),
-        (pod(Always).exits("envoy", 1, 10).backs_off("envoy").waiting("envoy", "RunContainerError"), true,
-            "waiting with any reason"),
+        (pod(Always).exits("envoy", 1, 10).backs_off("envoy").waiting("envoy", "RunContainerError"), false,
+            "waiting with another reason"),
         (pod(OnFailure).exits("envoy", 0, 10), false, "finished"),
         (pod(Never).exits("envoy", 1, 10), false, "finished with an error"),
         (pod(Always).restarted("envoy", 10), false, "up"),
@@ -118,19 +117,19 @@ fn a_native_sidecar_that_the_kubelet_stops_is_not_down() {
         pod.regular("worker").restart_policy(policy)
     };
     let restarted = |policy| {
-        let seconds = [10, 20 * 60, 40 * 60].into_iter();
+        let seconds = [10, 20 * 60, 41 * 60].into_iter();
         seconds.fold(job(policy), |pod, second| pod.restarted("envoy", second))
     };
     let done = |pod: Pod| pod.exits("app", 0, 3000).exits("worker", 0, 3000);
     #[rustfmt::skip]
     let table = [
-        (done(restarted(Never)).exits("envoy", 137, 3008), false, "all regular containers have finished"),
-        (done(restarted(OnFailure)).exits("envoy", 0, 3008), false,
+        (done(restarted(Never)).exits("envoy", 137, 3008).backs_off("envoy"), false, "all regular containers have finished"),
+        (done(restarted(OnFailure)).exits("envoy", 0, 3008).backs_off("envoy"), false,
             "all regular containers have finished, under OnFailure"),
-        (restarted(Never).exits("app", 0, 3000).exits("envoy", 1, 3008), true, "one regular container still runs"),
-        (done(restarted(Never).regular("log-sidecar")).exits("envoy", 1, 3008), true,
+        (restarted(Never).exits("app", 0, 3000).exits("envoy", 1, 3008).backs_off("envoy"), true, "one regular container still runs"),
+        (done(restarted(Never).regular("log-sidecar")).exits("envoy", 1, 3008).backs_off("envoy"), true,
             "a classic sidecar holds the Job open, so the kubelet restarts the native sidecar"),
-        (done(restarted(OnFailure)).exits("worker", 1, 3000).exits("envoy", 1, 3008), true,
+        (done(restarted(OnFailure)).exits("worker", 1, 3000).exits("envoy", 1, 3008).backs_off("envoy"), true,
             "a main container will be restarted"),
     ];
     check(3010, table);
@@ -146,11 +145,11 @@ fn a_container_that_waits_for_init_containers_is_not_down() {
             .exits("istio-proxy", 137, 95)
     };
     let waiting = || pod().waiting("istio-proxy", "PodInitializing");
-    let crashed = || pod().exits("istio-proxy", 1, 120);
+    let crashed = || pod().exits("istio-proxy", 1, 120).backs_off("istio-proxy");
     #[rustfmt::skip]
     let table = [
-        (pod(), true, "it is down by itself"),
-        (pod().starting("setup", 101), false, "a plain init container runs again"),
+        (pod().backs_off("istio-proxy"), true, "it is down by itself"),
+        (pod().backs_off("istio-proxy").starting("setup", 101), false, "a plain init container runs again"),
         (waiting().starting("setup", 101).uninitialized(), false,
             "it waits to be created while a plain init container runs again"),
         (pod().waiting("setup", "PodInitializing"), false, "a plain init container waits to run again"),
@@ -243,4 +242,35 @@ fn the_detail_has_the_count_and_the_last_exit() {
         harness.detail(),
         "3 restarts in total, last exit code 7 (Error), down"
     );
+}
+
+#[test]
+fn restarts_after_long_runs_have_a_limit_of_their_own() {
+    let minutes = |number: i64| number * 60;
+    let mut harness = Harness::with(restarts_only());
+    let regular: Vec<i64> = (1..=6).map(|n| minutes(45 * n)).collect();
+    restart(&mut harness, &web(), "envoy", &regular);
+    assert_eq!(
+        harness.log(),
+        ["16200 firing envoy FrequentRestarts"],
+        "the sixth within six hours"
+    );
+    harness.at(minutes(45 * 6 + 90)).at(minutes(45 * 6 + 100));
+    assert_eq!(
+        harness.log(),
+        ["22200 resolved envoy FrequentRestarts"],
+        "no restart for twice the time between two, then keepFiringFor"
+    );
+    let mut harness = Harness::with(restarts_only());
+    let rare: Vec<i64> = (1..=9).map(|n| minutes(80 * n)).collect();
+    restart(&mut harness, &web(), "envoy", &rare);
+    assert_eq!(harness.log(), [""; 0], "five within six hours");
+    let mut harness = Harness::with(restarts_only());
+    restart(
+        &mut harness,
+        &web(),
+        "envoy",
+        &[100, 500, 1001, 1500, 2002, 2500, 3003, 3500],
+    );
+    assert_eq!(harness.log(), [""; 0], "the runs are shorter than ten minutes");
 }

@@ -1,7 +1,7 @@
 //! The onset of a fault that exists when the operator first observes the Pod.
 
 use crate::domain::{
-    observation::{Exit, RestartPolicy, State},
+    observation::{Exit, Probes, RestartPolicy, State},
     policy::{Check, Policy},
     testing::{Harness, Pod, at, policy, unready_since, web},
 };
@@ -37,30 +37,26 @@ fn an_observed_change_has_the_time_of_its_observation() {
     harness.pod_at(500, &unready_since(490));
     assert_eq!(
         harness.onset("envoy", Check::NotReady),
-        Some(490.0),
-        "the onset of a new Pod comes from its conditions"
+        Some(500.0),
+        "the conditions of a new Pod do not date its sidecar"
     );
 }
 
 #[test]
-fn not_ready_is_bound_by_containers_ready_and_by_the_first_start() {
-    let bad = || unready_since(700);
+fn not_ready_is_dated_by_the_status_of_the_sidecar() {
     let restarted = |pod: Pod| pod.status("envoy", |s| s.restart_count = 1);
+    let ended = || web().containers_unready_since(700).exits("envoy", 1, 800);
     #[rustfmt::skip]
     let table = [
-        (bad(), 700.0, "ContainersReady is later than the start"),
-        (started(bad(), "envoy", 800), 800.0, "the start is later than ContainersReady"),
-        (restarted(started(bad(), "envoy", 800)), 700.0, "a later start does not bound the previous run"),
-        (started(bad(), "envoy", 800).unready("app"), 800.0,
-            "another unready container may have changed ContainersReady"),
-        (restarted(bad()).unready("app"), 1000.0, "without a bound the onset is now"),
-        (bad().containers_unready_since(2000), 1000.0, "a time in the future becomes now"),
-        (restarted(bad()).init("late").unready("late"), 700.0, "plain init containers do not affect ContainersReady"),
-        (restarted(bad()).regular("done").exits("done", 1, 100).restarts_container("done", RestartPolicy::Never),
-            1000.0, "another container that failed finally may have changed ContainersReady"),
-        (restarted(bad()).regular("done").exits("done", 0, 100).restarts_container("done", RestartPolicy::Never), 700.0,
-            "a container that finished with exit 0 does not affect ContainersReady"),
-        (restarted(web().unready("envoy")), 1000.0, "ContainersReady=True is not a bound"),
+        (unready_since(700), 1000.0, "it runs, so it can have been ready until now; ContainersReady is about the Pod"),
+        (started(unready_since(700), "envoy", 800), 1000.0, "nor does its start date it"),
+        (unready_since(700).unready("app"), 1000.0, "another container is unready"),
+        (unready_since(700).starting("envoy", 800), 800.0, "it has not been started in this run"),
+        (restarted(ended()), 800.0, "the end of its run"),
+        (restarted(ended()).backs_off("envoy"), 800.0, "the end of its last run"),
+        (restarted(ended()).backs_off("envoy").sandbox(true, 900), 900.0, "the end is older than the sandbox"),
+        (web().waiting("envoy", "ImagePullBackOff"), 1000.0, "it has never run"),
+        (unready_since(700).starting("envoy", 2000), 1000.0, "a time in the future becomes now"),
     ];
     for (pod, expected, why) in table {
         let onset = first_onset(policy(), &pod, "envoy", Check::NotReady);
@@ -69,32 +65,51 @@ fn not_ready_is_bound_by_containers_ready_and_by_the_first_start() {
 }
 
 #[test]
-fn main_ready_sidecar_not_ready_is_bound_by_the_earliest_ready_main_too() {
-    let bad = || {
-        web()
-            .regular("worker")
-            .unready("envoy")
-            .containers_unready_since(700)
-    };
-    let mains = |app, worker| started(started(bad(), "app", app), "worker", worker);
+fn main_ready_sidecar_not_ready_is_dated_by_both_containers() {
+    let bad = || web().starting("envoy", 700);
+    let without_probe = |pod: Pod| pod.spec("app", |c| c.probes = Probes::default());
+    #[rustfmt::skip]
     let table = [
-        (mains(0, 0), 700.0, "the sidecar's own bound is later"),
-        (mains(800, 900), 800.0, "the earliest start of a main container"),
-        (
-            mains(900, 800),
-            800.0,
-            "the order of the main containers does not matter",
-        ),
+        (without_probe(started(bad(), "app", 0)), 700.0, "the main container is older"),
+        (without_probe(started(bad(), "app", 800)), 800.0, "the main container is younger, and ready since its start"),
+        (started(bad(), "app", 0), 1000.0, "the main container can have become ready now"),
+        (without_probe(web().unready("envoy")), 1000.0, "the sidecar can have become unready now"),
     ];
     for (pod, expected, why) in table {
         let onset = first_onset(policy(), &pod, "envoy", Check::MainReadySidecarNotReady);
         assert_eq!(onset, Some(expected), "{why}");
     }
-    let unready_main = started(mains(0, 900), "app", 800)
-        .unready("app")
-        .status("envoy", |s| s.restart_count = 1);
-    let onset = first_onset(policy(), &unready_main, "envoy", Check::MainReadySidecarNotReady);
-    assert_eq!(onset, Some(900.0), "an unready main container is not a bound");
+}
+
+#[test]
+fn before_its_probes_run_an_unready_sidecar_is_no_fault() {
+    let delayed = |readiness, startup| {
+        web().spec("envoy", |c| {
+            (c.probes.readiness_delay, c.probes.startup_delay) = (readiness, startup);
+        })
+    };
+    #[rustfmt::skip]
+    let table = [
+        (delayed(0, 0).unready("envoy"), 0.0, "no delay"),
+        (delayed(40, 0).unready("envoy"), 40.0, "of the readiness probe"),
+        (delayed(0, 400).starting("envoy", 0), 400.0, "of the startup probe"),
+        (delayed(40, 400).unready("envoy"), 40.0, "the startup probe has passed"),
+    ];
+    for (pod, expected, why) in table {
+        let mut harness = Harness::with(policy().only(Check::NotReady));
+        harness.pod(&pod).at(400);
+        assert_eq!(harness.onset("envoy", Check::NotReady), Some(expected), "{why}");
+    }
+    let mut harness = Harness::with(policy().only(Check::NotReady));
+    harness
+        .pod(&delayed(40, 0))
+        .pod_at(100, &delayed(40, 0).exits("envoy", 1, 100));
+    harness.pod_at(110, &delayed(40, 0).restarted("envoy", 110).unready("envoy"));
+    assert_eq!(
+        harness.onset("envoy", Check::NotReady),
+        Some(100.0),
+        "a fault goes on in the next run"
+    );
 }
 
 #[test]
@@ -102,7 +117,7 @@ fn frequent_restarts_began_with_the_last_exit() {
     let looping = (0..3).fold(web(), |pod, n| pod.restarted("envoy", 600 + 10 * n));
     #[rustfmt::skip]
     let table = [
-        (looping.clone().exits("envoy", 1, 650), Some(650.0), "the exit in state"),
+        (looping.clone().exits("envoy", 1, 650), None, "it does not wait in back-off yet"),
         (looping.clone().exits("envoy", 1, 650).backs_off("envoy"), Some(650.0), "the exit in lastState"),
         (looping, None, "up again: earlier restarts have no times"),
     ];
@@ -120,25 +135,22 @@ fn earlier_restarts_count_in_full_for_a_container_that_is_down() {
     let down = |count: u32, ran: i64, ended: i64| {
         started(web(), "envoy", ended - ran)
             .exits("envoy", 1, ended)
+            .backs_off("envoy")
             .status("envoy", |s| s.restart_count = count)
     };
     let finds = |pod: &Pod| first_onset(policy(), pod, "envoy", Check::FrequentRestarts).is_some();
     assert!(finds(&down(3, 10, 900)), "restartCount has reached count");
     assert!(!finds(&down(2, 10, 900)), "restartCount has not reached count");
     assert!(
-        finds(&down(3, 899, 1000)),
-        "a run shorter than the window is a crash loop"
+        finds(&down(3, 599, 1000)),
+        "the back-off continues after a run shorter than ten minutes"
     );
     assert!(
-        !finds(&down(3, 900, 1000)),
-        "a run as long as the window is not a crash loop"
+        !finds(&down(3, 600, 1000)),
+        "a run of ten minutes resets the back-off"
     );
-    let without = |change: fn(&mut Exit)| {
-        down(9, 10, 900).status("envoy", |s| match &mut s.state {
-            State::Terminated(exit) => change(exit),
-            _ => unreachable!(),
-        })
-    };
+    let without =
+        |change: fn(&mut Exit)| down(9, 10, 900).status("envoy", |s| change(s.last_exit.as_mut().unwrap()));
     assert!(
         finds(&without(|exit| exit.started_at = None)),
         "an exit without a start time counts"
@@ -167,7 +179,7 @@ fn earlier_restarts_count_in_full_for_a_container_that_is_down() {
     let (two, up) = (down(2, 10, 400), down(2, 10, 400).restarted("envoy", 500));
     harness.pod_at(450, &two).pod_at(500, &up);
     assert_eq!(harness.log(), [""; 0]);
-    harness.pod_at(510, &up.exits("envoy", 1, 510));
+    harness.pod_at(510, &up.exits("envoy", 1, 510).backs_off("envoy"));
     assert_eq!(
         harness.log(),
         ["510 firing envoy FrequentRestarts"],

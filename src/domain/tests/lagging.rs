@@ -224,7 +224,7 @@ fn a_checkpoint_of_many_pods_is_joined_in_steps() {
         replica.at(second);
         for number in 0..PODS {
             let pod = web_named(&format!("web-{number}"));
-            replica.pod(&pod.ready("app").unready("envoy").containers_unready_since(10));
+            replica.pod(&pod.ready("app").starting("envoy", 10));
         }
         replica.at(30);
     }

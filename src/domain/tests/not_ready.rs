@@ -3,7 +3,7 @@
 use crate::domain::{
     observation::RestartPolicy,
     policy::{Check, Policy},
-    testing::{Harness, Pod, minutes, only, web},
+    testing::{Harness, Pod, minutes, only, policy, web},
 };
 
 fn at_once(check: Check) -> Policy {
@@ -117,7 +117,10 @@ fn a_proxy_that_succeeds_is_unready_while_a_main_container_is_left() {
         Some(10.0),
         "the onset is the exit, not the time at which another container became unready"
     );
-    assert_eq!(harness.detail(), "it exited with code 0 (Completed)");
+    assert_eq!(
+        harness.detail(),
+        "it exited with code 0 (Completed) and is not restarted"
+    );
 }
 
 #[test]
@@ -194,7 +197,7 @@ fn the_detail_gives_the_cause() {
     let table = [
         (web().unready("envoy"), "its readiness probe fails"),
         (web().unready("envoy").spec("envoy", |c| c.probes.readiness = false), "it runs but is not ready"),
-        (web().starting("envoy", 1).spec("envoy", |c| c.probes.startup = true), "its startup probe fails"),
+        (web().starting("envoy", 1).spec("envoy", |c| c.probes.startup = true), "its startup probe has not passed"),
         (web().starting("envoy", 1), "it runs but is not started"),
         (web().waiting("envoy", "ImagePullBackOff"), "it is waiting: ImagePullBackOff"),
         (web().waiting("envoy", "ContainerCreating"), "it has not been created yet"),
@@ -209,5 +212,47 @@ fn the_detail_gives_the_cause() {
     ];
     for (pod, expected) in table {
         assert_eq!(detail(&pod), expected);
+    }
+}
+
+/// The kubelet writes `Initialized=False` again while all regular containers wait and a native sidecar has not started.
+#[test]
+fn an_initialized_pod_stays_so_in_its_sandbox() {
+    let down = |pod: Pod| {
+        let pod = pod.conditions(|c| c.initialized = false).sandbox(true, 5);
+        pod.exits("envoy", 1, 100).backs_off("envoy")
+    };
+    let crashed = || web().exits("app", 1, 90).backs_off("app");
+    #[rustfmt::skip]
+    let table = [
+        (down(crashed()), true, "the app has run in this sandbox"),
+        (down(crashed()).sandbox(true, 95), false, "the app has run in an earlier sandbox"),
+        (down(web().waiting("app", "PodInitializing")), false, "the app waits in a new sandbox"),
+        (down(web().exits_with("app", 137, "ContainerStatusUnknown", 90)).sandbox(false, 5), false, "no sandbox"),
+        (web().unready("envoy").conditions(|c| {
+            (c.initialized, c.sandbox_ready) = (false, None);
+        }), true, "a virtual kubelet writes no condition Initialized, and the app runs"),
+    ];
+    for (pod, expected, why) in table {
+        assert_eq!(is_not_ready(&pod), expected, "{why}");
+    }
+}
+
+/// The probes of the app go through the proxy of Istio, so the app is never ready without it.
+#[test]
+fn a_proxy_that_the_app_is_probed_through_has_the_shorter_limit() {
+    let pod = |through| {
+        let pod = Pod::named("web-1").regular("istio-proxy").regular("app");
+        let pod = pod.spec("app", |c| c.probes.readiness_through_mesh = through);
+        pod.unready("istio-proxy").unready("app")
+    };
+    for (through, expected) in [(true, "120"), (false, "300")] {
+        let mut harness = Harness::with(policy().only(Check::NotReady));
+        harness.pod(&pod(through)).at(400);
+        let log = harness.log();
+        assert!(
+            log.contains(&format!("{expected} firing istio-proxy NotReady")),
+            "{log:?}"
+        );
     }
 }

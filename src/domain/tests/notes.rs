@@ -1,322 +1,411 @@
-//! The notes of the Events of each check: fault, onset, limit and policy, cause, consequence.
+//! The texts of the Events. They are tested here and nowhere else: `snapshots/` has what each scenario writes. Other tests assert
+//! the check, the reason and the container. After a change of a text, run these tests with `INSTA_UPDATE=always` and review the
+//! difference.
+
+use std::fmt::Write as _;
 
 use crate::domain::{
-    observation::RestartPolicy,
+    checks::frequent_restarts::Scope,
+    observation::{ContainerKind, RestartPolicy},
     policy::{Check, Policy},
     testing::{Harness, Pod, minutes, policy, web},
 };
 
-/// Returns the reason and the note of the first and of the last Event.
-fn notes_of(check: Check, pods: &[(i64, Pod)], end: i64) -> [(&'static str, String); 2] {
-    notes_under(policy().only(check), pods, end)
-}
+/// The versions of a Pod with the seconds in which they appear.
+type Steps = Vec<(i64, Pod)>;
 
-fn notes_under(policy: Policy, pods: &[(i64, Pod)], end: i64) -> [(&'static str, String); 2] {
+/// Returns the Events under a policy as text: the time, the reason and the note of each.
+fn events_under(policy: Policy, steps: &[(i64, Pod)], end: i64) -> String {
     let mut harness = Harness::with(policy);
-    for (second, pod) in pods {
+    for (second, pod) in steps {
         harness.pod_at(*second, pod);
     }
-    let events = harness.at(end).events();
-    let words = |event: &crate::domain::effects::Event| (event.reason, event.note.clone());
-    [words(events.first().unwrap()), words(events.last().unwrap())]
+    let mut text = String::new();
+    for event in harness.at(end).events() {
+        writeln!(text, "  {} {}", event.at, event.reason).unwrap();
+        writeln!(text, "    {}", event.note).unwrap();
+    }
+    text
 }
 
-fn assert_notes(notes: &[(&'static str, String); 2], reason: &str, note: &str, recovered: &str) {
-    assert_eq!((notes[0].0, &*notes[0].1), (reason, note));
-    assert_eq!((notes[1].0, &*notes[1].1), ("SidecarRecovered", recovered));
+/// Writes a heading and the Events of each scenario under the default limits of a check.
+fn texts_of(check: Check, scenarios: Vec<(&str, Steps, i64)>) -> String {
+    let mut text = String::new();
+    for (about, steps, end) in scenarios {
+        writeln!(text, "{about}").unwrap();
+        text += &events_under(policy().only(check), &steps, end);
+    }
+    text
+}
+
+fn job() -> Pod {
+    let pod = Pod::named("job-1")
+        .of("Job", "job")
+        .regular("app")
+        .regular("log-sidecar");
+    pod.restart_policy(RestartPolicy::Never)
+}
+
+fn classic() -> Pod {
+    Pod::named("web-1").regular("app").regular("log-sidecar")
 }
 
 #[test]
 fn not_ready() {
-    let bad = web().unready("envoy");
-    let notes = notes_of(Check::NotReady, &[(0, web()), (127, bad), (500, web())], 9000);
-    assert_notes(
-        &notes,
-        "SidecarContainerNotReady",
-        "Sidecar 'envoy' (native) has not been ready since 10:02:07Z (5m allowed by SidecarPolicy pay/mesh): its readiness \
-         probe fails. The Pod is removed from its Services' endpoints.",
-        "Sidecar 'envoy' (native) is ready now after 8m13s (NotReady under SidecarPolicy pay/mesh).",
-    );
+    let bad = || web().unready("envoy");
+    let starts = || {
+        web()
+            .unready("envoy")
+            .waiting("app", "CreateContainerConfigError")
+    };
+    let ended = || job().exits("log-sidecar", 2, 127);
+    let probed = |pod: Pod| pod.spec("envoy", |c| c.probes.startup = true);
+    let yesterday = 14 * 3600;
+    let scenarios = vec![
+        (
+            "unready and ready again",
+            vec![(0, web()), (127, bad()), (500, web())],
+            9000,
+        ),
+        (
+            "the main container has not been created",
+            vec![(0, starts())],
+            400,
+        ),
+        (
+            "the startup probe has not passed",
+            vec![(0, probed(web().starting("envoy", 0)))],
+            400,
+        ),
+        (
+            "in a Job, and not restarted",
+            vec![(0, job()), (127, ended())],
+            9000,
+        ),
+        (
+            "no longer needed",
+            vec![
+                (0, job()),
+                (10, job().unready("log-sidecar")),
+                (610, ended().exits("app", 0, 600)),
+            ],
+            9000,
+        ),
+        (
+            "starting again",
+            vec![(0, web()), (10, bad()), (610, bad().uninitialized())],
+            9000,
+        ),
+        (
+            "the next day",
+            vec![(yesterday - 100, web()), (yesterday - 100, bad())],
+            yesterday + 300,
+        ),
+    ];
+    insta::assert_snapshot!("not_ready", texts_of(Check::NotReady, scenarios));
 }
 
 #[test]
 fn main_ready_sidecar_not_ready() {
-    let classic = || Pod::named("web-1").regular("app").regular("log-sidecar");
-    let bad = classic().unready("log-sidecar");
-    let check = Check::MainReadySidecarNotReady;
-    let one = notes_of(
-        check,
-        &[(0, classic()), (127, bad.clone()), (500, classic())],
-        9000,
-    );
-    assert_notes(
-        &one,
-        "MainContainerReadyButSidecarNot",
-        "Main container 'app' is ready but sidecar 'log-sidecar' (classic) is not, since 10:02:07Z (2m allowed by \
-         SidecarPolicy pay/mesh): its readiness probe fails. The Pod is removed from its Services' endpoints.",
-        "Sidecar 'log-sidecar' (classic) is ready now after 8m13s (MainReadySidecarNotReady under SidecarPolicy \
-         pay/mesh).",
-    );
-    let two = notes_of(
-        check,
-        &[(0, classic().regular("worker")), (127, bad.regular("worker"))],
-        400,
-    );
-    assert!(
-        two[0]
-            .1
-            .starts_with("Main containers 'app' and 'worker' are ready but sidecar "),
-        "{}",
-        two[0].1
-    );
-    let gone = classic().unready("log-sidecar").unready("app");
-    let main_fails = notes_of(
-        check,
-        &[
-            (0, classic()),
-            (10, classic().unready("log-sidecar")),
-            (200, gone),
-        ],
-        9000,
-    );
-    assert_eq!(
-        main_fails[1].1,
-        "Sidecar 'log-sidecar' (classic) no longer fails the check, because no main container is ready, after \
-         5m10s (MainReadySidecarNotReady under SidecarPolicy pay/mesh)."
-    );
-}
-
-#[test]
-fn a_readiness_fault_can_end_while_the_sidecar_is_not_ready() {
-    let job = || {
-        Pod::named("web-1")
-            .regular("app")
-            .regular("log-sidecar")
-            .restart_policy(RestartPolicy::Never)
-    };
-    let bad = || job().unready("log-sidecar");
-    let recovered = |end: Pod| {
-        let quick = policy()
-            .only(Check::NotReady)
-            .check(Check::NotReady, |c| c.keep_firing_for = minutes(0));
-        notes_under(quick, &[(0, job()), (10, bad()), (610, end)], 9000)[1]
-            .1
-            .clone()
-    };
-    let table = [
+    let bad = || classic().unready("log-sidecar");
+    let scenarios = vec![
         (
-            bad().exits("app", 0, 600),
-            "is no longer needed, because all main containers have finished, after 10m",
+            "unready and ready again",
+            vec![(0, classic()), (127, bad()), (500, classic())],
+            9000,
         ),
-        (bad().exits("log-sidecar", 0, 600), "has finished after 10m"),
-        (bad().uninitialized(), "is starting again with its Pod after 10m"),
+        (
+            "two main containers",
+            vec![(0, classic().regular("worker")), (127, bad().regular("worker"))],
+            400,
+        ),
+        (
+            "the main container becomes unready too",
+            vec![(0, classic()), (10, bad()), (200, bad().unready("app"))],
+            9000,
+        ),
+        (
+            "in a Job, and not restarted",
+            vec![(0, job()), (10, job().exits("log-sidecar", 2, 10))],
+            400,
+        ),
     ];
-    for (pod, expected) in table {
-        let note = recovered(pod);
-        assert_eq!(
-            note,
-            format!("Sidecar 'log-sidecar' (classic) {expected} (NotReady under SidecarPolicy pay/mesh).")
-        );
-    }
+    insta::assert_snapshot!(
+        "main_ready_sidecar_not_ready",
+        texts_of(Check::MainReadySidecarNotReady, scenarios)
+    );
 }
 
 #[test]
 fn frequent_restarts() {
-    let crash = |pod: &Pod, second| {
-        pod.clone()
-            .exits("envoy", 1, second)
-            .restarted("envoy", second + 1)
+    let crashes = |names: &[&str], seconds: &[i64]| {
+        let mut pod = web();
+        let mut steps = vec![(0, pod.clone())];
+        for second in seconds {
+            for name in names {
+                pod = pod.exits(name, 1, second - 1).restarted(name, *second);
+            }
+            steps.push((*second, pod.clone()));
+        }
+        steps
     };
-    let (one, two) = (crash(&web(), 9), crash(&crash(&web(), 9), 19));
-    let three = crash(&two, 29);
-    let steps = [(0, web()), (10, one), (20, two.clone()), (30, three)];
-    assert_notes(
-        &notes_of(Check::FrequentRestarts, &steps, 9000),
-        "SidecarRestartingFrequently",
-        "Sidecar 'envoy' (native) restarted 3 times within 15m (limit 3, SidecarPolicy pay/mesh); last exit code 1 (Error) at \
-         10:00:29Z. Only this container was restarted.",
-        "Sidecar 'envoy' (native) restarted fewer than 3 times within 15m after 24m40s (FrequentRestarts under \
-         SidecarPolicy pay/mesh).",
-    );
-    let down = crash(&two, 2000).exits("envoy", 1, 2010).backs_off("envoy");
-    let steps = [(0, web()), (20, two), (2010, down)];
-    let notes = notes_of(Check::FrequentRestarts, &steps, 2020);
-    assert_eq!(
-        notes[0].1,
-        "Sidecar 'envoy' (native) is down and restarted 3 times (limit 3 within 15m, or within 1h while it is down, \
-         SidecarPolicy pay/mesh); last exit code 1 (Error) at 10:33:30Z. Only this container was restarted."
-    );
-}
-
-#[test]
-fn a_count_in_a_note_is_that_of_the_window() {
-    let restarts = [10, 905, 908, 910];
-    let steps = (1..=restarts.len()).map(|n| {
-        let pod = restarts[..n]
-            .iter()
-            .fold(web(), |pod, second| pod.restarted("envoy", *second));
-        (restarts[n - 1], pod)
-    });
-    let steps: Vec<_> = [(0, web())].into_iter().chain(steps).collect();
-    let note = notes_of(Check::FrequentRestarts, &steps, 920)[0].1.clone();
-    assert!(
-        note.contains("restarted 3 times within 15m"),
-        "the first has just left the window: {note}"
-    );
-    let flaps = [10, 1770, 1780, 1790, 1795, 1800, 1810];
-    let steps = flaps
-        .iter()
-        .flat_map(|second| [(*second, web().unready("envoy")), (second + 2, web())]);
-    let steps: Vec<_> = [(0, web())].into_iter().chain(steps).collect();
-    let note = notes_of(Check::Flapping, &steps, 1820)[0].1.clone();
-    assert!(
-        note.contains("unready 6 times within 30m"),
-        "the first has just left the window: {note}"
-    );
-}
-
-#[test]
-fn frequent_restarts_of_other_containers() {
+    let mut down = crashes(&["envoy"], &[20, 1000]);
+    let (_, last) = down.last().unwrap().clone();
+    down.push((
+        2010,
+        last.restarted("envoy", 2000)
+            .exits("envoy", 1, 2010)
+            .backs_off("envoy"),
+    ));
+    let slow: Vec<i64> = (1..=6).map(|n| 45 * 60 * n).collect();
+    let scenarios = vec![
+        ("three restarts", crashes(&["envoy"], &[10, 20, 30]), 9000),
+        ("down", down, 2020),
+        (
+            "the app restarts too",
+            crashes(&["envoy", "app"], &[10, 20, 30]),
+            40,
+        ),
+        ("every 45 minutes", crashes(&["envoy"], &slow), 16300),
+        (
+            "four restarts, the first of which has left the window",
+            crashes(&["envoy"], &[10, 905, 908, 910]),
+            920,
+        ),
+    ];
+    let mut text = texts_of(Check::FrequentRestarts, scenarios);
     let all = policy().only(Check::FrequentRestarts).with(|p| {
-        p.checks.frequent_restarts.limits.scope =
-            crate::domain::checks::frequent_restarts::Scope::AllContainers;
+        p.checks.frequent_restarts.limits.scope = Scope::AllContainers;
     });
     let once = all.check(Check::FrequentRestarts, |c| c.count = 1);
-    let subject = |name: &str| {
+    for name in ["app", "setup"] {
         let pod = web().init("setup");
-        let notes = notes_under(
-            once.clone(),
-            &[(0, pod.clone()), (10, pod.restarted(name, 10))],
-            20,
-        );
-        notes[0].1.split(" restarted ").next().unwrap().to_owned()
-    };
-    assert_eq!(subject("app"), "Main container 'app'");
-    assert_eq!(subject("setup"), "Init container 'setup'");
+        let steps = [(0, pod.clone()), (10, pod.restarted(name, 10))];
+        text += &format!("scope AllContainers: {name}\n");
+        text += &events_under(once.clone(), &steps, 20);
+    }
+    insta::assert_snapshot!("frequent_restarts", text);
 }
 
 #[test]
 fn startup_blocked() {
     let blocked = || {
-        let pod = web()
-            .regular("worker")
-            .spec("envoy", |c| c.probes.startup = true)
-            .uninitialized();
-        pod.waiting("app", "PodInitializing")
-            .waiting("worker", "PodInitializing")
+        let pod = web().regular("worker").spec("envoy", |c| c.probes.startup = true);
+        pod.uninitialized()
     };
-    let probed = blocked()
+    let killed = blocked()
+        .starting("envoy", 0)
         .status("envoy", |s| s.restart_count = 3)
         .exits_with("envoy", 137, "Error", 100)
         .restarted("envoy", 101)
         .starting("envoy", 101);
-    let steps = [
-        (0, blocked().starting("envoy", 0)),
-        (101, probed),
-        (500, web().regular("worker")),
+    let init = |pod: Pod| {
+        pod.init("setup")
+            .regular("app")
+            .regular("istio-proxy")
+            .uninitialized()
+    };
+    let setup = || init(Pod::named("web-1"));
+    let failed = || {
+        let failing = setup()
+            .starting("setup", 0)
+            .status("setup", |s| s.restart_count = 4);
+        failing.exits("setup", 1, 250).backs_off("setup")
+    };
+    let hook = |pod: Pod| {
+        let pod = pod
+            .regular("log-sidecar")
+            .spec("log-sidecar", |c| c.has_post_start = true);
+        let pod = pod.regular("worker").sandbox(true, 0);
+        ["trainer", "log-sidecar", "worker"]
+            .into_iter()
+            .fold(pod, |pod, name| {
+                if pod.0.shape.position(name).is_some() {
+                    pod.waiting(name, "ContainerCreating")
+                } else {
+                    pod
+                }
+            })
+    };
+    let pulled = |kind: ContainerKind| {
+        let pod = Pod::named("web-1").init("setup").regular("app").uninitialized();
+        let pod = pod.spec("setup", |c| {
+            c.kind = kind;
+            c.has_post_start = kind == ContainerKind::Native;
+        });
+        pod.waiting("setup", "PodInitializing").sandbox(true, 0)
+    };
+    let scenarios = vec![
+        (
+            "a native sidecar is killed by its startup probe, and starts later",
+            vec![
+                (0, blocked().starting("envoy", 0)),
+                (101, killed),
+                (500, web().regular("worker")),
+            ],
+            9000,
+        ),
+        (
+            "a plain init container does not end, and starts again in a new sandbox",
+            vec![
+                (0, setup().starting("setup", 0)),
+                (1900, setup().starting("setup", 0).sandbox(false, 1900)),
+            ],
+            2000,
+        ),
+        (
+            "a plain init container fails before a classic proxy",
+            vec![(0, failed())],
+            400,
+        ),
+        (
+            "a plain init container without a hook",
+            vec![(0, pulled(ContainerKind::Init))],
+            2000,
+        ),
+        (
+            "a native sidecar with a hook",
+            vec![(0, pulled(ContainerKind::Native))],
+            400,
+        ),
+        (
+            "a hook of the first container",
+            vec![(0, hook(Pod::named("web-1")))],
+            400,
+        ),
+        (
+            "a hook after another container",
+            vec![(0, hook(Pod::named("web-1").regular("trainer")))],
+            400,
+        ),
     ];
-    assert_notes(
-        &notes_of(Check::StartupBlocked, &steps, 9000),
-        "SidecarBlocksStartup",
-        "Sidecar 'envoy' (native) has not started since 10:00:00Z (5m allowed by SidecarPolicy pay/mesh): its startup \
-         probe fails, 4 restarts, last exit code 137 (Error). Containers 'app' and 'worker' wait for it.",
-        "Sidecar 'envoy' (native) no longer blocks the startup of its Pod after 8m20s (StartupBlocked under SidecarPolicy \
-         pay/mesh).",
-    );
-    let init = Pod::named("web-1")
-        .init("setup")
-        .regular("app")
-        .uninitialized()
-        .starting("setup", 0);
-    let notes = notes_of(
-        Check::StartupBlocked,
-        &[(0, init.clone()), (1900, init.sandbox(false, 1900))],
-        2000,
-    );
-    assert_eq!(
-        notes[0].1,
-        "Init container 'setup' has not completed since 10:00:00Z (30m allowed by SidecarPolicy pay/mesh): it runs and \
-         does not exit. Container 'app' waits for it."
-    );
-    assert!(
-        notes[1].1.contains("is starting again with its Pod"),
-        "{}",
-        notes[1].1
-    );
+    insta::assert_snapshot!("startup_blocked", texts_of(Check::StartupBlocked, scenarios));
 }
 
 #[test]
 fn job_held_open() {
-    let job = || {
-        Pod::named("job-1")
-            .of("Job", "job")
-            .regular("app")
-            .regular("log-sidecar")
-            .restart_policy(RestartPolicy::Never)
+    let held = || job().exits("app", 0, 100);
+    let uploader = |pod: Pod| {
+        pod.spec("log-sidecar", |c| {
+            c.image = "quay.io/argoproj/argoexec:v3.6.2".into()
+        })
     };
-    let held = job().exits("app", 0, 100);
-    let steps = [
-        (0, job()),
-        (102, held.clone()),
-        (600, held.clone().exits("log-sidecar", 0, 600)),
+    let on_failure = |pod: Pod| pod.restart_policy(RestartPolicy::OnFailure);
+    let scenarios = vec![
+        (
+            "until the sidecar finishes",
+            vec![
+                (0, job()),
+                (102, held()),
+                (600, held().exits("log-sidecar", 0, 600)),
+            ],
+            9000,
+        ),
+        (
+            "until a main container runs again",
+            vec![(0, job()), (102, held()), (600, job())],
+            9000,
+        ),
+        (
+            "a Pod without a Job",
+            vec![(0, job().of("Pod", "job-1")), (102, held().of("Pod", "job-1"))],
+            500,
+        ),
+        (
+            "the main container was OOM-killed",
+            vec![(0, job()), (102, job().oom_killed("app", 100))],
+            500,
+        ),
+        (
+            "its image cannot be pulled",
+            vec![(0, held().waiting("log-sidecar", "ImagePullBackOff"))],
+            500,
+        ),
+        (
+            "it fails and is restarted",
+            vec![
+                (0, on_failure(job())),
+                (102, on_failure(held()).exits("log-sidecar", 1, 101)),
+            ],
+            500,
+        ),
+        (
+            "a container that works after the main containers",
+            vec![(0, uploader(job())), (102, uploader(held()))],
+            2000,
+        ),
+        (
+            "the same after a failure",
+            vec![(0, uploader(job())), (102, uploader(job()).exits("app", 3, 100))],
+            500,
+        ),
     ];
-    assert_notes(
-        &notes_of(Check::JobHeldOpen, &steps, 9000),
-        "SidecarHoldsJobOpen",
-        "All main containers finished at 10:01:40Z but sidecar 'log-sidecar' (classic) still runs: the Job cannot \
-         complete (5m allowed by SidecarPolicy pay/mesh). A native sidecar (initContainers, restartPolicy: Always) is \
-         stopped when the main containers finish.",
-        "Sidecar 'log-sidecar' (classic) has finished after 8m18s (JobHeldOpen under SidecarPolicy pay/mesh).",
-    );
-    let again = notes_of(
-        Check::JobHeldOpen,
-        &[(0, job()), (102, job().exits("app", 0, 100)), (600, job())],
-        9000,
-    );
-    assert!(
-        again[1].1.contains("has a running main container again"),
-        "{}",
-        again[1].1
-    );
-    let without_job = [(0, job().of("Pod", "job-1")), (102, held.of("Pod", "job-1"))];
-    let note = &notes_of(Check::JobHeldOpen, &without_job, 9000)[0].1;
-    assert!(note.contains("the Pod cannot complete"), "{note}");
+    insta::assert_snapshot!("job_held_open", texts_of(Check::JobHeldOpen, scenarios));
 }
 
 #[test]
 fn oom_killed() {
-    let limited = |limit: &'static str| web().spec("envoy", |c| c.memory_limit = Some(limit.into()));
-    let steps = [(0, limited("64Mi")), (10, limited("64Mi").oom_killed("envoy", 9))];
-    assert_notes(
-        &notes_of(Check::OOMKilled, &steps, 9000),
-        "SidecarOOMKilled",
-        "Sidecar 'envoy' (native) was OOM-killed at 10:00:10Z (limit 64Mi). The app was not restarted.",
-        "Sidecar 'envoy' (native) was not OOM-killed again after 10m (OOMKilled under SidecarPolicy pay/mesh).",
-    );
-    let notes = notes_of(
-        Check::OOMKilled,
-        &[(0, web()), (10, web().oom_killed("envoy", 9))],
-        20,
-    );
-    assert!(
-        notes[0].1.contains("(the container has no memory limit)"),
-        "{}",
-        notes[0].1
-    );
+    let limited = || web().spec("envoy", |c| c.memory_limit = Some("64Mi".into()));
+    let killed = || web().oom_killed("envoy", 9);
+    let scenarios = vec![
+        (
+            "with a limit",
+            vec![(0, limited()), (10, limited().oom_killed("envoy", 9))],
+            9000,
+        ),
+        ("without a limit", vec![(0, web()), (10, killed())], 20),
+        (
+            "the app ended too",
+            vec![(0, web()), (10, killed().exits("app", 1, 8))],
+            20,
+        ),
+        (
+            "the app was restarted too",
+            vec![(0, web()), (10, killed().restarted("app", 8))],
+            20,
+        ),
+    ];
+    insta::assert_snapshot!("oom_killed", texts_of(Check::OOMKilled, scenarios));
 }
 
 #[test]
 fn flapping() {
-    let mut steps = vec![(0, web())];
-    for n in 1..=6 {
-        steps.extend([(10 * n, web().unready("envoy")), (10 * n + 5, web())]);
-    }
-    assert_notes(
-        &notes_of(Check::Flapping, &steps, 9000),
-        "SidecarFlapping",
-        "Sidecar 'envoy' (native) went from ready to unready 6 times within 30m without a restart (limit 6, SidecarPolicy \
-         pay/mesh). Each change removes the Pod from its Services' endpoints.",
-        "Sidecar 'envoy' (native) went from ready to unready fewer than 6 times within 30m after 31m10s (Flapping \
-         under SidecarPolicy pay/mesh).",
-    );
+    let flaps = |seconds: &[i64], pod: fn() -> Pod, name: &str| {
+        let mut steps = vec![(0, pod())];
+        for second in seconds {
+            steps.extend([(*second, pod().unready(name)), (second + 2, pod())]);
+        }
+        steps
+    };
+    let scenarios = vec![
+        (
+            "six changes",
+            flaps(&[10, 20, 30, 40, 50, 60], web, "envoy"),
+            9000,
+        ),
+        (
+            "seven changes, the first of which has left the window",
+            flaps(&[10, 1770, 1780, 1790, 1795, 1800, 1810], web, "envoy"),
+            1820,
+        ),
+        (
+            "in a Job",
+            flaps(&[10, 20, 30, 40, 50, 60], job, "log-sidecar"),
+            70,
+        ),
+    ];
+    insta::assert_snapshot!("flapping", texts_of(Check::Flapping, scenarios));
+}
+
+#[test]
+fn a_short_keep_firing_for_shows_how_a_fault_ends() {
+    let quick = policy()
+        .only(Check::NotReady)
+        .check(Check::NotReady, |c| c.keep_firing_for = minutes(0));
+    let steps = [
+        (0, job()),
+        (10, job().unready("log-sidecar")),
+        (610, job().exits("log-sidecar", 0, 600)),
+    ];
+    insta::assert_snapshot!("finished", events_under(quick, &steps, 9000));
 }

@@ -1,6 +1,7 @@
 //! Counts of restarts and flaps, and which restarts the Pod itself causes.
 
 use crate::domain::{
+    observation::State,
     policy::{Check, Policy},
     testing::{Harness, Pod, Step, policy, web, web_named},
 };
@@ -261,13 +262,13 @@ fn restarts_in_a_gap_of_the_watch_count_at_the_time_that_the_kubelet_gives() {
     assert_eq!(
         harness.index.violations().count(),
         1,
-        "the window starts at the last exit"
+        "it fires until keepFiringFor has passed"
     );
     harness.at(220 + 15 * 60 + 10 * 60);
     assert_eq!(
         harness.log(),
-        ["1720 resolved envoy FrequentRestarts"],
-        "keepFiringFor starts at the end of the window"
+        ["1600 resolved envoy FrequentRestarts"],
+        "two of the restarts are only known to be in the gap"
     );
 
     let mut harness = Harness::with(restarts_only());
@@ -320,4 +321,46 @@ fn a_container_without_an_earlier_status_is_new() {
         [""; 0],
         "a status of another container shows that the container is not new"
     );
+}
+
+/// Several restarts in one update: the last one has a time, the others are only known to be later than the run seen before.
+#[test]
+fn restarts_between_two_updates_count_from_the_run_before_them() {
+    let crashed = |ended: i64, count| {
+        let pod = web().restarted("envoy", ended);
+        pod.status("envoy", |s| s.restart_count = count)
+    };
+    #[rustfmt::skip]
+    let table: [(i64, i64, u32, &str); 3] = [
+        (500, 490, 3, "firing"),
+        (86_400, 86_390, 3, "the run before is older than the window"),
+        (500, 490, 2, "one restart less than count"),
+    ];
+    for (second, ended, count, why) in table {
+        let mut harness = Harness::with(restarts_only());
+        harness.pod(&web()).pod_at(second, &crashed(ended, count));
+        assert_eq!(harness.firing().is_empty(), why != "firing", "{why}");
+    }
+}
+
+/// The kubelet writes this exit for a run that it has lost with the sandbox, without times.
+#[test]
+fn a_lost_run_is_no_restart_of_the_container() {
+    let mut pod = web();
+    let mut harness = Harness::with(restarts_only());
+    harness.pod(&pod);
+    for second in [10, 20, 30] {
+        pod = pod
+            .exits_with("envoy", 137, "ContainerStatusUnknown", second)
+            .status("envoy", |s| {
+                let State::Terminated(exit) = &mut s.state else {
+                    unreachable!()
+                };
+                (exit.started_at, exit.finished_at) = (None, None);
+            });
+        pod = pod.restarted("envoy", second);
+        harness.pod_at(second, &pod);
+    }
+    assert_eq!(harness.log(), [""; 0]);
+    assert_eq!(counted(&harness), 0);
 }

@@ -208,6 +208,7 @@ fn other_controllers_write_another_label() {
 #[test]
 fn after_a_restart_the_creation_times_tell_which_template_is_new() {
     let old = replica("old", "7d9", 0);
+    let failing = |pod: &Pod, second| pod.clone().starting("envoy", second);
     let new = failing(&replica("new", "8f2", 100), 110);
     let listed = |pods: &[&Pod]| {
         let mut harness = Harness::starting();

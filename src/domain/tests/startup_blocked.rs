@@ -186,14 +186,66 @@ fn the_detail_gives_the_cause_and_the_waiting_containers() {
     #[rustfmt::skip]
     let table = [
         (fresh(),
-            "its image is still being pulled, or its postStart hook has not returned; blocked: 'envoy' and 'app'"),
+            "its image is still being pulled; blocked: 'envoy' and 'app'"),
         (fresh().starting("setup", 1), "it runs and does not exit; blocked: 'envoy' and 'app'"),
-        (native(fresh()).starting("envoy", 1), "its startup probe fails; blocked: 'app'"),
+        (native(fresh()).starting("envoy", 1), "its startup probe has not passed; blocked: 'app'"),
         (native(fresh()).starting("envoy", 1).restarted("envoy", 2).starting("envoy", 2),
-            "its startup probe fails, 1 restart, last exit code 1 (Error); blocked: 'app'"),
+            "its startup probe has not passed, 1 restart, last exit code 1 (Error); blocked: 'app'"),
         (native(fresh()).waiting("envoy", "ErrImagePull"), "it is waiting: ErrImagePull; blocked: 'app'"),
     ];
     for (pod, expected) in table {
         assert_eq!(detail(&pod), expected);
     }
+}
+
+/// `computeInitContainerActions` of the kubelet walks the init containers backwards.
+#[test]
+fn a_container_blocks_nothing_once_a_later_one_has_begun() {
+    let pod = || {
+        let pod = Pod::named("web-1").native("proxy").init("migrate").regular("app");
+        pod.uninitialized().sandbox(true, 10)
+    };
+    let down = |pod: Pod| pod.exits("proxy", 1, 100).backs_off("proxy");
+    let app_has_run = |pod: Pod| pod.starting("app", 20).exits("app", 1, 90);
+    #[rustfmt::skip]
+    let table = [
+        (down(pod().starting("migrate", 12)), Some("migrate"), "the later init container runs"),
+        (down(pod().starting("migrate", 12).exits("migrate", 1, 50).backs_off("migrate")), Some("migrate"),
+            "the later init container has failed in this sandbox"),
+        (down(pod().starting("migrate", 2).exits("migrate", 1, 5).backs_off("migrate")), Some("proxy"),
+            "the later init container has failed in an earlier sandbox"),
+        (down(pod().waiting("migrate", "ImagePullBackOff")), Some("proxy"), "the later init container has not begun"),
+        (down(app_has_run(pod().exits("migrate", 0, 15))), None, "the app has run in this sandbox"),
+        (down(app_has_run(pod().exits("migrate", 0, 15)).backs_off("app")), None,
+            "the app has run in this sandbox, and the kubelet reports Initialized=False again"),
+        (pod().starting("proxy", 101).starting("migrate", 12).exits_with("migrate", 137, "RestartingAllContainers", 100),
+            Some("proxy"), "all containers were restarted since"),
+    ];
+    for (pod, expected, why) in table {
+        assert_eq!(blocked(startup_only(), &pod).as_deref(), expected, "{why}");
+    }
+}
+
+#[test]
+fn the_onset_of_a_blocking_container_does_not_move_with_the_one_before() {
+    let pod = |proxy: i64| {
+        let pod = Pod::named("web-1").native("proxy").init("migrate").regular("app");
+        let pod = pod.uninitialized().sandbox(true, 10).starting("migrate", 12);
+        if proxy == 0 {
+            pod
+        } else {
+            pod.restarted("proxy", proxy)
+        }
+    };
+    let mut harness = Harness::with(startup_only());
+    harness.pod(&pod(0)).pod_at(1500, &pod(1500));
+    harness.pod_at(1600, &pod(1500).exits("proxy", 1, 1600).backs_off("proxy"));
+    assert_eq!(harness.onset("migrate", Check::StartupBlocked), Some(0.0));
+    let mut restarted = Harness::starting();
+    restarted.policy(startup_only()).at(2000).resync([&pod(1500)]);
+    assert_eq!(
+        restarted.onset("migrate", Check::StartupBlocked),
+        Some(12.0),
+        "its own start"
+    );
 }

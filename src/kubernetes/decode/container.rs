@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::{
     bounded::{bounded, bounded_image},
@@ -27,18 +28,48 @@ pub(in crate::kubernetes) struct LeanContainer {
     pub(in crate::kubernetes) restart_policy: Option<RestartPolicy>,
     #[serde(deserialize_with = "list")]
     pub(in crate::kubernetes) restart_policy_rules: Vec<LeanRule>,
-    #[serde(deserialize_with = "is_present")]
-    pub(in crate::kubernetes) readiness_probe: bool,
+    pub(in crate::kubernetes) readiness_probe: Option<LeanProbe>,
     #[serde(deserialize_with = "is_present")]
     pub(in crate::kubernetes) liveness_probe: bool,
-    #[serde(deserialize_with = "is_present")]
-    pub(in crate::kubernetes) startup_probe: bool,
+    pub(in crate::kubernetes) startup_probe: Option<LeanProbe>,
     #[serde(deserialize_with = "or_default")]
     pub(in crate::kubernetes) lifecycle: Lifecycle,
     #[serde(rename = "resizePolicy", deserialize_with = "list")]
     pub(in crate::kubernetes) resize_policies: Vec<ResizePolicy>,
     #[serde(deserialize_with = "or_default")]
     pub(in crate::kubernetes) resources: Resources,
+}
+
+/// A probe.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(in crate::kubernetes) struct LeanProbe {
+    #[serde(deserialize_with = "count")]
+    pub(in crate::kubernetes) initial_delay_seconds: u32,
+    #[serde(deserialize_with = "or_default")]
+    pub(in crate::kubernetes) http_get: HttpGet,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::kubernetes) struct HttpGet {
+    /// The port is one on which the proxy of Istio serves the probes of the other containers.
+    #[serde(deserialize_with = "mesh_port")]
+    pub(in crate::kubernetes) port: bool,
+}
+
+/// The ports of Istio's proxy for rewritten probes and for its own health.
+const MESH_PORTS: [i64; 2] = [15020, 15021];
+
+/// Reports whether the port of a probe is one of [`MESH_PORTS`]. A port can be a number or a name.
+fn mesh_port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let port = Option::<Value>::deserialize(deserializer)?;
+    Ok(port.and_then(|port| port.as_i64()).is_some_and(is_mesh_port))
+}
+
+/// Reports whether the proxy of Istio serves probes on a port.
+pub(in crate::kubernetes) fn is_mesh_port(port: i64) -> bool {
+    MESH_PORTS.contains(&port)
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -116,9 +147,9 @@ impl LeanContainer {
             image,
             restart_policy,
             restart_policy_rules,
-            readiness_probe: readiness,
-            liveness_probe: liveness,
-            startup_probe: startup,
+            readiness_probe,
+            liveness_probe,
+            startup_probe,
             lifecycle,
             resize_policies,
             resources,
@@ -135,9 +166,12 @@ impl LeanContainer {
             restart_policy: *restart_policy,
             restart_rules: restart_policy_rules.iter().filter_map(LeanRule::known).collect(),
             probes: Probes {
-                readiness: *readiness,
-                liveness: *liveness,
-                startup: *startup,
+                readiness: readiness_probe.is_some(),
+                liveness: *liveness_probe,
+                startup: startup_probe.is_some(),
+                readiness_delay: readiness_probe.map_or(0, |probe| probe.initial_delay_seconds),
+                startup_delay: startup_probe.map_or(0, |probe| probe.initial_delay_seconds),
+                readiness_through_mesh: readiness_probe.is_some_and(|probe| probe.http_get.port),
             },
             has_post_start: lifecycle.post_start,
             restarts_on_resize: resize_policies.iter().any(|policy| policy.restarts),

@@ -43,9 +43,15 @@ fn controller_of(metadata: &ObjectMeta) -> Option<(&str, &str)> {
     let above = match owner.kind.as_str() {
         "ReplicaSet" if named_by("apps/") => {
             let labels = metadata.labels.as_ref();
-            let hash = labels.and_then(|labels| labels.get("pod-template-hash"));
-            let name = hash.and_then(|hash| deployment(&owner.name, hash));
-            name.map(|name| ("Deployment", name))
+            // Both controllers append the hash of the Pod template to the name of the ReplicaSet.
+            let above = [
+                ("pod-template-hash", "Deployment"),
+                ("rollouts-pod-template-hash", "Rollout"),
+            ];
+            above.into_iter().find_map(|(label, kind)| {
+                let hash = labels?.get(label)?;
+                Some((kind, deployment(&owner.name, hash)?))
+            })
         }
         "Job" if named_by("batch/") => {
             let created = metadata.creation_timestamp.as_ref().map(|time| time.0);
@@ -57,7 +63,7 @@ fn controller_of(metadata: &ObjectMeta) -> Option<(&str, &str)> {
     above.or(Some((&owner.kind, &owner.name)))
 }
 
-/// Returns the name of the Deployment of a ReplicaSet. The Deployment controller appends the hash of the Pod template.
+/// Returns the name of the Deployment or the Rollout of a ReplicaSet, whose name ends with the hash of the Pod template.
 fn deployment<'a>(replica_set: &'a str, hash: &str) -> Option<&'a str> {
     let name = replica_set.strip_suffix(hash)?.strip_suffix('-')?;
     (!name.is_empty() && !hash.is_empty()).then_some(name)

@@ -7,9 +7,9 @@ use super::{
 use crate::kubernetes::decode::{
     clamp_code, clamp_count,
     container::{
-        ExitCode, ExitCodes, LeanContainer, LeanRule, LeanState, LeanStatus, Lifecycle, Limits, ResizePolicy,
-        Resources, Running, Terminated, Waiting, exit_code_operator, is_restart_action, is_restart_on_resize,
-        restart_policy_of, run_of,
+        ExitCode, ExitCodes, LeanContainer, LeanProbe, LeanRule, LeanState, LeanStatus, Lifecycle, Limits,
+        ResizePolicy, Resources, Running, Terminated, Waiting, exit_code_operator, is_mesh_port,
+        is_restart_action, is_restart_on_resize, restart_policy_of, run_of,
     },
 };
 
@@ -22,9 +22,9 @@ pub(super) fn container(mut fields: Fields<'_>) -> Result<LeanContainer, Malform
             2 => container.image = value.free_text()?,
             8 => container.resources = resources(value)?,
             10 => container.liveness_probe = true,
-            11 => container.readiness_probe = true,
+            11 => container.readiness_probe = Some(probe(value)?),
             12 => container.lifecycle = lifecycle(value)?,
-            22 => container.startup_probe = true,
+            22 => container.startup_probe = Some(probe(value)?),
             23 => container.resize_policies.push(resize_policy(value)?),
             24 => container.restart_policy = restart_policy_of(&value.text()?),
             25 => container.restart_policy_rules.push(rule(value)?),
@@ -32,6 +32,30 @@ pub(super) fn container(mut fields: Fields<'_>) -> Result<LeanContainer, Malform
         }
     }
     Ok(container)
+}
+
+/// Decodes a `Probe`.
+fn probe(value: Value<'_>) -> Result<LeanProbe, Malformed> {
+    let mut probe = LeanProbe::default();
+    let mut fields = value.message()?;
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            // ProbeHandler, HTTPGetAction, IntOrString: the name of a port has another field.
+            1 => {
+                let port = value
+                    .field(2)?
+                    .map(|http_get| http_get.field(2))
+                    .transpose()?
+                    .flatten();
+                let number = port.map(|port| port.field(2)).transpose()?.flatten();
+                let number = number.map(Value::integer).transpose()?;
+                probe.http_get.port = number.is_some_and(is_mesh_port);
+            }
+            2 => probe.initial_delay_seconds = clamp_count(value.integer()?),
+            _ => {}
+        }
+    }
+    Ok(probe)
 }
 
 fn lifecycle(value: Value<'_>) -> Result<Lifecycle, Malformed> {

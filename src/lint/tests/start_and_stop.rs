@@ -14,7 +14,13 @@ fn sc003_an_init_container_ends() {
 #[test]
 fn sc003_a_sidecar_does_not_stand_as_a_plain_init_container() {
     let init = |fields: &str| format!("initContainers: [{{name: {fields}}}], containers: [{{name: app}}]");
-    let bad = ["istio-proxy", "cloud-sql-proxy, args: [--port=5432]", "gke-gcsfuse-sidecar", "fluent-bit", "istio-proxy, restartPolicy: OnFailure"];
+    let bad = [
+        "istio-proxy",
+        "cloud-sql-proxy, args: [--port=5432]",
+        "gke-gcsfuse-sidecar",
+        "fluent-bit",
+        "istio-proxy, restartPolicy: OnFailure",
+    ];
     let bad = bad.map(|fields| (init(fields), "Error initContainers[0].name"));
     let good = [
         "istio-init, image: 'istio/proxyv2:1.27'",

@@ -15,6 +15,7 @@ use crate::domain::{
         entry::PolicyEntry,
         subjects::{Step, SubjectFacts},
     },
+    observation::Workload,
     policy::{Check, PolicyKey},
     violation::Subject,
 };
@@ -52,9 +53,10 @@ impl SubjectFacts for Covered<'_> {
     }
 
     fn uid(&self) -> Arc<str> {
-        // A Pod without an owner is its own workload, and its UID is known.
-        let is_pod = self.key.subject.workload.is_pod();
-        let pod = self.facts.lacking.last().filter(|_| is_pod);
+        // A Pod without an owner is its own workload, and its UID is known. A Pod can also own others.
+        let Workload { kind, name } = &*self.key.subject.workload;
+        let mut pods = self.facts.lacking.iter().rev();
+        let pod = pods.find(|(_, _, pod)| &**kind == "Pod" && pod == name);
         pod.map(|(_, uid, _)| Arc::clone(uid)).unwrap_or_default()
     }
 

@@ -50,7 +50,7 @@ fn the_pods_wait_for_the_first_list_of_exemptions() {
     let mut before = failing(not_ready());
     before.at(100);
     let mut harness = starting(&before, []);
-    let pod = bad().containers_unready_since(10);
+    let pod = bad().starting("envoy", 10);
     harness.policy(not_ready()).resync([&pod]).at(120);
     assert_eq!((harness.events(), harness.firing()), (Vec::new(), Vec::new()));
     assert_eq!(harness.index.report(&key("mesh")), None, "nothing is evaluated");
@@ -70,7 +70,7 @@ fn the_pods_wait_for_thirty_seconds_at_most() {
     let mut before = failing(not_ready());
     before.at(100);
     let mut harness = starting(&before, []);
-    let pod = bad().containers_unready_since(10);
+    let pod = bad().starting("envoy", 10);
     harness.policy(not_ready()).at(110).resync([&pod]).at(139);
     assert_eq!(harness.events(), []);
     harness.at(140).finish_work();
@@ -83,7 +83,7 @@ fn the_pods_wait_for_thirty_seconds_at_most() {
 #[test]
 fn an_end_while_no_process_ran_is_announced_once() {
     for announced in [true, false] {
-        let pod = bad().containers_unready_since(10);
+        let pod = bad().starting("envoy", 10);
         let mut before = Harness::with(not_ready());
         before.pod(&bad().ready("envoy")).pod_at(10, &pod);
         if announced {

@@ -115,15 +115,21 @@ impl Decode for api::FrequentRestarts {
             mode,
             count: n,
             window,
+            slow,
             keep_firing_for,
             scope,
             severity,
         } = self;
+        let slow_path = format!("{path}.slow");
         Ok(Settings {
             common: common(*mode, *severity),
             limits: frequent_restarts::Limits {
                 count: count(path, *n)?,
                 window: duration(path, "window", window, WINDOW)?,
+                slow: frequent_restarts::Slow {
+                    count: count(&slow_path, slow.count)?,
+                    window: duration(&slow_path, "window", &slow.window, WINDOW)?,
+                },
                 keep_firing_for: duration(path, "keepFiringFor", keep_firing_for, DURATION)?,
                 scope: match scope {
                     api::RestartScope::Sidecars => frequent_restarts::Scope::Sidecars,

@@ -98,7 +98,7 @@ fn every_field_is_decoded() {
         "checks": {
             "notReady": check(json!({"for": "1s"})),
             "mainReadySidecarNotReady": check(json!({"for": "2s"})),
-            "frequentRestarts": check(json!({"count": 4, "window": "44s", "scope": "AllContainers"})),
+            "frequentRestarts": check(json!({"count": 4, "window": "44s", "slow": {"count": 7, "window": "7h"}, "scope": "AllContainers"})),
             "startupBlocked": check(json!({"for": "3s", "initContainersFor": "33s"})),
             "jobHeldOpen": check(json!({"for": "4s"})),
             "oomKilled": check(json!({})),
@@ -154,6 +154,10 @@ fn every_field_is_decoded() {
             frequent_restarts: observe(frequent_restarts::Limits {
                 count: 4,
                 window: seconds(44),
+                slow: frequent_restarts::Slow {
+                    count: 7,
+                    window: SignedDuration::from_hours(7),
+                },
                 keep_firing_for,
                 scope: frequent_restarts::Scope::AllContainers,
             }),
@@ -286,6 +290,8 @@ fn errors_name_the_field_and_the_correction() {
         (checks("frequentRestarts", json!({"count": 0})),
             "spec.checks.frequentRestarts.count: 0 is not between 1 and 1000"),
         (checks("flapping", json!({"count": 1001})), "spec.checks.flapping.count: 1001 is not between 1 and 1000"),
+        (checks("frequentRestarts", json!({"slow": {"window": "9s999ms"}})),
+            "spec.checks.frequentRestarts.slow.window: 9s999ms is not between 10s and 24h"),
         (checks("flapping", json!({"window": "9s999ms"})),
             "spec.checks.flapping.window: 9s999ms is not between 10s and 24h"),
         (json!({"events": {"repeatPeriod": "14m"}}), "spec.events.repeatPeriod: 14m is not between 15m and 24h"),
