@@ -114,12 +114,20 @@ fn pod_of(object: &Value, namespace: &str) -> Option<(String, String, Value)> {
         .or_else(|| (kind == "Pod").then_some(object))
         .filter(|template| template.get("spec").is_some_and(Value::is_object))?;
     let name = text("/metadata/name").or_else(|| text("/metadata/generateName"));
+    let owner = match kind {
+        "Pod" => object.pointer("/metadata/ownerReferences").cloned(),
+        _ => {
+            Some(json!([{"apiVersion": text("/apiVersion"), "kind": kind, "name": name, "controller": true}]))
+        }
+    };
     let pod = json!({
         "metadata": {
             "name": name,
             "namespace": text("/metadata/namespace").unwrap_or(namespace),
             "uid": text("/metadata/uid").unwrap_or("file"),
             "labels": template.pointer("/metadata/labels"),
+            "annotations": template.pointer("/metadata/annotations"),
+            "ownerReferences": owner,
             "creationTimestamp": text("/metadata/creationTimestamp"),
         },
         "spec": with_container_names(template.get("spec")?, is_knative(text("/apiVersion"))),

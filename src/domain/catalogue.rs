@@ -48,18 +48,21 @@ pub fn find<'a>(
     pod: impl Iterator<Item = &'a str> + Clone,
 ) -> Option<&'static Product> {
     let has = |name: &'static str| pod.clone().any(|other| matches(name, other));
-    let by_name = |is_pattern: bool| {
-        PRODUCTS.iter().find(|product| {
-            let mut names = product.names.iter();
-            names.any(|known| known.contains('*') == is_pattern && matches(known, name))
-                && product.beside.is_none_or(has)
-        })
-    };
+    let is_here = |product: &&Product| product.beside.is_none_or(has);
+    let by_name = PRODUCTS
+        .iter()
+        .find(|product| product.names.contains(&name) && is_here(product));
     let by_image = || {
         let has_image = |product: &&Product| product.images.iter().any(|known| ends_with(image, known));
         PRODUCTS.iter().find(has_image)
     };
-    by_name(false).or_else(by_image).or_else(|| by_name(true))
+    let by_pattern = || {
+        let has_name = |product: &&Product| product.names.iter().any(|known| matches(known, name));
+        PRODUCTS
+            .iter()
+            .find(|product| has_name(product) && is_here(product))
+    };
+    by_name.or_else(by_image).or_else(by_pattern)
 }
 
 /// The product of a container, without the names that count only beside another container.

@@ -193,7 +193,7 @@ impl AppNames<'_> {
         let is_named = [workload, self.label]
             .iter()
             .flatten()
-            .any(|known| *known == name || Some(*known) == program);
+            .any(|known| !known.is_empty() && (*known == name || Some(*known) == program));
         (is_named && catalogue::is_app(name, &Repository::of(image))).then_some(NamedBy::Workload)
     }
 }

@@ -10,6 +10,7 @@
 
 mod mutated;
 mod protobuf;
+mod public_pods;
 mod recorded;
 mod unusual;
 

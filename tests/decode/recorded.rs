@@ -10,8 +10,8 @@ use sidewatch::{
     domain::{
         hash::stable_hash,
         observation::{
-            Condition, Conditions, Container, ContainerKind, ContainerStatus, Exit, Labels, Observation,
-            Phase, Probes, RestartPolicy, RestartRule, Shape, State, Workload,
+            AppNames, Condition, Conditions, Container, ContainerKind, ContainerStatus, Exit, Labels,
+            Observation, Phase, Probes, RestartPolicy, RestartRule, Shape, State, Workload,
         },
     },
     kubernetes::decode::{
@@ -73,6 +73,18 @@ fn by_full_type(json: &Value) -> Observation {
         .map(|container| (container, "initContainers"))
         .chain(spec.containers.iter().map(|container| (container, "containers")))
         .collect();
+    let names = AppNames {
+        default_container: None,
+        workload: Some((&owner.0, &owner.1)),
+        label: labels.get("app.kubernetes.io/name").map(String::as_str),
+    };
+    let shape = Shape {
+        restart_policy: policy(spec.restart_policy.as_deref()).unwrap(),
+        containers: containers
+            .iter()
+            .map(|(c, list)| shape(c, list, &json["spec"][list], &names))
+            .collect(),
+    };
     let statuses = [status.init_container_statuses, status.container_statuses];
     let statuses: Vec<_> = statuses.into_iter().flatten().flatten().collect();
     Observation {
@@ -107,14 +119,7 @@ fn by_full_type(json: &Value) -> Observation {
                     .map(container_status)
             })
             .collect(),
-        shape: Shape {
-            restart_policy: policy(spec.restart_policy.as_deref()).unwrap(),
-            containers: containers
-                .iter()
-                .map(|(c, list)| shape(c, list, &json["spec"][list]))
-                .collect(),
-        }
-        .into(),
+        shape: shape.into(),
         stray_statuses: 0,
     }
 }
@@ -133,7 +138,7 @@ fn delay(probe: Option<&core::Probe>) -> u32 {
     u32::try_from(seconds.unwrap_or(0)).unwrap()
 }
 
-fn shape(container: &core::Container, list: &str, json: &Value) -> Container {
+fn shape(container: &core::Container, list: &str, json: &Value, names: &AppNames<'_>) -> Container {
     // The types are of an API version without these rules.
     let json = json
         .as_array()
@@ -153,7 +158,9 @@ fn shape(container: &core::Container, list: &str, json: &Value) -> Container {
             (_, Some("Always")) => ContainerKind::Native,
             _ => ContainerKind::Init,
         },
-        named_by: None,
+        named_by: (list == "containers")
+            .then(|| names.of(&container.name, container.image.as_deref().unwrap()))
+            .flatten(),
         restart_policy: policy(container.restart_policy.as_deref()),
         restart_rules: rules.into_iter().flatten().map(rule).collect(),
         probes: Probes {

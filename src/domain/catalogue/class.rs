@@ -78,12 +78,12 @@ impl Class {
     }
 
     /// How well a product of this class can be the app of a Pod in which no other container is: 0 is best. An exporter runs
-    /// alone (node-exporter), its reloader does not, and a mesh or auth proxy always stands before something.
+    /// alone (node-exporter), its reloader or its agent does not, and a mesh or auth proxy always stands before something.
     pub(in crate::domain) const fn rank_as_main(self) -> u8 {
         match self {
-            Self::Ambassador | Self::LogShipper | Self::Agent | Self::Exporter | Self::PolicyEngine => 0,
-            Self::Reloader | Self::Secrets | Self::CsiHelper | Self::JobHelper | Self::Helper => 1,
+            Self::Exporter => 0,
             Self::MeshProxy | Self::AuthProxy => 2,
+            _ => 1,
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Facts follow as calls. A name that apps use too stands here only with `beside`, or not at all; its image can stand here.
 //! An image that also runs as the app (`vault`, `cephcsi`, `thanos`) or as another helper stands here only if the product
-//! has the fact `app`; otherwise its name decides. A wrong role is mended by a row in `tests/public_pods.tsv` first.
+//! has the fact `app`; otherwise its name decides. A wrong role is mended by a row in `tests/roles/public-pods.tsv` first.
 
 use super::{
     Class::{
@@ -82,6 +82,8 @@ pub(super) const PRODUCTS: &[Product] = &[
     product("Dapr", Ambassador, &["daprd"], &["daprd"]).reflects_app(),
     product("Envoy", MeshProxy, &["envoy", "envoy-proxy"], &["envoy", "envoy-distroless", "envoy-contrib", "envoy-alpine"]).app(),
     product("Envoy shutdown manager", Helper, &["shutdown-manager"], &[]),
+    product("Linkerd debug container", Helper, &["linkerd-debug"], &["linkerd/debug"]),
+    product("Envoy JWT helper", AuthProxy, &[], &["envoy-jwt-auth-helper"]),
     product("Seldon executor", MeshProxy, &["seldon-container-engine"], &["seldon-core-executor"]),
     product("Envoy sidecar helper", JobHelper, &["envoy-sidecar-helper"], &["envoy-sidecar-helper"]),
     product("SPIFFE helper", Secrets, &["spiffe-helper"], &["spiffe-helper"]).one_shot(),
@@ -92,9 +94,11 @@ pub(super) const PRODUCTS: &[Product] = &[
     product("prom-label-proxy", AuthProxy, &["prom-label-proxy"], &["prom-label-proxy", "*-prom-label-proxy"]).app(),
     product("Gatekeeper proxy", AuthProxy, &["gatekeeper-proxy", "keycloak-gatekeeper", "louketo-proxy"], &["gogatekeeper/gatekeeper", "keycloak-gatekeeper"]).app(),
     product("Ory Oathkeeper", AuthProxy, &["oathkeeper"], &["oryd/oathkeeper"]).app(),
+    product("KubeRay security proxy", AuthProxy, &["kuberay-security-proxy"], &["kuberay/security-proxy"]),
     product("Azure workload identity proxy", AuthProxy, &["azwi-proxy"], &["workload-identity/proxy"]),
     product("Open Policy Agent", PolicyEngine, &["opa", "opa-envoy", "opa-istio"], &["openpolicyagent/opa"]).app(),
     product("kube-mgmt", Reloader, &["kube-mgmt"], &["kube-mgmt"]),
+    product("External authorizer", PolicyEngine, &["ext-authz", "dikastes"], &["calico/dikastes"]),
     product("Cerbos", PolicyEngine, &["cerbos"], &["cerbos/cerbos"]).app(),
     // Local addresses of remote services
     product("Cloud SQL proxy", Ambassador, &["cloud-sql-proxy", "cloudsql-proxy", "cloud-sql-auth-proxy"], &["gce-proxy", "cloud-sql-proxy"]).app(),
@@ -126,12 +130,13 @@ pub(super) const PRODUCTS: &[Product] = &[
     product("Sumo Logic collector", LogShipper, &["sumologic-collector"], &["sumologic/collector"]).app(),
     product("Azure Monitor agent", LogShipper, &["ama-logs", "omsagent"], &["azuremonitor/containerinsights/*"]).app(),
     product("Cassandra system logger", LogShipper, &["server-system-logger"], &["k8ssandra/system-logger"]),
+    product("Ceph log collector", LogShipper, &["log-collector"], &[]),
     product("Logrotate", Helper, &["logrotate"], &["logrotate"]).one_shot(),
     product("Airflow log groomer", Helper, &["log-groomer", "*-log-groomer"], &[]),
     // Metrics and traces
     product("Grafana Alloy or Agent", Agent, &["grafana-agent", "grafana-alloy", "alloy"], &["grafana/agent", "alloy"]).app(),
     product("OpenTelemetry collector", Agent, &["otc-container", "otel-collector", "opentelemetry-collector", "otel-agent"], &["opentelemetry-collector", "opentelemetry-collector-*", "opentelemetry-collector-releases/*", "otelcol", "aws-otel-collector", "splunk-otel-collector"]).app(),
-    product("Datadog agent", Agent, &["datadog-agent", "datadog-agent-injected", "dd-agent"], &["datadoghq/agent", "datadog/agent", "docker.datadoghq.com/agent", "datadog/dogstatsd", "datadoghq/dogstatsd"]).app(),
+    product("Datadog agent", Agent, &["datadog-agent", "datadog-agent-injected", "dd-agent"], &["datadoghq/agent", "datadog/agent", "*.datadoghq.com/agent", "datadoghq/ddot-collector", "*.datadoghq.com/ddot-collector", "datadog/dogstatsd", "datadoghq/dogstatsd"]).app(),
     product("New Relic agent", Agent, &["newrelic-infra", "newrelic-infrastructure", "newrelic-infrastructure-sidecar"], &["newrelic/infrastructure", "newrelic/infrastructure-k8s", "newrelic/infrastructure-bundle", "newrelic/k8s-events-forwarder"]).app(),
     product("Dynatrace OneAgent", Agent, &["dynatrace-oneagent"], &["dynatrace/oneagent", "dynatrace-oneagent"]).app(),
     product("Jaeger agent", Agent, &["jaeger-agent"], &["jaeger-agent"]).app(),
@@ -144,13 +149,17 @@ pub(super) const PRODUCTS: &[Product] = &[
     product("Percona monitoring client", Agent, &["pmm-client"], &["pmm-client"]).app(),
     product("CrowdStrike Falcon", Agent, &["crowdstrike-falcon-container"], &["falcon-container"]),
     product("Falco artifact follower", Reloader, &["falcoctl-artifact-follow"], &["falcosecurity/falcoctl"]),
+    product("OpenTelemetry Go instrumentation", Agent, &["opentelemetry-auto-instrumentation"], &[]).one_shot(),
+    product("kube-dns health probe", Exporter, &[], &["exechealthz", "exechealthz-*"]),
     product("Thanos sidecar", Exporter, &["thanos-sidecar"], &[]).reflects_app(),
-    product("Prometheus exporter", Exporter, &["exporter", "*-exporter", "jmx-metrics", "frr-metrics"], &["*-exporter", "*_exporter", "*-exporter-rhel*"]),
+    product("Prometheus exporter", Exporter, &["exporter", "*-exporter", "jmx-metrics", "frr-metrics", "frr-status"], &["*-exporter", "*_exporter", "*-exporter-rhel*"]),
     // Files and configuration
     product("git-sync", Reloader, &["git-sync", "git-sync-*"], &["git-sync"]).one_shot(),
-    product("Config reloader", Reloader, &["config-reloader", "prometheus-config-reloader", "configmap-reload", "configmap-reloader", "config-reload", "reloader", "*-config-reloader", "*-config-reload", "*-configmap-reload", "*-configmap-reloader"], &["prometheus-config-reloader", "*-config-reloader", "configmap-reload", "*-configmap-reload*", "configmap-reloader", "config-reloader"]).one_shot(),
+    product("Config reloader", Reloader, &["config-reloader", "prometheus-config-reloader", "configmap-reload", "configmap-reloader", "config-reload", "reload", "reloader", "*-config-reloader", "*-config-reload", "*-configmap-reload", "*-configmap-reloader"], &["prometheus-config-reloader", "*-config-reloader", "configmap-reload", "*-configmap-reload*", "configmap-reloader", "config-reloader"]).one_shot(),
     product("k8s-sidecar of Grafana charts", Reloader, &["grafana-sc-*", "loki-sc-*", "config-reload-sidecar"], &["k8s-sidecar"]).one_shot(),
     product("Certificate syncer", Reloader, &["*-cert-syncer"], &[]),
+    product("Dashboard loader", Reloader, &["grafana-dashboard-loader"], &[]),
+    product("CNI installer", Helper, &["install-cni"], &[]).one_shot(),
     product("Litestream", Helper, &["litestream"], &["litestream/litestream"]).one_shot(),
     // CSI drivers and volumes
     product("CSI driver registrar", CsiHelper, &["node-driver-registrar", "csi-node-driver-registrar", "driver-registrar", "csi-driver-registrar", "csi-registrar", "node-registrar", "registrar", "*-node-driver-registrar", "*-driver-registrar"], &["csi-node-driver-registrar", "node-driver-registrar", "*-csi-node-driver-registrar*", "driver-registrar"]),
@@ -160,7 +169,10 @@ pub(super) const PRODUCTS: &[Product] = &[
     product("CSI resizer", CsiHelper, &["csi-resizer", "csi-external-resizer", "external-resizer", "*-csi-resizer"], &["csi-resizer", "csi-external-resizer", "external-resizer", "*-csi-resizer", "*-csi-external-resizer*"]),
     product("CSI snapshotter", CsiHelper, &["csi-snapshotter", "csi-external-snapshotter", "external-snapshotter", "csi-snapshot-metadata", "*-csi-snapshotter"], &["csi-snapshotter", "csi-external-snapshotter", "*-csi-snapshotter", "*-csi-external-snapshotter*", "csi-snapshot-metadata"]),
     product("CSI health monitor", CsiHelper, &["csi-external-health-monitor-controller", "csi-health-monitor-controller", "csi-external-health-monitor-agent"], &["csi-external-health-monitor-controller", "csi-external-health-monitor-agent"]),
+    product("CSI snapshot controller", CsiHelper, &["snapshot-controller"], &["snapshot-controller", "csi-snapshot-controller"]),
     product("CSI volume modifier", CsiHelper, &["volumemodifier"], &["volume-modifier-for-k8s"]),
+    product("Dell CSI metadata retriever", CsiHelper, &["csi-metadata-retriever"], &["csi-metadata-retriever"]),
+    product("Azure file share watchdog", CsiHelper, &["aznfswatchdog", "azfilesrefresh"], &[]),
     product("CSI addons", CsiHelper, &["csi-addons"], &["csiaddons/k8s-sidecar"]),
     product("CSI gRPC proxy", CsiHelper, &["csi-proxy"], &["csi-grpc-proxy"]),
     product("Cloud Storage FUSE", CsiHelper, &["gke-gcsfuse-sidecar", "gke-gcsfuse-metadata-prefetch"], &["gcs-fuse-csi-driver-sidecar-mounter", "gcs-fuse-csi-driver-metadata-prefetch"]),
@@ -168,6 +180,7 @@ pub(super) const PRODUCTS: &[Product] = &[
     product("JuiceFS mount", CsiHelper, &["jfs-mount", "jfs-mount-*"], &[]),
     product("Longhorn image pull", Helper, &["pre-pull-share-manager-image"], &[]),
     // Builds, workflows and batches
+    product("Script that ends sidecars", JobHelper, &["sidecar-controller"], &[]),
     product("Argo executor", JobHelper, &[], &["argoexec"]).app().outlives(),
     product("Tekton sidecar", JobHelper, &["sidecar-*"], &[]).beside("step-*"),
     product("GitLab runner helper", JobHelper, &["gitlab-runner-helper"], &["gitlab-runner-helper"]),
@@ -182,11 +195,14 @@ pub(super) const PRODUCTS: &[Product] = &[
     product("Barman Cloud plugin", Helper, &["plugin-barman-cloud"], &["plugin-barman-cloud-sidecar"]),
     product("MongoDB agent", Helper, &["mongodb-agent"], &["mongodb-agent", "mongodb-agent-*"]),
     product("Percona backup agent", Helper, &["backup-agent"], &["percona-backup-mongodb"]),
+    product("MySQL xtrabackup", Helper, &["xtrabackup"], &[]).beside("mysql"),
+    product("Redis split-brain check", Helper, &["split-brain-fix"], &[]).beside("redis"),
+    product("Ceph manager watcher", Helper, &["watch-active"], &[]).beside("mgr"),
     product("Medusa backup", Helper, &["medusa"], &[]).beside("cassandra"),
     product("ExternalDNS webhook provider", Helper, &["webhook"], &[]).beside("external-dns"),
     product("Argo CD plugin", Helper, &["cmp*", "avp*"], &[]).beside("argocd-repo-server"),
     product("KServe agent", Helper, &["agent"], &["kserve/agent"]).beside("kserve-container"),
     product("KubeVirt helper", Helper, &["guest-console-log", "hook-sidecar-*", "volume*", "virtiofs-*"], &[]).beside("compute"),
     // The name says it.
-    product("sidecar", Helper, &[super::SIDECAR, "*-sidecar"], &[]),
+    product("sidecar", Helper, &[super::SIDECAR, "sidecar-container", "*-sidecar"], &[]),
 ];
