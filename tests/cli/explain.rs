@@ -188,7 +188,7 @@ async fn a_manifest_is_explained_without_a_cluster() {
     for expected in [
         "Deployment default/web\n",
         "the next container starts when its startup probe has passed",
-        "Istio proxy (proxy)",
+        "Istio proxy (mesh proxy)",
         "sidecar under SidecarPolicy default/defaults",
         "main under SidecarPolicy default/defaults",
         "the containers after it do not start",
