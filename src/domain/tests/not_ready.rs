@@ -161,6 +161,13 @@ fn main_ready_sidecar_not_ready_needs_a_ready_main() {
 }
 
 #[test]
+fn a_sidecar_that_reflects_the_app_is_only_not_ready() {
+    let pod = web().regular("queue-proxy").unready("queue-proxy");
+    assert_eq!(failing(Check::NotReady, &pod), ["queue-proxy"]);
+    assert_eq!(failing(Check::MainReadySidecarNotReady, &pod), [""; 0]);
+}
+
+#[test]
 fn the_detail_names_the_ready_mains() {
     let detail = |pod: &Pod| {
         let mut harness = Harness::with(at_once(Check::MainReadySidecarNotReady));

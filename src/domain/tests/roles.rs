@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::{
-    observation::Shape,
+    observation::{AppNames, NamedBy, Shape},
     pattern::{Glob, Pattern},
     policy::{Check, Policy, SidecarRules},
     roles::{Role, Roles},
@@ -137,6 +137,76 @@ fn in_a_gateway_pod_the_gateway_is_the_main_container() {
         (excluded(&["shutdown-manager"]), "shutdown-manager Main, envoy Sidecar", "exclude of the helper"),
         (mains(&["shutdown-manager"]), "shutdown-manager Main, envoy Sidecar", "mainContainers names the helper"),
     ]);
+}
+
+#[test]
+fn the_workload_and_the_default_container_name_the_app() {
+    use NamedBy::{Annotation, Workload};
+    #[rustfmt::skip]
+    let table = [
+        (policy(), "app alloy", None, "app", "a product that can be the app, beside another main container"),
+        (policy(), "geo-ip alloy", Some(("alloy", Workload)), "geo-ip alloy", "the workload has the name of the product"),
+        (policy(), "app istio-proxy", Some(("istio-proxy", Annotation)), "app istio-proxy", "the annotation names a proxy"),
+        (policy(), "fluent-bit istio-proxy", Some(("istio-proxy", Annotation)), "istio-proxy", "a gateway with a log shipper"),
+        (named(&["alloy"]), "app alloy", Some(("alloy", Annotation)), "app", "the policy names the container"),
+        (mains(&["app"]), "app alloy", Some(("alloy", Workload)), "app", "the policy names the main container"),
+        (rules(|r| r.well_known = false), "app envoy", None, "app envoy", "without the catalogue"),
+        (policy(), "node-exporter kube-rbac-proxy", None, "node-exporter", "an exporter runs alone, its proxy does not"),
+        (policy(), "blackbox-exporter config-reloader", None, "blackbox-exporter", "nor does its reloader"),
+        (policy(), "istio-proxy linkerd-proxy", None, "istio-proxy linkerd-proxy", "nothing else is left"),
+        (named(&["helper"]), "helper istio-proxy", None, "istio-proxy", "what the policy names stays a sidecar"),
+        (named(&["helper", "other"]), "helper other", None, "helper other", "unless nothing else is left"),
+    ];
+    for (policy, names, named_by, expected, why) in table {
+        let mut pod = names.split(' ').fold(Pod::named("web-1"), Pod::regular);
+        if let Some((name, named_by)) = named_by {
+            pod = pod.spec(name, |container| container.named_by = Some(named_by));
+        }
+        let shape = &pod.0.shape;
+        let roles = Roles::assign(&policy, shape);
+        let found: Vec<_> = roles
+            .with(Role::Main)
+            .map(|idx| &*shape.containers[idx].name)
+            .collect();
+        assert_eq!(found.join(" "), expected, "{why}");
+    }
+}
+
+#[test]
+fn equal_containers_of_an_app_are_all_main() {
+    let names = ["agent", "trace-agent", "helper"];
+    let mut pod = names.into_iter().fold(Pod::named("web-1"), Pod::regular);
+    for name in ["agent", "trace-agent"] {
+        pod = pod.spec(name, |container| container.image = "datadog/agent:7".into());
+    }
+    pod = pod.spec("agent", |container| container.named_by = Some(NamedBy::Workload));
+    let roles = Roles::assign(&policy(), &pod.0.shape);
+    assert_eq!(roles.with(Role::Main).collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+#[test]
+fn the_name_of_the_workload_counts_for_products_that_can_be_the_app() {
+    let named = |kind, workload, label, name, image| {
+        let names = AppNames {
+            default_container: None,
+            workload: Some((kind, workload)),
+            label,
+        };
+        names.of(name, image) == Some(NamedBy::Workload)
+    };
+    #[rustfmt::skip]
+    let table = [
+        (named("DaemonSet", "alloy", None, "alloy", "grafana/alloy:v1"), true, "the name of the container"),
+        (named("DaemonSet", "alloy", None, "agent", "mirror.example/grafana/alloy:v1"), true, "the last part of the image"),
+        (named("DaemonSet", "my-alloy", Some("alloy"), "alloy", "x"), true, "the label"),
+        (named("Job", "alloy", None, "alloy", "grafana/alloy:v1"), false, "a Job has the name of what it does"),
+        (named("Deployment", "istio-proxy", None, "istio-proxy", "x"), false, "a product that cannot be the app"),
+        (named("Deployment", "web", Some("web"), "web", "shop/web"), false, "no product: shapes stay shared"),
+        (named("Deployment", "", Some(""), "otc-container", ""), false, "an empty name"),
+    ];
+    for (found, expected, why) in table {
+        assert_eq!(found, expected, "{why}");
+    }
 }
 
 #[test]

@@ -128,6 +128,24 @@ fn for_applies_to_native_sidecars_and_init_containers_for_to_plain_init_containe
 }
 
 #[test]
+fn a_sidecar_that_stands_as_a_plain_init_container_blocks_after_for() {
+    let table = [
+        ("cloud-sql-proxy", 300, "a sidecar that never exits"),
+        ("git-sync", 1800, "a sidecar that can run once"),
+        ("install-sidecar", 1800, "only a pattern matches the name"),
+    ];
+    for (name, expected, why) in table {
+        let pod = fresh().starting("setup", 1);
+        let pod = pod.spec("setup", |container| container.name = name.into());
+        let mut harness = Harness::with(startup_only());
+        harness.pod(&pod).at(expected - 1);
+        assert_eq!(harness.firing(), [""; 0], "{why}");
+        harness.at(expected);
+        assert_eq!(harness.firing(), [format!("{name} StartupBlocked")], "{why}");
+    }
+}
+
+#[test]
 fn an_init_container_that_fails_is_blocked_after_for() {
     let failed = |times: u32| {
         let pod = fresh().starting("setup", 1).exits("setup", 1, 2);
