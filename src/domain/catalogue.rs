@@ -45,7 +45,7 @@ impl Product {
 pub fn find<'a>(
     name: &str,
     image: &Repository<'_>,
-    pod: impl Iterator<Item = &'a str> + Clone,
+    pod: &(impl Iterator<Item = &'a str> + Clone),
 ) -> Option<&'static Product> {
     let has = |name: &'static str| pod.clone().any(|other| matches(name, other));
     let is_here = |product: &&Product| product.beside.is_none_or(has);
@@ -67,7 +67,7 @@ pub fn find<'a>(
 
 /// The product of a container, without the names that count only beside another container.
 pub fn product(name: &str, image: &Repository<'_>) -> Option<&'static Product> {
-    find(name, image, std::iter::empty())
+    find(name, image, &std::iter::empty())
 }
 
 /// The class of the product of a container.

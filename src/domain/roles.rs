@@ -132,7 +132,7 @@ fn assign(policy: &Policy, shape: &Shape) -> Vec<(Role, Rule)> {
                     (Role::Main, Rule::DefaultContainer)
                 } else {
                     if rules.well_known {
-                        known = catalogue::find(&container.name, &image, names.clone());
+                        known = catalogue::find(&container.name, &image, &names);
                     }
                     match known {
                         Some(_) => (Role::Sidecar, Rule::Catalogue),
@@ -191,10 +191,10 @@ fn assign_last_resort(shape: &Shape, products: &[Option<&Product>], assigned: &m
     if has_main(assigned) {
         return;
     }
-    let rank = |product: &Option<&Product>| product.map(|product| product.class.rank_as_main());
-    let best = products.iter().filter_map(rank).min();
+    let rank = |product: Option<&Product>| product.map(|product| product.class.rank_as_main());
+    let best = products.iter().copied().filter_map(rank).min();
     for ((assigned, container), product) in assigned.iter_mut().zip(&shape.containers).zip(products) {
-        if container.kind == ContainerKind::Regular && rank(product) == best {
+        if container.kind == ContainerKind::Regular && rank(*product) == best {
             *assigned = (Role::Main, Rule::OnlyContainer);
         }
     }

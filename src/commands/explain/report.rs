@@ -204,7 +204,7 @@ fn steps(steps: &[Step]) -> Table {
 impl ContainerRow {
     fn new(idx: usize, container: &Container, matched: Option<&MatchedPod<'_>>, shape: &Shape) -> Self {
         let names = shape.containers.iter().map(|container| &*container.name);
-        let known = catalogue::find(&container.name, &Repository::of(&container.image), names);
+        let known = catalogue::find(&container.name, &Repository::of(&container.image), &names);
         let policies = matched.into_iter().flat_map(|matched| &matched.policies);
         let roles = policies.map(|(key, policy, roles)| RoleRow {
             policy: key.to_string(),

@@ -51,7 +51,7 @@ fn some_names_count_only_beside_another_container() {
         ("webhook", "manager", None),
     ];
     for (name, other, expected) in table {
-        let found = find(name, &Repository::of("own/image"), [name, other].into_iter());
+        let found = find(name, &Repository::of("own/image"), &[name, other].into_iter());
         assert_eq!(found.map(|known| known.title), expected, "{name} beside {other}");
     }
 }
