@@ -120,8 +120,9 @@ crds: ## generate crds/ from the types in src/api
 admission: ## generate config/admission/policies.yaml from the rules of lint and the catalogue
 	UPDATE_ADMISSION=1 cargo test --quiet --package sidewatch --lib --locked admission
 
-docs: ## generate docs/api.md from the schema
+docs: ## generate docs/api.md from the schema, and the pages in docs/lint from the rules
 	UPDATE_DOCS=1 cargo test --quiet --package e2e --test docs --locked api_reference
+	UPDATE_DOCS=1 cargo test --quiet --package sidewatch --test cli --locked lint_pages
 
 FUZZ_TARGETS = pods policies patterns protobuf watch
 FUZZ_SECONDS ?= 300

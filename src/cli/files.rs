@@ -82,9 +82,9 @@ pub fn documents_in(text: &str, path: &Path) -> Result<Vec<Value>, Failure> {
     for mut document in found.into_iter().filter(|document| !document.is_null()) {
         let kind = document.get("kind").and_then(Value::as_str);
         let item_kind = kind.and_then(|kind| kind.strip_suffix("List")).map(str::to_owned);
-        match (item_kind, document.get_mut("items")) {
+        match (item_kind, document.get_mut("items").map(Value::take)) {
             (Some(kind), Some(Value::Array(items))) => {
-                documents.extend(items.drain(..).map(|item| with_kind(item, &kind)))
+                documents.extend(items.into_iter().map(|item| with_kind(item, &kind)));
             }
             _ => documents.push(document),
         }

@@ -35,7 +35,7 @@ pub fn not_a_manifest(text: &str) -> Option<&'static str> {
         });
     }
     let objects = serde_json::Deserializer::from_str(start).into_iter::<IgnoredAny>();
-    let several = objects.take(2).filter(Result::is_ok).count() == 2;
+    let several = objects.take(2).flatten().count() == 2;
     several.then_some(
         "this is one JSON object after the other, as a watch of kubectl writes it: use kubectl get -o yaml",
     )

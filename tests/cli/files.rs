@@ -111,7 +111,7 @@ const NO_MANIFESTS: [(&str, &str); 9] = [
     ),
     (
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, labels: {version: 1.0}}\nspec: {template: {spec: {containers: [{name: app, image: x}]}}}\n",
-        "file.yaml:3:43: metadata.labels.version is the number 1.0, but must be a text",
+        "file.yaml:3:41: metadata.labels.version is the number 1.0, but must be a text",
     ),
     (
         "kind: Pod\nmetadata: {name: web}\nspec:\n  containers:\n  - name: app\n    image: x:1\n    image: x:2\n",

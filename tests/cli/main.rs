@@ -17,6 +17,7 @@ mod files;
 mod json_schema;
 mod lint;
 mod lint_live;
+mod lint_pages;
 mod pages;
 mod plugin;
 mod process;

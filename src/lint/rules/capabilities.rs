@@ -1,4 +1,54 @@
-//! SC016: a sidecar with more privileges than the app.
+//! SC016: a sidecar with more privileges than the app
+//!
+//! Default severity: Warning.
+//!
+//! ## Reason
+//!
+//! A sidecar shares the network and often the volumes of the app. If it is privileged, adds capabilities, or runs as root while
+//! the app does not, an attacker who controls the sidecar has more rights than one who controls the app.
+//!
+//! Some sidecars cannot work without the privilege. Docker in Docker is one: the help does not propose to remove the privilege, but
+//! nodes of their own for these Pods, or another build tool.
+//!
+//! Only settings that are explicit in the manifest count. If the sidecar adds a capability that containers have by default, it counts
+//! only if the app drops this capability.
+//!
+//! ## Bad
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//!   - name: istio-proxy
+//!     image: istio/proxyv2:1.27.1
+//!     securityContext:
+//!       capabilities:
+//!         add: [NET_ADMIN]
+//! ```
+//!
+//! ## Good
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   initContainers:
+//!   - name: istio-init
+//!     image: istio/proxyv2:1.27.1
+//!     securityContext:
+//!       capabilities:
+//!         add: [NET_ADMIN]
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//!   - name: istio-proxy
+//!     image: istio/proxyv2:1.27.1
+//! ```
+//!
+//! ## Source
+//!
+//! [Pod security standards](https://kubernetes.io/docs/concepts/security/pod-security-standards/)
 
 use super::{Draft, Rule};
 use crate::{

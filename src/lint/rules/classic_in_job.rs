@@ -1,4 +1,64 @@
-//! SC004: a classic sidecar in a Job that nothing ends.
+//! SC004: a classic sidecar in a Job or CronJob, which never completes
+//!
+//! Default severity: Error, Warning without an entry in the catalogue.
+//!
+//! ## Reason
+//!
+//! A Job completes when all containers in `spec.containers` have ended. A classic sidecar does not end by itself, so the Job
+//! stays active after its work is done, and a CronJob with `concurrencyPolicy: Forbid` never runs again. A native sidecar is
+//! stopped when the main containers have ended.
+//!
+//! The rule is silent if something ends the sidecar:
+//!
+//! * a command, hook or variable of the Pod that contains `quitquitquit`, `/shutdown`, `linkerd-await`, `scuttle`, `pkill` or a similar
+//!   word, or a container of such a tool, such as `envoy-sidecar-helper`;
+//! * a script with such a word in a ConfigMap of the same file that the Pod mounts;
+//! * the product itself: the CSI driver of Cloud Storage FUSE ends `gke-gcsfuse-sidecar`;
+//! * a mode in which the sidecar runs only once, such as `-exit-after-auth` or `--one-time`;
+//! * a shell script as the command of the sidecar, unless the script certainly runs forever.
+//!
+//! If only the suffix `-sidecar` of its name says that the
+//! container is a sidecar, the severity is Warning.
+//!
+//! The rule shows how to move the container.
+//!
+//! ## Bad
+//!
+//! ```yaml
+//! kind: Job
+//! spec:
+//!   template:
+//!     spec:
+//!       restartPolicy: Never
+//!       containers:
+//!       - name: app
+//!         image: shop/report:1.0
+//!       - name: cloud-sql-proxy
+//!         image: gcr.io/cloud-sql-connectors/cloud-sql-proxy:2.18.0
+//! ```
+//!
+//! ## Good
+//!
+//! ```yaml
+//! kind: Job
+//! spec:
+//!   template:
+//!     spec:
+//!       restartPolicy: Never
+//!       initContainers:
+//!       - name: cloud-sql-proxy
+//!         image: gcr.io/cloud-sql-connectors/cloud-sql-proxy:2.18.0
+//!         restartPolicy: Always
+//!       containers:
+//!       - name: app
+//!         image: shop/report:1.0
+//! ```
+//!
+//! ## Source
+//!
+//! [Jobs with sidecar
+//! containers](https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/#jobs-with-sidecar-containers),
+//! [KEP-753](https://github.com/kubernetes/enhancements/tree/master/keps/sig-node/753-sidecar-containers)
 
 use super::{Draft, Rule};
 use crate::lint::{

@@ -1,4 +1,47 @@
-//! SC021: a classic sidecar of a product that supports native sidecars.
+//! SC021: a classic sidecar that can be a native sidecar
+//!
+//! Default severity: Info.
+//!
+//! ## Reason
+//!
+//! istio-proxy, linkerd-proxy, vault-agent and cloud-sql-proxy can run as native sidecars, which Kubernetes supports by default since
+//! 1.29. As a classic sidecar, the container starts together with the app, init containers cannot use it, and it can stop before
+//! the app. In a Job, [SC004](SC004.md) reports it.
+//!
+//! The rule shows the setting of the injector, or how to move the container. In a Pod that an injector changes, change the
+//! setting, not the Pod.
+//!
+//! ## Bad
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//!   - name: cloud-sql-proxy
+//!     image: gcr.io/cloud-sql-connectors/cloud-sql-proxy:2.18.0
+//! ```
+//!
+//! ## Good
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   initContainers:
+//!   - name: cloud-sql-proxy
+//!     image: gcr.io/cloud-sql-connectors/cloud-sql-proxy:2.18.0
+//!     restartPolicy: Always
+//!     startupProbe:
+//!       httpGet: {path: /startup, port: 9090}
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//! ```
+//!
+//! ## Source
+//!
+//! [Sidecar containers](https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/)
 
 use super::{Draft, Rule};
 use crate::lint::{finding::Severity, pod::Pod};

@@ -1,4 +1,52 @@
-//! SC003: an init container that never exits.
+//! SC003: an init container that never exits
+//!
+//! Default severity: Error.
+//!
+//! ## Reason
+//!
+//! An init container must exit with code 0 before the next container starts. If its command ends in `sleep infinity`,
+//! `tail -f /dev/null` or an endless loop, it blocks the Pod forever. Often `restartPolicy: Always` is missing, which would make it
+//! a native sidecar.
+//!
+//! The rule also reports a container with the name of a sidecar of the built-in catalogue, such as `istio-proxy` or `cloud-sql-proxy`:
+//! an author or a webhook has lost `restartPolicy: Always`. The image does not count, because `istio-init`, `linkerd-network-validator`
+//! and `init-config-reloader` have the image of a sidecar. Products that can also run once, such as `git-sync` and `vault-agent`, and
+//! containers with a script or an option such as `--one-time` are not reported.
+//!
+//! The rule reports a command only if it certainly never exits. A script with `exit`, `break`, `return`, `trap`, `exec` or `kill`
+//! before its end is not reported, and neither is a command that runs only under a condition.
+//!
+//! ## Bad
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   initContainers:
+//!   - name: sync
+//!     image: shop/sync:1.0
+//!     command: [sh, -c, 'sync-once; sleep infinity']
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//! ```
+//!
+//! ## Good
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   initContainers:
+//!   - name: sync
+//!     image: shop/sync:1.0
+//!     command: [sh, -c, 'until sync-once; do sleep 5; done']
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//! ```
+//!
+//! ## Source
+//!
+//! [Init containers](https://kubernetes.io/docs/concepts/workloads/pods/init-containers/)
 
 use super::{Draft, Rule};
 use crate::{

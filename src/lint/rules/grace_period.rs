@@ -1,4 +1,48 @@
-//! SC015: a preStop hook that sleeps longer than the grace period.
+//! SC015: a preStop hook that sleeps longer than terminationGracePeriodSeconds
+//!
+//! Default severity: Error.
+//!
+//! ## Reason
+//!
+//! The grace period of a Pod includes the preStop hooks. When it is over, the kubelet ends the hook and kills the container. If a
+//! hook sleeps longer, the container has no time to handle SIGTERM: requests in progress are lost at each rollout.
+//!
+//! The kubelet runs the hooks of all containers in parallel, before it stops the native sidecars in order. So the times of
+//! several hooks are not added. The rule counts the field `sleep`, the command `sleep`, and the parts of a script that are
+//! certain to run. It covers all containers.
+//!
+//! ## Bad
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//!     lifecycle:
+//!       preStop:
+//!         exec:
+//!           command: [sleep, '60']
+//! ```
+//!
+//! ## Good
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   terminationGracePeriodSeconds: 90
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//!     lifecycle:
+//!       preStop:
+//!         exec:
+//!           command: [sleep, '60']
+//! ```
+//!
+//! ## Source
+//!
+//! [Termination of Pods](https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination)
 
 use super::{Draft, Rule};
 use crate::lint::{

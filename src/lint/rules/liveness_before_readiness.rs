@@ -1,4 +1,51 @@
-//! SC007: a liveness probe that acts no later than the same readiness probe.
+//! SC007: a livenessProbe that acts no later than the same readinessProbe
+//!
+//! Default severity: Warning.
+//!
+//! ## Reason
+//!
+//! If both probes of a sidecar make the same request, and the livenessProbe acts no later (`failureThreshold` times
+//! `periodSeconds`), an overloaded sidecar is restarted instead of being removed from the Services for a while. The restart
+//! breaks open connections and adds load to the other Pods.
+//!
+//! ## Bad
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//!   - name: istio-proxy
+//!     image: istio/proxyv2:1.27.1
+//!     livenessProbe:
+//!       httpGet: {path: /healthz/ready, port: 15021}
+//!     readinessProbe:
+//!       httpGet: {path: /healthz/ready, port: 15021}
+//! ```
+//!
+//! ## Good
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//!   - name: istio-proxy
+//!     image: istio/proxyv2:1.27.1
+//!     livenessProbe:
+//!       httpGet: {path: /healthz/ready, port: 15021}
+//!       failureThreshold: 12
+//!     readinessProbe:
+//!       httpGet: {path: /healthz/ready, port: 15021}
+//! ```
+//!
+//! ## Source
+//!
+//! [Configure probes](https://kubernetes.io/docs/tasks/configure-pod-container/configure-liveness-readiness-startup-probes/): "A
+//! common pattern for liveness probes is to use the same low-cost HTTP endpoint as for readiness probes, but with a higher
+//! failureThreshold."
 
 use super::{Draft, Rule};
 use crate::lint::{finding::Severity, pod::Pod, probe::Probe};

@@ -1,4 +1,47 @@
-//! SC005: a classic sidecar that serves and has no readinessProbe.
+//! SC005: a classic sidecar without readinessProbe
+//!
+//! Default severity: Info.
+//!
+//! ## Reason
+//!
+//! Without a readinessProbe, a running sidecar counts as ready. If requests to the Pod go through the sidecar, the Pod receives
+//! requests before the sidecar can serve, and while the sidecar hangs.
+//!
+//! The rule covers proxies of a mesh, proxies that authenticate requests, and other sidecars that declare a port. It does not cover
+//! sidecars of the catalogue that serve no requests of the Pod: proxies to a remote service (such as the Cloud SQL proxy), log shippers,
+//! exporters and config reloaders. It does not cover Pods that are meant to end.
+//!
+//! ## Bad
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//!   - name: oauth2-proxy
+//!     image: quay.io/oauth2-proxy/oauth2-proxy:v7.9.0
+//! ```
+//!
+//! ## Good
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//!   - name: oauth2-proxy
+//!     image: quay.io/oauth2-proxy/oauth2-proxy:v7.9.0
+//!     readinessProbe:
+//!       httpGet:
+//!         path: /ready
+//!         port: 4180
+//! ```
+//!
+//! ## Source
+//!
+//! [Configure probes](https://kubernetes.io/docs/tasks/configure-pod-container/configure-liveness-readiness-startup-probes/)
 
 use super::{Draft, Rule};
 use crate::{

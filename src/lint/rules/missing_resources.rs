@@ -1,4 +1,55 @@
-//! SC010: a sidecar without requests or without a memory limit.
+//! SC010: a sidecar without requests or without a memory limit
+//!
+//! Default severity: Info, Warning if a main container has what the sidecar lacks.
+//!
+//! ## Reason
+//!
+//! A sidecar without a memory limit can take the memory of the node, and the kernel may then kill the app. Without requests, the
+//! scheduler does not count the sidecar, the HorizontalPodAutoscaler cannot compute the utilization of the Pod, and the Pod is
+//! evicted earlier.
+//!
+//! A Pod has one finding, which names its sidecars and what they lack. In many Pods no container has resources. This is one decision
+//! of the author, and often the namespace has a LimitRange or a VerticalPodAutoscaler sets the values. So the finding is an Info. If a
+//! main container has a value that a sidecar lacks, the sidecar was forgotten, and the finding is a Warning.
+//!
+//! A limit is also the default of the request. Resources at the level of the Pod (KEP-2837) count. A CPU limit is not required.
+//!
+//! ## Bad
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//!     resources:
+//!       requests: {cpu: 500m, memory: 256Mi}
+//!       limits: {memory: 512Mi}
+//!   - name: fluent-bit
+//!     image: fluent/fluent-bit:4.0.7
+//! ```
+//!
+//! ## Good
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//!     resources:
+//!       requests: {cpu: 500m, memory: 256Mi}
+//!       limits: {memory: 512Mi}
+//!   - name: fluent-bit
+//!     image: fluent/fluent-bit:4.0.7
+//!     resources:
+//!       requests: {cpu: 50m, memory: 64Mi}
+//!       limits: {memory: 128Mi}
+//! ```
+//!
+//! ## Source
+//!
+//! [Resource management](https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/)
 
 use super::{Draft, Rule};
 use crate::lint::{
@@ -94,10 +145,10 @@ fn assessment(pod: &Pod<'_>, sidecars: &[&Container<'_>]) -> (Severity, String) 
         .collect();
     let message = parts.join("; ");
     let has = |setting: Setting| pod.mains().find(|main| setting.is_set(pod, main));
-    let lacked = SETTINGS
+    let mut lacked = SETTINGS
         .into_iter()
         .filter(|setting| groups.iter().any(|(missing, _)| missing.contains(setting)));
-    match lacked.filter_map(|setting| Some((setting, has(setting)?))).next() {
+    match lacked.find_map(|setting| Some((setting, has(setting)?))) {
         Some((setting, main)) => (
             Severity::Warning,
             format!("{message}, but {} has a {}", main.name, setting.as_str()),

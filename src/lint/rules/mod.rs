@@ -1,11 +1,14 @@
-//! The rules: one file each, with a page in `docs/lint`.
+//! The rules: one file each. Its module documentation is the page in `docs/lint`, which `make docs` writes.
 
 mod capabilities;
 pub(super) mod classic_in_job;
 mod classic_known;
+mod ended_exemption;
 mod endless_init;
 mod grace_period;
 mod image_tag;
+mod invalid_exemption;
+mod invalid_suppression;
 mod liveness_before_readiness;
 mod missing_readiness;
 mod missing_resources;
@@ -16,6 +19,7 @@ mod restart_policy;
 mod sidecar_count;
 mod slow_start;
 mod startup_gate;
+mod unused_suppression;
 mod wait_for_later_container;
 
 use super::{
@@ -61,29 +65,13 @@ pub const RULES: [Rule; 17] = [
 ];
 
 /// An exemption that the API server refuses.
-pub const INVALID_EXEMPTION: Rule = Rule::elsewhere(
-    "SC030",
-    "a SidecarExemption that the API server refuses",
-    Severity::Error,
-);
+pub const INVALID_EXEMPTION: Rule = invalid_exemption::RULE;
 /// An exemption whose time is over.
-pub const ENDED_EXEMPTION: Rule = Rule::elsewhere(
-    "SC031",
-    "a SidecarExemption whose time is over",
-    Severity::Warning,
-);
+pub const ENDED_EXEMPTION: Rule = ended_exemption::RULE;
 /// An invalid suppression.
-pub const INVALID_SUPPRESSION: Rule = Rule::elsewhere(
-    "SC900",
-    "a suppression without a valid code or without a reason",
-    Severity::Warning,
-);
+pub const INVALID_SUPPRESSION: Rule = invalid_suppression::RULE;
 /// A suppression that suppresses nothing.
-pub const UNUSED_SUPPRESSION: Rule = Rule::elsewhere(
-    "SC901",
-    "a suppression that suppresses nothing",
-    Severity::Warning,
-);
+pub const UNUSED_SUPPRESSION: Rule = unused_suppression::RULE;
 
 impl Rule {
     /// Returns a rule that is not checked with a Pod template.

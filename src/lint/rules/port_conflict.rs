@@ -1,4 +1,48 @@
-//! SC012: two containers with one port.
+//! SC012: two containers that run at the same time and declare the same port
+//!
+//! Default severity: Warning.
+//!
+//! ## Reason
+//!
+//! The containers of a Pod share its network. Only one of them can listen on a port and protocol; the other one fails with
+//! "address already in use" and restarts. A plain init container has ended when the next container starts, so its ports do not
+//! count. The declaration of a port is information only, so this is a Warning.
+//!
+//! ## Bad
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//!     ports:
+//!     - containerPort: 8080
+//!   - name: oauth2-proxy
+//!     image: quay.io/oauth2-proxy/oauth2-proxy:v7.9.0
+//!     ports:
+//!     - containerPort: 8080
+//! ```
+//!
+//! ## Good
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//!     ports:
+//!     - containerPort: 8080
+//!   - name: oauth2-proxy
+//!     image: quay.io/oauth2-proxy/oauth2-proxy:v7.9.0
+//!     ports:
+//!     - containerPort: 4180
+//! ```
+//!
+//! ## Source
+//!
+//! [Pod networking](https://kubernetes.io/docs/concepts/workloads/pods/#pod-networking)
 
 use super::{Draft, Rule};
 use crate::lint::{

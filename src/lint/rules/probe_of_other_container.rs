@@ -1,4 +1,55 @@
-//! SC020: a liveness probe that examines another container.
+//! SC020: a livenessProbe that goes to the port of another container
+//!
+//! Default severity: Warning.
+//!
+//! ## Reason
+//!
+//! A livenessProbe that goes to a port of another container restarts a container that works, because of a fault in the other container.
+//! The restart does not repair this fault. If the probe of the app goes through its proxy, each problem of the proxy restarts the
+//! app too.
+//!
+//! The rule does not report the probes that the proxy of Istio serves for the app on port 15020. It does not report helpers whose
+//! work is to probe another container either: `livenessprobe` of CSI drivers in any registry, other containers with `liveness` or
+//! `healthcheck` in their name or image, `exechealthz`, and the sidecar of kube-dns.
+//!
+//! ## Bad
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//!     livenessProbe:
+//!       httpGet: {path: /healthz/ready, port: 15021}
+//!   - name: istio-proxy
+//!     image: istio/proxyv2:1.27.1
+//!     ports:
+//!     - containerPort: 15021
+//! ```
+//!
+//! ## Good
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//!     ports:
+//!     - containerPort: 8080
+//!     livenessProbe:
+//!       httpGet: {path: /livez, port: 8080}
+//!   - name: istio-proxy
+//!     image: istio/proxyv2:1.27.1
+//!     ports:
+//!     - containerPort: 15021
+//! ```
+//!
+//! ## Source
+//!
+//! [Configure probes](https://kubernetes.io/docs/tasks/configure-pod-container/configure-liveness-readiness-startup-probes/),
+//! [Health checking of Istio services](https://istio.io/latest/docs/ops/configuration/mesh/app-health-check/)
 
 use super::{Draft, Rule};
 use crate::{
@@ -53,6 +104,6 @@ fn check(pod: &Pod<'_>) -> Vec<Draft> {
 fn probes_others(container: &Container<'_>) -> bool {
     let repository = Repository::without_tag(&container.image);
     let image = repository.rsplit('/').next().unwrap_or_default();
-    let says = |part: &&str| container.name.contains(part) || image.contains(part);
-    PROBERS.iter().any(|part| says(&part)) || image.starts_with(DNS_SIDECAR)
+    let says = |part: &str| container.name.contains(part) || image.contains(part);
+    PROBERS.iter().any(|part| says(part)) || image.starts_with(DNS_SIDECAR)
 }

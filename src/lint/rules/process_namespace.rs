@@ -1,4 +1,41 @@
-//! SC014: the sidecars share the processes of the app.
+//! SC014: shareProcessNamespace in a Pod with sidecars
+//!
+//! Default severity: Info.
+//!
+//! ## Reason
+//!
+//! With a shared process namespace, a sidecar sees the processes of the app with their arguments and environment, can read its
+//! files through `/proc/PID/root`, and can send signals to it. The app does not have the process ID 1. Some sidecars need the shared
+//! namespace, for example a config reloader that sends a signal to the app; the help names it.
+//!
+//! ## Bad
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   shareProcessNamespace: true
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//!   - name: fluent-bit
+//!     image: fluent/fluent-bit:4.0.7
+//! ```
+//!
+//! ## Good
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//!   - name: fluent-bit
+//!     image: fluent/fluent-bit:4.0.7
+//! ```
+//!
+//! ## Source
+//!
+//! [Share process namespace](https://kubernetes.io/docs/tasks/configure-pod-container/share-process-namespace/)
 
 use super::{Draft, Rule};
 use crate::{

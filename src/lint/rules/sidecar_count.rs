@@ -1,4 +1,45 @@
-//! SC013: many sidecars.
+//! SC013: five or more sidecars
+//!
+//! Default severity: Info.
+//!
+//! ## Reason
+//!
+//! Each sidecar can delay the start of the Pod, remove the Pod from its Services, and use memory. With many sidecars, the Pod is often
+//! unavailable although the app works.
+//!
+//! The helpers of CSI drivers do not count: a CSI controller has one for each kind of request.
+//!
+//! ## Bad
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//!   - name: istio-proxy
+//!   - name: vault-agent
+//!   - name: fluent-bit
+//!   - name: otel-collector
+//!   - name: redis-exporter
+//! ```
+//!
+//! ## Good
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//!   - name: istio-proxy
+//!   - name: vault-agent
+//!   - name: fluent-bit
+//! ```
+//!
+//! ## Source
+//!
+//! [Multi-container Pods](https://kubernetes.io/docs/concepts/workloads/pods/#how-pods-manage-multiple-containers)
 
 use super::{Draft, Rule};
 use crate::lint::{finding::Severity, pod::Pod};

@@ -1,4 +1,49 @@
-//! SC008: a livenessProbe that waits for a slow start with a long initial delay.
+//! SC008: a livenessProbe with a long initial delay and no startupProbe
+//!
+//! Default severity: Info.
+//!
+//! ## Reason
+//!
+//! An `initialDelaySeconds` of more than 30 indicates that a sidecar starts slowly. During the delay, no fault is detected. After the
+//! delay, a sidecar that is still starting is restarted. A startupProbe solves both problems: the livenessProbe begins when the
+//! startupProbe has passed.
+//!
+//! ## Bad
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//!   - name: istio-proxy
+//!     image: istio/proxyv2:1.27.1
+//!     livenessProbe:
+//!       httpGet: {path: /healthz/ready, port: 15021}
+//!       initialDelaySeconds: 120
+//! ```
+//!
+//! ## Good
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//!   - name: istio-proxy
+//!     image: istio/proxyv2:1.27.1
+//!     startupProbe:
+//!       httpGet: {path: /healthz/ready, port: 15021}
+//!       failureThreshold: 30
+//!     livenessProbe:
+//!       httpGet: {path: /healthz/ready, port: 15021}
+//! ```
+//!
+//! ## Source
+//!
+//! [Protect slow starting containers with startup
+//! probes](https://kubernetes.io/docs/tasks/configure-pod-container/configure-liveness-readiness-startup-probes/#define-startup-probes)
 
 use super::{Draft, Rule};
 use crate::lint::{finding::Severity, pod::Pod, probe::Probe};

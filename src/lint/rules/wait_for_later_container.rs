@@ -1,4 +1,60 @@
-//! SC017: an init container that waits for a container that starts after it.
+//! SC017: an init container that waits for a port of a later container
+//!
+//! Default severity: Error.
+//!
+//! ## Reason
+//!
+//! Init containers run before the regular containers, one after the other. An init container that waits on localhost for a port
+//! of a later container waits forever. A native sidecar before the init container can serve the port.
+//!
+//! The declaration of a port is information only, so the rule does not need it. It reports a port that a later container declares, and
+//! a port that nothing can serve at that time. It is silent if a native sidecar before the init container can serve the port, if the Pod
+//! uses the network of its node, if the script starts a command in the background, and for the ports of Istio, Linkerd, Consul, Dapr and
+//! Vault if the manifest has no proxy: an injector can add it as a native sidecar.
+//!
+//! The rule detects loops (`until`, `while`) without a limit that connect to localhost with a client such as `curl` or `nc`, and
+//! tools that wait, such as `wait-for-it`.
+//!
+//! ## Bad
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   initContainers:
+//!   - name: migrate
+//!     image: shop/migrate:1.0
+//!     command: [sh, -c, 'until nc -z localhost 5432; do sleep 1; done; migrate']
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//!   - name: cloud-sql-proxy
+//!     image: gcr.io/cloud-sql-connectors/cloud-sql-proxy:2.18.0
+//!     ports:
+//!     - containerPort: 5432
+//! ```
+//!
+//! ## Good
+//!
+//! ```yaml
+//! kind: Pod
+//! spec:
+//!   initContainers:
+//!   - name: cloud-sql-proxy
+//!     image: gcr.io/cloud-sql-connectors/cloud-sql-proxy:2.18.0
+//!     restartPolicy: Always
+//!     ports:
+//!     - containerPort: 5432
+//!   - name: migrate
+//!     image: shop/migrate:1.0
+//!     command: [sh, -c, 'until nc -z localhost 5432; do sleep 1; done; migrate']
+//!   containers:
+//!   - name: app
+//!     image: shop/app:1.0
+//! ```
+//!
+//! ## Source
+//!
+//! [Init containers](https://kubernetes.io/docs/concepts/workloads/pods/init-containers/)
 
 use super::{Draft, Rule};
 use crate::{
