@@ -145,8 +145,10 @@ fn assessment(pod: &Pod<'_>, sidecars: &[&Container<'_>]) -> (Severity, String) 
         .collect();
     let message = parts.join("; ");
     let has = |setting: Setting| pod.mains().find(|main| setting.is_set(pod, main));
+    // A limit is named rather than the request that follows from it.
     let mut lacked = SETTINGS
         .into_iter()
+        .rev()
         .filter(|setting| groups.iter().any(|(missing, _)| missing.contains(setting)));
     match lacked.find_map(|setting| Some((setting, has(setting)?))) {
         Some((setting, main)) => (

@@ -134,10 +134,10 @@ fn problem(
     // Ports need no declaration. So any container that runs before can serve it, and on the network of the node any process.
     let is_served = before.iter().any(Container::is_long_running)
         || pod.spec.get("hostNetwork").is_some_and(|field| field.is_true());
-    // An injector leaves a Pod alone that has its proxy already.
+    // An injector leaves a Pod alone that has its proxy already. It completes a stub of it, perhaps as a native sidecar.
     let has_proxy = after
         .iter()
-        .any(|container| container.is_long_running() && container.is_ambassador());
+        .any(|container| container.is_long_running() && container.is_ambassador() && !container.is_stub());
     let is_injected = INJECTED.iter().any(|range| range.contains(&number)) && !has_proxy;
     (!is_served && !is_injected).then(|| {
         format!(

@@ -70,7 +70,7 @@ fn sc010_a_sidecar_needs_requests_and_a_memory_limit() {
     let two = "containers: [{name: app, resources: {limits: {memory: 1Gi}}}, {name: istio-proxy}, {name: fluent-bit, resources: {requests: {cpu: 1}, limits: {memory: 1}}}, {name: vault-agent}]";
     let findings = lint(&object("Deployment", two));
     let finding = findings.iter().find(|finding| finding.code == "SC010").unwrap();
-    let expected = "sidecars istio-proxy and vault-agent have no request for cpu, request for memory and limit for memory, but app has a request for memory";
+    let expected = "sidecars istio-proxy and vault-agent have no request for cpu, request for memory and limit for memory, but app has a limit for memory";
     assert_eq!(finding.message, expected);
 }
 
