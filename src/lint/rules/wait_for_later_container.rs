@@ -58,7 +58,7 @@
 
 use super::{Draft, Rule};
 use crate::{
-    domain::observation::ContainerKind,
+    domain::{catalogue::Class, observation::ContainerKind},
     lint::{
         finding::Severity,
         pod::{Container, Pod},
@@ -135,9 +135,9 @@ fn problem(
     let is_served = before.iter().any(Container::is_long_running)
         || pod.spec.get("hostNetwork").is_some_and(|field| field.is_true());
     // An injector leaves a Pod alone that has its proxy already. It completes a stub of it, perhaps as a native sidecar.
-    let has_proxy = after
-        .iter()
-        .any(|container| container.is_long_running() && container.is_ambassador() && !container.is_stub());
+    let has_proxy = after.iter().any(|container| {
+        container.is_long_running() && container.class() == Some(Class::MeshProxy) && !container.is_stub()
+    });
     let is_injected = INJECTED.iter().any(|range| range.contains(&number)) && !has_proxy;
     (!is_served && !is_injected).then(|| {
         format!(

@@ -117,7 +117,7 @@ fn sc017_an_init_container_cannot_wait_for_a_later_container() {
             "initContainers: [{{name: p, restartPolicy: Always}}, {{name: a, {database}}}], containers: [{{name: app}}]"
         ),
         format!(
-            "initContainers: [{{name: a, {wait}}}], containers: [{{name: app}}, {{name: istio-proxy, image: auto}}]"
+            "initContainers: [{{name: a, {wait}}}], containers: [{{name: app}}, {{name: cloud-sql-proxy}}, {{name: istio-proxy, image: auto}}]"
         ),
         format!("hostNetwork: true, initContainers: [{{name: a, {database}}}], containers: [{{name: app}}]"),
         "initContainers: [{name: a, command: [sh, -c, 'postgres & until nc -z localhost 5432; do sleep 1; done']}], containers: [{name: app}]".to_owned(),
