@@ -244,7 +244,6 @@ async fn operate(args: RunArgs, http: Handle) -> Result<(), Failure> {
         operator = operator.with_checkpoint(&CheckpointLocation {
             namespace,
             lease: args.lease_name.clone(),
-            identity,
         });
     }
     let limits = |page_age| Limits {

@@ -35,10 +35,10 @@ impl From<ConfigMap> for StoredCheckpoint {
 pub struct CheckpointMap(NamedObject<ConfigMap>);
 
 impl CheckpointMap {
-    /// Creates the access of a replica. The client must not retry. The field manager must be unique among the replicas.
-    pub fn new(client: Client, namespace: &str, lease: &str, field_manager: &str) -> Self {
+    /// Creates the access of a replica. The client must not retry.
+    pub fn new(client: Client, namespace: &str, lease: &str) -> Self {
         let name = format!("{lease}-checkpoint");
-        Self(NamedObject::new(client, namespace, name, field_manager))
+        Self(NamedObject::new(client, namespace, name))
     }
 
     /// Returns the name of the ConfigMap.

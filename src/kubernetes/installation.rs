@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::domain::hash::stable_hash;
 
-/// The field manager of Events, and of the writes to the Lease and the checkpoint that exist.
+/// The field manager of Events, the Lease and the checkpoint.
 pub const FIELD_MANAGER: &str = "sidewatch";
 /// Prefix of the field manager of a status. The name of the installation follows.
 const PREFIX: &str = "sidewatch:";

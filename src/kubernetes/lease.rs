@@ -89,9 +89,9 @@ pub struct LeaseWrite {
 pub struct LeaseClient(NamedObject<Lease>);
 
 impl LeaseClient {
-    /// Creates the access of a replica. The client must not retry. The identity must be unique among the replicas.
-    pub fn new(client: Client, namespace: &str, name: &str, identity: &str) -> Self {
-        Self(NamedObject::new(client, namespace, name.to_owned(), identity))
+    /// Creates the access of a replica. The client must not retry.
+    pub fn new(client: Client, namespace: &str, name: &str) -> Self {
+        Self(NamedObject::new(client, namespace, name.to_owned()))
     }
 
     /// Reads the Lease. Returns `None` if it does not exist.
@@ -134,11 +134,11 @@ mod tests {
 
     use super::{super::named_object::identified, *};
 
-    fn write(precondition: Option<(&str, &str)>, holder: &str) -> Value {
-        let precondition = precondition.map(|(uid, version)| Version {
-            uid: uid.to_owned(),
-            resource_version: version.to_owned(),
-        });
+    fn write(holder: &str) -> Value {
+        let version = Version {
+            uid: "u".to_owned(),
+            resource_version: "7".to_owned(),
+        };
         let lease = Lease::from(Term {
             holder: holder.to_owned(),
             seconds: 15,
@@ -146,7 +146,7 @@ mod tests {
             renewed: Some("2026-11-20T11:00:02.5Z".parse().unwrap()),
             transitions: 3,
         });
-        serde_json::to_value(identified(lease, "sidewatch", precondition.as_ref())).unwrap()
+        serde_json::to_value(identified(lease, "sidewatch", &version)).unwrap()
     }
 
     #[test]
@@ -163,9 +163,8 @@ mod tests {
                 "leaseTransitions": 3,
             },
         });
-        assert_eq!(write(Some(("u", "7")), "a"), expected);
-        assert_eq!(write(None, "a")["metadata"], json!({"name": "sidewatch"}));
-        let released = write(Some(("u", "7")), "");
+        assert_eq!(write("a"), expected);
+        let released = write("");
         assert_eq!(released["spec"].get("holderIdentity"), None, "a released Lease");
     }
 

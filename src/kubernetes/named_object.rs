@@ -1,10 +1,9 @@
 //! Reads, applies and watches one object by its name.
 //!
-//! The object is written by server-side apply only, so each verb of the role can name it. A write to an existing object
-//! requires the UID and the version that were read, and all replicas use one field manager for it. A write that creates the
-//! object uses no force and a field manager that only this replica has: if another replica has created the object, that
-//! replica owns the fields, and the API server responds with a conflict. So `metadata.managedFields` has one entry of the
-//! replica that created the object and one of all replicas, however often replicas end.
+//! The object is written by server-side apply only, so each verb of the role can name it. Each write of content requires the
+//! UID and the version that were read, so only one of two replicas succeeds. An object that does not exist is created without
+//! content first. An apply without content changes nothing in an object that exists, whoever has created it. All replicas use
+//! the same field managers, so `metadata.managedFields` does not grow with each process.
 
 use std::fmt::Debug;
 
@@ -16,9 +15,12 @@ use kube::{
     api::{Patch, PatchParams, WatchEvent, WatchParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
 
 use super::installation::FIELD_MANAGER;
 
+/// The field manager of a write without content. It never owns a field, so it has no entry in `metadata.managedFields`.
+const CREATOR: &str = "sidewatch-create";
 /// Server-side timeout of a watch in seconds.
 const WATCH_SECONDS: u32 = 60;
 
@@ -64,8 +66,6 @@ impl<T> Applied<T> {
 pub struct NamedObject<K> {
     api: Api<K>,
     name: String,
-    /// The field manager of a write that creates the object.
-    creator: String,
 }
 
 impl<K> NamedObject<K>
@@ -78,12 +78,11 @@ where
         + Send
         + 'static,
 {
-    /// Creates the access of a replica. The client must not retry. `creator` must be unique among the replicas.
-    pub fn new(client: Client, namespace: &str, name: String, creator: &str) -> Self {
+    /// Creates the access of a replica. The client must not retry.
+    pub fn new(client: Client, namespace: &str, name: String) -> Self {
         Self {
             api: Api::namespaced(client, namespace),
             name,
-            creator: creator.to_owned(),
         }
     }
 
@@ -105,12 +104,11 @@ where
 
     /// Writes the object if it has the version, or does not exist for `None`.
     pub async fn apply(&self, precondition: Option<&Version>, object: K) -> Result<Applied<K>, kube::Error> {
-        let patch = Patch::Apply(identified(object, &self.name, precondition));
-        outcome(
-            self.api
-                .patch(&self.name, &self.params(precondition), &patch)
-                .await,
-        )
+        let Some(version) = self.version_for(precondition).await? else {
+            return Ok(Applied::Conflict);
+        };
+        let patch = Patch::Apply(identified(object, &self.name, &version));
+        outcome(self.api.patch(&self.name, &content(), &patch).await)
     }
 
     /// Writes the object as [`Self::apply`] does. The response does not contain the content.
@@ -119,17 +117,29 @@ where
         precondition: Option<&Version>,
         object: K,
     ) -> Result<Applied<Version>, kube::Error> {
-        let patch = Patch::Apply(identified(object, &self.name, precondition));
-        let params = self.params(precondition);
-        let written = self.api.patch_metadata(&self.name, &params, &patch).await;
+        let Some(version) = self.version_for(precondition).await? else {
+            return Ok(Applied::Conflict);
+        };
+        let patch = Patch::Apply(identified(object, &self.name, &version));
+        let written = self.api.patch_metadata(&self.name, &content(), &patch).await;
         outcome(written.map(|object| object.metadata.into()))
     }
 
-    fn params(&self, precondition: Option<&Version>) -> PatchParams {
-        match precondition {
-            Some(_) => PatchParams::apply(FIELD_MANAGER).force(),
-            None => PatchParams::apply(&self.creator),
+    /// Returns the version that the object must have. Creates it without content for `None`; then returns `None` if it exists
+    /// and a client has written content.
+    async fn version_for(&self, precondition: Option<&Version>) -> Result<Option<Version>, kube::Error> {
+        if let Some(version) = precondition {
+            return Ok(Some(version.clone()));
         }
+        let patch = Patch::Apply(json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            "metadata": { "name": self.name },
+        }));
+        let params = PatchParams::apply(CREATOR);
+        let object = self.api.patch_metadata(&self.name, &params, &patch).await?;
+        let is_without_content = object.metadata.managed_fields.as_ref().is_none_or(Vec::is_empty);
+        Ok(is_without_content.then(|| object.metadata.into()))
     }
 
     /// Watches the object from a version. Returns each later state, `None` if the object was deleted.
@@ -152,12 +162,17 @@ where
     }
 }
 
-/// Returns the object with its name and the precondition as its only metadata.
-pub(super) fn identified<K: Resource>(mut object: K, name: &str, precondition: Option<&Version>) -> K {
+/// Returns the parameters of a write of content.
+fn content() -> PatchParams {
+    PatchParams::apply(FIELD_MANAGER).force()
+}
+
+/// Returns the object with its name and the version that it must have as its only metadata.
+pub(super) fn identified<K: Resource>(mut object: K, name: &str, version: &Version) -> K {
     *object.meta_mut() = ObjectMeta {
         name: Some(name.to_owned()),
-        uid: precondition.map(|version| version.uid.clone()),
-        resource_version: precondition.map(|version| version.resource_version.clone()),
+        uid: Some(version.uid.clone()),
+        resource_version: Some(version.resource_version.clone()),
         ..ObjectMeta::default()
     };
     object

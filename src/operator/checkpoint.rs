@@ -54,15 +54,13 @@ const ATTEMPTS: usize = 3;
 /// How far ahead the clock of the writer may be.
 const MAX_AHEAD: SignedDuration = SignedDuration::from_mins(10);
 
-/// The place of the checkpoint, and the name of this replica.
+/// The place of the checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckpointLocation {
     /// The namespace of the operator.
     pub namespace: String,
     /// The name of the Lease. The name of the ConfigMap is derived from it.
     pub lease: String,
-    /// The name of this process, which no other process has: its field manager.
-    pub identity: String,
 }
 
 /// The state that is exported, and that checkpoints of others are joined to.

@@ -138,12 +138,8 @@ impl Operator {
     /// Stores the state that the API does not show in a ConfigMap, and continues what is stored there.
     #[must_use]
     pub fn with_checkpoint(mut self, location: &CheckpointLocation) -> Self {
-        let CheckpointLocation {
-            namespace,
-            lease,
-            identity,
-        } = location;
-        let map = CheckpointMap::new(self.clients.write.clone(), namespace, lease, identity);
+        let CheckpointLocation { namespace, lease } = location;
+        let map = CheckpointMap::new(self.clients.write.clone(), namespace, lease);
         let Reconciler {
             index,
             events,

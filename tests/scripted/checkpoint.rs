@@ -63,9 +63,9 @@ fn accept_writes(server: &ApiServer) {
 }
 
 /// Starts a process without election, and lists the Pods.
-async fn start(cluster: &Cluster, identity: &str, pods: &[Value]) -> (Running, WatchStream) {
+async fn start(cluster: &Cluster, pods: &[Value]) -> (Running, WatchStream) {
     let Cluster { server, clock } = cluster;
-    let operator = start_stored(server, None, &checkpoint_location(identity), Arc::clone(clock));
+    let operator = start_stored(server, None, &checkpoint_location(), Arc::clone(clock));
     let route = server.route(Method::GET, PODS);
     route.next().await.json(StatusCode::OK, &list("Pod", "5", pods));
     let watch = route.next().await.watch();
@@ -106,7 +106,7 @@ async fn a_new_process_continues_all_violations_and_repeats_no_event() {
     let (cluster, checkpoint) = cluster_with(patient_policy());
     let name = |n: usize| format!("web-{n}");
     let pods: Vec<Value> = (0..VIOLATIONS).map(|n| pod(&name(n), "1", false)).collect();
-    let (operator, watch) = start(&cluster, "a", &pods).await;
+    let (operator, watch) = start(&cluster, &pods).await;
     until("all violations fire", || firing(&operator) == VIOLATIONS).await;
     // Half of the faults end. Their violations keep firing, which the API does not show.
     let now: Vec<Value> = (0..VIOLATIONS).map(|n| pod(&name(n), "6", n % 2 == 0)).collect();
@@ -119,7 +119,7 @@ async fn a_new_process_continues_all_violations_and_repeats_no_event() {
     assert!(before >= 200.0, "{before} Events");
     drop(operator);
 
-    let (operator, watch) = start(&cluster, "b", &now).await;
+    let (operator, watch) = start(&cluster, &now).await;
     assert_eq!(firing(&operator), VIOLATIONS, "all violations continue");
     pass(&watch, 60).await;
     assert_eq!(firing(&operator), VIOLATIONS);
@@ -146,7 +146,7 @@ async fn a_new_process_continues_all_violations_and_repeats_no_event() {
 #[tokio::test(start_paused = true)]
 async fn a_checkpoint_is_written_once_per_change_and_at_the_end() {
     let (cluster, checkpoint) = cluster_with(policy("mesh", "3"));
-    let (operator, watch) = start(&cluster, "a", &[pod("a", "1", false)]).await;
+    let (operator, watch) = start(&cluster, &[pod("a", "1", false)]).await;
     operator.until_metric(&writes("ok"), 1.0).await;
     pass(&watch, 30).await;
     let settled = checkpoint.writes();
@@ -171,7 +171,7 @@ async fn a_checkpoint_is_written_once_per_change_and_at_the_end() {
 #[tokio::test(start_paused = true)]
 async fn a_checkpoint_that_cannot_be_used_is_counted_and_replaced() {
     let (first_cluster, first) = cluster_with(policy("mesh", "3"));
-    let (operator, _watch) = start(&first_cluster, "a", &[pod("a", "1", false)]).await;
+    let (operator, _watch) = start(&first_cluster, &[pod("a", "1", false)]).await;
     operator.until_metric(&writes("ok"), 1.0).await;
     let good = first.bytes().unwrap();
     let changed = |change: fn(&mut Vec<u8>)| {
@@ -192,7 +192,7 @@ async fn a_checkpoint_that_cannot_be_used_is_counted_and_replaced() {
     for (bytes, reason) in table {
         let (cluster, checkpoint) = cluster_with(policy("mesh", "3"));
         checkpoint.replace(&bytes);
-        let (operator, _watch) = start(&cluster, "b", &[pod("a", "1", false)]).await;
+        let (operator, _watch) = start(&cluster, &[pod("a", "1", false)]).await;
         assert_eq!(operator.metric(&ignored(reason)), Some(1.0), "{reason}");
         assert_eq!(firing(&operator), 1, "{reason}: computed from the Pod");
         operator.until_metric(&writes("ok"), 1.0).await;
@@ -200,20 +200,20 @@ async fn a_checkpoint_that_cannot_be_used_is_counted_and_replaced() {
     }
     let (cluster, checkpoint) = cluster_with(policy("mesh", "3"));
     checkpoint.empty();
-    let (operator, _watch) = start(&cluster, "b", &[]).await;
+    let (operator, _watch) = start(&cluster, &[]).await;
     assert_eq!(operator.metric(&ignored("missing")), Some(1.0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn content_of_another_writer_is_merged_and_a_deleted_object_is_created_again() {
     let (other_cluster, other) = cluster_with(policy("mesh", "3"));
-    let (operator, _watch) = start(&other_cluster, "other", &[pod("theirs", "1", false)]).await;
+    let (operator, _watch) = start(&other_cluster, &[pod("theirs", "1", false)]).await;
     operator.until_metric(&writes("ok"), 1.0).await;
     let theirs = other.bytes().unwrap();
 
     let (cluster, checkpoint) = cluster_with(policy("mesh", "3"));
     let pods = [pod("ours", "1", false), pod("theirs", "1", true)];
-    let (operator, watch) = start(&cluster, "a", &pods).await;
+    let (operator, watch) = start(&cluster, &pods).await;
     operator.until_metric(&writes("ok"), 1.0).await;
     checkpoint.replace(&theirs);
     watch.event("ADDED", &pod("more", "7", false));
@@ -238,7 +238,7 @@ async fn content_of_another_writer_is_merged_and_a_deleted_object_is_created_aga
 #[tokio::test(start_paused = true)]
 async fn a_deleted_or_edited_checkpoint_is_written_again_although_nothing_has_changed() {
     let (cluster, checkpoint) = cluster_with(policy("mesh", "3"));
-    let (operator, watch) = start(&cluster, "a", &[pod("a", "1", false)]).await;
+    let (operator, watch) = start(&cluster, &[pod("a", "1", false)]).await;
     operator.until_metric(&writes("ok"), 1.0).await;
     pass(&watch, 40).await;
     let pods = || decode(&checkpoint.bytes().unwrap()).unwrap().pods;
@@ -260,7 +260,7 @@ async fn a_refused_checkpoint_delays_nothing_and_is_retried() {
     for code in [403, 503] {
         let (cluster, checkpoint) = cluster_with(policy("mesh", "3"));
         checkpoint.set_failure(Some(code));
-        let (operator, _watch) = start(&cluster, "a", &[pod("a", "1", false)]).await;
+        let (operator, _watch) = start(&cluster, &[pod("a", "1", false)]).await;
         assert_eq!(firing(&operator), 1, "{code}");
         until("a failure is counted", || {
             operator.metric(&writes("error")) >= Some(2.0)
@@ -281,7 +281,7 @@ async fn a_server_that_hangs_delays_the_start_by_five_seconds() {
         clock: virtual_clock(),
     };
     let begun = Instant::now();
-    let (_operator, _watch) = start(&cluster, "a", &[]).await;
+    let (_operator, _watch) = start(&cluster, &[]).await;
     assert!(
         (secs(5)..secs(6)).contains(&begun.elapsed()),
         "{:?}",
@@ -294,7 +294,7 @@ async fn slow_conflicts_delay_the_end_by_four_seconds() {
     let server = ApiServer::default();
     server.serve_all_but_pods(&[policy("mesh", "3")]);
     accept_writes(&server);
-    let namespace = checkpoint_location("a").namespace;
+    let namespace = checkpoint_location().namespace;
     let path = format!("/api/v1/namespaces/{namespace}/configmaps/sidewatch-checkpoint");
     let stored = json!({
         "apiVersion": "v1", "kind": "ConfigMap",
@@ -316,7 +316,7 @@ async fn slow_conflicts_delay_the_end_by_four_seconds() {
         });
     }
     let clock = virtual_clock();
-    let (operator, _watch) = start(&Cluster { server, clock }, "a", &[]).await;
+    let (operator, _watch) = start(&Cluster { server, clock }, &[]).await;
     let stopped = Instant::now();
     operator.stop().await;
     assert!(
@@ -329,7 +329,7 @@ async fn slow_conflicts_delay_the_end_by_four_seconds() {
 #[tokio::test(start_paused = true)]
 async fn a_standby_follows_the_checkpoint_and_writes_when_it_leads() {
     let (cluster, checkpoint) = cluster_with(patient_policy());
-    let (leader, _watch) = start(&cluster, "a", &[pod("a", "1", false)]).await;
+    let (leader, _watch) = start(&cluster, &[pod("a", "1", false)]).await;
     leader.until_metric(&writes("ok"), 1.0).await;
     sleep(secs(20)).await;
     drop(leader);
@@ -341,7 +341,7 @@ async fn a_standby_follows_the_checkpoint_and_writes_when_it_leads() {
     let standby = start_stored(
         server,
         Some(&candidate("b")),
-        &checkpoint_location("b"),
+        &checkpoint_location(),
         Arc::clone(clock),
     );
     let route = server.route(Method::GET, PODS);

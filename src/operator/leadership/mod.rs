@@ -73,7 +73,7 @@ impl Leadership {
         info!(namespace, lease, identity, "taking part in the leader election");
         let (control, fence) = Fence::elected(Arc::clone(clock), RENEW_DEADLINE);
         let leadership = Self {
-            client: LeaseClient::new(client, namespace, lease, identity),
+            client: LeaseClient::new(client, namespace, lease),
             election: Election {
                 identity: identity.as_str().into(),
             },

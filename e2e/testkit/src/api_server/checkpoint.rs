@@ -9,7 +9,7 @@ use sidewatch::operator::checkpoint::CheckpointLocation;
 
 use super::{
     ApiServer, Exchange,
-    stored_object::{NAMESPACE, Served, StoredObject},
+    stored_object::{NAMESPACE, Served, StoredObject, partial},
 };
 
 /// The ConfigMap on the server. Clones share it.
@@ -23,12 +23,11 @@ struct State {
     writes: usize,
 }
 
-/// Returns the location of the checkpoint, for a replica with this identity.
-pub fn checkpoint_location(identity: &str) -> CheckpointLocation {
+/// Returns the location of the checkpoint.
+pub fn checkpoint_location() -> CheckpointLocation {
     CheckpointLocation {
         namespace: NAMESPACE.to_owned(),
         lease: "sidewatch".to_owned(),
-        identity: identity.to_owned(),
     }
 }
 
@@ -99,27 +98,14 @@ impl Served for State {
     }
 
     fn apply(&mut self, exchange: Exchange) {
-        let is_forced = exchange.is_forced_apply();
-        let applied = &exchange.body["metadata"];
-        let meets = match self.stored.object() {
-            Some(object) => {
-                is_forced
-                    && ["uid", "resourceVersion"]
-                        .into_iter()
-                        .all(|field| applied[field] == object["metadata"][field])
-            }
-            None => applied.get("uid").is_none() && !is_forced,
-        };
-        if !meets {
-            return exchange.conflict();
-        }
         self.writes += 1;
         let object = self.store(&exchange.body["binaryData"]);
-        exchange.json(
-            StatusCode::OK,
-            &json!({
-                "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": object["metadata"],
-            }),
-        );
+        exchange.json(StatusCode::OK, &partial(&object));
+    }
+
+    fn create(&mut self) -> Value {
+        self.created += 1;
+        let content = json!({"apiVersion": "v1", "kind": "ConfigMap"});
+        self.stored.store(&format!("uid-{}", self.created), content)
     }
 }

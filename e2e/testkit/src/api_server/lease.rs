@@ -27,8 +27,6 @@ pub struct ServedLease(Arc<Mutex<State>>);
 
 struct State {
     stored: StoredObject,
-    /// The field manager that owns `spec.holderIdentity`.
-    owner: String,
 }
 
 /// Returns a candidate with this identity, on clocks that follow the clock of tokio.
@@ -60,7 +58,6 @@ impl ApiServer {
     pub fn serve_lease(&self) -> ServedLease {
         let state = State {
             stored: StoredObject::new("leases", NAME),
-            owner: String::new(),
         };
         ServedLease(self.serve_object("/apis/coordination.k8s.io/v1", state))
     }
@@ -84,7 +81,6 @@ impl ServedLease {
     pub fn hold(&self, holder: &str) {
         let mut state = self.state();
         let renewed = format!("2026-11-20T10:00:00.{:06}Z", state.stored.version());
-        holder.clone_into(&mut state.owner);
         state.store(&json!({
             "holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": renewed, "leaseTransitions": 1,
         }));
@@ -125,27 +121,17 @@ impl Served for State {
     }
 
     fn apply(&mut self, exchange: Exchange) {
-        let manager = exchange.parameter("fieldManager").unwrap();
-        let is_owner = exchange.is_forced_apply() || self.owner == manager;
-        let applied = &exchange.body["metadata"];
-        let meets = match self.stored.object() {
-            Some(object) => {
-                let stored = &object["metadata"];
-                let is_same = |field: &str| applied.get(field).is_none_or(|value| *value == stored[field]);
-                is_same("uid") && is_same("resourceVersion") && is_owner
-            }
-            None => applied.get("uid").is_none(),
-        };
-        if !meets {
-            return exchange.conflict();
-        }
-        self.owner = manager;
-        let status = if self.stored.object().is_some() {
-            StatusCode::OK
-        } else {
-            StatusCode::CREATED
-        };
+        assert_eq!(
+            exchange.parameter("fieldManager").as_deref(),
+            Some("sidewatch"),
+            "all replicas share one entry in managedFields"
+        );
         let object = self.store(&exchange.body["spec"]);
-        exchange.json(status, &object);
+        exchange.json(StatusCode::OK, &object);
+    }
+
+    fn create(&mut self) -> Value {
+        let content = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"});
+        self.stored.store("uid-lease", content)
     }
 }

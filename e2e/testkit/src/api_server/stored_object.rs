@@ -25,8 +25,46 @@ pub(super) struct StoredObject {
 pub(super) trait Served: Send + 'static {
     /// Returns the object.
     fn stored(&mut self) -> &mut StoredObject;
-    /// Answers an apply of the object.
+    /// Stores the content of an apply that meets its preconditions, and answers it.
     fn apply(&mut self, exchange: Exchange);
+    /// Creates the object without content.
+    fn create(&mut self) -> Value;
+}
+
+/// Answers an apply as the API server does. One without content creates the object, or changes nothing; its field manager
+/// owns nothing. One with content must have the UID and the version of the object, and uses force.
+fn apply<S: Served>(state: &mut S, exchange: Exchange) {
+    let is_forced = exchange.is_forced_apply();
+    let applied = &exchange.body["metadata"];
+    if applied.get("uid").is_none() {
+        let fields = exchange.body.as_object().unwrap();
+        assert!(
+            !is_forced && fields.len() == 3,
+            "without content: {}",
+            exchange.body
+        );
+        let (status, object) = match state.stored().object() {
+            Some(object) => (StatusCode::OK, object.clone()),
+            None => (StatusCode::CREATED, state.create()),
+        };
+        return exchange.json(status, &partial(&object));
+    }
+    let meets = state.stored().object().is_some_and(|object| {
+        let stored = &object["metadata"];
+        ["uid", "resourceVersion"]
+            .iter()
+            .all(|field| applied[*field] == stored[*field])
+    });
+    if meets && is_forced {
+        state.apply(exchange);
+    } else {
+        exchange.conflict();
+    }
+}
+
+/// Returns the metadata of an object, as a response.
+pub(super) fn partial(object: &Value) -> Value {
+    json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": object["metadata"]})
 }
 
 impl ApiServer {
@@ -39,7 +77,7 @@ impl ApiServer {
         let get: fn(&mut S, Exchange) = |state, exchange| state.stored().get(exchange);
         for (method, path, answer) in [
             (Method::GET, &path, get),
-            (Method::PATCH, &path, S::apply),
+            (Method::PATCH, &path, apply::<S>),
             (Method::GET, &collection, |state, exchange| {
                 state.stored().watch(exchange);
             }),
@@ -80,11 +118,18 @@ impl StoredObject {
         self.version
     }
 
-    /// Stores an object with this UID and content, and returns it.
+    /// Stores an object with this UID and content, and returns it. An object with content has a field manager.
     pub(super) fn store(&mut self, uid: &str, mut content: Value) -> Value {
         self.version += 1;
+        let has_content = content.as_object().is_some_and(|fields| fields.len() > 2);
+        let managers = if has_content {
+            json!([{"manager": "sidewatch", "operation": "Apply"}])
+        } else {
+            json!([])
+        };
         content["metadata"] = json!({
             "name": self.name, "namespace": NAMESPACE, "uid": uid, "resourceVersion": self.version.to_string(),
+            "managedFields": managers,
         });
         let kind = if self.object.is_some() {
             "MODIFIED"
@@ -144,13 +189,13 @@ impl StoredObject {
 
 impl Exchange {
     /// Returns whether a server-side apply has force. Fails the test if the request is not one.
-    pub(super) fn is_forced_apply(&self) -> bool {
+    fn is_forced_apply(&self) -> bool {
         assert_eq!(self.content_type.as_deref(), Some("application/apply-patch+yaml"));
         self.parameter("force").as_deref() == Some("true")
     }
 
-    /// Answers that the object does not meet the precondition, or that another client owns it.
-    pub(super) fn conflict(self) {
+    /// Answers that the object does not meet the precondition.
+    fn conflict(self) {
         self.json(StatusCode::CONFLICT, &failure(409, "Conflict", "conflict"));
     }
 }
