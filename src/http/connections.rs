@@ -2,7 +2,8 @@
 //!
 //! The connection to close belongs to the client with the most connections. Of these, a connection without a request is
 //! closed first, then the one that has been idle for longest. So a client that opens many connections closes only its
-//! own, and a scrape that makes progress is closed last.
+//! own, and a scrape that makes progress is closed last. A connection of a client whose token was allowed before is closed only
+//! if there is no other, so that many clients cannot close it either.
 
 use std::{
     collections::HashMap,
@@ -20,6 +21,8 @@ use tokio::{task::AbortHandle, time::Instant};
 #[derive(Debug)]
 pub(super) struct Activity {
     peer: IpAddr,
+    /// A token of the client was allowed before.
+    is_known: bool,
     requested: AtomicBool,
     last: Mutex<Instant>,
 }
@@ -29,9 +32,15 @@ impl Activity {
         Self {
             // A client may connect to a dual-stack listener by either family.
             peer: peer.to_canonical(),
+            is_known: false,
             requested: AtomicBool::new(false),
             last: Mutex::new(Instant::now()),
         }
+    }
+
+    /// Marks a connection of a client whose token was allowed before.
+    pub(super) fn known(self, is_known: bool) -> Self {
+        Self { is_known, ..self }
     }
 
     /// Returns the address of the client.
@@ -77,7 +86,12 @@ impl Connections {
         let rank = |activity: &Activity| {
             let count = by_peer.get(&activity.peer).copied().unwrap_or_default();
             let is_idle = !activity.requested.load(Ordering::Relaxed);
-            (count, is_idle, std::cmp::Reverse(activity.last()))
+            (
+                !activity.is_known,
+                count,
+                is_idle,
+                std::cmp::Reverse(activity.last()),
+            )
         };
         let worst = (self.0.iter().enumerate()).max_by_key(|(_, (activity, _))| rank(activity));
         if let Some(position) = worst.map(|(position, _)| position) {
@@ -133,6 +147,21 @@ mod tests {
             !is_closed(&scraper).await,
             "it is the oldest connection and has sent nothing"
         );
+        assert_eq!(open.0.len(), 8);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_clients_do_not_close_the_connection_of_a_known_one() {
+        let mut open = Connections::default();
+        let known = Arc::new(Activity::new(Ipv4Addr::new(10, 0, 0, 1).into()).known(true));
+        let task = tokio::spawn(std::future::pending::<()>());
+        open.add(known, task.abort_handle(), 8);
+        for host in 2..200 {
+            advance(Duration::from_millis(1)).await;
+            connect(&mut open, host, 8).activity.requested();
+        }
+        tokio::task::yield_now().await;
+        assert!(!task.is_finished());
         assert_eq!(open.0.len(), 8);
     }
 

@@ -114,7 +114,10 @@ async fn accept(listener: TcpListener, server: Arc<Server>) -> Infallible {
             sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let activity = Arc::new(Activity::new(peer.ip()));
+        let activity = Activity::new(peer.ip());
+        let authorizer = server.protection.authorizer.as_ref();
+        let is_known = authorizer.is_some_and(|authorizer| authorizer.is_known(activity.peer()));
+        let activity = Arc::new(activity.known(is_known));
         let task = tokio::spawn(Arc::clone(&server).connection(stream, Arc::clone(&activity)));
         open.add(activity, task.abort_handle(), server.limits.connections);
     }

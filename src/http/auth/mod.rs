@@ -5,7 +5,8 @@
 //!
 //! The cost of any client is bounded. Outcomes are cached ([`cache`]), reviews are limited per client and in total
 //! ([`limiter`]), and four run at a time. A client with an allowed token keeps its access for five minutes while reviews
-//! fail or are limited, so that neither an outage of the API server nor another client makes a gap in the metrics.
+//! fail or are limited, so that an outage of the API server makes no gap in the metrics. A client whose token was allowed before
+//! has reviews and connections of its own, so that no other client makes one.
 
 mod cache;
 mod limiter;
@@ -86,6 +87,8 @@ pub struct Authorizer {
     cache: Mutex<Cache>,
     limiter: Mutex<Limiter>,
     reviews: Semaphore,
+    /// Reviews for clients whose token was allowed before.
+    reserve: Semaphore,
     metrics: Arc<Metrics>,
 }
 
@@ -98,8 +101,14 @@ impl Authorizer {
             cache: Mutex::default(),
             limiter: Mutex::default(),
             reviews: Semaphore::new(CONCURRENT_REVIEWS),
+            reserve: Semaphore::new(CONCURRENT_REVIEWS),
             metrics,
         })
+    }
+
+    /// Reports whether a token of this client was allowed before.
+    pub(super) fn is_known(&self, peer: IpAddr) -> bool {
+        self.limiter.lock().is_known(peer, Instant::now())
     }
 
     /// Returns an error if a request with these headers is not allowed.
@@ -125,7 +134,12 @@ impl Authorizer {
 
     /// Reviews a token, unless another request has reviewed it in the meantime.
     async fn review(&self, peer: IpAddr, token: &str, key: cache::Key) -> Result<(), Refusal> {
-        let Ok(_permit) = self.reviews.acquire().await else {
+        let reviews = if self.is_known(peer) {
+            &self.reserve
+        } else {
+            &self.reviews
+        };
+        let Ok(_permit) = reviews.acquire().await else {
             return Err(Refusal::Failed("the server stops".to_owned()));
         };
         if let Cached::Fresh(outcome) = self.cache.lock().get(&key, Instant::now()) {
@@ -150,6 +164,9 @@ impl Authorizer {
             Outcome::Forbidden => Review::Forbidden,
         });
         self.cache.lock().insert(key, outcome, Instant::now());
+        if outcome == Outcome::Allowed {
+            self.limiter.lock().allowed(peer, Instant::now());
+        }
         outcome.into_result()
     }
 }
