@@ -1,4 +1,7 @@
-//! Limits the length of texts that users of the cluster choose, so that every output can carry them.
+//! Limits the length of texts that users of the cluster choose, and their characters, so that every output can carry them.
+//!
+//! Owners and images become labels of metrics, and alerts put these labels into chat messages. There, `<`, `@` and `:` begin
+//! links and mentions. The API server validates neither.
 
 use std::borrow::Cow;
 
@@ -17,9 +20,42 @@ pub(super) fn bounded(text: &str) -> Cow<'_, str> {
     bounded_to(text, MAX_NAME)
 }
 
-/// Cuts an image reference to 512 bytes. Replaces control characters by U+FFFD.
+/// Cuts the kind or the name of an owner to 253 bytes. Replaces characters that no kind or name of a workload has by `_`.
+pub(super) fn bounded_owner(text: &str) -> Cow<'_, str> {
+    restricted(text, MAX_NAME, |_, c| is_of_name(c))
+}
+
+/// Cuts an image reference to 512 bytes. Replaces characters that no image reference has by `_`, but leaves placeholders such
+/// as `${IMAGE}`. An `@` stays before a digest only.
 pub(super) fn bounded_image(text: &str) -> Cow<'_, str> {
-    bounded_to(text, MAX_IMAGE)
+    let digest = text.rfind('@').filter(|at| {
+        let digest = text.get(at + 1..).unwrap_or_default();
+        let parts = digest.split_once(':');
+        parts.is_some_and(|(algorithm, hex)| {
+            algorithm.starts_with("sha") && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
+    });
+    restricted(text, MAX_IMAGE, |at, c| match c {
+        '@' => Some(at) == digest,
+        '/' | ':' | '+' | '$' | '{' | '}' => true,
+        c => is_of_name(c),
+    })
+}
+
+fn is_of_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')
+}
+
+/// Cuts an ASCII text to a number of bytes, and replaces the characters that are not allowed by `_`. `is_allowed` gets the
+/// position and the character.
+fn restricted(text: &str, limit: usize, is_allowed: impl Fn(usize, char) -> bool) -> Cow<'_, str> {
+    if text.len() <= limit && text.char_indices().all(|(at, c)| is_allowed(at, c)) {
+        return Cow::Borrowed(text);
+    }
+    let characters = text
+        .char_indices()
+        .map(|(at, c)| if is_allowed(at, c) { c } else { '_' });
+    Cow::Owned(characters.take(limit).collect())
 }
 
 /// Cuts the reason of an exemption to 1024 bytes. Replaces control characters by U+FFFD.
@@ -50,6 +86,34 @@ fn bounded_to(text: &str, limit: usize) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn owners_and_images_have_no_links_and_mentions() {
+        let digest = format!("docker.io/istio/proxyv2:1.28.1@sha256:{}", "0a".repeat(32));
+        let table = [
+            ("docker.io/istio/proxyv2:1.28.1", "docker.io/istio/proxyv2:1.28.1"),
+            (&*digest, &*digest),
+            ("${IMAGE}", "${IMAGE}"),
+            ("@channel", "_channel"),
+            ("a@here:1", "a_here:1"),
+            ("<http://x|click>", "_http://x_click_"),
+            ("a\u{1b}[2J b\u{202e}", "a__2J_b_"),
+        ];
+        for (image, expected) in table {
+            assert_eq!(bounded_image(image), expected);
+        }
+        let table = [
+            ("ReplicaSet", "ReplicaSet"),
+            ("web-7d9.v1", "web-7d9.v1"),
+            ("<!channel>", "__channel_"),
+            ("[x](http://x)", "_x__http___x_"),
+            ("a @here", "a__here"),
+        ];
+        for (owner, expected) in table {
+            assert_eq!(bounded_owner(owner), expected);
+        }
+        assert_eq!(bounded_owner(&"ä".repeat(300)), "_".repeat(253));
+    }
 
     #[test]
     fn long_texts_are_cut_at_a_character_and_control_characters_replaced() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{bounded::bounded, intern::Interner};
+use super::{bounded::bounded_owner, intern::Interner};
 use crate::domain::observation::Workload;
 
 /// The maximum time from the schedule of a Job to the creation of one of its Pods: a Job can start late, be suspended, or
@@ -20,7 +20,10 @@ const CLOCK_SKEW_MINUTES: i64 = 1;
 pub(super) fn workload_of(metadata: &ObjectMeta, pod: &Arc<str>, interner: &mut Interner) -> Arc<Workload> {
     match controller_of(metadata) {
         Some((kind, name)) => {
-            let (kind, name) = (interner.string(&bounded(kind)), interner.string(&bounded(name)));
+            let (kind, name) = (
+                interner.string(&bounded_owner(kind)),
+                interner.string(&bounded_owner(name)),
+            );
             interner.workload(Workload { kind, name })
         }
         // No other Pod has this name, so the workload is not shared.
@@ -136,7 +139,7 @@ mod tests {
             ("batch/v1", "Job", "backup-20251114", None, "Job/backup-20251114", "a date"),
             ("batch/v1", "Job", "report-129384756", None, "Job/report-129384756", "a time in the year 2215"),
             ("batch/v1", "Job", "report-99999999999999999999", None, "Job/report-99999999999999999999", "a large number"),
-            ("batch/v1", "Job", "report-+29384756", None, "Job/report-+29384756", "a sign"),
+            ("batch/v1", "Job", "report-+29384756", None, "Job/report-_29384756", "a sign"),
             ("batch/v1", "Job", "report-2938475x", None, "Job/report-2938475x", "not all digits"),
             ("batch/v1", "Job", "report-", None, "Job/report-", "no digits"),
             ("batch/v1", "Job", "a-1-29384756", None, "CronJob/a-1", "only the last part is the time"),
