@@ -11,6 +11,8 @@
 
 use std::{error::Error, io, process::ExitCode};
 
+use super::safe_text::for_terminal;
+
 /// An error that ends the command.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
@@ -70,7 +72,7 @@ fn code(result: Result<Outcome, Failure>, failure: FailureCode, stderr: &mut imp
         Err(error) => error,
     };
     // If standard error is closed, there is nowhere to report the error.
-    let _closed = writeln!(stderr, "error: {error}");
+    let _closed = writeln!(stderr, "{}", for_terminal(&format!("error: {error}")));
     match failure {
         _ if error.is::<Interrupted>() => 130,
         FailureCode::WithoutFindings => 1,
@@ -85,7 +87,14 @@ mod tests {
     #[test]
     fn each_result_has_its_exit_code() {
         let failed = || Err("no cluster".into());
-        let table: [(Result<Outcome, Failure>, FailureCode, u8, &str); 7] = [
+        let hostile = || Err("pods \"\x1b]0;x\x07\u{202e}\" not found".into());
+        let table: [(Result<Outcome, Failure>, FailureCode, u8, &str); 8] = [
+            (
+                hostile(),
+                FailureCode::WithFindings,
+                2,
+                "error: pods \" ]0;x  \" not found\n",
+            ),
             (Ok(Outcome::Nothing), FailureCode::WithFindings, 0, ""),
             (Ok(Outcome::Findings), FailureCode::WithFindings, 1, ""),
             (Ok(Outcome::Nothing), FailureCode::WithoutFindings, 0, ""),

@@ -16,6 +16,7 @@ pub mod policies;
 pub mod recording;
 pub mod roles;
 mod runtime;
+pub mod safe_text;
 pub mod table;
 pub mod terminal;
 

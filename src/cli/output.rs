@@ -6,7 +6,10 @@ use std::io::{self, IsTerminal, Write};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::exit::{ClosedPipe, Failure};
+use super::{
+    exit::{ClosedPipe, Failure},
+    safe_text::{for_terminal, is_safe, json_for_terminal},
+};
 use crate::telemetry::logging::clean;
 
 /// The number of characters that a terminal shows for Ctrl-C: `^C`.
@@ -32,8 +35,19 @@ pub fn counted(number: usize, noun: &str) -> String {
     format!("{number} {noun}{plural}")
 }
 
-/// Writes text to standard output. A closed pipe is the error [`ClosedPipe`], which ends the command without a message.
+/// Writes text for people to standard output. No text that it contains can control the terminal.
 pub fn print(text: &str) -> Result<(), Failure> {
+    print_raw(&for_terminal(text))
+}
+
+/// Writes JSON to standard output.
+pub fn print_json(json: &str) -> Result<(), Failure> {
+    print_raw(&json_for_terminal(json))
+}
+
+/// Writes text that contains nothing from elsewhere, such as a script. A closed pipe is the error [`ClosedPipe`], which ends
+/// the command without a message.
+pub fn print_raw(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ClosedPipe.into()),
@@ -48,12 +62,16 @@ pub fn print_as<T: Serialize>(
     value: &T,
     table: impl FnOnce() -> String,
 ) -> Result<(), Failure> {
-    let text = match format {
-        Format::Table => table(),
-        Format::Json => serde_json::to_string_pretty(value)? + "\n",
-        Format::Yaml => serde_saphyr::to_string(value)?,
+    let yaml = match format {
+        Format::Table => return print(&table()),
+        Format::Json => None,
+        Format::Yaml => Some(serde_saphyr::to_string(value)?),
     };
-    print(&text)
+    match yaml {
+        Some(yaml) if is_safe(&yaml) => print_raw(&yaml),
+        // JSON is valid YAML, and can escape every character.
+        _ => print_json(&(serde_json::to_string_pretty(value)? + "\n")),
+    }
 }
 
 /// Names the first few, and counts the others.
@@ -68,7 +86,17 @@ pub fn first_names(names: &[String]) -> String {
 
 /// Writes a note about what the result does not contain to standard error.
 pub fn note(text: &str) {
-    let _closed = writeln!(io::stderr(), "note: {}", clean(text));
+    say("note", &clean(text));
+}
+
+/// Writes an error to standard error.
+pub fn error(text: &str) {
+    say("error", text);
+}
+
+/// Writes a line to standard error. If that is closed, there is nowhere to write it.
+fn say(kind: &str, text: &str) {
+    let _closed = writeln!(io::stderr(), "{}", for_terminal(&format!("{kind}: {text}")));
 }
 
 /// Writes several notes.
@@ -98,6 +126,7 @@ impl Progress {
     /// Replaces the text of the line.
     pub fn show(&mut self, text: &str) {
         if self.is_shown {
+            let text = for_terminal(text);
             let padding = self.length.saturating_sub(text.chars().count());
             let _closed = write!(io::stderr(), "\r{text}{:padding$}", "");
             self.length = text.chars().count();

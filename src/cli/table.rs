@@ -1,8 +1,8 @@
 //! Tables for people, in the style of `kubectl get`.
 //!
 //! If the terminal is too narrow, the text in the last column moves to lines of its own, and the widest of the other columns
-//! are shortened with `…`. Without a terminal nothing is shortened, so that `grep` finds whole names. Text of the cluster
-//! cannot control the terminal: control characters are replaced.
+//! are shortened with `…`. Without a terminal nothing is shortened, so that `grep` finds whole names. A cell has one line: control
+//! characters are replaced.
 
 use super::terminal::{Style, Terminal};
 use crate::telemetry::logging::printable;
@@ -196,7 +196,7 @@ fn shorten(text: &str, width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::safe_text::for_terminal, *};
 
     fn table() -> Table {
         let mut table = Table::new(["WORKLOAD", "CHECK", "CAUSE"]);
@@ -266,10 +266,10 @@ pay/Job/report        JobHeldOpen
 
     #[test]
     fn styles_do_not_change_the_columns() {
-        let colored = table().render(Terminal {
+        let colored = for_terminal(&table().render(Terminal {
             width: Some(80),
             color: true,
-        });
+        }));
         assert!(
             colored.contains("\x1b[31mNotReady\x1b[0m      its"),
             "{colored:?}"

@@ -11,6 +11,8 @@ use std::{
 
 use clap::ValueEnum;
 
+use super::safe_text::styled;
+
 /// When to use colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ColorWhen {
@@ -79,10 +81,10 @@ impl Terminal {
         }
     }
 
-    /// Adds the style to a text, if colours are used.
+    /// Adds the style to a text, if colours are used. The escape sequences are added when the text is printed.
     pub fn paint(self, style: Style, text: &str) -> String {
         if self.color && !text.is_empty() {
-            format!("\x1b[{}m{text}\x1b[0m", style.code())
+            styled(text, style.code())
         } else {
             text.to_owned()
         }
@@ -109,7 +111,7 @@ fn uses_color(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::safe_text::for_terminal, *};
 
     #[test]
     fn colors_are_used_on_a_terminal_unless_the_environment_forbids_them() {
@@ -140,7 +142,8 @@ mod tests {
             width: None,
             color: true,
         };
-        assert_eq!(colored.paint(Style::Red, "fails"), "\x1b[31mfails\x1b[0m");
+        let printed = for_terminal(&colored.paint(Style::Red, "fails"));
+        assert_eq!(printed, "\x1b[31mfails\x1b[0m");
         assert_eq!(colored.paint(Style::Red, ""), "");
         assert_eq!(Terminal::PLAIN.paint(Style::Red, "fails"), "fails");
     }

@@ -6,7 +6,7 @@ use clap::{Args, CommandFactory};
 use clap_complete::{Shell, generate};
 
 use super::{Cli, Failure};
-use crate::cli::output::print;
+use crate::cli::output::print_raw;
 
 /// Flags of `sidewatch completion`.
 #[derive(Clone, Copy, Debug, Args)]
@@ -20,5 +20,5 @@ pub(super) struct CompletionArgs {
 pub(super) fn execute(args: CompletionArgs) -> Result<(), Failure> {
     let mut script = Vec::new();
     generate(args.shell, &mut Cli::command(), "sidewatch", &mut script);
-    print(&String::from_utf8(script)?)
+    print_raw(&String::from_utf8(script)?)
 }

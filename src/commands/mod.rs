@@ -28,7 +28,10 @@ use self::{
     versions::VersionsArgs,
 };
 pub use crate::cli::exit::Failure;
-use crate::cli::exit::{FailureCode, Outcome, exit_code};
+use crate::cli::{
+    exit::{FailureCode, Outcome, exit_code},
+    safe_text::is_safe,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -171,6 +174,11 @@ pub fn run_with(args: Vec<OsString>) -> ExitCode {
     let matches = command.try_get_matches_from_mut(args);
     match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli.execute(),
+        // An invalid command line can contain what another program has written.
+        Err(error) if error.use_stderr() && !is_safe(&error.render().to_string()) => {
+            let failure = FailureCode::WithFindings;
+            exit_code(Err(error.render().to_string().into()), failure, &mut io::stderr())
+        }
         Err(error) => error.exit(),
     }
 }

@@ -3,7 +3,10 @@
 //! Input: the format and level of the command line. Text of other origin (messages of the API server, object names, error
 //! texts) goes through [`clean`] before it is logged.
 
-use std::{io::IsTerminal, thread};
+use std::{
+    io::{self, IsTerminal, Write},
+    thread,
+};
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -73,7 +76,7 @@ pub fn install(format: Format, level: Level) -> Result<(), InstallError> {
     };
     let builder = fmt()
         .with_env_filter(EnvFilter::new(level.directives()))
-        .with_writer(std::io::stderr);
+        .with_writer(|| OneLine(std::io::stderr()));
     match format {
         Format::Text => builder
             .with_ansi(std::io::stderr().is_terminal())
@@ -97,6 +100,47 @@ pub fn install(format: Format, level: Level) -> Result<(), InstallError> {
     Ok(())
 }
 
+/// Writes each log line as one line without characters that control a terminal, whatever its fields contain. The colours of the
+/// log pass; in fields, tracing escapes the character that begins a colour.
+struct OneLine<W>(W);
+
+impl<W: Write> Write for OneLine<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        let mut rest = text.strip_suffix('\n').unwrap_or(&text);
+        let mut safe = String::with_capacity(line.len() + 1);
+        while let Some(c) = rest.chars().next() {
+            let color = color(rest);
+            if color.is_empty() {
+                safe.push(printable(c));
+                rest = rest.get(c.len_utf8()..).unwrap_or_default();
+            } else {
+                safe += color;
+                rest = rest.get(color.len()..).unwrap_or_default();
+            }
+        }
+        safe.push('\n');
+        self.0.write_all(safe.as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Returns the escape sequence of a colour with which a text begins, or an empty text.
+fn color(text: &str) -> &str {
+    let end = text
+        .strip_prefix("\x1b[")
+        .and_then(|parameters| parameters.find(|c: char| !c.is_ascii_digit() && c != ';'))
+        .map_or(0, |end| end + "\x1b[".len());
+    match text.get(end..).unwrap_or_default().chars().next() {
+        Some('m') if end > 0 => text.get(..=end).unwrap_or_default(),
+        _ => "",
+    }
+}
+
 /// Maximum length of a cleaned text, in bytes.
 const MAX_BYTES: usize = 512;
 
@@ -117,7 +161,7 @@ pub fn clean(text: &str) -> String {
 /// Replaces control characters, line and paragraph separators, and marks that change the direction of text by a space.
 pub fn printable(c: char) -> char {
     let is_unsafe = c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        || matches!(c, '\u{61c}' | '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     if is_unsafe { ' ' } else { c }
 }
 
@@ -146,6 +190,29 @@ mod tests {
             long.len() <= MAX_BYTES + '…'.len_utf8() && long.ends_with('…'),
             "the cut is between characters"
         );
+    }
+
+    #[test]
+    fn a_log_line_is_one_line_and_cannot_control_a_terminal() {
+        let table = [
+            ("INFO image=a\x1b]0;x\x07\n", "INFO image=a ]0;x \n", "a title"),
+            (
+                "INFO a\nERROR b\rc\u{202e}\n",
+                "INFO a ERROR b c \n",
+                "a forged line",
+            ),
+            (
+                "\x1b[32mINFO\x1b[0m a\x1b[2J\n",
+                "\x1b[32mINFO\x1b[0m a [2J\n",
+                "colours of the log",
+            ),
+            ("{\"a\":\"\u{9b}2J\"}\n", "{\"a\":\" 2J\"}\n", "JSON"),
+        ];
+        for (line, expected, why) in table {
+            let mut written = OneLine(Vec::new());
+            written.write_all(line.as_bytes()).unwrap();
+            assert_eq!(String::from_utf8(written.0).unwrap(), expected, "{why}");
+        }
     }
 
     #[test]

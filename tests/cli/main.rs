@@ -14,6 +14,7 @@ mod doctor;
 mod exemptions;
 mod explain;
 mod files;
+mod hostile_text;
 mod json_schema;
 mod lint;
 mod lint_live;

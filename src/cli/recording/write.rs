@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::fields::recorded;
-use crate::kubernetes::watch::WatchEvent;
+use crate::{cli::safe_text::json_for_terminal, kubernetes::watch::WatchEvent};
 
 /// The identity of a Pod, and the `resourceVersion` that was written last.
 #[derive(Debug)]
@@ -110,6 +110,7 @@ impl<W: Write> Writer<W> {
         let wall = now.round(jiff::Unit::Millisecond).unwrap_or(now);
         write!(self.output, r#"{{"t":{seconds},"wall":"{wall}","type":"{kind}""#)?;
         if let Some(object) = object {
+            let object = json_for_terminal(&object.to_string());
             write!(self.output, r#","object":{object}"#)?;
         }
         writeln!(self.output, "}}")?;

@@ -11,7 +11,7 @@ mod sarif;
 mod sources;
 mod text;
 
-use std::{collections::BTreeSet, io, io::Write, path::PathBuf};
+use std::{collections::BTreeSet, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 
@@ -26,7 +26,7 @@ use crate::{
         block_on,
         exit::Outcome,
         hints,
-        output::{note, print},
+        output::{self, note, print, print_json},
         terminal::{ColorWhen, Terminal},
     },
     clock::{Clock, SystemClock},
@@ -312,16 +312,15 @@ impl Run {
 
     fn problem(&mut self, message: &str) {
         self.problems += 1;
-        // If standard error is closed, there is nowhere to report it.
-        let _closed = writeln!(io::stderr(), "error: {}", clean(message));
+        output::error(&clean(message));
     }
 
     fn finish(self, templates: usize) -> Result<Outcome, Failure> {
         match self.format {
             LintFormat::Text => print(&text::summary(self.counts, templates))?,
             LintFormat::Github => {}
-            LintFormat::Json => print(&json::render(&self.findings, templates)?)?,
-            LintFormat::Sarif => print(&sarif::render(&self.findings)?)?,
+            LintFormat::Json => print_json(&json::render(&self.findings, templates)?)?,
+            LintFormat::Sarif => print_json(&sarif::render(&self.findings)?)?,
         }
         match self.problems {
             0 => Ok(Outcome::of(self.has_failed)),

@@ -4,7 +4,10 @@ use annotate_snippets::{AnnotationKind, Element, Level, Origin, Renderer, Snippe
 
 use super::Counts;
 use crate::{
-    cli::terminal::{Style, Terminal},
+    cli::{
+        safe_text::{for_terminal, padded_for_terminal, styled_by_renderer},
+        terminal::{Style, Terminal},
+    },
     lint::{
         edit::{Edit, line_start},
         finding::{Finding, Severity},
@@ -33,18 +36,22 @@ pub(super) fn render(source: Option<(&str, &str)>, finding: &Finding, terminal: 
     } else {
         format!("{} of {object}", finding.path)
     };
+    // The renderer adds its own styles, so its input must be safe.
+    let label = for_terminal(&label);
+    let (message, help) = (for_terminal(&finding.message), for_terminal(&finding.help));
+    let file = source.map(|(file, _)| for_terminal(file)).unwrap_or_default();
     let has_label = terminal
         .width
         .is_none_or(|width| label_end(finding.location, &label) <= width);
     let mut elements: Vec<Element<'_>> = Vec::new();
     match source {
-        Some((file, text)) => {
+        Some((_, text)) => {
             let (inline, note) = if has_label {
                 (Some(label), None)
             } else {
                 (None, Some(label))
             };
-            elements.push(snippet(file, text, finding.location, inline));
+            elements.push(snippet(&file, text, finding.location, inline));
             elements.extend(note.map(|label| {
                 Level::NOTE
                     .message(wrapped(&label, terminal.width, NOTE_INDENT))
@@ -55,12 +62,12 @@ pub(super) fn render(source: Option<(&str, &str)>, finding: &Finding, terminal: 
     }
     elements.push(
         Level::HELP
-            .message(wrapped(&finding.help, terminal.width, NOTE_INDENT))
+            .message(wrapped(&help, terminal.width, NOTE_INDENT))
             .into(),
     );
     let title_indent = "warning[]: ".len() + finding.code.len();
     let groups = [level
-        .primary_title(wrapped(&finding.message, terminal.width, title_indent))
+        .primary_title(wrapped(&message, terminal.width, title_indent))
         .id(finding.code)
         .elements(elements)];
     let renderer = if terminal.color {
@@ -70,7 +77,7 @@ pub(super) fn render(source: Option<(&str, &str)>, finding: &Finding, terminal: 
     };
     let width = terminal.width.unwrap_or(DEFAULT_WIDTH);
     let renderer = renderer.decor_style(DecorStyle::Ascii).term_width(width);
-    let mut shown = renderer.render(&groups) + "\n\n";
+    let mut shown = styled_by_renderer(&renderer.render(&groups)) + "\n\n";
     if let Some(((file, text), edit)) = source.zip(finding.edit.as_ref()) {
         shown += &suggestion(file, text, edit, terminal);
     }
@@ -123,7 +130,7 @@ fn snippet<'a>(file: &'a str, text: &'a str, location: Location, label: Option<S
     }
     // A scalar of several lines is marked on its first one.
     let marked = range.start - start..range.end.min(end).saturating_sub(start).max(range.start - start);
-    Snippet::source(line.trim_end_matches('\r'))
+    Snippet::source(padded_for_terminal(line.trim_end_matches('\r')))
         .path(file)
         .line_start(line_number)
         .annotation(AnnotationKind::Primary.span(marked).label(label))

@@ -6,7 +6,7 @@ use std::{ffi::OsString, fmt::Write};
 use clap_complete::{CompletionCandidate, engine};
 
 use super::{Invocation, live};
-use crate::cli::{exit::Failure, output::print};
+use crate::cli::{exit::Failure, output::print_raw, safe_text::for_terminal};
 
 /// Cobra's `ShellCompDirectiveDefault`: without completions, the shell completes the names of files.
 const FILES: u8 = 0;
@@ -15,7 +15,7 @@ const NO_FILES: u8 = 4;
 
 /// Prints the completions of the last word. `words` follow the name of the plugin on the command line.
 pub(in crate::commands) fn complete(words: &[OsString]) -> Result<(), Failure> {
-    print(&completions(words))
+    print_raw(&completions(words))
 }
 
 fn completions(words: &[OsString]) -> String {
@@ -57,6 +57,7 @@ fn description(candidate: &CompletionCandidate) -> String {
 fn lines(values: impl Iterator<Item = (String, String)>, directive: u8) -> String {
     let mut text = String::new();
     for (value, description) in values {
+        let (value, description) = (for_terminal(&value), for_terminal(&description));
         let tab = if description.is_empty() { "" } else { "\t" };
         // Writing to a String does not fail.
         let _written = writeln!(text, "{value}{tab}{description}");
