@@ -4,7 +4,7 @@
 //! The queue of a standby returns nothing to write. It applies the same limits, and keeps the Events that it admits.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -12,13 +12,14 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
+    dropped_names::DroppedNames,
     event_limits::EventLimits,
     event_object::summary_namespace,
     fair_queue::{Attempt, FairQueue},
     kept_events::{CAPACITY, GIVE_UP, KeptEvents},
 };
 use crate::{
-    domain::{effects::Event, hash::stable_hash, policy::PolicyKey},
+    domain::{effects::Event, policy::PolicyKey},
     kubernetes::fence::Role,
     telemetry::metrics::DropReason,
 };
@@ -27,8 +28,6 @@ use crate::{
 const SUMMARY_DELAY: Duration = Duration::from_secs(10);
 /// Minimum time between two summaries of a policy.
 const SUMMARY_PERIOD: Duration = Duration::from_mins(5);
-/// Maximum number of names of dropped Events, about 30 bytes each.
-const DROPPED_NAMES: usize = 16_384;
 /// Wait after a write that was not sent because this replica had no permit.
 const POSTPONED: Duration = Duration::from_secs(1);
 
@@ -111,32 +110,6 @@ pub(super) struct EventQueue {
     kept: KeptEvents,
     dropped: HashMap<PolicyKey, DroppedEvents>,
     dropped_names: DroppedNames,
-}
-
-/// Names of dropped Events that announced a violation, as hashes, oldest first.
-#[derive(Debug, Default)]
-struct DroppedNames {
-    reasons: HashMap<u64, DropReason>,
-    order: VecDeque<u64>,
-}
-
-impl DroppedNames {
-    fn insert(&mut self, name: &str, reason: DropReason) {
-        let hash = stable_hash([name.as_bytes()]);
-        if self.reasons.insert(hash, reason).is_some() {
-            return;
-        }
-        self.order.push_back(hash);
-        while self.order.len() > DROPPED_NAMES {
-            if let Some(oldest) = self.order.pop_front() {
-                self.reasons.remove(&oldest);
-            }
-        }
-    }
-
-    fn remove(&mut self, name: &str) -> Option<DropReason> {
-        self.reasons.remove(&stable_hash([name.as_bytes()]))
-    }
 }
 
 impl EventQueue {

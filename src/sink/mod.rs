@@ -5,6 +5,7 @@
 //! nothing: its queues keep what it may have to write when it becomes the leader.
 
 mod bucket;
+mod dropped_names;
 mod event_limits;
 mod event_object;
 mod event_queue;
