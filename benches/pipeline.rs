@@ -65,12 +65,13 @@ fn cluster() -> (Vec<Observation>, Index) {
 /// Decoding of one Pod of 17 kB.
 mod decode {
     use k8s_openapi::api::core::v1::Pod;
-    use kube::core::WatchEvent;
     use sidewatch::kubernetes::{
         decode::{
             intern::Interner,
+            object::{from_json, from_protobuf},
             pod::{LeanPod, observe},
         },
+        json::Lines,
         protobuf::{Event, WatchFrames, decode_event},
     };
     use testkit::protobuf;
@@ -89,12 +90,19 @@ mod decode {
         bencher.bench(|| serde_json::from_str::<LeanPod>(black_box(&text)).unwrap());
     }
 
-    /// Decodes a line of a watch as kube's watcher does.
+    /// Decodes a line of a watch in JSON.
     #[divan::bench]
     fn watch_event(bencher: Bencher<'_, '_>) {
         // The API server writes the type first. An ordered map does not.
-        let text = format!(r#"{{"type":"MODIFIED","object":{}}}"#, json!(meshed_pod(7)));
-        bencher.bench(|| serde_json::from_str::<WatchEvent<LeanPod>>(black_box(&text)).unwrap());
+        let text = format!("{{\"type\":\"MODIFIED\",\"object\":{}}}\n", json!(meshed_pod(7)));
+        let mut lines = Lines::default();
+        bencher.bench_local(|| {
+            lines.push(black_box(text.as_bytes()));
+            match lines.next_event().unwrap().unwrap() {
+                Event::Object(_, pod) => from_json::<LeanPod>(pod).unwrap(),
+                other => panic!("{other:?}"),
+            }
+        });
     }
 
     #[divan::bench]
@@ -112,7 +120,7 @@ mod decode {
     fn decode_frame(frames: &mut WatchFrames, bytes: &[u8]) -> LeanPod {
         frames.push(bytes);
         match decode_event(frames.next_frame().unwrap().unwrap()).unwrap() {
-            Event::Pod(_, pod) => *pod,
+            Event::Object(_, pod) => from_protobuf(pod).unwrap(),
             other => panic!("{other:?}"),
         }
     }

@@ -18,7 +18,7 @@ use super::{
     args::ClusterArgs,
     evaluation::{Evaluation, Namespaces},
     exit::{Failure, Interrupted},
-    output::Progress,
+    output::{Progress, first_names, note},
     policies::{self, PolicyFile},
 };
 use crate::{
@@ -26,11 +26,13 @@ use crate::{
     domain::{exemption::ExemptionUpdate, index::Scope, policy::PolicyUpdate},
     kubernetes::{
         client::{self, Clients},
+        decode::object::Undecodable,
         failure::Reason,
         inputs::LIVE_PODS,
-        list::{self, ListError, PodSelection},
+        list::{self, ListError, Listed, PodSelection},
         watch::WatchEvent,
     },
+    telemetry::logging::clean,
 };
 
 /// Limit of the time until the API server answers, and of a pause within a list.
@@ -63,14 +65,42 @@ pub struct InForce {
     pub exemptions: Vec<ExemptionUpdate>,
     /// The Namespaces. `None` if their labels are not known.
     pub namespaces: Option<Namespaces>,
+    /// The objects that cannot be decoded, with the errors. They are left out.
+    pub undecodable: Vec<String>,
     /// What could not be read.
     pub notes: Vec<String>,
 }
 
+impl InForce {
+    /// Returns the decoded objects of a list. The others become a note.
+    fn decoded<T>(&mut self, kind: &str, listed: Listed<T>) -> Vec<T> {
+        let undecodable = undecodable(kind, &listed.undecodable);
+        self.notes.extend(left_out(&undecodable));
+        self.undecodable.extend(undecodable);
+        listed.objects
+    }
+}
+
+/// Names objects that cannot be decoded.
+fn undecodable(kind: &str, objects: &[Undecodable]) -> Vec<String> {
+    let names = objects.iter().map(|object| clean(&format!("{kind} {object}")));
+    names.collect()
+}
+
+/// The note about objects that cannot be decoded, if there are any.
+fn left_out(undecodable: &[String]) -> Option<String> {
+    (!undecodable.is_empty()).then(|| {
+        format!(
+            "left out, because it cannot be decoded: {}",
+            first_names(undecodable)
+        )
+    })
+}
+
 impl Cluster {
     /// Reads the kubeconfig. Sends no request.
-    pub async fn connect(args: &ClusterArgs) -> Result<Self, Failure> {
-        let config = client::config(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
+    pub fn connect(args: &ClusterArgs) -> Result<Self, Failure> {
+        let config = client::config(args.kubeconfig.as_deref(), args.context.as_deref())?;
         let server = config.cluster_url.to_string();
         let default_namespace = config.default_namespace.clone();
         let scope = match &args.namespace {
@@ -121,13 +151,16 @@ impl Cluster {
                 .await?,
             self.answer(list::cluster_sidecar_policies(&self.client)).await?,
         );
-        for list in [local, cluster] {
-            if let Some(policies) = self.readable(list, &mut found.notes)? {
+        for (kind, list) in [("SidecarPolicy", local), ("ClusterSidecarPolicy", cluster)] {
+            if let Some(listed) = self.readable(list, &mut found.notes)? {
+                let policies = found.decoded(kind, listed);
                 found.policies.extend(policies);
             }
         }
         let namespaces = self.answer(list::namespaces(&self.client, &self.scope)).await?;
-        found.namespaces = self.readable(namespaces, &mut found.notes)?;
+        if let Some(listed) = self.readable(namespaces, &mut found.notes)? {
+            found.namespaces = Some(found.decoded("Namespace", listed));
+        }
         Ok(found)
     }
 
@@ -147,7 +180,7 @@ impl Cluster {
             return Ok(found);
         }
         match self.answer(list::exemptions(&self.client, &self.scope)).await? {
-            Ok(exemptions) => found.exemptions = exemptions,
+            Ok(listed) => found.exemptions = found.decoded("SidecarExemption", listed),
             Err(ListError {
                 reason: Reason::NotFound,
                 ..
@@ -210,6 +243,11 @@ impl Cluster {
             if is_complete {
                 break;
             }
+        }
+        evaluation.undecodable = undecodable("Pod", &problem.undecodable());
+        if let Some(text) = left_out(&evaluation.undecodable) {
+            progress.clear();
+            note(&text);
         }
         let Some(watch) = watch else { return Ok(()) };
         let end = Instant::now() + watch;

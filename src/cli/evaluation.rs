@@ -64,6 +64,8 @@ pub struct Evaluation {
     pods: BTreeSet<Arc<str>>,
     /// The namespaces whose labels the index has.
     named: BTreeSet<Arc<str>>,
+    /// The Pods that cannot be decoded, with the errors. They are left out.
+    pub undecodable: Vec<String>,
 }
 
 impl Evaluation {
@@ -85,6 +87,7 @@ impl Evaluation {
             firing: HashMap::new(),
             pods: BTreeSet::new(),
             named: BTreeSet::new(),
+            undecodable: Vec::new(),
         };
         if let Some(namespaces) = namespaces {
             evaluation.index.begin_namespace_resync();

@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, path::Path};
 
-use kube::core::DeserializeGuard;
+use crate::kubernetes::decode::custom::Checked;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -179,7 +179,7 @@ impl PolicyFile {
             // The status of the file does not describe the Pods that are evaluated now.
             fields.remove("status");
         }
-        let guard: Result<DeserializeGuard<K>, _> = serde_json::from_value(object);
+        let guard: Result<Checked<K>, _> = serde_json::from_value(object);
         match guard {
             Err(error) => (Err(error.to_string()), Value::Null),
             Ok(guard) => {

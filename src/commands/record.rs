@@ -60,7 +60,7 @@ pub(super) fn execute(args: &RecordArgs) -> Result<(), Failure> {
 }
 
 async fn record(args: &RecordArgs) -> Result<(), Failure> {
-    let cluster = Cluster::connect(&args.cluster).await?;
+    let cluster = Cluster::connect(&args.cluster)?;
     let (pods, problem) = list::whole_pods(
         cluster.client(),
         &cluster.selection(""),
@@ -105,6 +105,11 @@ async fn record(args: &RecordArgs) -> Result<(), Failure> {
         writer.event(event, cluster.now()).map_err(write_failed)?;
     }
     progress.clear();
+    for undecodable in problem.undecodable() {
+        note(&format!(
+            "left out, because it cannot be decoded: Pod {undecodable}"
+        ));
+    }
     if !is_listed {
         note("the first list of Pods is not complete");
     }

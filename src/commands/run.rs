@@ -216,7 +216,7 @@ async fn operate(args: RunArgs, http: Handle) -> Result<(), Failure> {
         .spawn(listen(args.health_address))
         .await?
         .map_err(|error| format!("--health-address: {error}"))?;
-    let config = client::config(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
+    let config = client::config(args.kubeconfig.as_deref(), args.context.as_deref())?;
     info!(version = env!("CARGO_PKG_VERSION"), server = %config.cluster_url, "starting");
 
     let review_config = config.clone();

@@ -147,11 +147,13 @@ pub(super) fn execute(args: &TopArgs) -> Result<Outcome, Failure> {
 }
 
 async fn evaluate(args: &TopArgs, files: Option<&[PolicyFile]>) -> Result<Report, Failure> {
-    let cluster = Cluster::connect(&args.cluster).await?;
+    let cluster = Cluster::connect(&args.cluster)?;
     let InForce {
         mut policies,
         exemptions,
         namespaces,
+        // The notes name them.
+        undecodable: _,
         notes,
     } = cluster.in_force_with_exemptions(files).await?;
     output::notes(&notes);

@@ -15,7 +15,7 @@ pub const FIRST: Duration = Duration::from_millis(800);
 pub const LONGEST: Duration = Duration::from_secs(30);
 
 /// Maximum `Retry-After` that is respected.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(1);
+pub(super) const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(1);
 
 /// The back-off of one repeated operation.
 #[derive(Clone, Debug, Default)]

@@ -3,15 +3,15 @@
 //! Input: a client and the watches. Output: a stream of [`Input`]s. This module converts objects to values of the
 //! domain. It logs, counts and skips objects that cannot be converted.
 
-use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
+use std::sync::Arc;
 
 use futures::{
     Stream, StreamExt,
     stream::{BoxStream, select_all},
 };
-use kube::{Api, Client, Resource, core::DeserializeGuard};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::Client;
 use parking_lot::Mutex;
-use serde::de::DeserializeOwned;
 use tracing::warn;
 
 use crate::{
@@ -21,22 +21,23 @@ use crate::{
         exemption::ExemptionUpdate,
         index::Scope,
         observation::{NamespaceMetadata, Observation},
-        policy::{InvalidSpec, PolicyKey, PolicyKind, PolicyUpdate},
+        policy::{InvalidSpec, PolicyKind, PolicyUpdate},
     },
     kubernetes::{
-        client::observed,
         decode::{
             MissingIdentity,
+            custom::Checked,
             exemption::exemption_update,
             intern::Interner,
-            namespace::observe_namespace,
-            pod::observe,
+            namespace::{LeanNamespace, observe_namespace},
+            object::{Decoded, Object},
+            pod::{LeanPod, observe},
             policy::{PolicyObject, policy_update, status::ObservedStatus},
         },
         failure::Reason,
-        list::namespaced,
-        list_watch::watch_pods,
-        watch::{Selectors, WatchEvent, watch},
+        invalid_objects::InvalidObjects,
+        list_watch::{Selection, in_cluster, in_scope, watch},
+        watch::{Selectors, WatchEvent},
     },
     telemetry::{
         logging::clean,
@@ -125,27 +126,22 @@ pub fn inputs(
 ) -> impl Stream<Item = Input> + Send + use<> {
     let interner = Arc::new(Mutex::new(Interner::default()));
     let streams = monitors.iter().map(|monitor| {
-        let client = if monitor.resource == WatchedResource::Pods {
-            client.clone()
-        } else {
-            observed(client.clone(), Arc::clone(&monitor.pulse))
-        };
         let source = Source {
             client: client.clone(),
             monitor: Arc::clone(monitor),
             metrics: Arc::clone(metrics),
             interner: Arc::clone(&interner),
-            logged_errors: BTreeMap::new(),
+            invalid: InvalidObjects::default(),
         };
         match monitor.resource {
             WatchedResource::Pods => source.pods(),
             WatchedResource::Namespaces => source.namespaces(),
             WatchedResource::SidecarPolicies => {
-                source.policies::<SidecarPolicy>(namespaced(&client, &monitor.scope))
+                source.policies::<SidecarPolicy>(in_scope::<SidecarPolicy>(&monitor.scope))
             }
             WatchedResource::SidecarExemptions => source.exemptions(),
             WatchedResource::ClusterSidecarPolicies => {
-                source.policies::<ClusterSidecarPolicy>(Api::all(client))
+                source.policies::<ClusterSidecarPolicy>(in_cluster::<ClusterSidecarPolicy>())
             }
         }
     });
@@ -159,130 +155,193 @@ struct Source {
     metrics: Arc<Metrics>,
     /// Shared by all watches, so that equal strings of Pods and Namespaces use the same memory.
     interner: Arc<Mutex<Interner>>,
-    /// The invalid policies, each with the error that was logged last.
-    logged_errors: BTreeMap<PolicyKey, InvalidSpec>,
+    /// The objects that cannot be decoded or have an invalid spec.
+    invalid: InvalidObjects,
 }
 
 impl Source {
-    fn pods(self) -> BoxStream<'static, Input> {
-        let events = watch_pods(
-            self.client.clone(),
-            Selectors {
-                fields: LIVE_PODS,
-                labels: "",
-            },
-            Arc::clone(&self.monitor),
-            Arc::clone(&self.metrics),
-        );
+    fn pods(mut self) -> BoxStream<'static, Input> {
         let scope = self.monitor.scope.clone();
+        let selectors = Selectors {
+            fields: LIVE_PODS,
+            labels: "",
+        };
+        let events = self.watch::<LeanPod>(in_scope::<Pod>(&scope), selectors);
         let inputs = events.filter_map(move |event| {
-            let event = self.decoded(event, observe);
+            let event = self.decoded(event, |pod, interner| observe(pod, interner).map(Entry::of_pod));
             std::future::ready(event.map(|event| Input::Pod(scope.clone(), event)))
         });
         inputs.boxed()
     }
 
-    fn namespaces(self) -> BoxStream<'static, Input> {
-        let events = self.watch(Api::all(self.client.clone()));
+    fn namespaces(mut self) -> BoxStream<'static, Input> {
+        let events = self.watch::<LeanNamespace>(in_cluster::<Namespace>(), Selectors::default());
         let inputs = events.filter_map(move |event| {
-            let event = self.decoded(event, observe_namespace);
+            let event = self.decoded(event, |namespace, interner| {
+                observe_namespace(namespace, interner).map(Entry::of_namespace)
+            });
             std::future::ready(event.map(Input::Namespace))
         });
         inputs.boxed()
     }
 
-    fn policies<K>(mut self, api: Api<DeserializeGuard<K>>) -> BoxStream<'static, Input>
-    where
-        K: PolicyObject + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-        K::DynamicType: Default,
-    {
-        let events = self.watch(api);
+    fn policies<K: PolicyObject>(mut self, path: String) -> BoxStream<'static, Input> {
+        let events = self.watch::<Checked<K>>(path, Selectors::default());
         let scope = self.monitor.scope.clone();
         let inputs = events.filter_map(move |event| {
-            let event = self.decoded(event, |object, _| {
-                if object.0.is_err() {
-                    self.count_decode_error();
-                }
-                Ok(Box::new(ObservedPolicy {
-                    update: policy_update(&object)?,
-                    status: ObservedStatus::of(&object),
-                }))
+            let event = self.decoded(event, |object: Checked<K>, _| {
+                let update = policy_update(&object)?;
+                Ok(Entry {
+                    namespace: Arc::clone(&update.key.namespace),
+                    name: Arc::clone(&update.key.name),
+                    error: update.spec.as_ref().err().cloned(),
+                    value: Box::new(ObservedPolicy {
+                        update,
+                        status: ObservedStatus::of(&object),
+                    }),
+                })
             });
-            if let Some(WatchEvent::Listed(policy) | WatchEvent::Applied(policy)) = &event {
-                self.log_invalid(&policy.update);
-            }
             std::future::ready(event.map(|event| Input::Policy(K::KIND, scope.clone(), event)))
         });
         inputs.boxed()
     }
 
-    fn exemptions(self) -> BoxStream<'static, Input> {
+    fn exemptions(mut self) -> BoxStream<'static, Input> {
         let scope = self.monitor.scope.clone();
-        let api: Api<DeserializeGuard<SidecarExemption>> = namespaced(&self.client, &scope);
-        let events = self.watch(api);
+        let path = in_scope::<SidecarExemption>(&scope);
+        let events = self.watch::<Checked<SidecarExemption>>(path, Selectors::default());
         let inputs = events.filter_map(move |event| {
-            let event = self.decoded(event, |object, _| {
+            let event = self.decoded(event, |object: Checked<SidecarExemption>, _| {
                 let update = exemption_update(&object)?;
-                if let Err(error) = &object.0 {
-                    self.count_decode_error();
-                    warn!(exemption = %update.key, error = clean(&error.to_string()), "invalid exemption");
-                }
                 let decoded = object.0.as_ref().ok();
                 let status = decoded.and_then(|object| object.status.clone());
-                Ok(Box::new(ObservedExemption {
-                    update,
-                    status: ObservedStatus::new(object.meta(), status),
-                }))
+                Ok(Entry {
+                    namespace: Arc::clone(&update.key.namespace),
+                    name: Arc::clone(&update.key.name),
+                    error: update.spec.as_ref().err().cloned(),
+                    value: Box::new(ObservedExemption {
+                        update,
+                        status: ObservedStatus::new(object.meta(), status),
+                    }),
+                })
             });
             std::future::ready(event.map(|event| Input::Exemption(scope.clone(), event)))
         });
         inputs.boxed()
     }
 
-    /// Logs an invalid policy when its error differs from the one logged last.
-    fn log_invalid(&mut self, update: &PolicyUpdate) {
-        match &update.spec {
-            Ok(_) => {
-                self.logged_errors.remove(&update.key);
-            }
-            Err(invalid) => {
-                let known = self.logged_errors.insert(update.key.clone(), invalid.clone());
-                if known.as_ref() != Some(invalid) {
-                    warn!(policy = %update.key, error = clean(&invalid.to_string()), "invalid policy");
-                }
-            }
-        }
-    }
-
-    /// Decodes the object of an event. Counts and logs an object without identity, and returns `None`.
-    fn decoded<K, T>(
-        &self,
-        event: WatchEvent<K>,
-        decode: impl FnOnce(K, &mut Interner) -> Result<T, MissingIdentity>,
+    /// Decodes the object of an event further. Counts and logs an object that cannot be decoded, has no identity or has an
+    /// invalid spec.
+    fn decoded<K: Object, T>(
+        &mut self,
+        event: WatchEvent<Decoded<K>>,
+        decode: impl FnOnce(K, &mut Interner) -> Result<Entry<T>, MissingIdentity>,
     ) -> Option<WatchEvent<T>> {
-        let mut interner = self.interner.lock();
-        match event.try_map(|object| decode(object, &mut interner)) {
-            Ok(event) => Some(event),
+        match event {
+            WatchEvent::Restarted { .. } => self.invalid.begin_list(),
+            WatchEvent::Complete => self.invalid.end_list(),
+            _ => {}
+        }
+        let is_deleted = matches!(event, WatchEvent::Deleted(_));
+        let (event, undecodable) = event.readable();
+        let decoded = event.map(|event| event.try_map(|object| decode(object, &mut self.interner.lock())));
+        let event = match decoded.transpose() {
+            Ok(Some(event)) => Some(event.map(
+                |Entry {
+                     namespace,
+                     name,
+                     error,
+                     value,
+                 }| {
+                    match (error, &undecodable) {
+                        (Some(error), None) if !is_deleted => self.invalid(&namespace, &name, &error),
+                        (_, None) => self.invalid.remove(&namespace, &name),
+                        (_, Some(_)) if is_deleted => self.invalid.remove(&namespace, &name),
+                        (_, Some(_)) => {}
+                    }
+                    value
+                },
+            )),
+            Ok(None) => None,
             Err(error) => {
-                self.count_decode_error();
-                let resource = self.monitor.resource.as_str();
-                warn!(resource, error = clean(&error.to_string()), "object skipped");
+                let MissingIdentity { namespace, name, .. } = &error;
+                self.undecodable(namespace, name, &error.to_string(), None);
                 None
             }
+        };
+        if let Some(error) = undecodable.filter(|_| !is_deleted) {
+            self.undecodable(&error.namespace, &error.name, &error.error, error.offset);
+        }
+        self.monitor.set_undecodable(self.invalid.undecodable());
+        event
+    }
+
+    /// Counts and logs an object whose spec is invalid.
+    fn invalid(&mut self, namespace: &str, name: &str, invalid: &InvalidSpec) {
+        if let InvalidSpec::Undecodable(error) = invalid {
+            return self.undecodable(namespace, name, error, None);
+        }
+        let error = invalid.to_string();
+        if self.invalid.record(namespace, name, &error, false) {
+            let resource = self.monitor.resource.as_str();
+            warn!(resource, namespace, name, error = clean(&error), "invalid object");
         }
     }
 
-    /// Counts an object that does not match the types of the API.
-    fn count_decode_error(&self) {
+    /// Counts and logs an object that does not match the types of the API.
+    fn undecodable(&mut self, namespace: &str, name: &str, error: &str, offset: Option<usize>) {
         let resource = self.monitor.resource.as_str();
         self.metrics.watch_error(resource, Reason::Decode.as_str());
+        if self.invalid.record(namespace, name, error, true) {
+            let (namespace, name, error) = (clean(namespace), clean(name), clean(error));
+            warn!(
+                resource,
+                namespace, name, offset, error, "object cannot be decoded"
+            );
+        }
     }
 
-    fn watch<K>(&self, api: Api<K>) -> impl Stream<Item = WatchEvent<K>> + Send + use<K>
-    where
-        K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-    {
+    fn watch<K: Object>(
+        &self,
+        path: String,
+        selectors: Selectors<'_>,
+    ) -> impl Stream<Item = WatchEvent<Decoded<K>>> + Send + use<K> {
         let (monitor, metrics) = (Arc::clone(&self.monitor), Arc::clone(&self.metrics));
-        watch(api, Selectors::default(), monitor, metrics)
+        watch(
+            self.client.clone(),
+            Selection::new(path, selectors),
+            monitor,
+            metrics,
+        )
+    }
+}
+
+/// A decoded object with its name, and the error of its spec.
+struct Entry<T> {
+    namespace: Arc<str>,
+    name: Arc<str>,
+    error: Option<InvalidSpec>,
+    value: T,
+}
+
+impl Entry<Observation> {
+    fn of_pod(pod: Observation) -> Self {
+        Self {
+            namespace: Arc::clone(&pod.namespace),
+            name: Arc::clone(&pod.name),
+            error: None,
+            value: pod,
+        }
+    }
+}
+
+impl Entry<(Arc<str>, Arc<NamespaceMetadata>)> {
+    fn of_namespace(namespace: (Arc<str>, Arc<NamespaceMetadata>)) -> Self {
+        Self {
+            namespace: Arc::default(),
+            name: Arc::clone(&namespace.0),
+            error: None,
+            value: namespace,
+        }
     }
 }

@@ -4,34 +4,30 @@
 //! Input: a client, and the selected Pods. Output: the same decoded values that the operator's watches deliver, and errors
 //! that name the resource and the namespace.
 
-use std::{fmt::Debug, sync::Arc};
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
-use k8s_openapi::{NamespaceResourceScope, api::core::v1::Pod};
-use kube::{
-    Api, Client, Resource,
-    api::{ApiResource, DynamicObject},
-    core::{DeserializeGuard, params::ListParams},
-    runtime::watcher,
-};
-use serde::de::DeserializeOwned;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::{Api, Client, api::DynamicObject, runtime::watcher};
+use parking_lot::Mutex;
 
 use super::{
-    client::observed,
     decode::{
+        custom::Checked,
         exemption::exemption_update,
         intern::Interner,
         namespace::{LeanNamespace, observe_namespace},
-        pod::observe,
+        object::{Decoded, Object, Undecodable},
+        pod::{LeanPod, observe},
         policy::{PolicyObject, policy_update},
     },
     failure::{self, Reason},
-    list_watch::watch_pods,
-    watch::{Selectors, WatchEvent, watch},
+    list_watch::{Selection, in_cluster, in_scope, list, watch},
+    watch::{Selectors, WatchEvent},
 };
 use crate::{
     api::{ClusterSidecarPolicy, SidecarExemption, SidecarPolicy},
-    clock::Clock,
+    clock::{Clock, SystemClock},
     domain::{
         exemption::ExemptionUpdate,
         index::Scope,
@@ -44,8 +40,8 @@ use crate::{
     },
 };
 
-/// Number of objects in a page.
-const PAGE: u32 = 500;
+/// Maximum number of Pods that cannot be decoded and are named.
+const MAX_UNDECODABLE: usize = 100;
 
 /// The Pods that a user selects.
 #[derive(Clone, Debug, Default)]
@@ -82,17 +78,49 @@ pub struct ListError {
     pub message: String,
 }
 
-/// Why a list or watch has failed.
-pub struct Problem(Arc<Monitor>);
+/// Why a list or watch has failed, and the objects that it has left out.
+pub struct Problem {
+    monitor: Arc<Monitor>,
+    undecodable: Arc<Mutex<Vec<Undecodable>>>,
+}
 
 impl Problem {
     /// Returns the latest problem. Only before the first complete list.
     pub fn text(&self) -> String {
-        self.0.not_ready_reason().unwrap_or_default()
+        self.monitor.not_ready_reason().unwrap_or_default()
+    }
+
+    /// Returns the objects that cannot be decoded, since the last list began.
+    pub fn undecodable(&self) -> Vec<Undecodable> {
+        self.undecodable.lock().clone()
     }
 }
 
-/// Lists and watches Pods without end. Skips objects without identity.
+/// What a list contains, and the objects that were left out because they cannot be decoded.
+#[derive(Debug)]
+pub struct Listed<T> {
+    /// The decoded objects.
+    pub objects: Vec<T>,
+    /// The others.
+    pub undecodable: Vec<Undecodable>,
+}
+
+impl<T> Listed<T> {
+    /// Decodes the objects of a list further. An object without identity comes from another server. The operator skips it
+    /// too.
+    fn decoded<K, E>(list: Vec<Decoded<K>>, mut decode: impl FnMut(K) -> Result<T, E>) -> Self {
+        let (mut objects, mut undecodable) = (Vec::new(), Vec::new());
+        for object in list {
+            match object {
+                Ok(object) => objects.extend(decode(object).ok()),
+                Err(error) => undecodable.push(*error),
+            }
+        }
+        Self { objects, undecodable }
+    }
+}
+
+/// Lists and watches Pods without end. Skips objects that cannot be decoded or have no identity.
 pub fn pods(
     client: &Client,
     selection: &PodSelection,
@@ -101,20 +129,14 @@ pub fn pods(
     impl Stream<Item = WatchEvent<Observation>> + Send + use<>,
     Problem,
 )> {
-    let monitor = selection.monitor(clock);
-    let events = watch_pods(
-        client.clone(),
-        selection.selectors(),
-        Arc::clone(&monitor),
-        Arc::new(Metrics::new()?),
-    );
+    let (events, problem) = watched_pods::<LeanPod>(client, selection, clock)?;
     let mut interner = Interner::default();
     let pods = events
         .filter_map(move |event| std::future::ready(event.try_map(|pod| observe(pod, &mut interner)).ok()));
-    Ok((pods, Problem(monitor)))
+    Ok((pods, problem))
 }
 
-/// Lists and watches Pods without end, with all their fields.
+/// Lists and watches Pods without end, with all their fields except `managedFields`. Skips objects that cannot be decoded.
 pub fn whole_pods(
     client: &Client,
     selection: &PodSelection,
@@ -123,148 +145,126 @@ pub fn whole_pods(
     impl Stream<Item = WatchEvent<DynamicObject>> + Send + use<>,
     Problem,
 )> {
-    let monitor = selection.monitor(clock);
-    let client = observed(client.clone(), Arc::clone(&monitor.pulse));
-    let api = dynamic(client, &selection.scope, &ApiResource::erase::<Pod>(&()));
-    let selectors = selection.selectors();
-    let events = watch(api, selectors, Arc::clone(&monitor), Arc::new(Metrics::new()?));
-    Ok((events, Problem(monitor)))
+    watched_pods(client, selection, clock)
 }
 
-/// Lists Pods once, with all their fields.
+fn watched_pods<T: Object>(
+    client: &Client,
+    selection: &PodSelection,
+    clock: Arc<dyn Clock>,
+) -> prometheus::Result<(impl Stream<Item = WatchEvent<T>> + Send + use<T>, Problem)> {
+    let problem = Problem {
+        monitor: selection.monitor(clock),
+        undecodable: Arc::default(),
+    };
+    let events = watch(
+        client.clone(),
+        Selection::new(in_scope::<Pod>(&selection.scope), selection.selectors()),
+        Arc::clone(&problem.monitor),
+        Arc::new(Metrics::new()?),
+    );
+    let undecodable = Arc::clone(&problem.undecodable);
+    let readable = events.filter_map(move |event| {
+        let (event, error) = event.readable();
+        if matches!(event, Some(WatchEvent::Restarted { .. })) {
+            undecodable.lock().clear();
+        }
+        let mut known = undecodable.lock();
+        if known.len() < MAX_UNDECODABLE {
+            known.extend(error);
+        }
+        std::future::ready(event)
+    });
+    Ok((readable, problem))
+}
+
+/// Lists Pods once, with all their fields except `managedFields`.
 pub async fn whole_pods_once(
     client: &Client,
     selection: &PodSelection,
 ) -> Result<Vec<DynamicObject>, ListError> {
-    let mut params = ListParams::default().limit(PAGE);
-    (params.field_selector, params.label_selector) = selection.selectors().options();
-    let api = dynamic(client.clone(), &selection.scope, &ApiResource::erase::<Pod>(&()));
-    list_with(api, params, WatchedResource::Pods, &selection.scope).await
+    let selected = Selection::new(in_scope::<Pod>(&selection.scope), selection.selectors());
+    let pods = complete(client, selected, WatchedResource::Pods, &selection.scope).await?;
+    Ok(Listed::decoded(pods, Ok::<_, ()>).objects)
 }
 
 /// Lists the SidecarPolicies of a namespace, or of all namespaces.
-pub async fn sidecar_policies(client: &Client, scope: &Scope) -> Result<Vec<PolicyUpdate>, ListError> {
-    let objects = list::<DeserializeGuard<SidecarPolicy>>(
-        namespaced(client, scope),
+pub async fn sidecar_policies(client: &Client, scope: &Scope) -> Result<Listed<PolicyUpdate>, ListError> {
+    policies::<SidecarPolicy>(
+        client,
+        in_scope::<SidecarPolicy>(scope),
         WatchedResource::SidecarPolicies,
         scope,
-    );
-    Ok(updates(&objects.await?))
+    )
+    .await
 }
 
 /// Lists the ClusterSidecarPolicies.
-pub async fn cluster_sidecar_policies(client: &Client) -> Result<Vec<PolicyUpdate>, ListError> {
-    let api = Api::<DeserializeGuard<ClusterSidecarPolicy>>::all(client.clone());
-    let objects = list(api, WatchedResource::ClusterSidecarPolicies, &None).await?;
-    Ok(updates(&objects))
+pub async fn cluster_sidecar_policies(client: &Client) -> Result<Listed<PolicyUpdate>, ListError> {
+    policies::<ClusterSidecarPolicy>(
+        client,
+        in_cluster::<ClusterSidecarPolicy>(),
+        WatchedResource::ClusterSidecarPolicies,
+        &None,
+    )
+    .await
 }
 
-/// Lists the SidecarExemptions of a namespace, or of all namespaces. Tenants can write many of them, so each page is decoded
-/// before the next one is read.
-pub async fn exemptions(client: &Client, scope: &Scope) -> Result<Vec<ExemptionUpdate>, ListError> {
-    let mut updates = Vec::new();
-    list_pages(
-        namespaced::<DeserializeGuard<SidecarExemption>>(client, scope),
-        ListParams::default().limit(PAGE),
-        WatchedResource::SidecarExemptions,
-        scope,
-        |page| updates.extend(page.iter().filter_map(|object| exemption_update(object).ok())),
-    )
-    .await?;
-    Ok(updates)
+async fn policies<K: PolicyObject>(
+    client: &Client,
+    path: String,
+    resource: WatchedResource,
+    scope: &Scope,
+) -> Result<Listed<PolicyUpdate>, ListError> {
+    let all = Selection::new(path, Selectors::default());
+    let objects = complete::<Checked<K>>(client, all, resource, scope).await?;
+    Ok(Listed::decoded(objects, |object| policy_update(&object)))
+}
+
+/// Lists the SidecarExemptions of a namespace, or of all namespaces.
+pub async fn exemptions(client: &Client, scope: &Scope) -> Result<Listed<ExemptionUpdate>, ListError> {
+    let all = Selection::new(in_scope::<SidecarExemption>(scope), Selectors::default());
+    let objects: Vec<Decoded<Checked<SidecarExemption>>> =
+        complete(client, all, WatchedResource::SidecarExemptions, scope).await?;
+    Ok(Listed::decoded(objects, |object| exemption_update(&object)))
 }
 
 /// Lists the Namespaces with their labels, or gets only the one in `scope`.
 pub async fn namespaces(
     client: &Client,
     scope: &Scope,
-) -> Result<Vec<(Arc<str>, Arc<NamespaceMetadata>)>, ListError> {
-    let api = Api::<LeanNamespace>::all(client.clone());
+) -> Result<Listed<(Arc<str>, Arc<NamespaceMetadata>)>, ListError> {
+    let resource = WatchedResource::Namespaces;
     let mut interner = Interner::default();
-    let found = match scope {
-        Some(name) => vec![
-            api.get(name)
-                .await
-                .map_err(|error| list_error(error, WatchedResource::Namespaces, &None))?,
-        ],
-        None => list(api, WatchedResource::Namespaces, scope).await?,
+    let found = if let Some(name) = scope {
+        let api = Api::<LeanNamespace>::all(client.clone());
+        let found = api.get(name).await;
+        vec![Ok(found.map_err(|error| list_error(error, resource, &None))?)]
+    } else {
+        let all = Selection::new(in_cluster::<Namespace>(), Selectors::default());
+        complete(client, all, resource, scope).await?
     };
-    let observed = found
-        .into_iter()
-        .map(|namespace| observe_namespace(namespace, &mut interner));
-    // An object without identity comes from another server. The operator skips it too.
-    Ok(observed.filter_map(Result::ok).collect())
+    Ok(Listed::decoded(found, |namespace| {
+        observe_namespace(namespace, &mut interner)
+    }))
 }
 
-/// Returns the API of a namespaced resource in this scope, for objects with all their fields.
-pub(super) fn dynamic(client: Client, scope: &Scope, resource: &ApiResource) -> Api<DynamicObject> {
-    match scope {
-        Some(namespace) => Api::namespaced_with(client, namespace, resource),
-        None => Api::all_with(client, resource),
-    }
-}
-
-/// Returns the API of a namespaced resource in this scope.
-pub(super) fn namespaced<K>(client: &Client, scope: &Scope) -> Api<K>
-where
-    K: Resource<Scope = NamespaceResourceScope>,
-    K::DynamicType: Default,
-{
-    match scope {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    }
-}
-
-fn updates<K: PolicyObject>(objects: &[DeserializeGuard<K>]) -> Vec<PolicyUpdate> {
-    let updates = objects.iter().map(policy_update);
-    updates.filter_map(Result::ok).collect()
-}
-
-/// Lists all objects in pages.
-async fn list<K>(api: Api<K>, resource: WatchedResource, scope: &Scope) -> Result<Vec<K>, ListError>
-where
-    K: Clone + DeserializeOwned + Debug,
-{
-    list_with(api, ListParams::default().limit(PAGE), resource, scope).await
-}
-
-async fn list_with<K>(
-    api: Api<K>,
-    params: ListParams,
+/// Lists all selected objects.
+async fn complete<T: Object>(
+    client: &Client,
+    selection: Selection,
     resource: WatchedResource,
     scope: &Scope,
-) -> Result<Vec<K>, ListError>
-where
-    K: Clone + DeserializeOwned + Debug,
-{
-    let mut objects = Vec::new();
-    list_pages(api, params, resource, scope, |page| objects.extend(page)).await?;
-    Ok(objects)
-}
-
-/// Calls `each` with the objects of each page of a list.
-async fn list_pages<K>(
-    api: Api<K>,
-    mut params: ListParams,
-    resource: WatchedResource,
-    scope: &Scope,
-    mut each: impl FnMut(Vec<K>),
-) -> Result<(), ListError>
-where
-    K: Clone + DeserializeOwned + Debug,
-{
-    loop {
-        let page = api
-            .list(&params)
-            .await
-            .map_err(|error| list_error(error, resource, scope))?;
-        each(page.items);
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params.continue_token = Some(token),
-            None => return Ok(()),
-        }
-    }
+) -> Result<Vec<Decoded<T>>, ListError> {
+    let other = |error: &prometheus::Error| ListError {
+        reason: Reason::Other,
+        message: error.to_string(),
+    };
+    let metrics = Metrics::new().map_err(|error| other(&error))?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let monitor = Arc::new(Monitor::new(resource, scope.clone(), clock));
+    let listed = list(client.clone(), selection, monitor, Arc::new(metrics)).await;
+    listed.map_err(|(reason, message)| ListError { reason, message })
 }
 
 fn list_error(error: kube::Error, resource: WatchedResource, scope: &Scope) -> ListError {

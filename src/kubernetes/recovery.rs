@@ -1,7 +1,7 @@
 //! Failure handling of a list-watch: the time of the last sync, the wait before the next attempt, and when a resumed
 //! watch has caught up.
 //!
-//! The Pod list-watch and the watches on kube-runtime share this module. The reconciler uses the same times after a late
+//! The list-watch uses this module. The reconciler uses the same times after a late
 //! wake. No I/O.
 
 use std::{sync::Arc, time::Duration};
@@ -85,14 +85,29 @@ impl Recovery {
         (self.monitor.absent(&problem), self.last_wait)
     }
 
-    /// Counts and logs a failure. `retry_after` is the wait that the API server requests.
-    pub(super) fn failed(&mut self, error: &watcher::Error, retry_after: Option<Duration>) -> Outage {
-        let last_synced = self.monitor.lost();
+    /// Returns the reason of the last failure.
+    pub(super) fn last_failure(&self) -> Option<Reason> {
+        self.last_failure
+    }
+
+    /// Counts and logs a failure of a request that is repeated. It does not end the list.
+    pub(super) fn repeated(&self, error: &watcher::Error) {
+        self.record(error);
+    }
+
+    fn record(&self, error: &watcher::Error) -> Reason {
         let reason = failure::reason(error);
         self.metrics
             .watch_error(self.monitor.resource.as_str(), reason.as_str());
         let problem = failure::problem(error, self.monitor.resource, &self.monitor.scope);
         self.monitor.failed(reason.as_str(), &problem);
+        reason
+    }
+
+    /// Counts and logs a failure. `retry_after` is the wait that the API server requests.
+    pub(super) fn failed(&mut self, error: &watcher::Error, retry_after: Option<Duration>) -> Outage {
+        let last_synced = self.monitor.lost();
+        let reason = self.record(error);
 
         // A watch that was healthy for less time than the last wait has not recovered. Otherwise a server that responds
         // and then fails at once would receive requests at the shortest wait.
@@ -138,11 +153,6 @@ impl Resuming {
     /// Records that an event was received.
     pub(super) fn received(&mut self) {
         self.last_event = Instant::now();
-    }
-
-    /// Reports whether the API server accepted the watch.
-    pub(super) fn is_answered(&self) -> bool {
-        self.answered.is_some()
     }
 
     /// Waits again, if the time at which the watch would have caught up passed more than [`LATE`] ago. The process then

@@ -9,18 +9,19 @@ use k8s_openapi::api::{
     core::v1::Pod,
 };
 use kube::{
-    Client,
+    Client, Resource,
     api::{ApiResource, DynamicObject},
-    core::{TypeMeta, params::ListParams},
-    runtime::watcher,
+    core::TypeMeta,
 };
 
 use super::{
     failure,
     inputs::LIVE_PODS,
-    list::{ListError, PodSelection, dynamic},
+    list::{ListError, PodSelection},
+    list_watch::{self, Selection},
     watch::Selectors,
 };
+use crate::telemetry::logging::clean;
 
 /// Number of objects in a page. They have all their fields, so a Pod takes about 100 kB of memory.
 const PAGE: u32 = 100;
@@ -40,6 +41,8 @@ pub struct WorkloadKind {
 pub struct Page {
     /// The objects without `managedFields` and `status`.
     pub objects: Vec<DynamicObject>,
+    /// The objects that cannot be decoded, with the errors.
+    pub undecodable: Vec<String>,
     /// The token of the next page.
     pub next: Option<String>,
 }
@@ -76,30 +79,28 @@ impl WorkloadKind {
             labels,
         } = selection;
         let fields = self.fields;
-        let (field_selector, label_selector) = Selectors { fields, labels }.options();
-        let params = ListParams {
-            field_selector,
-            label_selector,
-            continue_token: token,
-            ..ListParams::default().limit(PAGE)
-        };
-        let api = dynamic(client.clone(), scope, &self.resource);
-        let page = api.list(&params).await.map_err(|error| {
-            let error = watcher::Error::InitialListFailed(error);
-            ListError {
-                reason: failure::reason(&error),
-                message: failure::sentence(&error, &self.resource.plural, scope),
-            }
+        let path = DynamicObject::url_path(&self.resource, scope.as_deref());
+        let selected = Selection::new(path, Selectors { fields, labels }).with_limit(PAGE);
+        let page = list_watch::page(client, &selected, token).await;
+        let list_watch::Page { objects, next } = page.map_err(|error| ListError {
+            reason: failure::reason(&error),
+            message: failure::sentence(&error, &self.resource.plural, scope),
         })?;
-        Ok(Page {
-            next: page.metadata.continue_.filter(|token| !token.is_empty()),
-            objects: page
-                .items
-                .into_iter()
-                .filter(|object| !self.has_owners || !is_controlled(object))
-                .map(|object| self.complete(object))
-                .collect(),
-        })
+        let mut page = Page {
+            objects: Vec::new(),
+            undecodable: Vec::new(),
+            next,
+        };
+        for object in objects {
+            match object {
+                Ok(object) if self.has_owners && is_controlled(&object) => {}
+                Ok(object) => page.objects.push(self.complete(object)),
+                Err(error) => page
+                    .undecodable
+                    .push(clean(&format!("{} {error}", self.resource.kind))),
+            }
+        }
+        Ok(page)
     }
 
     /// Sets the kind, which the items of a list do not have, and removes the fields that a manifest does not have.
@@ -108,7 +109,6 @@ impl WorkloadKind {
             api_version: self.resource.api_version.clone(),
             kind: self.resource.kind.clone(),
         });
-        object.metadata.managed_fields = None;
         if let Some(data) = object.data.as_object_mut() {
             data.remove("status");
         }

@@ -291,7 +291,7 @@ impl Reconciler {
             let monitors = self.health.monitors.iter();
             monitors
                 .filter(|monitor| monitor.resource == Resource::SidecarExemptions)
-                .for_each(|monitor| monitor.pulse.record_cut());
+                .for_each(|monitor| monitor.pulse.request_list());
         }
     }
 

@@ -5,7 +5,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -69,8 +69,10 @@ pub struct Monitor {
     pub resource: Resource,
     /// The watched namespace, or the whole cluster.
     pub scope: Scope,
-    /// Activity of its requests, recorded by the client.
+    /// Activity of its requests.
     pub pulse: Arc<Pulse>,
+    /// The number of objects that cannot be decoded now.
+    undecodable: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -95,6 +97,7 @@ impl Monitor {
             resource,
             scope,
             pulse: Arc::new(Pulse::new(clock)),
+            undecodable: AtomicUsize::new(0),
             state: Mutex::new(State {
                 was_synced: false,
                 in_sync: false,
@@ -117,6 +120,16 @@ impl Monitor {
             state.last_synced = self.pulse.last_activity().unwrap_or(Timestamp::MIN);
         }
         state.last_synced
+    }
+
+    /// Sets the number of objects that cannot be decoded now.
+    pub fn set_undecodable(&self, objects: usize) {
+        self.undecodable.store(objects, Ordering::Relaxed);
+    }
+
+    /// Returns the number of objects that cannot be decoded now.
+    pub fn undecodable(&self) -> usize {
+        self.undecodable.load(Ordering::Relaxed)
     }
 
     /// Records why a list or watch failed. Logs the problem when it differs from the last one.
@@ -203,21 +216,15 @@ impl Monitor {
     }
 }
 
-/// Activity of one watch's requests, recorded by the client.
+/// Activity of one watch.
 pub struct Pulse {
     clock: Arc<dyn Clock>,
     /// When the last data of a successful response arrived, in milliseconds since 1970; `i64::MIN` before the first.
     last_activity: AtomicI64,
     /// The same time on the monotonic clock.
     last_activity_instant: Mutex<Option<Instant>>,
-    /// Whether the API server has accepted a watch since [`Self::expect_answer`].
-    is_answered: AtomicBool,
-    answered: Notify,
-    /// Whether the response of a watch was cut off.
-    is_cut: AtomicBool,
-    cut: Notify,
-    /// `Retry-After` of the last response.
-    retry_after: Mutex<Option<Duration>>,
+    /// Whether the consumer needs a new list.
+    list_requested: Notify,
 }
 
 impl Pulse {
@@ -227,22 +234,8 @@ impl Pulse {
             clock,
             last_activity: AtomicI64::new(i64::MIN),
             last_activity_instant: Mutex::new(None),
-            is_answered: AtomicBool::new(false),
-            answered: Notify::new(),
-            is_cut: AtomicBool::new(false),
-            cut: Notify::new(),
-            retry_after: Mutex::new(None),
+            list_requested: Notify::new(),
         }
-    }
-
-    /// Records the wait that the last response requests.
-    pub fn record_retry_after(&self, wait: Option<Duration>) {
-        *self.retry_after.lock() = wait;
-    }
-
-    /// Returns the wait that the last response requests.
-    pub fn retry_after(&self) -> Option<Duration> {
-        *self.retry_after.lock()
     }
 
     /// Returns when the last data of a list or watch arrived, bookmarks included, or a watch ended at its timeout. Until
@@ -252,18 +245,6 @@ impl Pulse {
         Timestamp::from_millisecond(self.last_activity.load(Ordering::Relaxed)).ok()
     }
 
-    /// Forgets earlier watch responses, so that [`Self::answered`] waits for the next one.
-    pub fn expect_answer(&self) {
-        self.is_answered.store(false, Ordering::Relaxed);
-    }
-
-    /// Waits for a successful response to a watch request since [`Self::expect_answer`].
-    pub async fn answered(&self) {
-        while !self.is_answered.load(Ordering::Relaxed) {
-            self.answered.notified().await;
-        }
-    }
-
     /// Records that data of a list or watch arrived, or that a watch ended at its timeout.
     pub fn record_activity(&self) {
         self.last_activity
@@ -271,27 +252,13 @@ impl Pulse {
         *self.last_activity_instant.lock() = Some(Instant::now());
     }
 
-    /// Records that the response of a watch ended in any other way: the connection broke, or was silent for too long.
-    pub fn record_cut(&self) {
-        self.is_cut.store(true, Ordering::Relaxed);
-        self.cut.notify_one();
+    /// Requests a new list from the watch.
+    pub fn request_list(&self) {
+        self.list_requested.notify_one();
     }
 
-    /// Forgets earlier cuts, so that [`Self::cut`] waits for the next one.
-    pub fn forget_cut(&self) {
-        self.is_cut.store(false, Ordering::Relaxed);
-    }
-
-    /// Waits until the response of a watch is cut off.
-    pub async fn cut(&self) {
-        while !self.is_cut.load(Ordering::Relaxed) {
-            self.cut.notified().await;
-        }
-    }
-
-    /// Records a successful response to a watch request.
-    pub fn record_answer(&self) {
-        self.is_answered.store(true, Ordering::Relaxed);
-        self.answered.notify_one();
+    /// Waits for [`Self::request_list`].
+    pub async fn list_requested(&self) {
+        self.list_requested.notified().await;
     }
 }

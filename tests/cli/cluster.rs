@@ -244,30 +244,71 @@ async fn simulate_through(
 
 #[tokio::test]
 async fn a_proxy_of_the_kubeconfig_or_the_environment_is_used() {
-    for from_environment in [false, true] {
+    type Row = (bool, &'static [(&'static str, &'static str)], &'static str);
+    // Whether the kubeconfig names the proxy, and the variables; PROXY and ADDRESS are those of the proxy.
+    let table: [Row; 5] = [
+        (true, &[], "proxy-url"),
+        (
+            true,
+            &[("NO_PROXY", "*")],
+            "NO_PROXY does not concern a proxy-url",
+        ),
+        (false, &[("HTTPS_PROXY", "PROXY")], "a variable"),
+        (false, &[("https_proxy", "ADDRESS")], "lower case, and no scheme"),
+        (
+            false,
+            &[
+                ("HTTPS_PROXY", "PROXY"),
+                ("NO_PROXY", "127.0.0.1, cluster.invalid:443 ,"),
+            ],
+            "NO_PROXY names the proxy and another port, with a comma at the end",
+        ),
+    ];
+    for (is_in_kubeconfig, variables, why) in table {
         let (proxy, url) = loopback().await;
+        let address = url.trim_start_matches("http://").to_owned();
         let mut cluster = json!({"server": "https://cluster.invalid:6443"});
-        let mut variables = Vec::new();
-        if from_environment {
-            variables.push(("HTTPS_PROXY", url.as_str()));
-        } else {
+        if is_in_kubeconfig {
             cluster["proxy-url"] = url.as_str().into();
         }
+        let variables = variables.iter().map(|(name, value)| match *value {
+            "PROXY" => (*name, url.as_str()),
+            "ADDRESS" => (*name, address.as_str()),
+            value => (*name, value),
+        });
+        let variables: Vec<_> = variables.collect();
         let kubeconfig = config(&cluster, &json!({"token": "t"}));
         let (run, head) = simulate_through(proxy, kubeconfig, &variables).await;
         run.assert_failed(&["https://cluster.invalid:6443"]);
-        assert!(head.starts_with("CONNECT cluster.invalid:6443 "), "{head}");
+        assert!(head.starts_with("CONNECT cluster.invalid:6443 "), "{why}: {head}");
     }
 }
 
 #[tokio::test]
-async fn no_proxy_of_the_environment_excludes_a_server() {
+async fn a_server_on_this_machine_is_reached_without_a_proxy() {
     let (_proxy, proxy_url) = loopback().await;
     let (server, url) = loopback().await;
-    let variables = [("HTTPS_PROXY", proxy_url.as_str()), ("NO_PROXY", "127.0.0.1")];
+    let variables = [
+        ("HTTP_PROXY", proxy_url.as_str()),
+        ("HTTPS_PROXY", proxy_url.as_str()),
+    ];
     let (run, head) = simulate_through(server, kubeconfig(&url), &variables).await;
     run.assert_failed(&["cannot list"]);
     assert!(head.starts_with("GET /"), "{head}");
+}
+
+#[tokio::test]
+async fn a_server_that_no_proxy_names_is_reached_without_the_proxy() {
+    let (_proxy, proxy_url) = loopback().await;
+    let directory = Directory::new();
+    let policy = directory.policy("policy.json", &json!({}));
+    let cluster = json!({"server": "https://cluster.invalid:6443"});
+    let kubeconfig = directory.file("kubeconfig", config(&cluster, &json!({"token": "t"})));
+    let mut command = command(&["simulate", "-p", &policy, "--kubeconfig", &kubeconfig]);
+    let variables = [("HTTPS_PROXY", proxy_url.as_str()), ("NO_PROXY", ".invalid,")];
+    // The name has no address. Through the proxy, which does not answer, the command would wait for 30 s.
+    let run = soon("the end", finish(command.envs(variables))).await;
+    run.assert_failed(&["cannot list", "https://cluster.invalid:6443"]);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! sends nothing, so the operator must list again.
 
 use http::StatusCode;
-use testkit::api_server::{PODS, READ, Setup, list, pod, server_without, start};
+use testkit::api_server::{READ, Setup, list, pod, server_without, start};
 
 use crate::{PODS_SYNCED, TRACKED, assert_list, assert_watch};
 
@@ -51,13 +51,14 @@ enum End {
 }
 
 #[tokio::test(start_paused = true)]
-async fn other_resources_are_listed_again_after_every_outage() {
-    for (path, kind, _) in READ.into_iter().filter(|(path, ..)| *path != PODS) {
+async fn every_resource_is_listed_again_after_an_outage_if_the_version_went_back() {
+    for (path, kind, _) in READ {
         for end in [End::Refused, End::Cut, End::Silent] {
             let (server, route) = server_without(path);
             let operator = start(&server, &[]);
             route.next().await.json(StatusCode::OK, &list(kind, "900", &[]));
             let watch = route.next().await;
+            server.set_current_version(500);
             let mut silent = None;
             match end {
                 End::Refused => watch.fail(503, "the server is starting"),

@@ -5,8 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::json;
 use testkit::api_server::{
-    Exchange, PODS, READ, Setup, list, pod, server_without, start, start_at, status_error, until,
-    virtual_clock,
+    Exchange, READ, Setup, list, pod, server_without, start, start_at, status_error, until, virtual_clock,
 };
 use tokio::time::Instant;
 
@@ -182,7 +181,12 @@ async fn a_page_that_does_not_decode_is_requested_again() {
         pods.next().await.text(StatusCode::OK, body);
     }
     let again = pods.next().await;
-    assert_eq!(operator.metric(&watch_errors("pods", "decode")), Some(3.0));
+    assert_eq!(operator.metric(&watch_errors("pods", "decode")), Some(2.0));
+    assert_eq!(
+        operator.metric(&watch_errors("pods", "transport")),
+        Some(1.0),
+        "a page that is cut off"
+    );
     let (status, body) = operator.readyz();
     let reason = "cannot list pods: invalid response";
     assert!(status == 503 && body.contains(reason), "{body}");
@@ -252,7 +256,111 @@ async fn every_watch_waits_as_long_as_a_throttling_server_requests() {
         again.json(StatusCode::OK, &list(kind, "1", &[]));
         let (again, seconds) = waited(50).await;
         assert_eq!(seconds, 50, "{kind}: a watch");
-        assert_eq!(again.is_watch(), path == PODS, "{kind}: {}", again.query);
+        assert_watch(&again);
         operator.stop().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttled_page_of_every_kind_is_requested_again() {
+    for (path, kind, _) in READ {
+        let (server, route) = server_without(path);
+        let operator = start(&server, &[]);
+        let mut page = list(kind, "7", &[]);
+        page["metadata"]["continue"] = json!("next");
+        route.next().await.json(StatusCode::OK, &page);
+        for code in [429, 500, 503] {
+            route.next().await.fail_for(code, 20);
+            let begin = Instant::now();
+            let again = route.next().await;
+            assert_eq!(begin.elapsed().as_secs(), 20, "{kind}");
+            assert_parameters(&again, &[("continue", Some("next"))]);
+            again.fail_for(429, 1);
+        }
+        route.next().await.json(StatusCode::OK, &list(kind, "7", &[]));
+        let _watch = route.next().await.watch();
+        operator.ready().await;
+        operator.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_token_leads_to_one_whole_list() {
+    let Setup { pods, operator, .. } = Setup::start(&[]);
+    let mut page = list("Pod", "7", &[pod("a", "1", true)]);
+    page["metadata"]["continue"] = json!("next");
+    pods.next().await.json(StatusCode::OK, &page);
+    pods.next()
+        .await
+        .fail(410, "the provided continue parameter is too old");
+    let whole = pods.next().await;
+    assert_parameters(&whole, &[("continue", None), ("limit", None)]);
+    whole.json(StatusCode::OK, &list("Pod", "9", &[pod("b", "8", true)]));
+    let _watch = pods.next().await.watch();
+    operator.ready().await;
+    assert_eq!(
+        operator.metric(TRACKED),
+        Some(1.0),
+        "a was deleted in the meantime"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_cannot_be_decoded_is_skipped_and_counted_in_every_list_and_watch() {
+    for (path, kind, resource) in READ {
+        let (server, route) = server_without(path);
+        let operator = start(&server, &[]);
+        let identity = |name: &str, version: &str| json!({"name": name, "namespace": "evil", "uid": name, "resourceVersion": version});
+        let spec = json!({"reason": "r", "until": "2030-01-01T00:00:00Z", "selector": {}});
+        let good = |name: &str, version: &str| json!({"metadata": identity(name, version), "spec": spec});
+        // Labels and annotations of another type, and a duplicate key.
+        let bad = |version: &str| {
+            let metadata = identity("bad", version).to_string();
+            let metadata = metadata.trim_end_matches('}');
+            format!(r#"{{"metadata":{metadata},"generation":{{}},"labels":7}},"spec":7}}"#)
+        };
+        let counted = format!(r#"sidewatch_undecodable_objects{{resource="{resource}"}}"#);
+        let body = format!(
+            r#"{{"metadata":{{"resourceVersion":"5"}},"items":[{},{},null,{}]}}"#,
+            good("a", "1"),
+            bad("2"),
+            good("b", "3"),
+        );
+        route.next().await.as_json().text(StatusCode::OK, &body);
+        let watch = route.next().await.as_json().watch();
+        operator.ready().await;
+        assert_eq!(operator.metric(&counted), Some(2.0), "{kind}: the null item too");
+
+        watch.event("MODIFIED", &good("bad", "6"));
+        operator.until_metric(&counted, 1.0).await;
+        watch.raw(format!("{{\"type\":\"MODIFIED\",\"object\":{}}}\n", bad("7")));
+        operator.until_metric(&counted, 2.0).await;
+        watch.event("DELETED", &good("bad", "8"));
+        operator.until_metric(&counted, 1.0).await;
+        drop(watch);
+        let again = route.next().await;
+        assert_parameters(&again, &[("resourceVersion", Some("8"))]);
+        again.fail(410, "too old resource version");
+        route.next().await.json(StatusCode::OK, &list(kind, "9", &[]));
+        let _watch = route.next().await.watch();
+        operator.until_metric(&counted, 0.0).await;
+        operator.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_known_pod_that_cannot_be_decoded_any_more_is_forgotten_until_it_can() {
+    let setup = Setup::start(&[]);
+    let watch = setup.list_pods(&[pod("a", "1", true), pod("b", "2", true)]).await;
+    let operator = &setup.operator;
+    operator.until_metric(TRACKED, 2.0).await;
+    let mut bad = pod("a", "6", true);
+    bad["spec"] = json!({"containers": [{"name": "app", "restartPolicyRules": 7}]});
+    watch.raw(watch.encode_undecodable("MODIFIED", &bad));
+    operator.until_metric(TRACKED, 1.0).await;
+    let counted = r#"sidewatch_undecodable_objects{resource="pods"}"#;
+    operator.until_metric(counted, 1.0).await;
+    watch.event("MODIFIED", &pod("a", "7", true));
+    operator.until_metric(TRACKED, 2.0).await;
+    operator.until_metric(counted, 0.0).await;
 }

@@ -1,7 +1,7 @@
 //! Policies as the watch delivers them.
 
-use kube::core::DeserializeGuard;
 use serde_json::{Value, json};
+use sidewatch::kubernetes::decode::custom::Checked;
 use sidewatch::{
     api::{ClusterSidecarPolicy, SidecarPolicy},
     domain::policy::{PolicyKind, PolicyUpdate},
@@ -31,11 +31,11 @@ pub fn policy(kind: PolicyKind, name: &str, generation: i64, spec: &Value) -> Po
     let update = match kind {
         PolicyKind::SidecarPolicy => {
             object["metadata"]["namespace"] = json!("pay");
-            let object = serde_json::from_value::<DeserializeGuard<SidecarPolicy>>(object);
+            let object = serde_json::from_value::<Checked<SidecarPolicy>>(object);
             policy_update(&object.unwrap())
         }
         PolicyKind::ClusterSidecarPolicy => {
-            let object = serde_json::from_value::<DeserializeGuard<ClusterSidecarPolicy>>(object);
+            let object = serde_json::from_value::<Checked<ClusterSidecarPolicy>>(object);
             policy_update(&object.unwrap())
         }
     };

@@ -296,12 +296,17 @@ pub fn object(json: &Value) -> Vec<u8> {
         "Pod" => pod(json),
         _ => message(POD_LIST, json),
     };
+    enveloped(kind, &raw)
+}
+
+/// Returns an object with the bytes of its message.
+fn enveloped(kind: &str, raw: &[u8]) -> Vec<u8> {
     let mut type_meta = Vec::new();
     bytes(1, b"v1", &mut type_meta);
     bytes(2, kind.as_bytes(), &mut type_meta);
     let mut out = b"k8s\0".to_vec();
     bytes(1, &type_meta, &mut out);
-    bytes(2, &raw, &mut out);
+    bytes(2, raw, &mut out);
     bytes(3, b"", &mut out);
     bytes(4, b"", &mut out);
     out
@@ -309,8 +314,17 @@ pub fn object(json: &Value) -> Vec<u8> {
 
 /// Returns a frame of a watch with an event.
 pub fn event(kind: &str, json: &Value) -> Vec<u8> {
+    event_with(kind, &object(json))
+}
+
+/// Returns the frame of a watch event with the bytes of a `Pod` message.
+pub fn event_of(kind: &str, pod: &[u8]) -> Vec<u8> {
+    event_with(kind, &enveloped("Pod", pod))
+}
+
+fn event_with(kind: &str, object: &[u8]) -> Vec<u8> {
     let mut raw = Vec::new();
-    bytes(1, &object(json), &mut raw);
+    bytes(1, object, &mut raw);
     let mut event = Vec::new();
     bytes(1, kind.as_bytes(), &mut event);
     bytes(2, &raw, &mut event);

@@ -30,9 +30,10 @@ const ALERTS: [(Check, &str); Check::ALL.len()] = [
     (Check::VersionDrift, "SidecarVersionDrift"),
     (Check::CommonCause, "SidecarCommonCause"),
 ];
-const OWN_ALERTS: [&str; 8] = [
+const OWN_ALERTS: [&str; 9] = [
     "SidewatchDown",
     "SidewatchWatchStale",
+    "SidewatchUndecodableObjects",
     "SidewatchNoLeader",
     "SidewatchCheckpointFailing",
     "SidewatchPolicyInvalid",

@@ -35,6 +35,8 @@ pub(super) enum Code {
     SD042,
     /// No other installation writes the statuses of the policies.
     SD043,
+    /// Every object can be decoded.
+    SD044,
     /// A monitor selects the operator.
     SD050,
     /// A Prometheus selects the monitor.
@@ -62,6 +64,7 @@ impl Code {
             Self::SD041 => "Pods of policies",
             Self::SD042 => "overlapping policies",
             Self::SD043 => "other installations",
+            Self::SD044 => "undecodable objects",
             Self::SD050 => "monitor",
             Self::SD051 => "Prometheus",
             Self::SD052 => "rights of Prometheus",

@@ -59,7 +59,7 @@ async fn examine(args: &DoctorArgs) -> Result<Diagnosis, Failure> {
         all_namespaces: args.cluster.namespace.is_none(),
         ..args.cluster.clone()
     };
-    let cluster = Cluster::connect(&pods).await?;
+    let cluster = Cluster::connect(&pods)?;
     let access = Access { cluster: &cluster };
     let mut diagnosis = Diagnosis::default();
     let server = api_server::examine(&access, &mut diagnosis).await?;

@@ -31,7 +31,7 @@ pub(super) async fn examine(
     has_operator: bool,
     diagnosis: &mut Diagnosis,
 ) -> Result<(), Failure> {
-    let codes = [Code::SD040, Code::SD041, Code::SD042, Code::SD043];
+    let codes = [Code::SD040, Code::SD041, Code::SD042, Code::SD043, Code::SD044];
     if !server.has_crds {
         diagnosis.skip_all(&codes, "the CRDs are not installed");
         return Ok(());
@@ -39,6 +39,7 @@ pub(super) async fn examine(
     let InForce {
         policies,
         namespaces,
+        mut undecodable,
         notes,
         ..
     } = access.cluster.in_force().await?;
@@ -54,6 +55,7 @@ pub(super) async fn examine(
             diagnosis.skip(Code::SD040, reason);
         }
         diagnosis.skip_all(&[Code::SD041, Code::SD042, Code::SD043], reason);
+        examine_undecodable(&undecodable, diagnosis);
         return Ok(());
     }
     let invalid: Vec<String> = policies
@@ -69,11 +71,27 @@ pub(super) async fn examine(
             return Err(error);
         }
         diagnosis.skip_all(&[Code::SD041, Code::SD042], &error.to_string());
+        examine_undecodable(&undecodable, diagnosis);
         return Ok(());
     }
     let valid = policies.iter().filter(|policy| policy.spec.is_ok());
     examine_pods(valid.map(|policy| &policy.key), &evaluation, diagnosis);
+    undecodable.extend_from_slice(&evaluation.undecodable);
+    examine_undecodable(&undecodable, diagnosis);
     Ok(())
+}
+
+/// The objects that the operator skips.
+fn examine_undecodable(undecodable: &[String], diagnosis: &mut Diagnosis) {
+    if undecodable.is_empty() {
+        diagnosis.ok(Code::SD044, "every object can be decoded");
+    } else {
+        diagnosis.warn(
+            Code::SD044,
+            format!("not evaluated: {}", first_names(undecodable)),
+            "write the object again, or delete it (docs/runbooks/SidewatchUndecodableObjects.md)",
+        );
+    }
 }
 
 /// The conditions that the operator has written.

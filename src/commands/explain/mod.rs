@@ -60,7 +60,7 @@ pub(super) fn execute(args: &ExplainArgs) -> Result<Outcome, Failure> {
         (Some(file), _) => source::of_file(file, args, files)?,
         (None, Some(record)) => vec![source::of_recording(record, args, files)?],
         (None, None) => vec![block_on(async {
-            let cluster = Cluster::connect(&args.cluster).await?;
+            let cluster = Cluster::connect(&args.cluster)?;
             source::of_cluster(&cluster, args, files.as_deref()).await
         })?],
     };

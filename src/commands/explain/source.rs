@@ -80,6 +80,8 @@ pub(super) async fn of_cluster(
         policies,
         exemptions,
         namespaces,
+        // The notes name them.
+        undecodable: _,
         mut notes,
     } = cluster.in_force_with_exemptions(files).await?;
     let now = cluster.now();

@@ -19,17 +19,21 @@ use crate::{
 
 /// Adds the findings in all workloads that the user selects.
 pub(super) async fn examine(args: &ClusterArgs, linter: &mut Linter, run: &mut Run) -> Result<(), Failure> {
-    let cluster = Cluster::connect(args).await?;
+    let cluster = Cluster::connect(args)?;
     let selection = cluster.selection("");
     let mut progress = Progress::new();
-    let (mut workloads, mut unreadable) = (0, Vec::new());
+    let (mut workloads, mut unreadable, mut skipped) = (0, Vec::new(), Vec::new());
     for kind in WorkloadKind::all() {
         let mut token = None;
         loop {
             let page = cluster
                 .answer(kind.page(cluster.client(), &selection, token))
                 .await?;
-            let Page { objects, next } = match page {
+            let Page {
+                objects,
+                undecodable,
+                next,
+            } = match page {
                 Ok(page) => page,
                 Err(ListError {
                     reason: Reason::Forbidden | Reason::NotFound,
@@ -41,6 +45,7 @@ pub(super) async fn examine(args: &ClusterArgs, linter: &mut Linter, run: &mut R
                 Err(error) => return Err(cluster.failed(&error.message)),
             };
             workloads += objects.len();
+            skipped.extend(undecodable);
             progress.clear();
             for object in objects {
                 let text = serde_json::to_string(&object)?;
@@ -65,7 +70,7 @@ pub(super) async fn examine(args: &ClusterArgs, linter: &mut Linter, run: &mut R
         let first = unreadable.into_iter().next().unwrap_or_default();
         return Err(cluster.failed(&format!("no workload can be read: {first}")));
     }
-    for message in &unreadable {
+    for message in unreadable.iter().chain(&skipped) {
         note(message);
     }
     Ok(())

@@ -118,7 +118,7 @@ fn names(words: &[&str], kind: Kind) -> Vec<String> {
         ..ClusterArgs::default()
     };
     let listed = block_on(async {
-        let cluster = Cluster::connect(&args).await?;
+        let cluster = Cluster::connect(&args)?;
         let client = cluster.client().clone();
         let listed = match kind {
             Kind::Pod => timeout(TIMEOUT, list(Api::<Pod>::namespaced(client, cluster.namespace()))).await,

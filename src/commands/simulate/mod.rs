@@ -119,10 +119,12 @@ async fn of_cluster(
     candidates: &[PolicyFile],
     against: Option<&[PolicyFile]>,
 ) -> Result<Report, Failure> {
-    let cluster = Cluster::connect(&args.cluster).await?;
+    let cluster = Cluster::connect(&args.cluster)?;
     let InForce {
         policies: in_force,
         namespaces,
+        // The notes name them.
+        undecodable: _,
         mut notes,
         // simulate shows what a policy reports, hidden or not.
         exemptions: _,

@@ -108,7 +108,7 @@ struct Written {
 }
 
 async fn write(args: &SnoozeArgs, target: &Target) -> Result<Written, Failure> {
-    let cluster = Cluster::connect(&args.cluster).await?;
+    let cluster = Cluster::connect(&args.cluster)?;
     let workload = target.find(&cluster).await?;
     let now = Timestamp::from_second(cluster.now().as_second())?;
     let wanted = object(args, &workload, cluster.namespace(), now)?;

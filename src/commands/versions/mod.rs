@@ -87,7 +87,7 @@ fn defaults() -> Result<Policy, Failure> {
 }
 
 async fn of_cluster(args: &VersionsArgs, files: Option<&[PolicyFile]>) -> Result<Evaluation, Failure> {
-    let cluster = Cluster::connect(&args.cluster).await?;
+    let cluster = Cluster::connect(&args.cluster)?;
     let InForce {
         policies,
         namespaces,

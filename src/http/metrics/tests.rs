@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::kubernetes::decode::custom::Checked;
 use jiff::Timestamp;
-use kube::core::DeserializeGuard;
 use serde_json::json;
 
 use super::*;
@@ -23,14 +23,14 @@ fn index() -> Index {
         "metadata": {"name": "flaps", "namespace": "pay", "uid": "e", "generation": 1},
         "spec": {"selector": {}, "checks": ["NotReady"], "reason": "known", "until": "2026-11-21T00:00:00Z"},
     });
-    let exemption: DeserializeGuard<SidecarExemption> = serde_json::from_value(exemption).unwrap();
+    let exemption: Checked<SidecarExemption> = serde_json::from_value(exemption).unwrap();
     let _ = index.apply_exemption(exemption_update(&exemption).unwrap(), now);
     let spec = json!({"checks": {
         "mainReadySidecarNotReady": {"for": "0s", "mode": "Observe"}, "notReady": {"for": "0s"},
     }});
     let object =
         json!({"metadata": {"name": "mesh", "namespace": "pay", "uid": "m", "generation": 1}, "spec": spec});
-    let object: DeserializeGuard<SidecarPolicy> = serde_json::from_value(object).unwrap();
+    let object: Checked<SidecarPolicy> = serde_json::from_value(object).unwrap();
     let _ = index.apply_policy(policy::policy_update(&object).unwrap(), now);
     let _ = index.finish_policy_resync(PolicyKind::SidecarPolicy, &None, now);
     let _ = index.finish_resync(&None, now);
@@ -118,6 +118,7 @@ fn names_and_labels_are_those_of_the_contract() {
         ("sidewatch_tracked_pods", String::new()),
         ("sidewatch_stray_statuses_total", String::new()),
         ("sidewatch_watch_synced", "resource".to_owned()),
+        ("sidewatch_undecodable_objects", "resource".to_owned()),
         ("sidewatch_watch_events_total", String::new()),
         ("sidewatch_watch_errors_total", "reason resource".to_owned()),
         ("sidewatch_api_writes_total", "kind outcome".to_owned()),

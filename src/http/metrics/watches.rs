@@ -19,6 +19,13 @@ static WATCH_ACTIVITY: Family = family(
     &["resource"],
 );
 
+static UNDECODABLE: Family = family(
+    Kind::Gauge,
+    "sidewatch_undecodable_objects",
+    "Objects that cannot be decoded now. They are not evaluated.",
+    &["resource"],
+);
+
 /// Writes the state of the watches.
 pub(super) fn write_watches(encoder: &mut Encoder<'_>, health: &Health) {
     let mut watches: BTreeMap<&str, (bool, Option<f64>)> = BTreeMap::new();
@@ -37,6 +44,14 @@ pub(super) fn write_watches(encoder: &mut Encoder<'_>, health: &Health) {
     let mut synced = encoder.family(&WATCH_SYNCED);
     for (resource, (is_synced, _)) in &watches {
         synced.add([resource], f64::from(u8::from(*is_synced)));
+    }
+    let mut undecodable: BTreeMap<&str, usize> = BTreeMap::new();
+    for monitor in &health.monitors {
+        *undecodable.entry(monitor.resource.as_str()).or_default() += monitor.undecodable();
+    }
+    let mut family = encoder.family(&UNDECODABLE);
+    for (resource, objects) in undecodable {
+        family.add([resource], f64::from(u32::try_from(objects).unwrap_or(u32::MAX)));
     }
     let mut activity = encoder.family(&WATCH_ACTIVITY);
     for (resource, (_, oldest)) in &watches {

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::{Resource, core::DeserializeGuard};
 
 use super::{
     bounded::bounded_reason,
+    custom::Checked,
     identity::{Identity, MissingIdentity},
     policy::{field, selector, texts},
 };
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Returns the key of the exemption.
-pub fn exemption_key(object: &DeserializeGuard<SidecarExemption>) -> Result<ExemptionKey, MissingIdentity> {
+pub fn exemption_key(object: &Checked<SidecarExemption>) -> Result<ExemptionKey, MissingIdentity> {
     let identity = identity(object)?;
     Ok(ExemptionKey {
         namespace: identity.namespace.into(),
@@ -34,9 +34,7 @@ pub fn exemption_key(object: &DeserializeGuard<SidecarExemption>) -> Result<Exem
 }
 
 /// Decodes one version of an exemption. Fails only if the object has no identity; the caller counts, logs and skips it.
-pub fn exemption_update(
-    object: &DeserializeGuard<SidecarExemption>,
-) -> Result<ExemptionUpdate, MissingIdentity> {
+pub fn exemption_update(object: &Checked<SidecarExemption>) -> Result<ExemptionUpdate, MissingIdentity> {
     let key = exemption_key(object)?;
     let uid = Arc::from(identity(object)?.uid);
     let (spec, shown, hid) = match &object.0 {
@@ -58,7 +56,7 @@ pub fn exemption_update(
     })
 }
 
-fn identity(object: &DeserializeGuard<SidecarExemption>) -> Result<Identity<'_>, MissingIdentity> {
+fn identity(object: &Checked<SidecarExemption>) -> Result<Identity<'_>, MissingIdentity> {
     Identity::namespaced("SidecarExemption", object.meta())
 }
 
@@ -221,7 +219,7 @@ mod tests {
             ("workload", Value::Null, "spec: an exemption has exactly one of"),
             ("selector", json!({}), "spec: an exemption has exactly one of"),
             ("reason", json!(" \n"), "spec.reason: "),
-            ("reason", Value::Null, "field reason"),
+            ("reason", Value::Null, "field `reason`"),
             (
                 "until",
                 json!("tomorrow"),

@@ -124,6 +124,39 @@ struct Metadata {
     owner_references: Vec<Owner>,
 }
 
+/// Decodes the `metadata` of an object of one of Sidewatch's CRDs: what is read of it.
+pub(super) fn custom_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    let CustomMetadata {
+        name,
+        namespace,
+        uid,
+        resource_version,
+        generation,
+        creation_timestamp,
+    } = or_default(deserializer)?;
+    Ok(ObjectMeta {
+        name,
+        namespace,
+        uid,
+        resource_version,
+        generation,
+        creation_timestamp: creation_timestamp.map(Time),
+        ..ObjectMeta::default()
+    })
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct CustomMetadata {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    generation: Option<i64>,
+    #[serde(deserialize_with = "time")]
+    creation_timestamp: Option<Timestamp>,
+}
+
 /// The annotations in [`ANNOTATIONS`]; `None` if the object has none of them. The others are skipped.
 #[derive(Default)]
 struct KnownAnnotations(Option<BTreeMap<String, String>>);

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::{
     identity::{Identity, MissingIdentity, lean_metadata},
     intern::Interner,
+    object::{Object, Undecodable},
 };
 use crate::domain::observation::NamespaceMetadata;
 
@@ -20,6 +21,22 @@ pub struct LeanNamespace {
     /// Name, labels and the fields that the watch needs.
     #[serde(deserialize_with = "lean_metadata")]
     pub metadata: ObjectMeta,
+}
+
+impl Object for LeanNamespace {
+    fn from_json(json: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(json)
+    }
+
+    fn of_undecodable(undecodable: &Undecodable) -> Self {
+        Self {
+            metadata: undecodable.metadata(),
+        }
+    }
+
+    fn metadata(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
 }
 
 impl LeanNamespace {

@@ -11,10 +11,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::{
-    api::core::v1::Pod,
-    apimachinery::pkg::apis::meta::v1::{ListMeta, ObjectMeta},
-};
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::Resource;
 use serde::{Deserialize, Deserializer};
 
@@ -23,11 +20,15 @@ use super::{
     identity::{Identity, MissingIdentity, lean_metadata},
     intern::Interner,
     lenient::{clamp_count, count, is_set, list, or_default, text, time},
+    object::{Object, Undecodable},
     workload::workload_of,
 };
-use crate::domain::observation::{
-    AppNames, Condition, Conditions, ContainerStatus, DEFAULT_CONTAINER, Observation, Phase, RestartPolicy,
-    Shape, Workload,
+use crate::{
+    domain::observation::{
+        AppNames, Condition, Conditions, ContainerStatus, DEFAULT_CONTAINER, Observation, Phase,
+        RestartPolicy, Shape, Workload,
+    },
+    kubernetes::protobuf::{Malformed, decode_pod},
 };
 
 /// A Pod without unused fields.
@@ -106,6 +107,34 @@ pub(in crate::kubernetes) enum ConditionStatus {
     False,
     #[default]
     Unknown,
+}
+
+impl Object for LeanPod {
+    const HAS_PROTOBUF: bool = true;
+
+    fn from_json(json: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(json)
+    }
+
+    fn from_protobuf(bytes: &[u8]) -> Result<Self, Malformed> {
+        decode_pod(bytes)
+    }
+
+    fn of_undecodable(undecodable: &Undecodable) -> Self {
+        Self {
+            metadata: undecodable.metadata(),
+            ..Self::default()
+        }
+    }
+
+    fn metadata(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+
+    fn version(&mut self) -> String {
+        // The version is not used after the list-watch.
+        self.metadata.resource_version.take().unwrap_or_default()
+    }
 }
 
 impl LeanPod {
@@ -310,16 +339,4 @@ impl ConditionStatus {
             _ => Self::Unknown,
         }
     }
-}
-
-/// A page of Pods in JSON.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(in crate::kubernetes) struct LeanPodList {
-    /// Version and continue token.
-    #[serde(deserialize_with = "or_default")]
-    pub(in crate::kubernetes) metadata: ListMeta,
-    /// The Pods.
-    #[serde(deserialize_with = "list")]
-    pub(in crate::kubernetes) items: Vec<LeanPod>,
 }

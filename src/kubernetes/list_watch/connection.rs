@@ -1,37 +1,37 @@
-//! Sends requests for Pods and decodes the responses.
+//! Sends requests for the objects of one kind and decodes the responses.
 //!
 //! Input: [`Request`]s, and the pieces of the response body. Output: [`Input`]s for the state machine. A response with
-//! the content type of protobuf is decoded as protobuf, every other response as JSON.
+//! the content type of protobuf is decoded as protobuf, every other response as JSON. Each object is decoded alone while the
+//! body arrives, so memory does not depend on the size of a page.
 
-use std::io;
+use std::{io, marker::PhantomData};
 
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body_util::BodyExt;
 use kube::{
     Client,
     client::Body,
-    core::{Status, WatchEvent as JsonEvent, params::ListParams, params::WatchParams},
+    core::{Status, params::ListParams, params::WatchParams},
 };
 use serde::de::Error as _;
 
 use super::exchange::{Failure, Input, Request};
 use crate::kubernetes::{
-    body::Buffer,
-    decode::pod::{LeanPod, LeanPodList},
+    decode::object::{Decoded, Object, from_json, from_protobuf},
     failure,
-    protobuf::{
-        self, CONTENT_TYPE, Event, EventKind, INITIAL_EVENTS_END, MAX_MESSAGE, Malformed, Page, PageReader,
-        Refusal, WatchFrames,
-    },
-    watch::WATCH_TIMEOUT,
+    json::{self, Lines},
+    protobuf::{self, CONTENT_TYPE, Event, EventKind, Malformed, Page, PageReader, Refusal, WatchFrames},
 };
+
+/// Timeout of a watch on the server, in seconds.
+pub(super) const WATCH_TIMEOUT: u32 = 60;
 
 /// Timeout of a streaming list on the server, in seconds. It includes the watch that follows. The list of a large
 /// cluster takes longer than the timeout of a watch.
 const STREAMING_LIST_TIMEOUT: u32 = 290;
 
 /// Number of items in a page.
-const PAGE: u32 = 500;
+pub(super) const PAGE: u32 = 500;
 
 /// Maximum size of the body of an error response, in bytes.
 const MAX_STATUS: usize = 1 << 20;
@@ -40,21 +40,24 @@ const MAX_STATUS: usize = 1 << 20;
 const ACCEPT_LIST: &str = "application/vnd.kubernetes.protobuf, application/json";
 const ACCEPT_WATCH: &str = "application/vnd.kubernetes.protobuf;stream=watch, application/json;stream=watch, \
      application/json";
+const ACCEPT_JSON: &str = "application/json";
 
-/// The Pods to list and watch.
+/// The objects to list and watch.
 #[derive(Clone, Debug)]
-pub(super) struct Selection {
+pub(crate) struct Selection {
     /// The path of the collection.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// A field selector. `None` selects all.
-    pub(super) fields: Option<String>,
+    pub(crate) fields: Option<String>,
     /// A label selector. `None` selects all.
-    pub(super) labels: Option<String>,
+    pub(crate) labels: Option<String>,
+    /// The number of objects in a page.
+    pub(crate) limit: u32,
 }
 
 impl Selection {
     /// Builds the HTTP request.
-    fn http_request(&self, request: &Request) -> kube::Result<http::Request<Body>> {
+    fn http_request(&self, request: &Request, protobuf: bool) -> kube::Result<http::Request<Body>> {
         let builder = kube::core::Request::new(&self.path);
         let watch = |timeout| WatchParams {
             field_selector: self.fields.clone(),
@@ -72,39 +75,82 @@ impl Selection {
             Request::Check { .. } => (builder.list(&ListParams::default().limit(1)), ACCEPT_LIST),
             Request::Page { continue_token } => {
                 let list = ListParams {
-                    field_selector: self.fields.clone(),
-                    label_selector: self.labels.clone(),
                     continue_token: continue_token.clone(),
-                    ..ListParams::default().limit(PAGE)
+                    ..self.list().limit(self.limit)
                 };
                 (builder.list(&list), ACCEPT_LIST)
             }
+            Request::WholeList => (builder.list(&self.list()), ACCEPT_LIST),
         };
+        let accept = if protobuf { accept } else { ACCEPT_JSON };
         let mut built = built.map_err(kube::Error::BuildRequest)?;
         let headers = built.headers_mut();
         headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         Ok(built.map(Body::from))
     }
+
+    fn list(&self) -> ListParams {
+        ListParams {
+            field_selector: self.fields.clone(),
+            label_selector: self.labels.clone(),
+            ..ListParams::default()
+        }
+    }
 }
 
 /// Sends a request. Returns the response if the API server accepts the request.
-pub(super) async fn send(client: Client, selection: Selection, request: Request) -> Result<Answer, Failure> {
-    let response = client.send(selection.http_request(&request)?).await?;
+pub(super) async fn send<T: Object>(
+    client: Client,
+    selection: Selection,
+    request: Request,
+) -> Result<Answer<T>, Failure> {
+    let response = client
+        .send(selection.http_request(&request, T::HAS_PROTOBUF)?)
+        .await?;
     if !response.status().is_success() {
-        return Err(refusal(response).await);
+        return Err(refused(response).await);
     }
-    let is_page = matches!(request, Request::Page { .. } | Request::Check { .. });
-    let reader = match (is_protobuf(response.headers()), is_page) {
-        (true, false) => Reader::Frames(WatchFrames::default()),
-        (true, true) => Reader::Page(PageReader::default()),
-        (false, false) => Reader::Lines(Lines::default()),
-        (false, true) => Reader::JsonPage(JsonPage::default()),
+    let reader = match (is_protobuf(response.headers()), request.is_watch()) {
+        (true, true) => Reader::Frames(WatchFrames::default()),
+        (true, false) => Reader::Page(PageReader::default()),
+        (false, true) => Reader::Lines(Lines::default()),
+        (false, false) => Reader::JsonPage(json::PageReader::default()),
     };
     Ok(Answer {
         body: response.into_body(),
         reader,
+        kind: PhantomData,
     })
+}
+
+/// Reads one page of a list.
+pub(super) async fn page<T: Object>(
+    client: Client,
+    selection: Selection,
+    continue_token: Option<String>,
+) -> Result<super::Page<T>, Failure> {
+    let mut answer: Answer<T> = send(client, selection, Request::Page { continue_token }).await?;
+    let mut objects = Vec::new();
+    loop {
+        let input = match answer.next() {
+            Some(input) => Some(input),
+            None => answer.receive().await,
+        };
+        match input {
+            Some(Input::Item(object)) => objects.push(object),
+            Some(Input::PageEnd { continue_token, .. }) => {
+                let next = (!continue_token.is_empty()).then_some(continue_token);
+                return Ok(super::Page { objects, next });
+            }
+            Some(Input::Broken(failure)) => return Err(failure),
+            Some(_) => {
+                let error = io::Error::new(io::ErrorKind::UnexpectedEof, "the list is not complete");
+                return Err(kube::Error::ReadEvents(error).into());
+            }
+            None => {}
+        }
+    }
 }
 
 fn is_protobuf(headers: &HeaderMap) -> bool {
@@ -113,7 +159,7 @@ fn is_protobuf(headers: &HeaderMap) -> bool {
 }
 
 /// Returns the error of an unsuccessful response.
-async fn refusal(response: Response<Body>) -> Failure {
+async fn refused(response: Response<Body>) -> Failure {
     let (parts, body) = response.into_parts();
     let code = parts.status.as_u16();
     let in_header = failure::retry_after(&parts.headers);
@@ -122,12 +168,7 @@ async fn refusal(response: Response<Body>) -> Failure {
     let known = if is_protobuf(&parts.headers) {
         protobuf::decode_status(&body).ok()
     } else {
-        serde_json::from_slice::<Status>(&body)
-            .ok()
-            .map(|status| Refusal {
-                retry_after: None,
-                status: status.boxed(),
-            })
+        serde_json::from_slice::<Status>(&body).ok().map(json::refusal)
     };
     let Refusal { status, retry_after } = known.filter(|known| known.status.code != 0).unwrap_or_else(|| {
         let text = String::from_utf8_lossy(&body);
@@ -142,9 +183,10 @@ async fn refusal(response: Response<Body>) -> Failure {
 }
 
 /// A response that is being read.
-pub(super) struct Answer {
+pub(super) struct Answer<T> {
     body: Body,
     reader: Reader,
+    kind: PhantomData<fn() -> T>,
 }
 
 /// The format of a body.
@@ -152,44 +194,52 @@ enum Reader {
     Frames(WatchFrames),
     Lines(Lines),
     Page(PageReader),
-    JsonPage(JsonPage),
+    JsonPage(json::PageReader),
 }
 
-impl Answer {
+impl<T: Object> Answer<T> {
     /// Returns the next input without waiting; `None` until [`Answer::receive`] reads more bytes.
-    pub(super) fn next(&mut self) -> Option<Input<LeanPod>> {
+    pub(super) fn next(&mut self) -> Option<Input<Decoded<T>>> {
         let input = match &mut self.reader {
             Reader::Frames(frames) => match frames.next_frame() {
-                Ok(Some(frame)) => protobuf::decode_event(frame).map(|event| Some(from_protobuf(event))),
+                Ok(Some(frame)) => {
+                    protobuf::decode_event(frame).map(|event| Some(from_event(event, from_protobuf)))
+                }
                 Ok(None) => Ok(None),
                 Err(error) => Err(error),
             }
             .map_err(malformed),
-            Reader::Page(page) => next_part(page).map_err(malformed),
-            Reader::Lines(lines) => lines.next().map_err(kube::Error::SerdeError),
-            Reader::JsonPage(page) => Ok(page.next()),
+            Reader::Page(page) => page
+                .next_part()
+                .map(|part| from_page(part, from_protobuf))
+                .map_err(malformed),
+            Reader::Lines(lines) => lines
+                .next_event()
+                .map(|event| event.map(|event| from_event(event, from_json)))
+                .map_err(kube::Error::SerdeError),
+            Reader::JsonPage(page) => page
+                .next_part()
+                .map(|part| from_page(part, from_json))
+                .map_err(kube::Error::SerdeError),
         };
         input.unwrap_or_else(|error| Some(Input::Broken(error.into())))
     }
 
     /// Waits for the next piece of the body. Returns an input when the body ends. Cancel safe.
-    pub(super) async fn receive(&mut self) -> Option<Input<LeanPod>> {
+    pub(super) async fn receive(&mut self) -> Option<Input<Decoded<T>>> {
         match self.body.frame().await {
             Some(Ok(frame)) => {
                 if let Some(piece) = frame.data_ref() {
                     match &mut self.reader {
                         Reader::Frames(frames) => frames.push(piece),
                         Reader::Page(page) => page.push(piece),
-                        Reader::Lines(lines) => lines.buffer.push(piece),
-                        Reader::JsonPage(page) => page.body.extend_from_slice(piece),
+                        Reader::Lines(lines) => lines.push(piece),
+                        Reader::JsonPage(page) => page.push(piece),
                     }
                 }
                 None
             }
-            None => match &mut self.reader {
-                Reader::JsonPage(page) => page.decode().err().map(|error| Input::Broken(error.into())),
-                _ => Some(Input::Ended),
-            },
+            None => Some(Input::Ended),
             Some(Err(error)) if is_cut(&error) => Some(Input::CutOff),
             Some(Err(error)) => Some(Input::Broken(
                 kube::Error::ReadEvents(io::Error::other(error)).into(),
@@ -213,23 +263,26 @@ fn malformed(error: Malformed) -> kube::Error {
     kube::Error::SerdeError(serde_json::Error::custom(error))
 }
 
-fn next_part(page: &mut PageReader) -> Result<Option<Input<LeanPod>>, Malformed> {
-    Ok(match page.next_part()? {
-        None => None,
-        Some(Page::Item(bytes)) => Some(Input::Item(protobuf::decode_pod(bytes)?)),
-        Some(Page::End {
+/// Returns the input for a part of a page.
+fn from_page<T: Object>(
+    part: Option<Page<'_>>,
+    decode: impl FnOnce(&[u8]) -> Decoded<T>,
+) -> Option<Input<Decoded<T>>> {
+    Some(match part? {
+        Page::Item(bytes) => Input::Item(decode(bytes)),
+        Page::End {
             version,
             continue_token,
-        }) => Some(Input::PageEnd {
+        } => Input::PageEnd {
             version,
             continue_token,
-        }),
+        },
     })
 }
 
-fn from_protobuf(event: Event) -> Input<LeanPod> {
+fn from_event<T: Object>(event: Event<'_>, decode: impl FnOnce(&[u8]) -> Decoded<T>) -> Input<Decoded<T>> {
     match event {
-        Event::Pod(kind, pod) => changed(kind, *pod),
+        Event::Object(kind, object) => changed(kind, decode(object)),
         Event::Bookmark {
             version,
             ends_initial_events,
@@ -241,82 +294,12 @@ fn from_protobuf(event: Event) -> Input<LeanPod> {
     }
 }
 
-fn changed(kind: EventKind, mut pod: LeanPod) -> Input<LeanPod> {
-    // The version is not used after the list-watch.
-    let version = pod.metadata.resource_version.take().unwrap_or_default();
-    Input::Event(kind, pod, version)
-}
-
-/// Reads the events of a watch in JSON: one event on each line.
-#[derive(Default)]
-struct Lines {
-    buffer: Buffer,
-    /// Number of unread bytes without a line feed.
-    searched: usize,
-}
-
-impl Lines {
-    fn next(&mut self) -> serde_json::Result<Option<Input<LeanPod>>> {
-        let unread = self.buffer.unread();
-        let found = unread.iter().skip(self.searched).position(|byte| *byte == b'\n');
-        let Some(at) = found else {
-            self.searched = unread.len();
-            if self.searched > MAX_MESSAGE {
-                return Err(serde_json::Error::custom("an event is larger than 16 MB"));
-            }
-            return Ok(None);
-        };
-        let length = self.searched + at + 1;
-        self.searched = 0;
-        let event = serde_json::from_slice::<JsonEvent<LeanPod>>(self.buffer.take(length))?;
-        Ok(Some(match event {
-            JsonEvent::Added(pod) | JsonEvent::Modified(pod) => changed(EventKind::Applied, pod),
-            JsonEvent::Deleted(pod) => changed(EventKind::Deleted, pod),
-            JsonEvent::Bookmark(bookmark) => Input::Bookmark {
-                ends_initial_events: bookmark.metadata.annotations.contains_key(INITIAL_EVENTS_END),
-                version: bookmark.metadata.resource_version,
-            },
-            JsonEvent::Error(status) => Input::Error(Refusal {
-                status,
-                retry_after: None,
-            }),
-        }))
-    }
-}
-
-/// A page in JSON. It is decoded when it is complete.
-#[derive(Default)]
-struct JsonPage {
-    body: Vec<u8>,
-    items: std::vec::IntoIter<LeanPod>,
-    end: Option<(String, String)>,
-}
-
-impl JsonPage {
-    fn decode(&mut self) -> kube::Result<()> {
-        let body = std::mem::take(&mut self.body);
-        if self.end.is_some() || body.is_empty() {
-            return Err(kube::Error::SerdeError(serde_json::Error::custom(
-                "a page has no content",
-            )));
-        }
-        let list: LeanPodList = serde_json::from_slice(&body).map_err(kube::Error::SerdeError)?;
-        self.items = list.items.into_iter();
-        self.end = Some((
-            list.metadata.resource_version.unwrap_or_default(),
-            list.metadata.continue_.unwrap_or_default(),
-        ));
-        Ok(())
-    }
-
-    fn next(&mut self) -> Option<Input<LeanPod>> {
-        if let Some(pod) = self.items.next() {
-            return Some(Input::Item(pod));
-        }
-        let (version, continue_token) = self.end.take()?;
-        Some(Input::PageEnd {
-            version,
-            continue_token,
-        })
-    }
+/// Returns the input for a changed object. An event whose version cannot be read does not move the watch.
+fn changed<T: Object>(kind: EventKind, mut object: Decoded<T>) -> Input<Decoded<T>> {
+    let version = match &mut object {
+        Ok(object) => object.version(),
+        Err(undecodable) if undecodable.version.is_empty() => return Input::Item(object),
+        Err(undecodable) => undecodable.version.clone(),
+    };
+    Input::Event(kind, object, version)
 }

@@ -19,6 +19,8 @@ pub(super) enum Request {
         /// The token of the page; `None` for the first one.
         continue_token: Option<String>,
     },
+    /// A list in one response.
+    WholeList,
     /// A list of one object, whose version is the current one. The watch from `version` follows.
     Check {
         /// The resource version of the broken watch.
@@ -29,6 +31,13 @@ pub(super) enum Request {
         /// The resource version.
         version: String,
     },
+}
+
+impl Request {
+    /// Reports whether the response is a stream of events.
+    pub(super) fn is_watch(&self) -> bool {
+        matches!(self, Self::StreamingList | Self::Watch { .. })
+    }
 }
 
 /// Error of a request or of its response.
@@ -78,6 +87,8 @@ pub(super) enum Input<T> {
     Broken(Failure),
     /// The time of [`ListWatch::settled_at`] is reached.
     Settled,
+    /// The consumer needs a new list.
+    Stale,
 }
 
 /// The next action on the network.

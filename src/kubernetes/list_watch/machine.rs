@@ -18,15 +18,20 @@
 //! version that it has not reached, and sends nothing until it reaches it. So the current version is compared before a
 //! broken watch resumes, and after a watch that is cut off: etcd may have been restored behind a silent partition. A
 //! watch that is cut off counts as broken only if that request fails.
+//!
+//! A page that the API server refuses with `Retry-After` is requested again, as client-go does. If the token of a page has
+//! expired, one whole list follows, in one response: the watch needs a version at which all objects were read.
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::{core::Status, runtime::watcher};
 use serde::de::Error as _;
 use tokio::time::Instant;
 
 use crate::kubernetes::{
-    failure,
+    backoff::LONGEST_RETRY_AFTER,
+    failure::{self, Reason},
     list_watch::exchange::{Failure, Input, Next, Request, Step},
     protobuf::{EventKind, Refusal},
     recovery::{Outage, Recovery, Resuming},
@@ -37,9 +42,24 @@ use crate::kubernetes::{
 /// and then ends each watch at once must not receive requests without a pause.
 const SHORTEST_WATCH: Duration = Duration::from_secs(1);
 
+/// Maximum number of repetitions of a page, as in client-go.
+const MAX_REPETITIONS: u32 = 10;
+
+/// How a kind is listed and watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mode {
+    /// The list is a streaming list if the API server supports it. Otherwise it is always paged.
+    pub(super) streaming: bool,
+    /// A missing CRD means that there are no objects.
+    pub(super) optional: bool,
+}
+
 /// The state of a list-watch.
 pub(super) struct ListWatch {
+    mode: Mode,
     request: Request,
+    /// The number of repetitions of the current page.
+    repetitions: u32,
     recovery: Recovery,
     /// Set while a broken watch resumes from its last version.
     resuming: Option<Resuming>,
@@ -53,15 +73,22 @@ pub(super) struct ListWatch {
 
 impl ListWatch {
     /// Creates a list-watch that begins with a list.
-    pub(super) fn new(recovery: Recovery) -> Self {
+    pub(super) fn new(mode: Mode, recovery: Recovery) -> Self {
         Self {
-            request: Request::StreamingList,
+            mode,
+            request: mode.list(),
+            repetitions: 0,
             recovery,
             resuming: None,
             accepted: None,
             has_events: false,
             restarted: false,
         }
+    }
+
+    /// Returns the reason of the last failure.
+    pub(super) fn last_failure(&self) -> Option<Reason> {
+        self.recovery.last_failure()
     }
 
     /// Returns when a resumed watch has caught up.
@@ -111,6 +138,7 @@ impl ListWatch {
                 };
                 self.fail(&error, retry_after)
             }
+            Input::Stale => self.relist(),
             Input::Settled => {
                 if self.resuming.as_mut().is_some_and(Resuming::wait_again_if_late) {
                     return read(None);
@@ -142,12 +170,37 @@ impl ListWatch {
             self.request = Request::Page { continue_token: None };
             return self.send();
         }
-        let error = if self.is_listing() {
-            watcher::Error::InitialListFailed(error)
-        } else {
-            watcher::Error::WatchStartFailed(error)
+        if !self.is_listing() {
+            return self.fail(&watcher::Error::WatchStartFailed(error), retry_after);
+        }
+        let error = watcher::Error::InitialListFailed(error);
+        let Request::Page { continue_token } = &self.request else {
+            return self.fail(&error, retry_after);
         };
+        let reason = failure::reason(&error);
+        if let Some(wait) = repetition(reason, retry_after, self.repetitions) {
+            self.repetitions += 1;
+            self.recovery.repeated(&error);
+            let next = Next::Wait(Instant::now() + wait);
+            return Step { event: None, next };
+        }
+        if reason == Reason::Gone && continue_token.is_some() {
+            self.recovery.repeated(&error);
+            self.request = Request::WholeList;
+            // Objects of the earlier pages may have been deleted since.
+            self.restarted = false;
+            return self.send();
+        }
         self.fail(&error, retry_after)
+    }
+
+    /// Starts over with a list.
+    fn relist<T>(&mut self) -> Step<T> {
+        self.request = self.mode.list();
+        self.repetitions = 0;
+        self.resuming = None;
+        self.restarted = false;
+        self.send()
     }
 
     /// Reports whether the request is a watch whose list is complete.
@@ -168,7 +221,10 @@ impl ListWatch {
 
     /// Reports whether the request is a list, and not a watch or the check before one.
     fn is_listing(&self) -> bool {
-        matches!(self.request, Request::StreamingList | Request::Page { .. })
+        matches!(
+            self.request,
+            Request::StreamingList | Request::Page { .. } | Request::WholeList
+        )
     }
 
     fn page_end<T>(&mut self, version: String, continue_token: String) -> Step<T> {
@@ -176,6 +232,7 @@ impl ListWatch {
             let last = std::mem::take(last);
             return self.checked(last, &version);
         }
+        self.repetitions = 0;
         if !continue_token.is_empty() {
             self.request = Request::Page {
                 continue_token: Some(continue_token),
@@ -299,8 +356,31 @@ impl ListWatch {
         self.step(Input::Broken(kube::Error::ReadEvents(error).into()))
     }
 
+    /// Treats the missing CRD of an optional resource as an empty list, if it is the first one. Later, the known objects stay:
+    /// their deletion comes before that of their CRD.
+    fn absent<T>(&mut self, error: &watcher::Error) -> Step<T> {
+        let (is_first, wait) = self.recovery.absent(error);
+        self.resuming = None;
+        self.restarted = false;
+        self.request = self.mode.list();
+        let event = if is_first {
+            WatchEvent::Complete
+        } else {
+            let last_synced = Timestamp::MIN;
+            WatchEvent::Disconnected { last_synced }
+        };
+        Step {
+            event: Some(event),
+            next: Next::Wait(Instant::now() + wait),
+        }
+    }
+
     /// Counts the failure, and waits before the next request: the same watch if it can resume, else a list.
     fn fail<T>(&mut self, error: &watcher::Error, retry_after: Option<Duration>) -> Step<T> {
+        self.repetitions = 0;
+        if self.mode.optional && failure::reason(error) == Reason::NotFound {
+            return self.absent(error);
+        }
         let Outage { last_synced, wait } = self.recovery.failed(error, retry_after);
         let resumed = match &mut self.request {
             Request::Watch { version } | Request::Check { version } if failure::can_resume(error) => {
@@ -318,7 +398,7 @@ impl ListWatch {
             self.request = if broke_off {
                 Request::Page { continue_token: None }
             } else {
-                Request::StreamingList
+                self.mode.list()
             };
             self.restarted = false;
         }
@@ -327,6 +407,29 @@ impl ListWatch {
             next: Next::Wait(Instant::now() + wait),
         }
     }
+}
+
+impl Mode {
+    /// Returns the first request of a list.
+    fn list(self) -> Request {
+        if self.streaming {
+            Request::StreamingList
+        } else {
+            Request::Page { continue_token: None }
+        }
+    }
+}
+
+/// Returns the wait before a page is requested again, or `None` if it is not: as in client-go, the API server must request a
+/// wait, and the number of repetitions is limited.
+pub(super) fn repetition(
+    reason: Reason,
+    retry_after: Option<Duration>,
+    repetitions: u32,
+) -> Option<Duration> {
+    let is_repeated = matches!(reason, Reason::Throttled | Reason::Server | Reason::Timeout);
+    let wait = retry_after.filter(|_| is_repeated && repetitions < MAX_REPETITIONS)?;
+    Some(wait.min(LONGEST_RETRY_AFTER))
 }
 
 /// Reports whether the current version is lower than the last one. Versions that are not numbers cannot be compared.

@@ -19,7 +19,7 @@ pub(super) fn container(mut fields: Fields<'_>) -> Result<LeanContainer, Malform
     while let Some((number, value)) = fields.next()? {
         match number {
             1 => container.name = value.string()?,
-            2 => container.image = value.free_text()?,
+            2 => container.image = value.string()?,
             8 => container.resources = resources(value)?,
             10 => container.liveness_probe = true,
             11 => container.readiness_probe = Some(probe(value)?),
@@ -154,7 +154,7 @@ fn state(value: Value<'_>) -> Result<LeanState, Malformed> {
 }
 
 fn waiting(value: Value<'_>) -> Result<Waiting, Malformed> {
-    let reason = value.field(1)?.map(Value::free_text).transpose()?;
+    let reason = value.field(1)?.map(Value::string).transpose()?;
     Ok(Waiting {
         reason: reason.unwrap_or_default(),
     })
@@ -173,7 +173,7 @@ fn terminated(value: Value<'_>) -> Result<Terminated, Malformed> {
     while let Some((number, value)) = fields.next()? {
         match number {
             1 => exit.exit_code = clamp_code(value.integer()?),
-            3 => exit.reason = value.free_text()?,
+            3 => exit.reason = value.string()?,
             5 => exit.started_at = time(value)?,
             6 => exit.finished_at = time(value)?,
             7 => exit.run = run_of(&value.text()?),

@@ -1,11 +1,10 @@
 //! Decodes the envelope of an object: the prefix and `runtime.Unknown`, and `WatchEvent` for the objects of a watch.
 
 use super::{
-    Refusal, decode_pod,
+    Refusal,
     reader::{Fields, Malformed, Value},
     status::status,
 };
-use crate::kubernetes::decode::pod::LeanPod;
 
 /// Prefix of every object in a response (`k8s.io/apimachinery/pkg/runtime/serializer/protobuf`).
 pub(super) const PREFIX: &[u8] = b"k8s\0";
@@ -22,11 +21,11 @@ pub enum EventKind {
     Deleted,
 }
 
-/// An event of a Pod watch.
+/// An event of a watch.
 #[derive(Debug)]
-pub enum Event {
-    /// A Pod was added, changed or deleted.
-    Pod(EventKind, Box<LeanPod>),
+pub enum Event<'a> {
+    /// An object was added, changed or deleted. The value is the bytes of its message.
+    Object(EventKind, &'a [u8]),
     /// BOOKMARK: all events up to this version were sent.
     Bookmark {
         /// `metadata.resourceVersion`
@@ -38,8 +37,8 @@ pub enum Event {
     Error(Refusal),
 }
 
-/// Decodes a `WatchEvent` with a Pod or a Status.
-pub fn decode_event(frame: &[u8]) -> Result<Event, Malformed> {
+/// Decodes a `WatchEvent`, without its object.
+pub fn decode_event(frame: &[u8]) -> Result<Event<'_>, Malformed> {
     let (mut kind, mut object) = (&b""[..], &b""[..]);
     let mut fields = Fields::new(frame);
     while let Some((number, value)) = fields.next()? {
@@ -51,8 +50,8 @@ pub fn decode_event(frame: &[u8]) -> Result<Event, Malformed> {
     }
     let object = unwrap(object)?;
     match kind {
-        b"ADDED" | b"MODIFIED" => Ok(Event::Pod(EventKind::Applied, Box::new(decode_pod(object)?))),
-        b"DELETED" => Ok(Event::Pod(EventKind::Deleted, Box::new(decode_pod(object)?))),
+        b"ADDED" | b"MODIFIED" => Ok(Event::Object(EventKind::Applied, object)),
+        b"DELETED" => Ok(Event::Object(EventKind::Deleted, object)),
         b"BOOKMARK" => bookmark(object),
         b"ERROR" => status(Value::Bytes(object)).map(Event::Error),
         _ => Err(Malformed("an event of unknown type")),
@@ -86,10 +85,10 @@ fn unwrap(object: &[u8]) -> Result<&[u8], Malformed> {
     raw.ok_or(Malformed("an object is empty"))
 }
 
-/// Decodes a bookmark: a Pod that has only a version and annotations.
-fn bookmark(pod: &[u8]) -> Result<Event, Malformed> {
+/// Decodes a bookmark: an object that has only a version and annotations.
+fn bookmark(object: &[u8]) -> Result<Event<'_>, Malformed> {
     let (mut version, mut ends_initial_events) = (String::new(), false);
-    let mut fields = Fields::new(pod);
+    let mut fields = Fields::new(object);
     while let Some((number, value)) = fields.next()? {
         if number != 1 {
             continue;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 
 use super::reader::{Fields, Malformed, Value};
-use crate::kubernetes::decode::{identity::known_annotation, is_known_time};
+use crate::kubernetes::decode::{identity::known_annotation, is_known_time, object::Undecodable};
 
 /// Decodes `metadata` with the same fields as [`crate::kubernetes::decode`]: most annotations and `managedFields` are
 /// skipped. Of the owner references, only the controller is kept.
@@ -51,6 +51,48 @@ pub(super) fn object_meta(mut fields: Fields<'_>) -> Result<ObjectMeta, Malforme
     Ok(metadata)
 }
 
+/// Returns the identity of an object that cannot be decoded, as far as it can be read.
+pub fn identity(object: &[u8]) -> Undecodable {
+    let mut identity = Undecodable::default();
+    let mut fields = Fields::new(object);
+    while let Ok(Some((number, value))) = fields.next() {
+        let Ok(mut metadata) = value.message() else {
+            continue;
+        };
+        while number == 1
+            && let Ok(Some((number, value))) = metadata.next()
+        {
+            let field = match number {
+                1 => &mut identity.name,
+                3 => &mut identity.namespace,
+                5 => &mut identity.uid,
+                6 => &mut identity.version,
+                _ => continue,
+            };
+            *field = value.string().unwrap_or_default();
+        }
+    }
+    identity
+}
+
+/// Returns the start of the first field of a message that alone does not decode.
+pub fn failing_field(message: &[u8], fails: impl Fn(&[u8]) -> bool) -> Option<usize> {
+    let mut fields = Fields::new(message);
+    loop {
+        let start = message.len() - fields.left();
+        match fields.next() {
+            Ok(None) => return None,
+            Ok(Some(_)) => {
+                let end = message.len() - fields.left();
+                if message.get(start..end).is_some_and(&fails) {
+                    return Some(start);
+                }
+            }
+            Err(_) => return Some(start),
+        }
+    }
+}
+
 /// Decodes an annotation that is kept. No memory is allocated for the others.
 fn annotation(value: Value<'_>) -> Result<Option<(&'static str, String)>, Malformed> {
     let (mut key, mut mapped) = (None, None);
@@ -73,9 +115,9 @@ fn controller(value: Value<'_>) -> Result<Option<OwnerReference>, Malformed> {
     let mut fields = value.message()?;
     while let Some((number, value)) = fields.next()? {
         match number {
-            1 => owner.kind = value.free_text()?,
-            3 => owner.name = value.free_text()?,
-            5 => owner.api_version = value.free_text()?,
+            1 => owner.kind = value.string()?,
+            3 => owner.name = value.string()?,
+            5 => owner.api_version = value.string()?,
             6 => owner.controller = Some(value.boolean()?),
             _ => {}
         }

@@ -16,6 +16,7 @@ mod status;
 
 pub use envelope::{Event, EventKind, INITIAL_EVENTS_END, decode_event, decode_status};
 pub use frames::{Page, PageReader, WatchFrames};
+pub use metadata::{failing_field, identity};
 pub use pod::decode_pod;
 pub use reader::Malformed;
 pub use status::Refusal;

@@ -37,7 +37,7 @@ pub(super) enum Value<'a> {
     Varint(u64),
     /// A string, bytes, an embedded message or a packed list.
     Bytes(&'a [u8]),
-    /// A number of fixed size. The operator uses no field of this type.
+    /// A number of fixed size, or a group. The operator uses no field of these types.
     Fixed,
 }
 
@@ -50,15 +50,8 @@ impl<'a> Value<'a> {
         Ok(str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed))
     }
 
-    /// Returns the text of a field that the API server validates, such as a name or a version. It is always UTF-8.
+    /// Returns the text of a string field as an owned string.
     pub(super) fn string(self) -> Result<String, Malformed> {
-        let text = str::from_utf8(self.bytes()?);
-        text.map(str::to_owned)
-            .map_err(|_| Malformed("a name is not UTF-8"))
-    }
-
-    /// Returns the text of a field that the API server does not validate, as an owned string.
-    pub(super) fn free_text(self) -> Result<String, Malformed> {
         self.text().map(Cow::into_owned)
     }
 
@@ -111,6 +104,11 @@ impl<'a> Fields<'a> {
         Self(bytes)
     }
 
+    /// Returns the number of bytes that were not read.
+    pub(super) fn left(&self) -> usize {
+        self.0.len()
+    }
+
     /// Returns number and value of the next field, or `None` at the end of the message.
     pub(super) fn next(&mut self) -> Result<Option<(u64, Value<'a>)>, Malformed> {
         if self.0.is_empty() {
@@ -128,6 +126,10 @@ impl<'a> Fields<'a> {
                 let length = usize::try_from(length).map_err(|_| TRUNCATED)?;
                 Value::Bytes(self.take(length)?)
             }
+            3 => {
+                self.skip_group()?;
+                Value::Fixed
+            }
             5 => {
                 self.take(4)?;
                 Value::Fixed
@@ -135,6 +137,26 @@ impl<'a> Fields<'a> {
             _ => return Err(Malformed("an unknown wire type")),
         };
         Ok(Some((key >> 3, value)))
+    }
+
+    /// Skips the rest of a group, an encoding of messages that ends with a key. Go skips groups in unknown fields.
+    fn skip_group(&mut self) -> Result<(), Malformed> {
+        let mut depth = 1_usize;
+        while depth > 0 {
+            match self.varint()? & 7 {
+                0 => drop(self.varint()?),
+                1 => drop(self.take(8)?),
+                2 => {
+                    let length = usize::try_from(self.varint()?).map_err(|_| TRUNCATED)?;
+                    self.take(length)?;
+                }
+                3 => depth += 1,
+                4 => depth -= 1,
+                5 => drop(self.take(4)?),
+                _ => return Err(Malformed("an unknown wire type")),
+            }
+        }
+        Ok(())
     }
 
     fn varint(&mut self) -> Result<u64, Malformed> {
@@ -210,6 +232,27 @@ mod tests {
     }
 
     #[test]
+    fn a_group_is_skipped_without_recursion() {
+        let deep = [vec![0x0b; 1 << 20], vec![0x0c; 1 << 20], vec![8, 5]].concat();
+        let mut fields = Fields::new(&deep);
+        assert_eq!(fields.next(), Ok(Some((1, Value::Fixed))));
+        assert_eq!(fields.next(), Ok(Some((1, Value::Varint(5)))));
+        let mixed = [
+            0x0b, 8, 1, 0x11, 1, 2, 3, 4, 5, 6, 7, 8, 0x1a, 1, b'x', 0x25, 1, 2, 3, 4, 0x0c,
+        ];
+        assert_eq!(
+            Fields::new(&mixed).next(),
+            Ok(Some((1, Value::Fixed))),
+            "every type in a group"
+        );
+        assert_eq!(
+            Fields::new(&[0x0b, 8, 1]).next(),
+            Err(TRUNCATED),
+            "a group without an end"
+        );
+    }
+
+    #[test]
     fn a_field_that_is_longer_than_its_message_is_an_error() {
         let table: [(&[u8], &str); 6] = [
             (&[0x1a, 3, b'h', b'i'], "a string"),
@@ -225,7 +268,7 @@ mod tests {
         for (bytes, why) in table {
             assert_eq!(Fields::new(bytes).next(), Err(TRUNCATED), "{why}");
         }
-        for wire_type in [3, 4, 6, 7] {
+        for wire_type in [4, 6, 7] {
             let bytes = [8 | wire_type, 0];
             let error = Fields::new(&bytes).next();
             assert_eq!(error, Err(Malformed("an unknown wire type")), "{wire_type}");
@@ -243,8 +286,7 @@ mod tests {
     fn values_convert_only_from_their_own_wire_type() {
         assert_eq!(Value::Varint(u64::MAX).integer(), Ok(-1));
         assert_eq!(Value::Varint(2).boolean(), Ok(true));
-        assert_eq!(Value::Bytes(b"a\xffb").free_text().as_deref(), Ok("a\u{fffd}b"));
-        assert!(Value::Bytes(b"a\xffb").string().is_err());
+        assert_eq!(Value::Bytes(b"a\xffb").string().as_deref(), Ok("a\u{fffd}b"));
         assert!(Value::Fixed.integer().is_err());
         assert!(Value::Bytes(b"x").integer().is_err());
         assert!(Value::Varint(1).message().is_err());

@@ -21,8 +21,8 @@ pub(super) fn status(value: Value<'_>) -> Result<Refusal, Malformed> {
     let mut fields = value.message()?;
     while let Some((number, value)) = fields.next()? {
         match number {
-            3 => message = value.free_text()?,
-            4 => reason = value.free_text()?,
+            3 => message = value.string()?,
+            4 => reason = value.string()?,
             5 => retry_after = retry_after_seconds(value)?,
             6 => code = u16::try_from(value.integer()?).unwrap_or_default(),
             _ => {}

@@ -5,11 +5,12 @@ use std::{
     sync::atomic::{AtomicI64, Ordering},
 };
 
+use crate::kubernetes::decode::custom::Checked;
 use futures::channel::mpsc;
 use http::{Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::Bytes;
-use kube::{Client, client::Body, core::DeserializeGuard};
+use kube::{Client, client::Body};
 use serde_json::{Value, json};
 
 use super::*;
@@ -63,7 +64,7 @@ fn mesh() -> Box<ObservedPolicy> {
         "metadata": {"name": "mesh", "namespace": "pay", "uid": "mesh", "generation": 1},
         "spec": {"checks": {"mainReadySidecarNotReady": {"for": "60s"}, "notReady": {"mode": "Off"}}},
     });
-    let object: DeserializeGuard<SidecarPolicy> = serde_json::from_value(object).unwrap();
+    let object: Checked<SidecarPolicy> = serde_json::from_value(object).unwrap();
     Box::new(ObservedPolicy {
         update: policy::policy_update(&object).unwrap(),
         status: ObservedStatus {

@@ -294,7 +294,18 @@ impl WatchStream {
         if self.protobuf {
             self.raw(protobuf::frame(b"\x0a\x05ADDED\x12\x7fcut"));
         } else {
-            self.raw("{\"type\":\"ADDED\",\"object\":{\"metadata\":7}}\n");
+            self.raw("{\"type\":\"ADDED\",\"object\":{\"metadata\":\n");
+        }
+    }
+
+    /// Returns the bytes of an event whose object has its metadata, and a spec that cannot be decoded.
+    pub fn encode_undecodable(&self, kind: &str, object: &Value) -> Vec<u8> {
+        let object = json!({"metadata": object["metadata"], "spec": 7});
+        if self.protobuf {
+            // Field 2 of a Pod is a number in place of a PodSpec.
+            protobuf::event_of(kind, &[protobuf::pod(&object), vec![0x10, 7]].concat())
+        } else {
+            format!("{}\n", json!({ "type": kind, "object": object })).into_bytes()
         }
     }
 

@@ -8,6 +8,7 @@
 //! input are still useful.
 
 mod checked_index;
+mod go_types;
 mod patterns;
 mod pods;
 mod policies;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use sidewatch::kubernetes::decode::{
     intern::Interner,
+    object::from_json,
     pod::{LeanPod, observe},
 };
 
@@ -65,13 +66,18 @@ fn odd() -> Value {
     })
 }
 
-/// Decodes a Pod. If this fails, the type of `k8s_openapi` must also refuse the Pod.
+/// Decodes a Pod. If this fails, the type of `k8s_openapi` must also refuse the Pod. `managedFields` are not decoded, and
+/// clients can write times in them that the type does not support.
 fn decode(json: &Value) -> Option<LeanPod> {
     let text = json.to_string();
-    match serde_json::from_str(&text) {
+    match from_json(text.as_bytes()) {
         Ok(lean) => Some(lean),
         Err(error) => {
-            let full = serde_json::from_str::<k8s_openapi::api::core::v1::Pod>(&text);
+            let mut reference = json.clone();
+            if let Some(metadata) = reference.get_mut("metadata").and_then(Value::as_object_mut) {
+                metadata.remove("managedFields");
+            }
+            let full = serde_json::from_value::<k8s_openapi::api::core::v1::Pod>(reference);
             assert!(full.is_err(), "{error}, but k8s_openapi accepts {text}");
             None
         }

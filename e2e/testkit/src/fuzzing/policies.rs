@@ -1,15 +1,21 @@
 //! Policies: every stored object becomes a policy or an error message, and does not affect other policies.
 
-use kube::core::DeserializeGuard;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sidewatch::{
     api::{ClusterSidecarPolicy, SidecarPolicy},
-    domain::{observation::Observation, policy::PolicyUpdate},
-    kubernetes::decode::{
-        intern::Interner,
-        pod::observe,
-        policy::{PolicyObject, policy_update},
+    domain::{
+        observation::Observation,
+        policy::{PolicyKind, PolicyUpdate},
+    },
+    kubernetes::{
+        decode::{
+            custom::Checked,
+            intern::Interner,
+            object::{Decoded, from_json},
+            pod::observe,
+            policy::{PolicyObject, policy_update},
+        },
+        watch::WatchEvent,
     },
 };
 
@@ -71,15 +77,31 @@ pub fn policies(data: &[u8]) {
     index.empty(&pods);
 }
 
-/// Decodes an object as the watch does, or `None` if the list that contains it would fail.
-fn decode<K: PolicyObject + DeserializeOwned>(json: &Value) -> Option<PolicyUpdate> {
-    let object = serde_json::from_value::<DeserializeGuard<K>>(json.clone()).ok()?;
-    let update = policy_update(&object).ok()?;
-    if let Err(error) = &update.spec {
+/// Decodes an object as the watch does. An object with an identity is a policy, whatever else it contains: with its spec, or
+/// with the error.
+fn decode<K: PolicyObject>(json: &Value) -> Option<PolicyUpdate> {
+    let decoded: Decoded<Checked<K>> = from_json(json.to_string().as_bytes());
+    let object = match WatchEvent::Applied(decoded).readable() {
+        (Some(WatchEvent::Applied(object)), _) => Some(object),
+        _ => None,
+    };
+    let update = object.and_then(|object| policy_update(&object).ok());
+    let is_text = |field: &str| {
+        json["metadata"][field]
+            .as_str()
+            .is_some_and(|text| !text.is_empty())
+    };
+    let needed: &[&str] = match K::KIND {
+        PolicyKind::SidecarPolicy => &["name", "uid", "namespace"],
+        PolicyKind::ClusterSidecarPolicy => &["name", "uid"],
+    };
+    let is_lost = update.is_none() && needed.iter().all(|field| is_text(field));
+    assert!(!is_lost, "an object with an identity is no policy: {json}");
+    if let Err(error) = &update.as_ref()?.spec {
         let message = error.to_string();
         assert!(!message.is_empty() && message.len() < 100_000, "{message}");
     }
-    Some(update)
+    update
 }
 
 /// Returns two Pods with several faults, and one Pod without a fault. They fail five minutes before the first line.

@@ -1,14 +1,15 @@
-//! Pods in protobuf, from the bytes of a response: a watch or a page of a list. The reader returns Pods or an error,
-//! and the index keeps its invariants.
+//! Pods in protobuf, from the bytes of a response: a watch or a page of a list. A Pod that Go reads decodes here too, the
+//! others are skipped, and the index keeps its invariants.
 
 use sidewatch::kubernetes::{
-    decode::pod::LeanPod,
-    protobuf::{
-        Event, EventKind, Malformed, Page, PageReader, WatchFrames, decode_event, decode_pod, decode_status,
-    },
+    decode::{object::from_protobuf, pod::LeanPod},
+    protobuf::{Event, EventKind, Malformed, Page, PageReader, WatchFrames, decode_event, decode_status},
 };
 
-use super::checked_index::{CheckedIndex, policy};
+use super::{
+    checked_index::{CheckedIndex, policy},
+    go_types::is_pod,
+};
 
 /// The lowest bit of the first byte selects a watch or a page. The other bits are the size of the network chunks. The
 /// remaining bytes are the body of the response.
@@ -37,6 +38,17 @@ pub fn protobuf(data: &[u8]) {
     index.replay(events.map(|(kind, pod)| (pod, matches!(kind, EventKind::Deleted))));
 }
 
+/// Decodes a Pod. One that does not decode is skipped, and Go must refuse it too.
+fn decoded(object: &[u8]) -> Option<LeanPod> {
+    match from_protobuf(object) {
+        Ok(pod) => Some(pod),
+        Err(error) => {
+            assert!(!is_pod(object), "{error}, but Go reads {object:?}");
+            None
+        }
+    }
+}
+
 type Read = (Vec<(EventKind, LeanPod)>, Result<(), Malformed>);
 
 fn watch(body: &[u8], chunk: usize) -> Read {
@@ -45,8 +57,8 @@ fn watch(body: &[u8], chunk: usize) -> Read {
         for piece in body.chunks(chunk) {
             frames.push(piece);
             while let Some(frame) = frames.next_frame()? {
-                if let Event::Pod(kind, pod) = decode_event(frame)? {
-                    found.push((kind, *pod));
+                if let Event::Object(kind, object) = decode_event(frame)? {
+                    found.extend(decoded(object).map(|pod| (kind, pod)));
                 }
             }
         }
@@ -63,7 +75,7 @@ fn page(body: &[u8], chunk: usize) -> Read {
             reader.push(piece);
             while let Some(part) = reader.next_part()? {
                 if let Page::Item(item) = part {
-                    found.push((EventKind::Applied, decode_pod(item)?));
+                    found.extend(decoded(item).map(|pod| (EventKind::Applied, pod)));
                 }
             }
         }

@@ -3,7 +3,6 @@
 use super::plane;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use sidewatch::api::{
@@ -11,6 +10,7 @@ use sidewatch::api::{
     MAX_VIOLATIONS, PolicyStatus, Severity, SidecarPolicy, SidecarPolicySpec, Summary, VersionStatus,
     Violation, ViolationState,
 };
+use sidewatch::kubernetes::decode::custom::Checked;
 
 const MANAGER: &str = "sidewatch";
 
@@ -249,7 +249,7 @@ async fn objects_of_other_versions_are_read_one_by_one() {
     let read = |change: &dyn Fn(&mut Value)| {
         let mut object = stored.clone();
         change(&mut object);
-        let guard: DeserializeGuard<SidecarPolicy> = serde_json::from_value(object).unwrap();
+        let guard: Checked<SidecarPolicy> = serde_json::from_value(object).unwrap();
         guard.0.map_err(Box::new)
     };
 

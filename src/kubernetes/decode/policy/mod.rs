@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::{Resource, core::DeserializeGuard};
 
-use super::identity::{Identity, MissingIdentity};
+use super::{
+    custom::{Checked, CustomObject},
+    identity::{Identity, MissingIdentity},
+};
 use crate::{
     api::{
         self, ClusterSidecarPolicy, ClusterSidecarPolicySpec, Exclude, Inclusion, LabelSelectorRequirement,
@@ -32,7 +34,7 @@ mod expected;
 pub mod status;
 
 /// A policy object of either kind.
-pub trait PolicyObject: Resource {
+pub trait PolicyObject: CustomObject {
     /// The kind.
     const KIND: PolicyKind;
 
@@ -74,7 +76,7 @@ impl PolicyObject for ClusterSidecarPolicy {
 }
 
 /// Returns the key of the policy.
-pub fn policy_key<K: PolicyObject>(object: &DeserializeGuard<K>) -> Result<PolicyKey, MissingIdentity> {
+pub fn policy_key<K: PolicyObject>(object: &Checked<K>) -> Result<PolicyKey, MissingIdentity> {
     let identity = identity(object)?;
     Ok(PolicyKey {
         kind: K::KIND,
@@ -84,7 +86,7 @@ pub fn policy_key<K: PolicyObject>(object: &DeserializeGuard<K>) -> Result<Polic
 }
 
 /// Decodes one version of a policy. Fails only if the object has no identity; the caller counts, logs and skips it.
-pub fn policy_update<K: PolicyObject>(object: &DeserializeGuard<K>) -> Result<PolicyUpdate, MissingIdentity> {
+pub fn policy_update<K: PolicyObject>(object: &Checked<K>) -> Result<PolicyUpdate, MissingIdentity> {
     let key = policy_key(object)?;
     let uid = Arc::from(identity(object)?.uid);
     let (spec, stored) = match &object.0 {
@@ -102,7 +104,7 @@ pub fn policy_update<K: PolicyObject>(object: &DeserializeGuard<K>) -> Result<Po
     })
 }
 
-fn identity<K: PolicyObject>(object: &DeserializeGuard<K>) -> Result<Identity<'_>, MissingIdentity> {
+fn identity<K: PolicyObject>(object: &Checked<K>) -> Result<Identity<'_>, MissingIdentity> {
     match K::KIND {
         PolicyKind::SidecarPolicy => Identity::namespaced(K::KIND.as_str(), object.meta()),
         PolicyKind::ClusterSidecarPolicy => Identity::cluster(K::KIND.as_str(), object.meta()),

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::{Resource, core::DeserializeGuard};
 
-use super::PolicyObject;
+use super::{Checked, PolicyObject};
 use crate::{
     api::{self, CheckName, MAX_VIOLATIONS, PolicyStatus, ViolationState},
     domain::{
@@ -30,7 +29,7 @@ pub struct ObservedStatus<S = PolicyStatus> {
 impl ObservedStatus {
     /// Reads the status of a policy object. An object that could not be decoded counts as one without status, so its
     /// status is written again.
-    pub fn of<K: PolicyObject>(object: &DeserializeGuard<K>) -> Self {
+    pub fn of<K: PolicyObject>(object: &Checked<K>) -> Self {
         let status = object.0.as_ref().ok().and_then(|object| object.status().cloned());
         Self::new(object.meta(), status)
     }

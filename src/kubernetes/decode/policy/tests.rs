@@ -1,6 +1,6 @@
 mod identity;
 
-use kube::core::DeserializeGuard;
+use crate::kubernetes::decode::custom::Checked;
 use serde_json::{Value, json};
 
 use super::*;

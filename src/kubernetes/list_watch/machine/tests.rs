@@ -22,10 +22,17 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
+        Self::with(Mode {
+            streaming: true,
+            optional: false,
+        })
+    }
+
+    fn with(mode: Mode) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(|| Timestamp::UNIX_EPOCH);
         let monitor = Arc::new(Monitor::new(Resource::Pods, None, clock));
         let metrics = Arc::new(Metrics::new().unwrap());
-        let machine = ListWatch::new(Recovery::new(Arc::clone(&monitor), metrics));
+        let machine = ListWatch::new(mode, Recovery::new(Arc::clone(&monitor), metrics));
         Self { machine, monitor }
     }
 
@@ -352,8 +359,7 @@ async fn a_list_that_is_not_complete_begins_again() {
     rig.step(refused(422));
     rig.step(Input::Accepted);
     rig.step(page_end("5", "more"));
-    // The continue token has expired.
-    rig.fail(refused(410));
+    rig.fail(refused(500));
     assert_eq!(rig.step(Input::Ready), (RESTARTED, STREAMING_LIST));
     for incomplete in [Input::Ended, page_end("", "")] {
         rig.step(refused(422));
@@ -361,4 +367,106 @@ async fn a_list_that_is_not_complete_begins_again() {
         rig.fail(incomplete);
         assert_eq!(rig.step(Input::Ready).0, RESTARTED);
     }
+}
+
+fn throttled(code: u16, seconds: u64) -> Input<&'static str> {
+    Input::Refused(Failure {
+        error: kube::Error::Api(status(code)),
+        retry_after: Some(Duration::from_secs(seconds)),
+    })
+}
+
+/// A list-watch whose second page is requested.
+fn at_second_page() -> Rig {
+    let mut rig = Rig::with(Mode {
+        streaming: false,
+        optional: false,
+    });
+    assert_eq!(rig.step(Input::Ready), (RESTARTED, page(None)));
+    rig.step(Input::Accepted);
+    assert_eq!(rig.step(page_end("5", "second")), (None, page(Some("second"))));
+    rig
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_is_repeated_as_long_as_the_server_requests() {
+    for code in [429, 500, 503, 504] {
+        let mut rig = at_second_page();
+        for repetition in 0..10 {
+            let (event, next) = rig.step(throttled(code, 7));
+            let until = Instant::now() + Duration::from_secs(7);
+            assert_eq!((event, next), (None, Next::Wait(until)), "{code}, {repetition}");
+            assert_eq!(rig.step(Input::Ready), (None, page(Some("second"))), "{code}");
+        }
+        assert!(
+            rig.fail(throttled(code, 7)) >= Duration::from_secs(7),
+            "the limit"
+        );
+        assert_eq!(
+            rig.step(Input::Ready),
+            (RESTARTED, page(None)),
+            "{code}: the list starts over"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_limit_of_repetitions_is_for_one_page() {
+    let mut rig = at_second_page();
+    for _ in 0..10 {
+        rig.step(throttled(429, 1));
+        rig.step(Input::Ready);
+    }
+    rig.step(Input::Accepted);
+    assert_eq!(rig.step(page_end("5", "third")), (None, page(Some("third"))));
+    assert!(matches!(rig.step(throttled(429, 1)), (None, Next::Wait(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_is_refused_otherwise_is_not_repeated() {
+    for input in [refused(500), throttled(403, 1), throttled(404, 1), broken()] {
+        let mut rig = at_second_page();
+        rig.fail(input);
+        assert_eq!(rig.step(Input::Ready), (RESTARTED, page(None)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_token_leads_to_one_whole_list() {
+    let mut rig = at_second_page();
+    let whole = Next::Send(Request::WholeList);
+    assert_eq!(rig.step(refused(410)), (RESTARTED, whole), "without a wait");
+    rig.step(Input::Accepted);
+    assert_eq!(rig.step(Input::Item("a")).0, Some(WatchEvent::Listed("a")));
+    assert_eq!(
+        rig.step(page_end("9", "")),
+        (Some(WatchEvent::Complete), watch("9"))
+    );
+
+    let mut rig = at_second_page();
+    rig.step(refused(410));
+    rig.fail(refused(410));
+    assert_eq!(rig.step(Input::Ready), (RESTARTED, page(None)), "it can fail too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_optional_resource_is_an_empty_list() {
+    let mut rig = Rig::with(Mode {
+        streaming: false,
+        optional: true,
+    });
+    rig.step(Input::Ready);
+    let (event, next) = rig.step(refused(404));
+    assert!(matches!(
+        (event, next),
+        (Some(WatchEvent::Complete), Next::Wait(_))
+    ));
+    rig.step(Input::Ready);
+    rig.fail(refused(404));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_list_is_requested_at_once() {
+    let mut rig = Rig::watching();
+    assert_eq!(rig.step(Input::Stale), (RESTARTED, STREAMING_LIST));
 }

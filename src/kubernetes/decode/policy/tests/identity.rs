@@ -40,7 +40,7 @@ fn an_object_without_an_identity_is_an_error() {
         (json!({"name": "mesh", "uid": "u"}), "namespace"),
     ];
     for (metadata, missing) in table {
-        let object: DeserializeGuard<SidecarPolicy> =
+        let object: Checked<SidecarPolicy> =
             serde_json::from_value(json!({"metadata": metadata, "spec": {}})).unwrap();
         assert_eq!(policy_update(&object).unwrap_err().missing, missing);
         assert_eq!(policy_key(&object).unwrap_err().missing, missing);
