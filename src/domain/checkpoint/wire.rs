@@ -1,5 +1,11 @@
 //! How values are stored, where the derived form would be larger or would change with the code.
 
+#![allow(
+    clippy::trivially_copy_pass_by_ref,
+    clippy::ref_option,
+    reason = "serde passes references"
+)]
+
 /// A time in milliseconds since 1970.
 pub(in crate::domain) mod time {
     use jiff::Timestamp;
@@ -80,7 +86,7 @@ pub(in crate::domain) mod uid {
     }
 
     /// A UUID in lower case with hyphens.
-    pub(crate) fn format(bytes: [u8; 16]) -> String {
+    fn format(bytes: [u8; 16]) -> String {
         let mut text = String::with_capacity(36);
         for (i, byte) in bytes.into_iter().enumerate() {
             if matches!(i, 4 | 6 | 8 | 10) {
