@@ -110,6 +110,11 @@ impl Operator {
         &self.metrics
     }
 
+    /// `HOST:PORT` of the health pages.
+    pub fn health_address(&self) -> &str {
+        &self.health
+    }
+
     /// Its log.
     pub fn log(&self) -> Result<String> {
         std::fs::read_to_string(self.process.log()).context("read the log of the operator")

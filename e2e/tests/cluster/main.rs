@@ -32,5 +32,4 @@ mod monitoring;
 mod plugin;
 mod pod_encodings;
 mod policy_specs;
-mod protected_metrics;
 mod snooze;

@@ -17,3 +17,4 @@ mod links;
 mod markdown;
 mod readme;
 mod shell;
+mod threats;

@@ -11,4 +11,6 @@ mod findings;
 mod lists;
 mod older_crds;
 mod policies;
+mod protected_metrics;
 mod support;
+mod threats;
