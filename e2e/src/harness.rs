@@ -29,6 +29,15 @@ pub fn cannot_run(reason: &str) -> Result<Vec<Verdict>> {
     Ok(Vec::new())
 }
 
+/// Reports that one test was skipped; an error in CI.
+pub fn skip(name: &str, reason: &str) -> Result<()> {
+    if std::env::var_os("CI").is_some() {
+        anyhow::bail!("{name} cannot run here: {reason}");
+    }
+    let _ = writeln!(std::io::stderr(), "\nskipped: {name}: {reason}\n");
+    Ok(())
+}
+
 /// Whether the arguments select a test, as in the standard harness.
 pub fn is_wanted(arguments: &Arguments, name: &str) -> bool {
     let matches = |filter: &String| {

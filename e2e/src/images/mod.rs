@@ -50,6 +50,11 @@ pub fn build() -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Compiles the static binary of the operator and returns its path. Blocks, for minutes the first time.
+pub(crate) fn operator_binary() -> Result<PathBuf> {
+    binaries::with(|built| Ok(built.operator.clone()))
+}
+
 /// Path of the archive that [`build`] writes.
 pub(crate) fn archive() -> PathBuf {
     repository().join("target/image/images.tar")

@@ -12,11 +12,11 @@ use tokio::sync::OnceCell;
 
 pub use crate::http::Answer;
 use crate::http::{get, get_body};
-use crate::process::stats::resident_mb;
-use crate::process::{Process, Scratch, Spec, free_ports, wait_until_ready};
+use crate::process::stats::{peak_resident_mb, resident_mb};
+use crate::process::{MemoryCgroup, Process, Scratch, Spec, free_ports, wait_until_ready};
 pub use crate::project::repository;
 use crate::project::{self, cargo_build};
-use crate::{ControlPlane, TokenKubeconfig};
+use crate::{ControlPlane, TokenKubeconfig, images};
 pub use installed::Installed;
 
 /// Namespace in `config/rbac`.
@@ -51,10 +51,40 @@ impl Operator {
         flags: &[&str],
         env: &[(&str, &str)],
     ) -> Result<Self> {
-        let binary = binary().await?;
+        let command = Spec::new(binary().await?);
+        let log = plane.dir().join(format!("{}.log", plane.unique("operator")));
+        Self::launch(command, kubeconfig, flags, env, &log, None)
+    }
+
+    /// Starts the binary that users install ([`shipped_binary`]) with a memory limit, and its log in this directory.
+    pub async fn start_limited(
+        group: &MemoryCgroup,
+        dir: &Path,
+        kubeconfig: &Path,
+        flags: &[&str],
+    ) -> Result<Self> {
+        let command = Spec::new(shipped_binary().await?);
+        Self::launch(
+            command,
+            kubeconfig,
+            flags,
+            &[],
+            &dir.join("operator.log"),
+            Some(group),
+        )
+    }
+
+    fn launch(
+        command: Spec,
+        kubeconfig: &Path,
+        flags: &[&str],
+        env: &[(&str, &str)],
+        log: &Path,
+        group: Option<&MemoryCgroup>,
+    ) -> Result<Self> {
         let (metrics, health) = free_ports()?;
         let (metrics, health) = (format!("127.0.0.1:{metrics}"), format!("127.0.0.1:{health}"));
-        let mut command = Spec::new(binary)
+        let mut command = command
             .arg("run")
             .arg("--kubeconfig")
             .arg(kubeconfig)
@@ -63,9 +93,11 @@ impl Operator {
         for (name, value) in env {
             command = command.env(name, value);
         }
-        let log = plane.dir().join(format!("{}.log", plane.unique("operator")));
+        if let Some(group) = group {
+            command = command.in_cgroup(group);
+        }
         Ok(Self {
-            process: Process::start(&command, &log)?,
+            process: Process::start(&command, log)?,
             metrics,
             health,
         })
@@ -130,6 +162,11 @@ impl Operator {
         resident_mb(self.id())
     }
 
+    /// Its largest resident set so far, in MB.
+    pub fn peak_resident_mb(&self) -> Result<f64> {
+        peak_resident_mb(self.id())
+    }
+
     /// The process, to freeze or kill.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
@@ -166,6 +203,14 @@ pub async fn binary() -> Result<&'static Path> {
         }
     });
     binary.await.map(PathBuf::as_path)
+}
+
+/// Path of the static binary in the image, with the settings of a release; `SIDEWATCH_BINARY` names another one.
+pub async fn shipped_binary() -> Result<PathBuf> {
+    match std::env::var_os("SIDEWATCH_BINARY") {
+        Some(path) => Ok(PathBuf::from(path)),
+        None => tokio::task::spawn_blocking(images::operator_binary).await?,
+    }
 }
 
 /// Builds the binary together with this crate, so that both builds have the same features and share their dependencies.

@@ -17,10 +17,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
+mod cgroup;
 pub mod programs;
 mod scratch;
 pub(crate) mod stats;
 
+pub use cgroup::MemoryCgroup;
 pub use scratch::{Scratch, copy_directory};
 
 /// Runs the command after a line of input, which is sent when the watchdog runs. If this process dies before, `read` fails.
@@ -84,6 +86,19 @@ impl Spec {
     pub fn unset(mut self, names: impl IntoIterator<Item = OsString>) -> Self {
         self.unset.extend(names);
         self
+    }
+
+    /// Runs it in a control group, from its start.
+    pub fn in_cgroup(self, group: &MemoryCgroup) -> Self {
+        let enter = ["-c", r#"echo $$ >"$1" && shift && exec "$@""#, "sh"].map(OsString::from);
+        let mut args = Vec::from(enter);
+        args.extend([group.processes().into(), self.program.into()]);
+        args.extend(self.args);
+        Self {
+            program: "/bin/sh".into(),
+            args,
+            ..self
+        }
     }
 
     /// Sets the working directory; the default is that of this process.

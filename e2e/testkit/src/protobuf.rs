@@ -299,6 +299,21 @@ pub fn object(json: &Value) -> Vec<u8> {
     enveloped(kind, &raw)
 }
 
+/// Returns the body of a page of the list of Pods, from encoded Pods. `next` is the token of the next page.
+pub fn page<'a>(version: &str, next: Option<&str>, pods: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut metadata = Vec::new();
+    bytes(2, version.as_bytes(), &mut metadata);
+    if let Some(next) = next {
+        bytes(3, next.as_bytes(), &mut metadata);
+    }
+    let mut list = Vec::new();
+    bytes(1, &metadata, &mut list);
+    for pod in pods {
+        bytes(2, pod, &mut list);
+    }
+    enveloped("PodList", &list)
+}
+
 /// Returns an object with the bytes of its message.
 fn enveloped(kind: &str, raw: &[u8]) -> Vec<u8> {
     let mut type_meta = Vec::new();

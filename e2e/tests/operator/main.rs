@@ -9,6 +9,7 @@
 mod exemptions;
 mod findings;
 mod lists;
+mod memory_limit;
 mod older_crds;
 mod policies;
 mod protected_metrics;

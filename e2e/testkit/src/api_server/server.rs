@@ -29,6 +29,8 @@ type Requests = (
     Arc<AsyncMutex<queue::UnboundedReceiver<Exchange>>>,
 );
 
+type Answer = Box<dyn FnMut(&Method, Exchange) + Send>;
+
 /// The timeout that the operator requests for a watch.
 const WATCH_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -39,6 +41,7 @@ pub struct ApiServer {
     streaming_lists: Arc<AtomicBool>,
     /// The distance of the current version from the highest one.
     behind: Arc<AtomicU64>,
+    others: Arc<Mutex<Option<Answer>>>,
 }
 
 impl ApiServer {
@@ -78,6 +81,11 @@ impl ApiServer {
                 answer(route.any().await);
             }
         });
+    }
+
+    /// Passes every request without a route to `answer`.
+    pub fn answer_others(&self, answer: impl FnMut(&Method, Exchange) + Send + 'static) {
+        *self.others.lock().unwrap() = Some(Box::new(answer));
     }
 
     /// Answers every list of a resource with this list. Watches have no events, and end after [`WATCH_TIMEOUT`].
@@ -126,8 +134,12 @@ impl ApiServer {
             exchange.json(StatusCode::OK, &list("Pod", &version.to_string(), &[]));
             return Ok(answer.await.unwrap());
         }
-        let (requests, _) = self.requests(parts.method, parts.uri.path());
-        requests.send(exchange).unwrap();
+        let key = (parts.method, parts.uri.path().to_owned());
+        let has_route = self.routes.lock().unwrap().contains_key(&key);
+        match &mut *self.others.lock().unwrap() {
+            Some(others) if !has_route => others(&key.0, exchange),
+            _ => self.requests(key.0, &key.1).0.send(exchange).unwrap(),
+        }
         match answer.await {
             Ok(response) => Ok(response),
             // The test dropped the exchange, which simulates a server that hangs.
