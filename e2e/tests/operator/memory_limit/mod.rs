@@ -173,6 +173,28 @@ async fn firing(operator: &Operator) -> Result<f64> {
     Ok(firing.map(|sample| sample.value).sum())
 }
 
+/// The metadata of all policies is several times as large as the limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_metadata() {
+    const COUNT: usize = 120;
+    let server = server();
+    server.serve_quietly(PODS, list("Pod", VERSION, &[]));
+    server.serve_quietly(CLUSTER_POLICIES, list("ClusterSidecarPolicy", VERSION, &[]));
+    let annotations: serde_json::Map<_, _> = (0..1200)
+        .map(|n| (format!("a/{n:04}"), json!("v".repeat(1000))))
+        .collect();
+    let policies = (0..COUNT).map(|n| {
+        let mut policy = policy(&format!("p-{n:05}"), 1, &json!({}));
+        policy["metadata"]["annotations"] = json!(annotations);
+        policy.to_string()
+    });
+    let _watches = serve_policies(&server, policies.collect());
+    let Some(limited) = Limited::start("large_metadata", server, &[]).await else {
+        return;
+    };
+    limited.survives().await;
+}
+
 /// What is kept of a policy must end with the policy.
 #[tokio::test(flavor = "multi_thread")]
 async fn policies_created_and_deleted() {
