@@ -8,6 +8,7 @@ mod network;
 mod pods;
 mod policies;
 mod status;
+mod terminal;
 mod undecodable;
 
 use std::time::Duration;
