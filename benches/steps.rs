@@ -293,7 +293,9 @@ fn checkpoint(pods: u32) {
     let mut begun = export.step(|| leader.begin_export(at(10))).unwrap();
     let mut assembly = Assembly::new(begun.as_of, 0);
     while let Some(entries) = export.step(|| leader.export(&mut begun, PODS_PER_STEP)) {
-        entries.into_iter().for_each(|entry| assembly.add(entry).unwrap());
+        for entry in entries {
+            assembly.add(entry).unwrap();
+        }
     }
     let exported = assembly.finish(|_| false);
     export.print(&format!("export {pods} Pods with violations"));

@@ -6,6 +6,7 @@ mod oom;
 mod pod_restarts;
 mod sandbox;
 mod stored;
+mod windows;
 
 use std::{collections::VecDeque, num::NonZeroU32};
 
@@ -18,7 +19,6 @@ use self::sandbox::SandboxRuns;
 use super::{
     checkpoint::{FlapId, wire},
     observation::{ContainerStatus, Observation, State},
-    time::later,
 };
 
 /// The maximum number of restarts or flaps in the history of one container: the largest `count` in the API.
@@ -186,7 +186,6 @@ impl History {
                 let run_began = previous
                     .running_since()
                     .or_else(|| previous.latest_exit()?.finished_at);
-                let run_began = run_began.max(gap);
                 Self::of(history, next, container_idx).push_restarts(restart, run_began);
                 let reason = reason_of(status.last_exit.as_deref());
                 found.push(Restarts {
@@ -231,122 +230,6 @@ impl History {
 }
 
 impl ContainerHistory {
-    /// The time until which at least `count` observed restarts are within `window`, if no restart follows. `None` if
-    /// there are fewer than `count`.
-    pub fn frequent_restarts_until(
-        &self,
-        count: u32,
-        window: SignedDuration,
-        now: Timestamp,
-    ) -> Option<Timestamp> {
-        limit_reached_until(self.newest_restarts(), count, window, now)
-    }
-
-    /// Like [`Self::frequent_restarts_until`], but within [`DOWN_WINDOWS`] windows. In back-off, the restarts before the first
-    /// observation count too, at the end of the last run, if that run was not long.
-    pub fn frequent_restarts_while_down_until(
-        &self,
-        count: u32,
-        window: SignedDuration,
-        now: Timestamp,
-        is_in_back_off: bool,
-    ) -> Option<Timestamp> {
-        let prior = self
-            .prior
-            .filter(|prior| is_in_back_off && prior.run < LONG_RUN)
-            .map(|prior| (prior.at, prior.count));
-        let windows = window.saturating_mul(DOWN_WINDOWS);
-        limit_reached_until(self.newest_restarts().chain(prior), count, windows, now)
-    }
-
-    /// The time until which the container fails regularly: at least `count` observed restarts after long runs are within
-    /// `window`. It ends when no such restart has followed for twice the longest time between them.
-    pub fn slow_restarts_until(
-        &self,
-        count: u32,
-        window: SignedDuration,
-        now: Timestamp,
-    ) -> Option<Timestamp> {
-        let slow = self.slow_restarts();
-        let newest = slow.iter().rev().map(|at| (*at, 1));
-        let leaves = limit_reached_until(newest, count, window, now)?;
-        let counted = slow
-            .iter()
-            .rev()
-            .take(usize::try_from(count).unwrap_or(usize::MAX));
-        let times: Vec<Timestamp> = counted.copied().collect();
-        let gaps = times.windows(2).filter_map(|pair| match pair {
-            [later, earlier] => Some(later.duration_since(*earlier)),
-            _ => None,
-        });
-        let last = times.first().copied()?;
-        let until = match gaps.max() {
-            Some(longest) => leaves.min(later(last, longest.saturating_mul(2))),
-            None => leaves,
-        };
-        (until > now).then_some(until)
-    }
-
-    /// The number of observed restarts after long runs within `window` before `now`.
-    pub fn slow_restarts_within(&self, window: SignedDuration, now: Timestamp) -> usize {
-        let slow = self.slow_restarts();
-        slow.iter().filter(|at| later(**at, window) > now).count()
-    }
-
-    /// The restarts after long runs, oldest first: a run lasts at most from the restart before it to its own end.
-    fn slow_restarts(&self) -> Vec<Timestamp> {
-        let mut before = None;
-        let mut slow = Vec::new();
-        for restart in &self.restarts {
-            let is_long = before.is_none_or(|before| restart.at.duration_since(before) >= LONG_RUN);
-            before = Some(restart.at);
-            if is_long {
-                slow.push(restart.at);
-            }
-        }
-        slow
-    }
-
-    /// The number of observed restarts within `window` before `now`.
-    pub fn restarts_within(&self, window: SignedDuration, now: Timestamp) -> u32 {
-        self.restarts
-            .iter()
-            .filter(|restart| later(restart.at, window) > now)
-            .map(|restart| restart.count)
-            .sum()
-    }
-
-    fn newest_restarts(&self) -> impl Iterator<Item = (Timestamp, u32)> {
-        self.restarts
-            .iter()
-            .rev()
-            .map(|restart| (restart.at, restart.count))
-    }
-
-    /// The time until which at least `count` flaps are within `window`, if no flap follows. `None` if there are fewer
-    /// than `count`.
-    pub fn frequent_flaps_until(
-        &self,
-        count: u32,
-        window: SignedDuration,
-        now: Timestamp,
-    ) -> Option<Timestamp> {
-        limit_reached_until(
-            self.flaps.iter().rev().map(|flap| (flap.at, 1)),
-            count,
-            window,
-            now,
-        )
-    }
-
-    /// The number of flaps within `window` before `now`.
-    pub fn flaps_within(&self, window: SignedDuration, now: Timestamp) -> usize {
-        self.flaps
-            .iter()
-            .filter(|flap| later(flap.at, window) > now)
-            .count()
-    }
-
     /// Adds restarts, without those that a checkpoint has added. Only the last one has the time `at`. The others count at
     /// `earliest`, before which none of them can have occurred; if it is not known, they do not count.
     fn push_restarts(&mut self, mut restarts: Restart, earliest: Option<Timestamp>) {
@@ -414,28 +297,6 @@ impl Prior {
             run,
         })
     }
-}
-
-/// Adds up the entries, newest first, until their sum is `count`. Returns the time at which the last added entry leaves
-/// the window. `None` if the sum within the window is less than `count`.
-fn limit_reached_until(
-    newest: impl Iterator<Item = (Timestamp, u32)>,
-    count: u32,
-    window: SignedDuration,
-    now: Timestamp,
-) -> Option<Timestamp> {
-    let mut sum = 0u32;
-    for (at, n) in newest {
-        let leaves = later(at, window);
-        if leaves <= now {
-            return None;
-        }
-        sum = sum.saturating_add(n);
-        if sum >= count {
-            return Some(leaves);
-        }
-    }
-    None
 }
 
 fn push<T>(entries: &mut VecDeque<T>, entry: T) {

@@ -3,11 +3,15 @@
 //! `kubernetes::decode` creates an [`Observation`] from a Pod; the index stores it and compares it with the next one.
 //! The decoder joins statuses and containers by name; in the domain a container is an index into the [`Shape`].
 
+mod app_names;
+mod state;
+
 use std::{num::NonZeroU32, sync::Arc};
 
 use jiff::Timestamp;
 
-use super::{catalogue, pattern::Repository, time::ApiTime};
+pub use self::app_names::AppNames;
+use super::time::ApiTime;
 
 /// A Pod at the time of one watch event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,40 +166,6 @@ pub struct Shape {
     pub restart_policy: RestartPolicy,
     /// The init containers in the order of the spec, then the regular containers. Without ephemeral containers.
     pub containers: Box<[Container]>,
-}
-
-/// The names of the app of a Pod that are not in its spec.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AppNames<'a> {
-    /// The value of the annotation [`DEFAULT_CONTAINER`].
-    pub default_container: Option<&'a str>,
-    /// Kind and name of the workload.
-    pub workload: Option<(&'a str, &'a str)>,
-    /// The value of the label `app.kubernetes.io/name`.
-    pub label: Option<&'a str>,
-}
-
-impl AppNames<'_> {
-    /// The label with the name of the app.
-    pub const LABEL: &'static str = "app.kubernetes.io/name";
-    /// The workloads whose name is that of their app. A Job has the name of what it does.
-    const KINDS: [&'static str; 3] = ["Deployment", "DaemonSet", "StatefulSet"];
-
-    /// What names this regular container. The workload counts only for a product of the catalogue that can be the app, so
-    /// that workloads with equal containers have equal shapes.
-    pub fn of(&self, name: &str, image: &str) -> Option<NamedBy> {
-        if self.default_container == Some(name) {
-            return Some(NamedBy::Annotation);
-        }
-        let workload = self.workload.filter(|(kind, _)| Self::KINDS.contains(kind));
-        let workload = workload.map(|(_, name)| name);
-        let program = Repository::without_tag(image).rsplit('/').next();
-        let is_named = [workload, self.label]
-            .iter()
-            .flatten()
-            .any(|known| !known.is_empty() && (*known == name || Some(*known) == program));
-        (is_named && catalogue::is_app(name, &Repository::of(image))).then_some(NamedBy::Workload)
-    }
 }
 
 impl Shape {
@@ -419,85 +389,5 @@ impl Container {
             RestartPolicy::OnFailure => code == 0,
             RestartPolicy::Never => true,
         }
-    }
-}
-
-impl Observation {
-    /// A container with its status, if the kubelet has reported it.
-    pub fn container(&self, container_idx: usize) -> Option<(&Container, &ContainerStatus)> {
-        let status = self.statuses.get(container_idx)?.as_ref()?;
-        Some((self.shape.containers.get(container_idx)?, status))
-    }
-
-    /// The last exit of a container that is terminated and will not be restarted.
-    pub fn finished(&self, container_idx: usize) -> Option<&Exit> {
-        let (container, status) = self.container(container_idx)?;
-        match &status.state {
-            State::Terminated(exit) if container.is_final(exit.code, self.shape.restart_policy) => Some(exit),
-            _ => None,
-        }
-    }
-
-    /// Whether the Pod has no owner, so that it is its own workload.
-    pub fn is_own_workload(&self) -> bool {
-        self.workload.is_pod() && self.workload.name == self.name
-    }
-
-    /// Whether the container has begun to run in the present sandbox, and since the last restart of all containers.
-    ///
-    /// The kubelet reports the sandbox as ready before it starts the second container, so only the first container can have
-    /// an earlier start in this sandbox.
-    pub fn has_begun(&self, container_idx: usize) -> bool {
-        let Some(status) = self.statuses.get(container_idx).and_then(Option::as_ref) else {
-            return false;
-        };
-        let sandbox = self.conditions.sandbox_ready;
-        if status.waits_to_be_created() || sandbox.is_some_and(|sandbox| !sandbox.holds) {
-            return false;
-        }
-        let ready = sandbox.and_then(|sandbox| sandbox.since.get());
-        if let State::Running(since) = status.state {
-            return since >= ready || since.is_none();
-        }
-        status.latest_exit().is_some_and(|exit| {
-            &*exit.reason != RESTARTING_ALL_CONTAINERS && !exit.is_lost() && exit.finished_at > ready
-        })
-    }
-
-    /// Whether a regular container has begun to run, as in [`Self::has_begun`].
-    pub fn regular_has_begun(&self) -> bool {
-        let mut containers = self.shape.containers.iter().enumerate();
-        containers.any(|(idx, container)| container.kind == ContainerKind::Regular && self.has_begun(idx))
-    }
-
-    /// Whether all init containers have been done in this sandbox: the kubelet reports it, or a regular container has begun.
-    /// The kubelet reports the contrary again while all regular containers wait and a native sidecar has not started
-    /// (`status/generate.go`). A virtual kubelet can report nothing.
-    pub fn is_initialized(&self) -> bool {
-        self.conditions.initialized || self.regular_has_begun()
-    }
-
-    /// Whether the Pod has ended or is being deleted.
-    pub const fn is_ending(&self) -> bool {
-        self.terminating || matches!(self.phase, Phase::Succeeded | Phase::Failed)
-    }
-
-    /// Whether the Pod is evaluated: it is on a node, has not ended and is not being deleted or evicted.
-    pub fn is_evaluated(&self) -> bool {
-        self.scheduled && !self.is_ending() && !self.conditions.disruption_target
-    }
-
-    /// Whether the container statuses are not reliable now: all containers are being restarted together, or the node is
-    /// lost. For a lost node the node controller sets only `Ready=False`, without a reason; `ContainersReady` and the
-    /// container statuses stay as the kubelet last wrote them.
-    pub fn is_held(&self) -> bool {
-        let conditions = &self.conditions;
-        conditions.all_containers_restarting
-            || conditions.ready_false_without_reason
-                && conditions.containers_ready.is_some_and(|c| c.holds)
-                && self
-                    .statuses
-                    .iter()
-                    .all(|status| status.as_ref().is_some_and(|s| s.ready))
     }
 }

@@ -279,15 +279,11 @@ fn advance_failing(
 
 /// The onset of a new fault.
 fn onset(fault: &Fault, now: Timestamp, observed: Observed) -> Timestamp {
-    let known = fault.since.unwrap_or(now).min(now);
+    let known = fault.earliest.or(fault.since).unwrap_or(now).min(now);
     let onset = match observed {
         _ if fault.instant => known,
         Observed::Live => now,
-        Observed::AfterGap(last_synced) => match (fault.since, fault.earliest) {
-            // The container had no fault then, so a time after it dates this fault.
-            (None, Some(earliest)) if earliest >= last_synced => earliest.min(now),
-            _ => known.max(last_synced).min(now),
-        },
+        Observed::AfterGap(last_synced) => known.max(last_synced).min(now),
         Observed::Initial => known,
     };
     fault.not_before.map_or(onset, |earliest| onset.max(earliest))

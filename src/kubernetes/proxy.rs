@@ -155,11 +155,14 @@ mod tests {
         Some(proxy.to_string().trim_end_matches('/').to_owned())
     }
 
+    /// Variables, the server, the expected proxy, and the reason.
+    type Row<'a> = (&'a [(&'a str, &'a str)], &'a str, Option<&'a str>, &'a str);
+
     #[test]
     fn the_proxy_is_chosen_by_the_scheme_of_the_server() {
         let (https, http) = ("https://api.example.com:6443", "http://api.example.com:8080");
         #[rustfmt::skip]
-        let table: [(&[(&str, &str)], &str, Option<&str>, &str); 14] = [
+        let table: [Row<'_>; 14] = [
             (&[], https, None, "no variable"),
             (&[("HTTPS_PROXY", PROXY)], https, Some(PROXY), "https"),
             (&[("HTTPS_PROXY", PROXY)], http, None, "HTTPS_PROXY is not for http"),

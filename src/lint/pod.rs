@@ -114,9 +114,10 @@ impl<'t> Pod<'t> {
             .zip(&shape.containers)
             .enumerate()
             .map(|(i, (field, decoded))| Container {
-                field,
                 name: decoded.name.to_string(),
-                image: decoded.image.to_string(),
+                // The text as it is written: decoding replaces the characters of placeholders.
+                image: text(&field, "image"),
+                field,
                 kind: decoded.kind,
                 role: roles.of(i),
             })

@@ -408,7 +408,9 @@ async fn write(mut writer: Writer, entries: Vec<Entry>) -> Option<Writer> {
         return Some(writer);
     }
     let encode = move || {
-        entries.into_iter().for_each(|entry| writer.write(entry));
+        for entry in entries {
+            writer.write(entry);
+        }
         writer
     };
     spawn_blocking(encode).await.ok()

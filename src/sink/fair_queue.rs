@@ -51,14 +51,14 @@ struct Circuit {
 impl Circuit {
     fn record(&mut self, attempt: Attempt, now: Instant) {
         match attempt {
+            // A write that began before the failure says nothing about the time after it.
+            Attempt::Accepted | Attempt::Failed { .. } if self.is_open && now < self.not_before => {}
             Attempt::Accepted => {
                 self.is_open = false;
                 self.not_before = now;
                 self.backoff.reset();
             }
             Attempt::Refused => self.is_open = true,
-            // Writes that began together fail together, and count once.
-            Attempt::Failed { .. } if self.is_open && now < self.not_before => {}
             Attempt::Failed { retry_after } => {
                 self.is_open = true;
                 self.not_before = now + self.backoff.next_wait_or(retry_after);

@@ -4,6 +4,7 @@ pub(crate) mod installation;
 
 use jiff::SignedDuration;
 use serde_json::json;
+use sidewatch::clock::{Clock, SystemClock};
 use testkit::api_server::{POLICIES, list};
 
 use self::installation::*;
@@ -53,7 +54,7 @@ async fn each_defect_has_a_line() {
     let refused = json!([{"type": "Ready", "status": "False", "message": "over the limit"}]);
     let writer = |manager: &str, hours: i64| {
         let time =
-            (jiff::Timestamp::now() - SignedDuration::from_hours(hours)).strftime("%Y-%m-%dT%H:%M:%SZ");
+            (SystemClock::default().now() - SignedDuration::from_hours(hours)).strftime("%Y-%m-%dT%H:%M:%SZ");
         json!({"manager": manager, "operation": "Apply", "subresource": "status", "time": time.to_string()})
     };
     let shared = json!([

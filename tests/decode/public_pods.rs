@@ -59,9 +59,10 @@ fn the_roles_in_public_pods_are_those_of_the_table() {
         let (pod, expected) = pod_of(row);
         let pod: LeanPod = serde_json::from_value(pod).unwrap();
         let shape = observe(pod, &mut Interner::default()).unwrap().shape;
-        let (roles, rules) = (Roles::assign(&policy, &shape), Roles::rules(&policy, &shape));
+        let assigned = Roles::assign(&policy, &shape);
+        let rules = Roles::rules(&policy, &shape);
         for (idx, expected) in expected.into_iter().enumerate() {
-            let found = match roles.of(idx) {
+            let found = match assigned.of(idx) {
                 Role::Sidecar => "sidecar",
                 Role::Main => "main",
                 Role::Init => "init",

@@ -3,7 +3,10 @@
 use std::{num::NonZeroU32, sync::Arc};
 
 use jiff::Timestamp;
-use k8s_openapi::{api::core::v1 as core, apimachinery::pkg::apis::meta::v1::Time};
+use k8s_openapi::{
+    api::core::v1 as core,
+    apimachinery::pkg::{apis::meta::v1::Time, util::intstr::IntOrString},
+};
 use serde_json::Value;
 use sidewatch::{
     cli::recording::fields,
@@ -138,6 +141,11 @@ fn delay(probe: Option<&core::Probe>) -> u32 {
     u32::try_from(seconds.unwrap_or(0)).unwrap()
 }
 
+fn is_through_mesh(probe: Option<&core::Probe>) -> bool {
+    let http = probe.and_then(|probe| probe.http_get.as_ref());
+    http.is_some_and(|http| matches!(http.port, IntOrString::Int(15020 | 15021)))
+}
+
 fn shape(container: &core::Container, list: &str, json: &Value, names: &AppNames<'_>) -> Container {
     // The types are of an API version without these rules.
     let json = json
@@ -169,7 +177,7 @@ fn shape(container: &core::Container, list: &str, json: &Value, names: &AppNames
             startup: container.startup_probe.is_some(),
             readiness_delay: delay(container.readiness_probe.as_ref()),
             startup_delay: delay(container.startup_probe.as_ref()),
-            readiness_through_mesh: false,
+            readiness_through_mesh: is_through_mesh(container.readiness_probe.as_ref()),
         },
         has_post_start: container
             .lifecycle

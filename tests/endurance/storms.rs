@@ -16,6 +16,8 @@ use testkit::{
 use crate::rig::Rig;
 
 const PODS: u32 = 10_000;
+/// The maximum number of summaries of dropped Events: one for each policy and severity.
+const SUMMARIES: u64 = 4;
 /// The number of violations when all Pods fail: one per Pod and policy.
 const FOUND: u64 = 2 * PODS as u64;
 
@@ -297,15 +299,15 @@ async fn queues_are_bounded_if_the_server_never_answers() {
     }
     let limited = rig.sum("sidewatch_events_dropped_total", "global_limit");
     let full = rig.sum("sidewatch_events_dropped_total", "queue_full");
-    assert!(limited > 3_000, "{limited} Events exceeded the budget");
+    assert!(limited > 1_000, "{limited} Events exceeded the budget");
     assert!(full > 100, "{full} Events met a full queue");
     let waiting = found - limited - full;
     assert!(waiting <= 4_096, "{waiting} Events wait");
     rig.abandon();
-    assert_eq!(
-        rig.sum("sidewatch_events_dropped_total", "shutdown"),
-        waiting,
-        "Events dropped at shutdown are counted"
+    let shutdown = rig.sum("sidewatch_events_dropped_total", "shutdown");
+    assert!(
+        (waiting..=waiting + SUMMARIES).contains(&shutdown),
+        "{waiting} Events and their summaries are dropped at shutdown: {shutdown}"
     );
-    assert_eq!(rig.dropped(), found);
+    assert_eq!(rig.dropped(), limited + full + shutdown);
 }

@@ -181,6 +181,9 @@ pub(crate) fn cases() -> Vec<Case> {
         hold("checks.mainReadySidecarNotReady.keepFiringFor", "5m"),
         count("checks.frequentRestarts.count", 7),
         window("checks.frequentRestarts.window", "20s"),
+        count("checks.frequentRestarts.slow.count", 1),
+        window("checks.frequentRestarts.slow.window", "20s")
+            .before(json!({"checks": {"frequentRestarts": {"slow": {"count": 1}}}})),
         hold("checks.frequentRestarts.keepFiringFor", "1m"),
         choice("checks.frequentRestarts.scope", ["AllContainers"]),
         hold("checks.startupBlocked.for", "20m"),

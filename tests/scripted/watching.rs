@@ -310,7 +310,9 @@ async fn an_object_that_cannot_be_decoded_is_skipped_and_counted_in_every_list_a
     for (path, kind, resource) in READ {
         let (server, route) = server_without(path);
         let operator = start(&server, &[]);
-        let identity = |name: &str, version: &str| json!({"name": name, "namespace": "evil", "uid": name, "resourceVersion": version});
+        let is_cluster_scoped = matches!(resource, "namespaces" | "clustersidecarpolicies");
+        let namespace = (!is_cluster_scoped).then_some("evil");
+        let identity = |name: &str, version: &str| json!({"name": name, "namespace": namespace, "uid": name, "resourceVersion": version});
         let spec = json!({"reason": "r", "until": "2030-01-01T00:00:00Z", "selector": {}});
         let good = |name: &str, version: &str| json!({"metadata": identity(name, version), "spec": spec});
         // Labels and annotations of another type, and a duplicate key.

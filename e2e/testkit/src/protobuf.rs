@@ -22,13 +22,17 @@ enum Type {
     Boolean,
     Time,
     Quantity,
+    /// A number or a text.
+    IntOrString,
     Message(&'static [Field]),
+    /// A message whose fields stand among those of the object in JSON.
+    Inline(&'static [Field]),
     List(&'static Type),
     /// A map with string keys.
     Map(&'static Type),
 }
 
-use Type::{Boolean, Integer, List, Map, Message, Quantity, Text, Time};
+use Type::{Boolean, Inline, IntOrString, Integer, List, Map, Message, Quantity, Text, Time};
 
 /// Name, number and type of a field.
 type Field = (&'static str, u64, Type);
@@ -152,7 +156,9 @@ const CONTAINER: &[Field] = &[
         ])),
     ),
 ];
+const HTTP_GET: Type = Message(&[("path", 1, Text), ("port", 2, IntOrString), ("scheme", 4, Text)]);
 const PROBE: &[Field] = &[
+    ("handler", 1, Inline(&[("httpGet", 2, HTTP_GET)])),
     ("initialDelaySeconds", 2, Integer),
     ("timeoutSeconds", 3, Integer),
     ("periodSeconds", 4, Integer),
@@ -240,7 +246,14 @@ fn integer(number: u64, value: i64, out: &mut Vec<u8>) {
 fn message(fields: &[Field], json: &Value) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, number, kind) in fields {
-        field(*number, *kind, &json[*name], &mut out);
+        if let Inline(fields) = kind {
+            let inner = message(fields, json);
+            if !inner.is_empty() {
+                bytes(*number, &inner, &mut out);
+            }
+        } else {
+            field(*number, *kind, &json[*name], &mut out);
+        }
     }
     out
 }
@@ -266,7 +279,17 @@ fn field(number: u64, kind: Type, json: &Value, out: &mut Vec<u8>) {
             bytes(1, json.as_str().unwrap().as_bytes(), &mut quantity);
             bytes(number, &quantity, out);
         }
-        Message(fields) => bytes(number, &message(fields, json), out),
+        IntOrString => {
+            let mut value = Vec::new();
+            if let Some(number) = json.as_i64() {
+                integer(2, number, &mut value);
+            } else {
+                integer(1, 1, &mut value);
+                bytes(3, json.as_str().unwrap().as_bytes(), &mut value);
+            }
+            bytes(number, &value, out);
+        }
+        Message(fields) | Inline(fields) => bytes(number, &message(fields, json), out),
         List(kind) => {
             for entry in json.as_array().unwrap() {
                 field(number, *kind, entry, out);

@@ -46,15 +46,15 @@ async fn setup() -> Setup {
     );
     plane.kubectl_line(&bind).await.unwrap();
     let replica = kubeconfig.client().await.unwrap();
-    let lease = |identity: &str| LeaseClient::new(replica.clone(), &namespace, NAME, identity);
+    let lease = || LeaseClient::new(replica.clone(), &namespace, NAME);
     // The authorizer of the API server follows by a watch.
-    let one = lease("one");
+    let one = lease();
     eventually(Duration::from_secs(10), async || Ok(one.get().await?))
         .await
         .unwrap();
     Setup {
         one,
-        other: lease("other"),
+        other: lease(),
         leases: Api::namespaced(client.clone(), &namespace),
         client,
         namespace,
@@ -98,9 +98,25 @@ async fn one_of_two_replicas_creates_the_lease() {
     assert_eq!(
         refused,
         Applied::Conflict,
-        "another field manager owns the holder"
+        "the other replica has written content"
     );
     assert_eq!(other.get().await.unwrap(), Some(created));
+}
+
+/// Each crash of a leader leaves a Lease with a holder, which the next process takes over or creates again.
+#[tokio::test]
+async fn the_field_managers_do_not_grow_with_each_process() {
+    let Setup { one, leases, .. } = setup().await;
+    for process in 0..5 {
+        let read = one.get().await.unwrap();
+        let holder = format!("process-{process}");
+        written(&one, &write(read.as_ref(), &holder, FIRST))
+            .await
+            .unwrap();
+    }
+    let lease = leases.get(NAME).await.unwrap();
+    let entries = lease.metadata.managed_fields.unwrap_or_default();
+    assert_eq!(entries.len(), 1, "{entries:?}");
 }
 
 #[tokio::test]
@@ -158,7 +174,7 @@ async fn a_standby_watches_the_lease_by_name() {
     } = setup().await;
     let created = written(&one, &write(None, "one", FIRST)).await.unwrap();
     let mut watch = other.watch(&created.version).await.unwrap();
-    let unrelated = LeaseClient::new(client, &namespace, "another", "one");
+    let unrelated = LeaseClient::new(client, &namespace, "another");
     written(&unrelated, &write(None, "one", FIRST)).await.unwrap();
     let renewed = written(&one, &write(Some(&created), "one", SECOND))
         .await

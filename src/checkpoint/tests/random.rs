@@ -22,9 +22,11 @@ const LATEST: i64 = 253_402_207_200_000;
 
 /// A UID in the form of the API server.
 pub(super) fn format_uuid(bytes: [u8; 16]) -> String {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let [a, b, c, d, e] = [0..4, 4..6, 6..8, 8..10, 10..16].map(|part| hex(&bytes[part]));
-    format!("{a}-{b}-{c}-{d}-{e}")
+    let mut text = format!("{:032x}", u128::from_be_bytes(bytes));
+    for at in [20, 16, 12, 8] {
+        text.insert(at, '-');
+    }
+    text
 }
 
 fn small_map<K: Ord + std::fmt::Debug, V: std::fmt::Debug>(

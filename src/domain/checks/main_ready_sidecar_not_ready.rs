@@ -71,10 +71,12 @@ impl super::Rule for Rule {
         let unready = unready.filter(|container_idx| !view.reflects_app(*container_idx));
         faults.extend(unready.map(|container_idx| {
             let both = view.unready_since(container_idx).zip(ready_since);
+            let known = both.map(|(unready, ready)| unready.max(ready));
+            let known = known.or_else(|| view.unready_beside_ready_main(container_idx));
             Fault {
                 earliest: view.unready_not_before(container_idx).max(started),
                 not_before: view.probed_from(container_idx),
-                ..Fault::lasting(container_idx, both.map(|(unready, ready)| unready.max(ready)))
+                ..Fault::lasting(container_idx, known)
             }
         }));
     }

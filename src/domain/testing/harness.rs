@@ -88,7 +88,9 @@ impl Harness {
         let mut export = self.index.begin_export(self.now).unwrap();
         let mut writer = Writer::new(export.as_of, MAX_SIZE, 0);
         while let Some(entries) = self.index.export(&mut export, 2) {
-            entries.into_iter().for_each(|entry| writer.write(entry));
+            for entry in entries {
+                writer.write(entry);
+            }
         }
         decode(&writer.finish().bytes).unwrap()
     }

@@ -166,8 +166,8 @@ fn the_identity_of_a_pod_is_its_uid() {
     harness.pod(&new.clone().unready("envoy")).delete(&old);
     assert_eq!(
         harness.onset("envoy", Check::NotReady),
-        Some(200.0),
-        "the new Pod does not show an earlier time"
+        Some(0.0),
+        "the onset is the start of the new Pod's container"
     );
     harness.pod(&new.restarted("envoy", 200));
     assert_eq!(harness.firing(), [""; 0], "no violation of the old Pod remains");

@@ -1,7 +1,7 @@
 //! The onset of a fault that exists when the operator first observes the Pod.
 
 use crate::domain::{
-    observation::{Exit, Probes, RestartPolicy, State},
+    observation::{Exit, RestartPolicy, State},
     policy::{Check, Policy},
     testing::{Harness, Pod, at, policy, unready_since, web},
 };
@@ -37,26 +37,30 @@ fn an_observed_change_has_the_time_of_its_observation() {
     harness.pod_at(500, &unready_since(490));
     assert_eq!(
         harness.onset("envoy", Check::NotReady),
-        Some(500.0),
-        "the conditions of a new Pod do not date its sidecar"
+        Some(490.0),
+        "the onset of a new Pod comes from its conditions"
     );
 }
 
 #[test]
-fn not_ready_is_dated_by_the_status_of_the_sidecar() {
+fn not_ready_is_bound_by_containers_ready_and_by_the_first_start() {
+    let bad = || unready_since(700);
     let restarted = |pod: Pod| pod.status("envoy", |s| s.restart_count = 1);
-    let ended = || web().containers_unready_since(700).exits("envoy", 1, 800);
     #[rustfmt::skip]
     let table = [
-        (unready_since(700), 1000.0, "it runs, so it can have been ready until now; ContainersReady is about the Pod"),
-        (started(unready_since(700), "envoy", 800), 1000.0, "nor does its start date it"),
-        (unready_since(700).unready("app"), 1000.0, "another container is unready"),
-        (unready_since(700).starting("envoy", 800), 800.0, "it has not been started in this run"),
-        (restarted(ended()), 800.0, "the end of its run"),
-        (restarted(ended()).backs_off("envoy"), 800.0, "the end of its last run"),
-        (restarted(ended()).backs_off("envoy").sandbox(true, 900), 900.0, "the end is older than the sandbox"),
-        (web().waiting("envoy", "ImagePullBackOff"), 1000.0, "it has never run"),
-        (unready_since(700).starting("envoy", 2000), 1000.0, "a time in the future becomes now"),
+        (bad(), 700.0, "ContainersReady is later than the start"),
+        (started(bad(), "envoy", 800), 800.0, "the start is later than ContainersReady"),
+        (restarted(started(bad(), "envoy", 800)), 700.0, "a later start does not bound the previous run"),
+        (started(bad(), "envoy", 800).unready("app"), 800.0,
+            "another unready container may have changed ContainersReady"),
+        (restarted(bad()).unready("app"), 1000.0, "without a bound the onset is now"),
+        (bad().containers_unready_since(2000), 1000.0, "a time in the future becomes now"),
+        (restarted(bad()).init("late").unready("late"), 700.0, "plain init containers do not affect ContainersReady"),
+        (restarted(bad()).regular("done").exits("done", 1, 100).restarts_container("done", RestartPolicy::Never),
+            1000.0, "another container that failed finally may have changed ContainersReady"),
+        (restarted(bad()).regular("done").exits("done", 0, 100).restarts_container("done", RestartPolicy::Never), 700.0,
+            "a container that finished with exit 0 does not affect ContainersReady"),
+        (restarted(web().unready("envoy")), 1000.0, "ContainersReady=True is not a bound"),
     ];
     for (pod, expected, why) in table {
         let onset = first_onset(policy(), &pod, "envoy", Check::NotReady);
@@ -65,20 +69,32 @@ fn not_ready_is_dated_by_the_status_of_the_sidecar() {
 }
 
 #[test]
-fn main_ready_sidecar_not_ready_is_dated_by_both_containers() {
-    let bad = || web().starting("envoy", 700);
-    let without_probe = |pod: Pod| pod.spec("app", |c| c.probes = Probes::default());
-    #[rustfmt::skip]
+fn main_ready_sidecar_not_ready_is_bound_by_the_earliest_ready_main_too() {
+    let bad = || {
+        web()
+            .regular("worker")
+            .unready("envoy")
+            .containers_unready_since(700)
+    };
+    let mains = |app, worker| started(started(bad(), "app", app), "worker", worker);
     let table = [
-        (without_probe(started(bad(), "app", 0)), 700.0, "the main container is older"),
-        (without_probe(started(bad(), "app", 800)), 800.0, "the main container is younger, and ready since its start"),
-        (started(bad(), "app", 0), 1000.0, "the main container can have become ready now"),
-        (without_probe(web().unready("envoy")), 1000.0, "the sidecar can have become unready now"),
+        (mains(0, 0), 700.0, "the sidecar's own bound is later"),
+        (mains(800, 900), 800.0, "the earliest start of a main container"),
+        (
+            mains(900, 800),
+            800.0,
+            "the order of the main containers does not matter",
+        ),
     ];
     for (pod, expected, why) in table {
         let onset = first_onset(policy(), &pod, "envoy", Check::MainReadySidecarNotReady);
         assert_eq!(onset, Some(expected), "{why}");
     }
+    let unready_main = started(mains(0, 900), "app", 800)
+        .unready("app")
+        .status("envoy", |s| s.restart_count = 1);
+    let onset = first_onset(policy(), &unready_main, "envoy", Check::MainReadySidecarNotReady);
+    assert_eq!(onset, Some(900.0), "an unready main container is not a bound");
 }
 
 #[test]

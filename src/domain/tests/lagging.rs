@@ -231,7 +231,9 @@ fn a_checkpoint_of_many_pods_is_joined_in_steps() {
     let mut export = leader.index.begin_export(leader.now).unwrap();
     let mut assembly = Assembly::new(export.as_of, 0);
     while let Some(entries) = leader.index.export(&mut export, usize::MAX) {
-        entries.into_iter().for_each(|entry| assembly.add(entry).unwrap());
+        for entry in entries {
+            assembly.add(entry).unwrap();
+        }
     }
     late.index.import(assembly.finish(|_| false), late.now);
     let mut steps = 0;

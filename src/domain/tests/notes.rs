@@ -181,7 +181,9 @@ fn frequent_restarts() {
     for name in ["app", "setup"] {
         let pod = web().init("setup");
         let steps = [(0, pod.clone()), (10, pod.restarted(name, 10))];
-        text += &format!("scope AllContainers: {name}\n");
+        text += "scope AllContainers: ";
+        text += name;
+        text += "\n";
         text += &events_under(once.clone(), &steps, 20);
     }
     insta::assert_snapshot!("frequent_restarts", text);
@@ -287,7 +289,7 @@ fn job_held_open() {
     let held = || job().exits("app", 0, 100);
     let uploader = |pod: Pod| {
         pod.spec("log-sidecar", |c| {
-            c.image = "quay.io/argoproj/argoexec:v3.6.2".into()
+            c.image = "quay.io/argoproj/argoexec:v3.6.2".into();
         })
     };
     let on_failure = |pod: Pod| pod.restart_policy(RestartPolicy::OnFailure);
