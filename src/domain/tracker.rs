@@ -279,14 +279,14 @@ fn advance_failing(
 
 /// The onset of a new fault.
 fn onset(fault: &Fault, now: Timestamp, observed: Observed) -> Timestamp {
-    let known = fault.earliest.or(fault.since).unwrap_or(now).min(now);
+    let known = fault.since.unwrap_or(now).min(now);
     let onset = match observed {
         _ if fault.instant => known,
         Observed::Live => now,
         Observed::AfterGap(last_synced) => known.max(last_synced).min(now),
         Observed::Initial => known,
     };
-    fault.not_before.map_or(onset, |earliest| onset.max(earliest))
+    fault.not_before.map_or(onset, |not_before| onset.max(not_before))
 }
 
 /// Sets `next` to the earlier of `next` and `at`. Ignores an `at` that is not after `now`: a passed deadline must not

@@ -7,10 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     Check, Fault, MessageContext, Settings, View, messages::name_list, not_ready::readiness_recovered,
 };
-use crate::domain::{
-    observation::{Container, ContainerStatus, Probes},
-    roles::Role,
-};
+use crate::domain::roles::Role;
 
 /// The limits of MainReadySidecarNotReady.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,22 +59,15 @@ impl super::Rule for Rule {
         if view.ready_mains().next().is_none() {
             return;
         }
-        let ready_since = view.ready_mains().filter_map(ready_since).min();
         let started = view
             .ready_mains()
             .filter_map(|(_, status)| status.running_since());
         let started = started.min();
         let unready = view.unready_sidecars();
         let unready = unready.filter(|container_idx| !view.reflects_app(*container_idx));
-        faults.extend(unready.map(|container_idx| {
-            let both = view.unready_since(container_idx).zip(ready_since);
-            let known = both.map(|(unready, ready)| unready.max(ready));
-            let known = known.or_else(|| view.unready_beside_ready_main(container_idx));
-            Fault {
-                earliest: view.unready_not_before(container_idx).max(started),
-                not_before: view.probed_from(container_idx),
-                ..Fault::lasting(container_idx, known)
-            }
+        faults.extend(unready.map(|container_idx| Fault {
+            not_before: view.probed_from(container_idx),
+            ..Fault::lasting(container_idx, view.unready_since(container_idx).max(started))
         }));
     }
 
@@ -109,15 +99,6 @@ impl super::Rule for Rule {
     fn episode(&self, context: &MessageContext<'_>) -> String {
         context.containers_ready_since()
     }
-}
-
-/// The time since which a main container is known to be ready: without probes, since its start.
-fn ready_since((container, status): (&Container, &ContainerStatus)) -> Option<Timestamp> {
-    let Probes {
-        readiness, startup, ..
-    } = container.probes;
-    let is_probed = readiness || startup || container.has_post_start;
-    status.running_since().filter(|_| !is_probed)
 }
 
 fn mains(context: &MessageContext<'_>) -> String {

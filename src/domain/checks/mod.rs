@@ -139,10 +139,8 @@ impl<L> Settings<L> {
 pub struct Fault {
     /// The index of the container in the shape.
     pub container_idx: usize,
-    /// The onset, if the status of the container shows it. Used if the fault existed when the Pod was first observed.
+    /// The earliest onset that the status of the Pod allows. Used if the fault began before it was observed.
     pub since: Option<Timestamp>,
-    /// The earliest onset that the status of the Pod allows. Used if the container was known to be without the fault before.
-    pub earliest: Option<Timestamp>,
     /// The fault does not begin before this time.
     pub not_before: Option<Timestamp>,
     /// The time at which the fault ends if the Pod does not change; `None` if time alone does not end it.
@@ -157,7 +155,6 @@ impl Fault {
         Self {
             container_idx,
             since,
-            earliest: since,
             not_before: None,
             until: None,
             instant: false,

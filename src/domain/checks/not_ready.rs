@@ -55,7 +55,6 @@ impl super::Rule for Rule {
 
     fn find(&self, view: &View<'_>, faults: &mut Vec<Fault>) {
         faults.extend(view.unready_sidecars().map(|container_idx| Fault {
-            earliest: view.unready_not_before(container_idx),
             not_before: view.probed_from(container_idx),
             ..Fault::lasting(container_idx, view.unready_since(container_idx))
         }));

@@ -12,9 +12,6 @@ use crate::domain::{
     time::later,
 };
 
-/// How long a change of a container's readiness is seen after the second in which the condition of its Pod changed.
-const WATCH_DELAY: SignedDuration = SignedDuration::from_secs(2);
-
 /// One Pod under one policy at one time: all data that a check may read.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
@@ -206,49 +203,8 @@ impl<'a> View<'a> {
             .filter(move |container_idx| needed && self.is_unready(*container_idx))
     }
 
-    /// The time since which the container is known to be unready: the end of its latest run, the start of the present run if
-    /// it has not been started yet, or the change of its readiness that was observed in this run. `None` if neither its status
-    /// nor its history shows a time: it can have been ready in the meantime. The conditions of the Pod change with other
-    /// containers too.
-    pub(super) fn unready_since(&self, container_idx: usize) -> Option<Timestamp> {
-        let status = self.status(container_idx)?;
-        let sandbox = self.pod.conditions.sandbox_ready.and_then(|c| c.since.get());
-        match &status.state {
-            State::Running(_) if status.started => self.flapped(container_idx),
-            State::Running(since) => *since,
-            State::Waiting(_) | State::Terminated(_) => {
-                let ended = status.latest_exit()?.finished_at?;
-                Some(sandbox.map_or(ended, |sandbox| sandbox.max(ended)))
-            }
-        }
-    }
-
-    /// The time of the latest change from ready to unready in the present run, if it was observed earlier. A change that is
-    /// observed now can have occurred in a gap of the watch.
-    fn flapped(&self, container_idx: usize) -> Option<Timestamp> {
-        let began = self.status(container_idx)?.running_since()?;
-        let flap = self.history(container_idx)?.last_flap()?;
-        (began..self.now).contains(&flap).then_some(flap)
-    }
-
-    /// The time since which a main container has been ready beside the unready container, if it was observed: the Pod was ready
-    /// until the container became unready, and the main container has not changed since then.
-    pub(super) fn unready_beside_ready_main(&self, container_idx: usize) -> Option<Timestamp> {
-        let flap = self.flapped(container_idx)?;
-        let condition = self.pod.conditions.containers_ready.filter(|c| !c.holds)?;
-        let delay = flap.duration_since(condition.since.get()?);
-        let was_ready = (SignedDuration::ZERO..=WATCH_DELAY).contains(&delay);
-        let unchanged = |main: &usize| {
-            let status = self.status(*main).filter(|status| status.ready);
-            let began = status.and_then(ContainerStatus::running_since);
-            began.is_some_and(|began| began < flap) && self.flapped(*main).is_none_or(|other| other < flap)
-        };
-        let mut mains = self.roles.with(Role::Main);
-        (was_ready && mains.any(|main| unchanged(&main))).then_some(flap)
-    }
-
     /// The earliest time at which the container can have become unready: the Pod was ready before, or the container started.
-    pub(super) fn unready_not_before(&self, container_idx: usize) -> Option<Timestamp> {
+    pub(super) fn unready_since(&self, container_idx: usize) -> Option<Timestamp> {
         let others_are_ready = self.pod.statuses.iter().enumerate().all(|(other, status)| {
             let is_init = self.kind(other) == Some(ContainerKind::Init);
             let is_done = || self.pod.finished(other).is_some_and(|exit| exit.code == 0);

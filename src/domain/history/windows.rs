@@ -113,11 +113,6 @@ impl ContainerHistory {
         )
     }
 
-    /// The time of the latest change from ready to unready within one run.
-    pub fn last_flap(&self) -> Option<Timestamp> {
-        self.flaps.back().map(|flap| flap.at)
-    }
-
     /// The number of flaps within `window` before `now`.
     pub fn flaps_within(&self, window: SignedDuration, now: Timestamp) -> usize {
         self.flaps

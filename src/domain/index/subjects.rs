@@ -189,7 +189,6 @@ fn advance(
         let fault = Fault {
             container_idx: 0,
             since: facts.since(),
-            earliest: facts.since(),
             not_before: None,
             until: None,
             instant: false,
