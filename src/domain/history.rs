@@ -144,11 +144,6 @@ impl History {
             None => now,
             Some(last_synced) => finished.unwrap_or(now).max(last_synced).min(now),
         };
-        let when_last = |finished: Option<Timestamp>, count: u32| match gap {
-            // The kubelet was silent during a restart, so the last one can be old too.
-            None if count > 1 => finished.unwrap_or(now).min(now),
-            _ => when(finished),
-        };
         for (container_idx, status) in next.statuses.iter().enumerate() {
             let Some(status) = status else { continue };
             if status.shows_oom_kill() {
@@ -177,16 +172,13 @@ impl History {
             }
             if count > 0 {
                 let ended = status.last_exit.as_ref().and_then(|exit| exit.finished_at);
-                let ended = when_last(ended, count);
+                let ended = when(ended);
                 let restart = Restart {
                     at: ended,
                     count,
                     total: status.restart_count,
                 };
-                let run_began = previous
-                    .running_since()
-                    .or_else(|| previous.latest_exit()?.finished_at);
-                Self::of(history, next, container_idx).push_restarts(restart, run_began);
+                Self::of(history, next, container_idx).push_restarts(restart);
                 let reason = reason_of(status.last_exit.as_deref());
                 found.push(Restarts {
                     container: container_idx,
@@ -230,27 +222,16 @@ impl History {
 }
 
 impl ContainerHistory {
-    /// Adds restarts, without those that a checkpoint has added. Only the last one has the time `at`. The others count at
-    /// `earliest`, before which none of them can have occurred; if it is not known, they do not count.
-    fn push_restarts(&mut self, mut restarts: Restart, earliest: Option<Timestamp>) {
+    /// Adds restarts, without those that a checkpoint has added.
+    fn push_restarts(&mut self, mut restarts: Restart) {
         if self.ahead > 0 {
             restarts.count = restarts.count.min(restarts.total.saturating_sub(self.ahead));
             if restarts.total >= self.ahead {
                 self.ahead = 0;
             }
         }
-        let Restart { at, count, total } = restarts;
-        let before = count.saturating_sub(1);
-        if let Some(earliest) = earliest.filter(|_| before > 0) {
-            let earlier = Restart {
-                at: earliest.min(at),
-                count: before,
-                total: total.saturating_sub(1),
-            };
-            push(&mut self.restarts, earlier);
-        }
-        if count > 0 {
-            push(&mut self.restarts, Restart { at, count: 1, total });
+        if restarts.count > 0 {
+            push(&mut self.restarts, restarts);
         }
     }
 

@@ -2,7 +2,7 @@
 //! the sidecar, because it is the container to repair. The detail names the main containers. A sidecar whose readiness
 //! includes that of the app (Knative's queue-proxy) can be unready because of the app, so only NotReady reports it.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::{
     Check, Fault, MessageContext, Settings, View, messages::name_list, not_ready::readiness_recovered,

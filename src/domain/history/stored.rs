@@ -205,7 +205,7 @@ impl ContainerHistory {
                 count,
                 total: status.restart_count,
             };
-            self.push_restarts(restart, Some(as_of));
+            self.push_restarts(restart);
         }
         let is_same_run =
             status.restart_count == seen.restart_count && matches!(status.state, State::Running(_));
@@ -235,7 +235,7 @@ impl ContainerHistory {
                 count,
                 total: prior.count,
             };
-            self.push_restarts(restart, Some(as_of));
+            self.push_restarts(restart);
             self.restarts.extend(observed);
             self.prior = stored.prior;
         }

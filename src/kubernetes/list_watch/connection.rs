@@ -17,7 +17,7 @@ use serde::de::Error as _;
 
 use super::exchange::{Failure, Input, Request};
 use crate::kubernetes::{
-    decode::object::{Decoded, Object, from_json, from_protobuf},
+    decode::object::{Decoded, Object, Undecodable, from_json, from_protobuf},
     failure,
     json::{self, Lines},
     protobuf::{self, CONTENT_TYPE, Event, EventKind, Malformed, Page, PageReader, Refusal, WatchFrames},
@@ -269,7 +269,10 @@ fn from_page<T: Object>(
     decode: impl FnOnce(&[u8]) -> Decoded<T>,
 ) -> Option<Input<Decoded<T>>> {
     Some(match part? {
-        Page::Item(bytes) => Input::Item(decode(bytes)),
+        Page::Item(bytes) => match decode(bytes) {
+            Err(undecodable) if undecodable.name.is_empty() && bytes != b"null" => damaged(&undecodable),
+            object => Input::Item(object),
+        },
         Page::End {
             version,
             continue_token,
@@ -294,10 +297,18 @@ fn from_event<T: Object>(event: Event<'_>, decode: impl FnOnce(&[u8]) -> Decoded
     }
 }
 
+/// Returns the input for an object without a readable name. The API server stores no such object, so the response was damaged
+/// on its way, and the object can be any known one.
+fn damaged<T>(undecodable: &Undecodable) -> Input<T> {
+    let error = serde_json::Error::custom(undecodable);
+    Input::Broken(kube::Error::SerdeError(error).into())
+}
+
 /// Returns the input for a changed object. An event whose version cannot be read does not move the watch.
 fn changed<T: Object>(kind: EventKind, mut object: Decoded<T>) -> Input<Decoded<T>> {
     let version = match &mut object {
         Ok(object) => object.version(),
+        Err(undecodable) if undecodable.name.is_empty() => return damaged(undecodable),
         Err(undecodable) if undecodable.version.is_empty() => return Input::Item(object),
         Err(undecodable) => undecodable.version.clone(),
     };

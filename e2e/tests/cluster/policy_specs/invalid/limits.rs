@@ -19,7 +19,7 @@ pub(super) fn checks() -> Vec<Invalid> {
         rows.push(at(&format!("checks.{check}.severity"), "severities are CamelCase", json!("critical"), "",
             &["supported values: \"Info\", \"Warning\", \"Critical\""]));
     }
-    for count in [count, "checks.flapping.count"] {
+    for count in [count, "checks.frequentRestarts.slow.count", "checks.flapping.count"] {
         rows.push(at(count, "none", json!(0), "", &["should be greater than or equal to 1"]));
         rows.push(at(count, "more than 1000", json!(1001), "", &["should be less than or equal to 1000"]));
     }
@@ -31,12 +31,13 @@ pub(super) fn checks() -> Vec<Invalid> {
 
 /// Every duration of a spec: its path below `spec`, its bounds, and what lies just outside of them.
 #[rustfmt::skip]
-pub const DURATIONS: [(&str, &str, &str, &[&str]); 16] = [
+pub const DURATIONS: [(&str, &str, &str, &[&str]); 17] = [
     ("checks.notReady.for", "0s", "24h", &["24h1ms"]),
     ("checks.notReady.keepFiringFor", "0s", "24h", &["24h1s"]),
     ("checks.mainReadySidecarNotReady.for", "0s", "24h", &["25h"]),
     ("checks.mainReadySidecarNotReady.keepFiringFor", "0s", "24h", &["1441m"]),
     ("checks.frequentRestarts.window", "10s", "24h", &["24h1ms", "9s999ms", "0s"]),
+    ("checks.frequentRestarts.slow.window", "10s", "24h", &["24h1ms", "9s999ms"]),
     ("checks.frequentRestarts.keepFiringFor", "0s", "24h", &["86401s"]),
     ("checks.startupBlocked.for", "0s", "24h", &["24h1ms"]),
     ("checks.startupBlocked.initContainersFor", "0s", "24h", &["48h"]),
