@@ -96,7 +96,7 @@ fn bookmark(object: &[u8]) -> Result<Event<'_>, Malformed> {
         let mut metadata = value.message()?;
         while let Some((number, value)) = metadata.next()? {
             match number {
-                6 => version = value.string()?,
+                6 => version = value.identifier()?,
                 12 => ends_initial_events |= super::metadata::entry(value)?.0 == INITIAL_EVENTS_END,
                 _ => {}
             }

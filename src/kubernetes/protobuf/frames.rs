@@ -197,8 +197,8 @@ fn list_meta(bytes: &[u8]) -> Result<(String, String), Malformed> {
     let mut fields = Fields::new(bytes);
     while let Some((number, value)) = fields.next()? {
         match number {
-            2 => version = value.string()?,
-            3 => continue_token = value.string()?,
+            2 => version = value.identifier()?,
+            3 => continue_token = value.identifier()?,
             _ => {}
         }
     }

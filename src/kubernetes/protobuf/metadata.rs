@@ -15,9 +15,9 @@ pub(super) fn object_meta(mut fields: Fields<'_>) -> Result<ObjectMeta, Malforme
     let (mut labels, mut annotations) = (BTreeMap::new(), BTreeMap::new());
     while let Some((number, value)) = fields.next()? {
         match number {
-            1 => metadata.name = Some(value.string()?),
+            1 => metadata.name = Some(value.identifier()?),
             3 => metadata.namespace = Some(value.string()?),
-            5 => metadata.uid = Some(value.string()?),
+            5 => metadata.uid = Some(value.identifier()?),
             6 => metadata.resource_version = Some(value.string()?),
             8 => metadata.creation_timestamp = time(value)?.map(Time),
             // Only the presence matters: a time out of range still means that the object is being deleted.
@@ -62,14 +62,14 @@ pub fn identity(object: &[u8]) -> Undecodable {
         while number == 1
             && let Ok(Some((number, value))) = metadata.next()
         {
-            let field = match number {
-                1 => &mut identity.name,
-                3 => &mut identity.namespace,
-                5 => &mut identity.uid,
-                6 => &mut identity.version,
+            let (field, text) = match number {
+                1 => (&mut identity.name, value.identifier()),
+                3 => (&mut identity.namespace, value.string()),
+                5 => (&mut identity.uid, value.identifier()),
+                6 => (&mut identity.version, value.string()),
                 _ => continue,
             };
-            *field = value.string().unwrap_or_default();
+            *field = text.unwrap_or_default();
         }
     }
     identity

@@ -50,6 +50,14 @@ impl<'a> Value<'a> {
         Ok(str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed))
     }
 
+    /// Returns a name, a UID or a version. The API server has only valid ones, so another one is damaged.
+    pub(super) fn identifier(self) -> Result<String, Malformed> {
+        let bytes = self.bytes()?;
+        str::from_utf8(bytes)
+            .map(str::to_owned)
+            .map_err(|_| Malformed("an identifier is not UTF-8"))
+    }
+
     /// Returns the text of a string field as an owned string.
     pub(super) fn string(self) -> Result<String, Malformed> {
         self.text().map(Cow::into_owned)

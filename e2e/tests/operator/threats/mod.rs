@@ -180,7 +180,9 @@ impl Tenant {
             .header(ACCEPT, "application/json")
             .body(body)
             .unwrap();
-        self.client.request(request).await
+        let text = self.client.request_text(request).await?;
+        // The object can be nested more deeply than serde_json reads.
+        Ok(serde_json::from_str(&text).unwrap_or_default())
     }
 
     /// Applies a merge patch to an object.
