@@ -24,7 +24,7 @@ pub(super) fn styled(text: &str, code: u8) -> String {
     format!("{mark}{code}m{text}{mark}0m")
 }
 
-/// Marks the styles in a text of a renderer as own ones. All text that the renderer got must be safe.
+/// Marks the styles in the output of a renderer, so that [`for_terminal`] keeps them. The text that the renderer got must be safe.
 pub fn styled_by_renderer(rendered: &str) -> String {
     rendered.replace("\x1b[", MARK.as_str())
 }
@@ -87,11 +87,11 @@ pub fn is_safe(text: &str) -> bool {
 }
 
 fn is_shown(c: char) -> bool {
-    c == '\n' || printable(c) == c
+    shown(c) == c
 }
 
 fn shown(c: char) -> char {
-    if is_shown(c) { c } else { printable(c) }
+    if c == '\n' { c } else { printable(c) }
 }
 
 #[cfg(test)]

@@ -95,11 +95,6 @@ pub fn is_ambassador(name: &str, image: &Repository<'_>) -> bool {
     class(name, image).is_some_and(Class::is_proxy)
 }
 
-/// Whether the container is of a product that can also run once, as a plain init container.
-pub fn is_one_shot(name: &str, image: &Repository<'_>) -> bool {
-    product(name, image).is_some_and(|product| product.one_shot)
-}
-
 /// Whether a plain init container has the name of a sidecar that never exits, so that `restartPolicy: Always` is missing.
 /// The image does not decide: `istio-init` and `linkerd-network-validator` have the image of the proxy. Patterns of names
 /// do not decide either: any author can call a step `copy-sidecar`.

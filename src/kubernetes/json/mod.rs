@@ -289,13 +289,7 @@ mod tests {
         for piece in body.chunks(size) {
             reader.push(piece);
             while let Some(part) = reader.next_part()? {
-                found.push(match part {
-                    Page::Item(item) => String::from_utf8_lossy(item).into_owned(),
-                    Page::End {
-                        version,
-                        continue_token,
-                    } => format!("end {version} {continue_token}"),
-                });
+                found.push(part.describe());
             }
         }
         Ok(found)

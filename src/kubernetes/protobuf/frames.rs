@@ -58,6 +58,20 @@ pub enum Page<'a> {
     },
 }
 
+#[cfg(test)]
+impl Page<'_> {
+    /// Returns the part as one text.
+    pub(in crate::kubernetes) fn describe(&self) -> String {
+        match self {
+            Self::Item(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            Self::End {
+                version,
+                continue_token,
+            } => format!("end {version} {continue_token}"),
+        }
+    }
+}
+
 /// Reads the items of a page of a list.
 #[derive(Debug, Default)]
 pub struct PageReader {
@@ -252,13 +266,7 @@ mod tests {
         for piece in body.chunks(size) {
             reader.push(piece);
             while let Some(part) = reader.next_part()? {
-                found.push(match part {
-                    Page::Item(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-                    Page::End {
-                        version,
-                        continue_token,
-                    } => format!("end {version} {continue_token}"),
-                });
+                found.push(part.describe());
             }
         }
         Ok(found)
