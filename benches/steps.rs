@@ -14,7 +14,6 @@ use sidewatch::domain::{
     effects::Effects,
     index::{Index, series::SeriesLimits},
     observation::{Observation, Workload},
-    policy::Check,
 };
 
 use testkit::fleet::{self, Fleet, REPLICAS, at, index_of, policy, policy_of, unready};
@@ -195,25 +194,6 @@ fn workloads_and_images(pods: u32) {
         let spec = fleet::workloads_and_images("another");
         index.apply_policy(policy_of("platform", 2, &spec), at(1_001))
     });
-    let mut fleet = Fleet::new(2);
-    let mut steps = Steps::default();
-    for number in 0..pods {
-        let pod = unready(fleet.pod(number));
-        drop(steps.step(|| index.apply(pod, at(1_002))));
-        drop(steps.step(|| index.work(at(1_002))));
-    }
-    steps.print("  all sidecars become unready");
-    run("  their violations fire", &mut index, at(2_000), |_| {
-        Effects::default()
-    });
-    // An image is evaluated at most once per second.
-    run("  they have a common cause", &mut index, at(2_002), |_| {
-        Effects::default()
-    });
-    let causes = index
-        .violations()
-        .filter(|violation| violation.check == Check::CommonCause);
-    assert_eq!(causes.count(), 1);
 }
 
 /// Lists Pods under one policy with this spec.

@@ -35,11 +35,6 @@ pub struct Checks {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "VersionDrift")]
     pub version_drift: Option<VersionDrift>,
-    /// A sidecar image fails the same check in several workloads since about the same time. Off unless this field is set, for
-    /// example to {}.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "CommonCause")]
-    pub common_cause: Option<CommonCause>,
 }
 
 /// Limits of the check NotReady.
@@ -335,32 +330,6 @@ impl Default for VersionDrift {
     }
 }
 
-/// Settings of the check CommonCause, which is off unless the policy has them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, rename_all = "camelCase")]
-#[schemars(transform = kubernetes_dialect)]
-pub struct CommonCause {
-    /// How Sidewatch reports a violation: Alert, Observe (no Events) or "Off" (nothing). The policy's mode applies if
-    /// it is stricter.
-    pub mode: Mode,
-    /// The number of workloads that must fail, and begin to fail within 10 minutes. They must also be 20 % of the workloads
-    /// that use the image. Between 2 and 1000.
-    #[schemars(range(min = 2, max = 1000))]
-    pub workloads: u32,
-    /// The severity of a violation: Info, Warning or Critical.
-    pub severity: Severity,
-}
-
-impl Default for CommonCause {
-    fn default() -> Self {
-        Self {
-            mode: Mode::Alert,
-            workloads: 3,
-            severity: Severity::Warning,
-        }
-    }
-}
-
 /// The containers whose restarts count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RestartScope {
@@ -392,6 +361,4 @@ pub enum CheckName {
     SidecarMissing,
     /// A sidecar image runs in several versions.
     VersionDrift,
-    /// A sidecar image fails the same check in several workloads.
-    CommonCause,
 }

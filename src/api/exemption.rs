@@ -58,8 +58,8 @@ pub struct SidecarExemptionSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "container_names")]
     pub containers: Vec<String>,
-    /// The checks whose violations are hidden. If empty, those of all checks about containers are. SidecarMissing,
-    /// VersionDrift and CommonCause are not about containers, and are never hidden. At most 16.
+    /// The checks whose violations are hidden. If empty, those of all checks about containers are. SidecarMissing and
+    /// VersionDrift are not about containers, and are never hidden. At most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "container_checks")]
     pub checks: Vec<CheckName>,

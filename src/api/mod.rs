@@ -24,8 +24,8 @@ mod status;
 mod tests;
 
 pub use checks::{
-    CheckName, Checks, CommonCause, Flapping, FrequentRestarts, JobHeldOpen, MainReadySidecarNotReady,
-    NotReady, OomKilled, RestartScope, SidecarMissing, StartupBlocked, VersionDrift,
+    CheckName, Checks, Flapping, FrequentRestarts, JobHeldOpen, MainReadySidecarNotReady, NotReady,
+    OomKilled, RestartScope, SidecarMissing, StartupBlocked, VersionDrift,
 };
 pub use common::{Mode, Severity};
 pub use duration::{Duration, InvalidDuration};

@@ -76,9 +76,8 @@ fn every_field_of_a_policy_has_a_default() {
             // fields.
             if !path.contains("Selector.")
                 && !path.contains("expected[].")
-                // These checks are off if the field is absent.
+                // The check is off if the field is absent.
                 && path != "spec.checks.versionDrift"
-                && path != "spec.checks.commonCause"
                 // No exemption is allowed if the field is absent.
                 && !path.starts_with("spec.exemptions")
                 && !path.ends_with("[]")

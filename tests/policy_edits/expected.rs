@@ -21,16 +21,10 @@ fn drift(hold_for: &str) -> Value {
     json!({"checks": {"versionDrift": {"for": hold_for}}})
 }
 
-/// A spec with CommonCause.
-fn cause() -> Value {
-    json!({"checks": {"commonCause": {}}})
-}
-
 /// A spec in which every check fires.
 pub(crate) fn all_checks() -> Value {
     let mut spec = entry(&json!({}));
     spec["checks"] = drift("5m")["checks"].clone();
-    spec["checks"]["commonCause"] = cause()["checks"]["commonCause"].clone();
     spec
 }
 
@@ -74,10 +68,6 @@ pub(crate) fn cases() -> Vec<Case> {
         choice("checks.versionDrift.severity", ["Info", "Critical"]).before(drift("5m")),
         case("checks.versionDrift.for", [json!("20m")], [json!("0s"), json!("720h")],
             ["720h1ms", "", "5", "-5m", "1.5h", "5 m", "5d"].map(Value::from), []).before(drift("168h")),
-        choice("checks.commonCause.mode", ["Observe", "Off"]).before(cause()),
-        choice("checks.commonCause.severity", ["Info", "Critical"]).before(cause()),
-        case("checks.commonCause.workloads", [json!(100)], [json!(1000)],
-            [json!(0), json!(1), json!(1001), json!(-1), json!("3")], []).before(cause()),
     ]
     .into_iter()
     .map(|mut case| {

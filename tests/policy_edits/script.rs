@@ -37,7 +37,7 @@ pub(crate) fn script() -> Vec<(i64, Pod)> {
         pod
     };
 
-    // Sidecars that are not ready for a time. Those of three workloads have a common cause.
+    // Sidecars that are not ready for a time.
     let web = with_envoy("pay", "web-1").container(Kind::Regular, "second", registry);
     for (pod, sidecar, from, to) in [
         (web, "envoy", 100, 2000),

@@ -121,7 +121,7 @@ async fn a_fault_that_ends_during_an_outage_has_no_event() {
     let pending = concat!(
         r#"sidewatch_workload_violations{check="MainReadySidecarNotReady",container="proxy",image="proxy",mode="alert","#,
         r#"namespace="pay",native="true",policy="mesh",policy_kind="SidecarPolicy",policy_namespace="pay","#,
-        r#"repository="proxy",severity="warning",state="pending",workload="a",workload_kind="Pod"}"#
+        r#"repository="docker.io/library/proxy",severity="warning",state="pending",workload="a",workload_kind="Pod"}"#
     );
     operator.until_metric(pending, 1.0).await;
     watch.cut();

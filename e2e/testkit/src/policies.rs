@@ -9,7 +9,7 @@ use sidewatch::{
 };
 
 /// The fields of all checks in a spec: seven checks of containers, and three of other subjects.
-pub const CHECKS: [&str; 10] = [
+pub const CHECKS: [&str; 9] = [
     "notReady",
     "mainReadySidecarNotReady",
     "frequentRestarts",
@@ -19,7 +19,6 @@ pub const CHECKS: [&str; 10] = [
     "flapping",
     "sidecarMissing",
     "versionDrift",
-    "commonCause",
 ];
 
 /// Returns a policy with this spec. A SidecarPolicy is in the namespace `pay`.

@@ -6,11 +6,12 @@ use e2e::project::{read_yaml, repository};
 use crate::helm::{CHART, CHARTS, read};
 
 #[rustfmt::skip]
-const COPIES: [(&str, &str); 6] = [
+const COPIES: [(&str, &str); 7] = [
     ("crds/sidewatch.dev_sidecarpolicies.yaml", "files/crds/sidewatch.dev_sidecarpolicies.yaml"),
     ("crds/sidewatch.dev_clustersidecarpolicies.yaml", "files/crds/sidewatch.dev_clustersidecarpolicies.yaml"),
     ("crds/sidewatch.dev_sidecarexemptions.yaml", "files/crds/sidewatch.dev_sidecarexemptions.yaml"),
     ("config/prometheus/rules.yaml", "files/rules.yaml"),
+    ("config/prometheus/common-cause.yaml", "files/common-cause.yaml"),
     ("config/admission/policies.yaml", "files/admission.yaml"),
     ("config/prometheus/dashboard.json", "files/dashboard.json"),
 ];

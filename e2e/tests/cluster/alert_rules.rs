@@ -13,7 +13,9 @@ use e2e::promtool::{CHECK_RULES, promtool};
 use serde_json::Value;
 use sidewatch::domain::policy::Check;
 
-const RULES: [&str; 2] = ["rules.yaml", "kube-state-metrics.yaml"];
+const RULES: [&str; 3] = ["rules.yaml", COMMON_CAUSE, "kube-state-metrics.yaml"];
+/// The alert that is off by default.
+const COMMON_CAUSE: &str = "common-cause.yaml";
 /// Base URL of runbooks, followed by their path in this repository.
 const SITE: &str = "https://sidewatch.dev/";
 
@@ -28,7 +30,6 @@ const ALERTS: [(Check, &str); Check::ALL.len()] = [
     (Check::Flapping, "SidecarFlapping"),
     (Check::SidecarMissing, "SidecarMissing"),
     (Check::VersionDrift, "SidecarVersionDrift"),
-    (Check::CommonCause, "SidecarCommonCause"),
 ];
 const OWN_ALERTS: [&str; 9] = [
     "SidewatchDown",
@@ -221,7 +222,8 @@ fn each_alert_is_tested_with_two_replicas_and_over_a_restart() {
             names.extend(alerts_of(&group));
         }
     }
-    let all: BTreeSet<_> = alerts("rules.yaml").into_keys().collect();
+    let mut all: BTreeSet<_> = alerts("rules.yaml").into_keys().collect();
+    all.extend(alerts(COMMON_CAUSE).into_keys());
     assert_eq!(two_replicas, all);
     assert_eq!(restart, all);
 }
@@ -264,7 +266,7 @@ fn each_alert_is_tested_firing_and_silent() {
             }
         }
     }
-    for (file, of_rules) in RULES.into_iter().zip([true, false]) {
+    for (file, of_rules) in RULES.into_iter().zip([true, true, false]) {
         for name in alerts(file).into_keys() {
             for fires in [true, false] {
                 assert!(

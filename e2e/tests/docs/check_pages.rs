@@ -41,9 +41,8 @@ fn each_check_has_a_page_and_each_page_a_check() {
 #[test]
 fn the_settings_on_a_page_are_the_defaults() {
     let mut spec = sidewatch::api::SidecarPolicySpec::default();
-    // Its page has the defaults of the fields of a check that is off without them.
+    // Its page has the defaults of the fields of the check, which is off without them.
     spec.checks.version_drift = Some(sidewatch::api::VersionDrift::default());
-    spec.checks.common_cause = Some(sidewatch::api::CommonCause::default());
     let defaults = serde_json::to_value(spec).unwrap();
     let mut documented = serde_json::Map::new();
     for check in Check::ALL {
@@ -139,32 +138,6 @@ fn play(check: Check, pod: &mut Example) {
             pod.start("10:40:00");
             // Seven days later.
             pod.wait_until("178:42:00");
-        }
-        Check::CommonCause => {
-            pod.set_spec(check, "checks:");
-            pod.start("10:40:00");
-            let copy = |name: &str, uid: &str, is_ready: bool, started: &Value| {
-                let mut copy = started.clone();
-                copy["metadata"]["name"] = json!(name);
-                copy["metadata"]["uid"] = json!(uid);
-                copy["status"]["initContainerStatuses"][0]["ready"] = json!(is_ready);
-                copy
-            };
-            let started = pod.pod.clone();
-            for name in ["api", "web"] {
-                pod.pod = copy(name, name, true, &started);
-                pod.apply("10:40:00");
-            }
-            pod.wait_until("10:42:06");
-            for (name, uid, at) in [
-                ("search", "pod-uid", "10:42:07"),
-                ("api", "api", "10:42:27"),
-                ("web", "web", "10:42:37"),
-            ] {
-                pod.pod = copy(name, uid, false, &started);
-                pod.apply(at);
-            }
-            pod.wait_until("10:48:00");
         }
     }
 }

@@ -3,7 +3,6 @@
 //!
 //! CONTRIBUTING.md describes how to add a check.
 
-pub mod common_cause;
 pub mod flapping;
 pub mod frequent_restarts;
 pub mod job_held_open;
@@ -101,8 +100,6 @@ register! {
     SidecarMissing: sidecar_missing,
     /// The Pods of a policy run more than one version of a sidecar image.
     VersionDrift: version_drift,
-    /// A sidecar image fails the same check in several workloads.
-    CommonCause: common_cause,
 }
 
 /// The settings of one check: those that every check has, and those of this check.

@@ -2,10 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{
-    HidingExemption, Index, entry::PolicyEntry, image_states, matches::Match, pods::PodEntry,
-    views::with_hint,
-};
+use super::{HidingExemption, Index, entry::PolicyEntry, matches::Match, pods::PodEntry, views::with_hint};
 use crate::domain::{
     checks::{MessageContext, rule},
     observation::{Observation, Phase},
@@ -106,7 +103,7 @@ impl Index {
             // Those on images are not about the Pod.
             let of_pods = Check::ALL
                 .into_iter()
-                .filter(|check| !image_states::CHECKS.contains(check));
+                .filter(|check| *check != Check::VersionDrift);
             for check in of_pods {
                 if check == Check::SidecarMissing {
                     states.extend(self.states_of_workload(entry, pod, matched));

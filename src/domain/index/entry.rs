@@ -8,7 +8,6 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    causes::FailingImages,
     counts::Counts,
     images::ImageCounts,
     matches::{Match, Version},
@@ -60,8 +59,6 @@ pub(super) struct PolicyEntry {
     pub(super) counts: Counts,
     /// The versions of the sidecar images.
     pub(super) images: ImageCounts,
-    /// The sidecar images that fail, if the policy has the check CommonCause.
-    pub(super) failing_images: FailingImages,
     /// The violations, in the order of the status.
     pub(super) violations: BTreeSet<Violation>,
     /// The Pods in violation by workload, with the recent OOM kills.
@@ -98,7 +95,6 @@ impl PolicyEntry {
             covered_until: None,
             counts: Counts::default(),
             images: ImageCounts::default(),
-            failing_images: FailingImages::default(),
             violations: BTreeSet::new(),
             workloads: WorkloadCounts::default(),
             recent_kills: RecentKills::default(),
@@ -173,7 +169,6 @@ impl PolicyEntry {
     /// Adds a Pod to the counts and its violations to the list.
     pub(super) fn add_pod(&mut self, pod: &Observation, matched: &Match, tracked: &[Tracked]) {
         self.counts.add(pod, &matched.roles, tracked);
-        self.failing_images.add(pod, matched, tracked);
         for (tracked, violation) in self.violations_of(pod, matched, tracked) {
             if let Some(series) = visible_series(pod, tracked, &violation) {
                 self.workloads.add(series, 1);
@@ -185,23 +180,12 @@ impl PolicyEntry {
     /// Undoes [`Self::add_pod`]. Must be called before the Pod, its violations or its match change.
     pub(super) fn remove_pod(&mut self, pod: &Observation, matched: &Match, tracked: &[Tracked]) {
         self.counts.remove(pod, &matched.roles, tracked);
-        self.failing_images.remove(pod, matched, tracked);
         for (tracked, violation) in self.violations_of(pod, matched, tracked) {
             if let Some(series) = visible_series(pod, tracked, &violation) {
                 self.workloads.subtract(series, 1);
             }
             self.violations.remove(&violation);
         }
-    }
-
-    /// Takes the facts about images, to read them beside other parts of the policy. They must be put back.
-    pub(super) fn take_images(&mut self) -> (ImageCounts, FailingImages) {
-        let Self {
-            images,
-            failing_images,
-            ..
-        } = self;
-        (std::mem::take(images), std::mem::take(failing_images))
     }
 
     /// Adds the violation of a workload or an image to the counts and the list.

@@ -10,7 +10,6 @@ use super::{
     entry::{Policies, PolicyEntry},
     event_planner::EventPlanner,
     exemptions::Exemptions,
-    image_states::ImageKey,
     matches::{Match, MatchSet},
     pods::{PodEntry, PodId, Selected, Unevaluated},
     workloads::Workloads,
@@ -21,7 +20,7 @@ use crate::domain::{
     histogram::Histogram,
     history::Observed,
     observation::Observation,
-    policy::{Check, Policy},
+    policy::Policy,
     tracker::{self, Changed, Tracked, keep_earliest},
 };
 
@@ -46,11 +45,6 @@ impl Index {
             let id = matched.version.policy;
             if let Some(policy) = self.policies.get_mut(&id) {
                 act(policy, &mut self.exemptions, pod, matched);
-                for repository in policy.failing_images.take_changed() {
-                    let check = (id, Check::CommonCause);
-                    self.image_states
-                        .mark(ImageKey::new(check, &policy.key.namespace, &repository));
-                }
             }
         }
     }

@@ -1,8 +1,7 @@
-//! The violations of the checks on images: VersionDrift and CommonCause.
+//! The violations of VersionDrift, the check on images.
 //!
-//! [`ImageCounts`](super::images::ImageCounts) keeps the workloads of each version for the policies with such a check, with each
-//! Pod that comes, changes and goes. [`FailingImages`](super::causes::FailingImages) keeps those that fail. A repository whose
-//! facts change is queued. [`Index::work`] evaluates it after all other work, so that all Pods of an edit or a list are known.
+//! [`ImageCounts`](super::images::ImageCounts) keeps the workloads of each version for the policies with the check, with each
+//! Pod that comes, changes and goes. A repository whose facts change is queued. [`Index::work`] evaluates it after all other work, so that all Pods of an edit or a list are known.
 //! While a watch of its Pods is held, it waits.
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -11,10 +10,9 @@ use jiff::Timestamp;
 
 use super::{
     Index,
-    causes::Cause,
     checkpoint::Export,
-    drift::{self, Drift},
-    entry::{PolicyEntry, PolicyId},
+    drift::Drift,
+    entry::PolicyId,
     subjects::{Queue, Step, SubjectFacts, SubjectState},
     watches::{Scope, covers},
     work::Work,
@@ -26,26 +24,17 @@ use crate::domain::{
     violation::{ImageSubject, Subject},
 };
 
-/// The checks on images.
-pub(super) const CHECKS: [Check; 2] = [Check::VersionDrift, Check::CommonCause];
-
-/// A repository under a check of a policy.
+/// A repository under a policy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ImageKey {
     pub(super) policy: PolicyId,
-    pub(super) check: Check,
     pub(super) subject: ImageSubject,
 }
 
 impl ImageKey {
-    pub(super) fn new(
-        (policy, check): (PolicyId, Check),
-        namespace: &Arc<str>,
-        repository: &Arc<str>,
-    ) -> Self {
+    pub(super) fn new(policy: PolicyId, namespace: &Arc<str>, repository: &Arc<str>) -> Self {
         Self {
             policy,
-            check,
             subject: ImageSubject {
                 namespace: Arc::clone(namespace),
                 repository: Arc::clone(repository),
@@ -96,25 +85,12 @@ impl ImageStates {
 
 /// A key before all keys of a policy.
 fn first_of(policy: PolicyId) -> ImageKey {
-    ImageKey::new((policy, Check::ALL[0]), &Arc::default(), &Arc::default())
+    ImageKey::new(policy, &Arc::default(), &Arc::default())
 }
 
-/// The cause of a violation, for the status of its policy.
-pub(super) fn detail(policy: &PolicyEntry, check: Check, subject: &ImageSubject) -> String {
-    let repository = &subject.repository;
-    if check == Check::VersionDrift {
-        return drift::detail(&policy.images, repository);
-    }
-    let limits = policy
-        .spec()
-        .map(|spec| (policy.key.kind, &spec.checks.common_cause.limits));
-    let cause = limits.and_then(|limits| policy.failing_images.cause(limits, repository, &policy.images));
-    cause.map_or_else(String::new, |cause| cause.detail())
-}
-
-/// Whether a policy has a check on images.
+/// Whether a policy has the check.
 pub(super) fn is_watched(spec: &Policy) -> bool {
-    CHECKS.iter().any(|check| spec.mode_of(*check) != Mode::Off)
+    spec.mode_of(Check::VersionDrift) != Mode::Off
 }
 
 impl Index {
@@ -155,59 +131,33 @@ impl Index {
             ..
         } = self;
         image_states.queue.set_deadline(key, None);
-        let mut policy = policies.get_mut(&key.policy).map(|policy| &mut **policy);
-        if key.check == Check::CommonCause
-            && let Some(policy) = &mut policy
-        {
-            let (repository, generation) = (&key.subject.repository, policy.generation);
-            let failing = &mut policy.failing_images;
-            if let Some(at) = failing.evaluated_again(repository, generation, now) {
-                image_states.queue.set_deadline(key, Some(at));
-                return;
-            }
-            failing.set_evaluated(repository, generation, now);
-        }
         let mut state = image_states.states.remove(key).unwrap_or_default();
+        let mut policy = policies.get_mut(&key.policy).map(|policy| &mut **policy);
         let version = policy.as_ref().and_then(|policy| policy.latest.clone());
-        let (images, failing) = policy
-            .as_mut()
-            .map(|policy| policy.take_images())
-            .unwrap_or_default();
+        // Taken out, to read the images beside other parts of the policy.
+        let images = policy.as_mut().map(|policy| std::mem::take(&mut policy.images));
+        let images = images.unwrap_or_default();
         let spec = version
             .as_ref()
             .map(|version| &version.spec)
-            .filter(|spec| spec.mode_of(key.check) != Mode::Off && images.is_used(&key.subject.repository));
-        let kind = policy.as_ref().map(|policy| policy.key.kind);
-        let covered: Option<(&Policy, Box<dyn SubjectFacts + '_>)> = spec.zip(kind).map(|(spec, kind)| {
-            let facts: Box<dyn SubjectFacts> = if key.check == Check::CommonCause {
-                Box::new(Cause::of(key, (kind, spec), &failing, &images))
-            } else {
-                Box::new(Drift::of(key, &images, spec))
-            };
-            (spec, facts)
-        });
-        let facts = covered.as_ref().map(|(spec, facts)| (*spec, &**facts));
-        if let (Some(policy), Some(facts)) = (policy.as_deref_mut(), facts) {
-            state.take_stored((policy, restored), facts, now);
+            .filter(|spec| is_watched(spec) && images.is_used(&key.subject.repository));
+        let drift = spec.map(|spec| (spec, Drift::of(key, &images, spec)));
+        let covered = drift
+            .as_ref()
+            .map(|(spec, drift)| (*spec, drift as &dyn SubjectFacts));
+        if let (Some(policy), Some(covered)) = (policy.as_deref_mut(), covered) {
+            state.take_stored((policy, restored), covered, now);
         }
-        // The onset of a common cause is that of the first workload.
-        let observed = if key.check == Check::CommonCause {
-            Observed::Initial
-        } else {
-            Observed::Live
-        };
         let step = Step {
             now,
-            observed,
+            observed: Observed::Live,
             durations,
             effects,
         };
-        let deadline = state.evaluate(policy.as_deref_mut(), facts, step);
-        let is_covered = facts.is_some();
-        drop(covered);
+        let deadline = state.evaluate(policy.as_deref_mut(), covered, step);
+        let is_covered = covered.is_some();
         if let Some(policy) = policy {
             policy.images = images;
-            policy.failing_images = failing;
         }
         if is_covered && (state.tracked.is_some() || !state.written.is_empty()) {
             image_states.states.insert(key.clone(), state);
@@ -219,7 +169,7 @@ impl Index {
     pub(super) fn export_images(&self, export: &mut Export) {
         for (key, state) in &self.image_states.states {
             let subject = Subject::Image(key.subject.clone());
-            state.export((key.policy, key.check), &subject, export);
+            state.export((key.policy, Check::VersionDrift), &subject, export);
         }
     }
 
@@ -228,7 +178,7 @@ impl Index {
         for (key, state) in &mut self.image_states.states {
             let subject = Subject::Image(key.subject.clone());
             state.join(
-                (key.policy, key.check),
+                (key.policy, Check::VersionDrift),
                 &subject,
                 &self.policies,
                 (&self.restored, now),

@@ -15,7 +15,7 @@ use std::{
 
 use super::{
     entry::Policies,
-    image_states::{CHECKS, ImageKey, ImageStates, is_watched},
+    image_states::{ImageKey, ImageStates, is_watched},
     matches::{Match, MatchSet},
     pods::Selected,
 };
@@ -24,7 +24,6 @@ use crate::domain::{
     image_version::{ImageVersion, MAX_REFERENCE},
     observation::{Observation, Workload},
     pattern::Repository,
-    policy::Check,
     roles::{Role, Roles},
     summary::{Images, LISTED_IMAGES, LISTED_VERSIONS, RepositoryImages, VersionPods},
 };
@@ -51,12 +50,6 @@ impl SidecarImage {
             version: version.to_string().into(),
         })
     }
-}
-
-/// The repository of an image as a Pod writes it. `None` if no container runtime accepts it.
-pub(super) fn repository_of(image: &str) -> Option<Arc<str>> {
-    let parsed = (image.len() <= MAX_REFERENCE).then(|| SidecarImage::parse(image));
-    parsed.flatten().map(|image| image.repository)
 }
 
 /// The versions of the latest images. Most Pods have one of few images.
@@ -141,15 +134,8 @@ impl ParsedImages {
                     } else {
                         policy.images.subtract(image, pod, is_watched);
                     }
-                    for check in CHECKS.into_iter().filter(|_| is_watched) {
-                        let key = ImageKey::new((id, check), &policy.key.namespace, &image.repository);
-                        // An image that does not fail has no common cause, however many workloads use it.
-                        let concerns = check != Check::CommonCause
-                            || policy.failing_images.contains(&image.repository)
-                            || states.states.contains_key(&key);
-                        if concerns {
-                            states.mark(key);
-                        }
+                    if is_watched {
+                        states.mark(ImageKey::new(id, &policy.key.namespace, &image.repository));
                     }
                 }
             }
@@ -173,7 +159,7 @@ struct VersionCount {
     pods: u32,
     /// The namespace in which the version was first seen.
     namespace: Arc<str>,
-    /// The Pods by workload, if the policy has a check on images.
+    /// The Pods by workload, if the policy has the check VersionDrift.
     workloads: BTreeMap<WorkloadOf, u32>,
 }
 
@@ -251,12 +237,6 @@ impl ImageCounts {
         following
             .take_while(move |(image, _)| image.repository == first.repository)
             .map(|(image, count)| (&image.version, count))
-    }
-
-    /// The workloads with a sidecar of the repository; those with several versions more than once.
-    pub(super) fn workloads_of(&self, repository: &Arc<str>) -> impl Iterator<Item = &WorkloadOf> {
-        self.versions_of(repository)
-            .flat_map(|(_, count)| count.workloads.keys())
     }
 
     /// Whether a Pod has a sidecar of the repository.

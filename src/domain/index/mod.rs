@@ -19,7 +19,6 @@
 //! policies concerned ([`Index::uncount`]). [`Index::reevaluate`] adds it again at the end.
 
 mod adopt;
-mod causes;
 pub mod check_states;
 mod checkpoint;
 mod counts;

@@ -9,10 +9,8 @@ use jiff::Timestamp;
 
 use super::{
     Index,
-    causes::{self, FailingImages},
     counts::Counts,
     entry::{PolicyEntry, PolicyId, visible_series},
-    image_states::ImageKey,
     images::ImageCounts,
     missing::Missing,
     pods::{PodEntry, PodId, Selected},
@@ -23,7 +21,6 @@ use super::{
 use crate::domain::{
     effects::Effects,
     observation::Observation,
-    policy::Check,
     roles::Roles,
     violation::{Subject, ViolationKey},
 };
@@ -154,7 +151,6 @@ impl Index {
                 violations.insert(shown.violation.clone());
             }
             self.assert_drifts(*id, policy);
-            self.assert_causes(*id, policy);
             let under = self.all_pods().filter_map(|(_, pod)| {
                 let matched = pod.matches.get(*id)?;
                 Some((&pod.observation, &*matched.roles))
@@ -194,48 +190,15 @@ impl Index {
             failing.entry(repository).or_default().insert(version);
         }
         failing.retain(|_, versions| versions.len() > 1);
-        let tracked = self.tracked_images(id, Check::VersionDrift);
+        let tracked = self.tracked_images(id);
         assert_eq!(tracked, failing.into_keys().collect(), "{}", policy.key);
     }
 
-    /// Panics if the images that fail differ from a recount, or their violations from these.
-    fn assert_causes(&self, id: PolicyId, policy: &PolicyEntry) {
-        let mut failing = FailingImages::default();
-        for (_, pod) in self.all_pods() {
-            if let Some(matched) = pod.matches.get(id) {
-                failing.add(&pod.observation, matched, pod.tracked(id));
-            }
-        }
-        failing.take_changed();
-        assert_eq!(policy.failing_images, failing, "{}", policy.key);
-        if self.has_work() || !self.watches.is_released(&policy.key.namespace) {
-            return;
-        }
-        let mut tracked = self.tracked_images(id, Check::CommonCause);
-        let spec = policy.spec().filter(|spec| causes::is_on(spec));
-        let limits = spec.map(|spec| (policy.key.kind, &spec.checks.common_cause.limits));
-        let mut caused: BTreeSet<_> = failing
-            .repositories()
-            .filter(|repository| {
-                limits.is_some_and(|limits| failing.cause(limits, repository, &policy.images).is_some())
-            })
-            .cloned()
-            .collect();
-        let waits = |repository: &Arc<str>| {
-            let key = ImageKey::new((id, Check::CommonCause), &policy.key.namespace, repository);
-            let deadline = self.image_states.queue.deadline(&key);
-            deadline.is_some() && deadline == policy.failing_images.next_evaluation(repository)
-        };
-        tracked.retain(|repository| !waits(repository));
-        caused.retain(|repository| !waits(repository));
-        assert_eq!(tracked, caused, "{}", policy.key);
-    }
-
-    /// The repositories with a violation under a check of a policy.
-    fn tracked_images(&self, id: PolicyId, check: Check) -> BTreeSet<Arc<str>> {
+    /// The repositories with a violation under a policy.
+    fn tracked_images(&self, id: PolicyId) -> BTreeSet<Arc<str>> {
         let states = self.image_states.states.iter();
-        let of_check = states.filter(|(key, _)| (key.policy, key.check) == (id, check));
-        let tracked = of_check.filter(|(_, state)| state.tracked.is_some());
+        let of_policy = states.filter(|(key, _)| key.policy == id);
+        let tracked = of_policy.filter(|(_, state)| state.tracked.is_some());
         tracked.map(|(key, _)| key.subject.repository.clone()).collect()
     }
 
@@ -326,7 +289,6 @@ impl Index {
         for policy in self.policies.values() {
             assert_eq!(policy.counts, Counts::default());
             assert_eq!(policy.images.pods(), (BTreeMap::new(), 0));
-            assert_eq!(policy.failing_images, FailingImages::default());
             assert!(policy.violations.is_empty() && policy.restarts.is_empty());
             let mut kills = WorkloadCounts::default();
             policy.recent_kills.count(&mut kills);

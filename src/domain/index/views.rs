@@ -3,8 +3,8 @@
 use super::{
     Index, StartupDurations,
     counts::Failing,
+    drift,
     entry::{PolicyEntry, PolicyId},
-    image_states,
     policy_limits::Standing,
     series::PolicySeries,
     work::Work,
@@ -82,7 +82,7 @@ impl Index {
         let subject = match &violation.subject {
             Subject::Container(subject) => subject,
             Subject::Workload(subject) => return self.missing.detail(id, entry, subject),
-            Subject::Image(subject) => return Some(image_states::detail(entry, violation.check, subject)),
+            Subject::Image(subject) => return Some(drift::detail(&entry.images, &subject.repository)),
         };
         let pod = self.pods.get(&self.pod_id(&subject.namespace, &subject.uid)?)?;
         let matched = pod.matches.get(id)?;

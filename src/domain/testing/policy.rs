@@ -122,7 +122,7 @@ impl Policy {
                 );
             }
             Check::OOMKilled => change_limits!(change, settings, checks.oom_killed.limits, keep_firing_for),
-            Check::SidecarMissing | Check::VersionDrift | Check::CommonCause => change(&mut settings),
+            Check::SidecarMissing | Check::VersionDrift => change(&mut settings),
         }
         *self.checks.common_mut(check) = Common {
             mode: settings.mode,

@@ -4,7 +4,6 @@
 mod adoption;
 mod after_gap;
 mod clocks;
-mod common_cause;
 mod drift;
 mod edits;
 mod evaluated;

@@ -80,15 +80,13 @@ fn changed(number: usize, image: usize, change: Change) -> Pod {
     }
 }
 
-/// A policy that expects `envoy`. Two workloads have a common cause.
+/// A policy that expects `envoy`.
 fn edited((checks_images, waits): Edit) -> Policy {
     let mode = if checks_images { Mode::Alert } else { Mode::Off };
     policy().with(|policy| {
         policy.expected = expecting().expected;
         policy.expected[0].hold_for = minutes(if waits { 10 } else { 0 });
         policy.checks.version_drift.common.mode = mode;
-        policy.checks.common_cause.common.mode = mode;
-        policy.checks.common_cause.limits.workloads = 2;
         policy.checks.not_ready.limits.hold_for = minutes(0);
         policy.checks.not_ready.limits.keep_firing_for = minutes(0);
     })

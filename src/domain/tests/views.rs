@@ -119,7 +119,7 @@ fn each_firing_counts_once_by_check() {
         .delete(&web());
     assert_eq!(
         fired(&harness),
-        [2, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        [2, 0, 0, 0, 0, 0, 0, 0, 0],
         "two episodes count, also after the deletion of the Pod"
     );
 }

@@ -243,6 +243,8 @@ fn write_workloads(encoder: &mut Encoder<'_>, workloads: &Bounded<ViolationKind,
             ),
             None => ("", "", "", "", ""),
         };
+        let repository = Repository::of(image);
+        let repository = if image.is_empty() { "" } else { repository.full() };
         let values = [
             kind.check.as_str(),
             container,
@@ -253,7 +255,7 @@ fn write_workloads(encoder: &mut Encoder<'_>, workloads: &Bounded<ViolationKind,
             policy,
             policy_kind,
             policy_namespace,
-            Repository::without_tag(image),
+            repository,
             severity_value(kind.severity),
             state_value(kind.firing),
             workload,

@@ -77,12 +77,6 @@ impl<K: Clone + Ord> Queue<K> {
             }
         }
     }
-
-    #[cfg(test)]
-    pub(in crate::domain::index) fn deadline(&self, key: &K) -> Option<Timestamp> {
-        self.deadline_of.get(key).copied()
-    }
-
     pub(in crate::domain::index) fn set_deadline(&mut self, key: &K, deadline: Option<Timestamp>) {
         if let Some(at) = self.deadline_of.remove(key) {
             self.deadlines.remove(&(at, key.clone()));

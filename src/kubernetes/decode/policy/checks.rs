@@ -5,7 +5,7 @@ use crate::{
     api::{self, CheckName},
     domain::{
         checks::{
-            self, Check, Checks, Common, Settings, common_cause, flapping, frequent_restarts, job_held_open,
+            self, Check, Checks, Common, Settings, flapping, frequent_restarts, job_held_open,
             main_ready_sidecar_not_ready, not_ready, oom_killed, sidecar_missing, startup_blocked,
             version_drift,
         },
@@ -62,7 +62,6 @@ register! {
     Flapping = Flapping: flapping, "flapping";
     SidecarMissing = SidecarMissing: sidecar_missing, "sidecarMissing";
     VersionDrift = VersionDrift: version_drift, "versionDrift";
-    CommonCause = CommonCause: common_cause, "commonCause";
 }
 
 // Each `decode` destructures the API type, so that a new field does not compile until it is decoded.
@@ -251,28 +250,6 @@ impl Decode for Option<api::VersionDrift> {
             common: common(*mode, *severity),
             limits: version_drift::Limits {
                 hold_for: duration(path, "for", r#for, LONG)?,
-            },
-        })
-    }
-}
-
-/// The check is off unless the policy names it.
-impl Decode for Option<api::CommonCause> {
-    type Limits = common_cause::Limits;
-
-    fn decode(&self, path: &str) -> Result<Settings<Self::Limits>, InvalidSpec> {
-        let Some(api::CommonCause {
-            mode,
-            workloads,
-            severity,
-        }) = self
-        else {
-            return Ok(Settings::default());
-        };
-        Ok(Settings {
-            common: common(*mode, *severity),
-            limits: common_cause::Limits {
-                workloads: number(path, "workloads", *workloads, (2, "2"))?,
             },
         })
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::domain::{
     checks::{
-        Check, Checks, Common, Settings, common_cause, flapping, frequent_restarts, job_held_open,
+        Check, Checks, Common, Settings, flapping, frequent_restarts, job_held_open,
         main_ready_sidecar_not_ready, not_ready, oom_killed, sidecar_missing, startup_blocked, version_drift,
     },
     expected::{Expected, Preset, Rule},
@@ -105,7 +105,6 @@ fn every_field_is_decoded() {
             "flapping": check(json!({"count": 5, "window": "55s"})),
             "sidecarMissing": common,
             "versionDrift": with(common.clone(), &json!({"for": "65s"})),
-            "commonCause": with(common.clone(), &json!({"workloads": 6})),
         },
         "events": {"repeatPeriod": "1h30m", "onRecovery": "Disabled"},
         "runbookURL": "https://example.com/runbook",
@@ -180,7 +179,6 @@ fn every_field_is_decoded() {
             version_drift: observe(version_drift::Limits {
                 hold_for: seconds(65),
             }),
-            common_cause: observe(common_cause::Limits { workloads: 6 }),
         },
         repeat_period: SignedDuration::from_mins(90),
         recovery_events: false,

@@ -23,9 +23,6 @@ pub(super) fn checks() -> Vec<Invalid> {
         rows.push(at(count, "none", json!(0), "", &["should be greater than or equal to 1"]));
         rows.push(at(count, "more than 1000", json!(1001), "", &["should be less than or equal to 1000"]));
     }
-    let workloads = "checks.commonCause.workloads";
-    rows.push(at(workloads, "one has nothing in common", json!(1), "", &["should be greater than or equal to 2"]));
-    rows.push(at(workloads, "more than 1000", json!(1001), "", &["should be less than or equal to 1000"]));
     rows
 }
 
