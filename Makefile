@@ -3,7 +3,7 @@ help: ## list the targets
 
 .PHONY: help tools check test test-build test-units test-units-beside test-cluster test-docs test-survival \
 	failover-soak soak failover-node e2e e2e-shared e2e-alone e2e-cgroup2 record compat comparison lint fmt demo crds \
-	admission docs chart binary image images bench bench-scale bench-mass-fault bench-commands fuzz mutants
+	admission docs chart generate binary image images bench bench-scale bench-mass-fault bench-commands fuzz mutants
 
 tools: ## find or build the tools of the tests (etcd, kube-apiserver, Helm ...), and the images if a node can run here
 	cargo run --quiet --package e2e --locked -- tools
@@ -113,6 +113,8 @@ lint: ## check formatting and lints, as in CI
 
 fmt: ## format the code
 	cargo fmt --all
+
+generate: crds admission docs chart ## generate everything that is generated
 
 crds: ## generate crds/ from the types in src/api
 	UPDATE_CRDS=1 cargo test --quiet --package sidewatch --lib --locked crds

@@ -6,8 +6,7 @@ use anyhow::ensure;
 use e2e::ControlPlane;
 use e2e::operator::Operator;
 use e2e::poll;
-use e2e::process::{Process, Scratch, copy_directory};
-use e2e::project::repository;
+use e2e::process::Process;
 use e2e::tools::Tool;
 
 use crate::helm::{CHART, Helm, NAMESPACE, POLICIES, POLICIES_RELEASE, RELEASE};
@@ -225,47 +224,4 @@ async fn an_operator_with_roles_in_two_namespaces_is_ready() {
         cluster.eventually(&policy, READY, "True").await;
     }
     drop(operator);
-}
-
-/// The chart with one replica and the strategy of version 0.1.
-fn recreate_chart(files: &Scratch) -> String {
-    let chart = files.path().join("sidewatch");
-    copy_directory(&repository().join(CHART), &chart).unwrap();
-    let path = chart.join("templates/deployment.yaml");
-    let template = std::fs::read_to_string(&path).unwrap();
-    let new = "    type: RollingUpdate\n    rollingUpdate:\n      maxUnavailable: 0\n      maxSurge: 1\n";
-    assert!(template.contains(new), "{template}");
-    let pause = "  minReadySeconds: 15\n";
-    assert!(template.contains(pause), "{template}");
-    let old = template
-        .replace(new, "    type: Recreate\n")
-        .replace(pause, "")
-        .replace("{{ int64 .Values.replicas }}", "1");
-    std::fs::write(path, old).unwrap();
-    chart.to_str().unwrap().to_owned()
-}
-
-/// Helm 3 applies on the client, Helm 4 on the server. Neither may leave `rollingUpdate` beside `Recreate`.
-#[tokio::test]
-async fn an_upgrade_replaces_the_strategy_of_0_1_and_a_rollback_restores_it() {
-    for version in [Tool::Helm3, Tool::Helm] {
-        let cluster = Cluster::start(version).await;
-        let files = Scratch::new().unwrap();
-        let old = recreate_chart(&files);
-        let deployment = format!("deployment {RELEASE} --namespace {NAMESPACE}");
-        let shape = "{.spec.replicas},{.spec.strategy.type},{.spec.strategy.rollingUpdate.maxUnavailable}";
-        let steps = async {
-            cluster.release("install", RELEASE, &old, &[]).await;
-            assert_eq!(cluster.field(&deployment, shape).await, "1,Recreate,");
-            cluster.release("upgrade", RELEASE, CHART, &[]).await;
-            assert_eq!(cluster.field(&deployment, shape).await, "2,RollingUpdate,0");
-            let rollback = ["rollback", RELEASE, "--namespace", NAMESPACE];
-            cluster.helm.run(&rollback).await.unwrap();
-            assert_eq!(cluster.field(&deployment, shape).await, "1,Recreate,");
-        };
-        tokio::select! {
-            () = steps => {}
-            stopped = cluster.plane.keep_pods_ready(NAMESPACE) => panic!("{stopped:?}"),
-        }
-    }
 }

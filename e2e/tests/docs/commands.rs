@@ -20,24 +20,6 @@ kubectl wait --for=condition=Established --all crd
 const POLICIES: &str =
     "helm install sidewatch-policies charts/sidewatch-policies --namespace sidewatch-system";
 
-/// A policy in which the severities of version 0.1 are stored.
-const OLD_POLICY: &str = "\
-kubectl apply -f - <<EOF
-apiVersion: sidewatch.dev/v1alpha1
-kind: ClusterSidecarPolicy
-metadata: {name: platform}
-spec: {checks: {frequentRestarts: {severity: Critical}, startupBlocked: {severity: Critical}}}
-EOF";
-
-/// The default policy that the hook of an older chart created.
-const POLICY_OF_HOOK: &str = "\
-kubectl apply -f - <<EOF
-apiVersion: sidewatch.dev/v1alpha1
-kind: ClusterSidecarPolicy
-metadata: {name: sidewatch, annotations: {helm.sh/hook: 'post-install,post-upgrade'}}
-spec: {}
-EOF";
-
 /// Upgrades the release, so that there is a revision to roll back to.
 const UPGRADE: &str =
     "helm upgrade sidewatch charts/sidewatch --namespace sidewatch-system --set log.level=debug";
@@ -147,8 +129,6 @@ async fn upgrading_works_as_the_page_says() {
     run_sections("docs/upgrading.md", |title| match title {
         "With kustomize" | "From kustomize to Helm" => "kubectl apply -k config/default".to_owned(),
         "Rolling back" => format!("{INSTALL}{UPGRADE}"),
-        "Severities of existing policies" => format!("{INSTALL}{OLD_POLICY}"),
-        "The default policy of the chart" => format!("{INSTALL}{POLICY_OF_HOOK}"),
         _ => INSTALL.to_owned(),
     })
     .await;
