@@ -2,37 +2,45 @@
 
 use std::collections::BTreeMap;
 
-use futures::{StreamExt, TryStreamExt, stream::BoxStream};
+use futures::{StreamExt, stream::BoxStream};
 use k8s_openapi::{ByteString, api::core::v1::ConfigMap};
 use kube::Client;
+use serde::{Deserialize, Deserializer};
 
-use super::named_object::{Applied, NamedObject, Version};
+use super::{
+    decode::or_default,
+    named_object::{Applied, NamedObject, Version},
+};
 
-/// The key in `binaryData`.
+/// The key in `binaryData`, as [`BinaryData`] reads it.
 const KEY: &str = "checkpoint";
 
 /// The ConfigMap as it was read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct StoredCheckpoint {
     /// The identity of this state of the object.
+    #[serde(rename = "metadata")]
     pub version: Version,
     /// The encoded checkpoint; `None` if the key is missing.
+    #[serde(rename = "binaryData", deserialize_with = "checkpoint")]
     pub bytes: Option<Vec<u8>>,
 }
 
-impl From<ConfigMap> for StoredCheckpoint {
-    fn from(map: ConfigMap) -> Self {
-        let bytes = map.binary_data.and_then(|mut data| data.remove(KEY));
-        Self {
-            version: map.metadata.into(),
-            bytes: bytes.map(|ByteString(bytes)| bytes),
-        }
-    }
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct BinaryData {
+    checkpoint: Option<ByteString>,
+}
+
+fn checkpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u8>>, D::Error> {
+    let BinaryData { checkpoint } = or_default(deserializer)?;
+    Ok(checkpoint.map(|ByteString(bytes)| bytes))
 }
 
 /// Access to the ConfigMap of one installation.
 #[derive(Clone)]
-pub struct CheckpointMap(NamedObject<ConfigMap>);
+pub struct CheckpointMap(NamedObject<ConfigMap, StoredCheckpoint>);
 
 impl CheckpointMap {
     /// Creates the access of a replica. The client must not retry.
@@ -48,7 +56,7 @@ impl CheckpointMap {
 
     /// Reads the ConfigMap. Returns `None` if it does not exist.
     pub async fn get(&self) -> Result<Option<StoredCheckpoint>, kube::Error> {
-        Ok(self.0.get().await?.map(StoredCheckpoint::from))
+        self.0.get().await
     }
 
     /// Reads the version of the ConfigMap, without its content. Returns `None` if it does not exist.
@@ -75,7 +83,6 @@ impl CheckpointMap {
         &self,
         version: &Version,
     ) -> Result<BoxStream<'static, Result<Option<StoredCheckpoint>, kube::Error>>, kube::Error> {
-        let states = self.0.watch(version).await?;
-        Ok(states.map_ok(|map| map.map(StoredCheckpoint::from)).boxed())
+        Ok(self.0.watch(version).await?.boxed())
     }
 }

@@ -2,54 +2,56 @@
 
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt, stream::BoxStream};
+use futures::{StreamExt, stream::BoxStream};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::MicroTime,
 };
 use kube::Client;
+use serde::{Deserialize, Deserializer};
 
-use super::named_object::{Applied, NamedObject, Version};
+use super::{
+    decode::{code, or_default, text},
+    named_object::{Applied, NamedObject, Version},
+};
 
 /// The fields of a Lease that the election uses.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct LeaseRecord {
     /// The identity of this state of the Lease.
+    #[serde(rename = "metadata")]
     pub version: Version,
     /// The content.
+    #[serde(rename = "spec", deserialize_with = "or_default")]
     pub term: Term,
 }
 
 /// The content of a Lease. It changes with each renewal.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct Term {
     /// `spec.holderIdentity`; empty without a holder.
+    #[serde(rename = "holderIdentity", deserialize_with = "or_default")]
     pub holder: String,
     /// `spec.leaseDurationSeconds`.
+    #[serde(rename = "leaseDurationSeconds", deserialize_with = "code")]
     pub seconds: i32,
-    /// `spec.acquireTime`, by the clock of the holder.
+    /// `spec.acquireTime`, by the clock of the holder. `None` also for a time that is not supported.
+    #[serde(rename = "acquireTime", deserialize_with = "clock_time")]
     pub acquired: Option<Timestamp>,
-    /// `spec.renewTime`, by the clock of the holder.
+    /// `spec.renewTime`, by the clock of the holder. `None` also for a time that is not supported.
+    #[serde(rename = "renewTime", deserialize_with = "clock_time")]
     pub renewed: Option<Timestamp>,
     /// `spec.leaseTransitions`: the number of changes of the holder.
+    #[serde(rename = "leaseTransitions", deserialize_with = "code")]
     pub transitions: i32,
 }
 
-impl From<Lease> for LeaseRecord {
-    fn from(lease: Lease) -> Self {
-        let spec = lease.spec.unwrap_or_default();
-        Self {
-            version: lease.metadata.into(),
-            term: Term {
-                holder: spec.holder_identity.unwrap_or_default(),
-                seconds: spec.lease_duration_seconds.unwrap_or_default(),
-                acquired: spec.acquire_time.map(|time| time.0),
-                renewed: spec.renew_time.map(|time| time.0),
-                transitions: spec.lease_transitions.unwrap_or_default(),
-            },
-        }
-    }
+/// Decodes a time by the clock of a holder. A time near 1970 is valid: a renewal with such a clock is a renewal.
+fn clock_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    text(deserializer, |text| text.parse().ok())
 }
 
 impl From<Term> for Lease {
@@ -86,7 +88,7 @@ pub struct LeaseWrite {
 
 /// Access to one Lease.
 #[derive(Clone)]
-pub struct LeaseClient(NamedObject<Lease>);
+pub struct LeaseClient(NamedObject<Lease, LeaseRecord>);
 
 impl LeaseClient {
     /// Creates the access of a replica. The client must not retry.
@@ -96,14 +98,13 @@ impl LeaseClient {
 
     /// Reads the Lease. Returns `None` if it does not exist.
     pub async fn get(&self) -> Result<Option<LeaseRecord>, kube::Error> {
-        Ok(self.0.get().await?.map(LeaseRecord::from))
+        self.0.get().await
     }
 
     /// Writes the Lease if it meets the precondition.
     pub async fn apply(&self, write: &LeaseWrite) -> Result<Applied<LeaseRecord>, kube::Error> {
         let lease = write.term.clone().into();
-        let applied = self.0.apply(write.precondition.as_ref(), lease).await?;
-        Ok(applied.map(LeaseRecord::from))
+        self.0.apply(write.precondition.as_ref(), lease).await
     }
 
     /// Watches the Lease from a version. Returns each later state, `None` if the Lease was deleted.
@@ -111,8 +112,7 @@ impl LeaseClient {
         &self,
         version: &Version,
     ) -> Result<BoxStream<'static, Result<Option<LeaseRecord>, kube::Error>>, kube::Error> {
-        let states = self.0.watch(version).await?;
-        Ok(states.map_ok(|lease| lease.map(LeaseRecord::from)).boxed())
+        Ok(self.0.watch(version).await?.boxed())
     }
 }
 
@@ -132,7 +132,10 @@ pub const LEASE_DURATION: Duration = Duration::from_secs(15);
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{super::named_object::identified, *};
+    use super::{
+        super::{decode::object::read, named_object::identified},
+        *,
+    };
 
     fn write(holder: &str) -> Value {
         let version = Version {
@@ -170,8 +173,36 @@ mod tests {
 
     #[test]
     fn a_lease_without_content_has_no_holder() {
-        let record = LeaseRecord::from(Lease::default());
-        assert_eq!(record, LeaseRecord::default());
-        assert!(!is_released(&record.term), "it was not released");
+        for lease in [
+            r"{}",
+            r#"{"metadata":{},"spec":null}"#,
+            r#"{"spec":{"holderIdentity":null}}"#,
+        ] {
+            let record: LeaseRecord = serde_json::from_str(lease).unwrap();
+            assert_eq!(record, LeaseRecord::default(), "{lease}");
+            assert!(!is_released(&record.term), "it was not released");
+        }
+    }
+
+    #[test]
+    fn what_is_not_read_does_not_prevent_decoding() {
+        let deep = "{\"f:a\":".repeat(100_000) + "{}" + &"}".repeat(100_000);
+        let table = [
+            ("\"2026-11-20T11:00:02.5Z\"", true, "as the election writes it"),
+            ("\"1970-01-01T00:00:03Z\"", true, "a clock that was not set"),
+            ("\"99999-01-01T00:00:00Z\"", false, "a year of five digits"),
+            ("null", false, "no time"),
+        ];
+        for (time, is_known, why) in table {
+            let lease = format!(
+                r#"{{"metadata":{{"uid":"u","resourceVersion":"7","creationTimestamp":"9999-12-31T23:59:59Z","managedFields":
+                [{{"manager":"x","time":"9999-12-31T23:59:59Z","fieldsV1":{deep}}}]}},
+                "spec":{{"holderIdentity":"a","renewTime":{time},"leaseDurationSeconds":15}}}}"#
+            );
+            let LeaseRecord { version, term } = read(lease.as_bytes()).unwrap();
+            assert_eq!((&*version.uid, &*version.resource_version), ("u", "7"), "{why}");
+            assert_eq!((&*term.holder, term.seconds), ("a", 15), "{why}");
+            assert_eq!(term.renewed.is_some(), is_known, "{why}");
+        }
     }
 }

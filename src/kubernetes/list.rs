@@ -7,8 +7,16 @@
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::{Api, Client, api::DynamicObject, runtime::watcher};
+use k8s_openapi::{
+    api::core::v1::{Namespace, Pod},
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+};
+use kube::{
+    Client,
+    api::DynamicObject,
+    core::{Request, params::GetParams},
+    runtime::watcher,
+};
 use parking_lot::Mutex;
 
 use super::{
@@ -22,7 +30,7 @@ use super::{
         policy::{PolicyObject, policy_update},
     },
     failure::{self, Reason},
-    list_watch::{Selection, in_cluster, in_scope, list, watch},
+    list_watch::{self, Selection, in_cluster, in_scope, list, single, watch},
     watch::{Selectors, WatchEvent},
 };
 use crate::{
@@ -237,8 +245,8 @@ pub async fn namespaces(
     let resource = WatchedResource::Namespaces;
     let mut interner = Interner::default();
     let found = if let Some(name) = scope {
-        let api = Api::<LeanNamespace>::all(client.clone());
-        let found = api.get(name).await;
+        let request = Request::new(in_cluster::<Namespace>()).get(name, &GetParams::default());
+        let found: Result<LeanNamespace, _> = single::object(client, request).await;
         vec![Ok(found.map_err(|error| list_error(error, resource, &None))?)]
     } else {
         let all = Selection::new(in_cluster::<Namespace>(), Selectors::default());
@@ -247,6 +255,57 @@ pub async fn namespaces(
     Ok(Listed::decoded(found, |namespace| {
         observe_namespace(namespace, &mut interner)
     }))
+}
+
+/// Lists the names of the Pods of a namespace: one page.
+pub async fn pod_names(client: &Client, namespace: &str) -> watcher::Result<Vec<String>> {
+    names::<LeanPod>(client, in_scope::<Pod>(&Some(namespace.into()))).await
+}
+
+/// Lists the names of the Namespaces: one page.
+pub async fn namespace_names(client: &Client) -> watcher::Result<Vec<String>> {
+    names::<LeanNamespace>(client, in_cluster::<Namespace>()).await
+}
+
+async fn names<T: Object>(client: &Client, path: String) -> watcher::Result<Vec<String>> {
+    let selected = Selection::new(path, Selectors::default());
+    let page = list_watch::page::<T>(client, &selected, None).await?;
+    let objects = page.objects.into_iter().flatten();
+    Ok(objects
+        .filter_map(|mut object| object.metadata().name.take())
+        .collect())
+}
+
+/// Returns kind and name of the owners that control Pods of a namespace.
+pub async fn pod_owners(client: &Client, namespace: &str) -> watcher::Result<Vec<OwnerReference>> {
+    let selected = Selection::new(in_scope::<Pod>(&Some(namespace.into())), Selectors::default());
+    let (mut owners, mut token) = (Vec::new(), None);
+    loop {
+        let page = list_watch::page::<LeanPod>(client, &selected, token).await?;
+        for mut pod in page.objects.into_iter().flatten() {
+            let of_pod = pod.metadata().owner_references.take().unwrap_or_default();
+            owners.extend(of_pod.into_iter().filter(|owner| owner.controller == Some(true)));
+        }
+        token = page.next;
+        if token.is_none() {
+            return Ok(owners);
+        }
+    }
+}
+
+/// Reads the metadata of an object: its labels, and of its owners the one that controls it. Returns `None` if it does not exist.
+pub async fn metadata(client: &Client, path: &str, name: &str) -> kube::Result<Option<ObjectMeta>> {
+    let request = Request::new(path).get_metadata(name, &GetParams::default());
+    let found: Option<LeanNamespace> = single::existing(client, request).await?;
+    Ok(found.map(|found| found.metadata))
+}
+
+/// Reports whether a namespace has no SidecarPolicy.
+pub async fn has_no_policy(client: &Client, namespace: &str) -> watcher::Result<bool> {
+    let path = in_scope::<SidecarPolicy>(&Some(namespace.into()));
+    let selected = Selection::new(path, Selectors::default()).with_limit(1);
+    let page = list_watch::page::<Checked<SidecarPolicy>>(client, &selected, None).await?;
+    Ok(page.objects.is_empty())
 }
 
 /// Lists all selected objects.

@@ -29,3 +29,4 @@ pub mod schema;
 mod transport;
 pub mod watch;
 pub mod workloads;
+pub mod written_exemption;

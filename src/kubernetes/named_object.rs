@@ -5,19 +5,27 @@
 //! content first. An apply without content changes nothing in an object that exists, whoever has created it. All replicas use
 //! the same field managers, so `metadata.managedFields` does not grow with each process.
 
-use std::fmt::Debug;
+use std::marker::PhantomData;
 
-use futures::{Stream, TryStreamExt, future::ready};
+use futures::Stream;
 use http::StatusCode;
 use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
-    Api, Client, Resource,
-    api::{Patch, PatchParams, WatchEvent, WatchParams},
+    Client, Resource,
+    api::{Patch, PatchParams, WatchParams},
+    core::{Request, params::GetParams},
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::json;
 
-use super::installation::FIELD_MANAGER;
+use super::{
+    decode::list,
+    installation::FIELD_MANAGER,
+    list_watch::single::{changes, existing, object},
+};
 
 /// The field manager of a write without content. It never owns a field, so it has no entry in `metadata.managedFields`.
 const CREATOR: &str = "sidewatch-create";
@@ -25,7 +33,8 @@ const CREATOR: &str = "sidewatch-create";
 const WATCH_SECONDS: u32 = 60;
 
 /// The identity of a state of an object.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 pub struct Version {
     /// `metadata.uid`.
     pub uid: String,
@@ -33,13 +42,28 @@ pub struct Version {
     pub resource_version: String,
 }
 
-impl From<ObjectMeta> for Version {
-    fn from(metadata: ObjectMeta) -> Self {
-        Self {
-            uid: metadata.uid.unwrap_or_default(),
-            resource_version: metadata.resource_version.unwrap_or_default(),
-        }
-    }
+/// An object of which only the version is read.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Identified {
+    metadata: Version,
+}
+
+/// An object of which only the version is read, and whether a client has written content.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Created {
+    metadata: CreatedMetadata,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct CreatedMetadata {
+    uid: String,
+    resource_version: String,
+    /// Clients can write any content.
+    #[serde(deserialize_with = "list")]
+    managed_fields: Vec<IgnoredAny>,
 }
 
 /// Result of an apply that the API server answered.
@@ -61,28 +85,37 @@ impl<T> Applied<T> {
     }
 }
 
-/// Access to one object of a namespace.
-#[derive(Clone)]
-pub struct NamedObject<K> {
-    api: Api<K>,
+/// Access to one object of a namespace: `K` is its kind, `T` what is read of it.
+pub struct NamedObject<K, T> {
+    client: Client,
+    path: String,
     name: String,
+    kind: PhantomData<fn(K) -> T>,
 }
 
-impl<K> NamedObject<K>
+impl<K, T> Clone for NamedObject<K, T> {
+    fn clone(&self) -> Self {
+        Self {
+            client: self.client.clone(),
+            path: self.path.clone(),
+            name: self.name.clone(),
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<K, T> NamedObject<K, T>
 where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + Debug
-        + Serialize
-        + DeserializeOwned
-        + Send
-        + 'static,
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Serialize,
+    T: DeserializeOwned,
 {
     /// Creates the access of a replica. The client must not retry.
     pub fn new(client: Client, namespace: &str, name: String) -> Self {
         Self {
-            api: Api::namespaced(client, namespace),
+            client,
+            path: K::url_path(&(), Some(namespace)),
             name,
+            kind: PhantomData,
         }
     }
 
@@ -92,23 +125,25 @@ where
     }
 
     /// Reads the object. Returns `None` if it does not exist.
-    pub async fn get(&self) -> Result<Option<K>, kube::Error> {
-        self.api.get_opt(&self.name).await
+    pub async fn get(&self) -> Result<Option<T>, kube::Error> {
+        let request = self.request().get(&self.name, &GetParams::default());
+        existing(&self.client, request).await
     }
 
     /// Reads the version of the object, without its content. Returns `None` if it does not exist.
     pub async fn version(&self) -> Result<Option<Version>, kube::Error> {
-        let object = self.api.get_metadata_opt(&self.name).await?;
-        Ok(object.map(|object| object.metadata.into()))
+        let request = self.request().get_metadata(&self.name, &GetParams::default());
+        let found: Option<Identified> = existing(&self.client, request).await?;
+        Ok(found.map(|found| found.metadata))
     }
 
     /// Writes the object if it has the version, or does not exist for `None`.
-    pub async fn apply(&self, precondition: Option<&Version>, object: K) -> Result<Applied<K>, kube::Error> {
+    pub async fn apply(&self, precondition: Option<&Version>, object: K) -> Result<Applied<T>, kube::Error> {
         let Some(version) = self.version_for(precondition).await? else {
             return Ok(Applied::Conflict);
         };
         let patch = Patch::Apply(identified(object, &self.name, &version));
-        outcome(self.api.patch(&self.name, &content(), &patch).await)
+        outcome(self::object(&self.client, self.request().patch(&self.name, &content(), &patch)).await)
     }
 
     /// Writes the object as [`Self::apply`] does. The response does not contain the content.
@@ -121,8 +156,9 @@ where
             return Ok(Applied::Conflict);
         };
         let patch = Patch::Apply(identified(object, &self.name, &version));
-        let written = self.api.patch_metadata(&self.name, &content(), &patch).await;
-        outcome(written.map(|object| object.metadata.into()))
+        let request = self.request().patch_metadata(&self.name, &content(), &patch);
+        let written = self::object::<Identified>(&self.client, request).await;
+        outcome(written.map(|written| written.metadata))
     }
 
     /// Returns the version that the object must have. Creates it without content for `None`; then returns `None` if it exists
@@ -137,28 +173,32 @@ where
             "metadata": { "name": self.name },
         }));
         let params = PatchParams::apply(CREATOR);
-        let object = self.api.patch_metadata(&self.name, &params, &patch).await?;
-        let is_without_content = object.metadata.managed_fields.as_ref().is_none_or(Vec::is_empty);
-        Ok(is_without_content.then(|| object.metadata.into()))
+        let request = self.request().patch_metadata(&self.name, &params, &patch);
+        let CreatedMetadata {
+            uid,
+            resource_version,
+            managed_fields,
+        } = object::<Created>(&self.client, request).await?.metadata;
+        Ok(managed_fields.is_empty().then_some(Version {
+            uid,
+            resource_version,
+        }))
     }
 
     /// Watches the object from a version. Returns each later state, `None` if the object was deleted.
     pub async fn watch(
         &self,
         version: &Version,
-    ) -> Result<impl Stream<Item = Result<Option<K>, kube::Error>> + Send + use<K>, kube::Error> {
+    ) -> Result<impl Stream<Item = Result<Option<T>, kube::Error>> + Send + use<K, T>, kube::Error> {
         let params = WatchParams::default()
             .fields(&format!("metadata.name={}", self.name))
             .timeout(WATCH_SECONDS);
-        let events = self.api.watch(&params, &version.resource_version).await?;
-        Ok(events.try_filter_map(|event| {
-            ready(match event {
-                WatchEvent::Added(object) | WatchEvent::Modified(object) => Ok(Some(Some(object))),
-                WatchEvent::Deleted(_) => Ok(Some(None)),
-                WatchEvent::Bookmark(_) => Ok(None),
-                WatchEvent::Error(status) => Err(kube::Error::Api(status)),
-            })
-        }))
+        let request = self.request().watch(&params, &version.resource_version);
+        changes(&self.client, request).await
+    }
+
+    fn request(&self) -> Request {
+        Request::new(&self.path)
     }
 }
 

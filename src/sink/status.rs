@@ -22,7 +22,7 @@ use kube::{
     core::Request,
 };
 use parking_lot::{Mutex, MutexGuard};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use tokio::{
     select,
@@ -41,7 +41,11 @@ use crate::{
     api,
     clock::Clock,
     domain::index::Index,
-    kubernetes::{decode::policy::status::ObservedStatus, fence::Role, installation::Installation},
+    kubernetes::{
+        decode::{custom_metadata, object::read, policy::status::ObservedStatus},
+        fence::Role,
+        installation::Installation,
+    },
     telemetry::{logging::clean, metrics::WriteKind},
 };
 
@@ -291,7 +295,7 @@ impl<T: Target> StatusSink<T> {
         Ok(match code {
             StatusCode::NOT_FOUND => Applied::NotFound,
             StatusCode::CONFLICT => Applied::Conflict,
-            _ => Applied::Object(serde_json::from_slice(&body).unwrap_or_default()),
+            _ => Applied::Object(Box::new(read(&body).unwrap_or_default())),
         })
     }
 
@@ -330,12 +334,22 @@ enum Applied<S> {
     NotFound,
 }
 
-/// The response to a write.
+/// The response to a write. It contains `managedFields` and a status that other clients have written too.
 #[derive(Debug, Deserialize)]
+#[serde(bound = "S: DeserializeOwned")]
 struct Written<S> {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "custom_metadata")]
     metadata: ObjectMeta,
+    #[serde(default, deserialize_with = "known_status")]
     status: Option<S>,
+}
+
+/// Decodes a status. One that does not match the types of the API counts as none.
+fn known_status<'de, D: Deserializer<'de>, S: DeserializeOwned>(
+    deserializer: D,
+) -> Result<Option<S>, D::Error> {
+    let status = Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(status).unwrap_or_default())
 }
 
 impl<S> Default for Written<S> {

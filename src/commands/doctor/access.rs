@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{cluster::Cluster, exit::Failure},
-    kubernetes::failure::chain,
+    kubernetes::{decode::whole, failure::chain},
 };
 
 /// The answer of the API server to a read.
@@ -117,7 +117,7 @@ impl Access<'_> {
             .await?
             .map_err(|error| unreachable(&chain(&error)))?;
         let time = server_time(&head.headers);
-        let object: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let object = whole::value(&bytes);
         let answer = match head.status.as_u16() {
             200..300 if object.is_object() => Answer::Found(object),
             404 => Answer::Missing,

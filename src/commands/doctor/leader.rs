@@ -3,13 +3,6 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::{
-    ByteString,
-    api::{
-        coordination::v1::{Lease, LeaseSpec},
-        core::v1::ConfigMap,
-    },
-};
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -19,14 +12,20 @@ use super::{
     diagnosis::{Code, Diagnosis},
     installation::Installation,
 };
-use crate::{checkpoint, cli::exit::Failure, domain::time::Human};
+use crate::{
+    checkpoint,
+    cli::exit::Failure,
+    domain::time::Human,
+    kubernetes::{
+        checkpoint_map::StoredCheckpoint,
+        lease::{LeaseRecord, Term},
+    },
+};
 
 /// A leader renews the Lease every 2 s, and gives up after 10 s.
 const RENEWED_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 /// The time in which a leader renews the Lease at least once.
 const RENEWAL: Duration = Duration::from_secs(4);
-/// The key of the checkpoint in its ConfigMap.
-const KEY: &str = "checkpoint";
 
 pub(super) async fn examine(
     access: &Access<'_>,
@@ -51,8 +50,8 @@ async fn examine_lease(
 ) -> Result<(), Failure> {
     let Installation { namespace, lease, .. } = installation;
     let name = format!("Lease {namespace}/{lease}");
-    let spec = match read(access, installation).await? {
-        Ok(Some(spec)) => spec,
+    let term = match read(access, installation).await? {
+        Ok(Some(term)) => term,
         Ok(None) => {
             diagnosis.fail(
                 Code::SD020,
@@ -67,7 +66,7 @@ async fn examine_lease(
             return Ok(());
         }
     };
-    let holder = spec.holder_identity.clone().unwrap_or_default();
+    let holder = &term.holder;
     if holder.is_empty() {
         diagnosis.fail(
             Code::SD020,
@@ -78,14 +77,14 @@ async fn examine_lease(
         return Ok(());
     }
     let now = server_now(access, server);
-    let age = renewed(&spec).map(|renewed| now.duration_since(renewed));
+    let age = term.renewed.map(|renewed| now.duration_since(renewed));
     let is_plausible =
         age.is_some_and(|age| age >= -CLOCK_TOLERANCE && age <= RENEWED_WITHIN + CLOCK_TOLERANCE);
     if !is_plausible {
         // Either the leader does not renew the Lease, or its clock differs.
         sleep(RENEWAL).await;
         let later = read(access, installation).await?;
-        if later.ok().flatten().as_ref().and_then(renewed) == renewed(&spec) {
+        if later.ok().flatten().and_then(|later| later.renewed) == term.renewed {
             let age = age.map(|age| Human(age).to_string()).unwrap_or_default();
             diagnosis.fail(
                 Code::SD020,
@@ -96,7 +95,7 @@ async fn examine_lease(
             return Ok(());
         }
     }
-    examine_holder(access, installation, &holder, &leadership(&spec, now), diagnosis).await?;
+    examine_holder(access, installation, holder, &leadership(&term, now), diagnosis).await?;
     match age {
         _ if is_plausible => diagnosis.ok(Code::SD021, "agrees with the clock of the API server"),
         Some(age) => diagnosis.warn(
@@ -110,17 +109,12 @@ async fn examine_lease(
 }
 
 /// Returns how long the holder has been the leader.
-fn leadership(spec: &LeaseSpec, now: Timestamp) -> String {
-    let since = spec.acquire_time.as_ref().map(|time| now.duration_since(time.0));
+fn leadership(term: &Term, now: Timestamp) -> String {
+    let since = term.acquired.map(|acquired| now.duration_since(acquired));
     let since = since
         .map(|since| format!(" for {}", Human(since)))
         .unwrap_or_default();
-    let transitions = spec.lease_transitions.unwrap_or_default();
-    format!("{since}, after {transitions} changes of the leader")
-}
-
-fn renewed(spec: &LeaseSpec) -> Option<Timestamp> {
-    spec.renew_time.as_ref().map(|time| time.0)
+    format!("{since}, after {} changes of the leader", term.transitions)
 }
 
 /// The holder must be a Pod of the Deployment.
@@ -161,12 +155,12 @@ fn has_labels(pod: &Value, labels: &Value) -> bool {
 async fn read(
     access: &Access<'_>,
     installation: &Installation,
-) -> Result<Result<Option<LeaseSpec>, String>, Failure> {
+) -> Result<Result<Option<Term>, String>, Failure> {
     let Installation { namespace, lease, .. } = installation;
     let path = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{lease}");
     Ok(match access.get(&path).await? {
-        Answer::Found(object) => match serde_json::from_value::<Lease>(object) {
-            Ok(lease) => Ok(Some(lease.spec.unwrap_or_default())),
+        Answer::Found(object) => match serde_json::from_value::<LeaseRecord>(object) {
+            Ok(lease) => Ok(Some(lease.term)),
             Err(error) => Err(error.to_string()),
         },
         Answer::Missing => Ok(None),
@@ -189,8 +183,8 @@ async fn examine_checkpoint(
     let Installation { namespace, lease, .. } = installation;
     let name = format!("ConfigMap {namespace}/{lease}-checkpoint");
     let path = format!("/api/v1/namespaces/{namespace}/configmaps/{lease}-checkpoint");
-    let map = match access.get(&path).await? {
-        Answer::Found(object) => serde_json::from_value::<ConfigMap>(object)?,
+    let stored = match access.get(&path).await? {
+        Answer::Found(object) => serde_json::from_value::<StoredCheckpoint>(object)?,
         Answer::Missing => {
             diagnosis.warn(
                 Code::SD022,
@@ -204,8 +198,7 @@ async fn examine_checkpoint(
             return Ok(());
         }
     };
-    let bytes = map.binary_data.and_then(|mut data| data.remove(KEY));
-    let ByteString(bytes) = bytes.unwrap_or_default();
+    let bytes = stored.bytes.unwrap_or_default();
     match checkpoint::decode(&bytes) {
         Ok(decoded) => {
             let age = server_now(access, server).duration_since(decoded.as_of);

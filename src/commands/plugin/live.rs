@@ -2,19 +2,18 @@
 //!
 //! A cluster that does not answer at once yields no completions and no error.
 
-use std::{fmt::Debug, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::{Api, Resource, api::ListParams, config::Kubeconfig};
-use serde::de::DeserializeOwned;
+use kube::config::Kubeconfig;
 use tokio::time::timeout;
 
-use crate::cli::{args::ClusterArgs, block_on, cluster::Cluster};
+use crate::{
+    cli::{args::ClusterArgs, block_on, cluster::Cluster},
+    kubernetes::list,
+};
 
 /// The user waits for a completion.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// Maximum number of completions.
-const LIMIT: u32 = 500;
 
 /// The kind of object that the last word names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,23 +118,14 @@ fn names(words: &[&str], kind: Kind) -> Vec<String> {
     };
     let listed = block_on(async {
         let cluster = Cluster::connect(&args)?;
-        let client = cluster.client().clone();
+        let client = cluster.client();
         let listed = match kind {
-            Kind::Pod => timeout(TIMEOUT, list(Api::<Pod>::namespaced(client, cluster.namespace()))).await,
-            Kind::Namespace | Kind::Context => timeout(TIMEOUT, list(Api::<Namespace>::all(client))).await,
+            Kind::Pod => timeout(TIMEOUT, list::pod_names(client, cluster.namespace())).await,
+            Kind::Namespace | Kind::Context => timeout(TIMEOUT, list::namespace_names(client)).await,
         };
         Ok(listed??)
     });
     listed.unwrap_or_default()
-}
-
-async fn list<K>(api: Api<K>) -> Result<Vec<String>, kube::Error>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
-{
-    let listed = api.list_metadata(&ListParams::default().limit(LIMIT)).await?;
-    let names = listed.items.into_iter().filter_map(|object| object.metadata.name);
-    Ok(names.collect())
 }
 
 #[cfg(test)]

@@ -11,10 +11,7 @@ use std::time::Duration;
 use clap::{Args, builder::PossibleValuesParser};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::{
-    Api,
-    api::{Patch, PatchParams},
-};
+use kube::api::PatchParams;
 
 use self::{
     requests::{delete_ended, has_no_policy, problem},
@@ -32,9 +29,10 @@ use crate::{
     domain::{
         checks::Check,
         hash::stable_hash,
+        index::Scope,
         time::{Human, later},
     },
-    kubernetes::decode::exemption::exemption,
+    kubernetes::{decode::exemption::exemption, written_exemption},
 };
 
 /// The field manager of the exemptions.
@@ -114,15 +112,15 @@ async fn write(args: &SnoozeArgs, target: &Target) -> Result<Written, Failure> {
     let wanted = object(args, &workload, cluster.namespace(), now)?;
     exemption(&wanted.spec).map_err(|problem| format!("the exemption is invalid: {problem}"))?;
     let name = wanted.metadata.name.clone().unwrap_or_default();
-    let api: Api<SidecarExemption> = Api::namespaced(cluster.client().clone(), cluster.namespace());
+    let scope: Scope = Some(cluster.namespace().into());
     if !args.dry_run {
-        delete_ended(&cluster, &api, &name, now).await?;
+        delete_ended(&cluster, &scope, &name, now).await?;
     }
     let mut params = PatchParams::apply(MANAGER).force();
     params.dry_run = args.dry_run;
     params.field_validation = Some(kube::api::ValidationDirective::Strict);
-    let patch = Patch::Apply(&wanted);
-    let answer = cluster.answer(api.patch(&name, &params, &patch)).await?;
+    let applied = written_exemption::apply(cluster.client(), &scope, &name, &params, &wanted);
+    let answer = cluster.answer(applied).await?;
     let object = answer.map_err(|error| cluster.failed(&problem(&error, &cluster)))?;
     if has_no_policy(&cluster).await? {
         note(&format!(

@@ -3,24 +3,29 @@
 use jiff::Timestamp;
 use kube::{
     Api,
-    api::{DeleteParams, ListParams, Preconditions},
+    api::{DeleteParams, Preconditions},
 };
 
 use crate::{
-    api::{SidecarExemption, SidecarPolicy},
+    api::SidecarExemption,
     cli::{cluster::Cluster, exit::Failure, output::note},
-    kubernetes::failure,
+    domain::index::Scope,
+    kubernetes::{failure, list, written_exemption},
 };
 
 /// Deletes the exemption with this name if its time is over: a `ClusterSidecarPolicy` allows exemptions for a time after their
 /// creation. Without the rights to do so, the exemption is extended.
 pub(super) async fn delete_ended(
     cluster: &Cluster,
-    api: &Api<SidecarExemption>,
+    scope: &Scope,
     name: &str,
     now: Timestamp,
 ) -> Result<(), Failure> {
-    let Ok(known) = cluster.answer(api.get(name)).await? else {
+    let client = cluster.client();
+    let found = cluster
+        .answer(written_exemption::get(client, scope, name))
+        .await?;
+    let Ok(Some(known)) = found else {
         return Ok(());
     };
     if known
@@ -33,6 +38,8 @@ pub(super) async fn delete_ended(
             uid: known.metadata.uid,
             resource_version: None,
         };
+        // The answer to a deletion is a Status, or the object while it has finalizers; it is not read.
+        let api: Api<SidecarExemption> = Api::namespaced(client.clone(), cluster.namespace());
         let deleted = cluster
             .answer(api.delete(name, &DeleteParams::default().preconditions(same)))
             .await?;
@@ -48,11 +55,8 @@ pub(super) async fn delete_ended(
 
 /// Whether the caller can read the policies of the namespace, and there are none.
 pub(super) async fn has_no_policy(cluster: &Cluster) -> Result<bool, Failure> {
-    let api: Api<SidecarPolicy> = Api::namespaced(cluster.client().clone(), cluster.namespace());
-    let listed = cluster
-        .answer(api.list_metadata(&ListParams::default().limit(1)))
-        .await?;
-    Ok(listed.is_ok_and(|list| list.items.is_empty()))
+    let listed = list::has_no_policy(cluster.client(), cluster.namespace());
+    Ok(cluster.answer(listed).await?.unwrap_or_default())
 }
 
 /// Returns the message of a failed write: the problem and the advice.

@@ -1,25 +1,25 @@
 //! The workload that the user names, as the operator knows it: the owner at the top, which Sidewatch derives from a Pod.
 
-use std::str::FromStr;
+use std::{collections::BTreeSet, str::FromStr};
 
-use k8s_openapi::api::{
-    apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
-    batch::v1::{CronJob, Job},
-    core::v1::Pod,
+use k8s_openapi::{
+    api::{
+        apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
+        batch::v1::{CronJob, Job},
+        core::v1::Pod,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{
-    Api,
-    api::{ApiResource, DynamicObject, ListParams, PartialObjectMeta},
+    Resource,
+    api::{ApiResource, DynamicObject},
 };
 
 use crate::{
     api::ExemptedWorkload,
     cli::{args::workload_kind, cluster::Cluster, exit::Failure, output::first_names},
-    kubernetes::failure,
+    kubernetes::{failure, list},
 };
-
-/// The number of Pods in a page.
-const PAGE: u32 = 500;
 
 /// Kind and name as the user writes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,10 +85,12 @@ impl Target {
     /// Gets the object. Without the right to do so, its existence is not examined.
     async fn examine(&self, kind: &str, cluster: &Cluster) -> Result<(), Failure> {
         let (name, namespace) = (&self.name, cluster.namespace());
-        let resource = resource(kind);
-        let api: Api<DynamicObject> = Api::namespaced_with(cluster.client().clone(), namespace, &resource);
-        let object = match cluster.answer(api.get_metadata_opt(name)).await? {
-            Ok(Some(object)) => object,
+        let path = DynamicObject::url_path(&resource(kind), Some(namespace));
+        let metadata = match cluster
+            .answer(list::metadata(cluster.client(), &path, name))
+            .await?
+        {
+            Ok(Some(metadata)) => metadata,
             Ok(None) => {
                 return Err(cluster.failed(&format!("there is no {kind} {name} in namespace {namespace}")));
             }
@@ -98,12 +100,12 @@ impl Target {
                 return Err(cluster.failed(&format!("cannot get {kind} {name}: {problem}")));
             }
         };
-        match controller(&object) {
+        match controller(&metadata) {
             None => Ok(()),
             Some((owner, of)) => Err(format!(
                 "{owner} {of} owns {kind} {name}: Sidewatch reports its violations for the owner at the top, so name that one, \
                  such as {}",
-                top(&owner, &of, &object)
+                top(&owner, &of, &metadata)
             )
             .into()),
         }
@@ -112,23 +114,16 @@ impl Target {
     /// Looks for a Pod of a workload of another kind.
     async fn examine_owners(&self, kind: &str, cluster: &Cluster) -> Result<(), Failure> {
         let (name, namespace) = (&self.name, cluster.namespace());
-        let api: Api<Pod> = Api::namespaced(cluster.client().clone(), namespace);
-        let (mut owners, mut token) = (Vec::new(), None);
-        loop {
-            let mut params = ListParams::default().limit(PAGE);
-            params.continue_token = token;
-            let page = cluster.answer(api.list_metadata(&params)).await?;
-            let page = page
-                .map_err(|error| cluster.failed(&format!("cannot list pods: {}", failure::chain(&error))))?;
-            let found = page.items.iter().filter_map(controller);
-            owners.extend(found.map(|(kind, name)| format!("{kind}/{name}")));
-            owners.sort_unstable();
-            owners.dedup();
-            token = page.metadata.continue_.filter(|token| !token.is_empty());
-            if token.is_none() {
-                break;
-            }
-        }
+        let found = cluster
+            .answer(list::pod_owners(cluster.client(), namespace))
+            .await?;
+        let found = found
+            .map_err(|error| cluster.failed(&failure::sentence(&error, "pods", &Some(namespace.into()))))?;
+        let owners: BTreeSet<String> = found
+            .into_iter()
+            .map(|owner| format!("{}/{}", owner.kind, owner.name))
+            .collect();
+        let owners: Vec<String> = owners.into_iter().collect();
         if owners.contains(&format!("{kind}/{name}")) {
             return Ok(());
         }
@@ -155,15 +150,15 @@ fn resource(kind: &str) -> ApiResource {
 }
 
 /// Kind and name of the owner that controls an object.
-fn controller<K>(object: &PartialObjectMeta<K>) -> Option<(String, String)> {
-    let mut owners = object.metadata.owner_references.iter().flatten();
+fn controller(metadata: &ObjectMeta) -> Option<(String, String)> {
+    let mut owners = metadata.owner_references.iter().flatten();
     let owner = owners.find(|owner| owner.controller == Some(true))?;
     Some((owner.kind.clone(), owner.name.clone()))
 }
 
 /// The owner at the top, as far as its name is known: the ReplicaSet of a Deployment has the name of the Deployment and a hash.
-fn top(kind: &str, name: &str, object: &PartialObjectMeta<DynamicObject>) -> String {
-    let labels = object.metadata.labels.as_ref();
+fn top(kind: &str, name: &str, metadata: &ObjectMeta) -> String {
+    let labels = metadata.labels.as_ref();
     let hash = labels.and_then(|labels| labels.get("pod-template-hash"));
     let deployment = hash.and_then(|hash| name.strip_suffix(&**hash)?.strip_suffix('-'));
     match (kind, deployment) {

@@ -125,7 +125,7 @@ struct Metadata {
 }
 
 /// Decodes the `metadata` of an object of one of Sidewatch's CRDs: what is read of it.
-pub(super) fn custom_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+pub fn custom_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     let CustomMetadata {
         name,
         namespace,

@@ -13,7 +13,7 @@ use serde::{
 };
 
 /// Decodes a value; null is the default. A missing field needs `#[serde(default)]`.
-pub(super) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+pub(in crate::kubernetes) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
@@ -25,7 +25,7 @@ pub(super) fn is_present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<b
 }
 
 /// Decodes a list without its null entries. Null is the empty list.
-pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+pub(in crate::kubernetes) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {
     struct Entries<T>(Vec<T>);
@@ -51,7 +51,7 @@ pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 }
 
 /// Decodes a string and applies `read` to it. Null is the empty string.
-pub(super) fn text<'de, D: Deserializer<'de>, T>(
+pub(in crate::kubernetes) fn text<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     read: impl FnOnce(&str) -> T,
 ) -> Result<T, D::Error> {
@@ -104,7 +104,7 @@ pub(in crate::kubernetes) fn clamp_count(number: i64) -> u32 {
 }
 
 /// Decodes an integer, clamped to the range of `i32`. Null is 0.
-pub(super) fn code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+pub(in crate::kubernetes) fn code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
     integer(deserializer).map(clamp_code)
 }
 

@@ -20,8 +20,8 @@ pub mod namespace;
 pub mod object;
 pub mod pod;
 pub mod policy;
-mod whole;
+pub mod whole;
 mod workload;
 
-pub use identity::{Identity, MissingIdentity};
-pub(super) use lenient::{clamp_code, clamp_count, is_known_time};
+pub use identity::{Identity, MissingIdentity, custom_metadata};
+pub(super) use lenient::{clamp_code, clamp_count, code, is_known_time, list, or_default, text};

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::de::DeserializeOwned;
 
 use crate::kubernetes::{
     json::{members, repaired},
@@ -96,10 +97,17 @@ impl fmt::Display for Undecodable {
 
 /// Decodes an object from JSON. Text that is not UTF-8 is replaced as Go's decoder does.
 pub fn from_json<T: Object>(json: &[u8]) -> Decoded<T> {
-    T::from_json(json).or_else(|error| match repaired(json) {
-        Some(text) => {
-            T::from_json(text.as_bytes()).map_err(|error| undecodable_json(text.as_bytes(), &error))
-        }
+    lenient(json, T::from_json)
+}
+
+/// Decodes an object that is not listed, as [`from_json`] does.
+pub fn read<T: DeserializeOwned>(json: &[u8]) -> Decoded<T> {
+    lenient(json, |json| serde_json::from_slice(json))
+}
+
+fn lenient<T>(json: &[u8], decode: impl Fn(&[u8]) -> serde_json::Result<T>) -> Decoded<T> {
+    decode(json).or_else(|error| match repaired(json) {
+        Some(text) => decode(text.as_bytes()).map_err(|error| undecodable_json(text.as_bytes(), &error)),
         None => Err(undecodable_json(json, &error)),
     })
 }

@@ -8,9 +8,10 @@ use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::object::{Object, Undecodable};
+use super::object::{Decoded, Object, Undecodable, from_json, read};
+use crate::kubernetes::json::{elements, members};
 
 impl Object for DynamicObject {
     fn from_json(json: &[u8]) -> serde_json::Result<Self> {
@@ -44,6 +45,22 @@ impl Object for DynamicObject {
     fn metadata(&mut self) -> &mut ObjectMeta {
         &mut self.metadata
     }
+}
+
+/// Decodes an object, or the objects of a list, to the fields that they have. An object whose `managedFields` cannot be decoded
+/// is without them, and one that cannot be decoded otherwise is left out of its list, or null.
+pub fn value(json: &[u8]) -> Value {
+    if let Ok(value) = read(json) {
+        return value;
+    }
+    if let Some((_, items)) = members(json).find(|(name, _)| *name == br#""items""#) {
+        let items = elements(items).map(value).filter(|item| !item.is_null());
+        return json!({ "items": items.collect::<Vec<_>>() });
+    }
+    let object: Decoded<DynamicObject> = from_json(json);
+    object.map_or(Value::Null, |object| {
+        serde_json::to_value(object).unwrap_or_default()
+    })
 }
 
 /// The fields of an object, of which one is decoded to a type of its own.
@@ -127,10 +144,24 @@ impl<'de, K: Known> Visitor<'de> for FieldsVisitor<K> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-    use crate::kubernetes::decode::object::from_json;
+
+    #[test]
+    fn a_list_has_every_object_that_can_be_decoded() {
+        let deep = "[".repeat(1000) + &"]".repeat(1000);
+        let object =
+            |name: &str, fields: &str| format!(r#"{{"metadata":{{"name":"{name}",{fields}}},"spec":{{}}}}"#);
+        let readable = object("a", r#""managedFields":[{"manager":"m"}]"#);
+        let unreadable = object("b", &format!(r#""managedFields":{deep}"#));
+        let other = object("c", &format!(r#""labels":{deep}"#));
+        let list = format!(r#"{{"kind":"List","items":[{readable}, {unreadable},{other}]}}"#);
+        let bare = json!({"metadata": {"name": "b"}, "spec": {}});
+        let expected = json!({"items": [serde_json::from_str::<Value>(&readable).unwrap(), bare]});
+        assert_eq!(value(list.as_bytes()), expected);
+        assert_eq!(value(b"not JSON"), Value::Null);
+        let text = b"{\"metadata\":{\"name\":\"\xff\"}}";
+        assert_eq!(value(text)["metadata"]["name"], "\u{fffd}");
+    }
 
     #[test]
     fn an_object_has_all_fields_except_managed_fields() {

@@ -236,6 +236,20 @@ pub(super) fn members(object: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
+/// Returns the elements of a list. Ends before the first one that is not complete.
+pub(super) fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let trimmed = list.trim_ascii_start();
+    let mut rest = trimmed.strip_prefix(b"[").unwrap_or_default();
+    std::iter::from_fn(move || {
+        let start = rest
+            .iter()
+            .position(|byte| !byte.is_ascii_whitespace() && *byte != b',')?;
+        let (value, after) = split(rest.get(start..)?)?;
+        rest = after;
+        Some(value)
+    })
+}
+
 /// Returns the value at the start, which is not empty, and the bytes after it.
 fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let length = Extent::default().find(bytes).filter(|length| *length > 0)?;

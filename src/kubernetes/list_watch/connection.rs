@@ -159,7 +159,7 @@ fn is_protobuf(headers: &HeaderMap) -> bool {
 }
 
 /// Returns the error of an unsuccessful response.
-async fn refused(response: Response<Body>) -> Failure {
+pub(super) async fn refused(response: Response<Body>) -> Failure {
     let (parts, body) = response.into_parts();
     let code = parts.status.as_u16();
     let in_header = failure::retry_after(&parts.headers);

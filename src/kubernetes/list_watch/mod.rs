@@ -11,6 +11,7 @@
 mod connection;
 mod exchange;
 mod machine;
+pub(crate) mod single;
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 

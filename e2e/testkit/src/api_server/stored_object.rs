@@ -118,12 +118,17 @@ impl StoredObject {
         self.version
     }
 
-    /// Stores an object with this UID and content, and returns it. An object with content has a field manager.
+    /// Stores an object with this UID and content, and returns it. An object with content has a field manager, and one that a
+    /// client has written: with any time and any nesting.
     pub(super) fn store(&mut self, uid: &str, mut content: Value) -> Value {
         self.version += 1;
         let has_content = content.as_object().is_some_and(|fields| fields.len() > 2);
         let managers = if has_content {
-            json!([{"manager": "sidewatch", "operation": "Apply"}])
+            let fields = (0..200).fold(json!({}), |fields, _| json!({"f:a": fields}));
+            json!([
+                {"manager": "sidewatch", "operation": "Apply"},
+                {"manager": "x", "operation": "Update", "time": "9999-12-31T23:59:59Z", "fieldsV1": fields},
+            ])
         } else {
             json!([])
         };
