@@ -1,6 +1,6 @@
 //! Edits of every field of the spec on a running index: a valid value and its reversal, the bounds, invalid values,
-//! removal. A reversal restores the previous state, an invalid version leaves the last valid one in effect, and no edit
-//! affects another policy.
+//! removal. A reversal restores the previous state, an invalid version that can be decoded leaves the last valid one in effect,
+//! and no edit affects another policy.
 //!
 //! The fields come from the schemas of the CRDs ([`fields`]). The test fails for a field without a [`cases::Case`], and
 //! for a case whose valid value has no effect in the [`simulation`].
@@ -168,7 +168,7 @@ fn an_edit_and_its_reversal_restore_the_state() {
 }
 
 #[test]
-fn an_invalid_version_leaves_the_last_valid_one_in_effect() {
+fn an_invalid_version_leaves_the_last_valid_one_in_effect_unless_it_cannot_be_decoded() {
     let mut undisturbed = Undisturbed::default();
     let wrong_types = [json!({"not": "this"}), json!(1.5), json!([{}]), json!(true)];
     each(|kind, case| {
@@ -178,6 +178,15 @@ fn an_invalid_version_leaves_the_last_valid_one_in_effect() {
             let mut simulation = Simulation::at(kind, &case.before, EDIT_TIMES[1]);
             simulation.edit(&spec(case, value));
             assert!(!simulation.is_ready(), "{what} is accepted");
+            if simulation.is_undecodable(&spec(case, value)) {
+                assert!(simulation.observed().violations.is_empty(), "{what}");
+                simulation.pass(EDIT_TIMES[2]);
+                simulation.edit(&case.before);
+                assert!(simulation.is_ready(), "{what}, corrected");
+                let same = undisturbed.at(kind, &case.before, EDIT_TIMES[2]);
+                assert_eq!(simulation.others(), same.others(), "{what}: the other policies");
+                continue;
+            }
             let same = undisturbed.at(kind, &case.before, EDIT_TIMES[1]);
             same.observed()
                 .assert_same_but_ready(&simulation.observed(), &what);

@@ -12,7 +12,7 @@ use sidewatch::{
         effects::{Change, Effects, Event, Transition},
         index::Index,
         observation::Observation,
-        policy::{Check, Mode, PolicyKey, PolicyKind, Severity},
+        policy::{Check, InvalidSpec, Mode, PolicyKey, PolicyKind, Severity},
         summary::Report,
     },
     kubernetes::decode::{intern::Interner, pod::observe},
@@ -182,6 +182,12 @@ impl Simulation {
     pub(crate) fn is_ready(&self) -> bool {
         let [ready, ..] = self.index.report(&self.key).unwrap().conditions;
         ready.status == Some(true)
+    }
+
+    /// Whether a spec does not match the types of the API.
+    pub(crate) fn is_undecodable(&self, spec: &Value) -> bool {
+        let update = policy(self.kind, "edited", 1, spec);
+        matches!(update.spec, Err(InvalidSpec::Undecodable(_)))
     }
 
     /// The state of the edited policy.

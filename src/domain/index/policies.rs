@@ -18,12 +18,13 @@ use super::{
 use crate::domain::{
     effects::Effects,
     history::Observed,
-    policy::{Check, Policy, PolicyKey, PolicyKind, PolicyUpdate},
+    policy::{Check, InvalidSpec, Policy, PolicyKey, PolicyKind, PolicyUpdate},
 };
 
 impl Index {
     /// Applies a version of a policy. Returns early if the spec has not changed, for example after a write of the
-    /// status. If the spec is invalid, the last valid version stays in use.
+    /// status. If the spec is invalid, the last valid version stays in use. If it cannot be decoded, none is: the violations
+    /// end without Events.
     pub fn apply_policy(&mut self, mut update: PolicyUpdate, now: Timestamp) -> Effects {
         let mut effects = Effects::default();
         let now = self.advance_time(now);
@@ -55,7 +56,15 @@ impl Index {
             effects.changed.insert(entry.key.clone());
         }
         match update.spec {
-            Err(error) => entry.invalid = Some(error),
+            Err(error) => {
+                let is_unknown = matches!(error, InvalidSpec::Undecodable(_));
+                entry.invalid = Some(error);
+                if is_unknown && entry.latest.take().is_some() {
+                    entry.covered_until = None;
+                    self.work.push(Work::Policy(id));
+                    effects.append(self.work(now));
+                }
+            }
             Ok(spec) => {
                 entry.invalid = None;
                 entry.capped = capped;

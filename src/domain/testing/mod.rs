@@ -14,7 +14,7 @@ pub(crate) use self::{
     pod::{Pod, unready_since, web, web_named},
     policy::{
         cluster_key, invalid, key, key_in, one_of, only, policy, policy_update, stored, stored_about,
-        violation,
+        undecodable, violation,
     },
 };
 

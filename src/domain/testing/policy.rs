@@ -5,7 +5,10 @@ use jiff::SignedDuration;
 use crate::domain::{
     checks::{Checks, Common},
     observation::Workload,
-    policy::{Check, InvalidSpec, Mode, Policy, PolicyKey, PolicyKind, PolicyUpdate, Severity, SidecarRules},
+    policy::{
+        Check, InvalidField, InvalidSpec, Mode, Policy, PolicyKey, PolicyKind, PolicyUpdate, Severity,
+        SidecarRules,
+    },
     selector::{Operator, Requirement, Selector},
     violation::{ContainerSubject, StoredViolation, Subject, SubjectKey, Violation, ViolationKey},
 };
@@ -144,9 +147,15 @@ impl Policy {
     }
 }
 
+/// A spec with an invalid field.
+pub(crate) fn invalid(problem: &'static str) -> Result<Policy, InvalidSpec> {
+    let (field, problem) = ("spec.expected".to_owned(), InvalidField::Expected(problem));
+    Err(InvalidSpec::Field { field, problem })
+}
+
 /// A spec that cannot be decoded.
-pub(crate) fn invalid(message: &str) -> Result<Policy, InvalidSpec> {
-    Err(InvalidSpec::Undecodable(message.to_owned()))
+pub(crate) fn undecodable() -> Result<Policy, InvalidSpec> {
+    Err(InvalidSpec::Undecodable("no".to_owned()))
 }
 
 /// The policy with only this check, which fires when a fault has lasted for this number of seconds.

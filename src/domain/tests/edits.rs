@@ -6,7 +6,7 @@ use crate::domain::{
     policy::{Check, Mode, Policy, PolicyUpdate, Severity},
     testing::{
         Harness, Pod, at, cluster_key, invalid, key, minutes, one_of, only, policy, policy_update, seconds,
-        web,
+        undecodable, web,
     },
 };
 
@@ -140,11 +140,11 @@ fn a_policy_of_the_same_name_and_another_uid_is_another_policy() {
 #[test]
 fn a_policy_that_was_never_valid_reports_only_its_error() {
     let mut harness = Harness::with(not_ready());
-    harness.policy_as(key("new"), invalid("spec.podSelector: no"), Vec::new());
+    harness.policy_as(key("new"), undecodable(), Vec::new());
     let report = harness.index.report(&key("new")).unwrap();
     assert_eq!(
         report.conditions[0].message,
-        "the object cannot be decoded: spec.podSelector: no; correct it, or install the CRDs of this version"
+        "the object cannot be decoded: no; correct it, or install the CRDs of this version"
     );
     assert_eq!(harness.report().conditions[0].reason, "Evaluating");
 }
@@ -152,7 +152,7 @@ fn a_policy_that_was_never_valid_reports_only_its_error() {
 #[test]
 fn a_repeated_input_has_no_effect() {
     let mut harness = Harness::with(not_ready());
-    let mut is_changed = |spec: Result<Policy, &str>| {
+    let mut is_changed = |spec: Result<Policy, &'static str>| {
         let update = policy_update(key("mesh"), spec.or_else(invalid));
         !harness.index.apply_policy(update, at(0)).changed.is_empty()
     };
@@ -174,7 +174,7 @@ fn after_an_invalid_version_the_last_valid_one_stays_in_use_and_no_other_policy_
     let mut harness = failing(not_ready());
     harness.add(key("other"), not_ready());
     harness.at(20).changed();
-    harness.policy_as(key("mesh"), invalid("spec.sidecars.namePattern: no"), Vec::new());
+    harness.policy_as(key("mesh"), invalid("no"), Vec::new());
     assert_eq!(harness.changed(), [key("mesh")]);
     harness.at(400);
     assert_eq!(
@@ -187,8 +187,7 @@ fn after_an_invalid_version_the_last_valid_one_stays_in_use_and_no_other_policy_
     assert_eq!((ready.status, ready.reason), (Some(false), "Invalid"));
     assert_eq!(
         ready.message,
-        "the object cannot be decoded: spec.sidecars.namePattern: no; correct it, or install the CRDs of this version. The \
-         last valid version stays in use."
+        "spec.expected: no. The last valid version stays in use."
     );
     assert_eq!(healthy.status, Some(false), "health describes the version in use");
     assert_eq!(report.generation, 3, "the status names the newest version");
@@ -201,6 +200,33 @@ fn after_an_invalid_version_the_last_valid_one_stays_in_use_and_no_other_policy_
         Some(10.0),
         "the violation keeps its onset"
     );
+}
+
+#[test]
+fn a_policy_that_cannot_be_decoded_any_more_is_new_when_it_can() {
+    let mut harness = failing(not_ready());
+    harness.add(key("other"), not_ready());
+    harness.at(400).events();
+    harness.log();
+    harness.policy_as(key("mesh"), undecodable(), Vec::new());
+    assert_eq!(harness.events(), [], "its violations end without an Event");
+    assert_eq!(harness.firing(), ["envoy NotReady"], "of the other policy");
+    let report = harness.report();
+    let [ready, healthy, _] = &report.conditions;
+    assert_eq!((ready.status, ready.reason), (Some(false), "Invalid"));
+    assert!(!ready.message.contains("last valid"), "{}", ready.message);
+    assert_eq!(healthy.reason, "Invalid");
+    assert!(report.violations.is_empty());
+    harness.index.assert_counts();
+    harness.log();
+    harness.at(500).policy(not_ready()).add(key("new"), not_ready());
+    let log = harness.log();
+    let (again, new) = log.split_at(log.len() / 2);
+    assert!(
+        !log.is_empty() && again == new,
+        "as of a policy that is created now: {log:?}"
+    );
+    assert_eq!(harness.events().len(), 2);
 }
 
 #[test]
