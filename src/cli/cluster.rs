@@ -173,12 +173,17 @@ impl Cluster {
         Ok(found)
     }
 
-    /// The same, with the exemptions in the scope. Without the CRD there are none. A missing right is a note.
+    /// The same, with the exemptions in the scope.
     pub async fn in_force_with_exemptions(&self, files: Option<&[PolicyFile]>) -> Result<InForce, Failure> {
         let mut found = self.in_force_or(files).await?;
-        if found.policies.is_empty() {
-            return Ok(found);
+        if !found.policies.is_empty() {
+            self.add_exemptions(&mut found).await?;
         }
+        Ok(found)
+    }
+
+    /// Adds the exemptions in the scope. Without the CRD there are none. A missing right is a note.
+    pub async fn add_exemptions(&self, found: &mut InForce) -> Result<(), Failure> {
         match self.answer(list::exemptions(&self.client, &self.scope)).await? {
             Ok(listed) => found.exemptions = found.decoded("SidecarExemption", listed),
             Err(ListError {
@@ -191,7 +196,7 @@ impl Cluster {
             }) => found.notes.push(format!("{message}; {NOT_MARKED}")),
             Err(error) => return Err(self.failed(&error.message)),
         }
-        Ok(found)
+        Ok(())
     }
 
     /// Evaluates the Pods of one list that have not finished, and then the changes for the given time or until Ctrl-C.

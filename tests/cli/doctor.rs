@@ -5,7 +5,7 @@ pub(crate) mod installation;
 use jiff::SignedDuration;
 use serde_json::json;
 use sidewatch::clock::{Clock, SystemClock};
-use testkit::api_server::{POLICIES, list};
+use testkit::api_server::{EXEMPTIONS, POLICIES, list};
 
 use self::installation::*;
 use crate::support::Run;
@@ -63,6 +63,10 @@ async fn each_defect_has_a_line() {
         writer("kubectl", 0)
     ]);
     let replaced = json!([writer("sidewatch:a/x", 2), writer("sidewatch:b/x", 0)]);
+    let nested = (0..200).fold(json!([]), |inner, _| json!([inner]));
+    let unreadable = json!({"metadata": {"name": "odd", "namespace": "pay", "uid": "u", "creationTimestamp": 7}, "spec": {}});
+    let mistyped =
+        json!({"metadata": {"name": "odd", "namespace": "pay", "uid": "u"}, "spec": {"reason": 7}});
     // Half a minute more than the expected text: a Date has no fractions of a second.
     let skew = SignedDuration::from_secs(150);
     let table: Vec<(Cluster, &[&str])> = vec![
@@ -195,6 +199,18 @@ async fn each_defect_has_a_line() {
         (
             complete().changed(POLICIES, "/items/0/metadata/managedFields", replaced),
             &[],
+        ),
+        (
+            complete().changed(POLICIES, "/items/0/metadata/managedFields", nested),
+            &[],
+        ),
+        (
+            complete().with(EXEMPTIONS, Ok(list("SidecarExemption", "1", &[mistyped]))),
+            &["SD044 warning not evaluated: SidecarExemption pay/odd: the object cannot be decoded: "],
+        ),
+        (
+            complete().with(EXEMPTIONS, Ok(list("SidecarExemption", "1", &[unreadable]))),
+            &["SD044 warning not evaluated: SidecarExemption pay/odd: "],
         ),
         (
             complete().with(POD_MONITORS, Ok(items(&[]))),

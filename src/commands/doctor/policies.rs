@@ -18,7 +18,7 @@ use crate::{
         exit::{Failure, Interrupted},
         output::first_names,
     },
-    domain::policy::{Check, Mode, Policy, PolicyKey},
+    domain::policy::{Check, InvalidSpec, Mode, Policy, PolicyKey},
     kubernetes::installation,
 };
 
@@ -36,13 +36,20 @@ pub(super) async fn examine(
         diagnosis.skip_all(&codes, "the CRDs are not installed");
         return Ok(());
     }
+    let mut found = access.cluster.in_force().await?;
+    access.cluster.add_exemptions(&mut found).await?;
     let InForce {
         policies,
+        exemptions,
         namespaces,
         mut undecodable,
         notes,
-        ..
-    } = access.cluster.in_force().await?;
+    } = found;
+    // SD040 names the policies with such a spec.
+    undecodable.extend(exemptions.iter().filter_map(|exemption| match &exemption.spec {
+        Err(error @ InvalidSpec::Undecodable(_)) => Some(format!("{}: {error}", exemption.key)),
+        _ => None,
+    }));
     if policies.is_empty() {
         let reason = notes.first().map_or("there are no policies", String::as_str);
         if notes.is_empty() {

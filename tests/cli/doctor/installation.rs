@@ -12,7 +12,9 @@ use sidewatch::{
     clock::{Clock, SystemClock},
     domain::checkpoint::Checkpoint,
 };
-use testkit::api_server::{ApiServer, CLUSTER_POLICIES, NAMESPACES, PODS, POLICIES, list, pod, policy};
+use testkit::api_server::{
+    ApiServer, CLUSTER_POLICIES, EXEMPTIONS, NAMESPACES, PODS, POLICIES, list, pod, policy,
+};
 
 use crate::{setup::Setup, support::Run};
 
@@ -122,6 +124,7 @@ impl Cluster {
             ),
             (POLICIES, list("SidecarPolicy", "1", &[evaluated_policy("mesh")])),
             (CLUSTER_POLICIES, list("ClusterSidecarPolicy", "1", &[])),
+            (EXEMPTIONS, list("SidecarExemption", "1", &[])),
         ]
         .into_iter()
         .map(|(path, object)| (path.to_owned(), Ok(object)))
