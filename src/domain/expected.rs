@@ -119,6 +119,17 @@ impl Expectation {
 }
 
 impl Expected {
+    /// The pattern of the name of the sidecar.
+    pub(super) fn pattern_mut(&mut self) -> Option<&mut Pattern> {
+        match &mut self.rule {
+            Rule::Custom {
+                sidecar: Sidecar::NamePattern(pattern),
+                ..
+            } => Some(pattern),
+            Rule::Custom { .. } | Rule::Preset(_) => None,
+        }
+    }
+
     /// Whether the answer depends on the namespace of the Pod.
     pub fn reads_namespace(&self) -> bool {
         match &self.rule {

@@ -4,6 +4,11 @@
 
 mod portable;
 
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock, Weak},
+};
+
 use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::ast::parse::ParserBuilder;
 
@@ -15,10 +20,17 @@ const NEST_LIMIT: u32 = 64;
 const DOCKER_HUB: &str = "docker.io";
 
 /// A regular expression in RE2 syntax that matches whole names. The API server and Sidewatch read it in the same way.
+///
+/// The compiled form takes a hundred times the memory of the text. It exists from the first match on, so patterns of policies
+/// that are not active have none. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Pattern {
+pub struct Pattern(Arc<Compiled>);
+
+#[derive(Debug)]
+struct Compiled {
     source: Box<str>,
-    regex: Regex,
+    /// `None` inside: never, because the source was compiled before.
+    regex: OnceLock<Option<Regex>>,
 }
 
 /// The pattern is not a regular expression, is too costly, or means something else to the API server. The text says what
@@ -38,38 +50,78 @@ impl From<regex::Error> for InvalidPattern {
 
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
-        self.source == other.source
+        Arc::ptr_eq(&self.0, &other.0) || self.0.source == other.0.source
     }
 }
 
 impl Pattern {
-    /// Compiles `source`, anchored at both ends. Fails if it is not valid, needs too much memory, or has another meaning
-    /// in the API server.
+    /// Reads `source`, anchored at both ends. Fails if it is not valid, needs too much memory, or has another meaning in the API
+    /// server.
     pub fn parse(source: &str) -> Result<Self, InvalidPattern> {
         // An invalid source has no tree. The compilation below returns its error.
         if let Ok(tree) = ParserBuilder::new().nest_limit(NEST_LIMIT).build().parse(source) {
             portable::check(source, &tree).map_err(|error| InvalidPattern(error.to_string()))?;
         }
-        let build = |pattern: &str| {
-            RegexBuilder::new(pattern)
-                .unicode(false)
-                .size_limit(SIZE_LIMIT)
-                .dfa_size_limit(SIZE_LIMIT)
-                .nest_limit(NEST_LIMIT)
-                .build()
-        };
         // Compiles the source alone first: `a)|(b` is valid only inside the group that anchors it.
-        build(source)?;
-        Ok(Self {
+        compile(source)?;
+        compile(&anchored(source))?;
+        Ok(Self(Arc::new(Compiled {
             source: source.into(),
-            regex: build(&format!(r"\A(?:{source})\z"))?,
-        })
+            regex: OnceLock::new(),
+        })))
+    }
+
+    /// The text of the pattern.
+    #[cfg(test)]
+    pub(crate) fn source(&self) -> &str {
+        &self.0.source
     }
 
     /// Whether the pattern matches the whole of `name`.
     pub fn matches(&self, name: &str) -> bool {
-        self.regex.is_match(name.as_bytes())
+        let Compiled { source, regex } = &*self.0;
+        let regex = regex.get_or_init(|| compile(&anchored(source)).ok());
+        regex
+            .as_ref()
+            .is_some_and(|regex| regex.is_match(name.as_bytes()))
     }
+}
+
+/// The patterns in use. Equal ones share their compiled form, which ends with the last of them.
+#[derive(Debug, Default)]
+pub struct Patterns {
+    known: HashMap<Box<str>, Weak<Compiled>>,
+    /// The number of known patterns at which those that are no longer used are removed.
+    sweep_at: usize,
+}
+
+impl Patterns {
+    /// Makes a pattern use the compiled form of the equal one in use.
+    pub fn share(&mut self, pattern: &mut Pattern) {
+        if let Some(known) = self.known.get(&pattern.0.source).and_then(Weak::upgrade) {
+            pattern.0 = known;
+            return;
+        }
+        if self.known.len() >= self.sweep_at {
+            self.known.retain(|_, pattern| pattern.strong_count() > 0);
+            self.sweep_at = 2 * self.known.len() + 16;
+        }
+        self.known
+            .insert(pattern.0.source.clone(), Arc::downgrade(&pattern.0));
+    }
+}
+
+fn anchored(source: &str) -> String {
+    format!(r"\A(?:{source})\z")
+}
+
+fn compile(pattern: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(pattern)
+        .unicode(false)
+        .size_limit(SIZE_LIMIT)
+        .dfa_size_limit(SIZE_LIMIT)
+        .nest_limit(NEST_LIMIT)
+        .build()
 }
 
 /// A glob over an image repository: `*` matches any sequence of characters, including `/`.
@@ -187,6 +239,31 @@ mod tests {
         let pattern = |source| Pattern::parse(source).unwrap();
         assert_eq!(pattern("a|b"), pattern("a|b"));
         assert_ne!(pattern("a|b"), pattern("b|a"), "an edit, if one without effect");
+    }
+
+    #[test]
+    fn equal_patterns_are_compiled_once_and_no_longer_than_they_are_used() {
+        let mut patterns = Patterns::default();
+        let mut shared = |source: &str| {
+            let mut pattern = Pattern::parse(source).unwrap();
+            patterns.share(&mut pattern);
+            pattern
+        };
+        let (first, second, other) = (shared("a|b"), shared("a|b"), shared("a"));
+        assert!(Arc::ptr_eq(&first.0, &second.0));
+        assert!(!Arc::ptr_eq(&first.0, &other.0));
+        assert!(
+            first.0.regex.get().is_none(),
+            "not compiled before the first match"
+        );
+        assert!(second.matches("b") && first.0.regex.get().is_some());
+        drop((first, second, other));
+        let again = shared("a|b");
+        assert!(again.0.regex.get().is_none(), "the last one was dropped");
+        for n in 0..1000 {
+            drop(shared(&n.to_string()));
+        }
+        assert!(patterns.known.len() < 50, "{}", patterns.known.len());
     }
 
     #[test]

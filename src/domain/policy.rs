@@ -188,6 +188,17 @@ impl Policy {
         self.mode.max(self.checks.common(check).mode)
     }
 
+    /// The patterns of names.
+    pub fn patterns_mut(&mut self) -> impl Iterator<Item = &mut Pattern> {
+        let SidecarRules {
+            name_pattern,
+            exclude_pattern,
+            ..
+        } = &mut self.sidecars;
+        let expected = self.expected.iter_mut().filter_map(Expected::pattern_mut);
+        name_pattern.iter_mut().chain(exclude_pattern).chain(expected)
+    }
+
     /// The expected sidecar with this name, unless the check SidecarMissing is off.
     pub fn expected_sidecar(&self, name: &str) -> Option<&Expected> {
         let mut expected = self.expected.iter();

@@ -90,6 +90,7 @@ use super::{
     histogram::Histogram,
     history::{History, Observed},
     observation::{NamespaceMetadata, Observation},
+    pattern::Patterns,
     policy::PolicyKey,
 };
 
@@ -112,6 +113,8 @@ pub struct Index {
     by_namespace: HashMap<Arc<str>, BTreeSet<PolicyId>>,
     /// The limits on namespaced policies, and their order.
     ranked: RankedPolicies,
+    /// The patterns in the versions of the policies.
+    patterns: Patterns,
     /// The number of the next policy.
     next_id: PolicyId,
     /// The time at which each Pod has to be evaluated again if it does not change.
@@ -168,6 +171,7 @@ impl Index {
             ids: BTreeMap::new(),
             by_namespace: HashMap::new(),
             ranked: RankedPolicies::default(),
+            patterns: Patterns::default(),
             next_id: 0,
             deadlines: BTreeSet::new(),
             watches: Watches::new(scopes, namespaces_watched),

@@ -145,7 +145,10 @@ impl Index {
     }
 
     /// Sets the latest version of a policy. If the policy is active, queues the work to move all its Pods to this version.
-    fn change_policy(&mut self, id: PolicyId, spec: Policy) {
+    fn change_policy(&mut self, id: PolicyId, mut spec: Policy) {
+        for pattern in spec.patterns_mut() {
+            self.patterns.share(pattern);
+        }
         let versions = self.policies.values().filter_map(|entry| entry.latest.as_ref());
         let roles = versions
             .into_iter()

@@ -23,6 +23,7 @@ mod machine;
 mod missing;
 mod not_ready;
 mod notes;
+mod patterns;
 mod policy_limits;
 mod recounts;
 mod relists;
