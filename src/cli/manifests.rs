@@ -114,6 +114,7 @@ fn pod_of(object: &Value, namespace: &str) -> Option<(String, String, Value)> {
         .or_else(|| (kind == "Pod").then_some(object))
         .filter(|template| template.get("spec").is_some_and(Value::is_object))?;
     let name = text("/metadata/name").or_else(|| text("/metadata/generateName"));
+    let of_pod = |pointer: &str| object.pointer(pointer).filter(|_| kind == "Pod");
     let owner = match kind {
         "Pod" => object.pointer("/metadata/ownerReferences").cloned(),
         _ => {
@@ -129,9 +130,11 @@ fn pod_of(object: &Value, namespace: &str) -> Option<(String, String, Value)> {
             "annotations": template.pointer("/metadata/annotations"),
             "ownerReferences": owner,
             "creationTimestamp": text("/metadata/creationTimestamp"),
+            "deletionTimestamp": of_pod("/metadata/deletionTimestamp"),
+            "managedFields": of_pod("/metadata/managedFields"),
         },
         "spec": with_container_names(template.get("spec")?, is_knative(text("/apiVersion"))),
-        "status": if kind == "Pod" { object.get("status") } else { None },
+        "status": of_pod("/status"),
     });
     Some((kind.to_owned(), name.unwrap_or_default().to_owned(), pod))
 }

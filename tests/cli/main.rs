@@ -13,6 +13,7 @@ mod cluster;
 mod doctor;
 mod exemptions;
 mod explain;
+mod explain_texts;
 mod files;
 mod hostile_text;
 mod json_schema;

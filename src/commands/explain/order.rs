@@ -72,22 +72,20 @@ fn started(container: &Container) -> &'static str {
     }
 }
 
-/// Returns the steps in which the containers of a deleted Pod stop. `spec` is the spec of the Pod.
-pub(super) fn stop(shape: &Shape, spec: &Value) -> Vec<Step> {
+/// Returns the steps in which the containers of a deleted Pod stop. `pod` is the Pod of `shape`.
+pub(super) fn stop(shape: &Shape, pod: &Value) -> Vec<Step> {
     let names = |kind: ContainerKind| -> Vec<String> {
         let of_kind = shape.containers.iter().filter(|container| container.kind == kind);
         of_kind.map(|container| container.name.to_string()).collect()
     };
-    let grace = spec
-        .get("terminationGracePeriodSeconds")
-        .and_then(Value::as_i64)
-        .unwrap_or(GRACE_PERIOD);
     let mut steps = Vec::new();
-    let hooks = hooks(spec);
+    let hooks = hooks(shape, pod);
     if !hooks.is_empty() {
         steps.push(Step {
             containers: hooks,
-            then: "their preStop hooks run at the same time, and count towards the grace period".to_owned(),
+            then: "their preStop hooks run at the same time, and count towards the grace period; a container receives SIGTERM \
+                   also after a hook that failed"
+                .to_owned(),
         });
     }
     let natives = names(ContainerKind::Native);
@@ -107,18 +105,33 @@ pub(super) fn stop(shape: &Shape, spec: &Value) -> Vec<Step> {
     }
     steps.push(Step {
         containers: Vec::new(),
-        then: format!(
-            "what still runs {grace} s after the deletion is killed (terminationGracePeriodSeconds)"
-        ),
+        then: deadline(pod),
     });
     steps
 }
 
-/// Returns the names of the containers with a preStop hook.
-fn hooks(spec: &Value) -> Vec<String> {
-    let lists = ["initContainers", "containers"]
+/// Says when the kubelet kills what still runs.
+fn deadline(pod: &Value) -> String {
+    if let Some(at) = pod.pointer("/metadata/deletionTimestamp").and_then(Value::as_str) {
+        return format!("what still runs at {at} is killed (deletionTimestamp)");
+    }
+    let grace = pod.pointer("/spec/terminationGracePeriodSeconds");
+    let grace = grace.and_then(Value::as_i64).unwrap_or(GRACE_PERIOD);
+    format!("what still runs {grace} s after the deletion is killed (terminationGracePeriodSeconds)")
+}
+
+/// Returns the names of the containers with a preStop hook. Plain init containers have none, whatever a manifest says.
+fn hooks(shape: &Shape, pod: &Value) -> Vec<String> {
+    let lists = ["/spec/initContainers", "/spec/containers"]
         .into_iter()
-        .filter_map(|list| spec.get(list)?.as_array());
+        .filter_map(|list| pod.pointer(list)?.as_array());
+    let can_have = |name: &&str| {
+        let container = shape
+            .containers
+            .iter()
+            .find(|container| *container.name == **name);
+        container.is_some_and(|container| container.kind != ContainerKind::Init)
+    };
     let with_hook = lists.flatten().filter(|container| {
         container
             .pointer("/lifecycle/preStop")
@@ -126,6 +139,7 @@ fn hooks(spec: &Value) -> Vec<String> {
     });
     with_hook
         .filter_map(|container| container.get("name")?.as_str())
+        .filter(can_have)
         .map(str::to_owned)
         .collect()
 }
@@ -180,17 +194,21 @@ mod tests {
             "terminationGracePeriodSeconds": 60,
             "initContainers": [
                 {"name": "proxy", "restartPolicy": "Always", "lifecycle": {"preStop": {"sleep": {"seconds": 5}}}},
+                {"name": "setup", "lifecycle": {"preStop": {"sleep": {"seconds": 5}}}},
                 {"name": "logs", "restartPolicy": "Always"},
             ],
             "containers": [{"name": "app"}],
         });
-        let steps = stop(&shape(&spec), &spec);
+        let steps = stop(&shape(&spec), &json!({"spec": spec}));
         let order: Vec<String> = steps.iter().map(|step| step.containers.join(" ")).collect();
         assert_eq!(order, ["proxy", "app", "logs", "proxy", ""]);
         assert!(steps[4].then.contains("60 s after"), "{steps:?}");
         let plain = json!({"containers": [{"name": "app"}]});
-        let steps = stop(&shape(&plain), &plain);
+        let steps = stop(&shape(&plain), &json!({"spec": plain}));
         assert_eq!(steps.len(), 2);
         assert!(steps[1].then.contains("30 s after"), "{steps:?}");
+        let deleted = json!({"metadata": {"deletionTimestamp": "2026-11-20T10:00:30Z"}, "spec": plain});
+        let steps = stop(&shape(&plain), &deleted);
+        assert!(steps[1].then.contains("at 2026-11-20T10:00:30Z"), "{steps:?}");
     }
 }

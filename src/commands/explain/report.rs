@@ -4,11 +4,10 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::{
     order::{self, Step},
-    probes::{Consequence, consequences},
+    probes::{Consequence, Setting, consequences},
     source::Subject,
 };
 use crate::{
@@ -23,11 +22,11 @@ use crate::{
             HidingExemption, MatchedPod,
             check_states::{CheckState, NotEvaluated, State},
         },
-        observation::{Container, ContainerKind, Shape},
+        observation::{Container, ContainerKind, Observation, Phase},
         pattern::Repository,
         policy::Check,
-        roles::{Roles, Rule},
-        time::Clock,
+        roles::{Role, Roles, Rule},
+        time::Moment,
     },
 };
 
@@ -36,13 +35,20 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 pub(super) struct Report {
     subject: String,
+    /// Set if the Pod has ended or is being deleted: then the kubelet starts nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ending: Option<String>,
+    /// Empty if the Pod is ending.
     start: Vec<Step>,
     containers: Vec<ContainerRow>,
+    /// Empty if the Pod has ended.
     stop: Vec<Step>,
-    /// Empty for a manifest, which has no status.
+    /// Empty for a manifest, which has no status, and for a Pod that was deleted.
     checks: Vec<CheckRow>,
     #[serde(skip)]
     is_manifest: bool,
+    #[serde(skip)]
+    is_deleted: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -108,6 +114,8 @@ impl Report {
             pod,
             observation,
             evaluation,
+            now,
+            deleted,
             is_manifest,
             notes: _,
         } = subject;
@@ -118,19 +126,33 @@ impl Report {
             .find(|other| other.pod.uid == observation.uid);
         let containers = shape.containers.iter().enumerate();
         let states = index.check_states(&observation.namespace, &observation.uid);
+        let ending = ending(observation, *deleted);
+        let has_ended = deleted.is_some() || has_ended(observation);
         Self {
             subject: title.clone(),
-            start: order::start(shape),
+            start: if ending.is_none() {
+                order::start(shape)
+            } else {
+                Vec::new()
+            },
             containers: containers
-                .map(|(idx, container)| ContainerRow::new(idx, container, matched.as_ref(), shape))
+                .map(|(idx, container)| {
+                    ContainerRow::new(idx, container, matched.as_ref(), observation, ending.is_some())
+                })
                 .collect(),
-            stop: order::stop(shape, pod.get("spec").unwrap_or(&Value::Null)),
+            stop: if has_ended {
+                Vec::new()
+            } else {
+                order::stop(shape, pod)
+            },
+            ending,
             checks: if *is_manifest {
                 Vec::new()
             } else {
-                states.iter().map(CheckRow::new).collect()
+                states.iter().map(|state| CheckRow::new(state, *now)).collect()
             },
             is_manifest: *is_manifest,
+            is_deleted: deleted.is_some(),
         }
     }
 
@@ -143,17 +165,26 @@ impl Report {
     pub(super) fn text(&self, terminal: Terminal) -> String {
         let heading = |text: &str| format!("\n{}\n", terminal.paint(Style::Bold, text));
         let mut text = terminal.paint(Style::Bold, &self.subject) + "\n";
-        text += &heading("START");
-        text += &steps(&self.start).render(terminal);
+        if let Some(ending) = &self.ending {
+            let _written = writeln!(text, "{ending}");
+        }
+        if !self.start.is_empty() {
+            text += &heading("START");
+            text += &steps(&self.start).render(terminal);
+        }
         for container in &self.containers {
             text += &heading(&format!("CONTAINER {}", container.name));
             text += &container.text(terminal);
         }
-        text += &heading("STOP");
-        text += &steps(&self.stop).render(terminal);
+        if !self.stop.is_empty() {
+            text += &heading("STOP");
+            text += &steps(&self.stop).render(terminal);
+        }
         text += &heading("CHECKS");
         if self.is_manifest {
             text += "A manifest has no status, so no check has a result.\n";
+        } else if self.is_deleted {
+            text += "The Pod is gone, so no check has a result.\n";
         } else if self.checks.is_empty() {
             text += "No policy selects this Pod.\n";
         } else {
@@ -183,6 +214,30 @@ impl Report {
     }
 }
 
+/// Whether all containers have ended for good.
+fn has_ended(pod: &Observation) -> bool {
+    matches!(pod.phase, Phase::Succeeded | Phase::Failed)
+}
+
+/// Says that the Pod has ended or is being deleted.
+fn ending(pod: &Observation, deleted: Option<Timestamp>) -> Option<String> {
+    if let Some(at) = deleted {
+        return Some(format!("The Pod was deleted at {at}."));
+    }
+    let and_deleted = if pod.terminating {
+        " and is being deleted"
+    } else {
+        ""
+    };
+    match pod.phase {
+        Phase::Succeeded => Some(format!("The Pod has succeeded{and_deleted}.")),
+        Phase::Failed => Some(format!("The Pod has failed{and_deleted}.")),
+        _ => pod
+            .terminating
+            .then(|| "The Pod is being deleted: no container starts or restarts.".to_owned()),
+    }
+}
+
 /// Returns a table of steps.
 fn steps(steps: &[Step]) -> Table {
     let mut table = Table::new(["STEP", "CONTAINERS", "WHAT HAPPENS"]).with_text();
@@ -201,12 +256,42 @@ fn steps(steps: &[Step]) -> Table {
     table
 }
 
+impl Known {
+    /// A plain init container with the image of a sidecar does another work (`istio-init`), unless its name says that it is the
+    /// sidecar.
+    fn new(container: &Container, pod: &Observation, is_app: bool) -> Option<Self> {
+        let names = pod.shape.containers.iter().map(|container| &*container.name);
+        let product = catalogue::find(&container.name, &Repository::of(&container.image), &names)?;
+        let is_init = container.kind == ContainerKind::Init;
+        if product.is_generic() || is_init && !catalogue::is_misplaced_init(&container.name) {
+            return None;
+        }
+        Some(Self {
+            title: product.title,
+            class: product.class.as_str(),
+            purpose: if is_init {
+                "a sidecar that does not exit: without restartPolicy: Always, no container after it starts"
+            } else if is_app {
+                "the app of this Pod"
+            } else {
+                product.class.purpose()
+            },
+        })
+    }
+}
+
 impl ContainerRow {
-    fn new(idx: usize, container: &Container, matched: Option<&MatchedPod<'_>>, shape: &Shape) -> Self {
-        let names = shape.containers.iter().map(|container| &*container.name);
-        let known = catalogue::find(&container.name, &Repository::of(&container.image), &names);
-        let policies = matched.into_iter().flat_map(|matched| &matched.policies);
-        let roles = policies.map(|(key, policy, roles)| RoleRow {
+    /// `is_ending`: no container starts, and a failure leads to nothing.
+    fn new(
+        idx: usize,
+        container: &Container,
+        matched: Option<&MatchedPod<'_>>,
+        pod: &Observation,
+        is_ending: bool,
+    ) -> Self {
+        let shape = &*pod.shape;
+        let policies = || matched.into_iter().flat_map(|matched| &matched.policies);
+        let rows = policies().map(|(key, policy, roles)| RoleRow {
             policy: key.to_string(),
             role: role_name(roles.of(idx)),
             rule: Roles::rules(policy, shape)
@@ -214,6 +299,14 @@ impl ContainerRow {
                 .copied()
                 .map_or("", rule_text),
         });
+        let has_role = |role| policies().any(|(_, _, roles)| roles.of(idx) == role);
+        let setting = Setting {
+            container,
+            pod: shape,
+            is_sidecar: has_role(Role::Sidecar),
+            is_job: ["Job", "CronJob"].contains(&&*pod.workload.kind),
+        };
+        let is_app = has_role(Role::Main) && !has_role(Role::Sidecar);
         Self {
             name: container.name.to_string(),
             kind: match container.kind {
@@ -222,13 +315,13 @@ impl ContainerRow {
                 ContainerKind::Regular => "regular container",
             },
             image: container.image.to_string(),
-            known_as: known.filter(|known| !known.is_generic()).map(|known| Known {
-                title: known.title,
-                class: known.class.as_str(),
-                purpose: known.class.purpose(),
-            }),
-            roles: roles.collect(),
-            failures: consequences(container),
+            known_as: Known::new(container, pod, is_app),
+            roles: rows.collect(),
+            failures: if is_ending {
+                Vec::new()
+            } else {
+                consequences(&setting)
+            },
         }
     }
 
@@ -287,7 +380,8 @@ const HIDDEN: &str = "hidden";
 const FINE: &str = "fine";
 
 impl CheckRow {
-    fn new(state: &CheckState<'_>) -> Self {
+    fn new(state: &CheckState<'_>, now: Timestamp) -> Self {
+        let time = |at| Moment { at, now };
         let mut row = Self {
             policy: state.policy.to_string(),
             check: state.check.as_str(),
@@ -310,12 +404,12 @@ impl CheckRow {
             State::Fine => (FINE, "no covered container has a fault".to_owned()),
             State::Pending { onset, fires_at } => {
                 row.onset = Some(onset);
-                let times = format!("since {}, fires at {}", Clock(onset), Clock(fires_at));
+                let times = format!("since {}, fires at {}", time(onset), time(fires_at));
                 (PENDING, format!("{times}: {}", state.cause))
             }
             State::Firing { onset, since } => {
                 (row.onset, row.firing) = (Some(onset), Some(since));
-                let times = format!("since {}, the fault began at {}", Clock(since), Clock(onset));
+                let times = format!("since {}, the fault began at {}", time(since), time(onset));
                 (FIRING, format!("{times}: {}", state.cause))
             }
         };

@@ -1,7 +1,13 @@
 //! Finds the Pod to explain: in the cluster, in a file, or in a recording, and evaluates it.
 
-use std::{collections::BTreeSet, io::BufRead, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::BufRead,
+    path::Path,
+    sync::Arc,
+};
 
+use jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
 use serde_json::Value;
 
@@ -17,8 +23,7 @@ use crate::{
         policies::{self, PolicyFile},
         recording::{Replay, replay},
     },
-    clock::{Clock, SystemClock},
-    domain::{observation::Observation, policy::PolicyKind, violation::Violation},
+    domain::{observation::Observation, policy::PolicyKind, time::later, violation::Violation},
     kubernetes::{decode::intern::Interner, list, watch::WatchEvent},
 };
 
@@ -32,6 +37,10 @@ pub(super) struct Subject {
     pub(super) pod: Value,
     pub(super) observation: Observation,
     pub(super) evaluation: Evaluation,
+    /// The time of the evaluation.
+    pub(super) now: Timestamp,
+    /// The time at which the Pod was deleted, in a recording.
+    pub(super) deleted: Option<Timestamp>,
     /// The Pod comes from a manifest, and has no status.
     pub(super) is_manifest: bool,
     pub(super) notes: Vec<String>,
@@ -120,6 +129,8 @@ pub(super) async fn of_cluster(
         pod: serde_json::to_value(pod)?,
         observation,
         evaluation,
+        now,
+        deleted: None,
         is_manifest: false,
         notes,
     })
@@ -163,37 +174,62 @@ pub(super) fn of_recording(
         policies::updates(&policies, args.cluster.namespace.as_deref().unwrap_or(first))
     })?;
     let length = end.duration_since(start).as_secs_f64();
-    let (pod, observation) = latest(path, &target, length)?
+    let Seen {
+        pod,
+        observation,
+        deleted,
+        ..
+    } = latest(path, &target, length)?
         .ok_or_else(|| format!("{} contains no Pod of {text}", path.display()))?;
     Ok(Subject {
         title: title(&observation),
         pod,
         observation,
         evaluation,
+        now: end,
+        deleted: deleted.map(|t| later(start, t)),
         is_manifest: false,
         notes: Vec::new(),
     })
 }
 
-/// Finds the latest version of a Pod in the first seconds of a valid recording.
-fn latest(path: &Path, target: &Target, length: f64) -> Result<Option<(Value, Observation)>, Failure> {
-    let mut found = None;
+/// The latest version of a Pod in a recording.
+struct Seen {
+    pod: Value,
+    observation: Observation,
+    /// The number of its line.
+    line: usize,
+    /// The time since the start at which it was deleted.
+    deleted: Option<SignedDuration>,
+}
+
+/// Finds the Pod that changed last in the first seconds of a valid recording: one that exists, or else one that was deleted.
+fn latest(path: &Path, target: &Target, length: f64) -> Result<Option<Seen>, Failure> {
+    let mut pods: BTreeMap<Arc<str>, Seen> = BTreeMap::new();
     let mut interner = Interner::default();
-    for line in files::open(path)?.lines() {
+    for (number, line) in files::open(path)?.lines().enumerate() {
         let Ok(mut line) = serde_json::from_str::<Value>(&line?) else {
             continue;
         };
-        let is_before_end = line.get("t").and_then(Value::as_f64).is_some_and(|t| t <= length);
+        let Some(t) = line.get("t").and_then(Value::as_f64).filter(|t| *t <= length) else {
+            continue;
+        };
         let is_deleted = line.get("type").and_then(Value::as_str) == Some("DELETED");
         let pod = line.get_mut("object").map(Value::take).unwrap_or_default();
         let observation = decode(&pod, &mut interner);
-        if let Some(observation) = observation.filter(|_| is_before_end && !is_deleted)
-            && target.matches(&observation)
-        {
-            found = Some((pod, observation));
+        if let Some(observation) = observation.filter(|observation| target.matches(observation)) {
+            let seen = Seen {
+                pod,
+                line: number,
+                deleted: SignedDuration::try_from_secs_f64(t).ok().filter(|_| is_deleted),
+                observation,
+            };
+            pods.insert(Arc::clone(&seen.observation.uid), seen);
         }
     }
-    Ok(found)
+    Ok(pods
+        .into_values()
+        .max_by_key(|seen| (seen.deleted.is_none(), seen.line)))
 }
 
 /// Finds the Pods and the Pod templates of a file. Without `files` the policy has all defaults.
@@ -202,10 +238,16 @@ pub(super) fn of_file(
     args: &ExplainArgs,
     files: Option<Vec<PolicyFile>>,
 ) -> Result<Vec<Subject>, Failure> {
-    let now = SystemClock::default().now();
     let files = files.unwrap_or_else(defaults);
+    let manifests = manifests::read(path, args.cluster.namespace.as_deref(), "explain -f -")?;
+    let newest = manifests
+        .iter()
+        .filter_map(|manifest| newest_time(&manifest.pod))
+        .max();
+    // Without a status no time matters.
+    let now = newest.unwrap_or(Timestamp::UNIX_EPOCH);
     let mut subjects = Vec::new();
-    for manifest in manifests::read(path, args.cluster.namespace.as_deref(), "explain -f -")? {
+    for manifest in manifests {
         let title = manifest.to_string();
         let Manifest { pod, observation, .. } = manifest;
         let policies = policies::updates(&files, &observation.namespace)?;
@@ -218,10 +260,34 @@ pub(super) fn of_file(
             pod,
             observation,
             evaluation,
+            now,
+            deleted: None,
             notes: Vec::new(),
         });
     }
+    if let (Some(newest), Some(first)) = (newest, subjects.first_mut()) {
+        first.notes.push(format!(
+            "the checks show the state at {newest}, the newest time in the file"
+        ));
+    }
     Ok(subjects)
+}
+
+/// The newest time in the status of a Pod, or at which a client wrote to it. `None` without a status.
+fn newest_time(pod: &Value) -> Option<Timestamp> {
+    let status = pod.get("status").filter(|status| !status.is_null())?;
+    let metadata = ["/metadata/creationTimestamp", "/metadata/managedFields"];
+    let metadata = metadata.into_iter().filter_map(|pointer| pod.pointer(pointer));
+    metadata.chain([status]).filter_map(newest_in).max()
+}
+
+fn newest_in(value: &Value) -> Option<Timestamp> {
+    match value {
+        Value::String(text) => text.parse().ok(),
+        Value::Array(items) => items.iter().filter_map(newest_in).max(),
+        Value::Object(fields) => fields.values().filter_map(newest_in).max(),
+        _ => None,
+    }
 }
 
 fn title(observation: &Observation) -> String {

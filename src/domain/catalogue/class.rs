@@ -52,7 +52,7 @@ impl Class {
     pub const fn purpose(self) -> &'static str {
         match self {
             Self::MeshProxy => {
-                "carries the network traffic of the app; while it is down, the app has no network"
+                "carries the network traffic of the app; while it is down, connections through it fail"
             }
             Self::AuthProxy => "authenticates requests; while it is down, requests through it fail",
             Self::Ambassador => {
