@@ -18,7 +18,7 @@ use crate::{
     },
     domain::{
         policy::Severity,
-        time::{Clock, Human},
+        time::{Human, Moment},
         violation::Violation,
     },
 };
@@ -207,6 +207,8 @@ impl Report {
         let names = ["WORKLOAD", "CONTAINER", "CHECK", "PODS", "TIMES", "CAUSE"];
         let difference = self.is_comparison.then_some("CHANGE");
         let mut table = Table::new(difference.into_iter().chain(names)).with_text();
+        let now = self.until;
+        let time = |at| Moment { at, now };
         let groups = self.violations.chunk_by(|a, b| a.place() == b.place());
         for rows in groups {
             let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
@@ -220,8 +222,8 @@ impl Report {
                 .collect::<Option<Vec<_>>>()
                 .and_then(|times| times.into_iter().max());
             let when = match (began, ended) {
-                (Some(began), Some(ended)) => format!("fires from {} to {}", Clock(began), Clock(ended)),
-                (Some(began), None) => format!("fires since {}", Clock(began)),
+                (Some(began), Some(ended)) => format!("fires from {} to {}", time(began), time(ended)),
+                (Some(began), None) => format!("fires since {}", time(began)),
                 (None, _) => String::new(),
             };
             let difference = first.difference.map(|difference| {

@@ -11,6 +11,7 @@ use jiff::SignedDuration;
 use super::{Fault, MessageContext, Settings, View, messages::name_list};
 use crate::domain::{
     history::{DOWN_WINDOWS, LONG_RUN},
+    observation::ContainerStatus,
     roles::Role,
     time::Human,
 };
@@ -173,7 +174,13 @@ impl super::Rule for Rule {
 
     fn recovered(&self, context: &MessageContext<'_>) -> String {
         let Limits { count, window, .. } = *limits(context.view);
-        format!("restarted fewer than {} within {}", times(count), Human(window))
+        let status = context.view.status(context.container_idx);
+        let since = status.and_then(ContainerStatus::running_since);
+        match since.filter(|since| context.view.now.duration_since(*since) > window) {
+            // Also after a violation of the slow limit, of which the short window says nothing.
+            Some(since) => format!("has run without a restart since {},", context.time(since)),
+            None => format!("restarted fewer than {} within {}", times(count), Human(window)),
+        }
     }
 
     /// The number of restarts divided by `count`. A new episode after a recovery has at least `count` more restarts.

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Fault, MessageContext, Settings, View};
 use crate::domain::{
-    observation::{ContainerKind, OOM_KILLED, RestartPolicy, State},
+    observation::{ContainerKind, ContainerStatus, OOM_KILLED, RestartPolicy, State},
     roles::Role,
     time::Human,
 };
@@ -91,10 +91,18 @@ impl super::Rule for Rule {
             "Job" | "CronJob" => "Job",
             _ => "Pod",
         };
-        let advice = if view.outlives(context.container_idx) {
-            " It works after the main containers by design: look at its log."
-        } else {
-            " A native sidecar (initContainers, restartPolicy: Always) is stopped when the main containers finish."
+        let has_begun = view
+            .status(context.container_idx)
+            .is_some_and(ContainerStatus::has_run);
+        let advice = match () {
+            // As a native sidecar it would keep the app from starting.
+            () if !has_begun => "",
+            () if view.outlives(context.container_idx) => {
+                " It works after the main containers by design: look at its log."
+            }
+            () => {
+                " A native sidecar (initContainers, restartPolicy: Always) is stopped when the main containers finish."
+            }
         };
         format!(
             "All main containers finished at {}{} but {} {}: the {kind} cannot complete ({} allowed by {}).{advice}",

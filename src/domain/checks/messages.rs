@@ -48,8 +48,26 @@ impl MessageContext<'_> {
     /// The reason why the container is not ready or has not started, from its status.
     pub(super) fn cause(&self) -> String {
         match self.view.container(self.container_idx) {
-            Some((container, status)) => cause(container, status, self.view.is_finished(self.container_idx)),
+            Some((container, status)) => {
+                let is_finished = self.view.is_finished(self.container_idx);
+                cause(container, status, is_finished, &self.app_in_readiness())
+            }
             None => "the kubelet has not reported it yet".to_owned(),
+        }
+    }
+
+    /// What the readiness of the container includes, if it includes that of the app: either can be unready.
+    fn app_in_readiness(&self) -> String {
+        let view = self.view;
+        let mains = view
+            .roles
+            .with(Role::Main)
+            .filter_map(|main| view.pod.shape.containers.get(main));
+        let names = name_list(mains.map(|main| &*main.name));
+        if view.reflects_app(self.container_idx) && !names.is_empty() {
+            format!(" (it includes the readiness of {names})")
+        } else {
+            String::new()
         }
     }
 
@@ -129,7 +147,8 @@ fn exit_text(exit: &Exit) -> String {
     }
 }
 
-fn cause(container: &Container, status: &ContainerStatus, is_finished: bool) -> String {
+/// `app` is what the readiness of the container includes.
+fn cause(container: &Container, status: &ContainerStatus, is_finished: bool, app: &str) -> String {
     let mut text = match &status.state {
         State::Waiting(reason) if reason.is_empty() || status.waits_to_be_created() => {
             "it has not been created yet".to_owned()
@@ -144,8 +163,8 @@ fn cause(container: &Container, status: &ContainerStatus, is_finished: bool) -> 
             "its startup probe has not passed".to_owned()
         }
         State::Running(_) if !status.started => "it runs but is not started".to_owned(),
-        State::Running(_) if container.probes.readiness => "its readiness probe fails".to_owned(),
-        State::Running(_) => "it runs but is not ready".to_owned(),
+        State::Running(_) if container.probes.readiness => format!("its readiness probe fails{app}"),
+        State::Running(_) => format!("it runs but is not ready{app}"),
     };
     if status.restart_count > 0 {
         let restarts = if status.restart_count == 1 {

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::{Check, Fault, MessageContext, Settings, View};
+use super::{Check, Fault, MessageContext, Settings, View, messages::name_list};
 use crate::domain::roles::Role;
 
 /// The limits of NotReady.
@@ -67,9 +67,10 @@ impl super::Rule for Rule {
     fn note(&self, context: &MessageContext<'_>) -> String {
         let since = context.since(self.hold_for(context.view, context.container_idx));
         format!(
-            "{} has not been ready {since}: {}.{}",
+            "{} has not been ready {since}: {}.{}{}",
             context.label(),
             context.cause(),
+            probed_through(context),
             context.effect_of_unready()
         )
     }
@@ -85,11 +86,29 @@ impl super::Rule for Rule {
 
 /// Whether the readiness of a main container is probed through the proxy.
 fn mains_probed_through_mesh(view: &View<'_>) -> bool {
-    let mut mains = view.roles.with(Role::Main);
-    mains.any(|main| {
-        let container = view.pod.shape.containers.get(main);
-        container.is_some_and(|container| container.probes.readiness_through_mesh)
-    })
+    probed_mains(view).next().is_some()
+}
+
+/// The names of the main containers whose readiness is probed through the proxy.
+fn probed_mains<'a>(view: &View<'a>) -> impl Iterator<Item = &'a str> {
+    let mains = view.roles.with(Role::Main);
+    let mains = mains.filter_map(|main| view.pod.shape.containers.get(main));
+    mains
+        .filter(|main| main.probes.readiness_through_mesh)
+        .map(|main| &*main.name)
+}
+
+/// Says that the app is probed through the container: a sentence after a space, or nothing.
+fn probed_through(context: &MessageContext<'_>) -> String {
+    let view = context.view;
+    if view.is_proxy(context.container_idx) && mains_probed_through_mesh(view) {
+        format!(
+            " The readiness probe of {} goes through it.",
+            name_list(probed_mains(view))
+        )
+    } else {
+        String::new()
+    }
 }
 
 /// The reason why a container no longer fails NotReady or MainReadySidecarNotReady.
@@ -103,7 +122,10 @@ pub(super) fn readiness_recovered(context: &MessageContext<'_>) -> String {
         () if view.mains_finished() => "is no longer needed, because all main containers have finished,",
         () if view.is_finished(context.container_idx) => "has finished",
         () if !view.pod.is_initialized() => "is starting again with its Pod",
-        () => "no longer fails the check, because no main container is ready,",
+        () if view.ready_mains().next().is_none() => {
+            "no longer fails the check, because no main container is ready,"
+        }
+        () => "no longer fails the check",
     };
     state.to_owned()
 }

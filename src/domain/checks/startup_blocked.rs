@@ -13,8 +13,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Fault, MessageContext, Settings, View, messages::name_list};
 use crate::domain::{
-    catalogue,
-    observation::{ContainerKind, ContainerStatus, State},
+    catalogue::{self, Class},
+    observation::{Container, ContainerKind, ContainerStatus, State},
+    pattern::Repository,
     roles::Role,
 };
 
@@ -267,7 +268,8 @@ fn earlier_waiting(context: &MessageContext<'_>) -> String {
 }
 
 /// The classic proxy that starts after a plain init container that fails, and that it may need: a sentence after a space, or
-/// nothing.
+/// nothing. An auth proxy takes only requests to the Pod, and an init container with the image of the proxy
+/// (`linkerd-network-validator`) prepares its network.
 fn proxy_hint(context: &MessageContext<'_>) -> String {
     let view = context.view;
     let fails = view.kind(context.container_idx) == Some(ContainerKind::Init)
@@ -275,11 +277,20 @@ fn proxy_hint(context: &MessageContext<'_>) -> String {
             let exit = status.latest_exit();
             exit.is_some_and(|exit| exit.code != 0)
         });
-    let mut sidecars = view.roles.with(Role::Sidecar);
-    let proxy =
-        sidecars.find(|idx| fails && view.kind(*idx) == Some(ContainerKind::Regular) && view.is_proxy(*idx));
-    let proxy = proxy.and_then(|idx| view.pod.shape.containers.get(idx));
-    proxy.map_or(String::new(), |proxy| {
+    let containers = &view.pod.shape.containers;
+    let image = containers
+        .get(context.container_idx)
+        .map(|init| Repository::without_tag(&init.image));
+    let is_needed = |proxy: &&Container| {
+        let repository = Repository::of(&proxy.image);
+        let class = catalogue::class(&proxy.name, &repository);
+        proxy.kind == ContainerKind::Regular
+            && matches!(class, Some(Class::MeshProxy | Class::Ambassador))
+            && image != Some(Repository::without_tag(&proxy.image))
+    };
+    let sidecars = view.roles.with(Role::Sidecar).filter(|_| fails);
+    let mut sidecars = sidecars.filter_map(|idx| containers.get(idx));
+    sidecars.find(is_needed).map_or(String::new(), |proxy| {
         format!(
             " Proxy '{}' starts after the init containers, so they have no connection through it.",
             proxy.name

@@ -60,6 +60,15 @@ fn not_ready() {
     };
     let ended = || job().exits("log-sidecar", 2, 127);
     let probed = |pod: Pod| pod.spec("envoy", |c| c.probes.startup = true);
+    let knative = || {
+        Pod::named("web-1")
+            .regular("user-container")
+            .regular("queue-proxy")
+    };
+    let mesh = || {
+        let pod = Pod::named("web-1").regular("app").regular("istio-proxy");
+        pod.spec("app", |c| c.probes.readiness_through_mesh = true)
+    };
     let yesterday = 14 * 3600;
     let scenarios = vec![
         (
@@ -95,6 +104,24 @@ fn not_ready() {
             "starting again",
             vec![(0, web()), (10, bad()), (610, bad().uninitialized())],
             9000,
+        ),
+        (
+            "its readiness includes that of the app",
+            vec![(0, knative()), (127, knative().unready("queue-proxy"))],
+            500,
+        ),
+        (
+            "the same, while it does not run",
+            vec![
+                (0, knative()),
+                (127, knative().unready("queue-proxy").backs_off("queue-proxy")),
+            ],
+            500,
+        ),
+        (
+            "the app is probed through it",
+            vec![(0, mesh()), (127, mesh().unready("app").unready("istio-proxy"))],
+            260,
         ),
         (
             "the next day",
@@ -166,7 +193,7 @@ fn frequent_restarts() {
             crashes(&["envoy", "app"], &[10, 20, 30]),
             40,
         ),
-        ("every 45 minutes", crashes(&["envoy"], &slow), 16300),
+        ("every 45 minutes", crashes(&["envoy"], &slow), 32000),
         (
             "four restarts, the first of which has left the window",
             crashes(&["envoy"], &[10, 905, 908, 910]),
@@ -189,6 +216,28 @@ fn frequent_restarts() {
     insta::assert_snapshot!("frequent_restarts", text);
 }
 
+/// The init container `setup` fails again and again.
+fn fails(pod: Pod) -> Pod {
+    let failing = pod.starting("setup", 0).status("setup", |s| s.restart_count = 4);
+    failing.exits("setup", 1, 250).backs_off("setup")
+}
+
+#[test]
+fn an_init_container_that_fails_before_a_proxy() {
+    let before = |proxy: &str| {
+        let pod = Pod::named("web-1").init("setup").regular("app");
+        pod.regular(proxy).uninitialized()
+    };
+    let image = |pod: Pod, name: &str| pod.spec(name, |c| c.image = "cr.l5d.io/linkerd/proxy:edge".into());
+    let validator = image(image(before("linkerd-proxy"), "setup"), "linkerd-proxy");
+    let scenarios = vec![
+        ("a mesh proxy", vec![(0, fails(before("istio-proxy")))], 400),
+        ("with the image of the proxy", vec![(0, fails(validator))], 400),
+        ("an auth proxy", vec![(0, fails(before("kube-rbac-proxy")))], 400),
+    ];
+    insta::assert_snapshot!("init_before_proxy", texts_of(Check::StartupBlocked, scenarios));
+}
+
 #[test]
 fn startup_blocked() {
     let blocked = || {
@@ -208,12 +257,7 @@ fn startup_blocked() {
             .uninitialized()
     };
     let setup = || init(Pod::named("web-1"));
-    let failed = || {
-        let failing = setup()
-            .starting("setup", 0)
-            .status("setup", |s| s.restart_count = 4);
-        failing.exits("setup", 1, 250).backs_off("setup")
-    };
+    let failed = || fails(setup());
     let hook = |pod: Pod| {
         let pod = pod
             .regular("log-sidecar")
