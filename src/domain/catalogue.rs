@@ -80,11 +80,6 @@ pub fn is_app(name: &str, image: &Repository<'_>) -> bool {
     product(name, image).is_some_and(|product| product.app)
 }
 
-/// Whether the container works after the main container has ended, so that a Pod without it loses results.
-pub fn outlives(name: &str, image: &Repository<'_>) -> bool {
-    product(name, image).is_some_and(|product| product.outlives)
-}
-
 /// Whether the readiness of the container includes that of the app.
 pub fn reflects_app(name: &str, image: &Repository<'_>) -> bool {
     product(name, image).is_some_and(|product| product.reflects_app)

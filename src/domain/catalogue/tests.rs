@@ -27,6 +27,12 @@ fn a_container_is_found_by_name_then_by_image_then_by_pattern() {
         ("thanos-sidecar", "thanosio/thanos:v0", Some("Thanos sidecar"), "a name tells more than a pattern"),
         ("thanos-query", "thanosio/thanos:v0", None, "an image that runs as the app"),
         ("vault", "hashicorp/vault:1", None, "a Vault server"),
+        ("shop-cloud-sql-proxy", "own/csp", Some("Cloud SQL proxy"), "the name of a release before"),
+        ("cloud-sql-proxy-orders", "own/csp", Some("Cloud SQL proxy"), "an instance after"),
+        ("shop-git-sync", "own/x@sha256:00", Some("git-sync"), "the name of a release before"),
+        ("my-sidecar-1", "own/thing", Some("sidecar"), "a number after"),
+        ("my-sidecar-injector", "own/thing", None, "an injector is an app"),
+        ("d", "1.dkr.ecr.eu-west-1.amazonaws.com/tw_1/twistlock/defender:1", Some("Prisma Cloud defender"), "a mirror"),
         ("web", "nginx", None, "an app"),
         ("svc-0", "postgres:16", None, "a name that counts only beside another container"),
         ("csi-driver", "own/csi-driver", None, "a driver"),
@@ -49,6 +55,9 @@ fn some_names_count_only_beside_another_container() {
         ("sidecar-server", "app", None),
         ("webhook", "external-dns", Some("ExternalDNS webhook provider")),
         ("webhook", "manager", None),
+        ("agent", "copy-agent", Some("Buildkite agent")),
+        ("agent", "kserve-container", Some("KServe agent")),
+        ("agent", "app", None),
     ];
     for (name, other, expected) in table {
         let found = find(name, &Repository::of("own/image"), &[name, other].into_iter());

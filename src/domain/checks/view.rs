@@ -74,8 +74,12 @@ impl<'a> View<'a> {
 
     /// Whether the container works after the main containers by design.
     pub(super) fn outlives(&self, container_idx: usize) -> bool {
-        let container = self.pod.shape.containers.get(container_idx);
-        container.is_some_and(|c| catalogue::outlives(&c.name, &Repository::of(&c.image)))
+        let containers = &self.pod.shape.containers;
+        let names = containers.iter().map(|container| &*container.name);
+        let product = containers
+            .get(container_idx)
+            .and_then(|c| catalogue::find(&c.name, &Repository::of(&c.image), &names));
+        product.is_some_and(|product| product.outlives)
     }
 
     /// Whether the container is a proxy between the app and the network.
