@@ -79,7 +79,12 @@ pub fn documents_in(text: &str, path: &Path) -> Result<Vec<Value>, Failure> {
     let found: Vec<Value> = serde_saphyr::from_multiple(text)
         .map_err(|error| format!("{} is not valid YAML: {error}", path.display()))?;
     let mut documents = Vec::new();
-    for mut document in found.into_iter().filter(|document| !document.is_null()) {
+    // jq '.items' writes a list without a kind.
+    let found = found.into_iter().flat_map(|document| match document {
+        Value::Array(items) => items,
+        document => vec![document],
+    });
+    for mut document in found.filter(|document| !document.is_null()) {
         let kind = document.get("kind").and_then(Value::as_str);
         let item_kind = kind.and_then(|kind| kind.strip_suffix("List")).map(str::to_owned);
         match (item_kind, document.get_mut("items").map(Value::take)) {

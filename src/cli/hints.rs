@@ -14,8 +14,18 @@ pub fn not_a_manifest(text: &str) -> Option<&'static str> {
     {
         return Some("this is the output of kubectl describe, not a manifest: use kubectl get -o yaml");
     }
+    let is_error = ["Error from server", "error: ", "No resources found"];
+    if is_error.iter().any(|begin| first.starts_with(begin)) && !has_line("kind:") {
+        return Some("this is an error message of kubectl, not a manifest: repeat the command that wrote it");
+    }
     let columns: Vec<_> = first.split_whitespace().collect();
-    let is_table = matches!(columns.as_slice(), ["NAME", _, ..] | ["NAMESPACE", "NAME", ..]);
+    let is_table = matches!(
+        columns.as_slice(),
+        ["NAME", _, ..]
+            | ["NAMESPACE", "NAME", ..]
+            | ["LAST", "SEEN", ..]
+            | ["NAMESPACE", "LAST", "SEEN", ..]
+    );
     if is_table && columns.iter().all(|column| *column == column.to_uppercase()) {
         return Some("this is a table of kubectl, not a manifest: use kubectl get -o yaml");
     }
@@ -64,6 +74,14 @@ mod tests {
             (
                 "NAME   READY   STATUS\nweb    1/1     Running\n",
                 Some("a table of kubectl"),
+            ),
+            (
+                "LAST SEEN   TYPE     REASON\n5m          Normal   Pulled\n",
+                Some("a table of kubectl"),
+            ),
+            (
+                "Error from server (NotFound): pods \"web\" not found\n",
+                Some("an error message of kubectl"),
             ),
             (
                 "NAMESPACE   NAME   AGE\nshop        web    1d\n",

@@ -72,6 +72,9 @@ pub fn read(path: &Path, namespace: Option<&str>, command: &str) -> Result<Vec<M
         };
         let observation = observation_of(&pod, &mut interner)
             .map_err(|error| format!("{file}: a {kind} is not valid: {error}"))?;
+        if observation.shape.containers.is_empty() {
+            return Err(format!("{file}: {kind} {name} has no containers: its list is empty").into());
+        }
         manifests.push(Manifest {
             kind,
             name,

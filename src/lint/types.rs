@@ -1,4 +1,5 @@
-//! Finds values of a wrong type, which the API server refuses: a number where a text is needed, and so on.
+//! Finds values of a wrong type, which the API server refuses: a number where a text is needed, and so on. Of values of the right
+//! type it finds only a wrong `restartPolicy`: `always` makes a sidecar a plain init container.
 //!
 //! Plain scalars have the type that kubectl gives them, which reads YAML 1.1: `yes` is a boolean, and `1e3` a number.
 
@@ -21,6 +22,9 @@ enum Kind {
     List,
     Mapping,
 }
+
+/// The values of `restartPolicy` of a Pod and of a container.
+const RESTART_POLICIES: [&str; 3] = ["Always", "OnFailure", "Never"];
 
 /// Returns the values of the wrong type in the objects of a document.
 pub(super) fn problems(document: &Field<'_>) -> Vec<SyntaxError> {
@@ -77,6 +81,7 @@ fn check(field: &Field<'_>, schema: &Schema, schemas: &Schemas, problems: &mut V
             return;
         }
         ("string", kind) if kind != Kind::Text => "a text",
+        ("string", _) if is_wrong_restart_policy(field) => "Always, OnFailure or Never",
         ("integer", kind) if kind != Kind::Integer => "a whole number",
         ("number", kind) if !matches!(kind, Kind::Integer | Kind::Fraction) => "a number",
         ("boolean", kind) if kind != Kind::Boolean => "true or false",
@@ -97,6 +102,16 @@ fn check(field: &Field<'_>, schema: &Schema, schemas: &Schemas, problems: &mut V
         location: field.location(),
         message: format!("{} is {shown}, but must be {expected}{help}", field.path),
     });
+}
+
+fn is_wrong_restart_policy(field: &Field<'_>) -> bool {
+    let path = &field.path;
+    // That of a resizePolicy has other values.
+    path.ends_with(".restartPolicy")
+        && !path.contains(".resizePolicy")
+        && field
+            .text()
+            .is_some_and(|text| !text.is_empty() && !RESTART_POLICIES.contains(&text))
 }
 
 /// Whether a tool replaces the value before the object is written.
@@ -175,6 +190,8 @@ mod tests {
             (container("livenessProbe: {periodSeconds: 0.5}"), "spec.template.spec.containers[0].livenessProbe.periodSeconds is the number 0.5, but must be a whole number"),
             (container("tty: 'true'"), "spec.template.spec.containers[0].tty is the text \"true\", but must be true or false"),
             (container("resources: {limits: {cpu: [1]}}"), "spec.template.spec.containers[0].resources.limits.cpu is a list, but must be a number or a text"),
+            (deployment("", "initContainers: [{name: proxy, restartPolicy: always}]"), "spec.template.spec.initContainers[0].restartPolicy is the text \"always\", but must be Always, OnFailure or Never"),
+            ("[{apiVersion: v1, kind: Pod, spec: {restartPolicy: never}}]".to_owned(), "[0].spec.restartPolicy is the text \"never\", but must be Always, OnFailure or Never"),
             ("{apiVersion: apps/v1, kind: Deployment, spec: {replicas: '3'}}".to_owned(), "spec.replicas is the text \"3\", but must be a whole number"),
             ("{apiVersion: v1, kind: ConfigMap, metadata: {labels: {a: 1}}}".to_owned(), "metadata.labels.a is the number 1, but must be a text: write it in quotes"),
             ("{apiVersion: serving.knative.dev/v1, kind: Service, spec: {template: {spec: {containers: [{image: 3}]}}}}".to_owned(), "spec.template.spec.containers[0].image is the number 3, but must be a text: write it in quotes"),
@@ -190,6 +207,7 @@ mod tests {
             "name: app, resources: {limits: {cpu: 1, memory: 134217728}, requests: {cpu: 0.5, memory: 64Mi}}",
             "name: app, livenessProbe: {httpGet: {port: 80}, periodSeconds: 30.0}",
             "name: app, livenessProbe: {httpGet: {port: http}}, tty: on, env: null, unknown: {field: 1}",
+            "name: app, restartPolicy: Never, resizePolicy: [{resourceName: cpu, restartPolicy: NotRequired}]",
             "name: app, image: '1', ports: [{containerPort: '${PORT}'}]",
         ];
         for container in fine {

@@ -4,7 +4,7 @@
 
 use std::str::FromStr;
 
-use super::{field::Field, object::Object};
+use super::{field::Field, object::Object, yaml::Value};
 use crate::domain::observation::AppNames;
 
 /// An object with a Pod template.
@@ -91,6 +91,9 @@ impl TemplatePath {
 
 /// Returns the objects of a document with their kinds: itself, or the items of a `List`.
 pub(super) fn objects<'t>(document: &Field<'t>) -> Vec<(String, Field<'t>)> {
+    if matches!(document.node().value, Value::List(_)) {
+        return document.items().flat_map(|item| objects(&item)).collect();
+    }
     let kind = document.text_of("kind").unwrap_or_default();
     let Some((item_kind, items)) = kind.strip_suffix("List").zip(document.get("items")) else {
         return vec![(kind, document.clone())];

@@ -92,7 +92,7 @@ async fn an_endless_line_is_refused() {
 }
 
 /// Texts that people take for manifests, and what each command says about them.
-const NO_MANIFESTS: [(&str, &str); 9] = [
+const NO_MANIFESTS: [(&str, &str); 11] = [
     (
         "Name:         web\nNamespace:    shop\nContainers:\n  app:\n    State: Running\n",
         "use kubectl get -o yaml",
@@ -121,9 +121,34 @@ const NO_MANIFESTS: [(&str, &str); 9] = [
         "kind: Pod\nspec: {containers: [{name: [], image: x}]}\n",
         "spec.containers[0].name is a list, but must be a text",
     ),
+    (
+        "apiVersion: v1\nkind: Pod\nspec: {initContainers: [{name: proxy, restartPolicy: always}]}\n",
+        "spec.initContainers[0].restartPolicy is the text \"always\", but must be Always, OnFailure or Never",
+    ),
+    (
+        "Error from server (NotFound): pods \"web\" not found\n",
+        "an error message of kubectl",
+    ),
     ("a: [", "file.yaml:"),
     ("\u{feff}a: [", "file.yaml:"),
 ];
+
+#[tokio::test]
+async fn a_list_of_objects_without_a_kind_is_read() {
+    let directory = Directory::new();
+    let pod = r#"{"kind": "Pod", "metadata": {"name": "web"}, "spec": {"containers": [{"name": "app", "image": "x:1"}]}}"#;
+    let file = directory.file("pods.json", format!("[{pod}]"));
+    let run = sidewatch(&["explain", "-f", &file]).await;
+    assert!(run.stdout.starts_with("Pod default/web"), "{run:?}");
+    let run = sidewatch(&["lint", &file]).await;
+    assert!(run.stdout.contains("1 Pod template"), "{run:?}");
+    let empty = directory.file(
+        "empty.json",
+        pod.replace(r#"{"name": "app", "image": "x:1"}"#, ""),
+    );
+    let run = sidewatch(&["explain", "-f", &empty]).await;
+    run.assert_failed(&["Pod web has no containers"]);
+}
 
 #[tokio::test]
 async fn all_commands_name_what_is_wrong_with_a_manifest() {
