@@ -282,7 +282,7 @@ fn onset(fault: &Fault, now: Timestamp, observed: Observed) -> Timestamp {
     let known = fault.since.unwrap_or(now).min(now);
     let onset = match observed {
         _ if fault.instant => known,
-        Observed::Live => now,
+        Observed::Live => later(now, -fault.lasted),
         Observed::AfterGap(last_synced) => known.max(last_synced).min(now),
         Observed::Initial => known,
     };

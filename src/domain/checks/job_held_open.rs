@@ -73,7 +73,12 @@ impl super::Rule for Rule {
                 && !view.is_finished(*container_idx)
         };
         let sidecars = view.roles.with(Role::Sidecar).filter(holds_open);
-        faults.extend(sidecars.map(|container_idx| Fault::lasting(container_idx, since)));
+        faults.extend(sidecars.map(|container_idx| Fault {
+            lasted: since.map_or(SignedDuration::ZERO, |since| {
+                held_before_restart(view, container_idx, since)
+            }),
+            ..Fault::lasting(container_idx, since)
+        }));
     }
 
     fn detail(&self, context: &MessageContext<'_>) -> String {
@@ -132,6 +137,20 @@ fn last_main_finished(view: &View<'_>) -> Option<Timestamp> {
     let finished = view.roles.with(Role::Main);
     let finished = finished.map(|container_idx| view.pod.finished(container_idx)?.finished_at);
     finished.collect::<Option<Vec<_>>>()?.into_iter().max()
+}
+
+/// The time from the end of the main containers to the latest change of a sidecar that was restarted after it. While the
+/// sidecar is terminated, it can look finished: the kubelet restarts a container whose image has changed under any restart
+/// policy (`computePodActions` in `kuberuntime_manager.go`). Tekton stops its sidecars in this way.
+fn held_before_restart(view: &View<'_>, container_idx: usize, mains_finished: Timestamp) -> SignedDuration {
+    let status = view.status(container_idx);
+    let ended = status.and_then(|status| status.latest_exit()?.finished_at);
+    let changed = ended.max(status.and_then(ContainerStatus::running_since));
+    let was_restarted = ended.is_some_and(|ended| ended >= mains_finished);
+    let changed = changed.filter(|_| was_restarted);
+    changed.map_or(SignedDuration::ZERO, |changed| {
+        changed.duration_since(mains_finished)
+    })
 }
 
 /// The main containers that failed, in parentheses after a space. Empty if each exited with code 0.

@@ -138,6 +138,9 @@ pub struct Fault {
     pub container_idx: usize,
     /// The earliest onset that the status of the Pod allows. Used if the fault began before it was observed.
     pub since: Option<Timestamp>,
+    /// How long the fault had lasted when the Pod showed it, by the times of its node. Not zero only for a fault that a
+    /// restart has hidden for a moment.
+    pub lasted: SignedDuration,
     /// The fault does not begin before this time.
     pub not_before: Option<Timestamp>,
     /// The time at which the fault ends if the Pod does not change; `None` if time alone does not end it.
@@ -148,10 +151,11 @@ pub struct Fault {
 
 impl Fault {
     /// A fault that lasts until the Pod changes.
-    const fn lasting(container_idx: usize, since: Option<Timestamp>) -> Self {
+    pub(super) const fn lasting(container_idx: usize, since: Option<Timestamp>) -> Self {
         Self {
             container_idx,
             since,
+            lasted: SignedDuration::ZERO,
             not_before: None,
             until: None,
             instant: false,

@@ -186,13 +186,7 @@ fn advance(
     }
     let is_new = before.is_none();
     let mut tracked = before.unwrap_or_else(|| {
-        let fault = Fault {
-            container_idx: 0,
-            since: facts.since(),
-            not_before: None,
-            until: None,
-            instant: false,
-        };
+        let fault = Fault::lasting(0, facts.since());
         Tracked::new((0, facts.check()), &fault, now, observed)
     });
     let change = tracked.fail(facts.hold_for(), is_new, now, deadline);

@@ -68,3 +68,38 @@ fn a_sidecar_can_end_within_hold_for() {
         "every main container finished; will be restarted"
     );
 }
+
+/// Tekton stops its sidecars with another image. The kubelet restarts them under any restart policy.
+#[test]
+fn a_restart_of_the_sidecar_does_not_move_the_onset() {
+    for clock_of_node in [0, -3600, 3600] {
+        let t = |second: i64| second + clock_of_node;
+        let held = job(Never).exits("app", 0, t(10)).exits("worker", 0, t(20));
+        let stopped = held.clone().exits("log-sidecar", 2, t(32));
+        let goes_on = stopped.clone().restarted("log-sidecar", t(34));
+        let mut harness = Harness::with(policy().only(Check::JobHeldOpen));
+        harness.pod(&job(Never)).pod_at(21, &held).pod_at(33, &stopped);
+        harness.pod_at(35, &goes_on).at(321);
+        let log = harness.log();
+        assert_eq!(
+            log,
+            [
+                "21 pending log-sidecar JobHeldOpen",
+                "33 cleared log-sidecar JobHeldOpen",
+                "35 pending log-sidecar JobHeldOpen",
+                "321 firing log-sidecar JobHeldOpen"
+            ],
+            "the clock of the node is {clock_of_node} s ahead"
+        );
+    }
+}
+
+#[test]
+fn a_sidecar_that_restarts_before_the_mains_finish_holds_the_job_since_they_did() {
+    let restarted = job(OnFailure)
+        .exits("log-sidecar", 1, 5)
+        .restarted("log-sidecar", 6);
+    let mut harness = Harness::with(policy().only(Check::JobHeldOpen));
+    harness.pod(&restarted).pod_at(21, &done(restarted.clone(), 0));
+    assert_eq!(harness.onset("log-sidecar", Check::JobHeldOpen), Some(21.0));
+}
