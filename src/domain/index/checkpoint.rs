@@ -97,20 +97,20 @@ impl Index {
             .collect();
         // If there are too many, those without a firing violation are left out.
         policies.sort_by_key(|(_, policy)| policy.firing() == 0);
-        let stored = |policy: &PolicyEntry| {
+        let stored = |id: PolicyId, policy: &PolicyEntry| {
             let held = self.watches.data_since(&policy.key.namespace);
             Entry::Policy(StoredPolicy {
                 uid: Arc::clone(&policy.uid),
                 key: policy.key.clone(),
                 generation: policy.generation,
-                complete: policy.latest.is_some() && !self.has_work(),
+                complete: policy.latest.is_some() && !self.work.is_on_cluster() && !self.is_worked_on(id),
                 as_of: held.filter(|held| *held < as_of),
             })
         };
         let mut export = Export {
             as_of,
             history_since: self.history_since(as_of),
-            policies: policies.iter().map(|(_, policy)| stored(policy)).collect(),
+            policies: policies.iter().map(|(id, policy)| stored(**id, policy)).collect(),
             numbers: policies.iter().map(|(id, _)| **id).zip(0..).collect(),
             others: BTreeMap::new(),
             next: 0,

@@ -1,8 +1,8 @@
 //! The violations of VersionDrift, the check on images.
 //!
 //! [`ImageCounts`](super::images::ImageCounts) keeps the workloads of each version for the policies with the check, with each
-//! Pod that comes, changes and goes. A repository whose facts change is queued. [`Index::work`] evaluates it after all other work, so that all Pods of an edit or a list are known.
-//! While a watch of its Pods is held, it waits.
+//! Pod that comes, changes and goes. A repository whose facts change is queued. [`Index::work`] evaluates it after the work on the
+//! cluster and on its policy, so that all Pods of an edit or a list are known. While a watch of its Pods is held, it waits.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -70,7 +70,7 @@ impl ImageStates {
 
     /// Whether a repository has to be evaluated under a policy.
     pub(super) fn has_work_for(&self, policy: PolicyId) -> bool {
-        let next = self.queue.changed_from(first_of(policy));
+        let next = self.queue.changed_from(&first_of(policy));
         next.is_some_and(|key| key.policy == policy)
     }
 
@@ -94,12 +94,20 @@ pub(super) fn is_watched(spec: &Policy) -> bool {
 }
 
 impl Index {
-    /// Evaluates at most `units` repositories.
+    /// Evaluates at most `units` repositories, except those whose policy has work.
     pub(super) fn evaluate_images(&mut self, mut units: usize, now: Timestamp, effects: &mut Effects) {
         let had_work = self.image_states.queue.has_work();
+        let mut from = first_of(PolicyId::MIN);
         while units > 0
-            && let Some((key, observed)) = self.image_states.queue.next_changed()
+            && let Some(key) = self.image_states.queue.changed_from(&from).cloned()
         {
+            if self.work.contains(&Work::Policy(key.policy)) {
+                from = first_of(key.policy + 1);
+                continue;
+            }
+            let Some(observed) = self.image_states.queue.take(&key) else {
+                break;
+            };
             units -= 1;
             if self.watches.is_released(&key.subject.namespace) {
                 self.evaluate_image(&key, now, effects);

@@ -1,8 +1,8 @@
 //! The workloads whose Pods must have a sidecar that a policy expects, and the violations of those that lack it.
 //!
 //! The facts of a workload are kept with each Pod that comes, changes and goes. A workload whose facts change is queued.
-//! [`Index::work`] evaluates it after all other work, so that all Pods of an edit or a list are known; while the
-//! watch of its Pods is held, it waits.
+//! [`Index::work`] evaluates it after the work on the cluster and on its policy, so that all Pods of an edit or a list are known;
+//! while the watch of its Pods is held, it waits.
 
 mod evaluate;
 
@@ -29,6 +29,18 @@ use crate::domain::{
 pub(super) struct FactsKey {
     pub(super) policy: PolicyId,
     pub(super) subject: WorkloadSubject,
+}
+
+impl FactsKey {
+    /// A key before all keys of a policy.
+    pub(super) fn first_of(policy: PolicyId) -> Self {
+        let subject = WorkloadSubject {
+            namespace: Arc::default(),
+            workload: Arc::default(),
+            sidecar: Arc::default(),
+        };
+        Self { policy, subject }
+    }
 }
 
 /// A Pod that lacks a sidecar: its creation, UID and name.
@@ -124,12 +136,7 @@ impl Missing {
 
     /// Whether a workload has to be evaluated under a policy.
     pub(super) fn has_work_for(&self, policy: PolicyId) -> bool {
-        let subject = WorkloadSubject {
-            namespace: Arc::default(),
-            workload: Arc::default(),
-            sidecar: Arc::default(),
-        };
-        let next = self.queue.changed_from(FactsKey { policy, subject });
+        let next = self.queue.changed_from(&FactsKey::first_of(policy));
         next.is_some_and(|key| key.policy == policy)
     }
 

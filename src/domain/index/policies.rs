@@ -61,7 +61,7 @@ impl Index {
                 entry.invalid = Some(error);
                 if is_unknown && entry.latest.take().is_some() {
                     entry.covered_until = None;
-                    self.work.push(Work::Policy(id));
+                    self.work.push_for(&entry.key.namespace, Work::Policy(id));
                     effects.append(self.work(now));
                 }
             }
@@ -139,7 +139,7 @@ impl Index {
             }
         }
         effects.changed.insert(key.clone());
-        self.work.push(Work::Policy(id));
+        self.work.push_for(&key.namespace, Work::Policy(id));
         self.apply_limit(key, effects);
         true
     }
@@ -166,7 +166,7 @@ impl Index {
                 entry.covered_until = None;
             }
             if entry.is_active() {
-                self.work.push(Work::Policy(id));
+                self.work.push_for(&entry.key.namespace, Work::Policy(id));
             }
         }
     }

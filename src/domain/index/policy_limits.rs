@@ -180,7 +180,7 @@ impl Index {
         if std::mem::replace(&mut entry.standing, standing) != standing {
             effects.changed.insert(entry.key.clone());
             if was_active != entry.is_active() {
-                self.work.push(Work::Policy(id));
+                self.work.push_for(&entry.key.namespace, Work::Policy(id));
             }
         }
     }

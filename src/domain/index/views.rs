@@ -36,6 +36,13 @@ pub struct RestartView<'a> {
 }
 
 impl Index {
+    /// Whether work on the Pods, workloads or images of a policy remains.
+    pub(super) fn is_worked_on(&self, id: PolicyId) -> bool {
+        self.work.contains(&Work::Policy(id))
+            || self.missing.has_work_for(id)
+            || self.image_states.has_work_for(id)
+    }
+
     /// The status of a policy. `None` for an unknown policy, until the list that contains the policy is complete, until all
     /// Pods of the first lists have been evaluated, and until an edit has reached the last Pod.
     pub fn report(&self, key: &PolicyKey) -> Option<Report> {
@@ -44,10 +51,7 @@ impl Index {
         let synced = self.watches.is_synced(&key.namespace);
         let lacks_namespaces = entry.needs_namespaces() && !self.watches.namespaces_synced;
         let waits = entry.standing == Standing::Waiting;
-        let is_worked_on = self.work.contains(&Work::Policy(id))
-            || self.missing.has_work_for(id)
-            || self.image_states.has_work_for(id);
-        if !synced || lacks_namespaces || waits || is_worked_on {
+        if !synced || lacks_namespaces || waits || self.is_worked_on(id) {
             return None;
         }
         let summary = entry.counts.summary();

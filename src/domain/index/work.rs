@@ -5,7 +5,12 @@
 //! between them. A step ends after a number of units. A unit is a Pod that was examined, or a policy that evaluated a
 //! Pod. The domain reads no clock.
 
-use std::{collections::VecDeque, sync::Arc, vec};
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    ops::Bound,
+    sync::Arc,
+    vec,
+};
 
 use jiff::Timestamp;
 
@@ -16,8 +21,11 @@ use crate::domain::effects::Effects;
 /// that fires.
 pub(super) const UNITS: usize = 2_000;
 
+/// Workloads and images get at least one of this many units of a step.
+const SUBJECT_SHARE: usize = 8;
+
 /// A piece of work.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Work {
     /// Moves the Pods of a policy to its latest version, or to none if the policy was deleted.
     Policy(PolicyId),
@@ -35,9 +43,25 @@ pub(super) enum Work {
     Restore,
 }
 
-/// The queue of work. The first item is in progress.
+/// The queue of work. Work on the whole cluster begins when all that was queued before it is done. Between two pieces of it,
+/// the namespaces take turns, a step each: no namespace delays the others by editing its policies.
 #[derive(Debug, Default)]
-pub(super) struct WorkQueue(VecDeque<Item>);
+pub(super) struct WorkQueue {
+    parts: VecDeque<Part>,
+    /// All work in `parts`.
+    queued: HashSet<Work>,
+    /// The namespace that had the latest turn.
+    latest: Arc<str>,
+}
+
+/// Work that follows the earlier parts.
+#[derive(Debug)]
+enum Part {
+    /// Work on the whole cluster.
+    Cluster(Item),
+    /// Work on the policies and exemptions of namespaces.
+    Namespaces(BTreeMap<Arc<str>, VecDeque<Item>>),
+}
 
 #[derive(Debug)]
 struct Item {
@@ -47,25 +71,98 @@ struct Item {
 }
 
 impl WorkQueue {
-    /// Adds work at the end. The same work starts over if it is in the queue already.
+    /// Adds work on the whole cluster at the end. The same work starts over if it is in the queue already.
     pub(super) fn push(&mut self, work: Work) {
+        self.push_for(&Arc::default(), work);
+    }
+
+    /// Adds work at the end that a namespace causes; an empty name is the cluster. The same work starts over if it is in the
+    /// queue already.
+    pub(super) fn push_for(&mut self, namespace: &Arc<str>, work: Work) {
         self.remove(&work);
-        self.0.push_back(Item { work, pods: None });
+        self.queued.insert(work.clone());
+        let item = Item { work, pods: None };
+        if namespace.is_empty() {
+            self.parts.push_back(Part::Cluster(item));
+        } else if let Some(Part::Namespaces(items)) = self.parts.back_mut() {
+            items.entry(Arc::clone(namespace)).or_default().push_back(item);
+        } else {
+            let items = BTreeMap::from([(Arc::clone(namespace), VecDeque::from([item]))]);
+            self.parts.push_back(Part::Namespaces(items));
+        }
     }
 
     pub(super) fn remove(&mut self, work: &Work) {
-        self.0.retain(|item| item.work != *work);
+        if !self.queued.remove(work) {
+            return;
+        }
+        self.parts.retain_mut(|part| match part {
+            Part::Cluster(item) => item.work != *work,
+            Part::Namespaces(items) => {
+                items.retain(|_, items| {
+                    items.retain(|item| item.work != *work);
+                    !items.is_empty()
+                });
+                !items.is_empty()
+            }
+        });
     }
 
     pub(super) fn contains(&self, work: &Work) -> bool {
-        self.0.iter().any(|item| item.work == *work)
+        self.queued.contains(work)
+    }
+
+    /// Whether work on the whole cluster is queued.
+    pub(super) fn is_on_cluster(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Cluster(_)))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Removes the next work, of the namespace whose turn it is. The name is empty for the cluster.
+    fn pop(&mut self) -> Option<(Arc<str>, Item)> {
+        let (namespace, item) = match self.parts.pop_front()? {
+            Part::Cluster(item) => (Arc::default(), item),
+            Part::Namespaces(mut all) => {
+                let after = (Bound::Excluded(Arc::clone(&self.latest)), Bound::Unbounded);
+                let next = all.range(after).next().or_else(|| all.first_key_value());
+                let namespace = next.map(|(namespace, _)| Arc::clone(namespace))?;
+                let mut items = all.remove(&namespace).unwrap_or_default();
+                let item = items.pop_front()?;
+                if !items.is_empty() {
+                    all.insert(Arc::clone(&namespace), items);
+                }
+                if !all.is_empty() {
+                    self.parts.push_front(Part::Namespaces(all));
+                }
+                self.latest = Arc::clone(&namespace);
+                (namespace, item)
+            }
+        };
+        self.queued.remove(&item.work);
+        Some((namespace, item))
+    }
+
+    /// Puts work back that is not done, before the other work of its namespace.
+    fn put_back(&mut self, namespace: Arc<str>, item: Item) {
+        self.queued.insert(item.work.clone());
+        if namespace.is_empty() {
+            self.parts.push_front(Part::Cluster(item));
+        } else if let Some(Part::Namespaces(items)) = self.parts.front_mut() {
+            items.entry(namespace).or_default().push_front(item);
+        } else {
+            let items = BTreeMap::from([(namespace, VecDeque::from([item]))]);
+            self.parts.push_front(Part::Namespaces(items));
+        }
     }
 }
 
 impl Index {
     /// Whether [`Self::work`] has work to do.
     pub fn has_work(&self) -> bool {
-        !self.work.0.is_empty() || self.missing.queue.has_work() || self.image_states.queue.has_work()
+        !self.work.is_empty() || self.missing.queue.has_work() || self.image_states.queue.has_work()
     }
 
     /// Sets the number of units in one step.
@@ -79,7 +176,7 @@ impl Index {
         let now = self.advance_time(now);
         let mut units = self.units_per_step;
         while units > 0
-            && let Some(Item { work, pods }) = self.work.0.pop_front()
+            && let Some((namespace, Item { work, pods })) = self.work.pop()
         {
             let mut pods = pods.unwrap_or_else(|| self.begin_work(&work, now).into_iter());
             while units > 0
@@ -88,17 +185,17 @@ impl Index {
                 units = units.saturating_sub(self.visit(&work, pod, now, &mut effects));
             }
             if pods.len() > 0 {
-                self.work.0.push_front(Item {
-                    work,
-                    pods: Some(pods),
-                });
+                let pods = Some(pods);
+                self.work.put_back(namespace, Item { work, pods });
             } else {
                 units = units.saturating_sub(1);
                 self.finish_work(&work, &mut effects);
             }
         }
-        if units > 0 {
-            units = self.evaluate_workloads(units, now, &mut effects);
+        if !self.work.is_on_cluster() {
+            // Edits without a pause must not stop these checks.
+            let units = units.max(self.units_per_step / SUBJECT_SHARE).max(1);
+            let units = self.evaluate_workloads(units, now, &mut effects);
             self.evaluate_images(units, now, &mut effects);
         }
         effects

@@ -1,8 +1,9 @@
 //! Work on many Pods is done in steps, and updates are applied between them.
 
 use crate::domain::{
+    expected::{Expected, Rule, Sidecar},
     policy::{Check, Policy, Severity},
-    testing::{Harness, Pod, at, cluster_key, key, one_of, policy, seconds, web_named},
+    testing::{Harness, Pod, at, cluster_key, key, key_in, minutes, one_of, policy, seconds, web_named},
 };
 
 fn not_ready(hold_for: i64, severity: Severity) -> Policy {
@@ -219,4 +220,77 @@ fn deadlines_that_are_too_many_for_one_step_wait_for_the_next() {
     assert!((1..10).contains(&fired), "{fired}");
     harness.at(60);
     assert_eq!(harness.firing().len(), 10);
+}
+
+/// Edits five policies that select the ten Pods of [`firing`].
+fn edit_five(harness: &mut Harness, severity: Severity) {
+    for n in 0..5 {
+        harness.add(key(&format!("mesh-{n}")), not_ready(0, severity));
+    }
+}
+
+#[test]
+fn namespaces_take_turns() {
+    let (mut harness, _) = firing();
+    for n in 0..4 {
+        harness.pod(
+            &web_named(&format!("shop-{n}"))
+                .in_namespace("shop")
+                .unready("envoy"),
+        );
+    }
+    harness.finish_work().units_per_step(4);
+    edit_five(&mut harness, Severity::Warning);
+    let shop = key_in("shop", "mesh");
+    harness.add(shop.clone(), not_ready(0, Severity::Warning));
+    for _ in 0..4 {
+        harness.work();
+    }
+    let report = harness.index.report(&shop);
+    assert_eq!(report.map(|report| report.summary.firing), Some(4));
+    assert!(harness.index.has_work(), "pay has work for 25 steps");
+    harness.add(cluster_key("all"), not_ready(0, Severity::Warning));
+    edit_five(&mut harness, Severity::Critical);
+    harness.finish_work();
+    assert_eq!(with(&harness, Severity::Critical), 50);
+    assert_eq!(harness.firing().len(), 60 + 4 + 14);
+}
+
+#[test]
+fn edits_without_a_pause_do_not_stop_the_checks_on_workloads_of_others() {
+    let expecting = policy().only(Check::SidecarMissing).with(|policy| {
+        policy.expected = vec![Expected {
+            name: "agent".into(),
+            rule: Rule::Custom {
+                sidecar: Sidecar::Name("agent".into()),
+                when: Vec::new(),
+                unless: Vec::new(),
+            },
+            hold_for: minutes(0),
+        }];
+    });
+    let (mut harness, _) = firing();
+    harness.add(key_in("shop", "agent"), expecting.clone());
+    harness
+        .add(key("agent"), expecting)
+        .finish_work()
+        .units_per_step(4);
+    harness.pod(&web_named("shop-1").in_namespace("shop"));
+    for round in 0..10 {
+        let severity = if round % 2 == 0 {
+            Severity::Critical
+        } else {
+            Severity::Info
+        };
+        edit_five(&mut harness, severity);
+        assert!(harness.index.has_work());
+    }
+    let missing = |harness: &Harness| {
+        let missing = harness
+            .firing()
+            .into_iter()
+            .filter(|firing| firing.contains("Missing"));
+        missing.count()
+    };
+    assert_eq!(missing(&harness), 2, "in both namespaces");
 }

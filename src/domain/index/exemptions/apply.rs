@@ -146,7 +146,8 @@ impl Index {
             }
         }
         if is_changed {
-            self.work.push(Work::Exemptions(key.namespace));
+            let namespace = Arc::clone(&key.namespace);
+            self.work.push_for(&namespace, Work::Exemptions(key.namespace));
             effects.append(self.work(now));
         }
         effects
@@ -206,7 +207,8 @@ impl Index {
         };
         self.exemptions.remove(id);
         self.exemptions.fill_places(&key.namespace, now, &mut effects);
-        self.work.push(Work::Exemptions(Arc::clone(&key.namespace)));
+        let work = Work::Exemptions(Arc::clone(&key.namespace));
+        self.work.push_for(&key.namespace, work);
         effects.append(self.work(now));
         effects
     }

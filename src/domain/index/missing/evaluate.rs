@@ -12,8 +12,9 @@ use crate::domain::{
     index::{
         Index,
         checkpoint::Export,
-        entry::PolicyEntry,
+        entry::{PolicyEntry, PolicyId},
         subjects::{Step, SubjectFacts},
+        work::Work,
     },
     observation::Workload,
     policy::{Check, PolicyKey},
@@ -81,7 +82,7 @@ impl Covered<'_> {
 }
 
 impl Index {
-    /// Evaluates at most `units` changed workloads. Returns the remaining units.
+    /// Evaluates at most `units` changed workloads, except those whose policy has work. Returns the remaining units.
     pub(in crate::domain::index) fn evaluate_workloads(
         &mut self,
         mut units: usize,
@@ -89,9 +90,17 @@ impl Index {
         effects: &mut Effects,
     ) -> usize {
         let had_work = self.missing.queue.has_work();
+        let mut from = FactsKey::first_of(PolicyId::MIN);
         while units > 0
-            && let Some((key, observed)) = self.missing.queue.next_changed()
+            && let Some(key) = self.missing.queue.changed_from(&from).cloned()
         {
+            if self.work.contains(&Work::Policy(key.policy)) {
+                from = FactsKey::first_of(key.policy + 1);
+                continue;
+            }
+            let Some(observed) = self.missing.queue.take(&key) else {
+                break;
+            };
             units -= 1;
             if self.watches.held_since(&key.subject.namespace).is_some() {
                 self.missing.queue.hold(key, observed);

@@ -42,12 +42,13 @@ impl<K: Clone + Ord> Queue<K> {
     }
 
     /// The first subject to evaluate at or after `first`.
-    pub(in crate::domain::index) fn changed_from(&self, first: K) -> Option<&K> {
+    pub(in crate::domain::index) fn changed_from(&self, first: &K) -> Option<&K> {
         self.changed.range(first..).next().map(|(key, _)| key)
     }
 
-    pub(in crate::domain::index) fn next_changed(&mut self) -> Option<(K, Observed)> {
-        self.changed.pop_first()
+    /// Removes a subject that is evaluated now, and returns how its latest change was observed.
+    pub(in crate::domain::index) fn take(&mut self, key: &K) -> Option<Observed> {
+        self.changed.remove(key)
     }
 
     /// Lets a subject wait for the end of the hold.
@@ -77,6 +78,7 @@ impl<K: Clone + Ord> Queue<K> {
             }
         }
     }
+
     pub(in crate::domain::index) fn set_deadline(&mut self, key: &K, deadline: Option<Timestamp>) {
         if let Some(at) = self.deadline_of.remove(key) {
             self.deadlines.remove(&(at, key.clone()));
