@@ -14,9 +14,13 @@ use sidewatch::domain::{
     effects::Effects,
     index::{Index, series::SeriesLimits},
     observation::{Observation, Workload},
+    policy::{PolicyKind, PolicyUpdate},
 };
 
-use testkit::fleet::{self, Fleet, REPLICAS, at, index_of, policy, policy_of, unready};
+use testkit::{
+    fleet::{self, Fleet, REPLICAS, at, index_of, policy, policy_of, unready},
+    policies,
+};
 
 /// The number of policies that all match all Pods.
 const POLICIES: usize = 200;
@@ -30,6 +34,7 @@ fn main() {
     only_policy(pods(150_000));
     many_policies(pods(50_000));
     workloads_and_images(pods(50_000));
+    edits_of_a_namespace(pods(5_000));
     dropped_workloads(pods(10_000));
     mass_fault(pods(50_000));
     for count in [50_000, 150_000] {
@@ -194,6 +199,46 @@ fn workloads_and_images(pods: u32) {
         let spec = fleet::workloads_and_images("another");
         index.apply_policy(policy_of("platform", 2, &spec), at(1_001))
     });
+}
+
+/// A namespace edits 50 policies that select all of its Pods, and then another namespace edits one: how long its status waits.
+fn edits_of_a_namespace(pods: u32) {
+    let of = |namespace: &str, name: &str, generation: i64| {
+        let spec = json!({"checks": {"notReady": {"for": format!("{generation}m")}}});
+        let mut update = policies::policy(PolicyKind::SidecarPolicy, name, generation, &spec);
+        update.key.namespace = namespace.into();
+        update.uid = format!("{namespace}-{name}").into();
+        update
+    };
+    let tenant = |generation: i64| -> Vec<PolicyUpdate> {
+        (0..50)
+            .map(|n| of("shop", &format!("policy-{n}"), generation))
+            .collect()
+    };
+    let mut fleet = Fleet::new(2);
+    let others = fleet.iter(pods / 10).map(|pod| Observation {
+        namespace: "pay".into(),
+        uid: format!("pay-{}", pod.uid).into(),
+        ..pod
+    });
+    let others: Vec<_> = others.collect();
+    let mut index = index_of(fleet.iter(pods).chain(others), &json!({}));
+    for update in tenant(1).into_iter().chain([of("pay", "mesh", 1)]) {
+        let _ = index.apply_policy(update, at(1));
+        fleet::finish_work(&mut index, at(1));
+    }
+    for update in tenant(2) {
+        let _ = index.apply_policy(update, at(2));
+    }
+    let edited = of("pay", "mesh", 2);
+    let key = edited.key.clone();
+    let mut steps = Steps::default();
+    drop(steps.step(|| index.apply_policy(edited, at(2))));
+    while index.report(&key).is_none() {
+        drop(steps.step(|| index.work(at(2))));
+    }
+    steps.print(&format!("a policy is edited beside 50 of {pods} Pods"));
+    run("  the 50", &mut index, at(2), |_| Effects::default());
 }
 
 /// Lists Pods under one policy with this spec.

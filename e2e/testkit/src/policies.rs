@@ -8,7 +8,7 @@ use sidewatch::{
     kubernetes::decode::policy::policy_update,
 };
 
-/// The fields of all checks in a spec: seven checks of containers, and three of other subjects.
+/// The fields of all checks in a spec: seven checks of containers, and two of other subjects.
 pub const CHECKS: [&str; 9] = [
     "notReady",
     "mainReadySidecarNotReady",
