@@ -2,6 +2,7 @@
 //! not contain them. The history belongs to the Pod, not to a policy, so that a policy that is created or edited later
 //! evaluates the same facts. A Pod without such facts has no history.
 
+mod entries;
 mod oom;
 mod pod_restarts;
 mod sandbox;
@@ -13,9 +14,12 @@ use std::{collections::VecDeque, num::NonZeroU32};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-pub use self::oom::{ExitId, OomKill};
 use self::pod_restarts::{can_resize_restart, is_pod_restart, reason_of, without_resize_restarts};
 use self::sandbox::SandboxRuns;
+pub use self::{
+    entries::Extent,
+    oom::{ExitId, OomKill},
+};
 use super::{
     checkpoint::{FlapId, wire},
     observation::{ContainerStatus, Observation, State},

@@ -80,6 +80,7 @@ impl Index {
             // A Pod that is evaluated again later starts with an empty history, and its faults are new.
             if pod.history.take().is_some() {
                 self.without_history.insert(id);
+                self.histories.set(&pod.observation.namespace, id, None);
             }
             self.watches.set_evaluated(&pod.observation.namespace, id);
             for matched in selected.among(&matches) {

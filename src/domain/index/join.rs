@@ -44,6 +44,8 @@ impl Index {
                 (now, self.restored.as_of),
             );
         }
+        self.count_history(id);
+        let Some(pod) = self.pods.get_mut(&id) else { return };
         pod.edit_findings(|findings| findings.merge_written(&stored.written));
         let matches = Arc::clone(&pod.matches);
         let key = key_of(&pod.observation);

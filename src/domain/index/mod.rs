@@ -28,6 +28,7 @@ mod entry;
 mod evaluate;
 mod event_planner;
 mod exemptions;
+mod histories;
 mod image_states;
 mod images;
 mod join;
@@ -58,6 +59,8 @@ use std::{
 use jiff::Timestamp;
 
 #[cfg(test)]
+pub(crate) use self::histories::MAX_ENTRIES_PER_NAMESPACE;
+#[cfg(test)]
 pub(crate) use self::images::{MAX_VERSIONS, MAX_VERSIONS_PER_NAMESPACE};
 #[cfg(test)]
 pub(crate) use self::startups::{MAX_STARTUP_NAMES, MAX_STARTUP_NAMES_PER_NAMESPACE, STARTUP_BOUNDS};
@@ -73,6 +76,7 @@ pub use self::{
 use self::{
     entry::{Policies, PolicyId},
     exemptions::Exemptions,
+    histories::Histories,
     image_states::ImageStates,
     images::ParsedImages,
     matches::{MatchSet, MatchSets},
@@ -139,6 +143,8 @@ pub struct Index {
     restored: Checkpoint,
     /// The Pods whose history ended because they were not evaluated any more. Checkpoints do not bring it back.
     without_history: HashSet<PodId>,
+    /// The number of entries in the histories of each namespace.
+    histories: Histories,
     /// The durations of resolved violations.
     durations: Histogram,
     /// The sidecars that are starting, and the durations of their starts.
@@ -184,6 +190,7 @@ impl Index {
             images: ParsedImages::default(),
             restored: Checkpoint::default(),
             without_history: HashSet::new(),
+            histories: Histories::default(),
             durations: Histogram::new(&VIOLATION_DURATIONS),
             startups: Startups::default(),
             stray_statuses: 0,
@@ -227,6 +234,10 @@ impl Index {
             let restarts = History::advance(&mut pod.history, &before, &pod.observation, (now, gap));
             pods::count_restarts(&mut self.policies, pod, &restarts);
         }
+        self.count_history(id);
+        let Some(pod) = self.pods.get(&id) else {
+            return effects;
+        };
         let is_matched_again = before.labels != pod.observation.labels
             || before.shape != pod.observation.shape
             || before.annotations != pod.observation.annotations
@@ -276,6 +287,7 @@ impl Index {
             findings,
         });
         self.pods.insert(id, pod);
+        self.count_history(id);
         let matches = self.latest_matches(id);
         self.switch(id, Selected::All, &matches, now, effects);
         if let Some(pod) = self.pods.get(&id) {
@@ -326,6 +338,7 @@ impl Index {
         }
         self.watches.remove_pod(namespace, id);
         self.startups.remove(id);
+        self.histories.set(namespace, id, None);
         self.without_history.remove(&id);
         if let Some(ended) = self.workloads.remove(&pod.observation) {
             self.forget_workload(&ended);

@@ -78,6 +78,7 @@ impl Index {
             "Pods of each workload that must have a sidecar"
         );
         self.assert_workloads();
+        self.assert_histories();
         self.exemptions
             .assert_hidden(self.pods.iter().map(|(id, pod)| (*id, &**pod)));
         for (namespace, entry) in &self.namespaces {

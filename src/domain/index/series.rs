@@ -82,6 +82,8 @@ pub struct Series {
     pub tracked_pods: usize,
     /// The number of container statuses whose name is not in the spec.
     pub stray_statuses: u64,
+    /// The number of restarts and flaps that were removed from histories because their namespace has too many.
+    pub dropped_history_entries: u64,
 }
 
 /// The counts of a policy.
@@ -235,6 +237,7 @@ impl Index {
             startups: self.startups().clone(),
             tracked_pods: self.tracked_pods(),
             stray_statuses: self.stray_statuses(),
+            dropped_history_entries: self.dropped_history_entries(),
         }
     }
 

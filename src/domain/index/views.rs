@@ -160,6 +160,11 @@ impl Index {
     pub fn stray_statuses(&self) -> u64 {
         self.stray_statuses
     }
+
+    /// The number of restarts and flaps that were removed from histories because their namespace has too many.
+    pub fn dropped_history_entries(&self) -> u64 {
+        self.histories.dropped
+    }
 }
 
 /// Adds a hint to the cause of a violation.

@@ -13,6 +13,7 @@ mod exemptions;
 mod frequent_restarts;
 mod held;
 mod histories;
+mod history_limit;
 mod images;
 mod initial;
 mod instants;

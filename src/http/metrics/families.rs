@@ -167,6 +167,12 @@ static STRAY_STATUSES: Family = family(
     "Container statuses whose name is not in the spec of the Pod.",
     &[],
 );
+static HISTORY_ENTRIES_DROPPED: Family = family(
+    Kind::Counter,
+    "sidewatch_history_entries_dropped_total",
+    "Restarts and flaps that were forgotten because their namespace has too many.",
+    &[],
+);
 
 /// Writes the series of a copy of the index.
 pub(super) fn write_series(encoder: &mut Encoder<'_>, series: &Series) {
@@ -182,6 +188,7 @@ pub(super) fn write_series(encoder: &mut Encoder<'_>, series: &Series) {
         startups,
         tracked_pods,
         stray_statuses,
+        dropped_history_entries,
     } = series;
     write_workloads(encoder, workloads);
     write_violations(encoder, violations);
@@ -220,6 +227,7 @@ pub(super) fn write_series(encoder: &mut Encoder<'_>, series: &Series) {
     }
     encoder.single(&TRACKED_PODS, count(*tracked_pods as u64));
     encoder.single(&STRAY_STATUSES, count(*stray_statuses));
+    encoder.single(&HISTORY_ENTRIES_DROPPED, count(*dropped_history_entries));
 }
 
 fn write_workloads(encoder: &mut Encoder<'_>, workloads: &Bounded<ViolationKind, WorkloadContainer>) {

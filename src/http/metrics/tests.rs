@@ -117,6 +117,7 @@ fn names_and_labels_are_those_of_the_contract() {
         ("sidewatch_build_info", "version".to_owned()),
         ("sidewatch_tracked_pods", String::new()),
         ("sidewatch_stray_statuses_total", String::new()),
+        ("sidewatch_history_entries_dropped_total", String::new()),
         ("sidewatch_watch_synced", "resource".to_owned()),
         ("sidewatch_undecodable_objects", "resource".to_owned()),
         ("sidewatch_watch_events_total", String::new()),
