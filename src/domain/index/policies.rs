@@ -146,8 +146,11 @@ impl Index {
 
     /// Sets the latest version of a policy. If the policy is active, queues the work to move all its Pods to this version.
     fn change_policy(&mut self, id: PolicyId, mut spec: Policy) {
-        for pattern in spec.patterns_mut() {
-            self.patterns.share(pattern);
+        let is_active = self.policies.get(&id).is_some_and(|entry| entry.is_active());
+        if is_active {
+            for pattern in spec.patterns_mut() {
+                self.patterns.share(pattern);
+            }
         }
         let versions = self.policies.values().filter_map(|entry| entry.latest.as_ref());
         let roles = versions
@@ -165,9 +168,32 @@ impl Index {
                 // The new version can find faults that the checkpoint does not list.
                 entry.covered_until = None;
             }
-            if entry.is_active() {
+            if is_active {
                 self.work.push_for(&entry.key.namespace, Work::Policy(id));
             }
+        }
+    }
+
+    /// Gives back the compiled patterns of a policy that is no longer active. One that has become active shares equal patterns.
+    pub(super) fn renew_patterns(&mut self, id: PolicyId) {
+        let Some(entry) = self.policies.get_mut(&id) else {
+            return;
+        };
+        let is_active = entry.is_active();
+        if let Some(latest) = &mut entry.latest {
+            let mut spec = latest.spec.clone();
+            for pattern in spec.patterns_mut() {
+                if is_active {
+                    self.patterns.share(pattern);
+                } else {
+                    *pattern = pattern.uncompiled();
+                }
+            }
+            *latest = Arc::new(Version {
+                policy: id,
+                spec,
+                roles: Arc::clone(&latest.roles),
+            });
         }
     }
 

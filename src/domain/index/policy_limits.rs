@@ -180,7 +180,9 @@ impl Index {
         if std::mem::replace(&mut entry.standing, standing) != standing {
             effects.changed.insert(entry.key.clone());
             if was_active != entry.is_active() {
-                self.work.push_for(&entry.key.namespace, Work::Policy(id));
+                let namespace = Arc::clone(&entry.key.namespace);
+                self.renew_patterns(id);
+                self.work.push_for(&namespace, Work::Policy(id));
             }
         }
     }

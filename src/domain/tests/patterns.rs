@@ -3,45 +3,86 @@
 use allocation_counter::measure;
 
 use crate::domain::{
+    expected::{Expected, MAX_EXPECTED, Rule, Sidecar},
     pattern::Pattern,
-    policy::{Check, PolicyUpdate},
-    testing::{Harness, at, key, policy, policy_update, web},
+    policy::{Check, Policy, PolicyUpdate},
+    testing::{Harness, at, key, minutes, policy, policy_update, web},
 };
 
-/// The number of policies in the namespace of the Pod.
-const POLICIES: i64 = 480;
+/// What a namespace may take above an empty process.
+const LIMIT: u64 = 40 << 20;
 
-/// A pattern whose compiled form is nearly as large as permitted.
-fn large(number: i64) -> Pattern {
-    let widest = |number| {
-        let source = |width: usize| format!("n{number}(?:[a-z]{{1,{width}}}-){{1,10}}");
-        let widths = (50..).step_by(50);
-        let valid = widths
-            .map(source)
-            .take_while(|source| Pattern::parse(source).is_ok());
-        valid.last().unwrap()
-    };
-    Pattern::parse(&widest(number)).unwrap()
+/// The largest valid pattern of a form. Patterns differ in `NUMBER`.
+fn largest(form: impl Fn(usize) -> String) -> String {
+    let is_valid = |source: &String| Pattern::parse(&source.replace("NUMBER", "100000")).is_ok();
+    let widths = (5..=1000).step_by(5);
+    widths.map(form).take_while(is_valid).last().unwrap()
+}
+
+/// Policies of one namespace, each older than those before, so that it takes the place of one of them.
+fn apply(harness: &mut Harness, policies: i64, spec: impl Fn(i64) -> Policy) {
+    for n in 0..policies {
+        let update = PolicyUpdate {
+            created: at(policies - n),
+            ..policy_update(key(&format!("p{n}")), Ok(spec(n)))
+        };
+        drop(harness.index.apply_policy(update, harness.now));
+    }
+}
+
+fn harness() -> Harness {
+    let mut harness = Harness::starting();
+    harness.resync([&web()]).pod_at(10, &web().unready("envoy"));
+    harness
 }
 
 #[test]
-fn large_patterns_of_a_namespace_take_little_memory() {
-    let mut harness = Harness::starting();
-    harness.resync([&web()]).pod_at(10, &web().unready("envoy"));
-    let pattern = large(POLICIES);
+fn a_large_pattern_in_many_policies_takes_little_memory() {
+    let mut harness = harness();
+    let large = largest(|width| format!("NUMBER(?:[a-z]{{1,{width}}}-){{1,10}}"));
     let used = measure(|| {
-        for n in 0..POLICIES {
-            let source = pattern.source().replacen("n480", &format!("n{n}"), 1);
-            let spec = policy().only(Check::NotReady).with(|policy| {
+        apply(&mut harness, 480, |n| {
+            let source = large.replace("NUMBER", &(100_000 + n).to_string());
+            policy().only(Check::NotReady).with(|policy| {
                 policy.sidecars.name_pattern = Some(Pattern::parse(&source).unwrap());
-            });
-            let update = PolicyUpdate {
-                created: at(n),
-                ..policy_update(key(&format!("p{n}")), Ok(spec))
-            };
-            drop(harness.index.apply_policy(update, harness.now));
-        }
+            })
+        });
     });
     assert_eq!(harness.index.violations().count(), 50, "the active policies");
-    assert!(used.bytes_max < 40 << 20, "{} bytes", used.bytes_max);
+    assert!(used.bytes_max < LIMIT, "{} bytes", used.bytes_max);
+}
+
+#[test]
+fn all_patterns_of_all_active_policies_take_little_memory() {
+    // Of the forms that were tried, groups that can be empty need the most memory in addition to the compiled form.
+    let groups = "(a?)".repeat(100);
+    let source = largest(|width| format!("{groups}(?:a?){{1,{width}}}NUMBER"));
+    let mut harness = harness();
+    let used = measure(|| {
+        apply(&mut harness, 60, |n| {
+            let pattern = |k: usize| {
+                let number = 100_000 + 100 * usize::try_from(n).unwrap() + k;
+                Pattern::parse(&source.replace("NUMBER", &number.to_string())).unwrap()
+            };
+            let expected = (0..MAX_EXPECTED).map(|k| Expected {
+                name: format!("e{k}").into(),
+                rule: Rule::Custom {
+                    sidecar: Sidecar::NamePattern(pattern(k)),
+                    when: Vec::new(),
+                    unless: Vec::new(),
+                },
+                hold_for: minutes(5),
+            });
+            policy().only(Check::SidecarMissing).with(|policy| {
+                policy.sidecars.name_pattern = Some(pattern(MAX_EXPECTED));
+                policy.sidecars.exclude_pattern = Some(pattern(MAX_EXPECTED + 1));
+                policy.expected = expected.collect();
+            })
+        });
+    });
+    assert!(used.bytes_max < LIMIT, "{} bytes: {source}", used.bytes_max);
+    assert!(
+        used.bytes_current > 10 << 20,
+        "the patterns of active policies are compiled"
+    );
 }

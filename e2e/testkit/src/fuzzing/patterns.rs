@@ -18,7 +18,7 @@ pub fn patterns(data: &[u8]) {
     let pattern = Pattern::parse(source);
     let unanchored = regex::bytes::RegexBuilder::new(source)
         .unicode(false)
-        .size_limit(256 << 10)
+        .size_limit(28 << 10)
         .nest_limit(64)
         .build();
     if pattern.is_ok() {

@@ -20,14 +20,11 @@ fn pattern(pattern: &str) -> Value {
 async fn expensive_pattern() {
     let cluster = threatened().await;
     let tenant = Tenant::new("expensive").await;
-    // Exponential with backtracking, if the name does not match; as large as the schema permits; too large.
+    // Exponential with backtracking, if the name does not match; nearly as large as permitted; too large.
     for (n, (spec, is_valid)) in [
         (pattern("(?:a+)+b"), true),
         (pattern("(?:a|aa|a*)*"), true),
-        (
-            pattern("(?:[a-z0-9]{1,31}-){0,31}(?:[b-z0-9]{1,22}-){0,31}"),
-            true,
-        ),
+        (pattern("(?:[a-z0-9]{1,31}-){0,12}"), true),
         (pattern("a{1001}"), false),
         (pattern("(?:a{1000}){1000}"), false),
         (pattern(&"a".repeat(513)), false),
