@@ -97,3 +97,34 @@ fn the_known_exemptions_of_a_namespace_are_bounded() {
         "each namespace has its own limit"
     );
 }
+
+#[test]
+fn many_namespaces_cause_no_more_lists_than_one() {
+    let mut harness = failing(not_ready());
+    harness.recounts = false;
+    let in_namespace = |namespace: &str, second: i64| {
+        let mut exemption = other(second);
+        exemption.key.namespace = namespace.into();
+        exemption
+    };
+    let namespaces = ["pay", "shop", "a", "b"];
+    let limit = i64::try_from(MAX_EXEMPTIONS_PER_NAMESPACE).unwrap();
+    for namespace in namespaces {
+        for second in 0..limit + 90 {
+            harness.exempt(in_namespace(namespace, second));
+        }
+    }
+    // Each second an exemption that is above the limit takes a place, in each namespace.
+    let mut lists = Vec::new();
+    for second in 100..190 {
+        harness.at(second);
+        for namespace in namespaces {
+            let key = in_namespace(namespace, second - 100).key;
+            harness.change(|index, now| index.delete_exemption(&key, now));
+        }
+        if harness.at(second).relists() {
+            lists.push(second);
+        }
+    }
+    assert_eq!(lists, [100, 130, 160], "one in 30 seconds, for the whole cluster");
+}
