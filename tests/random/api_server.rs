@@ -33,6 +33,9 @@ use crate::{
 pub(crate) type Answer = Response<UnsyncBoxBody<Bytes, io::Error>>;
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
+/// The path of the ConfigMap of [`testkit::api_server::checkpoint_location`].
+const CHECKPOINT: &str = "/api/v1/namespaces/sidewatch-system/configmaps/sidewatch-checkpoint";
+
 /// The API server. Clones share its state.
 #[derive(Clone)]
 pub(crate) struct ApiServer(Arc<Mutex<State>>);
@@ -44,6 +47,8 @@ struct State {
     events: BTreeMap<String, Value>,
     policies: BTreeMap<&'static str, StoredPolicy>,
     reads: Reads,
+    /// The ConfigMap of the checkpoint.
+    checkpoint: Option<Value>,
     requests: usize,
     watchers: Option<UnboundedSender<Input>>,
 }
@@ -96,6 +101,7 @@ impl ApiServer {
             begin: Instant::now(),
             events: BTreeMap::new(),
             policies: BTreeMap::new(),
+            checkpoint: None,
             requests: 0,
             watchers: None,
         })))
@@ -179,6 +185,10 @@ impl ApiServer {
 
     async fn answer(self, request: Request<Body>, process: Weak<()>) -> Result<Answer, Error> {
         let (parts, body) = request.into_parts();
+        if parts.method == Method::GET && parts.uri.path() == CHECKPOINT {
+            let stored = self.state().checkpoint.clone();
+            return Ok(stored.map_or_else(|| refusal(404, "NotFound"), |object| answer(200, &object)));
+        }
         if parts.method == Method::GET {
             return self.reads(|reads| reads.answer(&parts.uri));
         }
@@ -241,6 +251,10 @@ impl State {
     }
 
     fn write(&mut self, method: &Method, path: &str, body: &Value) -> Answer {
+        if path == CHECKPOINT {
+            assert_eq!(*method, Method::PATCH);
+            return self.apply_checkpoint(body);
+        }
         let parts: Vec<&str> = path.trim_start_matches("/apis/").split('/').collect();
         match *parts.as_slice() {
             ["events.k8s.io", "v1", "namespaces", namespace, "events"] if *method == Method::POST => {
@@ -280,6 +294,29 @@ impl State {
             }
             _ => panic!("{method} {path}: the operator has no right to that"),
         }
+    }
+
+    /// An apply without content creates the ConfigMap, or changes nothing. One with content needs the version of the object.
+    fn apply_checkpoint(&mut self, body: &Value) -> Answer {
+        let applied = &body["metadata"];
+        let stored = self.checkpoint.as_ref().map(|object| &object["metadata"]);
+        let is_creation = applied.get("uid").is_none();
+        if !is_creation && stored.is_none_or(|s| s["resourceVersion"] != applied["resourceVersion"]) {
+            return refusal(409, "Conflict");
+        }
+        if !is_creation || stored.is_none() {
+            let managers: &[Value] = if is_creation {
+                &[]
+            } else {
+                &[json!({"manager": "sidewatch", "operation": "Apply"})]
+            };
+            let version = self.reads.next_version().to_string();
+            let metadata =
+                json!({"uid": "checkpoint", "resourceVersion": version, "managedFields": managers});
+            self.checkpoint = Some(json!({"metadata": metadata, "binaryData": body["binaryData"]}));
+        }
+        let metadata = self.checkpoint.as_ref().map(|object| &object["metadata"]);
+        answer(200, &json!({ "metadata": metadata }))
     }
 
     fn apply_status(&mut self, name: &str, body: &Value) -> Answer {

@@ -17,7 +17,7 @@ use sidewatch::{
 use testkit::kubelet::at;
 
 use crate::{
-    plan::{GapKind, Plan, STATUS_DELAY},
+    plan::Plan,
     policies::{KEEP, StoredPolicy},
 };
 
@@ -245,7 +245,6 @@ impl StoredEvent {
 /// * time and note, if the operator observed something late: a violation that begins to fire in a gap has its Event at the end of
 ///   the gap, and its recovery may be as late as its onset was; after a stall, deadlines wait for the events of the watch;
 /// * the number of occurrences in a series, which only one process knows;
-/// * an Event that the operator could not write before it ended, although it had written the status;
 /// * the episode of a recovery of Flapping that was due in a stall: a change of readiness in the stall is taken in before the
 ///   overdue deadline, and continues the fault.
 pub(crate) fn assert_same_events(
@@ -264,11 +263,8 @@ pub(crate) fn assert_same_events(
         if !found.contains_key(name) && found.values().any(|later| continued(plan, expected_event, later)) {
             continue;
         }
-        let lost = lost(plan, expected_event.at);
-        let Some(found) = found.get(name) else {
-            assert!(lost.is_some(), "an Event is missing: {name} {expected_event:?}");
-            continue;
-        };
+        let found = found.get(name);
+        let found = found.unwrap_or_else(|| panic!("an Event is missing: {name} {expected_event:?}"));
         let expected_like = StoredEvent {
             count: found.count,
             ..expected_event.clone()
@@ -280,11 +276,7 @@ pub(crate) fn assert_same_events(
                 recovered(plan, expected_event.at)
             };
             let in_time = late.is_some_and(|(from, to)| (from..=to).contains(&found.at));
-            let again = lost.is_some_and(|end| found.at == end);
-            assert!(
-                in_time || again,
-                "{name} is {found:?} instead of {expected_event:?}"
-            );
+            assert!(in_time, "{name} is {found:?} instead of {expected_event:?}");
             let but_for_time = StoredEvent {
                 note: found.note.clone(),
                 at: found.at,
@@ -333,15 +325,4 @@ fn recovered(plan: &Plan, moment: Timestamp) -> Option<(Timestamp, Timestamp)> {
         .map(|(begin, end)| (at(begin), at(end + KEEP)));
     let latest = periods.filter(|(begin, latest)| (*begin..=*latest).contains(&moment));
     Some((moment, latest.map(|(_, latest)| latest).max()?))
-}
-
-/// The end of a restart soon after this moment, if writes failed then.
-fn lost(plan: &Plan, moment: Timestamp) -> Option<Timestamp> {
-    let end = plan.gaps.iter().find(|gap| {
-        let is_end = matches!(gap.kind, GapKind::Restarted { .. });
-        let since = plan.unwritten_since(gap.begin);
-        let failed = since < gap.begin - STATUS_DELAY;
-        is_end && failed && (at(since)..=at(gap.begin)).contains(&moment)
-    });
-    end.map(|gap| at(gap.end))
 }

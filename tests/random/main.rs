@@ -3,9 +3,10 @@
 //! that, the operator must write nothing.
 //!
 //! * [`reconciler_run`]: the reconciler with both sinks, against a model of the API server. Watches break, resume, relist
-//!   and relist twice; the operator is killed, stopped and started; the process stalls; writes are refused, delayed or lost,
-//!   before or after they are done.
-//! * [`operator_run`]: the complete operator. It compares less, because the operator chooses its retry delays at random.
+//!   and relist twice; the operator is killed, stopped and started with the checkpoint of its last moment; the process stalls;
+//!   writes are refused, delayed or lost, before or after they are done.
+//! * [`operator_run`]: the complete operator, which stores its checkpoint itself. It compares less, because the operator chooses its
+//!   retry delays at random.
 //! * [`reference`]: the undisturbed run, which is the index alone.
 //!
 //! [`history`] and [`compare`] list the differences that a fault may cause by design.

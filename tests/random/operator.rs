@@ -1,13 +1,17 @@
 //! An operator without its watches: the reconciler and both sinks, on virtual time.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use futures::stream;
 use jiff::SignedDuration;
 use parking_lot::{Mutex, MutexGuard};
 use sidewatch::{
+    checkpoint::{MAX_SIZE, Writer, decode, reserved},
     clock::Clock,
-    domain::index::Index,
+    domain::{
+        checkpoint::{Checkpoint, Entry},
+        index::Index,
+    },
     http::health::Health,
     kubernetes::fence::Fence,
     kubernetes::inputs::Input,
@@ -38,9 +42,10 @@ pub(crate) fn clock(begin: Instant) -> Arc<dyn Clock> {
 pub(crate) struct Operator {
     /// Identifies the process to the API server.
     _process: Arc<()>,
+    clock: Arc<dyn Clock>,
     index: Arc<Mutex<Index>>,
     inputs: mpsc::UnboundedSender<Input>,
-    stop: oneshot::Sender<()>,
+    stop: Option<oneshot::Sender<()>>,
     events: Arc<EventSink>,
     status: Arc<StatusSink>,
     reconciler: JoinHandle<()>,
@@ -48,7 +53,8 @@ pub(crate) struct Operator {
 }
 
 impl Operator {
-    pub(crate) fn start(server: &ApiServer, begin: Instant) -> Self {
+    /// Starts an operator with the checkpoint of the one before, if there is one.
+    pub(crate) fn start(server: &ApiServer, begin: Instant, stored: Option<Checkpoint>) -> Self {
         let clock = clock(begin);
         let metrics = Arc::new(Metrics::new().unwrap());
         let mut index = Index::new([None], true);
@@ -58,21 +64,28 @@ impl Operator {
         let reconciler = Reconciler::new(
             Arc::clone(&index),
             server.client(&process),
-            clock,
+            Arc::clone(&clock),
             metrics,
             Arc::new(Health::new(Vec::new())),
             Fence::always(),
             Installation::on_host("test"),
         );
         let (events, status) = (Arc::clone(&reconciler.events), Arc::clone(&reconciler.status));
+        if let Some(mut stored) = stored {
+            for event in mem::take(&mut stored.waiting).into_values() {
+                events.push(event);
+            }
+            index.lock().import(stored, clock.now());
+        }
         let (inputs, received) = mpsc::unbounded_channel();
         let (stop, stopped) = oneshot::channel::<()>();
         server.watch(Some(inputs.clone()));
         Self {
             _process: process,
+            clock,
             index,
             inputs,
-            stop,
+            stop: Some(stop),
             sinks: [
                 tokio::spawn({
                     let events = Arc::clone(&events);
@@ -105,28 +118,48 @@ impl Operator {
         self.index.lock()
     }
 
-    /// SIGKILL: requests that are in progress end too.
-    pub(crate) fn kill(self, server: &ApiServer) {
-        server.watch(None);
-        self.reconciler.abort();
-        self.sinks.iter().for_each(JoinHandle::abort);
+    /// The checkpoint of this moment, through its encoded form, as the next process reads it. `None` while the index cannot be
+    /// exported, as in production.
+    fn checkpoint(&self) -> Option<Checkpoint> {
+        let index = self.index.lock();
+        let mut export = index.begin_export(self.clock.now())?;
+        let waiting = self.events.waiting();
+        let mut writer = Writer::new(export.as_of, MAX_SIZE, reserved(waiting.len(), MAX_SIZE));
+        while let Some(entries) = index.export(&mut export, usize::MAX) {
+            for entry in entries {
+                writer.write(entry);
+            }
+        }
+        for event in waiting {
+            writer.write(Entry::Event(event));
+        }
+        Some(decode(&writer.finish().bytes).unwrap())
     }
 
-    /// SIGTERM: writes what is queued, for at most five seconds.
-    pub(crate) async fn stop(self, server: &ApiServer) {
+    /// SIGKILL: requests that are in progress end too. Returns a checkpoint that was written just before.
+    pub(crate) fn kill(self, server: &ApiServer) -> Option<Checkpoint> {
         server.watch(None);
-        self.stop.send(()).unwrap();
-        self.reconciler.await.unwrap();
+        let checkpoint = self.checkpoint();
+        self.reconciler.abort();
+        self.sinks.iter().for_each(JoinHandle::abort);
+        checkpoint
+    }
+
+    /// SIGTERM: writes what is queued, for at most five seconds, and then the checkpoint, which it returns.
+    pub(crate) async fn stop(mut self, server: &ApiServer) -> Option<Checkpoint> {
+        server.watch(None);
+        self.stop.take().unwrap().send(()).unwrap();
+        (&mut self.reconciler).await.unwrap();
         self.events.close();
         self.status.close();
-        let abort: Vec<_> = self.sinks.iter().map(JoinHandle::abort_handle).collect();
-        let [events, status] = self.sinks;
+        let [events, status] = &mut self.sinks;
         if timeout(Duration::from_secs(5), async { tokio::join!(events, status) })
             .await
             .is_err()
         {
-            abort.iter().for_each(tokio::task::AbortHandle::abort);
+            self.sinks.iter().for_each(JoinHandle::abort);
             self.events.abandon();
         }
+        self.checkpoint()
     }
 }

@@ -10,7 +10,7 @@ use sidewatch::kubernetes::client::Clients;
 use tokio::time::Instant;
 
 use testkit::{
-    api_server::{self, NAMESPACES, PODS, paused_runtime, start_at},
+    api_server::{self, NAMESPACES, PODS, checkpoint_location, paused_runtime, start_stored},
     rng::Rng,
 };
 
@@ -159,7 +159,7 @@ impl Running {
         };
         Self {
             _process: process,
-            operator: start_at(clients, &[], clock(begin)),
+            operator: start_stored(clients, None, &checkpoint_location(), clock(begin)),
         }
     }
 }

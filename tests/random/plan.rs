@@ -6,7 +6,7 @@ use testkit::rng::Rng;
 pub(crate) const FAULTS_END: i64 = 1500;
 /// A change of the last so many seconds may not be in a status yet, even if no write fails: the operator writes a status
 /// once in ten seconds, and a violation ends after its `keepFiringFor`.
-pub(crate) const STATUS_DELAY: i64 = 70;
+const STATUS_DELAY: i64 = 70;
 /// The number of seconds for which deadlines wait for the events of the watch after a stall.
 const LATE_WAKE: i64 = 3;
 /// A period without faults, so that policies are edited while both runs know the same.

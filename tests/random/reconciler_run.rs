@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use sidewatch::{
-    domain::{observation::Observation, policy::PolicyKind},
+    domain::{checkpoint::Checkpoint, observation::Observation, policy::PolicyKind},
     kubernetes::decode::intern::Interner,
     kubernetes::inputs::Input,
     kubernetes::watch::WatchEvent,
@@ -51,6 +51,7 @@ pub(crate) fn run(seed: u64) -> Counts {
         let server = ApiServer::new(&plan, rng.clone());
         let mut environment = Environment {
             operator: None,
+            checkpoint: None,
             server,
             begin,
             rng,
@@ -123,6 +124,8 @@ pub(crate) async fn stall(seconds: i64, faults: &mut Faults) {
 /// The disturbed run.
 struct Environment {
     operator: Option<Operator>,
+    /// The checkpoint of the operator that has ended.
+    checkpoint: Option<Checkpoint>,
     server: ApiServer,
     begin: Instant,
     rng: Rng,
@@ -195,11 +198,11 @@ impl Environment {
             GapKind::Restarted { graceful } => {
                 let operator = self.operator.take().unwrap();
                 self.faults.count(if graceful { "SIGTERM" } else { "SIGKILL" });
-                if graceful {
-                    operator.stop(&self.server).await;
+                self.checkpoint = if graceful {
+                    operator.stop(&self.server).await
                 } else {
-                    operator.kill(&self.server);
-                }
+                    operator.kill(&self.server)
+                };
             }
         }
     }
@@ -273,7 +276,7 @@ impl Environment {
     /// Starts an operator, whose watches list in random order.
     fn start(&mut self) {
         let pods = self.list(Timestamp::MIN);
-        let operator = Operator::start(&self.server, self.begin);
+        let operator = Operator::start(&self.server, self.begin, self.checkpoint.take());
         let [namespaced, cluster] = self.policies();
         let mut lists = [
             namespaces(),

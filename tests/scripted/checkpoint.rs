@@ -65,7 +65,7 @@ fn accept_writes(server: &ApiServer) {
 /// Starts a process without election, and lists the Pods.
 async fn start(cluster: &Cluster, pods: &[Value]) -> (Running, WatchStream) {
     let Cluster { server, clock } = cluster;
-    let operator = start_stored(server, None, &checkpoint_location(), Arc::clone(clock));
+    let operator = start_stored(server.clients(), None, &checkpoint_location(), Arc::clone(clock));
     let route = server.route(Method::GET, PODS);
     route.next().await.json(StatusCode::OK, &list("Pod", "5", pods));
     let watch = route.next().await.watch();
@@ -339,7 +339,7 @@ async fn a_standby_follows_the_checkpoint_and_writes_when_it_leads() {
     let lease = server.serve_lease();
     lease.hold("other");
     let standby = start_stored(
-        server,
+        server.clients(),
         Some(&candidate("b")),
         &checkpoint_location(),
         Arc::clone(clock),

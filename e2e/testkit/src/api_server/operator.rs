@@ -89,12 +89,12 @@ pub fn start_as(
 
 /// Starts an operator that stores a checkpoint, as a candidate of the leader election or without election.
 pub fn start_stored(
-    server: &ApiServer,
+    clients: Clients,
     candidate: Option<&Candidate>,
     location: &CheckpointLocation,
     clock: Arc<dyn Clock>,
 ) -> Running {
-    run(operator(candidate, server.clients(), &[], clock).with_checkpoint(location))
+    run(operator(candidate, clients, &[], clock).with_checkpoint(location))
 }
 
 fn operator(
