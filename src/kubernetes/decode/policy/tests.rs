@@ -301,7 +301,7 @@ fn errors_name_the_field_and_the_correction() {
         (
             json!({"sidecars": {"exclude": {"namePattern": "((a{99}){99}){99}"}}}),
             "spec.sidecars.exclude.namePattern: \"((a{99}){99}){99}\" is not a valid regular expression, such \
-             as helper-.*: Compiled regex exceeds size limit of 262144 bytes.",
+             as helper-.*: Compiled regex exceeds size limit of 28672 bytes.",
         ),
         (pods(json!({"key": "b", "operator": "In"})),
             "spec.podSelector.matchExpressions[1].values: operator In needs at least one value"),
