@@ -5,7 +5,7 @@ use sidewatch::{
     api::{ClusterSidecarPolicy, SidecarPolicy},
     domain::{
         observation::Observation,
-        policy::{PolicyKind, PolicyUpdate},
+        policy::{InvalidSpec, PolicyKind, PolicyUpdate},
     },
     kubernetes::{
         decode::{
@@ -55,7 +55,9 @@ pub fn policies(data: &[u8]) {
         } else {
             let before = index.report(&update.key);
             index.take(&Input::Policy(&update));
-            if let (Err(_), Some(before)) = (&update.spec, before) {
+            let is_invalid =
+                matches!(&update.spec, Err(error) if !matches!(error, InvalidSpec::Undecodable(_)));
+            if let Some(before) = before.filter(|_| is_invalid) {
                 let after = index.report(&update.key).unwrap();
                 assert_eq!(
                     before.summary, after.summary,
