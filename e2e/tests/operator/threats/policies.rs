@@ -24,7 +24,7 @@ async fn expensive_pattern() {
     for (n, (spec, is_valid)) in [
         (pattern("(?:a+)+b"), true),
         (pattern("(?:a|aa|a*)*"), true),
-        (pattern("(?:[a-z0-9]{1,31}-){0,12}"), true),
+        (pattern("(?:[a-z0-9]{1,31}-){0,4}"), true),
         (pattern("a{1001}"), false),
         (pattern("(?:a{1000}){1000}"), false),
         (pattern(&"a".repeat(513)), false),
