@@ -59,11 +59,7 @@ impl MessageContext<'_> {
     /// What the readiness of the container includes, if it includes that of the app: either can be unready.
     fn app_in_readiness(&self) -> String {
         let view = self.view;
-        let mains = view
-            .roles
-            .with(Role::Main)
-            .filter_map(|main| view.pod.shape.containers.get(main));
-        let names = name_list(mains.map(|main| &*main.name));
+        let names = name_list(view.mains().map(|main| &*main.name));
         if view.reflects_app(self.container_idx) && !names.is_empty() {
             format!(" (it includes the readiness of {names})")
         } else {

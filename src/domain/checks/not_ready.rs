@@ -3,7 +3,6 @@
 use jiff::SignedDuration;
 
 use super::{Check, Fault, MessageContext, Settings, View, messages::name_list};
-use crate::domain::roles::Role;
 
 /// The limits of NotReady.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,11 +90,9 @@ fn mains_probed_through_mesh(view: &View<'_>) -> bool {
 
 /// The names of the main containers whose readiness is probed through the proxy.
 fn probed_mains<'a>(view: &View<'a>) -> impl Iterator<Item = &'a str> {
-    let mains = view.roles.with(Role::Main);
-    let mains = mains.filter_map(|main| view.pod.shape.containers.get(main));
-    mains
-        .filter(|main| main.probes.readiness_through_mesh)
-        .map(|main| &*main.name)
+    let mains = view.mains();
+    let probed = mains.filter(|main| main.probes.readiness_through_mesh);
+    probed.map(|main| &*main.name)
 }
 
 /// Says that the app is probed through the container: a sentence after a space, or nothing.

@@ -60,6 +60,12 @@ impl<'a> View<'a> {
         })
     }
 
+    /// The main containers.
+    pub(super) fn mains(&self) -> impl Iterator<Item = &'a Container> {
+        let mains = self.roles.with(Role::Main);
+        mains.filter_map(|main| self.pod.shape.containers.get(main))
+    }
+
     /// Whether all main containers are terminated and will not be restarted.
     pub(super) fn mains_finished(&self) -> bool {
         let mut mains = self.roles.with(Role::Main).peekable();

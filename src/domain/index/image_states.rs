@@ -99,15 +99,11 @@ impl Index {
         let had_work = self.image_states.queue.has_work();
         let mut from = first_of(PolicyId::MIN);
         while units > 0
-            && let Some(key) = self.image_states.queue.changed_from(&from).cloned()
+            && let Some((key, observed)) = self.image_states.queue.next_changed(&mut from, |key| {
+                let waits = self.work.contains(&Work::Policy(key.policy));
+                waits.then(|| first_of(key.policy + 1))
+            })
         {
-            if self.work.contains(&Work::Policy(key.policy)) {
-                from = first_of(key.policy + 1);
-                continue;
-            }
-            let Some(observed) = self.image_states.queue.take(&key) else {
-                break;
-            };
             units -= 1;
             if self.watches.is_released(&key.subject.namespace) {
                 self.evaluate_image(&key, now, effects);

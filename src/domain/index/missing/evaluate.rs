@@ -92,15 +92,11 @@ impl Index {
         let had_work = self.missing.queue.has_work();
         let mut from = FactsKey::first_of(PolicyId::MIN);
         while units > 0
-            && let Some(key) = self.missing.queue.changed_from(&from).cloned()
+            && let Some((key, observed)) = self.missing.queue.next_changed(&mut from, |key| {
+                let waits = self.work.contains(&Work::Policy(key.policy));
+                waits.then(|| FactsKey::first_of(key.policy + 1))
+            })
         {
-            if self.work.contains(&Work::Policy(key.policy)) {
-                from = FactsKey::first_of(key.policy + 1);
-                continue;
-            }
-            let Some(observed) = self.missing.queue.take(&key) else {
-                break;
-            };
             units -= 1;
             if self.watches.held_since(&key.subject.namespace).is_some() {
                 self.missing.queue.hold(key, observed);

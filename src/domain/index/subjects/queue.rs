@@ -46,9 +46,20 @@ impl<K: Clone + Ord> Queue<K> {
         self.changed.range(first..).next().map(|(key, _)| key)
     }
 
-    /// Removes a subject that is evaluated now, and returns how its latest change was observed.
-    pub(in crate::domain::index) fn take(&mut self, key: &K) -> Option<Observed> {
-        self.changed.remove(key)
+    /// Removes and returns the first subject to evaluate at or after `from`, with how its latest change was observed. For a subject
+    /// that waits, `after` returns the key at which the search goes on; `from` keeps it for the next call.
+    pub(in crate::domain::index) fn next_changed(
+        &mut self,
+        from: &mut K,
+        after: impl Fn(&K) -> Option<K>,
+    ) -> Option<(K, Observed)> {
+        loop {
+            let key = self.changed_from(from)?.clone();
+            match after(&key) {
+                Some(next) => *from = next,
+                None => return self.changed.remove_entry(&key),
+            }
+        }
     }
 
     /// Lets a subject wait for the end of the hold.
