@@ -251,9 +251,8 @@ fn memory_is_released_after_a_storm() {
     let (first, most) = storm_and_end();
     let (second, _) = storm_and_end();
     println!("a storm and its end: {first} bytes kept, {most} at most; another one: {second} kept");
-    // The history of the containers, with what identifies each change in the checkpoint, its place among those of the namespace,
-    // and the hashes of Event names
-    // are kept until the Pod is deleted.
+    // Three things are kept until the Pod is deleted: the history of its containers, with what identifies each change in the
+    // checkpoint; its place among the histories of the namespace; and the hashes of Event names.
     assert!(first < i64::from(PODS) * 900, "{first} bytes after a storm");
     assert!(second < i64::from(PODS) * 60, "{second} bytes more after another");
     assert!(most < 40_000_000, "{most} bytes in a storm");

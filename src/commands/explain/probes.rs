@@ -1,11 +1,16 @@
-//! The consequences of each probe and hook of a container, as observed on a real kubelet.
+//! The consequences of each probe and hook of a container.
 //!
 //! `docs/probes.md` has the same facts. Each names the scenarios in `e2e/scenarios` that show it, or else the function of the
 //! kubelet. A test checks that the scenarios exist.
 
 use serde::Serialize;
 
-use crate::domain::observation::{Container, ContainerKind, RestartPolicy, Shape};
+use crate::domain::observation::{
+    Container,
+    ContainerKind::{self, Init, Native, Regular},
+    RestartPolicy::{self, Always, Never, OnFailure},
+    Shape,
+};
 
 /// A failure and its consequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -38,9 +43,9 @@ impl Setting<'_> {
         self.container.kind == kind
     }
 
-    /// Whether Services can select the Pod: those of Jobs and of other programs that end serve nobody.
+    /// Whether Services select the Pod. Pods of programs that end, such as Jobs, serve no requests.
     fn serves(&self) -> bool {
-        self.pod.restart_policy == RestartPolicy::Always
+        self.pod.restart_policy == Always
     }
 
     fn has_rules(&self) -> bool {
@@ -57,9 +62,9 @@ impl Setting<'_> {
         self.has_rules() && self.policy() == policy
     }
 
-    /// Whether the kubelet starts the container again that it has killed.
+    /// Whether the kubelet starts the container again after it has killed it.
     fn restarts(&self) -> bool {
-        !self.has_rules() && self.policy() != RestartPolicy::Never
+        !self.has_rules() && self.policy() != Never
     }
 
     fn policy(&self) -> RestartPolicy {
@@ -97,9 +102,6 @@ impl Fact {
         self
     }
 }
-
-use ContainerKind::{Init, Native, Regular};
-use RestartPolicy::{Always, Never, OnFailure};
 
 const KILLED_AND_RESTARTED: &str =
     "the kubelet kills and restarts it, with an increasing back-off; the other containers keep running";

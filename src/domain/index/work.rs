@@ -43,8 +43,8 @@ pub(super) enum Work {
     Restore,
 }
 
-/// The queue of work. Work on the whole cluster begins when all that was queued before it is done. Between two pieces of it,
-/// the namespaces take turns, a step each: no namespace delays the others by editing its policies.
+/// The queue of work. Work on the whole cluster waits for all work that was queued before it. Work of namespaces is done in
+/// turns, one step for each namespace, so that no namespace delays the others by editing its policies.
 #[derive(Debug, Default)]
 pub(super) struct WorkQueue {
     parts: VecDeque<Part>,
