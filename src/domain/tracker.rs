@@ -279,12 +279,16 @@ fn advance_failing(
 
 /// The onset of a new fault.
 fn onset(fault: &Fault, now: Timestamp, observed: Observed) -> Timestamp {
-    let known = fault.since.unwrap_or(now).min(now);
+    let shown = fault.since.unwrap_or(now).min(now);
     let onset = match observed {
-        _ if fault.instant => known,
+        _ if fault.instant => shown,
         Observed::Live => later(now, -fault.lasted),
-        Observed::AfterGap(last_synced) => known.max(last_synced).min(now),
-        Observed::Initial => known,
+        Observed::AfterGap(last_synced) => {
+            // The fault was absent at the last sync, so the earliest onset after that is exact.
+            let earliest = fault.earliest.filter(|earliest| *earliest > last_synced);
+            earliest.unwrap_or(shown).max(last_synced).min(now)
+        }
+        Observed::Initial => shown,
     };
     fault.not_before.map_or(onset, |not_before| onset.max(not_before))
 }

@@ -190,11 +190,8 @@ async fn a_dump_is_evaluated_at_its_newest_time() {
     let mut written = unready();
     written["metadata"]["managedFields"] = json!([{"manager": "kubelet", "time": "2026-11-21T10:06:00Z"}]);
     let run = explain(&written).await;
-    assert_says(
-        &run,
-        &["since 2026-11-20 10:05:00Z, the fault began at 2026-11-20 10:00:00Z"],
-        &["pending"],
-    );
+    let undated = "pending          unready, at most since 2026-11-20 10:00:00Z: its readiness probe fails";
+    assert_says(&run, &[undated], &["firing", "fires at"]);
     // The Pods of one dump were read at the same time.
     let mut late = unready();
     late["metadata"]["name"] = json!("web-2");
@@ -202,10 +199,10 @@ async fn a_dump_is_evaluated_at_its_newest_time() {
     let run = explain(&json!({"kind": "List", "items": [unready(), late]})).await;
     assert_eq!(
         run.stdout
-            .matches("since 10:05:00Z, the fault began at 10:00:00Z")
+            .matches("unready, at most since 10:00:00Z: its readiness probe fails")
             .count(),
-        2,
-        "{run:?}"
+        4,
+        "NotReady and MainReadySidecarNotReady of both Pods: {run:?}"
     );
 }
 

@@ -407,6 +407,10 @@ impl CheckRow {
                 let times = format!("since {}, fires at {}", time(onset), time(fires_at));
                 (PENDING, format!("{times}: {}", state.cause))
             }
+            State::Undated { earliest } => {
+                let text = format!("unready, at most since {}: {}", time(earliest), state.cause);
+                (PENDING, text)
+            }
             State::Firing { onset, since } => {
                 (row.onset, row.firing) = (Some(onset), Some(since));
                 let times = format!("since {}, the fault began at {}", time(since), time(onset));

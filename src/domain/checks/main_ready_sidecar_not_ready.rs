@@ -2,7 +2,7 @@
 //! the sidecar, because it is the container to repair. The detail names the main containers. A sidecar whose readiness
 //! includes that of the app (Knative's queue-proxy) can be unready because of the app, so only NotReady reports it.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Check, Fault, MessageContext, Settings, View, messages::name_list, not_ready::readiness_recovered,
@@ -63,11 +63,14 @@ impl super::Rule for Rule {
             .ready_mains()
             .filter_map(|(_, status)| status.running_since());
         let started = started.min();
+        // A time that is not known stays so: the start of the app does not date the fault of a sidecar.
+        let with_main = |since: Option<Timestamp>| since.and(since.max(started));
         let unready = view.unready_sidecars();
         let unready = unready.filter(|container_idx| !view.reflects_app(*container_idx));
         faults.extend(unready.map(|container_idx| Fault {
+            earliest: with_main(view.pod.ready_until(container_idx)),
             not_before: view.probed_from(container_idx),
-            ..Fault::lasting(container_idx, view.unready_since(container_idx).max(started))
+            ..Fault::lasting(container_idx, with_main(view.unready_since(container_idx)))
         }));
     }
 

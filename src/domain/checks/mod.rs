@@ -136,8 +136,11 @@ impl<L> Settings<L> {
 pub struct Fault {
     /// The index of the container in the shape.
     pub container_idx: usize,
-    /// The earliest onset that the status of the Pod allows. Used if the fault began before it was observed.
+    /// The onset that the container's own status and history show. Used at the first evaluation; without it, the fault began now.
     pub since: Option<Timestamp>,
+    /// The earliest onset that the status of the Pod allows, and that does not change while the fault lasts. It says only whether
+    /// the fault began after an earlier observation.
+    pub earliest: Option<Timestamp>,
     /// How long the fault had lasted when the Pod showed it, by the times of its node. Not zero only for a fault that a
     /// restart has hidden for a moment.
     pub lasted: SignedDuration,
@@ -155,6 +158,7 @@ impl Fault {
         Self {
             container_idx,
             since,
+            earliest: since,
             lasted: SignedDuration::ZERO,
             not_before: None,
             until: None,

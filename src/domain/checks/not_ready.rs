@@ -54,6 +54,7 @@ impl super::Rule for Rule {
 
     fn find(&self, view: &View<'_>, faults: &mut Vec<Fault>) {
         faults.extend(view.unready_sidecars().map(|container_idx| Fault {
+            earliest: view.pod.ready_until(container_idx),
             not_before: view.probed_from(container_idx),
             ..Fault::lasting(container_idx, view.unready_since(container_idx))
         }));

@@ -213,25 +213,18 @@ impl<'a> View<'a> {
             .filter(move |container_idx| needed && self.is_unready(*container_idx))
     }
 
-    /// The earliest time at which the container can have become unready: the Pod was ready before, or the container started.
+    /// The time since which the container is known to be unready: it is down, has not started since, or was seen ready before.
     pub(super) fn unready_since(&self, container_idx: usize) -> Option<Timestamp> {
-        let others_are_ready = self.pod.statuses.iter().enumerate().all(|(other, status)| {
-            let is_init = self.kind(other) == Some(ContainerKind::Init);
-            let is_done = || self.pod.finished(other).is_some_and(|exit| exit.code == 0);
-            other == container_idx || is_init || status.as_ref().is_none_or(|s| s.ready) || is_done()
-        });
-        let condition = self
-            .pod
-            .conditions
-            .containers_ready
-            .filter(|c| others_are_ready && !c.holds);
-        let status = self
-            .status(container_idx)
-            .filter(|status| status.restart_count == 0);
-        condition
-            .and_then(|c| c.since.get())
-            .max(status.and_then(ContainerStatus::running_since))
-            .max(self.pod.finished(container_idx).and_then(|exit| exit.finished_at))
+        let status = self.status(container_idx)?;
+        let running_since = status.running_since();
+        if running_since.is_some() && status.started {
+            return self.history(container_idx)?.unready_since();
+        }
+        // The time between two sandboxes is not the container's.
+        let exit = status
+            .latest_exit()
+            .filter(|_| !self.ended_before_sandbox(status));
+        exit.and_then(|exit| exit.finished_at).or(running_since)
     }
 
     /// The time before which the container is not expected to be ready: its probes do not run yet.

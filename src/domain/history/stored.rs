@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     ContainerHistory, Flap, History, MAX_ENTRIES, Restart, SandboxRuns, can_resize_restart, flap_id,
-    is_pod_restart, push, sandbox::sandbox_ready_since, without_resize_restarts,
+    is_pod_restart, push, sandbox::sandbox_ready_since, unready_after, without_resize_restarts,
 };
 use crate::domain::{
     checkpoint::{ContainerState, FlapId, Seen, SmallMap},
@@ -213,7 +213,8 @@ impl ContainerHistory {
             let condition = pod.conditions.containers_ready;
             let since = condition.and_then(|condition| condition.since.get());
             let id = flap_id(since.is_some_and(|since| since > as_of), pod, status, now);
-            self.push_flap(now, id);
+            let at = unready_after(pod, container_idx, as_of);
+            self.push_flap(at.map_or(now, |at| at.min(now)), id);
         }
     }
 

@@ -113,6 +113,13 @@ impl ContainerHistory {
         )
     }
 
+    /// The time since which a container that runs and is not ready was seen unready, if it was ready before in the same run.
+    pub fn unready_since(&self) -> Option<Timestamp> {
+        let restarted = self.restarts.back().map(|restart| restart.at);
+        let flap = self.flaps.back()?;
+        restarted.is_none_or(|at| at < flap.at).then_some(flap.at)
+    }
+
     /// The number of flaps within `window` before `now`.
     pub fn flaps_within(&self, window: SignedDuration, now: Timestamp) -> usize {
         self.flaps

@@ -134,7 +134,7 @@ pub(super) fn continue_violation(
 /// The earliest onset of a present fault that the API shows, if it does not change while the fault lasts.
 pub(super) fn shown_onset(view: &View<'_>, check: Check, container_idx: usize) -> Option<Timestamp> {
     let fault = find_fault(view, check, container_idx);
-    fault.filter(|fault| fault.until.is_none())?.since
+    fault.filter(|fault| fault.until.is_none())?.earliest
 }
 
 /// The present fault of a container.

@@ -2,9 +2,12 @@
 
 use jiff::Timestamp;
 
-use super::{HidingExemption, Index, entry::PolicyEntry, matches::Match, pods::PodEntry, views::with_hint};
+use super::{
+    HidingExemption, Index, adopt::find_fault, entry::PolicyEntry, matches::Match, pods::PodEntry,
+    views::with_hint,
+};
 use crate::domain::{
-    checks::{MessageContext, rule},
+    checks::{MessageContext, View, rule},
     observation::{Observation, Phase},
     policy::{Check, Mode, PolicyKey},
     time::later,
@@ -19,7 +22,7 @@ pub struct CheckState<'a> {
     pub policy: &'a PolicyKey,
     /// The check.
     pub check: Check,
-    /// The container, for [`State::Pending`] and [`State::Firing`]; otherwise the state is that of the whole Pod.
+    /// The container, for [`State::Pending`], [`State::Undated`] and [`State::Firing`]; otherwise the state is that of the whole Pod.
     pub container: Option<&'a str>,
     /// The state.
     pub state: State,
@@ -48,6 +51,11 @@ pub enum State {
         onset: Timestamp,
         /// The time at which the violation fires.
         fires_at: Timestamp,
+    },
+    /// A fault was present at the first observation, and its onset is not known.
+    Undated {
+        /// The earliest onset that the conditions of the Pod allow.
+        earliest: Timestamp,
     },
     /// The violation fires.
     Firing {
@@ -219,10 +227,10 @@ impl Index {
                                 onset: tracked.onset,
                                 since,
                             },
-                            None => State::Pending {
+                            None => undated(&view, tracked).unwrap_or(State::Pending {
                                 onset: tracked.onset,
                                 fires_at,
-                            },
+                            }),
                         },
                         ..of_pod(State::Fine)
                     }
@@ -230,4 +238,14 @@ impl Index {
                 .collect(),
         }
     }
+}
+
+/// The state of a violation that began now only because its onset is not known.
+fn undated(view: &View<'_>, tracked: &Tracked) -> Option<State> {
+    if tracked.observed || tracked.onset != view.now {
+        return None;
+    }
+    let fault = find_fault(view, tracked.check, usize::from(tracked.container))?;
+    let earliest = fault.earliest.filter(|earliest| *earliest < view.now)?;
+    fault.since.is_none().then_some(State::Undated { earliest })
 }

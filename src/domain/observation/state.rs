@@ -1,5 +1,7 @@
 //! What the statuses and the conditions of a Pod say together.
 
+use jiff::Timestamp;
+
 use super::{
     Container, ContainerKind, ContainerStatus, Exit, Observation, Phase, RESTARTING_ALL_CONTAINERS, State,
 };
@@ -18,6 +20,26 @@ impl Observation {
             State::Terminated(exit) if container.is_final(exit.code, self.shape.restart_policy) => Some(exit),
             _ => None,
         }
+    }
+
+    /// The earliest time at which the container can have become unready, if all others are ready: the Pod was ready before, or
+    /// the container started.
+    pub fn ready_until(&self, container_idx: usize) -> Option<Timestamp> {
+        let others_are_ready = self.statuses.iter().enumerate().all(|(other, status)| {
+            let is_init = || {
+                let container = self.shape.containers.get(other);
+                container.is_some_and(|container| container.kind == ContainerKind::Init)
+            };
+            let is_done = || self.finished(other).is_some_and(|exit| exit.code == 0);
+            other == container_idx || status.as_ref().is_none_or(|s| s.ready) || is_init() || is_done()
+        });
+        let condition = self.conditions.containers_ready;
+        let unready = condition.filter(|c| others_are_ready && !c.holds)?.since.get();
+        let status = self.statuses.get(container_idx).and_then(Option::as_ref);
+        let first_run = status.filter(|status| status.restart_count == 0);
+        let started = first_run.and_then(ContainerStatus::running_since);
+        let finished = self.finished(container_idx).and_then(|exit| exit.finished_at);
+        unready.max(started).max(finished)
     }
 
     /// Whether the Pod has no owner, so that it is its own workload.

@@ -9,7 +9,7 @@ use crate::domain::{
 fn no_onset_after_a_gap_is_before_the_last_sync() {
     let table = [
         (700, 700.0, "within the gap"),
-        (100, 500.0, "before the last sync"),
+        (100, 1000.0, "before the last sync: it does not date this fault"),
         (2000, 1000.0, "after now"),
     ];
     for (since, expected, why) in table {
@@ -43,6 +43,23 @@ fn no_onset_after_a_gap_is_before_the_last_sync() {
         Some(550.0),
         "a second error does not move the last sync"
     );
+    let bad = unready_since(700).regular("worker").unready("worker");
+    let mut harness = Harness::with(policy().only(Check::NotReady));
+    harness.pod(&web()).at(500).hold().at(1000).resync([&bad]);
+    assert_eq!(
+        harness.onset("envoy", Check::NotReady),
+        Some(1000.0),
+        "another unready container may have changed ContainersReady"
+    );
+    let bad = web().exits("envoy", 1, 800).backs_off("envoy");
+    let mut harness = Harness::with(policy().only(Check::NotReady));
+    harness.pod(&web()).at(500).hold().at(1000);
+    harness.resync([&bad.containers_unready_since(700)]);
+    assert_eq!(
+        harness.onset("envoy", Check::NotReady),
+        Some(700.0),
+        "a fault with several exits began with ContainersReady"
+    );
     let killed = web().oom_killed("envoy", 700).restarted("envoy", 701);
     let mut harness = Harness::with(policy().only(Check::OOMKilled));
     harness.pod(&web()).at(500).hold().at(1000).resync([&killed]);
@@ -54,9 +71,38 @@ fn no_onset_after_a_gap_is_before_the_last_sync() {
 }
 
 #[test]
+fn a_policy_that_follows_a_gap_dates_a_fault_as_one_before_it() {
+    let of_another = |pod: Pod| pod.regular("worker").unready("worker");
+    let table = [
+        (
+            unready_since(700),
+            700.0,
+            "ContainersReady changed with the sidecar",
+        ),
+        (
+            unready_since(100),
+            1000.0,
+            "ContainersReady had changed before the gap",
+        ),
+        (
+            of_another(unready_since(700)),
+            1000.0,
+            "another container is unready",
+        ),
+    ];
+    for (bad, expected, why) in table {
+        let mut harness = Harness::with(policy().only(Check::OOMKilled));
+        harness.pod(&web()).at(500).hold().at(1000).resync([&bad]);
+        harness.at(2000).policy(policy().only(Check::NotReady));
+        assert_eq!(harness.onset("envoy", Check::NotReady), Some(expected), "{why}");
+    }
+}
+
+#[test]
 fn a_pod_created_in_a_gap_is_new() {
     let mut harness = Harness::with(policy().only(Check::NotReady));
-    harness.at(500).hold().at(1000).resync([&unready_since(450)]);
+    let bad = web().starting("envoy", 450);
+    harness.at(500).hold().at(1000).resync([&bad]);
     assert_eq!(harness.onset("envoy", Check::NotReady), Some(450.0));
 }
 

@@ -163,10 +163,10 @@ fn the_identity_of_a_pod_is_its_uid() {
         .pod_at(0, &old)
         .pod_at(10, &old.clone().unready("envoy"))
         .at(200);
-    harness.pod(&new.clone().unready("envoy")).delete(&old);
+    harness.pod(&new.clone().starting("envoy", 150)).delete(&old);
     assert_eq!(
         harness.onset("envoy", Check::NotReady),
-        Some(0.0),
+        Some(150.0),
         "the onset is the start of the new Pod's container"
     );
     harness.pod(&new.restarted("envoy", 200));

@@ -37,30 +37,30 @@ fn an_observed_change_has_the_time_of_its_observation() {
     harness.pod_at(500, &unready_since(490));
     assert_eq!(
         harness.onset("envoy", Check::NotReady),
-        Some(490.0),
-        "the onset of a new Pod comes from its conditions"
+        Some(500.0),
+        "the conditions of a new Pod do not date a container"
     );
 }
 
 #[test]
-fn not_ready_is_bound_by_containers_ready_and_by_the_first_start() {
+fn the_onset_of_an_unready_sidecar_comes_from_its_own_status() {
     let bad = || unready_since(700);
-    let restarted = |pod: Pod| pod.status("envoy", |s| s.restart_count = 1);
+    let down = || bad().exits("envoy", 1, 800).backs_off("envoy");
+    let new_sandbox = || down().sandbox(true, 900);
     #[rustfmt::skip]
     let table = [
-        (bad(), 700.0, "ContainersReady is later than the start"),
-        (started(bad(), "envoy", 800), 800.0, "the start is later than ContainersReady"),
-        (restarted(started(bad(), "envoy", 800)), 700.0, "a later start does not bound the previous run"),
-        (started(bad(), "envoy", 800).unready("app"), 800.0,
-            "another unready container may have changed ContainersReady"),
-        (restarted(bad()).unready("app"), 1000.0, "without a bound the onset is now"),
-        (bad().containers_unready_since(2000), 1000.0, "a time in the future becomes now"),
-        (restarted(bad()).init("late").unready("late"), 700.0, "plain init containers do not affect ContainersReady"),
-        (restarted(bad()).regular("done").exits("done", 1, 100).restarts_container("done", RestartPolicy::Never),
-            1000.0, "another container that failed finally may have changed ContainersReady"),
-        (restarted(bad()).regular("done").exits("done", 0, 100).restarts_container("done", RestartPolicy::Never), 700.0,
-            "a container that finished with exit 0 does not affect ContainersReady"),
-        (restarted(web().unready("envoy")), 1000.0, "ContainersReady=True is not a bound"),
+        (bad(), 1000.0, "ContainersReady dates the Pod"),
+        (started(bad(), "envoy", 800), 1000.0, "it has started, and may have been ready"),
+        (bad().starting("envoy", 800), 800.0, "it has not started since"),
+        (bad().starting("envoy", 800).unready("app"), 800.0, "the other containers do not matter"),
+        (bad().starting("envoy", 2000), 1000.0, "a time in the future becomes now"),
+        (down(), 800.0, "it is down"),
+        (down().restarted("envoy", 850).starting("envoy", 850), 800.0, "it is down, and has not started since"),
+        (down().restarted("envoy", 850).unready("envoy"), 1000.0, "it has started again"),
+        (new_sandbox(), 1000.0, "its run ended with an earlier sandbox"),
+        (new_sandbox().restarted("envoy", 950).starting("envoy", 950), 950.0, "its first run in this sandbox"),
+        (bad().exits("envoy", 1, 800).restarts_container("envoy", RestartPolicy::Never), 800.0, "it has failed finally"),
+        (bad().waiting("envoy", "ImagePullBackOff"), 1000.0, "it has never run"),
     ];
     for (pod, expected, why) in table {
         let onset = first_onset(policy(), &pod, "envoy", Check::NotReady);
@@ -69,32 +69,24 @@ fn not_ready_is_bound_by_containers_ready_and_by_the_first_start() {
 }
 
 #[test]
-fn main_ready_sidecar_not_ready_is_bound_by_the_earliest_ready_main_too() {
-    let bad = || {
-        web()
-            .regular("worker")
-            .unready("envoy")
-            .containers_unready_since(700)
+fn the_start_of_the_app_does_not_date_an_unready_sidecar() {
+    let apps = |app, worker| {
+        let pod = started(web().regular("worker"), "app", app);
+        started(pod, "worker", worker)
     };
-    let mains = |app, worker| started(started(bad(), "app", app), "worker", worker);
+    let down = |pod: Pod| pod.exits("envoy", 1, 600).backs_off("envoy");
+    #[rustfmt::skip]
     let table = [
-        (mains(0, 0), 700.0, "the sidecar's own bound is later"),
-        (mains(800, 900), 800.0, "the earliest start of a main container"),
-        (
-            mains(900, 800),
-            800.0,
-            "the order of the main containers does not matter",
-        ),
+        (apps(700, 700).unready("envoy"), 1000.0, "the onset is not known"),
+        (down(apps(500, 500)), 600.0, "the sidecar is down since"),
+        (down(apps(700, 800)), 700.0, "no main container was ready before the first has started"),
+        (down(apps(800, 700)), 700.0, "the order of the main containers does not matter"),
+        (down(apps(700, 800).unready("app")), 800.0, "an unready main container is not a bound"),
     ];
     for (pod, expected, why) in table {
         let onset = first_onset(policy(), &pod, "envoy", Check::MainReadySidecarNotReady);
         assert_eq!(onset, Some(expected), "{why}");
     }
-    let unready_main = started(mains(0, 900), "app", 800)
-        .unready("app")
-        .status("envoy", |s| s.restart_count = 1);
-    let onset = first_onset(policy(), &unready_main, "envoy", Check::MainReadySidecarNotReady);
-    assert_eq!(onset, Some(900.0), "an unready main container is not a bound");
 }
 
 #[test]
