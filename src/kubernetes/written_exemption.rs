@@ -1,10 +1,10 @@
-//! Reads and applies one exemption by its name, for `sidewatch snooze`.
+//! Reads, applies and deletes one exemption by its name, for `sidewatch snooze`.
 //!
 //! `managedFields` and the status, which other clients can write, never make it unreadable.
 
 use kube::{
     Client,
-    api::{DynamicObject, Patch, PatchParams},
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
     core::{Request, params::GetParams},
 };
 use serde_json::Value;
@@ -44,6 +44,18 @@ pub async fn apply(
         spec,
         status: serde_json::from_value(part("status")).unwrap_or_default(),
     })
+}
+
+/// Deletes the exemption with this UID. The answer is a Status, or the object while it has finalizers; it is not read.
+pub async fn delete(client: &Client, scope: &Scope, name: &str, uid: Option<String>) -> kube::Result<()> {
+    let same = Preconditions {
+        uid,
+        resource_version: None,
+    };
+    let params = DeleteParams::default().preconditions(same);
+    let request = requests(scope).delete(name, &params);
+    let request = request.map_err(kube::Error::BuildRequest)?;
+    client.request_text(request).await.map(drop)
 }
 
 fn requests(scope: &Scope) -> Request {

@@ -1,13 +1,8 @@
 //! The requests of `sidewatch snooze` other than the write, and the messages of its errors.
 
 use jiff::Timestamp;
-use kube::{
-    Api,
-    api::{DeleteParams, Preconditions},
-};
 
 use crate::{
-    api::SidecarExemption,
     cli::{cluster::Cluster, exit::Failure, output::note},
     domain::index::Scope,
     kubernetes::{failure, list, written_exemption},
@@ -34,14 +29,8 @@ pub(super) async fn delete_ended(
         .parse::<Timestamp>()
         .is_ok_and(|until| until <= now)
     {
-        let same = Preconditions {
-            uid: known.metadata.uid,
-            resource_version: None,
-        };
-        // The answer to a deletion is a Status, or the object while it has finalizers; it is not read.
-        let api: Api<SidecarExemption> = Api::namespaced(client.clone(), cluster.namespace());
         let deleted = cluster
-            .answer(api.delete(name, &DeleteParams::default().preconditions(same)))
+            .answer(written_exemption::delete(client, scope, name, known.metadata.uid))
             .await?;
         if let Err(error) = deleted {
             let error = failure::chain(&error);
