@@ -56,6 +56,8 @@ fn example() -> Checkpoint {
     };
     let mut restarts = Occurrences::default();
     restarts.push(3, at(100));
+    let mut restarts_after = Occurrences::default();
+    restarts_after.push(2, at(95));
     let mut flaps = Occurrences::default();
     flaps.push(FlapId { run: 8, second: 90 }, at(90));
     let container = ContainerState {
@@ -64,6 +66,7 @@ fn example() -> Checkpoint {
             ready: false,
         }),
         restarts,
+        restarts_after,
         flaps,
         prior: Some(Prior {
             count: 2,

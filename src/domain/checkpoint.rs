@@ -154,6 +154,8 @@ pub struct ContainerState {
     pub seen: Option<Seen>,
     /// The observed restarts by the `restartCount` that they resulted in.
     pub restarts: Occurrences<u32>,
+    /// Restarts that became visible together with a later one, with a time after which they happened.
+    pub restarts_after: Occurrences<u32>,
     /// The changes from ready to unready by run and second.
     pub flaps: Occurrences<FlapId>,
     /// The restarts before the first observation.
@@ -291,6 +293,7 @@ impl ContainerState {
         let Self {
             seen,
             restarts,
+            restarts_after,
             flaps,
             prior,
             oom,
@@ -298,6 +301,7 @@ impl ContainerState {
         } = other;
         self.seen = self.seen.max(seen);
         self.restarts.merge(restarts);
+        self.restarts_after.merge(restarts_after);
         self.flaps.merge(flaps);
         // No restart before the first observation is the smallest number.
         self.prior = self.prior.min(prior);

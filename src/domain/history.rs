@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use self::pod_restarts::{can_resize_restart, is_pod_restart, reason_of, without_resize_restarts};
-use self::sandbox::SandboxRuns;
+use self::sandbox::{SandboxRuns, is_same_sandbox, sandbox_ready_since};
 pub use self::{
     entries::Extent,
     oom::{ExitId, OomKill},
@@ -57,7 +57,7 @@ pub struct ContainerHistory {
     ahead: u32,
 }
 
-/// The restarts in one update.
+/// Restarts at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Restart {
     at: Timestamp,
@@ -65,6 +65,8 @@ struct Restart {
     count: u32,
     /// `restartCount` after them.
     total: u32,
+    /// Whether they happened after `at`, at a time that is not known: a later restart became visible in the same update.
+    after: bool,
 }
 
 /// A transition from ready to unready.
@@ -167,6 +169,10 @@ impl History {
             if count > 0 {
                 if is_pod_restart(before, next, previous, status, (runs, container_idx)) {
                     count = 0;
+                } else if count > 1 && !is_same_sandbox(before, next) && sandbox_ready_since(before).is_some()
+                {
+                    // The container has ended again in the new sandbox, whose first start the Pod caused.
+                    count -= 1;
                 }
                 runs.note_restart(container_idx);
             }
@@ -176,13 +182,11 @@ impl History {
             }
             if count > 0 {
                 let ended = status.last_exit.as_ref().and_then(|exit| exit.finished_at);
-                let ended = when(ended);
-                let restart = Restart {
-                    at: ended,
-                    count,
-                    total: status.restart_count,
-                };
-                Self::of(history, next, container_idx).push_restarts(restart);
+                let began = previous.running_since();
+                let began = began.or_else(|| previous.latest_exit()?.finished_at);
+                let began = began.or(before.created.get()).max(gap).unwrap_or(Timestamp::MIN);
+                let container = Self::of(history, next, container_idx);
+                container.push_restarts(count, status.restart_count, (began, when(ended)));
                 let reason = reason_of(status.last_exit.as_deref());
                 found.push(Restarts {
                     container: container_idx,
@@ -227,17 +231,34 @@ impl History {
 }
 
 impl ContainerHistory {
-    /// Adds restarts, without those that a checkpoint has added.
-    fn push_restarts(&mut self, mut restarts: Restart) {
+    /// Adds the restarts of one update, without those that a checkpoint has added. The last one was at the end of `period`, the
+    /// others at any time in it. They have its beginning, so that a limit is not reached by restarts that may be older.
+    fn push_restarts(&mut self, mut count: u32, total: u32, period: (Timestamp, Timestamp)) {
         if self.ahead > 0 {
-            restarts.count = restarts.count.min(restarts.total.saturating_sub(self.ahead));
-            if restarts.total >= self.ahead {
+            count = count.min(total.saturating_sub(self.ahead));
+            if total >= self.ahead {
                 self.ahead = 0;
             }
         }
-        if restarts.count > 0 {
-            push(&mut self.restarts, restarts);
+        let Some(others) = count.checked_sub(1) else {
+            return;
+        };
+        let last = Restart {
+            at: period.1,
+            count: 1,
+            total,
+            after: false,
+        };
+        if others > 0 {
+            let earlier = Restart {
+                at: period.0.min(period.1),
+                count: others,
+                total: total.saturating_sub(1),
+                after: true,
+            };
+            push(&mut self.restarts, earlier);
         }
+        push(&mut self.restarts, last);
     }
 
     /// Adds a flap, unless a checkpoint has added it.

@@ -7,7 +7,9 @@
 //! * A deadline in a gap takes effect at the end of the gap, and only if the fault is still present. So a fault does not end
 //!   in a gap that contains its deadline.
 //! * The API shows no time of a flap. So no other flap is near one in a gap.
-//! * An instantaneous fault (an OOM kill, several restarts) happens so late in a gap that it still counts at its end.
+//! * An instantaneous fault (an OOM kill, a restart) happens so late in a gap that it still counts at its end.
+//! * Of several restarts in one update, only the last has a time. The others count from the beginning of the gap, or without a
+//!   gap from the run before them. So a container restarts once in a gap.
 //! * An operator that restarts loses flaps, all restarts but the last, the last valid version of a policy that is now
 //!   invalid, and what the process before it did not write.
 
@@ -244,7 +246,8 @@ impl Generator<'_> {
                 && is_lone(lifecycle.last_restart)
                 && lifecycle.template != Template::Job =>
             {
-                let times = u32::try_from(self.rng.between(1, 3)).unwrap();
+                let most = if gap.is_some() { 1 } else { 3 };
+                let times = u32::try_from(self.rng.between(1, most)).unwrap();
                 let who = if self.rng.chance(30) { main } else { sidecar };
                 lifecycle.pod = pod.restarted(who, times, at);
                 lifecycle.last_restart = at;

@@ -109,7 +109,7 @@ fn violation() -> impl Strategy<Value = ViolationState> {
 }
 
 fn container() -> impl Strategy<Value = ContainerState> {
-    let restarts = small_map((any::<u32>(), any::<u16>()), time(), 0..4);
+    let restarts = || small_map((any::<u32>(), any::<u16>()), time(), 0..4);
     let flap = (select(vec![3, u64::MAX]), any::<i32>());
     let flap = flap.prop_map(|(run, second)| FlapId {
         run,
@@ -137,20 +137,24 @@ fn container() -> impl Strategy<Value = ContainerState> {
     let seen = seen.prop_map(|(restart_count, ready)| Seen { restart_count, ready });
     (
         option::of(seen),
-        restarts,
+        restarts(),
+        restarts(),
         flaps,
         option::of(prior),
         option::of(oom),
         any::<u32>(),
     )
-        .prop_map(|(seen, restarts, flaps, prior, oom, resized)| ContainerState {
-            seen,
-            restarts: Occurrences(restarts),
-            flaps: Occurrences(flaps),
-            prior,
-            oom,
-            resized: NonZeroU32::new(resized),
-        })
+        .prop_map(
+            |(seen, restarts, after, flaps, prior, oom, resized)| ContainerState {
+                seen,
+                restarts: Occurrences(restarts),
+                restarts_after: Occurrences(after),
+                flaps: Occurrences(flaps),
+                prior,
+                oom,
+                resized: NonZeroU32::new(resized),
+            },
+        )
 }
 
 fn policy_key() -> impl Strategy<Value = PolicyKey> {

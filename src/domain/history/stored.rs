@@ -166,7 +166,11 @@ impl ContainerHistory {
         for restart in restarts.iter().filter(|restart| restart.at >= since) {
             let count = restart.count.min(u32::try_from(MAX_ENTRIES).unwrap_or(u32::MAX));
             for total in (0..count).rev().map(|after| restart.total.saturating_sub(after)) {
-                state.restarts.push(total, restart.at);
+                let times = match restart.after {
+                    true => &mut state.restarts_after,
+                    false => &mut state.restarts,
+                };
+                times.push(total, restart.at);
             }
         }
         for flap in flaps.iter().filter(|flap| flap.at >= since) {
@@ -189,23 +193,24 @@ impl ContainerHistory {
             return;
         };
         let mut count = status.restart_count.saturating_sub(seen.restart_count);
+        let is_new_sandbox = sandbox_ready_since(pod).is_some_and(|since| since >= as_of);
         // Init containers lose their last state with the sandbox.
-        let lost_with_sandbox =
-            status.latest_exit().is_none() && sandbox_ready_since(pod).is_some_and(|since| since >= as_of);
+        let lost_with_sandbox = status.latest_exit().is_none() && is_new_sandbox;
         let unknown = (SandboxRuns::UNKNOWN, container_idx);
         if count > 0 && (lost_with_sandbox || is_pod_restart(pod, pod, status, status, unknown)) {
             count = 0;
+        }
+        let had_run = seen.ready || seen.restart_count > 0;
+        if count > 0 && is_new_sandbox && had_run {
+            // The container has ended again in the new sandbox, whose first start the Pod caused.
+            count -= 1;
         }
         if count > 0 && can_resize_restart(pod, pod, container_idx) {
             count = without_resize_restarts((pod, pod), &mut self.resized, count);
         }
         if count > 0 {
-            let restart = Restart {
-                at: when(status.last_exit.as_ref().and_then(|exit| exit.finished_at)),
-                count,
-                total: status.restart_count,
-            };
-            self.push_restarts(restart);
+            let ended = when(status.last_exit.as_ref().and_then(|exit| exit.finished_at));
+            self.push_restarts(count, status.restart_count, (as_of, ended));
         }
         let is_same_run =
             status.restart_count == seen.restart_count && matches!(status.state, State::Running(_));
@@ -231,12 +236,7 @@ impl ContainerHistory {
         let count = prior.count.saturating_sub(seen.restart_count);
         if count > 0 {
             let observed = std::mem::take(&mut self.restarts);
-            let restart = Restart {
-                at: prior.at.max(as_of),
-                count,
-                total: prior.count,
-            };
-            self.push_restarts(restart);
+            self.push_restarts(count, prior.count, (as_of, prior.at.max(as_of)));
             self.restarts.extend(observed);
             self.prior = stored.prior;
         }
@@ -248,6 +248,7 @@ impl From<ContainerState> for ContainerHistory {
         let ContainerState {
             seen: _,
             restarts,
+            restarts_after,
             flaps,
             prior,
             oom,
@@ -259,14 +260,30 @@ impl From<ContainerState> for ContainerHistory {
             resized,
             ..Self::default()
         };
-        for (at, total) in restarts.in_order() {
+        let known = restarts.in_order();
+        let earlier = restarts_after.in_order();
+        // Another process may know the time of a restart.
+        let is_known = |at, total| known.iter().any(|(known, of)| *of == total && *known >= at);
+        let earlier = earlier.into_iter().filter(|(at, total)| !is_known(*at, *total));
+        let mut all: Vec<_> = earlier.map(|(at, total)| (at, total, true)).collect();
+        all.extend(known.iter().map(|(at, total)| (*at, *total, false)));
+        all.sort_by_key(|(at, total, _)| (*at, *total));
+        for (at, total, after) in all {
+            let restart = Restart {
+                at,
+                count: 1,
+                total,
+                after,
+            };
             match history.restarts.back_mut() {
                 // One update, see `export`.
-                Some(last) if last.at == at && last.total.checked_add(1) == Some(total) => {
+                Some(last)
+                    if (last.at, last.after) == (at, after) && last.total.checked_add(1) == Some(total) =>
+                {
                     last.count += 1;
                     last.total = total;
                 }
-                _ => push(&mut history.restarts, Restart { at, count: 1, total }),
+                _ => push(&mut history.restarts, restart),
             }
         }
         for (at, id) in flaps.in_order() {

@@ -7,6 +7,7 @@ fn an_entry_as_old_as_the_window_does_not_count() {
         at: at(second),
         count,
         total: 0,
+        after: false,
     };
     let flap = |second| Flap {
         at: at(second),

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{super::time::later, ContainerHistory, DOWN_WINDOWS, LONG_RUN};
+use super::{super::time::later, ContainerHistory, DOWN_WINDOWS, LONG_RUN, Restart};
 
 impl ContainerHistory {
     /// The time until which at least `count` observed restarts are within `window`, if no restart follows. `None` if
@@ -69,12 +69,15 @@ impl ContainerHistory {
 
     /// The restarts after long runs, oldest first: a run lasts at most from the restart before it to its own end.
     fn slow_restarts(&self) -> Vec<Timestamp> {
-        let mut before = None;
+        let mut before: Option<&Restart> = None;
         let mut slow = Vec::new();
         for restart in &self.restarts {
-            let is_long = before.is_none_or(|before| restart.at.duration_since(before) >= LONG_RUN);
-            before = Some(restart.at);
-            if is_long {
+            let is_long = before.is_none_or(|before| {
+                let run = restart.at.duration_since(before.at);
+                !before.after && run >= LONG_RUN
+            });
+            before = Some(restart);
+            if is_long && !restart.after {
                 slow.push(restart.at);
             }
         }

@@ -265,7 +265,11 @@ fn restarts_in_a_gap_of_the_watch_count_at_the_time_that_the_kubelet_gives() {
         "it fires until keepFiringFor has passed"
     );
     harness.at(220 + 15 * 60 + 10 * 60);
-    assert_eq!(harness.log(), ["1720 resolved envoy FrequentRestarts"]);
+    assert_eq!(
+        harness.log(),
+        ["1600 resolved envoy FrequentRestarts"],
+        "only the last one has a time; the others have the beginning of the gap"
+    );
 
     let mut harness = Harness::with(restarts_only());
     harness
@@ -283,6 +287,96 @@ fn restarts_in_a_gap_of_the_watch_count_at_the_time_that_the_kubelet_gives() {
         1,
         "the restart is not before the last sync"
     );
+}
+
+/// Of several restarts in one update only the last one has a time. The others count from the beginning of the time in which they
+/// happened, so that no limit is reached by restarts that may be older than its window.
+#[test]
+fn of_several_restarts_in_one_update_only_the_last_has_a_time() {
+    let restarted = |times: &[i64]| {
+        let mut pod = web();
+        for second in times {
+            pod = pod.restarted("envoy", *second);
+        }
+        pod
+    };
+    let day: &[i64] = &[86_000, 86_100, 86_200];
+    #[rustfmt::skip]
+    let table: [(&str, Pod, i64, &[i64], usize); 5] = [
+        ("in the window with the run before them", web(), 300, &[100, 200, 300], 1),
+        ("after a run of a day", web(), 86_200, day, 0),
+        ("after an exit a day before", web().exits("envoy", 1, 10), 86_200, day, 0),
+        ("after a restart a moment before", restarted(&[86_100]), 86_300, &[86_100, 86_200, 86_250, 86_300], 1),
+        ("after a Pod's creation, without a time", web().waiting("envoy", "ImagePullBackOff"), 86_200, day, 0),
+    ];
+    for (why, before, second, restarts, firing) in table {
+        let mut harness = Harness::with(restarts_only());
+        harness.pod_at(0, &before).pod_at(second, &restarted(restarts));
+        assert_eq!(harness.firing().len(), firing, "{why}");
+        let new = restarts.len() as u64 - u64::from(before.0.statuses[0].as_ref().unwrap().restart_count);
+        assert_eq!(counted(&harness), new, "{why}: the series has them all");
+    }
+    for (as_of, firing) in [(500, 1), (10, 0)] {
+        let mut harness = Harness::with(restarts_only());
+        harness
+            .pod_at(0, &web().exits("envoy", 1, 0))
+            .pod_at(5, &restarted(&[5]))
+            .at(as_of);
+        let checkpoint = harness.checkpoint();
+        let crashed = restarted(&[5, 1000, 1010, 1020]);
+        let harness = Harness::restarted(1030, restarts_only(), (Vec::new(), Some(checkpoint)), [&crashed]);
+        assert_eq!(harness.firing().len(), firing, "a checkpoint of second {as_of}");
+    }
+}
+
+/// A replica that has observed the restarts one by one knows their times.
+#[test]
+fn a_checkpoint_adds_the_times_of_restarts_that_were_seen_in_one_update() {
+    let runs = (1..4).scan(web(), |pod, n| {
+        *pod = pod.clone().restarted("envoy", 1000 + 10 * n);
+        Some(pod.clone())
+    });
+    let runs: Vec<Pod> = runs.collect();
+    let mut leader = Harness::with(restarts_only());
+    leader.pod(&web());
+    for (second, pod) in (1010..).step_by(10).zip(&runs) {
+        leader.pod_at(second, pod);
+    }
+    let mut standby = Harness::with(restarts_only());
+    standby.pod(&web()).pod_at(1030, &runs[2]);
+    assert_eq!(standby.firing().len(), 0);
+    let (of_leader, of_standby) = (leader.at(1040).checkpoint(), standby.at(1040).checkpoint());
+    standby.import(of_leader).at(1041);
+    assert_eq!(standby.firing(), leader.firing());
+    leader.import(of_standby).at(1900);
+    assert_eq!(leader.firing().len(), 1, "a time is better than a bound");
+}
+
+#[test]
+fn the_first_start_in_a_new_sandbox_does_not_count_after_a_restart_of_the_operator() {
+    let before = web().restarted("envoy", 50);
+    let lost = before
+        .clone()
+        .exits("envoy", 255, 200)
+        .sandbox(true, 210)
+        .restarted("envoy", 210);
+    let crashed = lost.clone().restarted("envoy", 300);
+    for (pod, expected) in [(before.clone(), 0), (lost, 0), (crashed, 1)] {
+        let mut harness = Harness::with(policy().only(Check::FrequentRestarts));
+        harness.pod(&web()).pod_at(50, &before).at(100);
+        let checkpoint = harness.checkpoint();
+        let harness = Harness::restarted(400, restarts_only(), (Vec::new(), Some(checkpoint)), [&pod]);
+        let stored = harness.checkpoint();
+        let of_envoy = stored
+            .pods
+            .values()
+            .flat_map(|pod| pod.containers.iter())
+            .find(|(name, _)| &***name == "envoy");
+        let restarts = of_envoy.map_or(0, |(_, state)| {
+            state.restarts.in_order().len() + state.restarts_after.in_order().len()
+        });
+        assert_eq!(restarts, 1 + expected, "and the one before the checkpoint");
+    }
 }
 
 #[test]
