@@ -62,9 +62,14 @@ impl Setting<'_> {
         self.has_rules() && self.policy() == policy
     }
 
-    /// Whether the kubelet starts the container again after it has killed it.
+    /// Whether the container has no rules for exit codes, and restarts after a failure.
     fn restarts(&self) -> bool {
         !self.has_rules() && self.policy() != Never
+    }
+
+    /// Whether the container has rules for exit codes, and restarts after a failure even without them.
+    fn has_rules_and_restarts(&self) -> bool {
+        self.has_rules() && self.policy() != Never
     }
 
     fn policy(&self) -> RestartPolicy {
@@ -109,6 +114,16 @@ const KILLED: &str =
     "the kubelet kills it and does not restart it (restartPolicy Never); the other containers keep running";
 const KILLED_BY_RULES: &str =
     "the kubelet kills it; its restartPolicyRules decide by the exit code what restarts";
+/// The kubelet decides about the restart before it kills the container. The exit code counts only at the next decision, if the
+/// back-off prevented the restart.
+const KILLED_ON_FAILURE: &str = "the kubelet kills and restarts it; once the back-off delays a restart, \
+                                 it restarts only after an error (restartPolicy OnFailure); \
+                                 the other containers keep running";
+const KILLED_BEFORE_RULES: &str = "the kubelet kills and restarts it; its restartPolicyRules decide by the \
+                                   exit code only once the back-off delays a restart";
+const HOOK_FAILED_ON_FAILURE: &str = "the kubelet kills it and restarts it only after an error, with an \
+                                      increasing back-off (restartPolicy OnFailure); \
+                                      the other containers keep running";
 const COMPUTE_POD_ACTIONS: &str = "kuberuntime_manager.go: computePodActions";
 const START_CONTAINER: &str = "kuberuntime_container.go: startContainer";
 
@@ -199,9 +214,16 @@ const FACTS: &[Fact] = &[
         &["classic-startup-blocked"],
     ),
     fact(
-        |s| s.is(Regular) && s.container.probes.startup && s.restarts(),
+        |s| s.is(Regular) && s.container.probes.startup && s.follows(Always),
         "its startup probe fails failureThreshold times",
         KILLED_AND_RESTARTED,
+        &[],
+    )
+    .source(COMPUTE_POD_ACTIONS),
+    fact(
+        |s| s.is(Regular) && s.container.probes.startup && s.follows(OnFailure),
+        "its startup probe fails failureThreshold times",
+        KILLED_ON_FAILURE,
         &[],
     )
     .source(COMPUTE_POD_ACTIONS),
@@ -213,7 +235,14 @@ const FACTS: &[Fact] = &[
     )
     .source(COMPUTE_POD_ACTIONS),
     fact(
-        |s| s.is(Regular) && s.container.probes.startup && s.has_rules(),
+        |s| s.is(Regular) && s.container.probes.startup && s.has_rules_and_restarts(),
+        "its startup probe fails failureThreshold times",
+        KILLED_BEFORE_RULES,
+        &[],
+    )
+    .source(COMPUTE_POD_ACTIONS),
+    fact(
+        |s| s.is(Regular) && s.container.probes.startup && s.has_rules_and(Never),
         "its startup probe fails failureThreshold times",
         KILLED_BY_RULES,
         &[],
@@ -226,9 +255,16 @@ const FACTS: &[Fact] = &[
         &["classic-poststart-hangs"],
     ),
     fact(
-        |s| s.is(Regular) && s.container.has_post_start && s.restarts(),
+        |s| s.is(Regular) && s.container.has_post_start && s.follows(Always),
         "its postStart hook fails",
         KILLED_AND_RESTARTED,
+        &[],
+    )
+    .source(START_CONTAINER),
+    fact(
+        |s| s.is(Regular) && s.container.has_post_start && s.follows(OnFailure),
+        "its postStart hook fails",
+        HOOK_FAILED_ON_FAILURE,
         &[],
     )
     .source(START_CONTAINER),
@@ -259,9 +295,16 @@ const FACTS: &[Fact] = &[
         &["classic-never-ready"],
     ),
     fact(
-        |s| s.is(Regular) && s.container.probes.liveness && s.restarts(),
+        |s| s.is(Regular) && s.container.probes.liveness && s.follows(Always),
         "its liveness probe fails",
         KILLED_AND_RESTARTED,
+        &[],
+    )
+    .source(COMPUTE_POD_ACTIONS),
+    fact(
+        |s| s.is(Regular) && s.container.probes.liveness && s.follows(OnFailure),
+        "its liveness probe fails",
+        KILLED_ON_FAILURE,
         &[],
     )
     .source(COMPUTE_POD_ACTIONS),
@@ -273,7 +316,14 @@ const FACTS: &[Fact] = &[
     )
     .source(COMPUTE_POD_ACTIONS),
     fact(
-        |s| s.is(Regular) && s.container.probes.liveness && s.has_rules(),
+        |s| s.is(Regular) && s.container.probes.liveness && s.has_rules_and_restarts(),
+        "its liveness probe fails",
+        KILLED_BEFORE_RULES,
+        &[],
+    )
+    .source(COMPUTE_POD_ACTIONS),
+    fact(
+        |s| s.is(Regular) && s.container.probes.liveness && s.has_rules_and(Never),
         "its liveness probe fails",
         KILLED_BY_RULES,
         &[],
