@@ -26,7 +26,7 @@ const SIDECARS: &str = "
     git-sync registry.k8s.io/git-sync/git-sync:v4.4.0
     config-reloader quay.io/prometheus-operator/prometheus-config-reloader:v0.82
     configmap-reload ghcr.io/jimmidyson/configmap-reload:v0.14
-    stackdriver-agent gke.gcr.io/prometheus-to-sd:v0.11
+    prometheus-to-sd gke.gcr.io/prometheus-to-sd:v0.11
     cloudwatch-agent public.ecr.aws/cloudwatch-agent/cloudwatch-agent:1
     azwi-proxy mcr.microsoft.com/oss/azure/workload-identity/proxy:v1.5
 ";
