@@ -112,6 +112,7 @@ pub(super) const PRODUCTS: &[Product] = &[
     product("Ghostunnel", Ambassador, &["ghostunnel"], &["ghostunnel/ghostunnel"]).app(),
     product("AWS SigV4 proxy", Ambassador, &["aws-sigv4-proxy", "sigv4-proxy"], &["aws-sigv4-proxy"]).app(),
     product("Konnectivity proxy", Ambassador, &["konnectivity-proxy", "konnectivity-proxy-*"], &[]),
+    product("flagd", Ambassador, &["flagd"], &["open-feature/flagd"]).app(),
     product("Datadog FIPS proxy", Ambassador, &["fips-proxy"], &["fips-proxy"]),
     // Secrets
     product("Vault agent", Secrets, &["vault-agent"], &["vault-agent"]).one_shot(),
@@ -188,6 +189,8 @@ pub(super) const PRODUCTS: &[Product] = &[
     product("Cloud Storage FUSE", CsiHelper, &["gke-gcsfuse-sidecar", "gke-gcsfuse-metadata-prefetch"], &["gcs-fuse-csi-driver-sidecar-mounter", "gcs-fuse-csi-driver-metadata-prefetch"]),
     product("Fluid FUSE", CsiHelper, &["fluid-fuse", "fluid-fuse-*"], &[]),
     product("JuiceFS mount", CsiHelper, &["jfs-mount", "jfs-mount-*"], &[]),
+    product("OpenShift control plane helper", Helper, &["kube-apiserver-cert-regeneration-controller", "kube-apiserver-insecure-readyz", "kube-apiserver-check-endpoints", "kube-controller-manager-recovery-controller", "kube-scheduler-recovery-controller"], &[]),
+    product("OpenShift etcd helper", Helper, &["etcdctl", "etcd-metrics", "etcd-readyz", "etcd-rev", "healthz"], &[]).beside("etcd"),
     product("HyperShift readiness check", Helper, &["kas-readiness-check"], &[]),
     product("Longhorn image pull", Helper, &["pre-pull-share-manager-image"], &[]),
     // Builds, workflows and batches
