@@ -166,9 +166,10 @@ impl ContainerHistory {
         for restart in restarts.iter().filter(|restart| restart.at >= since) {
             let count = restart.count.min(u32::try_from(MAX_ENTRIES).unwrap_or(u32::MAX));
             for total in (0..count).rev().map(|after| restart.total.saturating_sub(after)) {
-                let times = match restart.after {
-                    true => &mut state.restarts_after,
-                    false => &mut state.restarts,
+                let times = if restart.after {
+                    &mut state.restarts_after
+                } else {
+                    &mut state.restarts
                 };
                 times.push(total, restart.at);
             }
