@@ -181,12 +181,17 @@ impl History {
                 count = without_resize_restarts((before, next), resized, count);
             }
             if count > 0 {
-                let ended = status.last_exit.as_ref().and_then(|exit| exit.finished_at);
+                let finished = status.last_exit.as_ref().and_then(|exit| exit.finished_at);
                 let began = previous.running_since();
                 let began = began.or_else(|| previous.latest_exit()?.finished_at);
-                let began = began.or(before.created.get()).max(gap).unwrap_or(Timestamp::MIN);
+                let began = began.or(before.created.get()).unwrap_or(Timestamp::MIN);
+                let ended = when(finished);
+                // Both times are of the clock of the node, which can differ from that of this process.
+                let period = finished.unwrap_or(now).duration_since(began);
+                let began = ended.checked_sub(period).unwrap_or(Timestamp::MIN);
+                let began = began.max(gap.unwrap_or(Timestamp::MIN));
                 let container = Self::of(history, next, container_idx);
-                container.push_restarts(count, status.restart_count, (began, when(ended)));
+                container.push_restarts(count, status.restart_count, (began, ended));
                 let reason = reason_of(status.last_exit.as_deref());
                 found.push(Restarts {
                     container: container_idx,

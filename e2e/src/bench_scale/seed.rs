@@ -12,9 +12,9 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::etcd::{Entry, Etcd};
+use super::pods;
 use super::population::{self, Identity, NAMESPACES, PodKind, Population};
 use super::template::Template;
-use super::{POLICY, pods};
 use crate::ControlPlane;
 use crate::operator::install_crds;
 use crate::poll::eventually;
@@ -34,6 +34,10 @@ pub(super) struct Seeded {
     pub(super) json_bytes: usize,
 }
 
+/// [`POLICY`](super::POLICY), but faults that begin with the first observation of a Pod fire soon.
+const IMPATIENT_POLICY: &str = "{apiVersion: sidewatch.dev/v1alpha1, kind: ClusterSidecarPolicy, metadata: {name: all}, \
+     spec: {checks: {notReady: {for: 5s}, mainReadySidecarNotReady: {for: 5s}}}}";
+
 struct PodTemplate {
     template: Template,
     json_bytes: usize,
@@ -43,7 +47,7 @@ struct PodTemplate {
 pub(super) async fn faulty_cluster(pods: u32, faulty: u32) -> Result<ControlPlane> {
     let mut plane = ControlPlane::start().await?;
     install_crds(&plane).await?;
-    plane.apply(POLICY).await?;
+    plane.apply(IMPATIENT_POLICY).await?;
     seed(&mut plane, pods, faulty).await?;
     Ok(plane)
 }

@@ -121,7 +121,11 @@ fn watches() -> Vec<Disturbance> {
     // The beginning of a response: text inside is read leniently.
     let garbled = || Fault::Garble(0..=3);
     vec![
-        row("watches_that_end", &[FAILED], (1..).zip(ends).map(in_turn)),
+        // `late` is created and becomes unready while there is no watch, so its fault begins with its first observation.
+        Disturbance {
+            tolerance: UNSEEN,
+            ..row("watches_that_end", &[FAILED], (1..).zip(ends).map(in_turn))
+        },
         row("versions_that_expire", &[GONE], expired(PODS).into_iter().chain(expired(POLICIES))),
         row("watches_that_are_garbled", &[DECODE], [on_watch(garbled()).calls(..=2)]),
         row(

@@ -316,6 +316,21 @@ fn of_several_restarts_in_one_update_only_the_last_has_a_time() {
         let new = restarts.len() as u64 - u64::from(before.0.statuses[0].as_ref().unwrap().restart_count);
         assert_eq!(counted(&harness), new, "{why}: the series has them all");
     }
+    // The clock of this process is five minutes ahead of the node's.
+    let mut harness = Harness::with(restarts_only());
+    harness
+        .pod_at(300, &web())
+        .pod_at(1300, &restarted(&[900, 950, 1000]));
+    assert_eq!(
+        harness.firing().len(),
+        0,
+        "the first run has lasted longer than the window"
+    );
+    let mut harness = Harness::with(restarts_only());
+    harness
+        .pod_at(300, &web())
+        .pod_at(1100, &restarted(&[700, 750, 800]));
+    assert_eq!(harness.firing().len(), 1, "only the duration of the run counts");
     for (as_of, firing) in [(500, 1), (10, 0)] {
         let mut harness = Harness::with(restarts_only());
         harness
