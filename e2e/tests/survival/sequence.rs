@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! first phase   web, gone: sidecar unready   cart: crashed twice   boot: blocked   report: Job held open   logs: OOM-killed
-//! second phase  web: ready again   gone: deleted   cart: crash loop   fine: unready   late: created, unready
+//! second phase  web: ready again   gone: deleted   cart: crash loop   fine: unready   late: created, crashed
 //! ```
 
 use std::collections::BTreeMap;
@@ -256,7 +256,8 @@ impl Sequence {
         self.remove("gone").await;
         let mut late = self.late().await?;
         self.steps.insert("late", Timestamp::now());
-        retry(&mut late, &[Step::Unready("proxy")]).await?;
+        // An operator that sees this Pod for the first time takes the onset from the exit of the container.
+        retry(&mut late, &[Step::Exit("proxy", 1), Step::BackOff("proxy")]).await?;
         Ok(())
     }
 

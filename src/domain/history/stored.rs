@@ -126,6 +126,9 @@ impl History {
             let mut state = state.clone();
             let age = now.duration_since(as_of);
             state.restarts.remove_other_clock(&joined.restarts, age);
+            state
+                .restarts_after
+                .remove_other_clock(&joined.restarts_after, age);
             state.flaps.remove_other_clock(&joined.flaps, age);
             joined.merge(state);
             *container = ContainerHistory::from(joined);
