@@ -255,6 +255,8 @@ impl Sequence {
         retry(&mut self.fine, &[Step::Unready("proxy")]).await?;
         self.remove("gone").await;
         let mut late = self.late().await?;
+        // An exit in the second in which the sandbox becomes ready may belong to an earlier sandbox.
+        tokio::time::sleep(Duration::from_millis(1100)).await;
         self.steps.insert("late", Timestamp::now());
         // An operator that sees this Pod for the first time takes the onset from the exit of the container.
         retry(&mut late, &[Step::Exit("proxy", 1), Step::BackOff("proxy")]).await?;
