@@ -161,7 +161,11 @@ fn late_writes(calls: &[Call]) -> Vec<String> {
     for call in calls {
         if is_of_lease(call) {
             if call.verb == Verb::Patch && matches!(call.status, Some(200 | 201)) {
-                renewed = has_holder(call).then_some(call.at);
+                match written(call) {
+                    Some(Written::Renewal) => renewed = Some(call.at),
+                    Some(Written::Release) => renewed = None,
+                    None => {}
+                }
             }
         } else if call.verb.writes() {
             let age = renewed.map(|renewed| call.at.saturating_duration_since(renewed));
@@ -182,9 +186,21 @@ pub fn is_of_lease(call: &Call) -> bool {
     call.path.ends_with(&format!("/leases/{LEASE}"))
 }
 
-fn has_holder(call: &Call) -> bool {
+/// What a replica has written into the Lease.
+enum Written {
+    Renewal,
+    Release,
+}
+
+/// Returns `None` if the write has no content, as the creation of the Lease.
+fn written(call: &Call) -> Option<Written> {
     let body: Value = serde_json::from_slice(&call.body).unwrap_or_default();
-    body.pointer("/spec/holderIdentity").is_some()
+    let has_holder = body.get("spec")?.get("holderIdentity").is_some();
+    Some(if has_holder {
+        Written::Renewal
+    } else {
+        Written::Release
+    })
 }
 
 #[cfg(test)]
@@ -212,7 +228,8 @@ mod tests {
         let write = |seconds| call(seconds, Verb::Create, "/events", "");
         let mut failed = renewal(12);
         failed.status = None;
-        let release = call(31, Verb::Patch, lease, r#"{"spec":{}}"#);
+        let creation = call(31, Verb::Patch, lease, r#"{"metadata":{}}"#);
+        let release = call(32, Verb::Patch, lease, r#"{"spec":{}}"#);
         let calls = [
             write(0),
             renewal(1),
@@ -221,8 +238,10 @@ mod tests {
             write(12),
             call(13, Verb::Watch, "/pods", ""),
             renewal(30),
+            creation,
+            write(31),
             release,
-            write(32),
+            write(33),
         ];
         assert_eq!(
             late_writes(&calls).len(),
