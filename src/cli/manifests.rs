@@ -1,10 +1,10 @@
 //! The Pods in files: Pods, and the Pods that the workloads in them create.
 
-use std::{fmt, path::Path};
+use std::{collections::BTreeSet, fmt, path::Path};
 
 use serde_json::{Value, json};
 
-use super::{exit::Failure, files, hints};
+use super::{exit::Failure, files, hints, output::first_names};
 use crate::{
     domain::observation::Observation,
     kubernetes::decode::{
@@ -64,10 +64,11 @@ pub fn read(path: &Path, namespace: Option<&str>, command: &str) -> Result<Vec<M
     }
     let mut interner = Interner::default();
     let mut manifests = Vec::new();
-    let mut is_kustomization = false;
+    let mut others = BTreeSet::new();
     for document in files::documents_in(&text, path)? {
-        is_kustomization |= document.get("kind").and_then(Value::as_str) == Some("Kustomization");
         let Some((kind, name, pod)) = pod_of(&document, namespace) else {
+            let kind = document.get("kind").and_then(Value::as_str);
+            others.insert(kind.unwrap_or("an object without kind").to_owned());
             continue;
         };
         let observation = observation_of(&pod, &mut interner)
@@ -84,12 +85,20 @@ pub fn read(path: &Path, namespace: Option<&str>, command: &str) -> Result<Vec<M
     }
     if manifests.is_empty() {
         let kinds = "Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob";
-        let hint = if is_kustomization {
+        let hint = if others.contains("Kustomization") {
             format!("; build the kustomization first, as in kubectl kustomize . | sidewatch {command}")
         } else {
             String::new()
         };
-        return Err(format!("{file}: no Pod and no Pod template: expected {kinds}{hint}").into());
+        let found = if others.is_empty() {
+            "nothing".to_owned()
+        } else {
+            first_names(&Vec::from_iter(others))
+        };
+        return Err(format!(
+            "{file}: no Pod and no Pod template: expected {kinds} with a spec, found {found}{hint}"
+        )
+        .into());
     }
     Ok(manifests)
 }

@@ -3,7 +3,7 @@
 //!
 //! Plain scalars have the type that kubectl gives them, which reads YAML 1.1: `yes` is a boolean, and `1e3` a number.
 
-use serde_json::Value as Schema;
+use serde_json::{Value as Schema, json};
 
 use super::{
     field::Field,
@@ -30,11 +30,23 @@ const RESTART_POLICIES: [&str; 3] = ["Always", "OnFailure", "Never"];
 pub(super) fn problems(document: &Field<'_>) -> Vec<SyntaxError> {
     let schemas = Schemas::get();
     let mut problems = Vec::new();
+    if matches!(document.node().value, Value::Scalar { .. }) && !document.is_null() {
+        problems.push(SyntaxError {
+            location: document.location(),
+            message: format!("the document is {}, but must be an object", shown(document)),
+        });
+    }
+    let text = json!({"type": "string"});
     for (kind, object) in objects(document) {
         let version = object.text_of("apiVersion");
         if let Some(schema) = schemas.kind(version.as_deref(), &kind) {
             check(&object, schema, schemas, &mut problems);
             continue;
+        }
+        // Files for other tools have one of the fields.
+        if let (Some(version), Some(kind)) = (object.get("apiVersion"), object.get("kind")) {
+            check(&version, &text, schemas, &mut problems);
+            check(&kind, &text, schemas, &mut problems);
         }
         if version.is_none() {
             continue;
@@ -89,19 +101,24 @@ fn check(field: &Field<'_>, schema: &Schema, schemas: &Schemas, problems: &mut V
         ("array", _) => "a list",
         _ => return,
     };
-    let text = field.text().unwrap_or_default();
-    let (shown, help) = match found {
-        Kind::Text => (format!("the text {text:?}"), ""),
-        Kind::Integer | Kind::Fraction => (format!("the number {text}"), ": write it in quotes"),
-        Kind::Boolean => (format!("the boolean {text}"), ": write it in quotes"),
-        Kind::List => ("a list".to_owned(), ""),
-        Kind::Mapping => ("a mapping".to_owned(), ""),
-    };
-    let help = if wanted == "string" { help } else { "" };
+    let can_be_quoted = wanted == "string" && matches!(found, Kind::Integer | Kind::Fraction | Kind::Boolean);
+    let help = if can_be_quoted { ": write it in quotes" } else { "" };
     problems.push(SyntaxError {
         location: field.location(),
-        message: format!("{} is {shown}, but must be {expected}{help}", field.path),
+        message: format!("{} is {}, but must be {expected}{help}", field.path, shown(field)),
     });
+}
+
+/// Returns the type of a value, and the value itself if it is short.
+fn shown(field: &Field<'_>) -> String {
+    let text = field.text().unwrap_or_default();
+    match kind_of(field) {
+        Kind::Text => format!("the text {text:?}"),
+        Kind::Integer | Kind::Fraction => format!("the number {text}"),
+        Kind::Boolean => format!("the boolean {text}"),
+        Kind::List => "a list".to_owned(),
+        Kind::Mapping => "a mapping".to_owned(),
+    }
 }
 
 fn is_wrong_restart_policy(field: &Field<'_>) -> bool {
@@ -194,6 +211,11 @@ mod tests {
             ("[{apiVersion: v1, kind: Pod, spec: {restartPolicy: never}}]".to_owned(), "[0].spec.restartPolicy is the text \"never\", but must be Always, OnFailure or Never"),
             ("{apiVersion: apps/v1, kind: Deployment, spec: {replicas: '3'}}".to_owned(), "spec.replicas is the text \"3\", but must be a whole number"),
             ("{apiVersion: v1, kind: ConfigMap, metadata: {labels: {a: 1}}}".to_owned(), "metadata.labels.a is the number 1, but must be a text: write it in quotes"),
+            ("{apiVersion: v1, kind: 5}".to_owned(), "kind is the number 5, but must be a text: write it in quotes"),
+            ("{apiVersion: 1, kind: Pod}".to_owned(), "apiVersion is the number 1, but must be a text: write it in quotes"),
+            ("{kind: List, items: [{apiVersion: v1, kind: [Pod]}]}".to_owned(), "items[0].kind is a list, but must be a text"),
+            ("hello world".to_owned(), "the document is the text \"hello world\", but must be an object"),
+            ("5".to_owned(), "the document is the number 5, but must be an object"),
             ("{apiVersion: serving.knative.dev/v1, kind: Service, spec: {template: {spec: {containers: [{image: 3}]}}}}".to_owned(), "spec.template.spec.containers[0].image is the number 3, but must be a text: write it in quotes"),
         ];
         for (text, expected) in table {
@@ -217,9 +239,14 @@ mod tests {
             );
             assert_eq!(found(&text), [""; 0], "{text}");
         }
-        assert_eq!(
-            found("{apiVersion: batch.volcano.sh/v1, kind: Job, spec: {replicas: x}}"),
-            [""; 0]
-        );
+        for text in [
+            "{apiVersion: batch.volcano.sh/v1, kind: Job, spec: {replicas: x}}",
+            "{apiVersion: 1, providers: []}",
+            "{kind: 5}",
+            "[a, 5]",
+            "null",
+        ] {
+            assert_eq!(found(text), [""; 0], "{text}");
+        }
     }
 }
