@@ -29,6 +29,7 @@ use crate::{
         terminal::{Style, Terminal},
     },
     domain::{
+        index::{Index, check_states::State},
         policy::PolicyKind,
         time::Human,
         violation::{Subject, Violation},
@@ -81,6 +82,8 @@ struct Row {
     pods: usize,
     /// The start of the oldest fault; that of a hidden one only if all are hidden.
     oldest: Timestamp,
+    /// Whether that fault can have started later, because nothing shows when.
+    at_most: bool,
     /// The cause of that fault.
     cause: String,
 }
@@ -88,8 +91,7 @@ struct Row {
 impl Row {
     fn new(group: String, check: &'static str, found: &[Found<'_>], evaluation: &Evaluation) -> Option<Self> {
         // A hidden violation is the oldest only if all of them are hidden.
-        let oldest = found.iter().min_by_key(|of| (of.is_hidden, of.violation.onset))?;
-        let oldest = oldest.violation;
+        let oldest = found.iter().min_by_key(|of| (of.is_hidden, of.since()))?;
         let count = |is_hidden, firing| {
             let counted = found.iter();
             let counted = counted.filter(|of| of.is_hidden == is_hidden && of.violation.firing == firing);
@@ -108,9 +110,20 @@ impl Row {
             hidden: count(true, true) + count(true, false),
             workloads: workloads.len(),
             pods: pods.len(),
-            oldest: oldest.onset,
-            cause: evaluation.index().cause(oldest).unwrap_or_default(),
+            oldest: oldest.since(),
+            at_most: oldest.earliest.is_some(),
+            cause: evaluation.index().cause(oldest.violation).unwrap_or_default(),
         })
+    }
+
+    /// Returns the time since the start of the oldest fault.
+    fn since(&self, at: Timestamp) -> String {
+        let since = Human(at.duration_since(self.oldest));
+        if self.at_most {
+            format!("at most {since}")
+        } else {
+            since.to_string()
+        }
     }
 
     fn style(&self) -> Style {
@@ -127,6 +140,38 @@ impl Row {
 struct Found<'a> {
     violation: &'a Violation,
     is_hidden: bool,
+    /// The earliest onset that the Pod allows, if the onset is not known.
+    earliest: Option<Timestamp>,
+}
+
+impl<'a> Found<'a> {
+    fn new(index: &Index, violation: &'a Violation, is_hidden: bool) -> Self {
+        Self {
+            violation,
+            is_hidden,
+            earliest: earliest_onset(index, violation),
+        }
+    }
+
+    fn since(&self) -> Timestamp {
+        self.earliest.unwrap_or(self.violation.onset)
+    }
+}
+
+/// Returns the earliest onset that the Pod of a violation allows, if the onset is not known.
+fn earliest_onset(index: &Index, violation: &Violation) -> Option<Timestamp> {
+    let subject = violation.subject.as_container().filter(|_| !violation.firing)?;
+    let states = index.check_states(&subject.namespace, &subject.uid);
+    states.into_iter().find_map(|state| match state.state {
+        State::Undated { earliest }
+            if *state.policy == violation.policy
+                && state.check == violation.check
+                && state.container == Some(&*subject.container) =>
+        {
+            Some(earliest)
+        }
+        _ => None,
+    })
 }
 
 /// The violations of all groups.
@@ -172,7 +217,7 @@ impl Report {
     fn new(evaluation: &Evaluation, by: Group, at: Timestamp) -> Self {
         let index = evaluation.index();
         let hidden: Vec<Violation> = index.hidden_violations().collect();
-        let found = |is_hidden| move |violation| Found { violation, is_hidden };
+        let found = |is_hidden| move |violation| Found::new(index, violation, is_hidden);
         let reported = index.violations().map(found(false));
         let violations: Vec<Found<'_>> = reported.chain(hidden.iter().map(found(true))).collect();
         let images = images(evaluation, &violations);
@@ -241,7 +286,7 @@ impl Report {
                 row.pending.to_string().into(),
                 row.hidden.to_string().into(),
                 row.pods.to_string().into(),
-                Human(self.at.duration_since(row.oldest)).to_string().into(),
+                row.since(self.at).into(),
                 row.cause.as_str().into(),
             ]);
         }

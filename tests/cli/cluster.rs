@@ -79,6 +79,32 @@ async fn violations_are_grouped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_onset_that_one_list_does_not_show_is_a_limit() {
+    let setup = Setup::without_pods(&[]).await;
+    let pods = [
+        pod("web-1", "5", false),
+        pod("web-2", "6", true),
+        pod("web-3", "7", false),
+    ];
+    setup.server.serve_quietly(PODS, list("Pod", "8", &pods));
+    let policy = setup
+        .directory
+        .policy("policy.json", &json!({"checks": {"notReady": {"for": "1h"}}}));
+    let run = setup.run_on_all(&["top", "-p", &policy, "-o", "json"]).await;
+    let output = run.json();
+    let rows = output["groups"].as_array().unwrap();
+    let not_ready: Vec<&Value> = rows.iter().filter(|row| row["check"] == "NotReady").collect();
+    assert_eq!(not_ready.len(), 2, "{output:#}");
+    for row in not_ready {
+        assert_eq!(row["atMost"], true, "{row:#}");
+        let since = &pods[0]["status"]["conditions"][0]["lastTransitionTime"];
+        assert_eq!(row["oldest"], *since, "{row:#}");
+    }
+    let table = setup.run_on_all(&["top", "-p", &policy]).await;
+    assert!(table.stdout.contains("   at most "), "{table:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn missing_rights_and_missing_crds_are_notes() {
     let server = ApiServer::default();
     server.serve_quietly(PODS, list("Pod", "7", &[pod("web-2", "6", true)]));

@@ -199,7 +199,10 @@ async fn a_manifest_is_explained_without_a_cluster() {
     }
     let only_service = directory.file("service.yaml", service.to_string());
     let run = sidewatch(&["explain", "-f", &only_service]).await;
-    run.assert_failed(&["no Pod and no Pod template: expected Pod, Deployment"]);
+    run.assert_failed(&[
+        "no Pod and no Pod template: expected Pod, Deployment",
+        "found Service",
+    ]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -228,10 +231,14 @@ async fn a_pod_of_a_cluster_is_explained() {
         "{run:?}"
     );
     assert_eq!(run.code, Some(1));
-    let run = explain("pod/web-2", &["-p", &policy]).await;
-    assert_eq!((firing(&run.json()[0]).len(), run.code), (0, Some(0)), "{run:?}");
     let run = explain("web-1", &[]).await;
     assert_eq!(run.json()[0]["checks"], json!([]), "no policy selects it");
+    let slow = json!({"checks": {"notReady": {"for": "1h"}}});
+    let slow = setup.directory.policy("slow.json", &slow);
+    let run = setup.run(&["explain", "web-1", "-p", &slow]).await;
+    assert!(run.stdout.contains("unready, at most since "), "{run:?}");
+    let run = explain("pod/web-2", &["-p", &policy]).await;
+    assert_eq!((firing(&run.json()[0]).len(), run.code), (0, Some(0)), "{run:?}");
     let run = explain("deployment/other", &[]).await;
     run.assert_failed(&["there is no Pod of deployment/other in namespace pay"]);
     let run = explain("web-1", &["-A"]).await;
