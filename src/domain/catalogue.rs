@@ -75,11 +75,6 @@ pub fn class(name: &str, image: &Repository<'_>) -> Option<Class> {
     product(name, image).map(|product| product.class)
 }
 
-/// Whether it is a product that can also be the app of a Pod.
-pub fn is_app(name: &str, image: &Repository<'_>) -> bool {
-    product(name, image).is_some_and(|product| product.app)
-}
-
 /// Whether the readiness of the container includes that of the app.
 pub fn reflects_app(name: &str, image: &Repository<'_>) -> bool {
     product(name, image).is_some_and(|product| product.reflects_app)

@@ -44,7 +44,7 @@ pub enum Rule {
     DefaultContainer,
     /// The catalogue contains the container.
     Catalogue,
-    /// It can be the app of a Pod, and the workload has its name.
+    /// It can be the app of a Pod, or only its name says that it is a sidecar, and the workload has its name.
     Workload,
     /// It can be the app of a Pod, and has the image of one that is.
     SameImage,
@@ -73,7 +73,8 @@ impl Roles {
     /// 4. The container of the annotation `kubectl.kubernetes.io/default-container` is a main container.
     /// 5. A product of the catalogue that cannot be the app is a sidecar.
     /// 6. A product that can be the app is a main container if the workload has its name, if it has the image of such a
-    ///    container, or if no other main container is left. Otherwise it is a sidecar.
+    ///    container, or if no other main container is left. Otherwise it is a sidecar. A container of which only the name says
+    ///    that it is a sidecar is a main container if the workload has its name.
     /// 7. All other regular containers are main containers.
     ///
     /// Every Pod has a main container. If the rules find none, the containers of rule 5 that can best run alone are main
@@ -164,7 +165,8 @@ fn assign_apps(shape: &Shape, products: &[Option<&Product>], assigned: &mut [(Ro
     let is_app = |product: Option<&Product>| product.is_some_and(|product| product.app);
     let mut images = Vec::new();
     for ((assigned, container), product) in assigned.iter_mut().zip(&shape.containers).zip(products) {
-        if is_app(*product) && container.named_by == Some(NamedBy::Workload) {
+        let can_be_named = product.is_some_and(|product| product.app || product.is_generic());
+        if can_be_named && container.named_by == Some(NamedBy::Workload) {
             *assigned = (Role::Main, Rule::Workload);
         }
         if matches!(assigned.1, Rule::Workload | Rule::DefaultContainer) {

@@ -20,8 +20,8 @@ impl AppNames<'_> {
     /// The workloads whose name is that of their app. A Job has the name of what it does.
     const KINDS: [&'static str; 3] = ["Deployment", "DaemonSet", "StatefulSet"];
 
-    /// What names this regular container. The workload counts only for a product of the catalogue that can be the app, so
-    /// that workloads with equal containers have equal shapes.
+    /// What names this regular container. The workload counts only for a product of the catalogue that can be the app, and for
+    /// a container of which only the name says that it is a sidecar, so that workloads with equal containers have equal shapes.
     pub fn of(&self, name: &str, image: &str) -> Option<NamedBy> {
         if self.default_container == Some(name) {
             return Some(NamedBy::Annotation);
@@ -29,10 +29,11 @@ impl AppNames<'_> {
         let workload = self.workload.filter(|(kind, _)| Self::KINDS.contains(kind));
         let workload = workload.map(|(_, name)| name);
         let program = Repository::without_tag(image).rsplit('/').next();
-        let is_named = [workload, self.label]
-            .iter()
-            .flatten()
-            .any(|known| !known.is_empty() && (*known == name || Some(*known) == program));
-        (is_named && catalogue::is_app(name, &Repository::of(image))).then_some(NamedBy::Workload)
+        let has_name = |text: &str| [workload, self.label].contains(&Some(text)) && !text.is_empty();
+        if !has_name(name) && !program.is_some_and(has_name) {
+            return None;
+        }
+        let product = catalogue::product(name, &Repository::of(image))?;
+        (product.app || product.is_generic() && has_name(name)).then_some(NamedBy::Workload)
     }
 }
