@@ -279,14 +279,19 @@ mod tests {
         assert_not_delayed(address, b"", get(address, SMALL)).await;
     }
 
-    /// A client that sends a request for the large page and reads one byte of the response.
-    async fn slow_reader(address: SocketAddr) -> TcpStream {
+    /// A client that sends a request for the large page, and reads nothing.
+    async fn silent_reader(address: SocketAddr) -> TcpStream {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream
             .write_all(b"GET /huge HTTP/1.1\r\nhost: x\r\n\r\n")
             .await
             .unwrap();
-        // The first byte shows that the server has read the request.
+        stream
+    }
+
+    /// The same, but it reads the first byte of the response, so the server has read the request.
+    async fn slow_reader(address: SocketAddr) -> TcpStream {
+        let mut stream = silent_reader(address).await;
         stream.read_u8().await.unwrap();
         stream
     }
@@ -317,7 +322,7 @@ mod tests {
             ..Limits::default()
         };
         let address = start(limits).await;
-        let slow = slow_reader(address).await;
+        let slow = silent_reader(address).await;
         sleep(Duration::from_secs(2)).await;
         assert_is_cut(slow).await;
     }
