@@ -202,8 +202,10 @@ impl History {
             if previous.ready && !status.ready && is_same_run(previous, status) {
                 let were_ready = before.conditions.containers_ready.is_some_and(|c| c.holds);
                 let id = flap_id(were_ready, next, status, now);
-                let at = gap.and_then(|last_synced| unready_after(next, container_idx, last_synced));
-                Self::of(history, next, container_idx).push_flap(at.map_or(now, |at| at.min(now)), id);
+                let at = gap.map_or(now, |last_synced| {
+                    unready_since(next, container_idx, (now, last_synced))
+                });
+                Self::of(history, next, container_idx).push_flap(at, id);
             }
         }
         if history.is_some() || !runs.is_empty() {
@@ -324,9 +326,15 @@ fn is_same_run(previous: &ContainerStatus, status: &ContainerStatus) -> bool {
         && previous.run == status.run
 }
 
-/// The time at which a container became unready that was ready at `last_synced`, if the conditions of the Pod show it.
-fn unready_after(pod: &Observation, container_idx: usize, last_synced: Timestamp) -> Option<Timestamp> {
-    pod.ready_until(container_idx).filter(|at| *at > last_synced)
+/// The time at which a container became unready that was ready at `last_synced`. It is `now` if the conditions of the Pod do
+/// not show it.
+fn unready_since(
+    pod: &Observation,
+    container_idx: usize,
+    (now, last_synced): (Timestamp, Timestamp),
+) -> Timestamp {
+    let shown = pod.ready_until(container_idx).filter(|at| *at > last_synced);
+    shown.map_or(now, |at| at.min(now))
 }
 
 /// The identity of a transition from ready to unready. `were_ready` tells whether all containers were ready before.

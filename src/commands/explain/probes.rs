@@ -62,14 +62,9 @@ impl Setting<'_> {
         self.has_rules() && self.policy() == policy
     }
 
-    /// Whether the container has no rules for exit codes, and restarts after a failure.
+    /// Whether the container restarts after a failure, apart from its rules for exit codes.
     fn restarts(&self) -> bool {
-        !self.has_rules() && self.policy() != Never
-    }
-
-    /// Whether the container has rules for exit codes, and restarts after a failure even without them.
-    fn has_rules_and_restarts(&self) -> bool {
-        self.has_rules() && self.policy() != Never
+        self.policy() != Never
     }
 
     fn policy(&self) -> RestartPolicy {
@@ -183,7 +178,7 @@ const FACTS: &[Fact] = &[
         &["init-never-ends"],
     ),
     fact(
-        |s| s.is(Init) && s.restarts(),
+        |s| s.is(Init) && !s.has_rules() && s.restarts(),
         "it fails",
         "the containers after it do not start; the kubelet restarts it, with an increasing back-off",
         &["init-crashloop", "restart-policy-init"],
@@ -235,7 +230,7 @@ const FACTS: &[Fact] = &[
     )
     .source(COMPUTE_POD_ACTIONS),
     fact(
-        |s| s.is(Regular) && s.container.probes.startup && s.has_rules_and_restarts(),
+        |s| s.is(Regular) && s.container.probes.startup && s.has_rules() && s.restarts(),
         "its startup probe fails failureThreshold times",
         KILLED_BEFORE_RULES,
         &[],
@@ -316,7 +311,7 @@ const FACTS: &[Fact] = &[
     )
     .source(COMPUTE_POD_ACTIONS),
     fact(
-        |s| s.is(Regular) && s.container.probes.liveness && s.has_rules_and_restarts(),
+        |s| s.is(Regular) && s.container.probes.liveness && s.has_rules() && s.restarts(),
         "its liveness probe fails",
         KILLED_BEFORE_RULES,
         &[],

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     ContainerHistory, Flap, History, MAX_ENTRIES, Restart, SandboxRuns, can_resize_restart, flap_id,
-    is_pod_restart, push, sandbox::sandbox_ready_since, unready_after, without_resize_restarts,
+    is_pod_restart, push, sandbox::sandbox_ready_since, unready_since, without_resize_restarts,
 };
 use crate::domain::{
     checkpoint::{ContainerState, FlapId, Seen, SmallMap},
@@ -222,8 +222,7 @@ impl ContainerHistory {
             let condition = pod.conditions.containers_ready;
             let since = condition.and_then(|condition| condition.since.get());
             let id = flap_id(since.is_some_and(|since| since > as_of), pod, status, now);
-            let at = unready_after(pod, container_idx, as_of);
-            self.push_flap(at.map_or(now, |at| at.min(now)), id);
+            self.push_flap(unready_since(pod, container_idx, (now, as_of)), id);
         }
     }
 
@@ -264,28 +263,33 @@ impl From<ContainerState> for ContainerHistory {
             resized,
             ..Self::default()
         };
-        let known = restarts.in_order();
-        let earlier = restarts_after.in_order();
-        // Another process may know the time of a restart.
-        let is_known = |at, total| known.iter().any(|(known, of)| *of == total && *known >= at);
-        let earlier = earlier.into_iter().filter(|(at, total)| !is_known(*at, *total));
-        let mut all: Vec<_> = earlier.map(|(at, total)| (at, total, true)).collect();
-        all.extend(known.iter().map(|(at, total)| (*at, *total, false)));
-        all.sort_by_key(|(at, total, _)| (*at, *total));
-        for (at, total, after) in all {
-            let restart = Restart {
+        let restart = |after| {
+            move |(at, total)| Restart {
                 at,
                 count: 1,
                 total,
                 after,
-            };
+            }
+        };
+        let mut all: Vec<Restart> = restarts.in_order().into_iter().map(restart(false)).collect();
+        let after = restarts_after.in_order().into_iter().map(restart(true));
+        // Another process may know the time of a restart.
+        let is_unknown = |after: &Restart| {
+            let mut known = all.iter();
+            !known.any(|known| known.total == after.total && known.at >= after.at)
+        };
+        let after: Vec<Restart> = after.filter(is_unknown).collect();
+        all.extend(after);
+        all.sort_by_key(|restart| (restart.at, restart.total));
+        for restart in all {
             match history.restarts.back_mut() {
                 // One update, see `export`.
                 Some(last)
-                    if (last.at, last.after) == (at, after) && last.total.checked_add(1) == Some(total) =>
+                    if (last.at, last.after) == (restart.at, restart.after)
+                        && last.total.checked_add(1) == Some(restart.total) =>
                 {
                     last.count += 1;
-                    last.total = total;
+                    last.total = restart.total;
                 }
                 _ => push(&mut history.restarts, restart),
             }
