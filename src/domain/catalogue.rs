@@ -6,6 +6,8 @@
 mod class;
 mod table;
 
+use std::{collections::HashMap, sync::LazyLock};
+
 pub use self::class::Class;
 use self::table::PRODUCTS;
 use super::pattern::Repository;
@@ -48,21 +50,82 @@ pub fn find<'a>(
     pod: &(impl Iterator<Item = &'a str> + Clone),
 ) -> Option<&'static Product> {
     let has = |name: &'static str| pod.clone().any(|other| matches(name, other));
-    let is_here = |product: &&Product| product.beside.is_none_or(has);
-    let by_name = PRODUCTS
-        .iter()
-        .find(|product| product.names.contains(&name) && is_here(product));
-    let by_image = || {
-        let has_image = |product: &&Product| product.images.iter().any(|known| ends_with(image, known));
-        PRODUCTS.iter().find(has_image)
-    };
+    let is_here = |product: &&'static Product| product.beside.is_none_or(has);
+    let by_name = LOOKUP.named(name).find(is_here);
     let by_pattern = || {
-        let has_name = |product: &&Product| product.names.iter().any(|known| matches(known, name));
-        PRODUCTS
-            .iter()
-            .find(|product| has_name(product) && is_here(product))
+        let mut patterns = LOOKUP.patterns.iter();
+        let found = patterns.find(|(pattern, product)| matches(pattern, name) && is_here(product));
+        found.map(|(_, product)| *product)
     };
-    by_name.or_else(by_image).or_else(by_pattern)
+    by_name.or_else(|| LOOKUP.with_image(image)).or_else(by_pattern)
+}
+
+/// The products by what is compared with a container. An Event's note and each evaluation look several containers up.
+static LOOKUP: LazyLock<Lookup> = LazyLock::new(Lookup::new);
+
+/// Everything is in the order of the table, and the first product that matches counts.
+struct Lookup {
+    names: HashMap<&'static str, Vec<&'static Product>>,
+    /// The names with a `*`.
+    patterns: Vec<(&'static str, &'static Product)>,
+    /// The images by their last part.
+    images: HashMap<&'static str, Vec<Image>>,
+    /// The images with a `*` in their last part.
+    image_patterns: Vec<Image>,
+}
+
+/// An image of a product, with the place of the product in the table.
+#[derive(Clone, Copy)]
+struct Image {
+    place: usize,
+    text: &'static str,
+    product: &'static Product,
+}
+
+impl Lookup {
+    fn new() -> Self {
+        let mut lookup = Self {
+            names: HashMap::new(),
+            patterns: Vec::new(),
+            images: HashMap::new(),
+            image_patterns: Vec::new(),
+        };
+        for (place, product) in PRODUCTS.iter().enumerate() {
+            for name in product.names {
+                if name.contains('*') {
+                    lookup.patterns.push((name, product));
+                } else {
+                    lookup.names.entry(name).or_default().push(product);
+                }
+            }
+            for image in product.images {
+                let last = image.rsplit('/').next().unwrap_or(image);
+                let known = Image {
+                    place,
+                    text: image,
+                    product,
+                };
+                if last.contains('*') {
+                    lookup.image_patterns.push(known);
+                } else {
+                    lookup.images.entry(last).or_default().push(known);
+                }
+            }
+        }
+        lookup
+    }
+
+    fn named(&self, name: &str) -> impl Iterator<Item = &'static Product> {
+        self.names.get(name).into_iter().flatten().copied()
+    }
+
+    fn with_image(&self, image: &Repository<'_>) -> Option<&'static Product> {
+        let last = image.full().rsplit('/').next().unwrap_or_default();
+        let known = self.images.get(last).into_iter().flatten();
+        let known = known.chain(&self.image_patterns);
+        let found = known.filter(|known| ends_with(image, known.text));
+        Some(found.min_by_key(|known| known.place)?.product)
+    }
 }
 
 /// The product of a container, without the names that count only beside another container.
@@ -89,10 +152,8 @@ pub fn is_ambassador(name: &str, image: &Repository<'_>) -> bool {
 /// The image does not decide: `istio-init` and `linkerd-network-validator` have the image of the proxy. Patterns of names
 /// do not decide either: any author can call a step `copy-sidecar`.
 pub fn is_misplaced_init(name: &str) -> bool {
-    let mut products = PRODUCTS
-        .iter()
-        .filter(|product| product.beside.is_none() && !product.one_shot);
-    name != SIDECAR && products.any(|product| product.names.contains(&name))
+    let mut products = LOOKUP.named(name);
+    name != SIDECAR && products.any(|product| product.beside.is_none() && !product.one_shot)
 }
 
 /// The names and patterns of names that count in every Pod.

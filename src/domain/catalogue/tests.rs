@@ -130,3 +130,35 @@ fn every_product_can_be_found_and_no_name_is_in_two() {
         }
     }
 }
+
+/// The lookup finds what a search of the whole table finds.
+#[test]
+fn the_first_product_of_the_table_counts() {
+    let by_table = |name: &str, image: &Repository<'_>| {
+        let here = || PRODUCTS.iter().filter(|product| product.beside.is_none());
+        let named = here().find(|product| product.names.contains(&name));
+        let with_image = || {
+            PRODUCTS
+                .iter()
+                .find(|product| product.images.iter().any(|known| ends_with(image, known)))
+        };
+        let matching = || here().find(|product| product.names.iter().any(|known| matches(known, name)));
+        named.or_else(with_image).or_else(matching)
+    };
+    let known_names = PRODUCTS.iter().flat_map(|product| product.names);
+    let known_images = PRODUCTS.iter().flat_map(|product| product.images);
+    let names: Vec<_> = known_names.map(|name| name.replace('*', "x")).collect();
+    let images: Vec<_> = known_images.map(|image| image.replace('*', "x")).collect();
+    let any_name = names.iter().map(String::as_str).chain(["app"]);
+    let any_image = || images.iter().map(String::as_str).chain(["own/app"]);
+    for (n, name) in any_name.enumerate() {
+        for image in any_image().skip(n % 7).step_by(7) {
+            for image in [format!("registry.test/a/{image}"), image.to_owned()] {
+                let image = Repository::of(&image);
+                let (found, expected) = (product(name, &image), by_table(name, &image));
+                let title = |product: Option<&Product>| product.map(|product| product.title);
+                assert_eq!(title(found), title(expected), "{name} {}", image.full());
+            }
+        }
+    }
+}
