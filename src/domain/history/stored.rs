@@ -263,23 +263,23 @@ impl From<ContainerState> for ContainerHistory {
             resized,
             ..Self::default()
         };
-        let restart = |after| {
-            move |(at, total)| Restart {
-                at,
-                count: 1,
-                total,
-                after,
-            }
+        let restart = |(at, total), after| Restart {
+            at,
+            count: 1,
+            total,
+            after,
         };
-        let mut all: Vec<Restart> = restarts.in_order().into_iter().map(restart(false)).collect();
-        let after = restarts_after.in_order().into_iter().map(restart(true));
+        let dated = restarts.in_order().into_iter();
+        let mut all: Vec<Restart> = dated.map(|entry| restart(entry, false)).collect();
+        let undated = restarts_after.in_order().into_iter();
+        let undated = undated.map(|entry| restart(entry, true));
         // Another process may know the time of a restart.
-        let is_unknown = |after: &Restart| {
-            let mut known = all.iter();
-            !known.any(|known| known.total == after.total && known.at >= after.at)
+        let is_dated = |undated: &Restart| {
+            let mut dated = all.iter();
+            dated.any(|dated| dated.total == undated.total && dated.at >= undated.at)
         };
-        let after: Vec<Restart> = after.filter(is_unknown).collect();
-        all.extend(after);
+        let undated: Vec<Restart> = undated.filter(|restart| !is_dated(restart)).collect();
+        all.extend(undated);
         all.sort_by_key(|restart| (restart.at, restart.total));
         for restart in all {
             match history.restarts.back_mut() {
