@@ -29,7 +29,7 @@ use crate::{
         terminal::{Style, Terminal},
     },
     domain::{
-        index::{Index, check_states::State},
+        index::Index,
         policy::PolicyKind,
         time::Human,
         violation::{Subject, Violation},
@@ -149,29 +149,13 @@ impl<'a> Found<'a> {
         Self {
             violation,
             is_hidden,
-            earliest: earliest_onset(index, violation),
+            earliest: index.earliest_onset(violation),
         }
     }
 
     fn since(&self) -> Timestamp {
         self.earliest.unwrap_or(self.violation.onset)
     }
-}
-
-/// Returns the earliest onset that the Pod of a violation allows, if the onset is not known.
-fn earliest_onset(index: &Index, violation: &Violation) -> Option<Timestamp> {
-    let subject = violation.subject.as_container().filter(|_| !violation.firing)?;
-    let states = index.check_states(&subject.namespace, &subject.uid);
-    states.into_iter().find_map(|state| match state.state {
-        State::Undated { earliest }
-            if *state.policy == violation.policy
-                && state.check == violation.check
-                && state.container == Some(&*subject.container) =>
-        {
-            Some(earliest)
-        }
-        _ => None,
-    })
 }
 
 /// The violations of all groups.

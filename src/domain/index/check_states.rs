@@ -227,10 +227,13 @@ impl Index {
                                 onset: tracked.onset,
                                 since,
                             },
-                            None => undated(&view, tracked).unwrap_or(State::Pending {
-                                onset: tracked.onset,
-                                fires_at,
-                            }),
+                            None => earliest_onset(&view, tracked).map_or(
+                                State::Pending {
+                                    onset: tracked.onset,
+                                    fires_at,
+                                },
+                                |earliest| State::Undated { earliest },
+                            ),
                         },
                         ..of_pod(State::Fine)
                     }
@@ -240,12 +243,12 @@ impl Index {
     }
 }
 
-/// The state of a violation that began now only because its onset is not known.
-fn undated(view: &View<'_>, tracked: &Tracked) -> Option<State> {
-    if tracked.observed || tracked.onset != view.now {
+/// The earliest onset of a violation that began now only because its onset is not known.
+pub(super) fn earliest_onset(view: &View<'_>, tracked: &Tracked) -> Option<Timestamp> {
+    if tracked.is_firing() || tracked.observed || tracked.onset != view.now {
         return None;
     }
     let fault = find_fault(view, tracked.check, usize::from(tracked.container))?;
     let earliest = fault.earliest.filter(|earliest| *earliest < view.now)?;
-    fault.since.is_none().then_some(State::Undated { earliest })
+    fault.since.is_none().then_some(earliest)
 }

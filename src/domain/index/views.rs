@@ -1,7 +1,10 @@
 //! Read access to the index: the status of a policy, and the data of the metrics.
 
+use jiff::Timestamp;
+
 use super::{
     Index, StartupDurations,
+    check_states::earliest_onset,
     counts::Failing,
     drift,
     entry::{PolicyEntry, PolicyId},
@@ -10,12 +13,13 @@ use super::{
     work::Work,
 };
 use crate::domain::{
-    checks::{MessageContext, rule},
+    checks::{MessageContext, View, rule},
     histogram::Histogram,
     observation::Workload,
     policy::{Check, Mode, PolicyKey, PolicyLimits, Severity},
     summary::{LISTED_VIOLATIONS, Report, ReportCondition, ReportedViolation, Summary},
-    violation::{Subject, Violation},
+    tracker::Tracked,
+    violation::{ContainerSubject, Subject, Violation},
 };
 
 /// The restarts of one sidecar of a workload.
@@ -88,22 +92,39 @@ impl Index {
             Subject::Workload(subject) => return self.missing.detail(id, entry, subject),
             Subject::Image(subject) => return Some(drift::detail(&entry.images, &subject.repository)),
         };
-        let pod = self.pods.get(&self.pod_id(&subject.namespace, &subject.uid)?)?;
-        let matched = pod.matches.get(id)?;
-        let container_idx = pod.observation.shape.position(&subject.container)?;
-        let view = pod.view(matched, self.latest);
+        let (view, container_idx, tracked) = self.found(id, violation.check, subject)?;
         let detail = rule(violation.check).detail(&MessageContext {
             view: &view,
             container_idx,
             onset: violation.onset,
             policy: &entry.key,
         });
-        let mut tracked = pod.tracked(id).iter();
-        let tracked = tracked.find(|tracked| {
-            usize::from(tracked.container) == container_idx && tracked.check == violation.check
-        });
-        let hint = tracked.and_then(|tracked| tracked.rollout_hint(&pod.observation));
+        let hint = tracked.and_then(|tracked| tracked.rollout_hint(view.pod));
         Some(with_hint(detail, hint))
+    }
+
+    /// The earliest onset that the Pod of a violation allows, if nothing shows when its fault began.
+    pub fn earliest_onset(&self, violation: &Violation) -> Option<Timestamp> {
+        let id = *self.ids.get(&violation.policy)?;
+        let subject = violation.subject.as_container()?;
+        let (view, _, tracked) = self.found(id, violation.check, subject)?;
+        earliest_onset(&view, tracked?)
+    }
+
+    /// The Pod of a violation as its check sees it, the container, and the state of the violation.
+    fn found(
+        &self,
+        id: PolicyId,
+        check: Check,
+        subject: &ContainerSubject,
+    ) -> Option<(View<'_>, usize, Option<&Tracked>)> {
+        let pod = self.pods.get(&self.pod_id(&subject.namespace, &subject.uid)?)?;
+        let container_idx = pod.observation.shape.position(&subject.container)?;
+        let view = pod.view(pod.matches.get(id)?, self.latest);
+        let mut tracked = pod.tracked(id).iter();
+        let tracked =
+            tracked.find(|tracked| usize::from(tracked.container) == container_idx && tracked.check == check);
+        Some((view, container_idx, tracked))
     }
 
     /// The number of known Pods, evaluated or not.
