@@ -161,10 +161,9 @@ fn late_writes(calls: &[Call]) -> Vec<String> {
     for call in calls {
         if is_of_lease(call) {
             if call.verb == Verb::Patch && matches!(call.status, Some(200 | 201)) {
-                match written(call) {
-                    Some(Written::Renewal) => renewed = Some(call.at),
-                    Some(Written::Release) => renewed = None,
-                    None => {}
+                // The creation of the Lease has no content: it neither renews nor releases.
+                if let Some(has_holder) = has_holder(call) {
+                    renewed = has_holder.then_some(call.at);
                 }
             }
         } else if call.verb.writes() {
@@ -186,21 +185,10 @@ pub fn is_of_lease(call: &Call) -> bool {
     call.path.ends_with(&format!("/leases/{LEASE}"))
 }
 
-/// What a replica has written into the Lease.
-enum Written {
-    Renewal,
-    Release,
-}
-
-/// Returns `None` if the write has no content, as the creation of the Lease.
-fn written(call: &Call) -> Option<Written> {
+/// Returns `None` if the write has no content.
+fn has_holder(call: &Call) -> Option<bool> {
     let body: Value = serde_json::from_slice(&call.body).unwrap_or_default();
-    let has_holder = body.get("spec")?.get("holderIdentity").is_some();
-    Some(if has_holder {
-        Written::Renewal
-    } else {
-        Written::Release
-    })
+    Some(body.get("spec")?.get("holderIdentity").is_some())
 }
 
 #[cfg(test)]
