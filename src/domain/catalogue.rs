@@ -60,10 +60,10 @@ pub fn find<'a>(
     by_name.or_else(|| LOOKUP.with_image(image)).or_else(by_pattern)
 }
 
-/// The products by what is compared with a container. An Event's note and each evaluation look several containers up.
+/// The products by name and image. Containers are looked up often: in the decoder, in evaluations, and for the notes of Events.
 static LOOKUP: LazyLock<Lookup> = LazyLock::new(Lookup::new);
 
-/// Everything is in the order of the table, and the first product that matches counts.
+/// All lists are in the order of the table: the first product that matches counts.
 struct Lookup {
     names: HashMap<&'static str, Vec<&'static Product>>,
     /// The names with a `*`.

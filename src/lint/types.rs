@@ -109,7 +109,7 @@ fn check(field: &Field<'_>, schema: &Schema, schemas: &Schemas, problems: &mut V
     });
 }
 
-/// Returns the type of a value, and the value itself if it is short.
+/// Returns the type of a value, and the value if it is a scalar.
 fn shown(field: &Field<'_>) -> String {
     let text = field.text().unwrap_or_default();
     match kind_of(field) {

@@ -20,8 +20,9 @@ impl AppNames<'_> {
     /// The workloads whose name is that of their app. A Job has the name of what it does.
     const KINDS: [&'static str; 3] = ["Deployment", "DaemonSet", "StatefulSet"];
 
-    /// What names this regular container. The workload counts only for a product of the catalogue that can be the app, and for
-    /// a container of which only the name says that it is a sidecar, so that workloads with equal containers have equal shapes.
+    /// What names this regular container. The workload counts only for two kinds of containers, so that workloads with equal
+    /// containers have equal shapes: products of the catalogue that can be the app, and containers of which only the name says
+    /// that they are sidecars.
     pub fn of(&self, name: &str, image: &str) -> Option<NamedBy> {
         if self.default_container == Some(name) {
             return Some(NamedBy::Annotation);
